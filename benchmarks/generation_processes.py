@@ -13,6 +13,7 @@ ROWS, REPEATS = 6000, 3
 def work() -> None:
     """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
+    from dp_experiments.paper.digits_runs import digits
 
     from dp_real.pool.storages import open_storage
     from dp_real.rounds.blocks import Blocks
@@ -21,7 +22,6 @@ def work() -> None:
     from dp_real.rounds.steering import INITIAL_TOTAL
     from dp_real.runs.prepare import fresh_learner, load_generator
     from dp_real.runtime import processes
-    from experiments.paper.digits_runs import digits
 
     config = digits("sampling.block_size=250")
     drawer = SampleDrawer(config, load_generator(config), open_storage(config.pool, config.task.sample_shape))

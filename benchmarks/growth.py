@@ -80,11 +80,11 @@ def pool_read(size: int) -> Callable[[], object]:
 
 def evaluation(size: int) -> Callable[[], object]:
     import torch
+    from dp_experiments.paper.digits_runs import digits
 
     from dp_real.evaluation.assess import accuracy
     from dp_real.examples import Examples
     from dp_real.runs.prepare import fresh_learner
-    from experiments.paper.digits_runs import digits
 
     learner = fresh_learner(digits())
     examples = Examples(torch.zeros(2000 * size, 1, 8, 8), torch.zeros(2000 * size, dtype=torch.int64))
@@ -93,9 +93,10 @@ def evaluation(size: int) -> Callable[[], object]:
 
 def _run(folder: Path, rows: int) -> Path:
     """A run of digits, whose log is then replaced by one of `rows` evaluations."""
+    from dp_experiments.presets.presets import load_preset
+
     import dp_real
     from dp_base.checksums import seal
-    from experiments.presets.presets import load_preset
 
     run = folder / "run"
     dp_real.run(load_preset("digits", ["generator.train_steps=10", "training.steps=100", "practice.additions=1"]), run)
@@ -107,9 +108,10 @@ def _run(folder: Path, rows: int) -> Path:
 
 
 def report(size: int) -> Callable[[], object]:
+    from dp_experiments.looking.report.facts import run_facts
+    from dp_experiments.looking.report.page import page
+
     from dp_real import Run
-    from experiments.looking.report.facts import run_facts
-    from experiments.looking.report.page import page
 
     run = _run(Path(tempfile.mkdtemp()), 20 * size)
     return lambda: page([run_facts(Run(run))])
@@ -117,8 +119,7 @@ def report(size: int) -> Callable[[], object]:
 
 def compare(size: int) -> Callable[[], object]:
     import pandas as pd
-
-    from experiments.comparing.compare import summarize
+    from dp_experiments.comparing.compare import summarize
 
     result = json.loads((_run(Path(tempfile.mkdtemp()), 1) / "result.json").read_text())
     rows = [

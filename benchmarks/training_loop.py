@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from _timing import row
+from dp_experiments.paper.digits_runs import digits
+from dp_experiments.terminal import progress
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.optimization import get_wsd_schedule
@@ -28,8 +30,6 @@ from dp_real.loop.practice import Practice
 from dp_real.loop.state import LoopState
 from dp_real.loop.training import Training
 from dp_real.runs.prepare import fresh_learner, load_generator
-from experiments.paper.digits_runs import digits
-from experiments.terminal import progress
 
 STEPS, REPEATS = 2000, 5
 

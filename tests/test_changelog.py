@@ -4,7 +4,7 @@ import ast
 import re
 
 import dp_base
-from tests.source import ROOT
+from tests.source import ROOT, modules
 
 LOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 NEWEST = LOG.split("\n## ")[1]
@@ -13,11 +13,10 @@ NEWEST = LOG.split("\n## ")[1]
 def formats() -> dict[str, int]:
     """The number FORMAT of each module that has one."""
     found = {}
-    for package in ("dp_base", "dp_theory", "dp_real", "figures", "experiments"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "FORMAT":
-                    found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = ast.literal_eval(node.value)
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "FORMAT":
+                found[name] = ast.literal_eval(node.value)
     return found
 
 

@@ -15,6 +15,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli import commands as dp_commands
+from dp_experiments.cli import main
 from typer.core import TyperGroup
 
 from dp_base.registry import Registry
@@ -24,8 +26,6 @@ from dp_real.config.explain import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from experiments.cli import commands as dp_commands
-from experiments.cli import main
 from tests.installed import install
 
 ROOT = Path(__file__).parents[1]
@@ -146,7 +146,7 @@ def test_the_generator_of_the_guide_works(tmp_path):
     lines = [f"[{kinds}]", *(f"{name} = {module}" for name, module in entries.items())]
     install(tmp_path, "my_package", {"my_package/blots.py": blots}, "\n".join(lines))
     options = "generator.kind=blots", "training.steps=20", "practice.initial=20", "practice.additions=0"
-    dp = [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", "--json"]
+    dp = [sys.executable, "-c", "from dp_experiments.cli.main import main; main()", "real", "run", "digits", "--json"]
     dp += [word for option in options for word in ("--set", option)] + ["--out", str(tmp_path / "run")]
     paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(dp, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
@@ -162,7 +162,7 @@ def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp
     dp = [
         sys.executable,
         "-c",
-        "from experiments.cli.main import main; main()",
+        "from dp_experiments.cli.main import main; main()",
         "real",
         "run",
         "rendered.toml",

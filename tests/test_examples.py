@@ -13,6 +13,7 @@ from dp_theory import Problem, SymmetricRule, predict
 from dp_theory.rules import RULES
 from tests.experiments.conftest import run_dp
 from tests.installed import EXAMPLE, install_example
+from tests.source import FOLDERS
 
 GUIDE = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -48,7 +49,7 @@ def test_the_guide_names_each_of_its_files_and_groups():
 
 
 def test_the_guide_names_the_rooms():
-    for package in ("dp_base", "dp_theory", "dp_real", "figures", "experiments"):
-        rooms = [path.parent.name for path in (EXAMPLE.parents[1] / package).glob("*/__init__.py")]
+    for folder in FOLDERS.values():
+        rooms = [path.parent.name for path in folder.glob("*/__init__.py")]
         missing = [room for room in rooms if f"`{room}`" not in GUIDE]
         assert not missing, json.dumps(missing)

@@ -87,7 +87,7 @@ READERS = {
     "configuration": Reader(
         load_config,
         "own.toml",
-        lambda folder: resources.files("experiments.presets").joinpath("digits.toml").read_bytes(),
+        lambda folder: resources.files("dp_experiments.presets").joinpath("digits.toml").read_bytes(),
     ),
     "texts, CSV": Reader(read_texts, "texts.csv", lambda folder: TABLE),
     "texts, JSON lines": Reader(read_texts, "texts.jsonl", lambda folder: LINES),
@@ -173,7 +173,7 @@ def test_configurations_that_python_cannot_hold(tmp_path: Path):
     assert "recursion" in refusal("configuration", file)
     for value in ("9" * 5000, "[" * 3000):
         with pytest.raises(InputError, match=r"^--set x=…: cannot be read"):
-            load_config(Path(str(resources.files("experiments.presets") / "digits.toml")), [f"x={value}"])
+            load_config(Path(str(resources.files("dp_experiments.presets") / "digits.toml")), [f"x={value}"])
 
 
 def test_labels_beyond_their_names(tmp_path: Path):

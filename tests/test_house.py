@@ -12,12 +12,12 @@ from tests.source import FLOORS, modules
 TESTS = Path(__file__).parent
 PACKAGES = [name for floor in FLOORS for name in floor]
 NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belong to, and so may repeat them
-    "experiments.cli",  # a command has the name of what it runs, and each room of commands its own `options`
+    "dp_experiments.cli",  # a command has the name of what it runs, and each room of commands its own `options`
     "dp_real.generators.models",  # networks of the generators that dp_real.generators configures
     "dp_real.learners.models",  # networks of the learners that dp_real.learners configures
     "dp_real.text.models",  # networks of the generators and learners that dp_real.text configures
     "dp_theory.verification",  # each checks the room or the module of its name
-    "figures",  # each draws what its name says, whoever computes it
+    "dp_figures",  # each draws what its name says, whoever computes it
     "dp_theory.multiclass",  # the theory once more, for K classes
 )
 MAY_REPEAT = {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.source import FOLDERS
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -71,11 +72,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    tracked = call("git", "ls-files", "dp_base", "dp_theory", "dp_real", "figures", "experiments", folder=ROOT)
-    assert shipped == set(tracked.split())
+    tracked = {Path(name) for name in call("git", "ls-files", *FOLDERS.values(), folder=ROOT).split()}
+    assert shipped == {
+        str((ROOT / path).relative_to(folder.parent))
+        for path in tracked
+        for folder in FOLDERS.values()
+        if folder in (ROOT / path).parents
+    }
     with tarfile.open(sdist) as archive:
         source = {name.partition("/")[2] for name in archive.getnames()}
-    assert shipped <= source
+    assert {str(path) for path in tracked} <= source
     assert {"pyproject.toml", "README.md", "LICENSE"} <= source
 
 

@@ -101,7 +101,7 @@ def test_a_file_of_another_format_is_not_opened(run: Path, capsys: pytest.Captur
 
 
 def test_workers_import_nothing_from_the_current_folder(tmp_path: Path):
-    for module in ("joblib", "select", "experiments"):
+    for module in ("joblib", "select", "dp_experiments"):
         (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     dp = Path(sys.executable).with_name("dp")
     sweep = ["theory", "sweep", "--d", "16", "--trials", "2", "--n", "8,40", "--workers", "2"]

@@ -18,7 +18,7 @@ from typing import Any
 from torture.processes import HANGS_AFTER, Answer, Loaded, NewProcess, Process, finish
 
 ROOT = Path(__file__).parents[1]
-MAIN = "from experiments.cli.main import main; main()"
+MAIN = "from dp_experiments.cli.main import main; main()"
 SMALL_SETTINGS = {
     "generator.width": 16,
     "generator.blocks": 1,
@@ -194,7 +194,7 @@ def run_here(place: Place, *words: object) -> Answer:
 
     The answer's seconds are those of the processor, so that other work on the machine does not count.
     """
-    from experiments.cli import main
+    from dp_experiments.cli import main
 
     out = io.StringIO()
     err = io.StringIO()

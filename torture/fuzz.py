@@ -101,7 +101,7 @@ def command_lines(huge: bool) -> SearchStrategy[list[str]]:
 
 def _options_of(command: str) -> list[str]:
     """The long names of a command's options."""
-    from experiments.cli.commands import root
+    from dp_experiments.cli.commands import root
 
     found: Any = root
     for part in command.split():
@@ -111,7 +111,7 @@ def _options_of(command: str) -> list[str]:
 
 def configurations() -> SearchStrategy[str]:
     """A valid configuration with a few keys changed, removed or added, as TOML; or cut short, or no TOML at all."""
-    from experiments.presets.presets import load_preset
+    from dp_experiments.presets.presets import load_preset
 
     valid = tomllib.loads(load_preset("digits", list(SMALL[2::2])).to_toml())
     keys = [(section, key) for section, table in valid.items() if isinstance(table, dict) for key in table]

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 MODULES = (
     "sklearn.datasets",
     "torch._dynamo",
-    "experiments.cli.commands",
-    "experiments.looking.report.pictures",
+    "dp_experiments.cli.commands",
+    "dp_experiments.looking.report.pictures",
     "dp_real.estimate.needs",
     "dp_real.runs.run",
-    "figures.style",
+    "dp_figures.style",
 )
 """What a run loads, sooner or later."""
 STATUS = "status"  # the file, in the folder of a fork's streams, that holds how it ended

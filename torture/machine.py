@@ -14,6 +14,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 import torch
+from dp_experiments.cli.main import main
 from torch.distributed.launcher import api
 
 from dp_real.generators.models.denoiser import DenoiserGenerator
@@ -23,7 +24,6 @@ from dp_real.pool import pool as pools
 from dp_real.pool.record import PoolRecord
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.runtime import watch
-from experiments.cli.main import main
 from torture import loaded
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 from bell_rule import Bell
+from dp_figures.curves import draw_curves
+from dp_figures.tables import predicted, simulated
 from matplotlib.figure import Figure
 
 from dp_theory import Problem, predict, simulate
-from figures.curves import draw_curves
-from figures.tables import predicted, simulated
 
 PHI = 0.5
 LAM = 0.01

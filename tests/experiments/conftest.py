@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
-
-from experiments.cli import main
+from dp_experiments.cli import main
 
 
 class Answer(NamedTuple):

@@ -6,10 +6,10 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pytest
+from dp_experiments.presets.presets import load_preset
 
 from dp_real import Run
 from dp_real.config import load_config
-from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -5,19 +5,19 @@ import io
 import itertools
 from pathlib import Path
 
+import dp_figures
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from dp_figures import curves, grids, scaling, stacks, style, theory, traces
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 from PIL import Image
 
-import figures
 from dp_base.files import whole_file
-from figures import curves, grids, scaling, stacks, style, theory, traces
 from tests.drawn import image_of, x_of
 
 
@@ -40,12 +40,12 @@ def png(figure: Figure) -> bytes:
 
 
 def test_imports_neither_half_nor_pyplot():
-    for path in Path(figures.__file__).parent.glob("*.py"):
+    for path in Path(dp_figures.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                assert name.split(".")[0] not in ("dp_theory", "dp_real", "experiments"), path
+                assert name.split(".")[0] not in ("dp_theory", "dp_real", "dp_experiments"), path
                 assert name != "matplotlib.pyplot", path
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli.commands import root
 from typer.core import TyperGroup
 
-from experiments.cli.commands import root
 from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
 from torture.attempt import Attempt, Place

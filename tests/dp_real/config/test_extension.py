@@ -26,7 +26,7 @@ def start(folder: Path, *arguments: str, installed: bool = True) -> subprocess.P
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), root] if installed else [root])}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", "from experiments.cli.main import main; main()", *arguments],
+        [sys.executable, "-W", "error", "-c", "from dp_experiments.cli.main import main; main()", *arguments],
         cwd=folder,
         env=environment,
         text=True,

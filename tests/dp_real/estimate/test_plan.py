@@ -13,6 +13,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
 
 from dp_base.errors import MissingError
@@ -25,7 +26,6 @@ from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.runtime import memory
 from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
-from experiments.presets.presets import load_preset
 from tests.dp_real.estimate.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
 

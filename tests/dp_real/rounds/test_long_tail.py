@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from dp_experiments.presets.presets import load_preset
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -25,7 +26,6 @@ from dp_real.runs.prepare import fresh_learner, load_data
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.pixels import to_float
-from experiments.presets.presets import load_preset
 
 
 @pytest.mark.parametrize(

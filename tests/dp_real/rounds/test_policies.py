@@ -1,9 +1,9 @@
 """Policies: where an automatic strength ends."""
 
 import pytest
+from dp_experiments.presets.presets import load_preset
 
 from dp_real.rounds.policies import CHOICE_STRENGTH, end_of_range
-from experiments.presets.presets import load_preset
 
 
 @pytest.mark.parametrize(

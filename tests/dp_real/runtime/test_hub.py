@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import dp_base
 from dp_base.errors import InputError, MissingError
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.runtime.model_folders import is_hub_id, lacking, misnamed
+from tests.source import modules
 
-ROOT = Path(dp_base.__file__).parents[1]
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
 
 
@@ -181,11 +180,10 @@ def test_a_name_that_is_no_models_says_what_to_name(saved: Path, monkeypatch: py
 def calls() -> list[tuple[Path, str, ast.Call]]:
     """Every call in the packages, with the name that is called: `from_pretrained` of `kind.from_pretrained(…)`."""
     found = []
-    for package in ("dp_base", "dp_real", "dp_theory", "experiments", "figures"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call):
-                    found.append((path, ast.unparse(node.func), node))
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                found.append((path, ast.unparse(node.func), node))
     return found
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import lance
 import numpy as np
 import pytest
+from dp_experiments.presets.presets import load_preset
 
 from dp_real.config import Config
 from dp_real.protocols import Generator
 from dp_real.runs.checkpoints import kept_checkpoints
 from dp_real.runs.run import run
-from experiments.presets.presets import load_preset
 from tests.dp_real.runs.folders import stopped_at
 
 RUN = """
@@ -156,7 +156,7 @@ from accelerate import PartialState
 from dp_base.errors import DivergedError
 from dp_real.runtime import processes
 from dp_real.loop.training import Training
-from experiments.cli.main import main
+from dp_experiments.cli.main import main
 def fails(self):
     if processes.this_process().process_index == 1:
         raise DivergedError("broken")

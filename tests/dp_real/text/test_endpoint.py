@@ -201,7 +201,7 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
 def test_the_commands_stop_and_go_on(
     config: Config, endpoint: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
-    from experiments.cli.main import main
+    from dp_experiments.cli.main import main
 
     def dp(*words: str) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["dp", "real", *words])

@@ -198,7 +198,7 @@ def dp_with_mine(tmp_path):
     paths = [str(tmp_path), str(Path(dp_theory.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
 
     def run(*arguments):
-        dp = [sys.executable, "-c", "from experiments.cli.main import main; main()", "theory", *map(str, arguments)]
+        dp = [sys.executable, "-c", "from dp_experiments.cli.main import main; main()", "theory", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
         done = subprocess.run(dp, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.claims import measured
+from dp_experiments.claims.claims import CLAIMS, Verdict
+from dp_experiments.claims.measured import RESULTS, paired, stored_runs, worth
+from dp_experiments.claims.result_tables import PLACE, table, table_names, with_tables
+from dp_experiments.cli import commands as dp_commands
 from typer.core import TyperGroup
 
 from dp_base.errors import InputError, MissingError
-from experiments.claims import measured
-from experiments.claims.claims import CLAIMS, Verdict
-from experiments.claims.measured import RESULTS, paired, stored_runs, worth
-from experiments.claims.result_tables import PLACE, table, table_names, with_tables
-from experiments.cli import commands as dp_commands
 from tests.experiments.conftest import run_dp
 
 PAGE = RESULTS.parent / "claims.md"

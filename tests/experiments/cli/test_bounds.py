@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dp_experiments.cli.lazy import Numeric
+from dp_experiments.cli.real.configure import init_command
+from dp_experiments.cli.theory.options import values
+from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import DivergedError, InputError
 from dp_real.config.arms import ArmName
 from dp_theory.numerics.overflow import finite_numbers
 from dp_theory.numerics.parallel import run_jobs
-from experiments.cli.lazy import Numeric
-from experiments.cli.real.configure import init_command
-from experiments.cli.theory.options import values
-from experiments.presets.presets import load_preset
 from tests.experiments.conftest import Theory, run_dp
 
 HUGE = 10**18
@@ -126,7 +126,7 @@ def test_a_list_of_a_milliard_values_is_not_made():
     ],
 )
 def test_theory_refuses_what_no_experiment_can_have(line: str, monkeypatch: pytest.MonkeyPatch, capfd):
-    from experiments.cli.main import main
+    from dp_experiments.cli.main import main
 
     monkeypatch.setattr(sys, "argv", ["dp", "theory", *line.split()])
     with pytest.raises(SystemExit) as left:
@@ -177,7 +177,7 @@ def test_numbers_that_overflow_end_a_command():
     with pytest.raises(DivergedError, match="overflow encountered in exp"), finite_numbers():
         np.exp(np.array([1e4]))
     assert np.geterr()["over"] == "warn"  # for the caller's own code
-    command = Numeric("predict", "experiments.cli.theory.predict", "")
+    command = Numeric("predict", "dp_experiments.cli.theory.predict", "")
     with pytest.raises(DivergedError):
         command.prepare(lambda: np.exp(np.array([1e4])))()
 
@@ -185,13 +185,13 @@ def test_numbers_that_overflow_end_a_command():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_told_to_stop_cleans_up(number: int, theory: Theory, monkeypatch: pytest.MonkeyPatch):
     """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
-    monkeypatch.setattr("experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
+    monkeypatch.setattr("dp_experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
     answer = theory("predict", "--alpha", "0.5", "--rho", "0.9", "--phi", "0.5")
     assert (answer.status, answer.out, answer.err) == (130, "", "interrupted\n")
 
 
 def test_the_one_line_comes_from_the_command_itself():
-    code = "from experiments.cli.main import main; main()"
+    code = "from dp_experiments.cli.main import main; main()"
     command = [sys.executable, "-c", code, "real", "run", "digits", "--set", f"threads={HUGE}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from dp_experiments.cli import doctor
 
 from dp_base.checksums import seal
 from dp_real.estimate.needs import Device
-from experiments.cli import doctor
 from tests.experiments.conftest import run_dp as dp
 
 

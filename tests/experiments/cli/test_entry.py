@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli import version
 
-from experiments.cli import version
 from tests.experiments.conftest import run_dp
 
-DP = f'"{sys.executable}" -c "from experiments.cli.main import main; main()"'
-BEGUN = "import sys; print(flush=True); from experiments.cli.main import main; main()"
+DP = f'"{sys.executable}" -c "from dp_experiments.cli.main import main; main()"'
+BEGUN = "import sys; print(flush=True); from dp_experiments.cli.main import main; main()"
 PREDICT = "theory predict --alpha 1 --rho 0.5 --phi 1"
 
 
@@ -109,7 +109,7 @@ def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkey
 
 def test_an_answer_that_stdout_has_no_letters_for_is_spelled_out():
     own = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[3])}
-    code = "from experiments.cli.main import main; import sys; from experiments.cli import commands as c; "
+    code = "from dp_experiments.cli.main import main; import sys; from dp_experiments.cli import commands as c; "
     code += "c.root.main = lambda **options: print('\\u03c9 = 1') or 0; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\u03c9 = 1\n", "")

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli import launch
+from dp_experiments.presets.presets import load_preset
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_real.alerts import Alerts
 from dp_real.runtime import slurm
-from experiments.cli import launch
-from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (

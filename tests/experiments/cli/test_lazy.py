@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from dp_experiments.cli.commands import root
+from dp_experiments.cli.lazy import LazyCommand, reflow
 from typer.core import TyperGroup
 
-from experiments.cli.commands import root
-from experiments.cli.lazy import LazyCommand, reflow
 from tests.experiments.conftest import run_dp
 
 HEAVY = {
@@ -36,7 +36,7 @@ NOT_FOR_PREDICT = {
 }
 PRINT_MODULES = """
 import sys
-from experiments.cli.main import main
+from dp_experiments.cli.main import main
 try:
     main()
 finally:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.cli.real.options import at_a_time
+from dp_experiments.presets.presets import load_preset, preset_names
 
 from dp_real.config import load_config
-from experiments.cli.real.configure import keys
-from experiments.cli.real.options import at_a_time
-from experiments.presets.presets import load_preset, preset_names
 from tests.experiments.conftest import run_dp as dp
 
 

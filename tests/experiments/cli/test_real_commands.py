@@ -224,7 +224,7 @@ def test_compare_is_refused_before_generators_are_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     """Where nothing can be written, where another process is at work, and where the table cannot be read."""
-    monkeypatch.setattr("experiments.comparing.compare.run_arms", None)
+    monkeypatch.setattr("dp_experiments.comparing.compare.run_arms", None)
     (tmp_path / "file").touch()
     arguments = ["real", "compare", "digits", *SET, "--out"]
     assert dp(*arguments, str(tmp_path / "file" / "out")) == 2
@@ -246,7 +246,7 @@ def test_compare_is_refused_before_generators_are_trained(
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: signal.Signals):
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", *SET]
+    command = [sys.executable, "-c", "from dp_experiments.cli.main import main; main()", "real", "run", "digits", *SET]
     command += ["--set", "training.steps=10000000", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -263,7 +263,7 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: 
 
 def test_help_starts_without_torch():
     code = (
-        "import sys\nfrom experiments.cli.main import main\nsys.argv = ['dp', 'real', '--help']\n"
+        "import sys\nfrom dp_experiments.cli.main import main\nsys.argv = ['dp', 'real', '--help']\n"
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

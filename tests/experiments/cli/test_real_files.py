@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dp_experiments.cli.commands import VisibleFormatter
+from dp_experiments.cli.real.remarks import judged_twice
+from dp_experiments.looking.sample import without_formulas
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import say, table
 from PIL import Image
 
 from dp_base.locks import locked_beside
 from dp_real.config import load_config, parse_config
 from dp_real.generators.latent import VAE_KEYS
 from dp_real.runtime.cache import cached
-from experiments.cli.commands import VisibleFormatter
-from experiments.cli.real.remarks import judged_twice
-from experiments.looking.sample import without_formulas
-from experiments.presets.presets import load_preset
-from experiments.terminal import say, table
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.paper.theory import best_selection, phase_diagram
 
 from dp_theory import PracticeProblem, best_sequence
 from dp_theory.budgets.least_error import least_error
 from dp_theory.budgets.optimum import optimum
 from dp_theory.selection import Budget, compare_selections
-from experiments.paper.theory import best_selection, phase_diagram
 from tests.experiments.conftest import Theory
 
 HERE = Path(__file__).parent  # a folder that is not empty

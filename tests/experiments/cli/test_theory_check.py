@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dp_experiments.paper.theory import fig_check
 
 from dp_base.errors import MissingError
 from dp_real import Run
 from dp_real.learners.models.network import NetworkLearner
 from dp_theory import Features, check
 from dp_theory.verification import measured
-from experiments.paper.theory import fig_check
 from tests.experiments.conftest import Theory, run_dp
 
 OPTIONS = ("--kept", "60,240", "--trials", 8)

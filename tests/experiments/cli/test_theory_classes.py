@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from dp_experiments.paper.theory import fig_classes as figure
 
 from dp_theory import classes_curves
-from experiments.paper.theory import fig_classes as figure
 from tests.experiments.conftest import Answer, Theory
 
 

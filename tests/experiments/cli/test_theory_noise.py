@@ -39,8 +39,8 @@ def test_one_share_has_a_row_per_round(noise: Theory):
 def test_long_loops_are_announced_with_their_number(theory: Theory, monkeypatch: pytest.MonkeyPatch):
     """The bar counts loops: with one share it had a single step."""
     told = []
-    monkeypatch.setattr("experiments.cli.theory.noise.MANY_ROUNDS", 1)
-    monkeypatch.setattr("experiments.terminal.ProgressLines.advance", lambda self, n: told.append((n, self.total)))
+    monkeypatch.setattr("dp_experiments.cli.theory.noise.MANY_ROUNDS", 1)
+    monkeypatch.setattr("dp_experiments.terminal.ProgressLines.advance", lambda self, n: told.append((n, self.total)))
     answer = theory("noise", "--share", 0.06, "--rounds", 2)
     assert answer.status == 0
     assert f"{len(told)} loops of 2 rounds" in answer.err

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from dp_experiments.cli.theory.options import values
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate
 from dp_theory.verification import beyond, measured, theorem1
-from experiments.cli.theory.options import values
 from tests.experiments.conftest import Theory
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dp_experiments.cli.real.remarks import too_few
+from dp_experiments.comparing.axes import AXIS_LABELS
+from dp_experiments.comparing.compare import Comparison, curves, run_arms, summarize
+from dp_experiments.presets.presets import load_preset
 from scipy import stats
 
 from dp_base.errors import DamagedError
 from dp_base.progress import silent
 from dp_theory.numerics.costs import AXES
-from experiments.cli.real.remarks import too_few
-from experiments.comparing.axes import AXIS_LABELS
-from experiments.comparing.compare import Comparison, curves, run_arms, summarize
-from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
 
@@ -131,7 +131,7 @@ def test_each_part_of_a_comparison_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
-    monkeypatch.setattr("experiments.terminal.ASIDE_EVERY", 0.0)
+    monkeypatch.setattr("dp_experiments.terminal.ASIDE_EVERY", 0.0)
     config = load_preset("gaussian", ["training.steps=20"])
     run_arms(config, ["static-400"], 1, 1, tmp_path / "piped", 1, silent)
     assert "static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from experiments.comparing.ratios import by_unit, exponents, series_of, worth
+from dp_experiments.comparing.ratios import by_unit, exponents, series_of, worth
 
 SIZES = (1000, 2000, 4000, 8000)
 COSTS = {"generation_flops": 0, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}

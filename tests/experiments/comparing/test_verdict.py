@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.comparing.compare import summarize
+from dp_experiments.comparing.verdict import guesses, verdict
 from scipy import stats
-
-from experiments.comparing.compare import summarize
-from experiments.comparing.verdict import guesses, verdict
 
 COSTS = {"generation_flops": 1, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import datasets
 import pytest
+from dp_experiments.looking.publish import dataset_card
 from huggingface_hub import HfApi, RepoCard
 
 from dp_real import Run
-from experiments.looking.publish import dataset_card
 from tests.experiments.conftest import run_dp as dp
 from tests.experiments.looking.hub_stand_in import Hub, hub
 
@@ -99,7 +99,7 @@ def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.Monke
 def test_mistakes_get_one_line(
     run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    monkeypatch.setattr("experiments.looking.publish.get_token", lambda: None)
+    monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
     assert dp("real", "push", run, *words) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
@@ -108,7 +108,7 @@ def test_mistakes_get_one_line(
 def test_no_text_can_leave_the_cards_sample(run: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither a fence nor a tag nor a command to a terminal begins there."""
     evil = "```\n<script>alert(1)</script>\x1b[31m\x9b\u202e"
-    monkeypatch.setattr("experiments.looking.publish.texts_of", lambda x: [evil] * len(x))
+    monkeypatch.setattr("dp_experiments.looking.publish.texts_of", lambda x: [evil] * len(x))
     done = Run(run)
     card = dataset_card(done.config, done.result, done.pool)
     begin = card.index("```json\n") + len("```json\n")

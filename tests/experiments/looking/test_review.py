@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from dp_experiments.looking.report.texts import hardest_texts
+from dp_experiments.looking.review import review_page, reviewed
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import visible
 from markupsafe import escape
 
 from dp_base.errors import InputError, MissingError
@@ -14,10 +18,6 @@ from dp_real.config import Config, load_config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.pooled import texts_of
-from experiments.looking.report.texts import hardest_texts
-from experiments.looking.review import review_page, reviewed
-from experiments.presets.presets import load_preset
-from experiments.terminal import visible
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
@@ -68,7 +68,7 @@ def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(run: Pa
 
 def test_nothing_of_a_text_is_obeyed(run: Path, monkeypatch: pytest.MonkeyPatch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
-    monkeypatch.setattr("experiments.looking.review.texts_of", lambda x: [evil] * len(x))
+    monkeypatch.setattr("dp_experiments.looking.review.texts_of", lambda x: [evil] * len(x))
     items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(run), 2)]
     page = review_page(Run(run), items)
     assert page.count("<script>") == 1  # its own

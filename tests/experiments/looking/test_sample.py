@@ -210,7 +210,7 @@ def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
 
 
 def test_names_of_a_classifier():
-    from experiments.looking.judge import accepted_answers
+    from dp_experiments.looking.judge import accepted_answers
 
     config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.comparing.compare import Comparison, summarize
+from dp_experiments.paper.beside import laid_out, picture, ratios
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.reported.audit import data_equivalence
 
-from experiments.comparing.compare import Comparison, summarize
-from experiments.paper.beside import laid_out, picture, ratios
-from experiments.presets.presets import load_preset
-from experiments.presets.reported.audit import data_equivalence
 from tests.experiments.conftest import run_dp as dp
 
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.claims import measured
+from dp_experiments.paper import gallery, overlay, paper_tables
+from dp_experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
+from dp_experiments.paper.reported import fig4_reported
+from dp_experiments.paper.stored import fig1, fig9
+from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.reported import audit, printed_tables
+from dp_experiments.presets.variants import variants
 from matplotlib.collections import PathCollection
 from scipy.optimize import root_scalar
 
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
-from experiments.claims import measured
-from experiments.paper import gallery, overlay, paper_tables
-from experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
-from experiments.paper.reported import fig4_reported
-from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra
-from experiments.presets.presets import load_preset
-from experiments.presets.reported import audit, printed_tables
-from experiments.presets.variants import variants
 from tests.chromium import barriers, needs_axe
 from tests.experiments.conftest import run_dp
 from tests.installed import install
@@ -280,8 +280,8 @@ def test_nothing_keeps_somebody_from_using_the_index(tmp_path):
 
 MINE = """\
 import numpy as np
-from figures.curves import draw_curves
-from figures.tables import measured
+from dp_figures.curves import draw_curves
+from dp_figures.tables import measured
 
 def compute(quick):
     return measured("mine", np.arange(1.0, 4), np.arange(1.0, 4))

@@ -5,16 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from dp_base.errors import InputError
-from dp_real.config import Config
-from dp_theory.practice import MeasuredRows
-from dp_theory.ridge.problem import Problem
-from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
-from dp_theory.rules import KeepAll, KeepHard
-from experiments.paper.gaussian import gaussian as figure_gaussian
-from experiments.paper.gaussian import gaussian_rule as figure_gaussian_rule
-from experiments.paper.gaussian_loop import (
+from dp_experiments.paper.gaussian import gaussian as figure_gaussian
+from dp_experiments.paper.gaussian import gaussian_rule as figure_gaussian_rule
+from dp_experiments.paper.gaussian_loop import (
     Trace,
     gaussian,
     keep_hard_threshold,
@@ -25,6 +18,13 @@ from experiments.paper.gaussian_loop import (
     sampler_law,
     traces,
 )
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_theory.practice import MeasuredRows
+from dp_theory.ridge.problem import Problem
+from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
+from dp_theory.rules import KeepAll, KeepHard
 
 SEEDS = 12
 SMALL = (
@@ -68,7 +68,7 @@ def test_the_sampler_tends_to_the_theorys_law():
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0]), np.eye(2))
-    monkeypatch.setattr("experiments.paper.gaussian_loop.sampler_law", lambda config: (1.0, exact))
+    monkeypatch.setattr("dp_experiments.paper.gaussian_loop.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
     pools = 400 + 600 * np.arange(4)

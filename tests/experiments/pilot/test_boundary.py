@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
-from experiments.looking.judge import Judge
-from experiments.pilot.boundary import boundary, scores
+from dp_experiments.looking.judge import Judge
+from dp_experiments.pilot.boundary import boundary, scores
 
 N, CLASSES = 20_000, 4
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dp_experiments.pilot.pilot import remarks
 from transformers import CLIPImageProcessor, ViTConfig, ViTForImageClassification
 
 from dp_real.runs.reader import Run
-from experiments.pilot.pilot import remarks
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = ("generator.width=64", "generator.blocks=1", "generator.train_steps=400", "sampling.steps=8")

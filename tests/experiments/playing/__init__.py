@@ -1,1 +1,1 @@
-"""Tests of experiments.playing."""
+"""Tests of dp_experiments.playing."""

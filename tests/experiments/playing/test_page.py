@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dp_experiments.claims.measured import stored_runs
+from dp_experiments.playing.page import checks, page
+from dp_experiments.playing.toy_run import page_of_run, table_of
 
-from experiments.claims.measured import stored_runs
-from experiments.playing.page import checks, page
-from experiments.playing.toy_run import page_of_run, table_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from dp_experiments.presets.presets import preset_names
 
-from experiments.presets.presets import preset_names
 from tests.experiments.conftest import run_dp as dp
 from torture.attempt import as_options
 from torture.damage import readers

@@ -5,6 +5,9 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from dp_experiments.presets.presets import families, load_preset, preset_names
+from dp_experiments.presets.reported.printed_tables import table_rows
+from dp_experiments.presets.variants import variants
 
 from dp_base.errors import InputError
 from dp_real import Run
@@ -14,9 +17,6 @@ from dp_real.estimate.cost import waiting_steps
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.models.prompts import class_prompts
 from dp_real.learners.transformers import TransformersConfig
-from experiments.presets.presets import families, load_preset, preset_names
-from experiments.presets.reported.printed_tables import table_rows
-from experiments.presets.variants import variants
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -160,7 +160,7 @@ def test_settings_come_after_the_rows_and_names_are_checked():
 
 def test_each_file_says_how_to_run_it():
     for name in preset_names():
-        text = (resources.files("experiments.presets") / f"{name}.toml").read_text(encoding="utf-8")
+        text = (resources.files("dp_experiments.presets") / f"{name}.toml").read_text(encoding="utf-8")
         assert text.startswith((f"# dp real run {name}\n#\n", f"# dp real compare {name}\n#\n"))
         assert f'name = "{name}"' in text
 

@@ -9,6 +9,12 @@ from typing import Any, NoReturn
 
 import pandas as pd
 import pytest
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.tuning import tune as tuning
+from dp_experiments.tuning.settings import flat, with_settings
+from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
+from dp_experiments.tuning.tune import Plan, tune
+from dp_experiments.tuning.tuned import Tuned
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError, InputError
@@ -18,12 +24,6 @@ from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
 from dp_real.text.generators.causal_lm import CausalLMConfig
-from experiments.presets.presets import load_preset
-from experiments.tuning import tune as tuning
-from experiments.tuning.settings import flat, with_settings
-from experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
-from experiments.tuning.tune import Plan, tune
-from experiments.tuning.tuned import Tuned
 from tests.experiments.conftest import run_dp as dp
 
 SHORT = (
@@ -62,9 +62,9 @@ def test_each_arm_searches_what_it_has():
 
 def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.MonkeyPatch):
     digits, key = load_preset("digits"), "training.randaugment"
-    monkeypatch.setattr("experiments.tuning.space.find_spec", {"kornia": object()}.get)
+    monkeypatch.setattr("dp_experiments.tuning.space.find_spec", {"kornia": object()}.get)
     assert space_of(digits, "static", {})[key] == CategoricalDistribution(["0", "1", "2"])
-    monkeypatch.setattr("experiments.tuning.space.find_spec", dict().get)
+    monkeypatch.setattr("dp_experiments.tuning.space.find_spec", dict().get)
     assert key not in space_of(digits, "static", {})
     assert key in space_of(digits, "static", {key: [1]})  # a user's own search is never left out
 
@@ -271,7 +271,7 @@ def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkey
         folders.append(out.resolve())
         return pretended(config, out, **options)
 
-    monkeypatch.setattr("experiments.tuning.tune._inputs", lambda *what: {})  # there is no such folder
+    monkeypatch.setattr("dp_experiments.tuning.tune._inputs", lambda *what: {})  # there is no such folder
     arms = tuple(f"{arm}@data.folder=../../w" for arm in ("practice", "practice-2500"))
     plan = Plan(arms, {}, 1, 1, 0, 3)
     search(monkeypatch, tmp_path / "out", noted, trials=2, config=load_preset("fashion"), plan=plan)

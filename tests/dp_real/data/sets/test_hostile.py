@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dp_figures.grids import draw_images
+from dp_figures.stacks import draw_stacks
+from dp_figures.tables import measured
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
@@ -17,9 +20,6 @@ from dp_real.data.sets.encoded import read_regular
 from dp_real.data.sets.places import MOST_FILES, locate
 from dp_real.pool import Batch, Pool
 from dp_real.pool.export import write_folder
-from figures.grids import draw_images
-from figures.stacks import draw_stacks
-from figures.tables import measured
 
 ODD = ("<script>", "a:b", "cash $x_1$ and $^$", "who?")
 

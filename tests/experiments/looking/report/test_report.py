@@ -15,6 +15,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from dp_experiments.looking.report import hardest_images, pictures
+from dp_experiments.looking.report.page import NARROWEST_FIGURE, readable
+from dp_experiments.looking.report.pictures import (
+    are_drawn,
+    class_counts,
+    draw_rounds,
+    draw_samples,
+    draw_training,
+    leave_figures,
+    leave_figures_of,
+)
+from dp_experiments.presets.presets import load_preset
+from dp_figures import style
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -24,19 +37,6 @@ from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.run_files import RunFiles, read_rows
-from experiments.looking.report import hardest_images, pictures
-from experiments.looking.report.page import NARROWEST_FIGURE, readable
-from experiments.looking.report.pictures import (
-    are_drawn,
-    class_counts,
-    draw_rounds,
-    draw_samples,
-    draw_training,
-    leave_figures,
-    leave_figures_of,
-)
-from experiments.presets.presets import load_preset
-from figures import style
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import run_dp as dp
@@ -366,7 +366,7 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
             (copied / "checksums.json").write_text(sums)
             files.result.write_text(result)
 
-    monkeypatch.setattr("experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
     assert dp("real", "report", copied, "--watch") == 0
     assert len(written) == 2
     assert written[0] == written[1]

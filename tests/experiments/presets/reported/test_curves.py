@@ -1,9 +1,9 @@
 """The paper's scaling curves, as they are given to a fit."""
 
 import pytest
+from dp_experiments.presets.reported.scaling_curves import reported_curve
 
 from dp_base.errors import InputError
-from experiments.presets.reported.scaling_curves import reported_curve
 
 
 def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():

@@ -1,0 +1,83 @@
+"""What the stored runs of docs/results say: means, paired differences, and what an arm is worth in static samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dp_base.errors import MissingError
+from dp_experiments.presets.reported.audit import static_equivalent
+
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+
+
+class Difference(NamedTuple):
+    """The mean difference of two arms over seeds, in points, with its standard error."""
+
+    mean: float
+    se: float
+    seeds: int
+
+    def __str__(self) -> str:
+        sign = "+" if self.mean >= 0 else "−"
+        return f"{sign}{abs(self.mean):.2f} ± {self.se:.2f} points ({self.seeds} seeds)"
+
+
+class Worth(NamedTuple):
+    """How many static samples an arm's mean accuracy is worth."""
+
+    samples: float
+    static: float
+    bound: str  # "=" within the static sizes that were tried, ">" above their best, "<" below their smallest
+
+    def __str__(self) -> str:
+        remark = {"=": "", ">": " (the most that were tried)", "<": " or fewer"}
+        return f"{self.samples:,.0f} samples are worth {self.static:,.0f} static ones{remark[self.bound]}"
+
+
+def stored_runs(name: str) -> pd.DataFrame:
+    """The runs of docs/results/NAME.csv, a row each. Raises MissingError outside a checkout of the project."""
+    return pd.read_csv(_stored(name), comment="#")
+
+
+def stored_rows(name: str) -> list[list[str]]:
+    """The cells of docs/results/NAME.csv as they are written, heads first, without dates. Raises as `stored_runs`."""
+    cells = pd.read_csv(_stored(name), comment="#", header=None, dtype=str, keep_default_na=False)
+    return cells.loc[:, cells.iloc[0] != "date"].to_numpy().tolist()
+
+
+def _stored(name: str) -> Path:
+    path = RESULTS / f"{name}.csv"
+    if not path.exists():
+        raise MissingError(f"{path} is not there: stored results come with a checkout of the project, not with a wheel")
+    return path
+
+
+def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Difference:
+    """An arm minus its rival on the splits and seeds that both have. Each must have one run on each."""
+    both = runs[runs["arm"].isin((arm, rival))]
+    by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
+    difference = (by_seed[arm] - by_seed[rival]).dropna().to_numpy()
+    return Difference(difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5, len(difference))
+
+
+def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:
+    """Static samples that reach the mean test accuracy of an arm, over the splits and seeds of that arm.
+
+    Accuracies between two static sizes are interpolated linearly in the logarithm of the samples.
+    """
+    own = runs[runs["arm"] == arm]
+    rivals = runs[runs["arm"].isin(static)].merge(own[["split", "seed"]])
+    means = rivals.groupby("kept")["test"].mean()
+    accuracy = np.array([own["test"].mean()])
+    number, bound = static_equivalent(accuracy, means.index.to_numpy(float), means.to_numpy())
+    return Worth(float(own["kept"].mean()), float(number[0]), str(bound[0]))
+
+
+def cost_ratio(runs: pd.DataFrame, arm: str, rival: str, column: str) -> float:
+    """What an arm cost over what its rival cost, in their means."""
+    mean = runs.groupby("arm")[column].mean()
+    return float(mean[arm] / mean[rival])

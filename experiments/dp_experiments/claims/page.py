@@ -1,0 +1,63 @@
+"""The claims as rows, and as the page docs/claims.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dp_experiments.claims.claims import CLAIMS, Claim
+
+HEAD = """# The paper's claims, one by one
+
+This page is written by `dp claims --docs docs`, and a test fails if it is stale. *Recomputed* is what
+follows from the paper's own tables. *Theory* is computed by `dp_theory`. *Ours* comes from the runs of
+[the results](results/index.md), on two cores without a GPU. No ImageNet run was made here, so what rests on one is
+*untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on data of our own.
+"""
+
+
+SOURCES = ("recomputed", "theory", "ours")
+NOTHING = "-"
+
+
+def rows() -> list[dict[str, str]]:
+    """A row for each claim. Takes some seconds. Raises MissingError outside a checkout of the project."""
+    return [_row(claim) for claim in CLAIMS]
+
+
+def _row(claim: Claim) -> dict[str, str]:
+    return {
+        "where": claim.where,
+        "claim": claim.says,
+        "verdict": str(claim.verdict),
+        "path": str(claim.path),
+        "recomputed": _said(claim.recomputed),
+        "theory": _said(claim.theory),
+        "ours": _said(claim.ours),
+        "command": claim.command,
+        "cost": claim.cost,
+    }
+
+
+def _said(function: Callable[[], str] | None) -> str:
+    return function() if function else NOTHING
+
+
+def markdown(table: list[dict[str, str]]) -> str:
+    """The page: a table of verdicts, and a section for each claim."""
+    lines = [HEAD, "| | claim | where | verdict | path |", "|---|---|---|---|---|"]
+    for number, row in enumerate(table, 1):
+        cells = [f"[{number}](#claim-{number})", row["claim"], row["where"], f"**{row['verdict']}**", row["path"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    for number, row in enumerate(table, 1):
+        lines += [
+            "",
+            f"## Claim {number}",
+            "",
+            f"{row['where']}: {row['claim']}. **{row['verdict'].capitalize()}.**",
+            "",
+        ]
+        for source in SOURCES:
+            if row[source] != NOTHING:
+                lines.append(f"- {source.capitalize()}: {row[source]}")
+        lines.append(f"- Command: `{row['command']}` ({row['cost']})")
+    return "\n".join(lines) + "\n"

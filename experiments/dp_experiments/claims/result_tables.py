@@ -1,0 +1,244 @@
+"""The tables of docs/results: each is made from stored runs, a row an arm, and a command writes it into its page.
+
+A page has a place for a table, which names it:
+
+    <!-- table: digits -->
+    ...
+    <!-- end -->
+
+Where single runs were not kept, docs/results/means has the rows of the table, under the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import indent
+
+import pandas as pd
+
+from dp_base.errors import InputError
+from dp_base.files import write_text
+from dp_experiments.claims.measured import RESULTS, Difference, paired, stored_rows, stored_runs
+from dp_experiments.claims.page import markdown
+
+PLACE = re.compile(r"^(?P<indent> *)<!-- table: (?P<name>\S+) -->\n.*?^ *<!-- end -->", re.S | re.M)
+MEANS = "means"  # the folder of tables whose single runs were not kept
+TRIED = "tried"  # the folder of tables of what was tried, whose code was not kept either
+
+
+@dataclass(frozen=True)
+class ArmsTable:
+    """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
+
+    runs: str
+    """The stored runs: docs/results/RUNS.csv."""
+    arms: Mapping[str, str]
+    """What the table calls each arm."""
+    leads: tuple[str, ...]
+    """Arms that others are subtracted from, a column each."""
+    where: str = ""
+    """Which of the runs (a query of pandas); empty: all."""
+    columns: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
+    """The accuracies that are shown, and their headings."""
+    cost: str = "tflop"
+
+    def markdown(self) -> str:
+        """The table in Markdown. Raises MissingError outside a checkout of the project."""
+        runs = stored_runs(self.runs)
+        if self.where:
+            runs = runs.query(self.where)
+        heads = ["arm", "made", "kept", *self.columns.values()]
+        heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
+        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for arm, label in self.arms.items():
+            mean = runs[runs["arm"] == arm].mean(numeric_only=True)
+            cells = [label, f"{mean['generated']:,.0f}", f"{mean['kept']:,.0f}"]
+            cells += [f"{mean[column]:.2f}" for column in self.columns]
+            cells += [_lead(runs, lead, arm) for lead in self.leads]
+            cost = mean[self.cost]
+            cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines) + "\n"
+
+
+def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
+    if arm == lead:
+        return ""
+    difference: Difference = paired(runs, lead, arm)
+    sign = "+" if difference.mean >= 0 else "−"
+    return f"{sign}{abs(difference.mean):.2f} ± {difference.se:.2f}"
+
+
+GLYPHS = {
+    "practice-32000": "practice, 32,000",
+    "practice-16000": "practice, 16,000",
+    "practice-8000": "practice, 8,000",
+    "static-128000": "static, 128,000",
+    "static-64000": "static, 64,000",
+    "static-32000": "static, 32,000",
+    "static-16000": "static, 16,000",
+    "static-8000": "static, 8,000",
+}
+"""Practice and static data on glyphs, by their number of samples."""
+TAIL = {"test": "test", "many": "many", "medium": "medium", "few": "few"}
+"""All classes, and those with many, medium and few real images."""
+UNADJUSTED = "training.label_smoothing=0.2@training.logit_adjustment=0"
+FILLED = f"practice.classes=fill@{UNADJUSTED}"
+"""What arms of fashion-tail have in place of logits that are adjusted, and of generated rows of all classes alike."""
+TABLES = {
+    "digits": ArmsTable(
+        runs="digits",
+        where="settings != 'static-4000'",
+        arms={
+            "practice": "practice, 1,000",
+            "practice-400": "practice, 400",
+            "static-16000": "static, 16,000",
+            "static-4000": "static, 4,000",
+            "static-2000": "static, 2,000",
+            "static": "static, 1,000",
+            "static-400": "static, 400",
+            "prune-in-loop": "prune in the loop",
+            "prune-once": "prune once",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
+        },
+        leads=("practice",),
+        cost="gflop",
+    ),
+    "glyphs": ArmsTable(
+        runs="glyphs",
+        arms=GLYPHS
+        | {
+            "prune-in-loop-8000": "prune in the loop",
+            "prune-once-8000": "prune once",
+            "practice-unguided-8000": "the loop, unguided",
+            "random-direction-8000": "in random directions",
+        },
+        leads=("practice-32000", "practice-16000", "practice-8000"),
+    ),
+    "glyphs-other-kinds": ArmsTable(
+        runs="glyphs",
+        arms=GLYPHS,
+        leads=(),
+        columns={"handwriting": "handwriting", "display": "display", "test": "test"},
+    ),
+    "tails": ArmsTable(
+        runs="tails",
+        where="stage == 'fresh'",
+        arms={
+            "practice": "practice",
+            "practice-unguided": "the loop, unguided",
+            "static": "static",
+            "static-7500": "static, twice as many",
+            "real-1500@training.logit_adjustment=1": "adjusted logits",
+            "real-1500@training.balanced_batches=true": "balanced batches",
+            "real-1500": "the real images alone",
+        },
+        leads=("practice",),
+        columns=TAIL,
+    ),
+    "fashion-tail": ArmsTable(
+        runs="fashion-tail",
+        where="stage == 'fresh'",
+        arms={
+            "practice": "practice",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
+            "static": "static",
+            "static-7000": "static, twice as many",
+            "static@training.logit_adjustment=0": "static, logits as they are",
+            f"practice@{FILLED}": "practice, classes filled up",
+            f"static@{FILLED}": "static, classes filled up",
+            f"static-7000@{FILLED}": "the same, twice as many",
+            "real-1000@training.logit_adjustment=1.5": "adjusted logits",
+            f"real-1000@{UNADJUSTED}@training.balanced_batches=true": "balanced batches",
+            f"real-1000@{UNADJUSTED}": "the real images alone",
+        },
+        leads=("practice",),
+        columns=TAIL,
+    ),
+    "reviews": ArmsTable(
+        runs="reviews",
+        where="kept > 0",
+        arms={"practice": "practice", "static-900": "static, as many written", "static": "static, as many kept"},
+        leads=("practice",),
+        columns={"test": "films", "products": "products", "tweets": "tweets", "editorials": "editorials"},
+    ),
+    "words": ArmsTable(
+        runs="words",
+        where="kept > 0",
+        arms={
+            "practice": "practice",
+            "static-15840": "static, 15,840",
+            "practice-unguided": "practice, unguided: one of the two candidates at random",
+            "static": "static",
+            "practice@pool.soft_labels=false": "practice, hard labels",
+            "static@pool.soft_labels=false": "static, hard labels",
+        },
+        leads=("practice",),
+        cost="gflop",
+    ),
+    "fashion": ArmsTable(
+        runs="fashion",
+        arms={
+            "practice": "practice, 3,000",
+            "static-6000": "static, 6,000",
+            "static": "static, 3,000",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
+        },
+        leads=("practice",),
+    ),
+}
+
+
+def stored_table(name: str) -> str:
+    """The table of docs/results/NAME.csv in Markdown, as it is stored. Raises MissingError if it is not there."""
+    rows = stored_rows(name)
+    lines = [" | ".join(row) for row in rows]
+    return "\n".join([f"| {lines[0]} |", "|---" * len(rows[0]) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
+
+
+def with_tables(page: str) -> str:
+    """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
+    return PLACE.sub(_place, page)
+
+
+def _place(place: re.Match[str]) -> str:
+    """A place with its table, which is indented as the place is, since a table may belong to a point of a list."""
+    text = f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->"
+    return indent(text, place["indent"])
+
+
+def table_names() -> list[str]:
+    """The names of all tables."""
+    means = sorted(path.stem for path in (RESULTS / MEANS).glob("*.csv"))
+    tried = sorted(f"{TRIED}/{path.stem}" for path in (RESULTS / TRIED).glob("*.csv"))
+    return [*TABLES, *means, *tried]
+
+
+def table(name: str) -> str:
+    """The table of this name in Markdown. Raises InputError if there is none."""
+    if name in TABLES:
+        return TABLES[name].markdown()
+    if name not in table_names():
+        raise InputError(f"there is no table {name!r}; there are {', '.join(table_names())}")
+    return stored_table(name if name.startswith(f"{TRIED}/") else f"{MEANS}/{name}")
+
+
+def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
+    """Write the page of claims, and the tables of all pages of a folder. Returns the pages that changed.
+
+    Raises InputError if it is no folder of pages, and MissingError outside a checkout of the project.
+    """
+    if not docs.is_dir():
+        raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
+    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(docs.rglob("*.md"))}
+    pages[docs / "claims.md"] = markdown(claims)
+    changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+    for page in changed:
+        write_text(page, pages[page])
+    return changed

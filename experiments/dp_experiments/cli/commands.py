@@ -1,0 +1,225 @@
+"""The root of the `dp` command, and how an error becomes one line on stderr and an exit status."""
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from dp_base.errors import InputError, MissingError
+from dp_base.files import disk_problem
+from dp_experiments.cli import real, theory
+from dp_experiments.cli.lazy import LazyCommand
+from dp_experiments.cli.process import INTERRUPTED
+from dp_experiments.terminal import say, visible
+from dp_real.runtime.slurm import adopt_tasks
+
+
+class Stopped(Exception):
+    """Ctrl-C. typer passes this exception on, while it turns a KeyboardInterrupt into a silent exit."""
+
+
+class Unread(Exception):
+    """Nobody reads stdout any more. typer passes this exception on, while it turns a BrokenPipeError into status 1."""
+
+
+class Commands(TyperGroup):
+    """A group of commands that raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments, and print the help if it is asked for. Raises Stopped and Unread."""
+        with passed_on():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was chosen. Raises Stopped and Unread."""
+        with passed_on():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def passed_on() -> Iterator[None]:
+    """Raise Stopped or Unread in place of exceptions that typer would not pass on.
+
+    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Stopped(str(stop) or "interrupted") from None
+    except BrokenPipeError as error:
+        if is_unread():
+            raise Unread from error
+        raise RuntimeError(f"a process has ended: {error}") from error
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich answers a broken pipe by an exit
+            raise Unread from None
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be") from None
+        problem = disk_problem(error)
+        if hasattr(error, "exit_status") or not problem:
+            raise
+        remedy = "make room there, and give the command again (dp real resume, or --resume, where it had begun)"
+        raise MissingError(f"{problem}; {remedy}") from error
+
+
+def is_unread() -> bool:
+    """Whether stdout is a pipe or socket that nobody reads."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+    except OSError:  # stdout is captured and has no file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Deliberate Practice: its theory, the full pipeline, and the paper's figures.\n\n"
+    "Exit status: 0 done; 2 wrong input; 3 something is missing; 130 interrupted; 1 anything else. "
+    "With --debug an error shows where it arose.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[
+        bool, typer.Option("--version", help="Print the version, with the commit if it is known.", is_eager=True)
+    ] = False,
+) -> None:
+    """Options of `dp` itself."""
+    if show:
+        from dp_experiments.cli.version import version_line
+
+        print(version_line())
+        raise typer.Exit
+
+
+def make_root() -> TyperGroup:
+    """The command `dp` with all its commands."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    group.add_command(theory.GROUP)
+    group.add_command(real.GROUP)
+    group.add_command(LazyCommand("figures", "dp_experiments.cli.figures", "Draw the paper's figures."))
+    group.add_command(LazyCommand("claims", "dp_experiments.cli.claims", "What holds of the paper's claims?"))
+    group.add_command(LazyCommand("play", "dp_experiments.cli.play", "Write a page of sliders over the theory."))
+    group.add_command(LazyCommand("doctor", "dp_experiments.cli.doctor", "Is this machine ready? Is a folder intact?"))
+    return group
+
+
+root = make_root()
+
+
+def run() -> int:
+    """Run `dp` on the arguments of this process, and return the exit status (see `main`).
+
+    Where several processes share the work, rank 0 prints. Another rank prints only an error that rank 0 does not have.
+    """
+    quiet_libraries()
+    adopt_tasks()
+    stderr = sys.stderr
+    if rank() != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        status = root.main(args=arguments, prog_name="dp", standalone_mode=False)
+    except (Stopped, KeyboardInterrupt, typer.Abort) as stop:
+        say(str(stop) or "interrupted")
+        status = INTERRUPTED
+    except Unread:
+        status = 0
+    except Exception as error:
+        status, message = explain(error)
+        if is_reporter(message):
+            sys.stderr = stderr
+        if "--debug" in sys.argv[1:]:
+            traceback.print_exc()
+        if message:  # it is empty if typer printed the help instead
+            sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
+            say(f"{sender} {' '.join(message.split())}")
+    return max(status if isinstance(status, int) else 0, finish_streams())
+
+
+def quiet_libraries() -> None:
+    """Silence remarks of libraries that do not concern a user, and their progress bars where there is no terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+        steps = logging.getLogger("dp_real.steps")
+        steps.setLevel(logging.INFO)
+        steps.propagate = False
+        steps.handlers = [Lines()]
+    if logging.lastResort is not None:  # prints what no handler takes
+        logging.lastResort.setFormatter(VisibleFormatter())
+
+
+class Lines(logging.Handler):
+    """Prints what a logger says as remarks: a line an evaluation, for logs that are read from far away."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        say(record.getMessage())
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats warnings of the packages without control characters, since they quote names from foreign files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return visible(super().format(record))
+
+
+def rank() -> str:
+    """The number of this process among those that share the work; 0 is the main one."""
+    return os.environ.get("RANK", "0")
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The exit status that an error stands for, and what to say of it."""
+    if hasattr(error, "exit_status"):  # an error of this project
+        return error.exit_status, str(error)  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(error, "exit_code"):  # an error of typer's parser
+        message = getattr(error, "format_message", error.__str__)()
+        return error.exit_code, message  # pyright: ignore[reportAttributeAccessIssue]
+    return 1, f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+def is_reporter(message: str) -> bool:
+    """Whether this process is to print an error.
+
+    As long as torch is not loaded, which takes seconds, the other processes cannot be asked: then rank 0 is.
+    """
+    processes = sys.modules.get("dp_real.runtime.processes")
+    return rank() == "0" if processes is None else processes.is_reporter(message)
+
+
+def finish_streams() -> int:
+    """Write out what stdout and stderr still hold. Returns 3, after a line, if stdout's device is full, else 0.
+
+    A stream that cannot be written to is pointed at the null device. Otherwise Python would complain at its end.
+    """
+    status = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                say(f"dp: the output cannot be written: {error.strerror}")
+                status = MissingError.exit_status
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status

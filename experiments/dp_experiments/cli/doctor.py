@@ -1,0 +1,183 @@
+"""`dp doctor`: is this machine ready, and is a folder intact? It fetches, writes and mends nothing."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+import typer
+
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.version import DISTRIBUTION, version_line
+from dp_experiments.terminal import emit_json, say, table
+
+LITTLE_DISK = 2e9  # bytes; a small run of images takes less
+CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
+CACHE = "cache"  # the target that stands for the cache
+
+
+class Finding(TypedDict):
+    """A thing that was looked at: what there is, and what is wrong with it and what to do (None: nothing is wrong)."""
+
+    what: str
+    found: str
+    problem: str | None
+
+
+def doctor_command(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Checks versions, devices, disk and cache, or whether a folder is intact, and says how to mend what is wrong.
+
+    Exit status: 0 all is well, 2 a folder is damaged, 3 something is missing.
+    """
+    findings = list(_look_at(target))
+    wrong = [finding for finding in findings if finding["problem"]]
+    if as_json:
+        emit_json({"version": version_line(), "healthy": not wrong, "findings": findings})
+    else:
+        table(findings, columns=["what", "found"])
+        for finding in wrong:
+            say(f"{finding['what']}: {finding['problem']}")
+        say(f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well")
+    if wrong:
+        raise typer.Exit(3 if target is None else 2)
+
+
+def _look_at(target: str | None) -> Iterator[Finding]:
+    if target is None:
+        return _machine()
+    return _cache() if target == CACHE else _folder(Path(target))
+
+
+def _machine() -> Iterator[Finding]:
+    yield _finding("deliberate-practice", version_line())
+    yield _finding("python", f"{platform.python_version()}, {platform.platform(terse=True)}")
+    yield from _packages()
+    yield from _devices()
+    yield _disk("disk: here", Path.cwd())
+    try:
+        from dp_real.runtime.cache import cache_folder
+    except ImportError:
+        return  # its package is among the missing ones
+    yield _disk("disk: cache", cache_folder())
+    yield from _cache()
+
+
+def _packages() -> Iterator[Finding]:
+    """A finding for each package that this one requires, those of the extra `real` included."""
+    from packaging.requirements import Requirement
+
+    for line in metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": "real"}):
+            continue
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield _finding(requirement.name, "not installed", remedy)
+            continue
+        fits = requirement.specifier.contains(version, prereleases=True)
+        yield _finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
+
+
+def _devices() -> Iterator[Finding]:
+    try:
+        from dp_real.estimate.needs import this_device
+        from dp_real.runtime.processes import own_cores
+    except ImportError as error:
+        yield _finding("device", "unknown", f"{error}; dp theory works without")
+        return
+    device = this_device()
+    count = "" if device.cores else f"{device.count} × "
+    yield _finding("device", f"{count}{device.name}, {device.memory / 1e9:.0f} GB")
+    if not device.cores:
+        try:
+            yield from _gpu(device.count)
+        except RuntimeError as error:
+            lines = str(error).splitlines()
+            yield _finding("gpu", "does not work", f"{lines[0] if lines else error}; nvidia-smi may say more")
+    cores = own_cores()
+    gpus = 0 if device.cores else device.count
+    few = f"fewer than {CORES_OF_A_GPU} for a GPU: ask for more (srun --cpus-per-task, the container's quota)"
+    yield _finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
+
+
+def _gpu(count: int) -> Iterator[Finding]:
+    """What a GPU's owner is asked for first: driver and CUDA, NCCL, bfloat16, and how much of its memory can be had."""
+    import torch
+    from torch.cuda import nccl
+
+    from dp_real.runtime.memory import SHARE
+
+    driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
+    yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
+    has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
+    version = ".".join(map(str, nccl.version())) if has_nccl else "not in this build of torch"
+    lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
+    yield _finding("nccl", version, None if has_nccl else lack)
+    ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
+    works = torch.cuda.is_bf16_supported() and float((ones @ ones).float().sum()) == 64**3
+    yield _finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")
+    free, total = torch.cuda.mem_get_info()
+    yield _finding("gpu memory", f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free; a run takes {SHARE:.0%} at its peak")
+
+
+def _disk(what: str, folder: Path) -> Finding:
+    """The free space of the disk that holds a folder, which need not exist yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
+    return _finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
+
+
+def _cache() -> Iterator[Finding]:
+    from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
+
+    found = entries()
+    for path, problem in broken_entries(found).items():
+        yield _finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
+    for path in leftovers():
+        what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
+        yield _finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
+    intact = [entry for entry in found if not entry.problem]
+    size = sum(entry.size for entry in intact) / 1e6
+    yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
+
+
+def _folder(folder: Path) -> Iterator[Finding]:
+    """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
+    from dp_base.checksums import damage
+    from dp_base.errors import InputError
+    from dp_real.runs.integrity import problems
+    from dp_real.runs.run_files import RunFiles
+
+    runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))
+    if not runs:
+        raise InputError(
+            f"{folder}: no run is in it, which would have a config.toml; name a run, a comparison or cache"
+        )
+    problem = None if RunFiles(folder).is_run else damage(folder)
+    if problem:
+        yield _finding(
+            str(folder), "its tables", f"{problem}; the command that wrote it, with --resume, writes it again"
+        )
+    for run in runs:
+        complete = "complete" if RunFiles(run).result.exists() else f"not complete: dp real resume {run} goes on"
+        found = problems(run)
+        yield _finding(str(run), complete, "; ".join(found) or None)
+
+
+def _finding(what: str, found: str, problem: str | None = None) -> Finding:
+    return Finding(what=what, found=found, problem=problem)

@@ -1,0 +1,145 @@
+"""`dp figures`: draws the figures, writes the paper's tables, and makes a page that shows the figures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_base.errors import InputError, MissingError
+from dp_base.locks import locked
+from dp_experiments.terminal import records, say, table
+
+COMPARE = "compare"
+
+if TYPE_CHECKING:
+    from dp_experiments.paper.asked import Asked
+
+
+def figures_command(
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME | compare A B…",
+            help="Figures to draw, or table1 to table5.  Default: all figures.  Or compare, then runs, comparisons, "
+            "sweeps, table4 or table5, which are drawn on one plot.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
+    runs: Annotated[
+        list[Path],
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="For a table: runs of its rows' presets, shown beside.  For a figure of runs: yours instead of ours.",
+        ),
+    ] = [],
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
+    ] = [],
+    listed: Annotated[bool, typer.Option("--list", help="List figures and tables, and draw none.")] = False,
+) -> None:
+    """The figures come from theory, simulations and runs. One that is up to date is not drawn again.
+
+    A name of the paper, such as fig5, draws all that show it. Tables are written as CSV, Markdown, LaTeX and HTML.
+    """
+    from dp_experiments.paper.gallery import check_names, modules
+    from dp_experiments.paper.paper_tables import TABLES
+
+    if wanted and wanted[0] == COMPARE:
+        if settings or runs or quick or listed:
+            raise InputError(f"{COMPARE} takes what it compares, and --out alone")
+        _compare(wanted[1:], out)
+        return
+    tables = [name for name in wanted or [] if name in TABLES]
+    figures = [name for name in wanted or modules() if name not in TABLES]
+    figures = check_names(figures, also=TABLES)
+    if listed:
+        _list(figures, tables if wanted else list(TABLES))
+        return
+    if (runs or settings) and not wanted:
+        raise InputError("--run and --set are for one figure or table: name it, as in dp figures fig7 --set rho=0.6")
+    if settings and tables:
+        raise InputError(f"--set {settings[0]}: {tables[0]} is as it was printed, without parameters")
+    asked = _asked(figures, settings, runs)
+    if tables:
+        _write_tables(tables, out, runs)
+    if asked:
+        _draw(asked, out, quick)
+
+
+def _compare(sources: list[str], out: Path) -> None:
+    """Draw sources on one plot, and print how many samples of static data each point is worth."""
+    from dp_figures.curves import save
+
+    from dp_base.files import write_text
+    from dp_experiments.paper.beside import laid_out, picture, ratios
+
+    if not sources:
+        raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")
+    found = laid_out(sources)
+    worth = ratios(found)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / f"{COMPARE}.csv", found.to_csv(index=False))
+    write_text(out / f"{COMPARE}-ratios.csv", worth.to_csv(index=False))
+    save(picture(found), out / COMPARE)
+    table(records(worth), title="ratio: samples of the baseline that reach y, over x")
+    print(*(out / f"{COMPARE}{ending}" for ending in (".csv", "-ratios.csv", ".png", ".pdf")), sep="\n")
+
+
+def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
+    """The figures with their parameters. Figures without either are not loaded before their turn."""
+    from dp_experiments.paper.asked import Asked, read_settings
+    from dp_experiments.paper.gallery import load
+
+    if not settings and not runs:
+        return [Asked(name, {}) for name in figures]
+    return [read_settings(name, load(name).compute, settings, runs) for name in figures]
+
+
+def _list(figures: list[str], tables: list[str]) -> None:
+    from dp_experiments.paper.gallery import about
+    from dp_experiments.paper.paper_tables import title
+
+    rows = []
+    for name in figures:
+        found = about(name)
+        row = {"paper": found.paper, "shows": (found.shows,), "numbers": found.numbers, "parameters": found.parameters}
+        rows.append({"name": name} | {key: ", ".join(values) for key, values in row.items()})
+    for name in tables:
+        rows.append({"name": name, "paper": name, "shows": title(name), "numbers": "reported", "parameters": "run"})
+    table(rows)
+
+
+def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
+    from dp_experiments.paper.paper_tables import write_table
+    from dp_real import Run
+
+    for name in tables:
+        for path in write_table(name, out, [Run(folder) for folder in runs]):
+            print(path)
+
+
+def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
+    """Draw figures one after the other. One that fails does not stop the others, but the command."""
+    from dp_experiments.paper.gallery import Gallery
+
+    failed: dict[str, InputError | MissingError] = {}
+    with locked(out):
+        gallery = Gallery(out)
+        for index, asked in enumerate(figures, start=1):
+            place = f"[{index}/{len(figures)}] {asked.stem}"
+            if gallery.up_to_date(asked, quick):
+                say(f"{place}: up to date")
+                continue
+            say(f"{place} ...")
+            try:
+                say(f"{place}: {gallery.make(asked, quick):.1f} s")
+            except (InputError, MissingError) as error:
+                say(f"{place}: {error}")
+                failed[asked.stem] = error
+        print(gallery.page)
+    if failed:
+        (first, error), *others = failed.items()
+        more = f"; nor were {', '.join(name for name, _ in others)}" if others else ""
+        raise type(error)(f"figure {first} was not drawn: {error}{more}")

@@ -1,0 +1,144 @@
+"""Starts a command again as several processes, one on each GPU of this machine."""
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_experiments.terminal import say
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+Gpus = Annotated[
+    str, typer.Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")
+]
+Processes = Annotated[int, typer.Option(min=1, hidden=True, help="Processes that share the work on CPUs.")]
+
+PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
+CODE = "from dp_experiments.cli.main import main; main()"
+PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
+OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
+RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
+
+
+def process_count(gpus: str, processes: int) -> int:
+    """How many processes to start. It is 1 if this is one of several already, or if there are not several GPUs.
+
+    Raises InputError for a text that is no number of GPUs, and MissingError for more GPUs than there are.
+    """
+    import torch
+
+    from dp_base.errors import InputError, MissingError
+
+    if "RANK" in os.environ:
+        return 1
+    found = torch.cuda.device_count()
+    if gpus == "all":
+        return max(found, processes)
+    if not gpus.isdecimal() or not int(gpus):
+        raise InputError(f"--gpus {gpus}: must be a number of at least 1, or all")
+    if int(gpus) > found:
+        raise MissingError(f"--gpus {gpus}: this machine has {found}; leave it out to use what is there")
+    return int(gpus)
+
+
+def run_and_restart(count: int, out: Path, *arguments: str) -> int:
+    """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the status to exit with.
+
+    If a process fails or is killed, as by a fault of a GPU or of the network, the run goes on from its newest intact
+    checkpoint, at most RESTARTS times in a row without a newer one. Wrong input, what is missing, a learner that
+    diverged and an interruption end it at once.
+    """
+    status = run_together(count, *arguments)
+    left = RESTARTS
+    reached = _reached(out)
+    while status == 1 and reached is not None and left > 0:
+        said = f"a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}"
+        say(f"dp: {said}")
+        _alert_of_restart(out, said)
+        status = run_together(count, "real", "resume", str(out), *(word for word in arguments if word in PASSED_ON))
+        newest = _reached(out)
+        left = RESTARTS if newest != reached else left - 1
+        reached = newest
+    return status
+
+
+def _alert_of_restart(out: Path, message: str) -> None:
+    """Send the run's alert, if its configuration asks for alerts."""
+    from dp_real.alerts import Alerts
+    from dp_real.config import load_config
+    from dp_real.runs.run_files import RunFiles
+
+    config = RunFiles(out).config
+    if config.exists():
+        Alerts(load_config(config).alert, out).send("restart", message=message)
+
+
+def _reached(out: Path) -> str | None:
+    """The name of the newest checkpoint of a run; None: there is none."""
+    from dp_real.runs.checkpoints import checkpoints
+    from dp_real.runs.run_files import RunFiles
+
+    found = checkpoints(RunFiles(out).checkpoints)
+    return found[0].name if found else None
+
+
+def run_together(count: int, *arguments: str) -> int:
+    """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the status to exit with.
+
+    They write to the stdout and stderr of this process. If one fails, the others are ended. If one was killed, this
+    process tells the signal. On Ctrl-C and SIGTERM they stop by agreement.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    say(f"{count} processes share the work")
+    _set_environment(count)
+    here = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    debug = ["--debug"] if "--debug" in sys.argv else []
+    logging.disable()  # the launcher's messages: what failed, the processes say themselves
+    try:
+        elastic_launch(here, sys.executable)("-c", CODE, *arguments, *debug)
+    except ChildFailedError as error:
+        return _status_of(error)
+    except SignalException:
+        return 130
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+def _set_environment(count: int) -> None:
+    """Share the cores among the processes, and give them time to stop. What the user has set stays as it is."""
+    import torch
+
+    from dp_real.runtime.processes import own_cores
+
+    # With a GPU the cores are for the processes that load data.
+    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+
+
+def _status_of(error: "ChildFailedError") -> int:
+    """The exit status for processes of which one failed. If a signal ended it, it is told here."""
+    rank, failure = error.get_first_failure()
+    if failure.exitcode < 0:
+        hint = ", perhaps because the machine ran out of memory" if failure.exitcode == -signal.SIGKILL else ""
+        say(f"dp: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}{hint}")
+    return failure.exitcode if failure.exitcode in OWN_STATUSES else 1

@@ -1,0 +1,91 @@
+"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly.
+
+Help pages of groups, completion and the nearest names to a misspelt one need no more than names and lines of help.
+These stand in tables (`dp_experiments.cli.theory`, `dp_experiments.cli.real`).
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import typer
+from click import UsageError
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from dp_experiments.cli.process import uncollected
+
+Member = TyperCommand | TyperGroup
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option which is given twice, of which typer would take the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments. Raises UsageError for an option that takes one value and is given several."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for parameter in given:
+            if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
+                raise UsageError(f"{parameter.opts[0]} is given {given.count(parameter)} times: give it once", ctx)
+        return super().parse_args(ctx, args)
+
+
+class LazyCommand(TyperCommand):
+    """A command whose module is imported when the command is chosen.
+
+    The command NAME is the function NAME_command of the module. Its own help page begins with the line that lists it,
+    and goes on with the docstring of the function.
+    """
+
+    def __init__(self, name: str, module: str, line: str) -> None:
+        super().__init__(name, help=line)
+        self.module = module
+
+    @cached_property
+    def loaded(self) -> TyperCommand:
+        """The command with its options; the first use imports the module."""
+        name = self.name or ""
+        function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
+        app = typer.Typer(add_completion=False)
+        app.command(name, cls=OnceCommand, help=f"{self.help}\n\n{reflow(inspect.getdoc(function) or '')}")(
+            self.prepare(function)
+        )
+        command = get_command(app)
+        assert isinstance(command, TyperCommand)
+        return command
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that the command runs: this one, unless a subclass wraps it."""
+        return function
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments as the loaded command does; the context belongs to that command."""
+        with uncollected():
+            return self.loaded.make_context(*arguments, **options)
+
+
+class Numeric(LazyCommand):
+    """A lazy command that computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, run under `finite_numbers`."""
+        from dp_theory.numerics.overflow import finite_numbers
+
+        return finite_numbers()(function)
+
+
+def reflow(text: str) -> str:
+    """A text whose paragraphs are a line each, since typer shows the line breaks of all paragraphs but the first."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def make_group(name: str, line: str, panels: Mapping[str, Sequence[Member]]) -> TyperGroup:
+    """A group of commands, which its help page shows under the headings that are the keys of `panels`."""
+    group = TyperGroup(name=name, help=line, no_args_is_help=True)
+    for heading, members in panels.items():
+        for member in members:
+            member.rich_help_panel = heading
+            group.add_command(member)
+    return group

@@ -1,0 +1,28 @@
+"""The entry of the `dp` command. It is ready for Ctrl-C and closed streams before anything large is imported."""
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+
+from dp_experiments.cli.process import open_streams, skip_last_collection, stop, uncollected
+
+
+def main() -> None:
+    """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
+    open_streams()
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
+    with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)  # so that worker processes are ended, and their files removed
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short
+    atexit.register(skip_last_collection)
+    with uncollected():
+        from dp_experiments.cli.commands import run
+
+    status = run()
+    # All that is left to do is to wait for threads. Ctrl-C cuts that short.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(status))
+    sys.exit(status)

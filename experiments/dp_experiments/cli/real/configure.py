@@ -1,0 +1,167 @@
+"""`dp real presets | init | keys`: the configurations that there are, one for a new task, and what can be set."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.real.options import Preset, Set
+from dp_experiments.presets.presets import load_preset, preset_names
+from dp_experiments.presets.variants import variants
+from dp_experiments.terminal import emit_json, say, table
+
+if TYPE_CHECKING:
+    from dp_real.sections import Section
+
+BOUNDS = {"minimum": "≥ {:g}", "exclusiveMinimum": "> {:g}", "maximum": "≤ {:g}", "exclusiveMaximum": "< {:g}"}
+HUGE = 10**5  # larger bounds are not shown, since nobody comes near them
+KINDS = {"null": "none", "array": "list", "object": "table"}  # types of a JSON schema, as TOML calls them
+
+
+def presets_command(as_json: Json = False) -> None:
+    """Shows their sizes, and the validation accuracy that the paper reports for the rows of its tables."""
+    rows = [_preset(name) for name in (*preset_names(), *variants())]
+    if as_json:
+        emit_json({"presets": rows})
+        return
+    table(rows, columns=[key for key in rows[0] if key != "note"])
+    for row in rows:
+        if row["note"]:
+            say(f"{row['preset']}: {row['note']}")
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """What is listed of a preset, or of a variant of one."""
+    config = load_preset(name)
+    variant = variants().get(name)
+    plan = config.practice
+    return {
+        "preset": name,
+        "initial": plan.initial,
+        "increment": plan.increment if plan.additions else None,
+        "additions": plan.additions,
+        "samples": config.samples,
+        "omega": config.guidance.omega if plan.additions else None,
+        "patience": plan.patience if plan.additions else None,
+        "steps": config.training.steps,
+        "reported": variant.reported if variant else None,
+        "note": variant.note if variant else "",
+    }
+
+
+def init_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
+    kind: Annotated[
+        Literal["images", "latent", "denoiser", "function", "text"],
+        typer.Option(
+            help="What is to be classified and drawn: images by a pipeline of diffusers, small ones by a model that is "
+            "trained here (latent), tiny ones (denoiser), images by a function of yours; texts."
+        ),
+    ] = "images",
+) -> None:
+    """The file is NAME.toml. Its comments say what to change."""
+    from dp_base.errors import InputError
+    from dp_real.config.config import check_name
+
+    path = Path(f"{name.removesuffix('.toml')}.toml")
+    task = path.name.removesuffix(".toml")  # the stem of a path would take ".toml" for a name
+    try:
+        check_name(task)
+    except ValueError as error:
+        raise InputError(f"NAME {task[:100]!r}: {error}") from None
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(fill(template_of(kind), name=task))
+    except FileExistsError:
+        raise InputError(f"{path} exists and stays as it is; name another") from None
+    except FileNotFoundError:
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
+
+
+SIZES = {"images": 224, "latent": 32, "denoiser": 8, "function": 32}  # pixels a side of the images of each template
+
+
+def template_of(kind: str) -> str:
+    """The template of a configuration. Those of images differ in how the images are drawn and learned."""
+    folder = resources.files("dp_experiments.cli.real")
+    if kind == "text":
+        return (folder / "text.toml").read_text(encoding="utf-8")
+    common = (folder / "images.toml").read_text(encoding="utf-8").replace("{size}", str(SIZES[kind]))
+    if kind in ("latent", "denoiser"):  # which are trained on real images
+        common = common.replace('# train = "train"', 'train = "train"')
+    own = "diffusers" if kind == "images" else kind
+    return common.replace("{generator}\n", (folder / f"images-{own}.toml").read_text(encoding="utf-8") + "\n")
+
+
+def fill(template: str, name: str) -> str:
+    """The template of a configuration, filled in with the task's name and a line about each kind of its sections."""
+    from dp_real.data import DATA
+    from dp_real.generators import GENERATORS
+    from dp_real.learners import LEARNERS
+
+    for registry in (DATA, GENERATORS, LEARNERS):
+        lines = [f'#   "{kind}": {summary}' for kind, summary in registry.summaries().items()]
+        template = template.replace(f"# {{{registry.what}}}", "\n".join(lines))
+    return template.replace("{name}", name)
+
+
+def keys_command(
+    preset: Preset,
+    settings: Set = [],
+    as_json: Json = False,
+) -> None:
+    """Shows its value there, its default, and what it may be."""
+    rows = list(keys(load_preset(preset, settings)))
+    if as_json:
+        emit_json({"preset": preset, "keys": rows})
+        return
+    table(rows)
+
+
+def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
+    """A record for each key of a section, and of the sections within it."""
+    from dp_real.sections import Section
+
+    properties = type(section).model_json_schema()["properties"]
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from keys(value, f"{prefix}{name}.")
+            continue
+        schema = properties[name]
+        # The key that names a section's kind is explained by what that kind is.
+        meaning = (type(section).__doc__ or "") if name in ("kind", "source") else schema.get("description", "")
+        yield {
+            "key": f"{prefix}{name}",
+            "value": _written(value),
+            "default": "required" if field.is_required() else _written(field.get_default(call_default_factory=True)),
+            "may be": _may_be(schema),
+            "meaning": meaning.splitlines()[0] if meaning else "",
+        }
+
+
+def _written(value: Any) -> str:
+    """A value as TOML has it; none: not set."""
+    if value is None:
+        return "none"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _may_be(schema: dict[str, Any]) -> str:
+    """What a JSON schema allows, in short."""
+    if "anyOf" in schema:
+        return " or ".join(_may_be(one) for one in schema["anyOf"])
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if choices:
+        return " | ".join(map(_written, choices))
+    kind: str = schema.get("type", "")
+    bounds = [text.format(schema[key]) for key, text in BOUNDS.items() if schema.get(key, HUGE) < HUGE]
+    return f"{KINDS.get(kind, kind)} {', '.join(bounds)}".strip()

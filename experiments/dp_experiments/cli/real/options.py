@@ -1,0 +1,135 @@
+"""Options and arguments that several commands of the full pipeline share, and their meaning where they are left out."""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dp_experiments.presets.presets import preset_names
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dp_real.config import Config
+
+WORKERS_WITHOUT_GPU = 2
+
+Preset = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET|FILE.toml",
+        help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real presets`), or a configuration file.",
+    ),
+]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example guidance.omega=0.03.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="Runs at a time, each on a GPU of its own.  "
+        f"Default: one for each GPU; {WORKERS_WITHOUT_GPU} without a GPU.",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Runs go to the workers of this dask scheduler, which share the file system with this machine.",
+    ),
+]
+Resources = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME=AMOUNT,…", help="What a run takes of its worker, as in `dask worker --resources GPU=1`."
+    ),
+]
+ResumeRuns = Annotated[bool, typer.Option("--resume", help="Keep the finished runs in --out, and add what is missing.")]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Go on though what a run reads, such as its test set, has changed since it began. result.json says so.",
+    ),
+]
+FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+
+def judge_option(text: str) -> Any:
+    """An option that names a classifier: a run, or a model of transformers; text: what the classifier is for."""
+    return typer.Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
+
+
+def arm_names(arms: str) -> list[str]:
+    """The names in a comma-separated list of arms. Raises InputError if one is there twice."""
+    from dp_base.errors import InputError
+    from dp_real.config.arms import split_names
+
+    names = split_names(arms)
+    if len(set(names)) < len(names):
+        raise InputError(f"--arms {arms} names an arm twice")
+    return names
+
+
+def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
+    """Raise InputError if --set has one of these keys, which the command sets itself; instead: what to do."""
+    from dp_base.errors import InputError
+    from dp_real.config.load import key_of
+
+    for setting in settings:
+        if key_of(setting) in keys:
+            raise InputError(f"--set {setting}: {instead}")
+
+
+def at_a_time(workers: int | None) -> int:
+    """How many runs go on at a time: as asked, else one on each GPU, or two on a machine without."""
+    from dp_real.runtime.processes import visible_gpus
+
+    return workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU
+
+
+def on_cluster_asked(
+    dask: str | None, resources: str, workers: int | None, folder: Path
+) -> "AbstractContextManager[int | None]":
+    """A block in which runs go where --dask says. It yields how many go on at a time; None: the cluster decides.
+
+    folder: where runs write. Raises InputError for options that exclude each other, and as `on_cluster` does.
+    """
+    from contextlib import nullcontext
+
+    from dp_base.cluster.jobs import on_cluster
+    from dp_base.errors import InputError
+    from dp_experiments.terminal import say
+
+    taken = _amounts(resources)
+    if dask is None:
+        if taken:
+            raise InputError(f"--resources {resources} needs --dask: it says what a run takes of a cluster's worker")
+        return nullcontext(at_a_time(workers))
+    if workers is not None:
+        raise InputError(
+            f"--workers {workers} is for this machine; with --dask, each worker of the cluster takes a run"
+        )
+    return on_cluster(dask, taken, folder, say)
+
+
+def _amounts(resources: str) -> dict[str, float]:
+    """The numbers in a text such as GPU=1,MEMORY=2e9. Raises InputError if it has another form."""
+    from dp_base.errors import InputError
+
+    found = {}
+    for part in filter(None, resources.split(",")):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            raise InputError(f"--resources {resources}: must be names with numbers, such as GPU=1") from None
+    return found
+
+
+def default_folder(config: "Config") -> Path:
+    """Where a run goes without --out: runs/NAME-SEED."""
+    return Path("runs") / f"{config.name}-{config.seed}"

@@ -1,0 +1,145 @@
+"""`dp real plan`: what a run needs, costs and lacks."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.real.options import Preset, Set, default_folder
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.variants import variants
+from dp_experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
+    from dp_real.estimate.needs import Device
+
+MEMORY = {
+    "training": "training on a row at a time",
+    "row": "each more at a time",
+    "drawing": "drawing an image at a time",
+    "image": "each more at a time",
+}
+
+
+def plan_command(
+    preset: Preset,
+    settings: Set = [],
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder, whose disk is looked at.  Default: runs/PRESET-SEED.")
+    ] = None,
+    gpus: Annotated[str, typer.Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."
+        ),
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
+    config = load_preset(preset, settings)
+    counts = _counts(gpus)
+    from dp_base.errors import MissingError
+    from dp_real.estimate.needs import needs
+    from dp_real.runs.prepare import check_plan
+
+    target = _target(device, measure)
+    with suppress(MissingError):  # the data that tell the task; the table below names them
+        check_plan(config)
+    needed = [vars(need) for need in needs(config, out or default_folder(config), target)]
+    ready = not any(need["problem"] for need in needed)
+    try:
+        costs = _costs(config, counts, target, measure)
+    except MissingError:  # the data that tell the task, or the weights to measure with
+        if ready:
+            raise
+        costs = {}
+        say("what it takes is not known before that is there")
+    note = variants()[preset].note if preset in variants() else ""
+    if as_json:
+        emit_json({"preset": config.name, "ready": ready, "needs": needed, "note": note} | costs)
+    else:
+        table(needed, title=config.name)
+        if note:
+            say(note)
+        if costs:
+            _show_costs(costs)
+    raise typer.Exit(0 if ready else MissingError.exit_status)
+
+
+def _counts(gpus: str) -> list[int]:
+    """The numbers of GPUs. Raises InputError for a text that is no comma list of them."""
+    from dp_base.errors import InputError
+
+    parts = [part.strip() for part in gpus.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")
+    return [int(part) for part in parts]
+
+
+def _target(name: str | None, measured: bool) -> "Device | None":
+    """The device to plan for: the GPU of that name, or this machine's if it is to be measured.
+
+    None: what dp_real.estimate.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
+    """
+    from dp_base.errors import InputError
+    from dp_real.estimate import speed
+    from dp_real.estimate.needs import gpu, this_device
+
+    if name is None:
+        return this_device() if measured else None
+    if name.upper() not in speed.GPUS:
+        raise InputError(f"--device {name}: its speed is not known; these can be planned for: {', '.join(speed.GPUS)}")
+    if measured:
+        raise InputError(f"--device {name} is of another machine, and --measure times this one: leave one out")
+    return gpu(name.upper())
+
+
+def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
+    """What the run takes on the device to plan for, from measured speeds or from those of the table."""
+    from dp_real.estimate import clock, speed, work
+    from dp_real.estimate.needs import planned_for, readers
+    from dp_real.runs.prepare import fresh_learner, load_data, load_generator
+
+    network = work.learner_network(config)
+    device = target or planned_for(config, network)
+    if measured:
+        generator = load_generator(config, load_data(config), progress)
+        seconds = speed.measure(config, generator, fresh_learner(config), device.name)
+    else:
+        seconds = speed.assumed(config, network, device.name, device.cores)
+    validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
+    counts = [1] if device.cores else gpus
+    return clock.costs(config, network, seconds, counts, validation, readers(device))
+
+
+def _show_costs(costs: dict[str, Any]) -> None:
+    images = costs["images"]
+    say(
+        f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "
+        f"of {costs['rows_per_step']:,} rows"
+    )
+    if any(costs["tokens"].values()):
+        say("tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items()))
+    if costs["money"] is not None:
+        say(f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price")
+    say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items()))
+    memory = costs["memory"]
+    if memory:
+        say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
+    waiting = costs["waiting_steps"]
+    constant = costs["constant_steps"]
+    say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
+    if waiting > constant:
+        say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
+    if all(row["clock"] is None for row in costs["hours"]):
+        say("hours are not known beforehand: --measure times a few samples and steps, and says them")
+        return
+    source = costs["seconds"]["source"]
+    spread = costs["seconds"]["spread"]
+    table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
+    say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/results/cost.md)")

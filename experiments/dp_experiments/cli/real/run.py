@@ -1,0 +1,160 @@
+"""`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dp_experiments.cli.launch import Gpus, Processes, process_count, run_and_restart, run_together
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.real.options import (
+    AcceptChanges,
+    Dask,
+    Preset,
+    Resources,
+    Set,
+    default_folder,
+    on_cluster_asked,
+)
+from dp_experiments.cli.real.remarks import at_limit, too_few
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
+
+FreeSet = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."
+    ),
+]
+SHOWN_OF_RUN = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
+SHOWN_OF_BRANCH = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
+
+
+def run_command(
+    preset: Preset,
+    settings: Set = [],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
+    ] = None,
+    gpus: Gpus = "all",
+    processes: Processes = 1,
+    accept_changes: AcceptChanges = False,
+    require_sets: Annotated[bool, typer.Option("--require-sets", help="Stop if a set of data.sets is absent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The run's files are left in --out."""
+    if require_sets:
+        settings = [*settings, "data.require_sets=true"]
+    config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
+    from dp_real import run  # takes seconds, so the configuration is checked first
+    from dp_real.estimate.needs import require
+
+    out = out or default_folder(config)
+    if not resume:
+        require(config, out)
+    count = process_count(gpus, processes)
+    if count > 1:
+        changes = [part for setting in settings for part in ("--set", setting)]
+        given = [
+            "--out",
+            str(out),
+            "--seed",
+            str(config.seed),
+            *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
+        ]
+        raise typer.Exit(run_and_restart(count, out, "real", "run", preset, *changes, *given))
+    if config.data.note:
+        say(f"{config.name}: {config.data.note}")
+    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
+    _show(result, out, as_json, config)
+
+
+def resume_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    settings: FreeSet = [],
+    gpus: Gpus = "all",
+    processes: Processes = 1,
+    accept_changes: AcceptChanges = False,
+    as_json: Json = False,
+) -> None:
+    """It ends as the unbroken run would have ended."""
+    from dp_real import Run, run
+    from dp_real.config import load_config
+
+    begun = Run(folder)
+    config = load_config(begun.files.config, settings) if settings else begun.config
+    if begun.complete:
+        say(f"{folder} is complete already")
+    else:
+        count = process_count(gpus, processes)
+        if count > 1:
+            changes = [part for setting in settings for part in ("--set", setting)]
+            flags = _flags(accept_changes=accept_changes, json=as_json)
+            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *changes, *flags))
+    result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
+    _show(result, folder, as_json, begun.config)
+
+
+def pretrain_command(
+    preset: Preset,
+    settings: Set = [],
+) -> None:
+    """The generator is trained here, or fetched. A run does the same on first use."""
+    from dp_real.runs.prepare import load_generator
+    from dp_real.runtime.cache import cache_folder
+
+    config = load_preset(preset, settings)
+    load_generator(config, progress=progress)
+    say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
+
+
+def branch_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    gpus: Gpus = "all",
+    processes: Processes = 1,
+    dask: Dask = None,
+    resources: Resources = "",
+    as_json: Json = False,
+) -> None:
+    """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
+    where = on_cluster_asked(dask, resources, 1 if dask is None else None, folder)
+    count = 1 if dask is not None else process_count(gpus, processes)
+    if count > 1:
+        raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
+    from dp_experiments.looking.report.pictures import leave_figures
+    from dp_real.runs.branch import branch
+
+    with where as at_a_time:
+        results = branch(folder, progress, at_a_time)
+    if as_json:
+        emit_json({"branches": results})
+    else:
+        table([{key: result[key] for key in SHOWN_OF_BRANCH} for result in results])
+    leave_figures(folder)
+
+
+def _flags(**given: bool) -> list[str]:
+    """The flags that are set, as words of the command line."""
+    return [f"--{name.replace('_', '-')}" for name, on in given.items() if on]
+
+
+def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:
+    """Print the result of a run with remarks on it, and leave the figures in its folder."""
+    from dp_experiments.looking.report.pictures import leave_figures
+    from dp_real import Run
+
+    for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
+        if remark:
+            say(f"{config.name}: {remark}")
+    if as_json:
+        emit_json(result)
+    else:
+        table([{key: result[key] for key in SHOWN_OF_RUN}], title=result["name"])
+        if result.get("sets"):
+            table(result["sets"])
+    leave_figures(folder)

@@ -1,0 +1,89 @@
+"""`dp real tune`: each arm's own best settings, by validation accuracy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dp_base.locks import claimed
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.real.options import Dask, Preset, Resources, Set, Workers, arm_names, on_cluster_asked, refuse
+from dp_experiments.cli.real.remarks import judged_twice
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
+
+Search = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=LOW:HIGH[:log]",
+        help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep it.",
+    ),
+]
+
+
+def tune_command(
+    preset: Preset,
+    settings: Set = [],
+    arms: Annotated[str, typer.Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
+    search: Search = [],
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each trial.")] = 1,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
+    ] = False,
+    workers: Workers = None,
+    dask: Dask = None,
+    resources: Resources = "",
+    as_json: Json = False,
+) -> None:
+    """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
+    from dp_base.extras import require_package
+
+    for package in ("optuna", "sqlalchemy"):
+        require_package(package, "tune", "dp real tune")
+    refuse(settings, ("data.split",), "--first and --splits say which splits there are")
+    config = load_preset(preset, settings)
+    names = arm_names(arms)
+    from dp_experiments.tuning.space import read_searches
+    from dp_experiments.tuning.tune import ASKED, Plan, spaces_of, tune
+
+    plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
+    spaces = spaces_of(config, plan)
+    out = out or Path("runs") / f"{config.name}-tune"
+    where = on_cluster_asked(dask, resources, workers, out)
+    with claimed(out, ASKED, resume):
+        for arm, space in spaces.items():
+            say(f"{arm}: {', '.join(space)}")
+        remark = judged_twice(config)
+        if remark:
+            say(remark)
+        say(_cost(config, trials * len(names) * seeds))
+        with where as at_a_time:
+            best = tune(config, plan, trials, out, at_a_time, progress)
+    if as_json:
+        emit_json({"preset": config.name, "arms": best})
+        return
+    keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
+    table([{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys])
+    say(f"{out}/best.csv, trials.csv; dp real compare {preset} --tuned {out} compares them on fresh seeds and splits")
+
+
+def _cost(config: "Config", runs: int) -> str:
+    """What so many runs of this configuration take here, as `dp real plan` says."""
+    from dp_real.estimate import clock, speed, work
+    from dp_real.estimate.needs import this_device
+
+    network = work.learner_network(config)
+    device = this_device()
+    seconds = speed.assumed(config, network, device.name, device.cores)
+    hours: Any = clock.hours(config, network, seconds, 1)["clock"]
+    return f"{runs} runs" if hours is None else f"{runs} runs, about {runs * hours:.2g} hours of {device.name}"

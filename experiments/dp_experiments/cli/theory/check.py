@@ -1,0 +1,160 @@
+"""`dp theory check`: whether the Gaussian theory holds for features, and how wrong it would be."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_base.errors import InputError
+from dp_base.locks import claimed
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.theory.options import Seed, folder_option, names
+from dp_experiments.terminal import emit_json, progress, records, table
+from dp_theory.validity.check import LAM, RULES
+
+if TYPE_CHECKING:
+    from dp_theory.validity import Check, Features
+
+SHOWN = ("rule", "kept", "share", "gaussian", "measured law", "measured", "se", "z", "z_law")
+WRITTEN = ("assumptions.csv", "curves.csv", "check.png", "check.pdf")
+
+
+def check_command(
+    features: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FEATURES.npz",
+            help="Arrays X (rows, columns) and y (rows,). Optional: X_test and y_test; w_s, the selector; w_g, the "
+            "direction that labels the rows.",
+        ),
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."
+        ),
+    ] = None,
+    components: Annotated[
+        int | None, typer.Option(min=1, help="Leading principal components to use.  Default: all.")
+    ] = None,
+    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(RULES),
+    keep: Annotated[float, typer.Option(help="Share of normal scores that each rule keeps.")] = 0.3,
+    lam: Annotated[float, typer.Option(help="Ridge per kept row, in units of X's mean variance.")] = LAM,
+    kept: Annotated[
+        str | None, typer.Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Experiments for each rule, on random rows.")] = 20,
+    level: Annotated[float, typer.Option(help="Level of significance of all tests together.")] = 0.01,
+    tolerance: Annotated[float, typer.Option(help="Relative error of predictions that does not matter.")] = 0.1,
+    out: Annotated[Path | None, folder_option("assumptions.csv, curves.csv, check.png and .pdf")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Tests the assumptions of the Gaussian theory one by one, and holds its errors against measured ones."""
+    from dp_theory.validity import check, read_features
+
+    sizes = None if kept is None else _whole_numbers(kept)
+    rules = names(rule)
+    with claimed(out):
+        given = read_features(features, classes=_sides(classes), components=components, lam=lam, seed=seed)
+        with progress("check", len(rules)) as advance:
+            found = check(
+                given,
+                rules,
+                keep=keep,
+                lam=lam,
+                sizes=sizes,
+                trials=trials,
+                seed=seed,
+                level=level,
+                tolerance=tolerance,
+                advance=advance,
+            )
+        if out is not None:
+            _write(found, out)
+    if as_json:
+        _show_json(found, given)
+        return
+    _show(found, given, level)
+    if out is not None:
+        print(*(out / name for name in WRITTEN), sep="\n")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """The numbers of kept rows. Raises InputError if a part of the comma list is no whole number."""
+    parts = text.split(",")
+    for part in parts:
+        if not part.strip().isdecimal():
+            raise InputError(f"--kept {part}: must be whole numbers, comma-separated")
+    return [int(part) for part in parts]
+
+
+def _sides(classes: str | None) -> list[str] | None:
+    """The classes, or unions of classes, that are told apart; None: the nearest two."""
+    if classes is None:
+        return None
+    return [re.sub(r"\s*\+\s*", "+", side.strip()) for side in classes.split(",")]
+
+
+def _show_json(found: "Check", given: "Features") -> None:
+    view = found.view
+    facts = {
+        "rows": len(view.y),
+        "test_rows": 0 if view.test is None else len(view.test[1]),
+        "directions": view.dimension,
+        "classes": list(given.classes),
+        "rho": view.rho,
+        "flips": view.flips,
+        "gaussian": found.gaussian,
+        "law": found.law,
+        "more_rows": found.needed.rows,
+        "more_trials": found.needed.trials,
+    }
+    emit_json(facts | {"assumptions": records(found.assumptions), "curves": records(found.curves)})
+
+
+def _show(found: "Check", given: "Features", level: float) -> None:
+    view = found.view
+    rows = [row | {"effect": f"{row['effect']:+.1%}"} for row in records(found.assumptions)]
+    table(rows, title=f"what the theory assumes, at level {level:g}; effect: on the predicted error")
+    print()
+    table(records(found.curves[list(SHOWN)]), title="test error against kept rows: predicted and measured")
+    others = "" if view.test is None else f" and {len(view.test[1])} test rows"
+    print(
+        f"\n{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows{others} in {view.dimension} directions;"
+        f" the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}"
+    )
+
+
+def verdict(found: "Check") -> str:
+    """The answer, in a line."""
+    if found.gaussian == "holds":
+        return "the Gaussian theory holds here: its errors are those measured, within the tolerance"
+    if found.gaussian == "undecided":
+        wanted = {"rows": found.needed.rows, "--trials": found.needed.trials}
+        more = " and ".join(f"{count:,} more {what}" for what, count in wanted.items() if count)
+        return (
+            "undecided: the Gaussian theory's errors are neither shown to be within the tolerance nor beyond it; "
+            f"about {more or 'some more rows'} would tell, or a larger --tolerance"
+        )
+    effects = found.assumptions["effect"]
+    off_theory = effects.iloc[-2]
+    off_law = effects.iloc[-1]
+    wrong = f"the Gaussian theory does not hold here: errors are {off_theory:+.0%} off what it predicts"
+    if found.law == "holds":
+        return f"{wrong}; the measured law predicts them"
+    if found.law == "undecided":
+        return f"{wrong}; whether the measured law predicts them is undecided"
+    return f"{wrong}, and {off_law:+.0%} off what the measured law predicts"
+
+
+def _write(found: "Check", out: Path) -> None:
+    from dp_figures.curves import save
+
+    from dp_base.files import write_text
+    from dp_experiments.paper.checked import picture, tidy
+
+    write_text(out / "assumptions.csv", found.assumptions.to_csv(index=False))
+    write_text(out / "curves.csv", found.curves.to_csv(index=False))
+    save(picture(tidy(found)), out / "check")

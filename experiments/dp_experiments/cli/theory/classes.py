@@ -1,0 +1,115 @@
+"""`dp theory classes`: selection among K classes, over the number of rows."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_base.errors import InputError
+from dp_base.locks import claimed
+from dp_experiments.cli.options import Json
+from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores, folder_option, names, several, values
+from dp_experiments.terminal import emit_json, progress, records, table
+from dp_theory.multiclass.selection import NAMES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+HIDDEN = ("cross_entropy_se", "overlap_se", "squared_norm_se")  # columns that only --json and --out have
+
+
+def classes_command(
+    classes: Annotated[str, typer.Option(help="Numbers of classes, a comma list.")] = "3,10",
+    rule: Annotated[
+        str, typer.Option(help=f"Rules, a comma list of {', '.join(NAMES)}.")
+    ] = "random,keep-hard,keep-easy",
+    keep: Annotated[str, several("Kept fraction p.")] = "0.5",
+    rho: Annotated[float, typer.Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
+    kept: Annotated[str, several("Training rows per dimension.")] = "1,4,16",
+    lam: Annotated[float | None, typer.Option(help="Ridge per training row.  Default: the best for each row.")] = None,
+    by: Annotated[str, typer.Option(help="Which rows are hard: those of high 'entropy', or of small 'margin'.")] = (
+        "entropy"
+    ),
+    kappa: Annotated[float, typer.Option(help="Slope of the selector's logits, for its entropy.")] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
+    d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 240,
+    trials: Annotated[int, typer.Option(min=0, help="Simulated experiments for each row; 0: none.")] = 0,
+    out: Annotated[Path | None, folder_option("classes.csv, .png and .pdf")] = None,
+    seed: Seed = 0,
+    workers: WorkersOrAll = None,
+    as_json: Json = False,
+) -> None:
+    """Softmax regression is trained on rows that a selector of K classes chose.
+
+    VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--kept: equal ratios).
+    """
+    import dp_theory
+
+    counts = _whole_numbers(classes)
+    rules = names(rule)
+    fractions = values("keep", keep)
+    sizes = values("kept", kept, geometric=True)
+    cells = math.prod(map(len, (counts, rules, fractions, sizes)))
+    with claimed(out):
+        with progress("classes (half a second or more each)", cells) as advance:
+            found = dp_theory.classes_curves(
+                counts,
+                rules=rules,
+                keep=fractions,
+                kept=sizes,
+                rho=rho,
+                lam=lam,
+                by=by,
+                kappa=kappa,
+                tolerance=tolerance,
+                experiments=dp_theory.Experiments(trials, d, workers or cores()),
+                seed=seed,
+                advance=advance,
+            )
+        if out is not None:
+            _write(found, out)
+    if as_json:
+        emit_json({"table": records(found)})
+        return
+    table(records(found.drop(columns=list(HIDDEN))))
+    if out is not None:
+        print(out / "classes.csv", out / "classes.png", out / "classes.pdf", sep="\n")
+
+
+def _whole_numbers(classes: str) -> list[int]:
+    """The numbers of classes. Raises InputError if one is not whole."""
+    counts = values("classes", classes)
+    if not all(count.is_integer() for count in counts):  # neither nan nor inf is
+        raise InputError(f"--classes '{classes}' must be whole numbers")
+    return [int(count) for count in counts]
+
+
+def _write(found: "DataFrame", out: Path) -> None:
+    from dp_figures.curves import draw_curves, save
+
+    from dp_base.files import write_text
+
+    write_text(out / "classes.csv", found.to_csv(index=False))
+    figure = draw_curves(
+        _tidy(found), xlabel="training rows per dimension", ylabel="test error", logx=True, logy=True, panel="panel"
+    )
+    save(figure, out / "classes")
+
+
+def _tidy(found: "DataFrame") -> "DataFrame":
+    """The table that figures take: a panel for each number of classes, a series for each rule and kept fraction."""
+    import pandas as pd
+    from dp_figures.tables import predicted, simulated
+
+    several_fractions = found["keep"].nunique() > 1
+    parts = []
+    for _, row in found.iterrows():
+        series = f"{row['rule']} {row['keep']:.2g}" if several_fractions else row["rule"]
+        panel = f"{row['classes']} classes"
+        parts.append(predicted(series, [row["kept"]], [row["test_error"]], panel=panel))
+        if "simulated" in row:
+            mean = [row["simulated"]]
+            error = [row["simulated_se"]]
+            parts.append(simulated(series, [row["kept"]], mean, error, row["trials"], panel=panel))
+    return pd.concat(parts, ignore_index=True)

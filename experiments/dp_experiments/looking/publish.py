@@ -1,0 +1,243 @@
+"""A finished run as a data set and a model, each with its card, in a folder or on the hub of Hugging Face.
+
+The hub's own client does the talking. It finds the token in the environment or in the user's login, and nothing here
+reads, prints or stores it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomli_w
+import torch
+from huggingface_hub import DatasetCardData, HfApi, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]: of httpx or httpx2, whichever the hub's client has
+    OfflineModeIsEnabled,
+)
+
+from dp_base.checksums import RECORD, verify
+from dp_base.errors import InputError, MissingError
+from dp_base.files import write_text
+from dp_experiments.terminal import BREAKS, visible
+from dp_real.config import Config
+from dp_real.evaluation.card import CITATION
+from dp_real.pool import REAL_SEED, Pool
+from dp_real.pool.export import write_parquet
+from dp_real.runs.reader import Run
+from dp_real.runtime.model_folders import is_hub_id
+from dp_real.text.pooled import texts_of
+
+KINDS = {"dataset": "data set", "model": "model"}
+"""The two folders, which the hub calls by these names too, and what messages call them."""
+SHOWN = 10  # texts of the sample
+LONGEST = 500  # characters of each
+TO_FILL = """\
+# Fill these in before you make it public (https://huggingface.co/docs/hub/repositories-licenses):
+# license:
+# language:
+"""
+
+
+def stage(run: Run, folder: Path) -> None:
+    """Write folder/dataset (data/train.parquet and a card) and folder/model (the learner with the card that it has).
+
+    Raises InputError for a run that is not complete, DamagedError for one whose files are not as they were written.
+    """
+    if not run.complete:
+        raise InputError(f"{run.path}: the run is not complete; dp real resume {run.path} goes on with it")
+    verify(run.files.learner, f"remove {run.files.result}, and dp real resume {run.path} trains the last part again")
+    pool = run.pool
+    data = folder / "dataset" / "data"
+    data.mkdir(parents=True)
+    write_parquet(pool, run.config.task.classes, data)
+    write_text(folder / "dataset" / "README.md", dataset_card(run.config, run.result, pool))
+    shutil.copytree(run.files.learner, folder / "model", ignore=shutil.ignore_patterns(RECORD))
+
+
+def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list[str]:
+    """Upload what `stage` wrote into a data set and a model of this name, owner/name. Returns their addresses.
+
+    They are private unless they are to be public. Raises InputError for a name that cannot be one, or that is taken
+    unless `update` allows a further commit there. Raises MissingError without a token, a network or the right to write.
+    """
+    if not is_hub_id(repository):
+        raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
+    if get_token() is None:
+        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --to")
+    api = HfApi()
+    with _asking(repository):
+        for kind, noun in KINDS.items():
+            if not update and api.repo_exists(repository, repo_type=kind):
+                raise InputError(f"{repository}: there is such a {noun} on the hub; name another, or add --update")
+        return [_upload(api, folder / kind, repository, kind, public) for kind in KINDS]
+
+
+def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
+    """Upload one of the two folders. A repository that is there already stays private or public, as it is."""
+    made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
+    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real push")
+    return str(made)
+
+
+@contextmanager
+def _asking(repository: str) -> Iterator[None]:
+    """Raise MissingError, in one line, in place of what the hub's client raises within the block."""
+    remedy = "dp real push --to FOLDER writes the same without the hub"
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        known = {401: "does not accept the token", 403: "does not let this token write there"}
+        what = known.get(status, f"answers with status {status}")
+        raise MissingError(f"{repository}: the hub {what}; {remedy}") from None
+    except (OfflineModeIsEnabled, ConnectionError, HTTPError):
+        raise MissingError(f"{repository}: the hub cannot be reached; {remedy}") from None
+
+
+def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
+    """Return the card of the pool as a data set, in Markdown."""
+    facts: pd.DataFrame = pool.table().to_pandas()
+    names = config.task.classes
+    counts = pd.crosstab(facts["label"].map(dict(enumerate(names))), facts["round"]).add_prefix("round ")
+    by_class = counts.reset_index(names="class").to_dict("records")
+    return f"""{_header(config, len(pool))}# {_plain(config.name)}
+
+{len(pool):,} examples of {len(names)} classes{_origin(facts)}. {result["samples_generated"]:,} were generated for them.
+{_cautions(config, facts)}
+## Licence
+
+Not stated: it depends on the terms of the generator and of what it was trained on. Whoever publishes this fills in
+`license` above.
+
+## Columns
+
+The example, `label`, and of when it was drawn: `round` (0: before training), `seed`, `omega` (the strength of the
+choice or of the guidance), `entropy` (of the learner's prediction, in nats) and `correct` (whether the
+learner predicted the label){", `posterior` (the generator's own probability of each class)" if pool.soft else ""}.
+
+## Rounds
+
+{_table(rounds_of(facts))}
+
+## Classes
+
+{_table(by_class)}
+{_sample(config, pool, facts)}
+## Generator
+
+```toml
+{_generator(config)}
+```
+
+## Citation
+
+```bibtex
+{CITATION}
+```
+"""
+
+
+def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for each round: rows, mean strength and entropy, and how many labels the learner and the generator share.
+
+    The generator's share is known if it gave soft labels.
+    """
+    rows = []
+    for number, part in facts.groupby("round"):
+        entropy = part["entropy"]
+        row = {
+            "round": number,
+            "rows": f"{len(part):,}",
+            "omega": f"{part['omega'].mean():.4g}",
+            "entropy, mean": f"{entropy.mean():.3f}",
+            "entropy, a tenth above": f"{entropy.quantile(0.9):.3f}",
+            "learner agreed (%)": f"{100 * part['correct'].mean():.1f}",
+        }
+        if "posterior" in part:
+            agreed = [
+                max(range(len(p)), key=p.__getitem__) == y
+                for p, y in zip(part["posterior"], part["label"], strict=True)
+            ]
+            row["generator agrees (%)"] = f"{100 * sum(agreed) / len(agreed):.1f}"
+        rows.append(row)
+    return rows
+
+
+def _header(config: Config, rows: int) -> str:
+    """Return the block of metadata, with the fields that the user is to fill in as comments."""
+    task = config.data.pipeline_tag
+    data = DatasetCardData(
+        pretty_name=_plain(config.name),
+        tags=["synthetic-data"],
+        task_categories=[task] if task else None,
+        size_categories=[_size(rows)],
+    )
+    return f"---\n{TO_FILL}{data.to_yaml()}\n---\n\n"
+
+
+def _size(rows: int) -> str:
+    """The hub's name for a number of rows."""
+    ends = (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")
+    return next((name for end, name in ends if rows < end), "n>10M")
+
+
+def _origin(facts: pd.DataFrame) -> str:
+    """Say how they were drawn: in rounds, or at once."""
+    if facts["round"].any():
+        return """, drawn by Deliberate Practice (arXiv:2502.15588): while a learner
+trained on them, a generator added examples that it found hard"""
+    return ", drawn at once: a static set, as Deliberate Practice (arXiv:2502.15588) is compared with"
+
+
+def _cautions(config: Config, facts: pd.DataFrame) -> str:
+    """Say what of it is real, or may repeat what is."""
+    said = []
+    real = int((facts["seed"] == REAL_SEED).sum())
+    if real:
+        said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
+    if config.practice.draws and config.generator.shows_examples:
+        said.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
+    return "".join(said)
+
+
+def _generator(config: Config) -> str:
+    """Return the sections that say how examples were drawn, as TOML: also the model and its prompts."""
+    sections = config.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({name: sections[name] for name in ("generator", "sampling", "guidance")}).strip()
+
+
+def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
+    """Return texts drawn at random, as JSON lines: within them no text can end the block, or mean anything."""
+    if config.data.examples != "texts":
+        return ""
+    chosen = sorted(random.Random(0).sample(range(len(facts)), min(SHOWN, len(facts))))
+    texts = texts_of(pool.minibatch(torch.tensor(chosen))[0])
+    lines = []
+    for text, row in zip(texts, facts.iloc[chosen].to_dict("records"), strict=True):
+        short = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+        told = {"text": short, "label": config.task.classes[row["label"]], "round": row["round"]}
+        lines.append(visible(json.dumps(told | {"entropy": round(row["entropy"], 3)}, ensure_ascii=False)))
+    block = "\n".join(lines)
+    return f"\n## Sample\n\nDrawn at random:\n\n```json\n{block}\n```\n\n"
+
+
+def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """Return rows as a table of Markdown."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([row[key] for key in head] for row in rows)]
+    return "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    """Return a value without anything that Markdown or HTML would obey in a cell or a heading."""
+    return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")

@@ -1,0 +1,275 @@
+"""The facts that a report tells: settings, costs and results of runs and comparisons, read from their folders."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dp_figures.curves import narrow_name
+
+from dp_base.errors import InputError
+from dp_experiments.comparing.compare import Comparison
+from dp_experiments.comparing.verdict import chance_remark, guesses, verdict
+from dp_experiments.looking.report.hardest_images import hardest_images
+from dp_experiments.looking.report.pictures import (
+    CAPTIONS,
+    LAST,
+    are_drawn,
+    class_counts,
+    draw_for_phone,
+    leave_figures,
+    readable_pool,
+)
+from dp_experiments.looking.report.texts import hardest_texts
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import records
+from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.evaluation.sets import standard_error
+from dp_real.runs.reader import Run
+
+COSTS = {
+    "steps": "optimizer steps",
+    "processes": "processes",
+    "samples_generated": "samples generated, kept or not",
+    "samples_redrawn": "samples drawn again for not being finite, or of one value",
+    "samples_seen": "rows trained on, with repeats",
+    "seconds": "seconds",
+    "generation_seconds": "seconds of generation",
+    "training_seconds": "seconds of training and validation",
+    "denoiser_forwards": "forward passes of the denoiser, counted by sample",
+    "denoiser_backwards": "backward passes of the denoiser",
+    "generation_flops": "FLOPs of generation",
+    "training_flops": "FLOPs of training",
+}
+
+"""What each cost of a result is called in a report."""
+Facts = dict[str, Any]
+
+
+def outcome(run: Run) -> Facts:
+    """What a run came to so far: its name, seed, step, pool size and accuracies.
+
+    There is a row for each set whose accuracy is known, with its standard error.
+    """
+    config = run.config
+    result = run.result
+    metrics = run.metrics
+    last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
+    own = []
+    for name, key in (("test", "test"), ("validation", "val")):
+        if last.get(f"{key}_accuracy") is not None:
+            images = result.get(f"{key}_examples")
+            own.append({"set": name, "images": images} | with_error(last[f"{key}_accuracy"], images))
+    return {
+        "run": str(run.path),
+        "name": config.name,
+        "seed": config.seed,
+        "complete": bool(result),
+        "step": int(last.get("steps", last.get("step", 0))),
+        "steps": config.training.steps,
+        "pool_size": int(last.get("pool_size", 0)),
+        "accuracies": [*own, *result.get("sets", [])],
+    }
+
+
+def run_facts(run: Run) -> Facts:
+    """All facts of a run. Draws its figures if they are missing, or older than what the run left."""
+    config = run.config
+    result = run.result
+    if not are_drawn(run.files):
+        leave_figures(run.path)
+    if not are_drawn(run.files, narrow_name(LAST)):
+        draw_for_phone(run)
+    base = preset_of(config)
+    pool = readable_pool(run)
+    classes = class_counts(pool, config.task.classes).reset_index() if pool else None
+    figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
+    reached = outcome(run)
+    return reached | {
+        "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
+        "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",
+        "preset": base.name if base else None,
+        "settings": differences(config, base),
+        "rounds": _rounds(run),
+        "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
+        "classes": [] if classes is None else classes.to_dict("records"),
+        "gallery": hardest_images(run, pool) if pool else [],
+        "hardest": hardest_texts(run, pool) if pool and config.data.examples == "texts" else [],
+        "near": result.get("near", {}),
+        "branches": [
+            {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
+            for row in run.branches
+        ],
+        "versions": result.get("versions", {}),
+        "figures": {name: str(file) for name, file in figures.items() if file.exists()},
+    }
+
+
+def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
+    """A sentence for a run: what it reached, with how many examples, or how far it is."""
+    sets = {row["set"]: row for row in reached["accuracies"]}
+    name = "test" if "test" in sets else "validation"
+    row = sets.get(name)
+    examples = f"{reached['pool_size']:,} examples"
+    where = f"{reached['step']:,} of {reached['steps']:,}"
+    if row is None:
+        return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
+    said = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    if not reached["complete"]:
+        return f"{said}; not finished, at step {where}."
+    said += f", in {readable_time(seconds)}." if seconds else "."
+    if row["images"] and guesses(row["accuracy"], row["images"], classes):
+        said += f" {chance_remark(classes)}"
+    return said
+
+
+def readable_time(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _rounds(run: Run) -> list[Facts]:
+    """A row for each round, with the size of the pool after it."""
+    rounds = run.rounds
+    if not len(rounds):
+        return []
+    sizes = rounds["count"].cumsum().tolist()
+    return [row | {"pool_size": size} for row, size in zip(records(rounds), sizes, strict=True)]
+
+
+def comparison_facts(comparison: Comparison) -> Facts:
+    """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
+    arms = comparison.arms
+    figure = comparison.figure.with_suffix(".png")
+    runs = list(comparison.runs())
+    classes = len(runs[0][1].config.task.classes)
+    return {
+        "comparison": str(comparison.path),
+        "verdict": verdict(comparison.table, arms, classes),
+        "command": compare_command(comparison),
+        "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
+        "sets": comparison.sets.to_dict("records"),
+        "runs": [outcome(run) for _, run in runs],
+        "figures": {"comparison": str(figure)} if figure.exists() else {},
+    }
+
+
+def with_error(accuracy: float, n: int | None) -> Facts:
+    """An accuracy over n independent examples, and its binomial standard error, which is None if n is not known."""
+    return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
+
+
+def costs_so_far(run: Run) -> Facts:
+    """The costs of an unfinished run, as far as its logs tell."""
+    metrics = run.metrics
+    rounds = run.rounds
+    last = metrics.iloc[-1] if len(metrics) else {}
+    columns_of_metrics = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
+    columns_of_rounds = {
+        "generation_seconds": "seconds",
+        "generation_flops": "flops",
+        "denoiser_forwards": "denoiser_forwards",
+        "denoiser_backwards": "denoiser_backwards",
+    }
+    costs: Facts = {key: last[column] for key, column in columns_of_metrics.items() if column in last}
+    return costs | {key: rounds[column].sum() for key, column in columns_of_rounds.items() if column in rounds}
+
+
+def preset_of(config: Config) -> Config | None:
+    """The preset with the name of this configuration, if there is one."""
+    try:
+        return load_preset(config.name)
+    except InputError:
+        return None
+
+
+def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
+    """The settings in which a configuration differs from a base: by key, the base's value and its own.
+
+    Without a base they are those that differ from the defaults, with None for the base's value. Where alerts go is left
+    out, since it may hold a secret, and reports are sent around.
+    """
+    own = flat(config.model_dump(mode="json", exclude={"alert"}, exclude_none=True, exclude_defaults=base is None))
+    before = flat(base.model_dump(mode="json", exclude={"alert"}, exclude_none=True)) if base else {}
+    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
+    return {key: [before.get(key), own.get(key)] for key in keys}
+
+
+def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
+    """Nested sections as one dictionary with dotted keys."""
+    found: Facts = {}
+    for key, value in sections.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
+    """The settings of `differences` as key=value."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
+
+
+def set_options(settings: Iterable[str]) -> list[str]:
+    """The words --set key=value of a command."""
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def run_command(config: Config, base: Config | None) -> str | None:
+    """The command that repeats a run of a preset. None if there is no preset, or settings alone cannot repeat it."""
+    if base is None:
+        return None
+    settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
+    try:
+        if load_preset(config.name, settings, seed=config.seed) != config:
+            return None
+    except InputError:
+        return None
+    seed = ["--seed", str(config.seed)] if config.seed != base.seed else []
+    return shlex.join(["dp", "real", "run", config.name, *seed, *set_options(settings)])
+
+
+def compare_command(comparison: Comparison) -> str | None:
+    """The command that repeats a comparison of a preset's arms. None if none is found.
+
+    The settings of each run are tried in turn. They are right if the configurations of all runs follow from them.
+    """
+    configs = [(arm, run.config) for arm, run in comparison.runs()]
+    _, first = configs[0]
+    base = preset_of(first)
+    if base is None:
+        return None
+    for _, candidate in configs:
+        changes = differences(candidate, base)
+        settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
+        if all(follows(config, arm, settings) for arm, config in configs):
+            options = _comparison_options(comparison, {config.data.split for _, config in configs})
+            return shlex.join(["dp", "real", "compare", first.name, *options, *set_options(settings)])
+    return None
+
+
+def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
+    """The options of a comparison but its settings."""
+    arms = comparison.arms
+    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    if first := min(splits):
+        options += ["--first", str(first)]
+    return [*options, "--baseline", comparison.baseline]
+
+
+def follows(config: Config, arm: str, settings: list[str]) -> bool:
+    """Whether the preset with these settings gives this configuration for the arm."""
+    try:
+        whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
+        return arm_config(whole, arm) == config
+    except InputError:
+        return False

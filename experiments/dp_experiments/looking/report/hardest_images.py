@@ -1,0 +1,57 @@
+"""The gallery of a report: the samples that were hardest when they were added, and those that the learner got wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+
+from dp_experiments.looking.report.pictures import pictures
+from dp_real.pool import Pool
+from dp_real.runs.reader import Run
+from dp_real.runtime.pixels import to_float
+
+SHOWN = 96  # samples, half of them wrong when they were added
+SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
+
+
+def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
+    """The hardest samples of a pool of images, hardest first; none if it has no images or nothing was added.
+
+    Each has its class, round, entropy in nats and strength when it was added, whether the learner was wrong then, and
+    its picture as a PNG in base64.
+    """
+    task = run.config.task
+    if len(task.sample_shape) != 3:
+        return []
+    facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+    added = facts[facts["round"] > 0].sort_values("entropy", ascending=False)
+    halves = [added[added["correct"] == right].head(SHOWN // 2) for right in (False, True)]
+    chosen = pd.concat(halves).sort_values("entropy", ascending=False)
+    if chosen.empty:
+        return []
+    images = pictures(to_float(pool.minibatch(torch.tensor(chosen["row"].to_numpy()))[0]))
+    return [
+        {
+            "class": task.classes[row.label],
+            "round": int(row.round),
+            "entropy": float(row.entropy),
+            "omega": float(row.omega),
+            "wrong": not row.correct,
+            "picture": encoded(image),
+        }
+        for row, image in zip(chosen.itertuples(), images, strict=True)
+    ]
+
+
+def encoded(image: Any) -> str:
+    """An image in [0, 1] of shape (H, W) or (H, W, 3) as a small PNG in base64."""
+    picture = Image.fromarray((255 * image).round().astype("uint8"))
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,163 @@
+"""The page of a report: one HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from dp_figures.curves import narrow_name
+
+from dp_experiments.looking.report.facts import COSTS, Facts
+from dp_experiments.looking.report.pictures import CAPTIONS
+
+MANY_CLASSES = 30  # if a run has more, only the hardest are listed
+HARDEST_SHOWN = 10
+NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is that for a phone, or scrolled if there is none
+MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
+
+
+def page(facts: Sequence[Facts], refresh: int = 0) -> str:
+    """The HTML that tells the facts of runs and comparisons. All values are escaped.
+
+    refresh: seconds after which a browser reads it again; 0: it does not.
+    """
+    loader = jinja2.PackageLoader("dp_experiments.looking.report", "")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    filters = (columns, words, readable, embedded, for_phone, overview, with_errors)
+    environment.filters |= {function.__name__: function for function in filters}
+    return environment.get_template("page.html.jinja").render(
+        title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
+        comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
+        runs=[shown_run(fact) for fact in facts if "run" in fact],
+        captions=CAPTIONS,
+        refresh=refresh,
+        narrowest=NARROWEST_FIGURE,
+    )
+
+
+def shown_run(run: Facts) -> Facts:
+    """The facts of a run, with settings, costs and classes added in the form that the page shows."""
+    origin = f"preset {run['preset']}" if run["preset"] else "default"
+    settings = []
+    for key, (before, own) in run["settings"].items():
+        settings.append({"key": key, origin: _as_json(before), "run": _as_json(own)})
+    many = len(run["classes"]) > MANY_CLASSES
+    hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:HARDEST_SHOWN]
+    return run | {
+        "shown_settings": settings,
+        "shown_costs": [{"": COSTS[key], "total": value} for key, value in run["costs"].items()],
+        "shown_classes": hardest if many else run["classes"],
+        "many_classes": many,
+        "shown_quality": named_rounds(run.get("quality", [])),
+    }
+
+
+def named_rounds(rows: Sequence[Facts]) -> list[Facts]:
+    """Rows of round_quality, in which the real test examples have a name in place of a round."""
+    return [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def shown_comparison(comparison: Facts) -> Facts:
+    """The facts of a comparison, with two tables added: what its arms reached and are worth, and what they cost."""
+    arms, costs = [], []
+    for row in comparison["arms"]:
+        worth = {}
+        if "ratio" in row:
+            worth["worth, times"] = row["ratio"]
+            if row["ratio_low"] is not None:
+                worth["95 % interval"] = f"{readable(row['ratio_low'])} to {readable(row['ratio_high'])}"
+            worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
+        shown = {"arm": row["series"]} | worth
+        shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
+        arms.append(shown | _differences(row))
+        kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
+        costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
+    sets = [
+        {"set": row["set"], "arm": row["series"], "accuracy (%)": _with_error(row["accuracy"], row["se"])}
+        | _differences(row)
+        for row in comparison["sets"]
+    ]
+    return comparison | {"shown_arms": arms, "shown_sets": sets, "shown_costs": costs}
+
+
+def _differences(row: Facts) -> Facts:
+    """The difference to the baseline, by a name for readers."""
+    minus = [(str(key).removeprefix("minus_"), value) for key, value in row.items() if str(key).startswith("minus_")]
+    return {f"minus {baseline}": _with_error(value, row["difference_se"]) for baseline, value in minus}
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    """A number of two decimals with its standard error, if there is one."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" + ("" if not error else f" ± {error:.2f}")
+
+
+def overview(runs: Sequence[Facts]) -> list[Facts]:
+    """A row for each run: how far it is, and its accuracies."""
+    return [
+        {
+            "run": run["run"],
+            "status": "complete" if run["complete"] else f"step {run['step']} of {run['steps']}",
+            "seed": run["seed"],
+            "examples": run["pool_size"],
+            **{part["set"]: percent(part) for part in run["accuracies"]},
+        }
+        for run in runs
+    ]
+
+
+def with_errors(rows: Sequence[Facts]) -> list[Facts]:
+    """The rows with accuracy and standard error in one column, in percent."""
+    shown = []
+    for row in rows:
+        rest = {key: value for key, value in row.items() if key not in ("accuracy", "se")}
+        shown.append(rest | {"accuracy (%)": percent(row)})
+    return shown
+
+
+def percent(row: Facts) -> str:
+    """The accuracy of a row in percent, with its standard error if known."""
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    return f"{100 * row['accuracy']:.2f}{error}"
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of all rows, in the order in which they first occur."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def words(key: str) -> str:
+    """A column's name with spaces for underscores."""
+    return str(key).replace("_", " ")
+
+
+def readable(value: Any) -> str:
+    """A value as text: whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
+    if value is None or value != value:  # nan is not equal to itself
+        return ""
+    if isinstance(value, str):
+        return value
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.0f}" if value == round(value) and value < 1e9 else f"{value:.4g}"
+
+
+def for_phone(file: str) -> str:
+    """The picture for a phone that lies beside this one; empty if there is none, as in folders of older versions."""
+    narrow = Path(file).with_stem(narrow_name(Path(file).stem))
+    return str(narrow) if narrow.exists() else ""
+
+
+def embedded(file: str) -> str:
+    """The content of a file in base64, for a data URL."""
+    return base64.b64encode(Path(file).read_bytes()).decode()

@@ -1,0 +1,248 @@
+"""The pictures of a run, RUN/figures/*.png, drawn from the files that it leaves, also before its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from dp_figures import style
+from dp_figures.curves import draw_curves, save, save_narrow
+from dp_figures.grids import draw_images
+from dp_figures.stacks import NAMED, draw_stacks
+from dp_figures.tables import measured
+from dp_figures.traces import draw_traces
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from torch.nn import functional
+
+from dp_base.errors import DamagedError, MissingError
+from dp_base.progress import Progress
+from dp_base.workers import in_parallel
+from dp_experiments.terminal import say
+from dp_real.pool import Pool
+from dp_real.runs.reader import Run
+from dp_real.runs.run_files import RunFiles
+from dp_real.runtime.pixels import to_float
+from dp_real.runtime.processes import this_process
+
+CAPTIONS = {
+    "training": "Validation accuracy, once warmed up, training loss and learning rate. Triangles: data were added.",
+    "rounds": "Each addition against the pool's size after it: strength, hardness for the learner at the time, cost; "
+    "and the validation accuracy that the learner reached with that pool.",
+    "scaling": "Test accuracy after cooling down from each pool size.",
+    "samples": "The first example of each class in each round; below it its entropy when it was added, in nats; framed "
+    "if the learner took it for another class.",
+    "classes": "How many examples of each class the pool has, and what the learner made of them when they were added.",
+}
+"""What the page says below each picture."""
+LAST = "training"  # the picture that is drawn last: if it is there, all are
+SHOWN = 10  # rounds and classes in the grid of samples
+SHOWN_NARROW = 5  # classes in that for a phone
+THUMBNAIL = 128  # pixels a side of an image in a grid
+TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
+"""The panels of the picture `training`."""
+ROUNDS = {
+    "omega": "strength ω",
+    "entropy": "entropy when added (nats)",
+    "fraction_wrong": "wrong when added (%)",
+    "val_accuracy": "validation accuracy reached (%)",
+    "seconds": "seconds to generate",
+    "passes": "denoiser passes per example",
+}
+"""The panels of the picture `rounds`."""
+
+
+def leave_figures(run: Path) -> None:
+    """Draw a run that has just ended, in its main process. A failure is only remarked on, since the run is complete."""
+    if not this_process().is_main_process:
+        return
+    try:
+        draw_run(Run(run))
+    except Exception as error:
+        say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
+
+
+def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
+    """Draw those of several runs whose figures are not drawn yet, `workers` at a time."""
+    undrawn = [(run,) for run in runs if not are_drawn(RunFiles(run))]
+    with progress("figures", len(undrawn)) as advance:
+        for _ in in_parallel(workers, leave_figures, undrawn):
+            advance(1)
+
+
+def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
+    """Whether a run is complete, and all its figures, of which one is the last, are there and show its end."""
+    last = files.figures / f"{last_name}.png"
+    return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
+
+
+def draw_run(run: Run) -> list[Path]:
+    """Write the pictures that a run's files allow, each whole or not at all. Returns their paths.
+
+    They are written as PNG only, which takes half the time.
+    """
+    return [path for name, draw in drawings(run).items() for path in save(draw(), run.files.figures / name, ["png"])]
+
+
+def draw_for_phone(run: Run) -> None:
+    """Write the same pictures for a phone, which only a report shows. A failure is only remarked on."""
+    try:
+        for name, draw in drawings(run).items():
+            save_narrow(draw, run.files.figures / name)
+    except Exception as error:
+        say(f"{run.path}/figures: not drawn for a phone: {type(error).__name__}: {error}")
+
+
+def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
+    """What draws each picture that a run's files allow, by its name; the one that is drawn last comes last."""
+    metrics = run.metrics
+    rounds = run.rounds
+    figures: dict[str, Callable[[], Figure]] = {}
+    if len(rounds) > 1 and len(metrics):
+        figures["rounds"] = partial(draw_rounds, metrics, rounds)
+    if len(sizes := sizes_reached(run)) > 1:
+        figures["scaling"] = partial(draw_scaling, sizes)
+    if pool := readable_pool(run):
+        task = run.config.task
+        figures["classes"] = partial(draw_classes, pool, task.classes)
+        if len(task.sample_shape) == 3:
+            figures["samples"] = partial(draw_samples, pool, task.classes)
+    if len(metrics):
+        figures[LAST] = partial(draw_training, metrics, rounds, run.config.training.warmup_steps)
+    return figures
+
+
+def readable_pool(run: Run) -> Pool | None:
+    """The pool of a run; None if there is none yet, or if it is damaged, since all else can be shown.
+
+    A remark says what is damaged.
+    """
+    try:
+        return run.pool
+    except DamagedError as error:
+        say(str(error))
+    except MissingError:
+        pass
+    return None
+
+
+def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
+    """Draw validation accuracy (once warmed up), training loss and learning rate over the steps (paper Fig. 2)."""
+    metrics = metrics.assign(val_accuracy=100 * metrics["val_accuracy"])
+    added = rounds.query("round > 0")["step"] if len(rounds) else []
+    parts = []
+    for key, name in TRACES.items():
+        warm = metrics["step"] >= min(warmup_steps, metrics["step"].max())
+        rows = metrics[warm] if key == "val_accuracy" else metrics
+        parts.append(of_one_run(rows["step"], rows[key], quantity=name))
+    table = pd.concat(parts)
+    table["added"] = table["x"].isin(added)
+    losses = table.loc[table["quantity"] == TRACES["train_loss"], "y"]
+    return draw_traces(table, logy=[TRACES["train_loss"]] if (losses > 0).all() else [])
+
+
+def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
+    """Draw strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
+    passes = (rounds["denoiser_forwards"] + rounds["denoiser_backwards"]) / rounds["count"]
+    size = rounds["count"].cumsum()
+    rounds = rounds.assign(size=size, fraction_wrong=100 * rounds["fraction_wrong"], passes=passes)
+    # Not of the initial round, which is plain and was hard for a learner that had learned nothing.
+    values = {key: rounds[rounds["round"] > 0].set_index("size")[key] for key in ("omega", "entropy", "fraction_wrong")}
+    values["val_accuracy"] = 100 * metrics.groupby("pool_size")["val_accuracy"].last()
+    values |= {key: rounds.set_index("size")[key] for key in ("seconds", "passes")}
+    table = pd.concat([of_one_run(y.index, y, quantity=ROUNDS[key]) for key, y in values.items()])
+    figure = draw_curves(table, xlabel="examples in the pool", ylabel="", panel="quantity", sharey=False)
+    for ax in figure.axes:
+        if ax.get_title() != ROUNDS["val_accuracy"]:
+            ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
+    return figure
+
+
+def sizes_reached(run: Run) -> pd.DataFrame:
+    """The results of a run's branches (paper section 5), and of the run itself if it has ended: a row for each."""
+    return pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
+
+
+def draw_scaling(results: pd.DataFrame) -> Figure:
+    """Draw test accuracy against the pool's size, with a point for each of `sizes_reached`."""
+    table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
+    return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
+
+
+def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
+    """Count the examples of each class: a row for each, indexed by its name.
+
+    The columns are initial (examples of the initial round), right and wrong (examples that were added, and that the
+    learner of the time got right or wrong), and entropy (the mean over those that were added, in nats).
+    """
+    facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
+    added = facts[facts["round"] > 0]
+    counts = {
+        "initial": facts["label"][facts["round"] == 0].value_counts(),
+        "right": added["label"][added["correct"]].value_counts(),
+        "wrong": added["label"][~added["correct"]].value_counts(),
+    }
+    table = pd.DataFrame(counts, index=range(len(classes))).fillna(0).astype(int)
+    table["entropy"] = added.groupby("label")["entropy"].mean()
+    return table.set_index(pd.Index(classes, name="class"))
+
+
+def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
+    """Draw how many examples each class has, and whether the learner was right about them when they were added."""
+    counts = class_counts(pool, classes)
+    xlabel = "class"
+    if len(classes) > NAMED:
+        counts = counts.sort_values("wrong")
+        xlabel = f"{len(classes)} classes, those most often wrong last"
+    names = {"right": "right when added", "wrong": "wrong when added", "initial": "initial round"}
+    table = counts[[*names]].rename(columns=names).melt(var_name="series", value_name="y", ignore_index=False)
+    return draw_stacks(table.reset_index(names="x"), xlabel=xlabel, ylabel="examples in the pool")
+
+
+def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
+    """Draw the first example of each class in each round, at most SHOWN of either, framed if the learner was wrong."""
+    facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+    rounds = spread_out(int(facts["round"].max()) + 1)
+    labels = spread_out(len(classes), SHOWN_NARROW if style.is_narrow() else SHOWN)
+    shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
+    images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
+    size = (len(rounds), len(labels))
+    grid = np.ones((*size, *images.shape[1:]))
+    notes = np.full(size, "", object)
+    marked = np.zeros(size, bool)
+    for image, row in zip(images, shown.itertuples(), strict=True):
+        place = rounds.index(row.round), labels.index(row.label)
+        grid[place] = image
+        if row.round:  # the learner had seen nothing before the initial one
+            notes[place] = f"{row.entropy:.2f}"
+            marked[place] = not row.correct
+    omegas = facts.groupby("round")["omega"].mean()
+    names = [f"{index}  (ω = {omegas[index]:.2g})" if index else "0  (initial)" for index in rounds]
+    what = "class  (below: entropy in nats when added; framed: the learner was wrong)"
+    columns = [classes[label] for label in labels]
+    return draw_images(grid, names, columns, rows="round", columns=what, notes=notes, marked=marked)
+
+
+def spread_out(count: int, most: int = SHOWN) -> list[int]:
+    """At most so many of 0, …, count - 1, evenly spaced, with both ends among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
+def pictures(x: torch.Tensor) -> np.ndarray:
+    """Images as figures draw them, those that are large made smaller.
+
+    x: [B, C, H, W] in [-1, 1]. Returns values in [0, 1], of shape (B, H, W) if grey, (B, H, W, 3) if coloured.
+    """
+    if max(x.shape[2:]) > THUMBNAIL:
+        x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
+    x = ((x + 1) / 2).clamp(0, 1)
+    return (x[:, 0] if x.shape[1] == 1 else x.movedim(1, -1)).numpy()
+
+
+def of_one_run(x: ArrayLike, y: ArrayLike, **groups: str) -> pd.DataFrame:
+    """The table of what a single run measured, for figures. Points that are nan are left out."""
+    return measured("run", np.asarray(x, float), np.asarray(y, float), **groups).dropna(subset=["x", "y"])

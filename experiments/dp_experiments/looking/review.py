@@ -1,0 +1,66 @@
+"""The page to look through a pool, and to mark its wrong examples: one HTML file that needs no other.
+
+Its button saves the marks (dp_real.pool.marks) as a CSV file, with those that the run itself left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import pandas as pd
+import torch
+
+from dp_base.errors import InputError
+from dp_experiments.looking.report.hardest_images import encoded
+from dp_experiments.looking.report.pictures import pictures
+from dp_experiments.looking.report.texts import likelihood
+from dp_experiments.terminal import visible
+from dp_real.pool.marks import mark_of, read_marks
+from dp_real.runs.reader import Run
+from dp_real.runtime.pixels import to_float
+from dp_real.text.pooled import texts_of
+
+
+def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
+    """The hardest examples of a run's pool, hardest first, with all that the page says of them.
+
+    Keys: row, round, class, entropy in nats and wrong, both when it was added, likelihood (of its label by the
+    generator; None unless the pool has soft labels), mark, and text or picture (a PNG in base64). Raises InputError if
+    the examples are neither texts nor images.
+    """
+    config = run.config
+    is_text = config.data.examples == "texts"
+    if not is_text and len(config.task.sample_shape) != 3:
+        raise InputError(f"{run.path}: data.source = '{config.data.source}' has neither images nor texts to show")
+    pool = run.pool
+    table = pool.table()
+    facts = table.select(["row", "round", "label", "entropy", "correct"]).to_pandas()
+    hardest = facts.sort_values("entropy", ascending=False, kind="stable")[:most]
+    rows = torch.tensor(hardest["row"].to_numpy())
+    x = to_float(pool.minibatch(rows)[0])
+    shown = (
+        [{"text": visible(text)} for text in texts_of(x)] if is_text else [{"picture": encoded(p)} for p in pictures(x)]
+    )
+    names = config.task.classes
+    items = []
+    for row, example, view in zip(hardest.to_dict("records"), x, shown, strict=True):
+        name = names[row["label"]]
+        told = {key: row[key] for key in ("row", "round", "entropy")}
+        told |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
+        items.append(told | view | {"mark": mark_of(example, name)})
+    return items
+
+
+def review_page(run: Run, items: Sequence[dict[str, Any]]) -> str:
+    """The HTML that shows the examples of `reviewed`. All values are escaped."""
+    loader = jinja2.PackageLoader("dp_experiments.looking", "")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.get_template("review.html.jinja").render(
+        run=visible(str(run.path)),
+        items=items,
+        classes=pd.unique(pd.Series([item["class"] for item in items])),
+        rounds=sorted({item["round"] for item in items}),
+        earlier=sorted(read_marks(run.config.pool.marks)),
+    )

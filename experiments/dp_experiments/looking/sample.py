@@ -1,0 +1,236 @@
+"""Plain and guided images from the same noise, of any configuration's generator and guided by any judge.
+
+The rows of images differ in strength (paper Figs. 12, 13), or in the learner of a run that guides, as training went on
+(Figs. 10, 11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from dp_figures.curves import save
+from dp_figures.grids import draw_images
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_base.files import filled
+from dp_base.progress import Progress
+from dp_experiments.looking.judge import Judge, logits_of
+from dp_experiments.looking.report.pictures import pictures
+from dp_real.config import Config
+from dp_real.data.sets.class_names import folder_names
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.protocols import Generator
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Checkpoint, Run
+from dp_real.runtime.finite import require_samples
+from dp_real.runtime.pixels import to_bytes, to_image
+from dp_real.runtime.processes import slices
+from dp_real.runtime.seeds import row_seeds
+
+OMEGAS = [0.0, 0.01, 0.02, 0.05]
+MIN_WIDTH = 2.4  # inches, of a grid
+IMAGE_WIDTH = 0.53  # inches, of an image in it
+LABEL_WIDTH = 1.2  # inches, of what stands to the left of the images
+JUDGED_TOGETHER = 64  # images
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """Images of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`.
+
+    Without a judge they are plain, and nothing is said of them.
+    """
+
+    omega: float
+    judge: Judge | None
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What tells it from the other rows: omega, and pool_size if judges are learners along a run."""
+        if self.judge and self.judge.pool_size:
+            return {"pool_size": self.judge.pool_size, "omega": self.omega}
+        return {"omega": self.omega}
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its images."""
+        learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
+        return f"{learned}omega-{self.omega:g}"
+
+
+def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:
+    """A row for each strength, by default OMEGAS; without a judge, one plain row."""
+    usual = OMEGAS if judge else [0.0]
+    return [GridRow(omega, judge) for omega in omegas or usual]
+
+
+class Replay:
+    """The learners of a run at its checkpoints. One is in memory at a time, since all together may be too large."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
+
+    def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
+        """The logits [B, K] of images [B, C, H, W] by the learner of a checkpoint."""
+        if self._loaded is None or self._loaded[0] != checkpoint.path:
+            self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
+        return self._loaded[1](x)
+
+
+def before_additions(
+    run: Run, strengths: pd.Series, omegas: list[float] | None
+) -> Iterator[tuple[Checkpoint, int, float]]:
+    """The checkpoint before each addition, how many examples its learner had learned from, and a strength.
+
+    strengths: those of the run's rounds. omegas: take their place, each in turn. A strength of 0 is left out.
+    """
+    counts = run.rounds["count"]
+    for checkpoint in run.checkpoints:
+        done = checkpoint.state.rounds
+        for omega in omegas or strengths[done : done + 1].tolist():
+            if omega:
+                yield checkpoint, int(counts[:done].sum()), omega
+
+
+def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
+    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`.
+
+    Raises InputError if no addition was guided.
+    """
+    task = run.config.task
+    replay = Replay(run)
+    accepted = [{label} for label in range(task.n_classes)]
+    strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
+    rows = []
+    for checkpoint, size, omega in before_additions(run, strengths, omegas):
+        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
+        rows.append(GridRow(omega, judge))
+    if not rows:
+        raise InputError(
+            f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"
+        )
+    return [GridRow(0.0, rows[0].judge), *rows]
+
+
+def draw(
+    config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
+) -> pd.DataFrame:
+    """Write each image, their grid, and samples.csv with a row for each image, which is also returned.
+
+    The files are written all or not at all. The i-th image of a class starts from the noise of the i-th one in the
+    initial round of a run with this seed.
+    """
+    task = config.task
+    generator = load_generator(config, progress=progress)
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
+    seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
+    names = [task.classes[label] for label in labels]
+    same_in_each_row = {"class": names, "label": labels, "number": numbers, "seed": seeds}
+    file_stems = folder_names(task.classes)
+    grid = []
+    parts = []
+    with filled(out) as staged:
+        with progress("images", len(rows) * len(labels)) as advance:
+            for row in rows:
+                x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
+                files = [f"{row.folder}/{file_stems[label]}-{i}.png" for label, i in zip(labels, numbers, strict=True)]
+                (staged / row.folder).mkdir(exist_ok=True)
+                for file, image in zip(files, x, strict=True):
+                    to_image(to_bytes(image)).save(staged / file)
+                grid.append(pictures(x))
+                judged = verdicts(row.judge, x, labels)
+                parts.append(pd.DataFrame(row.facts | same_in_each_row | judged | {"file": files}))
+        samples = pd.concat(parts, ignore_index=True)
+        save(draw_grid(np.stack(grid), samples), staged / "samples")
+        without_formulas(samples).to_csv(staged / "samples.csv", index=False)
+    return samples
+
+
+def sample_row(
+    config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
+) -> Tensor:
+    """The images of a row, drawn in blocks as a run draws them. y: labels [n]. Returns [n, C, H, W].
+
+    Raises DivergedError if one is not finite, or has one value throughout.
+    """
+    guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
+    parts = []
+    for block in slices(slice(0, len(y)), config.sampling.block_size):
+        parts.append(generator.sample(y[block], seeds[block], guidance))
+        require_samples(parts[-1], row.folder, "lower --omega" if guidance else config.sample_remedy(guided=False))
+        advance(len(parts[-1]))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any]:
+    """What a judge says of images [n, C, H, W]: their entropy in nats, predicted class, and whether it is as asked.
+
+    The last is None for a class that the judge does not know. Without a judge all is unknown.
+    """
+    if judge is None:
+        return {"entropy": np.nan, "predicted": None, "as_asked": None}
+    logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(JUDGED_TOGETHER)])
+    answers = logits.argmax(1).tolist()
+    accepted = [judge.accepted[label] for label in labels]
+    return {
+        "entropy": entropy(logits).numpy(),
+        "predicted": [judge.names[answer] for answer in answers],
+        "as_asked": [answer in means if means else None for answer, means in zip(answers, accepted, strict=True)],
+    }
+
+
+def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for a CSV file in which no text is a formula to a spreadsheet.
+
+    A text that begins like a formula gets an apostrophe before it. Numbers stay as they are.
+    """
+
+    def quoted(value: object) -> object:
+        begins_formula = isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS)
+        return f"'{value}" if begins_formula else value
+
+    texts = [name for name in samples.columns if not pd.api.types.is_numeric_dtype(samples[name])]
+    return samples.assign(**{name: samples[name].map(quoted) for name in texts})
+
+
+def summarize(samples: pd.DataFrame) -> pd.DataFrame:
+    """For each row of images its mean entropy, and the share that is classified as asked; None where it is unknown."""
+    keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
+    values = samples.astype({"entropy": float, "as_asked": float})
+    means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)
+    return means.where(means.notna(), None)
+
+
+def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
+    """Draw images with their entropy below, framed if they are classified as another class.
+
+    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured.
+    """
+    size = images.shape[:2]
+    names = []
+    for row in summarize(samples).itertuples():
+        learned = f"{row.pool_size:,} examples\n" if "pool_size" in samples else ""
+        hardness = "" if row.entropy is None else f"\nH = {row.entropy:.2f}"
+        names.append(f"{learned}ω = {row.omega:.3g}{hardness}")
+    judged = bool(samples["entropy"].notna().all())
+    return draw_images(
+        images,
+        names,
+        samples["class"].tolist()[: size[1]],
+        columns="class  (below: entropy in nats; framed: taken for another class)" if judged else "class",
+        notes=samples["entropy"].map("{:.2f}".format).to_numpy().reshape(size) if judged else None,
+        marked=samples["as_asked"].eq(False).to_numpy().reshape(size),
+        width=max(MIN_WIDTH, IMAGE_WIDTH * size[1] + LABEL_WIDTH),
+    )

@@ -1,0 +1,126 @@
+"""Texts of any configuration's generator, plain and chosen among candidates, as a learner finds them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dp_base.errors import InputError
+from dp_base.files import filled
+from dp_base.progress import Progress
+from dp_experiments.looking.sample import before_additions, without_formulas
+from dp_real.config import Config
+from dp_real.evaluation.assess import logits
+from dp_real.guidance.entropy import entropy
+from dp_real.pool.storages import open_storage
+from dp_real.protocols import Learner
+from dp_real.rounds.samples import SampleDrawer
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Run
+from dp_real.runtime.seeds import row_seeds
+from dp_real.text.pooled import texts_of
+
+OMEGAS = [0.0, 5.0, 20.0]
+CANDIDATES = 4  # for a configuration that has none
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """Texts of the same labels and from the same seeds as in the other rows, chosen at `omega`.
+
+    learner: loads what chooses them, when it is their turn; None: nothing does. pool_size: how many texts it had
+    learned from, where rows differ by that.
+    """
+
+    omega: float
+    learner: Callable[[], Learner] | None = None
+    pool_size: int | None = None
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What the other rows have otherwise."""
+        return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
+
+
+def rows_over(run: Path | None, config: Config, omegas: list[float] | None) -> list[TextRow]:
+    """A row for each strength, chosen by a run's latest learner; without a run, one plain row.
+
+    Raises InputError unless the run learns the texts of these classes.
+    """
+    if run is None:
+        return [TextRow(omega) for omega in omegas or [0.0]]
+    own = Run(run)
+    if own.config.data.examples != "texts" or own.config.task.classes != config.task.classes:
+        raise InputError(f"--classifier {run}: it does not learn texts of these {config.task.n_classes} classes")
+    return [TextRow(omega, own.learner) for omega in omegas or OMEGAS]
+
+
+def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
+    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`.
+
+    Raises InputError if no addition was chosen.
+    """
+    chosen = before_additions(run, run.rounds["omega"], omegas)
+    rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
+    if not rows:
+        raise InputError(f"{run.path}: no addition was chosen; name a run whose texts are, or strengths by --omega")
+    return [replace(rows[0], omega=0.0), *rows]
+
+
+def draw_texts(
+    config: Config, rows: Sequence[TextRow], labels: list[int], seed: int, out: Path, progress: Progress
+) -> pd.DataFrame:
+    """Write samples.csv, a line per text; returns that table.
+
+    In each row, a text is chosen among the same candidates: guidance.candidates, or CANDIDATES. Without a learner, the
+    first candidate is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round
+    of a run with this seed. Where the configuration asks the generator how likely a label is, there is a column of it.
+    """
+    task = config.task
+    count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
+    storage = open_storage(config.pool, task.sample_shape)
+    drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
+    places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]
+    step = (max(places) // task.n_classes + 1) * task.n_classes
+    seeds = [row_seeds(seed, 0, [place + step * k for place in places]) for k in range(count)]
+    y = torch.tensor(labels)
+    parts = []
+    with filled(out) as staged:
+        with progress("texts", len(rows)) as advance:
+            for row in rows:
+                judge = row.learner and row.learner()
+                strength = np.full(len(y), row.omega, np.float32)
+                if judge is None:
+                    sampled = drawer.sample_plain(y, seeds[0])
+                else:
+                    sampled = drawer.sample_chosen(judge, y, seeds, strength)
+                facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
+                facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
+                facts |= _verdicts(judge, sampled.x, y, task.classes)
+                if config.pool.soft_labels or config.guidance.likelihood_weight:  # else it would cost, unasked
+                    facts["likelihood"] = drawer.posterior(sampled.x).gather(1, y.unsqueeze(1)).squeeze(1).numpy()
+                parts.append(pd.DataFrame(facts))
+                advance(1)
+        samples = pd.concat(parts, ignore_index=True)
+        shown = without_formulas(samples)
+        shown.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
+    return samples
+
+
+@torch.no_grad()
+def _verdicts(judge: Learner | None, x: torch.Tensor, y: torch.Tensor, names: tuple[str, ...]) -> dict:
+    """Columns: a text's entropy in nats, its predicted class, and whether that is as asked, where known."""
+    if judge is None:
+        return {"entropy": np.nan, "predicted": None, "as_asked": None}
+    answers = logits(judge, x)
+    best = answers.argmax(1)
+    predicted = [names[label] for label in best.tolist()]
+    return {"entropy": entropy(answers).numpy(), "predicted": predicted, "as_asked": (best == y).tolist()}

@@ -1,0 +1,135 @@
+"""What the figures of runs share: runs of the preset `digits`, and images from the same noise along a run."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import cpu_count
+from torch import Tensor
+from torch.nn import functional
+
+from dp_base.errors import InputError
+from dp_experiments.comparing.compare import run_arms
+from dp_experiments.looking.sample import GridRow, sample_row, verdicts
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.terminal import progress
+from dp_real import Run, run
+from dp_real.config import Config
+from dp_real.protocols import Generator, Learner
+from dp_real.runs.prepare import load_generator
+from dp_real.runtime.seeds import row_seeds
+
+CLASSES = 10  # that a grid shows, at most
+LARGEST = 64  # pixels a side of an image in a grid
+
+
+def digits(*overrides: str) -> Config:
+    """The preset `digits` with key=value overrides."""
+    return load_preset("digits", overrides)
+
+
+def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> pd.DataFrame:
+    """Run arms on all cores, in a folder that is removed afterwards. Returns the table of compare.run_arms."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+
+
+class SizedLearner(NamedTuple):
+    """A learner along a run, and how many samples it was trained on."""
+
+    size: int
+    learner: Learner
+
+
+def run_of(config: Config, folder: Path) -> Run:
+    """Run a configuration in a folder."""
+    run(config, folder, progress=progress)
+    return Run(folder)
+
+
+def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[SizedLearner]]:
+    """Run a configuration in a folder. Returns the generator, and the learner just before each addition of data."""
+    done = run_of(config, folder)
+    plan = config.practice
+    learners = []
+    for checkpoint in done.checkpoints:
+        size = plan.initial + (checkpoint.state.rounds - 1) * plan.increment
+        learners.append(SizedLearner(size, done.learner(checkpoint)))
+    return load_generator(config, progress=progress), learners
+
+
+def digits_learners(config: Config) -> tuple[Generator, list[SizedLearner]]:
+    """The same, of a run in a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        return learners_along_a_run(config, Path(folder) / "run")
+
+
+def strength(run: Run, omega: float, usual: float | None = None) -> float:
+    """A strength of guidance that was asked for, or else the usual one, or that of a run's last guided addition.
+
+    omega: 0 if none was asked for. Raises InputError if it is below that, or if no addition of the run was guided.
+    """
+    if omega < 0:
+        raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
+    if omega or usual:
+        return omega or float(usual or 0)
+    given = run.rounds["omega"]
+    if not (given > 0).any():
+        raise InputError(f"--run {run.path}: no addition was guided; say how strongly, for example --set omega=0.02")
+    return float(given[given > 0].iloc[-1])
+
+
+@contextmanager
+def shown_run(folder: Path | None) -> Iterator[Run]:
+    """The run that a figure shows: a user's, or one of the preset `digits` in a folder that is removed afterwards.
+
+    Raises InputError for a folder that is no run, that has generated nothing yet, or whose examples are no images.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as own:
+            yield run_of(digits(), Path(own) / "run")
+        return
+    run = Run(folder)
+    if len(run.config.task.sample_shape) != 3:
+        raise InputError(f"--run {folder}: its examples are no images")
+    if not run.checkpoints:
+        raise InputError(f"--run {folder}: it has no addition of data yet, so no learner that could guide one")
+    yield run
+
+
+def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
+    """Draw an image of each of a run's first classes in every row, all from the same noise.
+
+    The columns are `row` (its name, and the mean entropy that its judge assigns to it, in nats), `column` (the class),
+    `data` (the name of the configuration), `omega`, and those of pixel_columns.
+    """
+    config = run.config
+    generator = load_generator(config, progress=progress)
+    classes = config.task.classes[:CLASSES]
+    labels = torch.arange(len(classes))
+    seeds = row_seeds(0, 0, range(len(labels)))
+    parts = []
+    for row, name in zip(rows, names, strict=True):
+        x = sample_row(config, generator, row, labels, seeds, lambda _: None)
+        hardness = np.mean(verdicts(row.judge, x, labels.tolist())["entropy"])
+        columns = {"row": f"{name}  (H = {hardness:.2f})", "column": classes, "data": config.name, "omega": row.omega}
+        parts.append(pixel_columns(x).assign(**columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def pixel_columns(x: Tensor) -> pd.DataFrame:
+    """Columns pixel_0, pixel_1 and so on, in [0, 1], with a row for each image.
+
+    x: [n, 1, H, W] or [n, 3, H, W], in [-1, 1]. Sides of more than LARGEST pixels are reduced to that. The three
+    colours of a pixel are in columns beside each other.
+    """
+    x = x.float().cpu()
+    if x.shape[-1] > LARGEST:
+        x = functional.interpolate(x, (LARGEST, LARGEST), mode="area")
+    pixels = np.clip((x.permute(0, 2, 3, 1).flatten(1).numpy() + 1) / 2, 0, 1)
+    return pd.DataFrame(pixels, columns=[f"pixel_{index}" for index in range(pixels.shape[1])])

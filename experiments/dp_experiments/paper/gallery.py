@@ -1,0 +1,236 @@
+"""Draws figures into a folder, each with its table, and writes a page that shows them all.
+
+A figure is a module with three functions: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a
+matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows,
+NUMBERS of which kinds its numbers are (dp_figures.tables), and FIGURES which figures of the paper it draws, if any.
+Further arguments of compute are the figure's parameters (dp_experiments.paper.asked).
+
+The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
+an entry point:
+
+    [project.entry-points."deliberate_practice.figures"]
+    mine = "my_package.my_figure"
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import json
+import pkgutil
+import time
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import jinja2
+import pandas as pd
+from dp_figures.curves import save
+from matplotlib.figure import Figure
+
+import dp_experiments.paper
+from dp_base.errors import InputError, MissingError
+from dp_base.files import unused, write_text
+from dp_base.reading import read_json
+from dp_base.registry import GROUP
+from dp_experiments.paper.asked import RUN, Asked
+
+RECORD = "figures.json"
+"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its stem."""
+PACKAGES = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")
+KINDS = (".py", ".toml", ".csv")  # of files that a figure may depend on
+
+
+class FigureModule(Protocol):
+    """The functions of a figure's module."""
+
+    def compute(self, quick: bool, **settings: Any) -> pd.DataFrame:
+        """Compute the table; if `quick`, with fewer trials and seeds. settings: parameters that are not as usual."""
+        ...
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """Draw the table."""
+        ...
+
+    def caption(self, table: pd.DataFrame) -> str:
+        """Say what the figure shows, with the numbers of this table."""
+        ...
+
+
+def modules() -> dict[str, str]:
+    """The module of each figure, by the figure's name, without importing it.
+
+    Raises InputError if another package uses a name that is taken.
+    """
+    walked = pkgutil.walk_packages(dp_experiments.paper.__path__, "dp_experiments.paper.")
+    own = [module.name for module in walked if module.name.count(".") == 3]  # in a sub-package
+    found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
+    for entry in entry_points(group=f"{GROUP}.figures"):
+        if found.setdefault(entry.name, entry.value) != entry.value:
+            raise InputError(f"two of the figures are called {entry.name!r}: {found[entry.name]} and {entry.value}")
+    return dict(sorted(found.items()))
+
+
+class About(NamedTuple):
+    """What the source of a figure's module says of it."""
+
+    name: str
+    paper: tuple[str, ...]
+    """The paper's names of it, such as fig5."""
+    shows: str
+    numbers: tuple[str, ...]
+    """The kinds of its numbers: predicted, simulated, measured, reported."""
+    parameters: tuple[str, ...]
+    """The names of its parameters; "run" if it can be drawn from a run."""
+
+
+def about(name: str) -> About:
+    """What a figure shows, read from its source without importing it: some of them need torch."""
+    spec = importlib.util.find_spec(modules()[name])
+    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    tree = ast.parse(text)
+    said: dict[str, tuple[Any, ...]] = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("NUMBERS", "FIGURES")
+    }
+    parameters = [
+        argument.arg
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "compute"
+        for argument in node.args.kwonlyargs
+    ]
+    line = (ast.get_docstring(tree) or "").partition("\n")[0]
+    paper = tuple(f"fig{number}" for number in said.get("FIGURES", ()))
+    return About(name, paper, line, said.get("NUMBERS", ()), tuple(parameters))
+
+
+def by_paper() -> dict[str, list[str]]:
+    """The figures that draw each of the paper's own, by its name there, such as fig5."""
+    found: dict[str, list[str]] = {}
+    for name in modules():
+        for number in about(name).paper:
+            found.setdefault(number, []).append(name)
+    return found
+
+
+def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
+    """The wanted names, each once, in their order; one of the paper's own stands for all that draw it.
+
+    Raises InputError for an unknown figure, with the nearest name, which may be one of `also`.
+    """
+    own = by_paper()
+    known = [*modules(), *also]
+    wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
+    for name in wanted:
+        if name not in known:
+            alike = [other for other in known if other.startswith(name)]
+            nearest = (alike or difflib.get_close_matches(name, known, 1, cutoff=0))[0]
+            raise InputError(f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}")
+    return list(dict.fromkeys(wanted))
+
+
+def load(name: str) -> FigureModule:
+    """The module of a figure. Raises MissingError if it cannot be loaded."""
+    try:
+        return cast(FigureModule, importlib.import_module(modules()[name]))
+    except ImportError as error:
+        raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
+
+
+def draw_figure(asked: Asked, folder: Path, quick: bool) -> dict[str, Any]:
+    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds.
+
+    Raises MissingError if its module cannot be loaded, and InputError if it has no numbers for such parameters.
+    """
+    module = load(asked.name)
+    start = time.perf_counter()
+    try:
+        table = module.compute(quick, **asked.settings)
+    except ValueError as error:
+        if not asked.settings or isinstance(error, InputError):
+            raise
+        raise InputError(f"{asked.command}: {error}") from error
+    write_text(folder / f"{asked.stem}.csv", table.to_csv(index=False))
+    save(module.draw(table), folder / asked.stem)
+    return {
+        "caption": module.caption(table),
+        "command": asked.command + (" --quick" if quick else ""),
+        "quick": quick,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+class Gallery:
+    """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make the folder. Raises InputError if it holds anything but figures, or cannot be written to."""
+        self.folder = folder
+        self.record: dict[str, Any] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / RECORD).exists():
+                self.record = _read_record(folder / RECORD)
+            elif unused(folder):
+                self._write()
+            else:
+                raise InputError(
+                    f"--out {folder} holds something else; give a new or empty folder, or one with figures"
+                )
+        except OSError as error:
+            raise InputError(f"--out {folder} is not a folder that can be written to: {error.strerror}") from None
+
+    @property
+    def page(self) -> Path:
+        """The path of the page that shows the figures."""
+        return self.folder / "index.html"
+
+    def up_to_date(self, asked: Asked, quick: bool) -> bool:
+        """Whether the files of a figure exist, drawn by this version of the code with the same `quick`.
+
+        One that is drawn from a run never is: the run may have gone on.
+        """
+        done = self.record.get(asked.stem, {})
+        if RUN in asked.settings or done.get("source") != source(asked.name) or done.get("quick") != quick:
+            return False
+        return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
+
+    def make(self, asked: Asked, quick: bool) -> float:
+        """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
+        self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
+        self._write()
+        return self.record[asked.stem]["seconds"]
+
+    def _write(self) -> None:
+        self.record = dict(sorted(self.record.items()))
+        write_text(self.folder / RECORD, json.dumps(self.record, indent=2, ensure_ascii=False))
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("dp_experiments.paper", ""), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        write_text(self.page, environment.get_template("gallery.html.jinja").render(record=self.record))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path, "give --out another folder, or remove that file")
+    if not all(isinstance(figure, dict) for figure in record.values()):
+        raise InputError(f"{path} is not a record of figures; give --out another folder")
+    return record
+
+
+def source(name: str) -> str:
+    """A hash of what a figure depends on: this project's code, presets and reported tables, and its own module."""
+    roots = [
+        Path(found.origin).parent for name in PACKAGES if (found := importlib.util.find_spec(name)) and found.origin
+    ]
+    files = {path for root in roots for path in root.rglob("*") if path.suffix in KINDS}
+    spec = importlib.util.find_spec(modules()[name])
+    if spec and spec.origin:
+        files.add(Path(spec.origin))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]

@@ -1,0 +1,100 @@
+"""The paper's tables as reported, with the accuracies of a user's own runs beside them, in four formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from dp_base.errors import InputError
+from dp_base.files import write_text
+from dp_experiments.presets.reported.printed_tables import table_path, table_rows
+from dp_real.config import Config
+from dp_real.runs.reader import Run
+
+TABLES = {f"table{number}": number for number in range(1, 6)}
+OURS, SEEDS = "own val", "own runs"  # the columns that runs add
+OF_A_ROW = re.compile(r"-table(?P<table>\d)(-(?P<row>\d+))?$")  # ends the name of a preset that is a row of a table
+PRACTICE_ROWS = {"imagenet100-table1": 1, "imagenet1k-table1-1": 1, "imagenet1k-table1-2": 2}  # of their data set
+
+
+def title(name: str) -> str:
+    """What a table shows, in the words of its file."""
+    first = table_path(TABLES[name]).read_text(encoding="utf-8").splitlines()[0]
+    return first.lstrip("# ").removeprefix("arXiv 2502.15588, ")
+
+
+def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
+    """A table of the paper, and the validation accuracies of runs of its presets.
+
+    Parameters
+    ----------
+    name
+        table1 … table5.
+    runs
+        Complete runs of presets such as `imagenet100-table4-3`, and their branches. Their mean in percent is in the
+        column "own val" of the row that the preset repeats, and their number in "own runs".
+
+    Raises
+    ------
+    InputError
+        If a run is of no row of this table, or not complete.
+    """
+    number = TABLES[name]
+    table = pd.DataFrame(table_rows(number)).drop(columns="note")
+    reached: dict[int, list[float]] = {}
+    for run in runs:
+        if not run.complete:
+            raise InputError(f"--run {run.path} is not finished; dp real resume {run.path} goes on")
+        for row, accuracy in _rows_of(run, number, table):
+            reached.setdefault(row, []).append(100 * accuracy)
+    if reached:
+        table[OURS] = pd.Series({row: f"{sum(values) / len(values):.2f}" for row, values in reached.items()})
+        table[SEEDS] = pd.Series({row: str(len(values)) for row, values in reached.items()})
+    return table.fillna("")
+
+
+def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
+    """The rows that a run and its branches repeat, with their validation accuracies."""
+    config = run.config
+    match = OF_A_ROW.search(config.name)
+    if match is None or int(match["table"]) != number:
+        raise InputError(f"--run {run.path} is of {config.name}, which is no row of Table {number}")
+    row = _place(config, match["row"], table)
+    found = [(row, float(run.result["val_accuracy"]))]
+    if "total" in table:
+        own = table.loc[row]
+        for branch in run.branches:
+            alike = (table["initial"] == own["initial"]) & (table["increment"] == own["increment"])
+            for place in table.index[alike & (table["total"] == str(branch["pool_size"]))]:
+                if place != row:
+                    found.append((int(place), float(branch["val_accuracy"])))
+    return found
+
+
+def _place(config: Config, row: str | None, table: pd.DataFrame) -> int:
+    """The index of the row that a preset repeats. Table 1's presets count the rows of practice of their data set."""
+    if config.name not in PRACTICE_ROWS:
+        return int(row or 1) - 1
+    data = "ImageNet-1k" if config.name.startswith("imagenet1k") else "ImageNet-100"
+    own = table.index[(table["dataset"] == data) & (table["method"] == "deliberate practice")]
+    return int(own[PRACTICE_ROWS[config.name] - 1])
+
+
+def write_table(name: str, folder: Path, runs: Iterable[Run] = ()) -> list[Path]:
+    """Write a table as CSV, Markdown, LaTeX and HTML. Returns the paths. Raises InputError as `paper_table` does."""
+    table = paper_table(name, runs)
+    markdown = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    formats = {
+        "csv": table.to_csv(index=False),
+        "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in markdown),
+        "tex": table.to_latex(index=False, escape=True, caption=title(name)),
+        "html": table.to_html(index=False, border=0),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{ending}" for ending in formats]
+    for path, text in zip(paths, formats.values(), strict=True):
+        write_text(path, text)
+    return paths

@@ -1,0 +1,91 @@
+"""How large the rounds of practice should be: each a constant times the one before, for a budget of samples (ours)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from dp_figures.curves import draw_curves
+from dp_figures.tables import predicted, simulated
+
+from dp_theory import BoundaryFlips, PracticeProblem, Window, predict, simulate
+
+NUMBERS = ("predicted", "simulated")
+
+PHI = 0.5
+ROUNDS = 8
+TOTAL = 8.0  # rows that all rounds add, in first pools
+RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0)
+SIMULATED = (0.7, 1.0, 1.5)
+KAPPAS = (0.25, 0.5, 1.0, 1.5)
+LAMS = (0.003, 0.01, 0.03, 0.1, 0.3)
+WRONG = 0.032
+EXACT = "exact labels"
+NOISY = f"{100 * WRONG:g} % of plain labels wrong"
+
+
+class _Loop(NamedTuple):
+    """The best loop of rounds that grow by one ratio, and its last error."""
+
+    test_error: float
+    problem: PracticeProblem
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy. x is the size of a round over that of the one before, y the error after the last round in percent."""
+    ratios = SIMULATED if quick else RATIOS
+    flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
+    kappas = KAPPAS[1:3] if quick else KAPPAS
+    d, trials = (100, 10) if quick else (400, 30)
+    parts = []
+    for series, flip in flips.items():
+        for ratio in ratios:
+            best = _best_loop(ratio, flip, kappas)
+            parts.append(predicted(series, [ratio], [100 * best.test_error]))
+            if series == EXACT and ratio in SIMULATED:
+                parts.append(_experiment(series, ratio, best, d, trials))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float]) -> _Loop:
+    """The least last error over the width of the window and the ridge."""
+    loops = []
+    for kappa in kappas:
+        for lam in LAMS:
+            problem = PracticeProblem(PHI, lam, _rounds(ratio, kappa), flip=flip)
+            loops.append(_Loop(float(np.asarray(predict(problem).test_error)[-1]), problem))
+    return min(loops, key=lambda loop: loop.test_error)
+
+
+def _rounds(ratio: float, kappa: float) -> list[Window]:
+    """The plan of each round, which asks for rows near the boundary of its learner."""
+    sizes = ratio ** np.arange(ROUNDS)
+    return [Window(kappa, kept=float(size)) for size in TOTAL * sizes / sizes.sum()]
+
+
+def _experiment(series: str, ratio: float, best: _Loop, d: int, trials: int) -> pd.DataFrame:
+    """The simulated last error, with the z of its difference to the prediction."""
+    runs = simulate(best.problem, d, trials, seed=round(100 * ratio))
+    error = float(runs.test_error[-1])
+    se = float(runs.test_error_se[-1])
+    z = (error - best.test_error) / se
+    return simulated(series, [ratio], [100 * error], [100 * se], trials, z=z, d=d)
+
+
+draw = partial(draw_curves, xlabel="size of a round over the one before", ylabel="test error (%)", logx=True, logy=True)
+
+
+def caption(table: pd.DataFrame) -> str:
+    theory = table.query("kind == 'predicted'")
+    told = []
+    for series in theory["series"].unique():
+        curve = theory.query("series == @series").set_index("x")["y"]
+        told.append(f"{series}: least at {curve.idxmin():g}, {curve.min() / curve[1.0]:.2f} times that of equal rounds")
+    runs = table.query("kind == 'simulated'")
+    return (
+        f"The last test error of practice in {ROUNDS} rounds that add {TOTAL:g} first pools together, each round a "
+        f"constant times the one before; φ = {PHI:g}, windows and ridge at their best. {'; '.join(told)}. Rounds that "
+        f"grow are worse than equal ones. Points: {runs['n_seeds'].iloc[0]:g} simulated experiments in dimension "
+        f"{runs['d'].iloc[0]:g}, at most |z| = {runs['z'].abs().max():.1f} from theory."
+    )

@@ -1,0 +1,49 @@
+"""The page: one HTML file that needs no other, and checks its own formula against dp_theory when it is opened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
+
+RULES = {"hard": KeepHard, "easy": KeepEasy}
+CHECKED = 200
+"""Random points of each rule at which the page compares its own Theorem 1 with the errors written here."""
+
+
+def checks(seed: int = 0) -> list[dict[str, Any]]:
+    """Return points within the ranges of the sliders, with the errors that dp_theory predicts.
+
+    Parameters
+    ----------
+    seed
+        Of the points.
+
+    Returns
+    -------
+    list of dict
+        Keys: rule, alpha, rho, lam (per training row), rows (training rows per dimension), error.
+    """
+    draw = np.random.default_rng(seed)
+    found = []
+    for name, rule in RULES.items():
+        alpha = np.exp(draw.uniform(np.log(0.1), np.log(2.5), CHECKED))
+        rho = np.cos(np.radians(draw.uniform(2, 80, CHECKED)))
+        lam = np.exp(draw.uniform(np.log(1e-4), np.log(10), CHECKED))
+        rows = np.exp(draw.uniform(np.log(0.2), np.log(200), CHECKED))
+        error = predict(Problem(Direct(rule(alpha)), rho=rho, phi=1 / rows, lam=lam)).test_error
+        columns = {"alpha": alpha, "rho": rho, "lam": lam, "rows": rows, "error": error}
+        for row in range(CHECKED):
+            found.append({"rule": name} | {key: float(values[row]) for key, values in columns.items()})
+    return found
+
+
+def page() -> str:
+    """Return the HTML."""
+    loader = jinja2.PackageLoader("dp_experiments.playing", "")
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
+    return environment.get_template("page.html.jinja").render(checks=json.dumps(checks()))

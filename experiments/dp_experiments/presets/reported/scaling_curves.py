@@ -1,0 +1,33 @@
+"""The scaling curves of the paper's Tables 4 and 5, for a fit."""
+
+from collections.abc import Mapping
+
+from dp_base.errors import InputError
+from dp_experiments.presets.reported.printed_tables import table_rows
+from dp_theory.fitting import Curve
+from dp_theory.fitting.curve_files import chosen_rows
+
+CURVES = {"table4": 4, "table5": 5}
+
+
+def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
+    """Validation errors of static data and of Deliberate Practice, of ImageNet-100 (table4) or ImageNet-1k (table5).
+
+    where: values that columns must have, such as {"strategy": "static"}. Single runs without standard errors. Raises
+    InputError for another name, and for a column or a value that is not there.
+    """
+    if name not in CURVES:
+        raise InputError(f"unknown curve '{name}': one of {', '.join(CURVES)}")
+    import pandas as pd
+
+    rows = table_rows(CURVES[name])
+    table = pd.DataFrame(
+        {
+            "strategy": ["static" if row["method"] == "static" else "practice" for row in rows],
+            "kept": [float(row["total"]) for row in rows],
+            "error": [1 - float(row["val"]) / 100 for row in rows],
+            "initial": [float(row["initial"]) for row in rows],
+            "increment": [float(row["increment"] or row["total"]) for row in rows],
+        }
+    )
+    return Curve.of(chosen_rows(name, table, where or {}))

@@ -1,0 +1,138 @@
+"""Output of commands: tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dp_base.files import strict_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Advance = Callable[[int], None]  # takes the number of steps that were made
+
+LINES_APART = 0.1  # least share of the work between two lines of progress,
+EVERY_SECONDS = 2.0  # which are at least so many seconds apart
+AT_LEAST_EVERY = 30.0  # seconds after which a line is printed whatever the share
+ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
+BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
+CONTROLS = (*range(0x20), *range(0x7F, 0xA0))  # a terminal takes them for commands,
+DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # and shows text after these in another order
+VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTIONS) if chr(code) not in "\t\n"})
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters spelled out, such as \\u001b, so that a terminal obeys none of them.
+
+    Names of classes and generated texts may hold some. Tabs and new lines stay.
+    """
+    return text.translate(VISIBLE)
+
+
+def say(message: str) -> None:
+    """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, the work goes on without."""
+    with contextlib.suppress(OSError):
+        print(visible(message), file=sys.stderr, flush=True)
+
+
+def emit_json(record: Mapping[str, Any]) -> None:
+    """Print the answer of a --json command: one object of strict JSON, in which nan and inf are null."""
+    print(strict_json(record, indent=2))
+
+
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a data frame, for `table` and `emit_json`; keys are text."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
+    """Print rows as a table; if piped, as lines whose cells are separated by tabs.
+
+    Floats have four significant digits. The columns are the keys of the first row unless they are given.
+    """
+    names = list(columns or (rows[0] if rows else []))
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    shown_names = [visible(str(name).translate(BREAKS)) for name in names]
+    if sys.stdout.isatty():
+        from dp_experiments.rich_terminal import print_table
+
+        print_table(shown_names, cells, visible(title))
+        return
+    if title:
+        say(title)
+    for line in (shown_names, *cells):
+        print("\t".join(line))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value).translate(BREAKS))
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show the progress of `total` steps on stderr: a bar on a terminal, a line now and then if piped."""
+    if sys.stderr.isatty():
+        from dp_experiments.rich_terminal import bar
+
+        with bar(description, total) as advance:
+            yield advance
+        return
+    lines = ProgressLines(description, total)
+    yield lines.advance
+    lines.close()
+
+
+class ProgressLines:
+    """Progress as lines on stderr, a tenth of the work apart or AT_LEAST_EVERY seconds."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.description = description
+        self.total = total
+        self.done = 0
+        self.told = 0  # steps that were done at the last line
+        self.told_at = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count steps, and print a line if it is time for one."""
+        self.done += steps
+        passed = time.monotonic() - self.told_at
+        far = self.done - self.told >= LINES_APART * self.total
+        if (far and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
+            self.told_at = time.monotonic()
+            self._tell()
+
+    def close(self) -> None:
+        """Print the last line, if any was printed before."""
+        if 0 < self.told < self.done:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = self.done
+        say(f"{self.description}: {self.done}/{self.total}")
+
+
+def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
+    """The progress of one of several pieces of work at a time: a line a minute if piped.
+
+    On a terminal nothing is shown, since the pieces have a bar together. Returns a function like `progress`.
+    """
+
+    @contextlib.contextmanager
+    def lines(description: str, total: int) -> Iterator[Advance]:
+        done = 0
+        told_at = time.monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal done, told_at
+            done += steps
+            if not sys.stderr.isatty() and time.monotonic() - told_at > ASIDE_EVERY:
+                told_at = time.monotonic()
+                say(f"{what}: {description}: {done}/{total}")
+
+        yield advance
+
+    return lines

@@ -1,0 +1,253 @@
+"""Tunes arms: each gets the same number of trials, and is judged by its accuracy on validation images alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dp_base.checksums import seal
+from dp_base.errors import DivergedError, InputError
+from dp_base.files import file_name, remove, write_json, write_text
+from dp_base.formats import KEY, require_format
+from dp_base.progress import Progress
+from dp_base.reading import own_file, read_json
+from dp_base.workers import in_parallel
+from dp_experiments.comparing.compare import on_seeds, prepare_generators
+from dp_experiments.terminal import aside
+from dp_experiments.tuning.settings import with_settings
+from dp_experiments.tuning.space import Space, own_parameters, settings_of, space_of
+from dp_experiments.tuning.trial_store import Trial, Trials, best_of, kept_trials, untried
+from dp_experiments.tuning.tuned import FORMAT, TUNED
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import arm_config
+from dp_real.examples import RealData
+from dp_real.rounds.shared import Shared, kept_for_all
+from dp_real.runs.integrity import NAMES, material
+from dp_real.runs.prepare import check_plan, fresh_learner
+from dp_real.runs.run import run
+from dp_real.runtime.processes import visible_gpus
+
+ASKED = "tuning.json"  # what was asked for; it is there from the start
+RUNS = "runs"  # of trials that are not over
+DRAWN = "drawn"  # what trials draw alike, until the last is over
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched: all that a trial depends on but its number.
+
+    A trial is a run for each of the seeds first + i, i < seeds, on the data split first + (i mod splits). searches: see
+    space_of. batch: trials of an arm that are proposed together.
+    """
+
+    arms: Sequence[str]
+    searches: Mapping[str, Any]
+    seeds: int
+    splits: int
+    first: int
+    batch: int
+
+
+class Proposal(NamedTuple):
+    """A trial to be run: a configuration for each seed, or what is wrong with such settings."""
+
+    arm: str
+    number: int
+    parameters: Mapping[str, Any]
+    cells: Sequence[Config]
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the trial's folder."""
+        return file_name(f"{self.arm}-trial{self.number}")
+
+
+def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
+    """What is searched, by arm. Raises InputError, as space_of does, and for a search that no arm has."""
+    spaces = {arm: space_of(config, arm, plan.searches) for arm in plan.arms}
+    for key in plan.searches:
+        if not any(key in space for space in spaces.values()):
+            raise InputError(f"--search {key}: no arm of {', '.join(plan.arms)} has it")
+    return spaces
+
+
+def tune(
+    config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """Give each arm `trials` trials, and leave trials.csv, best.csv and best.json. Returns the rows of best.csv.
+
+    For the writer of the folder, which may hold a part of the same tuning: its trials are kept, and unfinished runs go
+    on. A trial that diverges, or whose settings cannot be, counts as one that failed. Raises InputError if the folder
+    has another tuning, DivergedError if all trials of an arm fail, and as dp_real.run does.
+    """
+    spaces = spaces_of(config, plan)
+    _begin(config, plan, out, progress)
+    prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
+    with kept_trials(out / "study.db", spaces, config.seed) as kept:
+        with progress("trials", trials * len(plan.arms)) as advance:
+            advance(sum(map(len, kept.values())))
+            for begin in range(0, trials, plan.batch):
+                batch = range(begin, min(begin + plan.batch, trials))
+                firsts = _firsts(config, spaces, kept, begin)
+                proposals = [
+                    proposal
+                    for arm, space in spaces.items()
+                    for proposal in _batch(config, plan, arm, space, kept[arm], batch, firsts[arm])
+                ]
+                cells = [
+                    (cell, _folder(out, each, cell), kept_for_all(cell, out / DRAWN))
+                    for each in proposals
+                    for cell in each.cells
+                ]
+                ended = iter(in_parallel(workers, _run, cells, visible_gpus(), name=_name))
+                for each in proposals:
+                    kept[each.arm].add(_judged(each, [next(ended) for _ in each.cells]))
+                    remove(out / RUNS / each.name)
+                    advance(1)
+        for over in (RUNS, DRAWN):
+            remove(out / over)
+        return _write(config, plan, spaces, {arm: list(kept[arm])[:trials] for arm in plan.arms}, out)
+
+
+def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
+    """Write down what is asked for. Raises InputError if the folder was begun with something else."""
+    asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
+    asked["inputs"] = _inputs(config, plan, progress)
+    file = out / ASKED
+    if not file.exists():
+        write_json(file, {KEY: FORMAT} | asked)
+    remedy = "restore it, or take another --out"
+    begun_with = read_json(file, remedy)
+    with own_file(file, remedy):
+        require_format(begun_with, FORMAT, file)
+        parse_config(begun_with["config"], str(file))
+    for part, values in asked.items():
+        settled = [key for key in values if key != "compare"]  # of which no trial knows
+        other = next((key for key in settled if begun_with.get(part, values).get(key) != values[key]), None)
+        if other:
+            raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
+
+
+def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
+    """Digests by name, arm and split of what trials read, which are compared and must all read the same."""
+    found = {}
+    for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
+        loaded: dict[str, RealData] = {}  # arms seldom differ in their data
+        for arm in plan.arms:
+            armed = arm_config(cell, arm)
+            section = armed.data.model_dump_json()
+            if section not in loaded:
+                armed.data.prepare(progress)
+                loaded[section] = armed.data.load()
+            for name, value in material(armed, loaded[section], test=False).items():
+                found[f"{NAMES[name]} of {arm} on split {cell.data.split}"] = value
+    return found
+
+
+def _firsts(
+    config: Config, spaces: Mapping[str, Space], kept: Mapping[str, Trials], begin: int
+) -> dict[str, dict[str, Any] | None]:
+    """By arm, what a batch's first trial takes: the configuration's own values, later another arm's best."""
+    if begin == 0:
+        return {arm: own_parameters(config, space) for arm, space in spaces.items()}
+    before = {arm: list(trials)[:begin] for arm, trials in kept.items()}
+    return {arm: untried(arm, space, before) for arm, space in spaces.items()}
+
+
+def _batch(
+    config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
+) -> Iterator[Proposal]:
+    """The trials of a batch that are not over. first: parameters for the first of them, if they are given."""
+    for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
+        if number < len(kept):
+            continue
+        cells = []
+        problem = ""
+        try:
+            settled = arm_config(with_settings(config, settings_of(space, parameters)), arm)
+            check_plan(settled)
+            cells = on_seeds(_bare(settled), plan.seeds, plan.splits, plan.first)
+        except InputError as error:
+            problem = str(error)
+        yield Proposal(arm, number, parameters, cells, problem)
+
+
+def _bare(config: Config) -> Config:
+    """The configuration without what a trial has no use for: branches and dashboards."""
+    practice = config.practice.model_copy(update={"branch": False})
+    return config.model_copy(update={"practice": practice, "tracker": "none"})
+
+
+def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:
+    return out / RUNS / proposal.name / f"seed{cell.seed}"
+
+
+def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
+    """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
+    try:
+        fresh_learner(config)
+    except InputError as error:  # layers that do not fit together, which only their network knows
+        return None, 0.0, str(error)
+    try:
+        told = aside(_name(config, out))
+        result = run(config, out, resume=out.exists(), progress=told, test=False, shared=shared)
+    except DivergedError as error:
+        return None, 0.0, str(error)
+    return result["val_accuracy"], result["seconds"], ""
+
+
+def _name(config: Config, out: Path, *others: Any) -> str:
+    """What the user is told of a run."""
+    return f"{out.parent.name}, {out.name}"
+
+
+def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]) -> Trial:
+    """The trial that these runs of a proposal make up."""
+    accuracies = [accuracy for accuracy, _, _ in ended if accuracy is not None]
+    problem = next((problem for _, _, problem in ended if problem), proposal.problem)
+    accuracy = None if problem else sum(accuracies) / len(accuracies)
+    seconds = sum(seconds for _, seconds, _ in ended)
+    return Trial(proposal.number, proposal.parameters, accuracy, seconds, problem)
+
+
+def _write(
+    config: Config, plan: Plan, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], out: Path
+) -> list[dict[str, Any]]:
+    """Write the tables and the best settings. Returns a row per arm. Raises DivergedError if all trials of one failed.
+
+    Accuracies in the tables are in percent.
+    """
+    rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
+    write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))
+    best = []
+    settings = {}
+    for arm, trials in kept.items():
+        chosen = best_of(trials)
+        if chosen is None:
+            raise DivergedError(f"all {len(trials)} trials of arm {arm} failed; the last: {trials[-1].problem}")
+        settings[arm] = settings_of(spaces[arm], chosen.parameters)
+        failed = sum(trial.accuracy is None for trial in trials)
+        facts = {"trials": len(trials), "failed": failed, "own_settings": _percent(trials[0].accuracy)}
+        best.append(_row(arm, chosen, spaces[arm], facts))
+    write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
+    fresh = plan.first + plan.seeds
+    found = {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings}
+    write_json(out / TUNED, {KEY: FORMAT} | found)
+    seal(out, [TUNED])
+    return best
+
+
+def _row(arm: str, trial: Trial, space: Space, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    settings = settings_of(space, trial.parameters)
+    told = {"validation": _percent(trial.accuracy), **(facts or {}), "seconds": trial.seconds, "problem": trial.problem}
+    return {"arm": arm, "trial": trial.number} | told | settings
+
+
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else round(100 * accuracy, 4)

@@ -1,0 +1,122 @@
+"""What a tuning came to: each arm's best settings, for `dp real compare --tuned`."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dp_base.checksums import verify
+from dp_base.errors import InputError
+from dp_base.formats import require_format
+from dp_base.reading import own_file, read_json
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.tuning.settings import flat, with_settings
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import ArmName, arm_config
+from dp_real.config.load import key_of
+
+TUNED = "best.json"
+FORMAT = 1  # of the files that a tuning leaves
+PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
+ALONE = ("static", "real")  # arms that are not the loop
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Best settings by arm, in a folder that `dp real tune` has filled or as published.
+
+    config: what was tuned. fresh: the first seed, and data split, that no trial has seen.
+    """
+
+    path: Path
+    config: Config
+    fresh: int
+    settings: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Tuned:
+        """Raises InputError if the folder has no tuning that is complete, DamagedError if it cannot be read."""
+        file = folder / TUNED
+        if not file.is_file():
+            raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
+        remedy = "restore it; or dp real tune with the same options and --resume writes it again"
+        verify(folder, remedy, [TUNED])
+        record = read_json(file, remedy)
+        with own_file(file, remedy):
+            require_format(record, FORMAT, file)
+            return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
+
+    @classmethod
+    def published(cls, preset: str) -> Tuned:
+        """The best settings of a preset that docs/results tells of. Raises InputError if it was not tuned."""
+        text = (resources.files("dp_experiments.tuning") / f"{PUBLISHED}.toml").read_text(encoding="utf-8")
+        records = tomllib.loads(text)
+        if preset not in records:
+            raise InputError(
+                f"--tuned {PUBLISHED} has settings of {', '.join(records)}, not of {preset}: dp real tune finds them"
+            )
+        return cls(Path(PUBLISHED), load_preset(preset), **records[preset])
+
+    def check(self, arms: Iterable[str], first: int) -> None:
+        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
+        for arm in arms:
+            self.source(arm)
+        if first < self.fresh:
+            raise InputError(
+                f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
+            )
+
+    def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:
+        """Raise InputError if a key that a user has set is another than at the tuning, and was tuned for an arm."""
+        changed = self._changed(config).intersection(keys)
+        for arm in arms:
+            for key in sorted(changed & self.settings[self.source(arm)].keys()):
+                raise InputError(f"--set {key}: --tuned {self.path} sets it for {arm}; ARM@{key}=VALUE changes it")
+
+    def differing(self, config: Config) -> list[str]:
+        """The keys in which a configuration is not the one that was tuned, and that were not tuned for all arms.
+
+        Seeds, splits and [compare] are left out.
+        """
+        settled = set.intersection(*(set(settings) for settings in self.settings.values()))
+        return sorted(self._changed(config) - settled)
+
+    def _changed(self, config: Config) -> set[str]:
+        ours = flat(config)
+        tuned = flat(self.config)
+        keys = (ours.keys() | tuned.keys()) - {"name", "seed", "data.split"}
+        return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
+
+    def arm_config(self, config: Config, arm: str) -> Config:
+        """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
+        where = f"{self.path}, arm {arm}"
+        return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
+
+    def source(self, arm: str) -> str:
+        """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
+
+        Arms that are the loop but for one thing, the controls, get those of practice. Raises InputError if none fits.
+        """
+        if arm in self.settings:
+            return arm
+        kind = ArmName.parse(arm).arm
+        for wanted in (kind, *(["practice"] if kind not in ALONE else [])):
+            if alike := [name for name in self.settings if ArmName.parse(name)[::2] == (wanted, ())]:
+                return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
+        raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
+
+    def remark(self, arm: str) -> str:
+        """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
+        if (source := self.source(arm)) == arm:
+            return ""
+        changed = set(map(key_of, ArmName.parse(arm).settings))
+        beside = sorted(changed & self.settings[source].keys())
+        return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(beside)}" if beside else "")
+
+    def _samples(self, arm: str) -> int:
+        return ArmName.parse(arm).samples or self.config.samples

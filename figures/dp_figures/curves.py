@@ -1,0 +1,197 @@
+"""Curves (predicted lines with empirical points on them), rankings, and writing a figure to disk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from dp_base.files import whole_file
+from dp_figures import style
+from dp_figures.tables import KINDS, check_table
+
+PANELS_PER_ROW = 3  # of a figure that is not for a phone
+LINE_HANDLE = 2.4  # length of a line in a legend, in font sizes
+
+
+def draw_curves(
+    table: pd.DataFrame,
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    panel: str | None = None,
+    ordered: bool = False,
+    sharey: bool = True,
+) -> Figure:
+    """Draw predicted rows as lines and empirical rows as points with error bars.
+
+    A line has a shaded band where its y_low and y_high are apart. Points that were reported are open, others are
+    filled. The points of a series without a predicted line are joined by a thin line. Series keep the order of their
+    first row. The legend stands outside the panels and names the series and the kinds.
+
+    panel: a column. Each of its values gets a panel with the value as its title, in the order of their first row.
+    ordered: whether the series are steps of one quantity, see style.series_styles.
+    sharey: whether the panels share the y axis.
+
+    Raises ValueError for a table that check_table refuses.
+    """
+    check_table(table, *([panel] if panel else []))
+    if panel is None:
+        panels = {"": table}
+    else:
+        panels = {style.plain(value): rows for value, rows in table.groupby(panel, sort=False)}
+    names = list(dict.fromkeys(table["series"]))
+    looks = dict(zip(names, style.series_styles(len(names), ordered=ordered), strict=True))
+    with style.paper():
+        figure, axes = _new_panels(len(panels), sharey)
+        for index, (ax, (title, rows)) in enumerate(zip(axes, panels.items(), strict=True)):
+            for name, of_series in rows.groupby("series", sort=False):
+                _draw_series(ax, of_series, looks[name])
+            if logx:
+                log_axis(ax, "x")
+            if logy:
+                log_axis(ax, "y")
+            ax.set_title(title)
+            ax.set_xlabel(xlabel)
+            if style.is_narrow() or index % PANELS_PER_ROW == 0:
+                ax.set_ylabel(ylabel)
+        _add_legend(figure, looks, [kind for kind in KINDS if kind in set(table["kind"])], len(axes))
+    return figure
+
+
+def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
+    columns = 1 if style.is_narrow() else min(count, PANELS_PER_ROW)
+    rows = -(-count // columns)
+    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # inches for the legend
+    figure = Figure(figsize=(style.width(), height), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return figure, list(grid[:count])
+
+
+def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    """Draw one series in one panel: its line, then the points of each empirical kind with their error bars."""
+    line = rows.query("kind == 'predicted'").sort_values("x")
+    ax.plot(line["x"], line["y"], zorder=2, **look)
+    if (line["y_high"] > line["y_low"]).any():
+        ax.fill_between(line["x"], line["y_low"], line["y_high"], color=look["color"], alpha=0.15, linewidth=0)
+    for kind, points in rows.query("kind != 'predicted'").groupby("kind", sort=False):
+        points = points.sort_values("x")
+        if line.empty:
+            ax.plot(points["x"], points["y"], linewidth=0.8, alpha=0.7, zorder=2, **look)
+        ax.errorbar(
+            points["x"],
+            points["y"],
+            yerr=[points["y"] - points["y_low"], points["y_high"] - points["y"]],
+            linestyle="none",
+            elinewidth=0.9,
+            zorder=3,
+            color=look["color"],
+            **style.POINTS[str(kind)],
+        )
+
+
+def log_axis(ax: Axes, which: str) -> None:
+    """Make an axis ("x" or "y") logarithmic, with labels such as 200, 5k and 1M unless its values are tiny."""
+    if which == "x":
+        ax.set_xscale("log")
+        axis = ax.xaxis
+    else:
+        ax.set_yscale("log")
+        axis = ax.yaxis
+    low, high = axis.get_view_interval()
+    if low < 1e-3:
+        return
+    axis.set_major_locator(LogLocator(subs=_labelled_multiples(high / low)))
+    axis.set_major_formatter(lambda value, _: _readable(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _labelled_multiples(span: float) -> tuple[int, ...]:
+    """The multiples of powers of ten that get labels, on an axis whose ends have this ratio."""
+    if span < 30:
+        return 1, 2, 5
+    if span < 300:
+        return 1, 3
+    return (1,)
+
+
+def _readable(value: float) -> str:
+    for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
+    """Add a legend of series, by colour and dash, and of kinds, in grey: beside up to two columns, below more.
+
+    A single series is not named, and nothing is added where there is nothing to tell apart.
+    """
+    handles = []
+    if len(looks) > 1:
+        handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]
+    for kind in kinds:
+        points = {"linestyle": "none", **style.POINTS[kind]} if kind in style.POINTS else {}
+        handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
+    if len(handles) == 1:
+        return
+    if style.is_narrow():
+        figure.legend(handles=handles, loc="outside lower center", handlelength=LINE_HANDLE)
+    elif columns <= 2:
+        figure.legend(handles=handles, loc="outside right upper", handlelength=LINE_HANDLE)
+    else:
+        ncols = min(len(handles), 4)
+        figure.legend(handles=handles, loc="outside lower center", handlelength=LINE_HANDLE, ncols=ncols)
+
+
+def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
+    """Draw y and its interval on a horizontal axis, a line for each row, the highest y on top.
+
+    A line bears the name of the row's series. Raises ValueError for a table that check_table refuses.
+    """
+    check_table(table)
+    rows = table.sort_values("y", ignore_index=True)
+    with style.paper():
+        figure = Figure(figsize=(style.width(), 0.8 + 0.28 * len(rows)), layout="constrained")
+        ax = figure.subplots()
+        reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
+        colour = style.series_styles(1)[0]["color"]
+        ax.errorbar(rows["y"], rows.index, xerr=reach, linestyle="none", marker="s", color=colour)
+        ax.set_yticks(rows.index, [style.plain(name) for name in rows["series"]])
+        ax.set_xlabel(xlabel)
+    return figure
+
+
+def save_narrow(draw: Callable[[], Figure], stem: Path) -> Path:
+    """Draw a figure for a phone, and write it as PNG beside the wide one `stem`. Returns its path."""
+    with style.narrow():
+        return save(draw(), stem.with_name(narrow_name(stem.name)), ["png"])[0]
+
+
+def narrow_name(name: str) -> str:
+    """The name of the figure for a phone beside the figure of this name, both without their ending."""
+    return f"{name}-narrow"
+
+
+def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write `stem`.png and `stem`.pdf, or one of them. Returns their paths.
+
+    Each file is written whole or not at all. The same figure gives the same bytes, since no date is written.
+    """
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f"{stem.name}.{extension}") for extension in formats]
+    with style.paper():
+        for extension, path in zip(formats, paths, strict=True):
+            metadata = {"CreationDate": None} if extension == "pdf" else {}
+            with whole_file(path) as partial:
+                figure.savefig(partial, format=extension, metadata=metadata)
+    return paths

@@ -1,0 +1,149 @@
+"""Images in rows and columns (the paper's Figs. 10 to 13)."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dp_figures import style
+
+GAP = 0.12  # between images, as a share of an image's side
+NOTE_GAP = 0.26  # the same where a note stands below each image
+NAME_WIDTH = 10  # characters on one line of a column's label
+CHARACTERS_PER_INCH = 10  # of the figure's width, on one line above the columns
+_NOTE = {"textcoords": "offset points", "fontsize": 5.5, "ha": "center", "va": "top"}
+_MARK = {"edgecolor": style.series_styles(2)[1]["color"], "linewidth": 1.3, "fill": False, "clip_on": False}
+
+
+def draw_images(
+    images: np.ndarray,
+    row_labels: Sequence[object],
+    column_labels: Sequence[object],
+    *,
+    rows: str = "",
+    columns: str = "",
+    notes: np.ndarray | None = None,
+    marked: np.ndarray | None = None,
+    width: float | None = None,
+) -> Figure:
+    """Draw a labelled grid of images.
+
+    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured, with values in [0, 1]. Pixels of
+        grey images that are nan stay white, so that a place may have no image.
+    rows, columns: titles above the labels of rows and of columns.
+    notes: shape (rows, columns), a few characters below each image.
+    marked: bool, shape (rows, columns), which images get a frame.
+    width: of the figure, in inches; style.width() unless given.
+
+    Raises ValueError if the labels do not match the images, or if a value lies outside [0, 1].
+    """
+    if images.shape[:2] != (len(row_labels), len(column_labels)):
+        raise ValueError(
+            f"{images.shape[0]}x{images.shape[1]} images need as many labels, "
+            f"not {len(row_labels)}x{len(column_labels)}"
+        )
+    if np.nanmin(images) < 0 or np.nanmax(images) > 1:
+        raise ValueError(f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]")
+    width = style.width() if width is None else width
+    layout = _Layout.of(images, NOTE_GAP if notes is not None else GAP)
+    n_rows, n_columns = images.shape[:2]
+    with style.paper():
+        tall = width * n_rows * layout.down / (n_columns * layout.right) + 0.5  # enough for labels of any width
+        figure = Figure(figsize=(width, tall), layout="constrained")
+        ax = figure.subplots()
+        # "auto" keeps enlarged pixels sharp and smooths reduced ones.
+        ax.imshow(_sheet(images, layout), cmap="gray", vmin=0, vmax=1, interpolation="auto")
+        _name_places(ax, layout, row_labels, column_labels)
+        ax.set_xlabel(textwrap.fill(columns, round(CHARACTERS_PER_INCH * width)))
+        ax.set_ylabel(rows)
+        for i, j in np.ndindex(n_rows, n_columns):
+            top = i * layout.down - 0.5
+            left = j * layout.right - 0.5
+            if notes is not None:
+                below = left + layout.wide / 2, top + layout.high
+                ax.annotate(str(notes[i, j]), below, (0, -1.5), **_NOTE)
+            if marked is not None and marked[i, j]:
+                ax.add_patch(Rectangle((left, top), layout.wide, layout.high, **_MARK))
+        figure.draw_without_rendering()  # computes the layout, and so the width that the labels leave
+        used = ax.get_tightbbox()
+        assert used is not None, "the axes are visible"
+        figure.set_figheight(used.height / figure.dpi + 0.1)
+    return figure
+
+
+class _Layout(NamedTuple):
+    """Sizes of a grid in pixels: an image is `high` × `wide`; rows are `down` and columns `right` apart."""
+
+    high: int
+    wide: int
+    down: int
+    right: int
+
+    @classmethod
+    def of(cls, images: np.ndarray, gap_below: float) -> "_Layout":
+        """The layout of a grid of images. gap_below: the gap below an image, as a share of its height."""
+        high, wide = images.shape[2:4]
+        return cls(high, wide, high + max(1, round(gap_below * high)), wide + max(1, round(GAP * wide)))
+
+
+def _name_places(ax: Axes, layout: _Layout, row_labels: Sequence[object], column_labels: Sequence[object]) -> None:
+    """Put labels to the left of the rows and above the columns, and leave out lines and ticks."""
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_anchor("S")  # the labels are above
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    names = [textwrap.fill(style.plain(label), NAME_WIDTH, break_long_words=False) for label in column_labels]
+    ax.set_xticks(np.arange(len(column_labels)) * layout.right + (layout.wide - 1) / 2, names)
+    middles = np.arange(len(row_labels)) * layout.down + (layout.high - 1) / 2
+    ax.set_yticks(middles, [style.plain(label) for label in row_labels])
+
+
+def _sheet(images: np.ndarray, layout: _Layout) -> np.ndarray:
+    """All images in one picture, which is white between them."""
+    n_rows, n_columns = images.shape[:2]
+    height = (n_rows - 1) * layout.down + layout.high
+    width = (n_columns - 1) * layout.right + layout.wide
+    white = np.nan if images.ndim == 4 else 1.0
+    sheet = np.full((height, width, *images.shape[4:]), white, np.float32)
+    for i, j in np.ndindex(n_rows, n_columns):
+        rows = slice(i * layout.down, i * layout.down + layout.high)
+        columns = slice(j * layout.right, j * layout.right + layout.wide)
+        sheet[rows, columns] = images[i, j]
+    return sheet
+
+
+def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
+    """Draw a grid from a table with a row for each image, which is square, and grey or coloured.
+
+    The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on, the three colours of a pixel beside
+    each other. Rows and columns keep the order of their first appearance. A place without an image stays white. Raises
+    ValueError if a place is taken twice, if the pixels do not make a square, or if a value lies outside [0, 1].
+    """
+    if table.duplicated(["row", "column"]).any():
+        raise ValueError("two images have the same row and column")
+    row_labels = list(dict.fromkeys(table["row"]))
+    column_labels = list(dict.fromkeys(table["column"]))
+    pixels = table.filter(regex=r"^pixel_\d+$").to_numpy(float)
+    shape = _square(pixels.shape[1])
+    empty = np.nan if len(shape) == 2 else 1.0
+    images = np.full((len(row_labels), len(column_labels), *shape), empty)
+    for row, column, image in zip(table["row"], table["column"], pixels, strict=True):
+        images[row_labels.index(row), column_labels.index(column)] = image.reshape(shape)
+    return draw_images(images, row_labels, column_labels, rows=rows, columns=columns)
+
+
+def _square(values: int) -> tuple[int, ...]:
+    """The shape of a square image of so many values: grey, or else of three colours. No number fits both."""
+    for colours in ((), (3,)):
+        side = round((values / (3 if colours else 1)) ** 0.5)
+        shape = (side, side, *colours)
+        if values and np.prod(shape) == values:
+            return shape
+    raise ValueError(f"{values} pixel columns do not make a square image")
