@@ -28,7 +28,7 @@ class Registry(Generic[Kind]):
     """The kinds of one thing. The modules that define them are imported on first use.
 
     `what` is the plural name of the thing, and its entry points are in the group deliberate_practice.WHAT. `room` is
-    the package whose modules register kinds when they are imported. Its sub-packages are not searched.
+    the module, or the package whose modules, register kinds when imported. Sub-packages are not searched.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -100,7 +100,7 @@ class Registry(Generic[Kind]):
             return
         self._searched = True  # set first: a kind's module may ask the registry while it is imported
         room = importlib.import_module(self.room)
-        for module in pkgutil.iter_modules(room.__path__):
+        for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
             if not module.ispkg:
                 importlib.import_module(f"{self.room}.{module.name}")
         for entry in entry_points(group=f"{GROUP}.{self.what}"):

@@ -105,7 +105,7 @@ Templates = Annotated[tuple[Annotated[str, AfterValidator(template())], ...], Af
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
-    SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
+    SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("objective", "control", "scale", "through", "window", "every")
     """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""
 
     candidates: int = Field(
@@ -126,6 +126,7 @@ class GuidanceConfig(Section):
     wrong_share: float = Field(
         default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
     )
+    objective: str = Field(default="entropy", description="what makes a sample hard; entropy, or one registered")
     control: Literal["none", "random-direction"] = Field(
         default="none", description="for comparison: guide in random directions"
     )
@@ -312,8 +313,11 @@ class PracticeConfig(Section):
         le=1e6,
         description="of the real examples in the pool: how many times more the most frequent class has than the rarest",
     )
-    classes: Literal["balanced", "fill"] = Field(
-        default="balanced", description="of generated examples: all alike; or those first that have the fewest examples"
+    trigger: str = Field(default="patience", description="when to add; patience, or one that is registered")
+    classes: str = Field(
+        default="balanced",
+        description="of generated examples: balanced, all alike; fill, those first that have the fewest examples; or "
+        "one that is registered",
     )
     new_sample_weight: float = Field(
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dp_base.registry import Registry
 from dp_real.sections import GuidanceConfig, is_guided
 
 
@@ -31,6 +32,10 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     """
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
+
+
+OBJECTIVES: Registry[Callable[[Tensor], Tensor]] = Registry("objectives", __name__)
+OBJECTIVES.register("entropy", entropy, place=1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class EntropyGuidance:
         cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Float[Tensor, " batch"]
     ) -> Self:
         """The guidance that a configuration describes, at strength omega."""
-        return cls(logits, omega, options.scale, options.through, options.window, options.every)
+        objective = OBJECTIVES[options.objective]
+        return cls(logits, omega, options.scale, options.through, options.window, options.every, objective)
 
     def guides(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided."""

@@ -13,10 +13,10 @@ from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
-from dp_real.loop.training import Training
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.pool.record import recorded_rows, verify_pool
+from dp_real.practice import Practice
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.folder import BranchFolder, sole_writer
@@ -137,6 +137,6 @@ def _branch_at(
             plan.out.path.mkdir(parents=True)
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         folder = BranchFolder(plan.out, advance, state.step)
-        training = Training(config, learner, pool, validator(data), folder, state)
-        training.cool_down()
-    return conclude(training, data, plan.out, test)
+        practice = Practice(config, learner, pool, validator(data), folder, state)
+        practice.cool_down()
+    return conclude(practice, data, plan.out, test)

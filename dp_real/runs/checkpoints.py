@@ -19,8 +19,8 @@ from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
 from dp_base.formats import KEY, require_format
 from dp_base.reading import own_file, read_json
-from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
+from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite

@@ -17,9 +17,9 @@ from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
 from dp_real.examples import ExampleSet, RealData
-from dp_real.loop.training import Training
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
+from dp_real.practice import Practice
 from dp_real.protocols import Learner
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
@@ -31,23 +31,23 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
 def conclude(
-    training: Training, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
+    practice: Practice, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
 
     The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
     look at test images and further sets. facts: further ones for the result.
     """
-    config = training.config
-    learner = training.learner
-    if config.training.keep_best and training.state.best >= 0:  # a branch without steps has measured none
+    config = practice.config
+    learner = practice.learner
+    if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
     _save_learner(learner, files)
     with processes.phase("evaluating the trained learner"):
-        result = {"name": config.name, "seed": config.seed} | _reached(training, data, test) | _spent(training)
+        result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
         result |= facts or {}
     if config.data.near(NEAR) is not None:
-        result["near"] = count_near(config.data, training.pool, data.validation)
+        result["near"] = count_near(config.data, practice.pool, data.validation)
         if config.generator.shows_examples and result["near"]["validation"]:
             log.warning(
                 "%d %s that were learned are nearly %s of the validation set, which prompts showed: its accuracy "
@@ -101,15 +101,15 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         learner.load(files.best)
 
 
-def _reached(training: Training, data: RealData, test: bool) -> dict[str, Any]:
+def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
     """Accuracies as shares, with the number of real examples of each. The processes share the work."""
-    learner = training.learner
+    learner = practice.learner
     return {
         "test_accuracy": accuracy(learner, data.test) if test else None,
         "test_examples": len(data.test.y) if test else 0,
         "val_accuracy": accuracy(learner, data.validation),
         "val_examples": len(data.validation.y),
-        "sets": evaluate_sets(learner, data.sets) + evaluate_shots(training.config, learner, data.test) if test else [],
+        "sets": evaluate_sets(learner, data.sets) + evaluate_shots(practice.config, learner, data.test) if test else [],
     }
 
 
@@ -133,12 +133,12 @@ def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str
         return processes.from_main(counted() if processes.this_process().is_main_process else {})
 
 
-def _spent(training: Training) -> dict[str, Any]:
+def _spent(practice: Practice) -> dict[str, Any]:
     """Sizes and costs of the whole run, and the versions of the packages."""
-    state = training.state
+    state = practice.state
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
     return {
-        "pool_size": len(training.pool),
+        "pool_size": len(practice.pool),
         "samples_generated": state.costs.generated,
         "samples_redrawn": state.costs.redrawn,
         "samples_seen": state.seen,
@@ -151,6 +151,6 @@ def _spent(training: Training) -> dict[str, Any]:
         "denoiser_forwards": state.costs.forwards,
         "denoiser_backwards": state.costs.backwards,
         "generation_flops": state.costs.flops,
-        "training_flops": training.row_flops * state.seen,
+        "training_flops": practice.row_flops * state.seen,
         "versions": versions,
     }

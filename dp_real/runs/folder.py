@@ -17,13 +17,13 @@ from dp_base.errors import InputError
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import read_json
+from dp_real.accounts import line
 from dp_real.config import Config, load_config
-from dp_real.loop.pace import line
-from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
+from dp_real.practice import LoopState
 from dp_real.protocols import Learner
-from dp_real.rounds.blocks import discard_blocks
+from dp_real.rounds import block_prefix
 from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
 from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, refusal, resumable
 from dp_real.runs.run_files import RunFiles, append_row
@@ -265,6 +265,13 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
     return None
+
+
+def discard_blocks(folder: Path, but: int | None) -> None:
+    """Delete the blocks of all rounds but that of this index, if one is given."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if but is None or not path.name.startswith(block_prefix(but)):
+            remove(path)
 
 
 def disclaim(files: RunFiles) -> None:

@@ -13,9 +13,9 @@ from dp_base.errors import DamagedError, InputError
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED
 from dp_real.examples import ExampleSet, RealData
-from dp_real.loop.state import LoopState
 from dp_real.pool.marks import read_marks
 from dp_real.pool.record import PoolRecord, pool_problem
+from dp_real.practice import LoopState
 from dp_real.runs.checkpoints import (
     checkpoint_problem,
     checkpoints,

@@ -13,8 +13,8 @@ from dp_base.checksums import verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
-from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
+from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import (
     checkpoints,

@@ -10,29 +10,23 @@ import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
+from dp_real.accounts import MeasuredFlops
 from dp_real.alerts import Alerts, alert, alerting
 from dp_real.config import Config, anchored, load_config
 from dp_real.estimate.needs import few_cores
-from dp_real.estimate.sample_flops import MeasuredFlops
-from dp_real.loop.practice import Practice
-from dp_real.loop.training import Training
-from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.distinct import DistinctRounds, UnmarkedRounds
-from dp_real.rounds.drawing_costs import Prices, no_price
-from dp_real.rounds.real import RealRounds, RealStart
-from dp_real.rounds.samples import SampleDrawer
-from dp_real.rounds.shared import Shared
-from dp_real.rounds.source import GeneratedRounds, Source
+from dp_real.practice import Practice
+from dp_real.rounds import Rounds
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
 from dp_real.runs.integrity import inputs
-from dp_real.runs.prepare import Parts, own_torch, prepare, validator
+from dp_real.runs.prepare import own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
+from dp_real.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +129,24 @@ def _train(
         noted = inputs(files, config, parts.data, test=test)
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
-        training = Training(
-            config, parts.learner, pool, validator(parts.data), folder, state, len(parts.data.validation.y)
+        data, near = parts.data, None
+        if config.pool.distinct and config.practice.examples == "generated":
+            near = config.data.near(config.pool.distinct)
+        rounds = Rounds(
+            config,
+            pool,
+            generator=parts.generator,
+            real=data.generator,
+            validation=data.validation,
+            folder=files.drawing,
+            shared=shared,
+            marks=parts.marks,
+            near=near,
+            stop=folder.told_to_stop,
+            progress=progress,
         )
-        blocks = Blocks(config.sampling.block_size, files.drawing, folder.told_to_stop, progress)
-        practice = _practice(training, parts, blocks, shared)
+        flops = MeasuredFlops(rounds.drawer, parts.learner) if parts.generator else None
+        practice = Practice(config, parts.learner, pool, validator(data), folder, state, data.validation, rounds, flops)
         try:
             with folder.stops_on_signal():
                 practice.run()
@@ -154,37 +161,4 @@ def _train(
                 alert("collapse", step=state.step, message=str(error))
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
-    return conclude(training, parts.data, files, test, facts)
-
-
-def _practice(training: Training, parts: Parts, blocks: Blocks, shared: Shared | None) -> Practice:
-    """The loop, with the source that the configuration asks for."""
-    if parts.generator is None:
-        return Practice(training, _chosen(_real(parts, training), parts, training), no_price)
-    config = training.config
-    drawer = SampleDrawer(config, parts.generator, training.pool.storage)
-    generated = GeneratedRounds(drawer, blocks, shared)
-    mixed = config.practice.start == "real"
-    source = RealStart(_real(parts, training), generated) if mixed else generated
-    prices = Prices(config, MeasuredFlops(drawer, parts.learner))
-    return Practice(training, _chosen(source, parts, training), prices.price)
-
-
-def _real(parts: Parts, training: Training) -> RealRounds:
-    """The source of real examples."""
-    examples = parts.data.generator
-    assert examples is not None, "check_real_examples has counted them"
-    return RealRounds(training.config, examples, training.pool.storage)
-
-
-def _chosen(source: Source, parts: Parts, training: Training) -> Source:
-    """The source without examples that are marked or nearly alike, if the configuration asks for that."""
-    if parts.marks:
-        source = UnmarkedRounds(source, training.pool.storage, training.config.task.classes, parts.marks)
-    likeness = training.config.pool.distinct
-    if likeness == 0 or training.config.practice.examples == "real":
-        return source
-    kind = training.config.data
-    near = kind.near(likeness)
-    assert near is not None, "the configuration refuses pool.distinct for other kinds"
-    return DistinctRounds(source, training.pool, parts.data.validation, near, likeness, kind.examples)
+    return conclude(practice, data, files, test, facts)

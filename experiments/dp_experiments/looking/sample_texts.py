@@ -21,7 +21,7 @@ from dp_real.evaluation.assess import logits
 from dp_real.guidance.entropy import entropy
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
-from dp_real.rounds.samples import SampleDrawer
+from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
@@ -97,11 +97,7 @@ def draw_texts(
         with progress("texts", len(rows)) as advance:
             for row in rows:
                 judge = row.learner and row.learner()
-                strength = np.full(len(y), row.omega, np.float32)
-                if judge is None:
-                    sampled = drawer.sample_plain(y, seeds[0])
-                else:
-                    sampled = drawer.sample_chosen(judge, y, seeds, strength)
+                sampled = drawer.chosen(judge, y, seeds, row.omega) if judge else drawer.plain(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
                 facts |= _verdicts(judge, sampled.x, y, task.classes)

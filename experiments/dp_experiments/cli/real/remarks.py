@@ -33,7 +33,7 @@ def judged_twice(config: Config) -> str | None:
 
 def at_limit(run: Run) -> str | None:
     """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
-    from dp_real.rounds.policies import end_of_range
+    from dp_real.rounds import end_of_range
 
     options = run.config.guidance
     rounds = run.rounds

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from dp_base.checksums import json_digest
 from dp_base.locks import in_turn
 from dp_real.config import Config
 from dp_real.pool.batch import FORMAT, Batch
-from dp_real.rounds.policies import Request
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,14 @@ class Shared:
     folder: Path
     rows: int
 
-    def block(self, request: Request, rows: slice, seed: int, draw: Callable[[], Batch]) -> Batch:
-        """These rows of a plain request. They are as another run drew them; else draw() makes them, for others too.
+    def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], Batch]) -> Batch:
+        """These rows, which have these labels and seeds, as another run drew them; else draw() makes them for all.
 
-        Waits while another run draws them. seed: of the run.
+        Waits while another run draws them.
         """
         if rows.stop > self.rows:
             return draw()
-        seeds = [each.tolist() for each in request.seeds(seed, rows)]
-        name = json_digest([request.labels[rows].tolist(), *seeds])
+        name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
         file = self.folder / name[:2] / f"{name}.arrow"  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(file):

@@ -1,0 +1,334 @@
+"""Deliberate practice (paper Algorithm 1): train; whenever that no longer helps, add examples that are hard by now.
+
+`Practice.run` is the algorithm. The learner, the pool and the rounds may be of any form. `should_add` and `labels` may
+be varied: each is a function of the `Practice` as it is, under a name (practice.trigger, practice.classes) or given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from math import sqrt
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from dp_base.errors import DivergedError, Interrupted
+from dp_base.registry import Registry
+from dp_real.accounts import Clock, GenerationCosts, Pace, SampleFlops, price
+from dp_real.batches import LogitAdjustment, MiniBatches
+from dp_real.config import Config
+from dp_real.examples import ExampleSet
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool import Loader, Pool
+from dp_real.protocols import Learner
+from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
+from dp_real.runtime import memory, processes
+from dp_real.runtime.finite import LEARNER, require_finite
+from dp_real.runtime.shares import StepShare
+
+NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
+WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
+AT_CHANCE = 0.05  # of what the best accuracy was above chance
+BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one was above it
+
+
+@dataclass
+class LoopState:
+    """All that changes in a run, apart from the learner's tensors and the pool's rows.
+
+    Seconds are wall time, without the time between an interruption and resuming.
+    """
+
+    last_step: int  # where training and the cool-down end
+    step: int = 0
+    rounds: int = 0  # in the pool, the initial one included
+    stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
+    best: float = NO_ACCURACY  # validation accuracy
+    total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
+    costs: GenerationCosts = field(default_factory=GenerationCosts)
+    seen: int = 0  # rows that training has used, with repeats, over all processes
+    epoch: float = 0.0  # passes over the pool as it was at each step
+    seconds: float = 0.0
+    generation_seconds: float = 0.0
+    training_seconds: float = 0.0  # until data was last added; all but generation
+    training_flops: int = 0  # until data was last added
+    train_loss: float | None = None  # the mean between the last two evaluations
+    accuracy: float = NO_ACCURACY  # of the last evaluation
+
+    def record(self) -> dict[str, Any]:
+        """The state as values for JSON; `restored` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, record: dict[str, Any]) -> LoopState:
+        """The state from such a record."""
+        fields: dict[str, Any] = record | {"costs": GenerationCosts(**record["costs"])}
+        return cls(**fields)
+
+
+class Recorder(Protocol):
+    """Receives what a run writes, and knows when it should stop; usually a folder (dp_real.runs.folder)."""
+
+    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None: ...
+    def addition(self, row: dict[str, Any], pool: Pool) -> None: ...
+    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None: ...
+    def best(self, learner: Learner) -> None: ...
+    def stop_requested(self) -> bool: ...
+
+
+@dataclass
+class Practice:
+    """The loop of one run. It goes on from `state`; `learner` and `pool` must be as they were then.
+
+    validate: the accuracy that patience watches. validation: the real examples behind it; None: whether the learner has
+    collapsed is not asked. rounds: what adds examples; None in a branch. flops: of a sample; None: none is generated.
+    """
+
+    config: Config
+    learner: Learner
+    pool: Pool
+    validate: Callable[[Learner], float]
+    recorder: Recorder
+    state: LoopState
+    validation: ExampleSet | None = None
+    rounds: Rounds | None = None
+    flops: SampleFlops | None = None
+    should_add: Callable[[Practice], bool] | None = None  # None: as practice.trigger says
+    labels: Callable[[Practice, int], Int64[Tensor, " count"]] | None = None  # None: as practice.classes says
+
+    def __post_init__(self) -> None:
+        training, weight = self.config.training, self.config.practice.new_sample_weight
+        size, balanced = training.batch_size, training.balanced_batches
+        self.batches = MiniBatches(self.pool, size, self.config.seed, weight=weight, balanced=balanced)
+        self.adjustment = LogitAdjustment(self.config, self.pool)
+        self.loader = Loader(self.pool, self.batches.at)
+        self.clock = Clock(self.state.seconds)
+        self.pace = Pace(self.loader)
+        shares_rows = size > 0 and processes.this_process().num_processes > 1
+        self.share: StepShare | None = self.batches.share if shares_rows else None
+        self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
+
+    def run(self) -> None:
+        """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
+
+        Raises Interrupted, after a checkpoint, if the recorder asks to stop; within a round, if drawing raises it.
+        Raises DivergedError, with the step, once numbers are not finite. No checkpoint has such numbers.
+        """
+        options = self.config.practice
+        with self.naming_the_step():
+            if self.state.rounds == 0:
+                self.add_examples(options.initial)  # D_0: N plain samples
+            while not self.done:
+                if self.wants_examples():  # T ≥ T_max
+                    self.checkpoint(keep=True)  # branches start here
+                    self.add_examples(options.increment)  # P samples that are hard for f; T = 0
+                self.advance()  # a mini-batch of the pool; every tau steps T = 0 if it improved, else T += 1
+            self.checkpoint(keep=False)  # what follows, the evaluation, may take long or fail
+
+    def cool_down(self) -> None:
+        """End the run from this step on: a branch, in which nothing is added and the best accuracy is its own."""
+        self.state.best = NO_ACCURACY
+        self.state.last_step = self.state.step + self.config.training.cooldown_steps
+        self.learner.finish_at(self.state.last_step)
+        with self.naming_the_step():
+            while not self.done:
+                self.advance()
+            self.checkpoint(keep=False)
+
+    def wants_examples(self) -> bool:
+        """Whether it is time to add, with additions left, at the constant learning rate."""
+        can = self.state.rounds <= self.config.practice.additions and self.at_constant_rate
+        return can and (self.should_add or TRIGGERS[self.config.practice.trigger])(self)
+
+    def add_examples(self, count: int) -> None:
+        """Draw a round of `count` examples, commit it to the pool, and write a checkpoint."""
+        state, rounds = self.state, self.rounds
+        assert rounds is not None, "a branch adds nothing"
+        begin = self.clock.now()
+        with processes.phase(f"drawing round {state.rounds}"):
+            memory.release()  # what training kept, for libraries that drawing calls
+            drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
+            costs = price(self.config, drawn, self.flops)
+            self.clock.advance(drawn.saved)
+            memory.release()  # what drawing kept, for training
+        with processes.phase(f"committing round {state.rounds}"):
+            self.pool.append(state.rounds, drawn.batch)
+            costs = sum(processes.gather([costs]), GenerationCosts())
+            seconds = self.clock.now() - begin
+            training = begin - state.generation_seconds, self.row_flops * state.seen
+            self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
+            state.training_seconds, state.training_flops = training
+            state.generation_seconds += seconds
+            state.costs += costs
+            state.total_guidance = drawn.total_guidance
+            state.rounds += 1
+            state.stale = 0
+            self.checkpoint(keep=False)
+            rounds.forget()
+
+    def round_row(self, costs: GenerationCosts, seconds: float, training: tuple[float, int]) -> dict[str, Any]:
+        """A row of rounds.jsonl, for a round that is in the pool. training: seconds and FLOPs until it began."""
+        facts = self.pool.table(newest=True)
+        columns = ("label", "omega", "entropy", "correct")
+        label, omega, entropy, correct = (facts[name].to_numpy(zero_copy_only=False) for name in columns)
+        return {
+            "round": self.state.rounds,
+            "step": self.state.step,
+            "count": len(facts),
+            "generated": costs.generated,
+            "redrawn": costs.redrawn,
+            "omega": omega.mean(dtype=float),
+            "entropy": entropy.mean(dtype=float),
+            "fraction_wrong": 1 - correct.mean(),
+            "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
+            "denoiser_forwards": costs.forwards,
+            "denoiser_backwards": costs.backwards,
+            "flops": costs.flops,
+            "seconds": seconds,
+            "training_flops": training[1] - self.state.training_flops,
+            "training_seconds": training[0] - self.state.training_seconds,
+        }
+
+    def round_labels(self, count: int) -> Int64[Tensor, " count"]:
+        """The classes of a round's examples, real ones first."""
+        real = real_labels(self.config, self.state.rounds)
+        self.taken = torch.cat([self.pool.y, real])
+        labels = (self.labels or LABELS[self.config.practice.classes])(self, count - len(real))
+        return torch.cat([real, labels])
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step was taken."""
+        return self.state.step >= self.state.last_step
+
+    @property
+    def at_constant_rate(self) -> bool:
+        """Whether the learning rate is neither warming up nor cooling down."""
+        training = self.config.training
+        return training.warmup_steps <= self.state.step < self.state.last_step - training.cooldown_steps
+
+    def advance(self) -> None:
+        """Take one step, with the evaluation and the checkpoint that are due after it.
+
+        Raises Interrupted, after a checkpoint, if the recorder asks to stop.
+        """
+        options, state = self.config.practice, self.state
+        with processes.phase(f"training at step {state.step}"):
+            if self.recorder.stop_requested():
+                self.checkpoint(keep=False)
+                processes.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
+                raise Interrupted
+            self.train_step()
+            if state.step % options.evaluate_every == 0 or self.done:
+                self.evaluate()
+            every = options.checkpoint_every * options.evaluate_every
+            if every and state.step % every == 0:
+                self.checkpoint(keep=False)
+
+    def train_step(self) -> None:
+        """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
+        state = self.state
+        self.pace.go(state.seen)
+        x, y = self.loader.batch(state.step)
+        if self.config.training.logit_adjustment:
+            offset = self.adjustment.of(self.batches.at(state.step))
+            cast(NetworkLearner, self.learner).train_step(x, y, self.share, offset)
+        else:
+            self.learner.train_step(x, y, self.share)
+        state.step += 1
+        seen = self.batches.size or len(self.pool)
+        state.seen += seen
+        state.epoch += seen / len(self.pool)
+
+    def evaluate(self) -> None:
+        """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1.
+
+        Raises DivergedError if the loss is not finite, or if the learner has collapsed: patience would then buy samples
+        that are hard for a dead learner.
+        """
+        state = self.state
+        state.train_loss = self.learner.drain_loss()
+        pace = self.pace.stop(state.seen)
+        require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
+        with processes.phase(f"evaluating at step {state.step}"):
+            state.accuracy = accuracy = self.validate(self.learner)
+        if self.validation and has_collapsed(
+            accuracy, state.best, 1 / self.config.task.n_classes, len(self.validation.y)
+        ):
+            raise DivergedError(
+                f"the validation accuracy fell from {state.best:.1%} to {accuracy:.1%}, which is chance: {LEARNER}"
+            )
+        improved = accuracy > state.best
+        if improved and self.config.training.keep_best:
+            self.recorder.best(self.learner)
+        state.stale = 0 if improved else state.stale + 1
+        state.best = max(state.best, accuracy)
+        state.seconds = self.clock.agreed()
+        if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none
+            pace["gradient_norm"] = norm()
+        row = {
+            "step": state.step,
+            "pool_size": len(self.pool),
+            "epoch": state.epoch,
+            "lr": self.learner.learning_rate,
+            "train_loss": state.train_loss,
+            "val_accuracy": accuracy,
+            "images_generated": state.costs.generated,
+            "seconds": state.seconds,
+        }
+        self.recorder.evaluation(row, pace, state.last_step)
+
+    def checkpoint(self, keep: bool) -> None:
+        """Write a checkpoint to resume from. keep: branches start from it, too."""
+        self.state.seconds = self.clock.agreed()
+        self.recorder.checkpoint(self.state, self.learner, self.pool, keep)
+
+    @cached_property
+    def row_flops(self) -> int:
+        """FLOPs of training on one row."""
+        return self.learner.row_flops(self.config.task.sample_shape)
+
+    @contextmanager
+    def naming_the_step(self) -> Iterator[None]:
+        """A DivergedError that the block raises begins with the step."""
+        try:
+            yield
+        except DivergedError as error:
+            raise DivergedError(f"step {self.state.step}: {error}") from error
+
+
+def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
+    """Whether an accuracy on so many examples is that of chance, after one was well above it, beyond doubt."""
+    noise = sqrt(chance * (1 - chance) / examples)
+    above = best - chance
+    return above > max(WELL_ABOVE, BEYOND_DOUBT * noise) and accuracy - chance < AT_CHANCE * above
+
+
+# when to add, and which labels: other packages, and notebooks, can add theirs
+
+TRIGGERS: Registry[Callable[[Practice], bool]] = Registry("triggers", __name__)
+LABELS: Registry[Callable[[Practice, int], Int64[Tensor, " count"]]] = Registry("labels", __name__)
+
+
+@TRIGGERS.named("patience", place=1)
+def patience(practice: Practice) -> bool:
+    """The paper's: once the validation accuracy has not risen for T_max evaluations."""
+    return practice.state.stale >= practice.config.practice.t_max(len(practice.pool))
+
+
+@LABELS.named("balanced", place=1)
+def balanced(practice: Practice, count: int) -> Int64[Tensor, " count"]:
+    """All classes alike."""
+    return (len(practice.taken) + torch.arange(count)) % practice.config.task.n_classes
+
+
+@LABELS.named("fill", place=2)
+def fill(practice: Practice, count: int) -> Int64[Tensor, " count"]:
+    """Those classes first that have the fewest examples."""
+    return filling(practice.taken.bincount(minlength=practice.config.task.n_classes), count)

@@ -1,0 +1,468 @@
+"""Draws a run's rounds: which classes, how hard, from what, and which of the samples stay.
+
+A round goes one way, and `Rounds.draw` is that way from top to bottom. Samples are drawn in blocks. One process draws a
+whole block, so the rows do not depend on the number of processes, and a stopped run loses one block at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int64
+from torch import Tensor
+
+from dp_base.errors import DivergedError, Interrupted
+from dp_base.files import remove
+from dp_base.progress import Progress, silent
+from dp_real.config import Config
+from dp_real.data.sets.long_tail import tail_counts, tail_rows
+from dp_real.evaluation.assess import assess
+from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balanced_rows
+from dp_real.guidance.controls import RandomGuidance
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.pool import REAL_SEED, Batch, Pool
+from dp_real.pool.batch import POSTERIOR
+from dp_real.pool.marks import mark_of
+from dp_real.pool.storages import Storage
+from dp_real.protocols import Generator, Learner, LikelihoodGenerator
+from dp_real.runtime import processes
+from dp_real.runtime.finite import require_samples, unusable
+from dp_real.runtime.pixels import to_float
+from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
+
+if TYPE_CHECKING:
+    from dp_real.shared import Shared
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["plain", "pruned", "chosen", "guided"]
+INITIAL_TOTAL = 0.2  # total guidance (omega times the guided steps) of the first guided rows
+TOTAL_RANGE = (0.02, 1.6)
+DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by the whole ratio would swing about it
+LARGEST_FACTOR = 2.0  # by which the total guidance changes at once
+FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength finds its place
+LEAST_ROWS = 20  # of such a part
+CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
+END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
+REDRAWS = 3  # of a row of no use
+LARGEST_SHARE = 0.1  # of a block's rows that may be of no use: more are no accident
+
+
+# which classes
+
+
+def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
+    """The classes of a round's real examples, if practice.imbalance says them; else none: they are asked for."""
+    practice = config.practice
+    if index or not practice.all_real or practice.imbalance <= 1:
+        return torch.empty(0, dtype=torch.int64)
+    counts = tail_counts(practice.all_real, config.task.n_classes, practice.imbalance, config.data.split)
+    return torch.arange(config.task.n_classes).repeat_interleave(torch.from_numpy(counts))
+
+
+def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
+    """The classes of n further examples, each of the class that has the fewest by then, as water fills a vessel."""
+    levels = torch.arange(min(int(counts.min()) + n, (int(counts.sum()) + n) // len(counts) + 1))
+    _, label = (levels[:, None] >= counts).nonzero(as_tuple=True)  # a class takes one at each level from its count on
+    return label[:n]
+
+
+# how hard
+
+
+def kind_of(config: Config, index: int) -> Kind:
+    """How the samples of round `index` are drawn. The initial round, 0, is plain."""
+    if index and config.practice.oversample > 1:
+        return "pruned"
+    if index and config.guidance.candidates > 1:
+        return "chosen"
+    return "guided" if index and config.guidance.omega else "plain"
+
+
+def strength(config: Config, kind: Kind, total: float) -> float:
+    """Omega for new rows. An automatic one follows from the total guidance, on which the effect depends."""
+    if kind in ("plain", "pruned"):
+        return 0.0
+    if config.guidance.omega != "auto":
+        return config.guidance.omega
+    return CHOICE_STRENGTH * total if kind == "chosen" else total / len(config.guided_steps)
+
+
+def steer(total: float, wrong: float, target: float) -> float:
+    """The next total guidance: more if the learner gets a smaller share of the latest rows wrong than `target`."""
+    factor = LARGEST_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
+    return float(np.clip(total * np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR), *TOTAL_RANGE))
+
+
+def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] | None:
+    """At which end of its range an automatic strength is; None at neither, and for one that is fixed."""
+    kind = kind_of(config, 1)
+    if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
+        return None
+    lowest, highest = (strength(config, kind, total) for total in TOTAL_RANGE)
+    if omega <= lowest * END_TOLERANCE:
+        return "lowest"
+    return "highest" if omega >= highest / END_TOLERANCE else None
+
+
+# samples for rows
+
+
+class Samples(NamedTuple):
+    """Samples for B rows."""
+
+    x: Tensor  # [B, *sample_shape]
+    seeds: np.ndarray  # uint64 [B], from which each can be drawn again
+    draws: np.ndarray  # int64 [B], how many samples were generated for the row
+    redrawn: np.ndarray  # int64 [B], how many of them replaced one of no use
+
+
+def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
+    """Samples of draw(rows, their seeds). A row of no use is drawn again, from the seed next to its own.
+
+    Raises DivergedError if more than LARGEST_SHARE of the rows are of no use (one may always be), or if a row still is
+    after REDRAWS. The message begins with `what` and ends with `remedy`.
+    """
+    seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
+    x = draw(np.arange(len(seeds)), seeds)
+    for _ in range(REDRAWS):
+        bad = np.flatnonzero(unusable(x).numpy())
+        if not len(bad) or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+            break
+        seeds[bad] = next_seeds(seeds[bad])
+        x[bad] = draw(bad, seeds[bad])
+        redrawn[bad] += 1
+    require_samples(x, what, remedy)
+    return Samples(x, seeds, 1 + redrawn, redrawn)
+
+
+def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
+    """The chosen candidate of each row, int64 [B]: candidate k of row b with P ∝ exp(omega·hardness[b, k]).
+
+    For candidates drawn from p this is importance resampling for p(x)·exp(omega·H(x)). The Gumbel noise comes from the
+    candidates' own seeds, uint64 [B, K], so the choice in a row is a function of that row alone.
+    """
+    gumbel = np.reshape([rng(int(seed), Stream.CHOICE).gumbel() for seed in seeds.flat], seeds.shape)
+    return (omega * hardness + gumbel).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class SampleDrawer:
+    """Draws samples from a generator as a configuration asks. storage: that of the pool."""
+
+    config: Config
+    generator: Generator
+    storage: Storage
+
+    def plain(self, labels: Tensor, seeds: np.ndarray, what: str = "samples") -> Samples:
+        """Plain samples for labels int64 [B] and seeds uint64 [B]. what: begins an error, see draw_sound."""
+
+        def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
+            return self.generator.sample(labels[rows], seeds, None)
+
+        return draw_sound(draw, seeds, what, self.config.sample_remedy(guided=False))
+
+    def guided(
+        self, learner: Learner, labels: Tensor, seeds: np.ndarray, omega: float, what: str = "samples"
+    ) -> Samples:
+        """Samples guided by the learner at strength omega, or in the directions of the control."""
+        options = self.config.guidance
+
+        def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
+            strengths = torch.full((len(rows),), omega)
+            if options.control == "random-direction":
+                guidance = RandomGuidance.of_seeds(options, learner.logits, strengths, seeds)
+            else:
+                guidance = EntropyGuidance.of(options, learner.logits, strengths)
+            return self.generator.sample(labels[rows], seeds, guidance)
+
+        return draw_sound(draw, seeds, what, self.config.sample_remedy(guided=True))
+
+    def chosen(
+        self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
+    ) -> Samples:
+        """For each row one of several plain candidates, which have `seeds`, uint64 [B] each. All count as generated.
+
+        The learner sees the candidates as the pool would keep them.
+        """
+        several = [self.plain(labels, each, what) for each in seeds]
+        seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in several]
+        hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
+        used = np.stack([candidate.seeds for candidate in several], axis=1)
+        best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
+        return Samples(
+            x=torch.stack([candidate.x for candidate in several])[best, row],
+            seeds=used[row, best],
+            draws=np.sum([candidate.draws for candidate in several], axis=0),
+            redrawn=np.sum([candidate.redrawn for candidate in several], axis=0),
+        )
+
+    def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
+        """What candidates are chosen by, float64 [B]: entropy in nats, plus likelihood_weight·log p(label | sample)."""
+        score = assess(learner, x, labels)[0].double()
+        if weight := self.config.guidance.likelihood_weight:
+            log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
+            score = score + weight * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)
+        return score
+
+    def posterior(self, x: Tensor) -> Tensor:
+        """The generator's own probabilities of the classes of samples x, float64 [B, K]."""
+        return cast(LikelihoodGenerator, self.generator).log_posterior(x).exp()
+
+
+# rounds
+
+
+class Drawn(NamedTuple):
+    """A round as one process drew it."""
+
+    batch: Batch  # this process's rows
+    kind: Kind
+    rows: int  # that were drawn here, before any was pruned or left out
+    samples: int  # generated for these rows, candidates and redrawn ones included
+    redrawn: int  # samples in place of one of no use
+    total_guidance: float  # of the next round
+    saved: float  # seconds that were spared, because other runs or a stopped one drew some blocks
+
+
+@dataclass
+class Rounds:
+    """Draws the rounds of a run. What is None or empty is not there, or not asked for.
+
+    real: examples to begin with. folder: keeps blocks until their round is in the pool. shared: plain blocks of the
+    initial round, drawn once for several runs. near: tells which examples are nearly alike, and has seen nothing yet.
+    stop: whether to stop drawing; all processes call it before each block.
+    """
+
+    config: Config
+    pool: Pool
+    generator: Generator | None = None
+    real: TrainingExamples | None = None
+    validation: ExampleSet | None = None
+    folder: Path | None = None
+    shared: Shared | None = None
+    marks: frozenset[str] = frozenset()
+    near: NearExamples | None = None
+    stop: Callable[[], bool] = lambda: False
+    progress: Progress = silent
+
+    def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
+        """Draw round `index` of classes `labels`, int64 [n]. All processes call it. total: that of its first rows.
+
+        Raises Interrupted if `stop` says so, DivergedError as draw_sound does, and if no row stays.
+        """
+        known = self._known() if self.near and processes.this_process().is_main_process else None  # before the round
+        n_real = 0 if index else self.config.practice.all_real
+        drawn = self._empty()
+        saved = 0.0
+        if n_real < len(labels):
+            drawn, total, saved = self._generated(index, labels[n_real:], learner, total)
+        costs = len(drawn), int(drawn.draws.sum()), int(drawn.redrawn.sum())
+        kind = kind_of(self.config, index)
+        batch = self._hardest(drawn, labels) if kind == "pruned" else drawn
+        if n_real:
+            batch = replace(batch, row=batch.row + n_real)
+            batch = Batch.concatenate([self._real(labels[:n_real], learner), batch])
+        if self.marks:
+            batch = self._unmarked(index, batch)
+        if self.near:
+            batch = self._distinct(index, batch, known)
+        return Drawn(batch, kind, *costs, total, saved)
+
+    def forget(self) -> None:
+        """Delete the blocks of a round that is in the pool."""
+        if self.folder is not None and processes.this_process().is_main_process:
+            remove(self.folder)
+
+    @property
+    def drawer(self) -> SampleDrawer:
+        """Draws the samples."""
+        assert self.generator is not None, "a run of real examples alone draws none"
+        return SampleDrawer(self.config, self.generator, self.pool.storage)
+
+    def _generated(self, index: int, labels: Tensor, learner: Learner, total: float) -> tuple[Batch, float, float]:
+        """This process's generated rows, the next round's total guidance, and the seconds that were spared."""
+        config, kind = self.config, kind_of(self.config, index)
+        if kind == "pruned":
+            labels = labels.repeat(config.practice.oversample)
+        n = len(labels)
+        steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
+        part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == 1 else n
+        drawn, saved = [self._empty()], 0.0
+        for rows in processes.slices(slice(0, n), part):
+            block = partial(self._block, index, labels, learner, kind, strength(config, kind, total))
+            new, spared = self._blocks(index, rows, block)
+            drawn += new
+            saved += spared
+            if steers:
+                wrong = sum(processes.gather([sum(int((~batch.correct).sum()) for batch in new)]))
+                total = steer(total, wrong / (rows.stop - rows.start), config.guidance.wrong_share)
+        self.drawer.generator.offload()
+        return Batch.concatenate(drawn), total, saved
+
+    def _blocks(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
+        """This process's blocks of these rows, each read from its file if a stopped run left it, else drawn."""
+        blocks = list(processes.slices(rows, self.config.sampling.block_size))
+        own = processes.own_share(blocks)
+        drawn: list[Batch] = []
+        saved = 0.0
+        stopped: Interrupted | None = None
+        with self.progress("drawing examples", max(1, len(own))) as advance:
+            for turn in range(-(-len(blocks) // processes.this_process().num_processes)):
+                if self.stop():
+                    raise Interrupted
+                if turn < len(own):
+                    block = own[turn]
+                    with processes.phase(f"drawing rows {block.start} to {block.stop - 1} of round {index}"):
+                        begin = time.monotonic()
+                        try:
+                            drawn.append(self._kept(index, block, draw))
+                            saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                        except Interrupted as error:
+                            stopped = error
+                    advance(1)
+                if processes.any_process(stopped is not None):
+                    raise stopped or Interrupted
+        return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
+
+    def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
+        if self.folder is None:
+            return draw(block)
+        return Batch.kept(self.folder / f"{block_prefix(index)}{block.start}.arrow", lambda: draw(block))
+
+    def _block(self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice) -> Batch:
+        """Draw a block, and let the learner assess it."""
+        # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
+        n, candidates = len(labels), self.config.guidance.candidates if kind == "chosen" else 1
+        starts = range(rows.start, rows.start + n * candidates, n)
+        size = rows.stop - rows.start
+        seeds = [row_seeds(self.config.seed, index, range(start, start + size)) for start in starts]
+        own, what = labels[rows], f"round {index}"
+
+        def draw() -> Batch:
+            if kind == "chosen":
+                samples = self.drawer.chosen(learner, own, seeds, omega, what)
+            elif kind == "guided":
+                samples = self.drawer.guided(learner, own, seeds[0], omega, what)
+            else:
+                samples = self.drawer.plain(own, seeds[0], what)
+            posterior = self.drawer.posterior(samples.x) if self.config.pool.soft_labels else None
+            return as_batch(rows.start, own, omega, samples, self.pool.storage, posterior)
+
+        shared = self.shared if index == 0 else None  # the initial round is plain in every arm
+        batch = shared.block(own, seeds, rows, lambda: timed(draw)) if shared else timed(draw)
+        return timed(lambda: self._assessed(batch, learner))
+
+    def _assessed(self, batch: Batch, learner: Learner) -> Batch:
+        """The learner sees what the pool keeps, which may be bytes or a JPEG."""
+        x = self.pool.storage.decode(batch.table()["example"].combine_chunks())
+        entropy, correct = assess(learner, x, torch.tensor(batch.label))
+        return replace(batch, entropy=entropy.numpy(), correct=correct.numpy())
+
+    def _empty(self) -> Batch:
+        return Batch.empty(self.pool.storage.type, self.config.pool.soft_labels)
+
+    def _real(self, labels: Tensor, learner: Learner) -> Batch:
+        """As many real examples as there are labels; runs on one data split take the same. The main process has all."""
+        assert self.real is not None, "check_real_examples has counted them"
+        split, y = self.config.data.split, self.real.y.numpy()
+        if self.config.practice.imbalance > 1:
+            rows = tail_rows(y, labels, split)
+        else:
+            rows = torch.from_numpy(balanced_rows(y, len(labels), split))
+        if not processes.this_process().is_main_process:
+            rows = rows[:0]
+        own, zeros = self.real.y[rows], np.zeros(len(rows), np.int64)
+        samples = Samples(self.real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
+        certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
+        return self._assessed(as_batch(0, own, 0.0, samples, self.pool.storage, certain), learner)
+
+    # what is left out: it was generated, and counts as such
+
+    def _hardest(self, batch: Batch, labels: Tensor) -> Batch:
+        """The hardest rows for the learner, as many of each class as in `labels`; of equally hard rows the first."""
+        mine = zip(batch.entropy.tolist(), batch.label.tolist(), batch.row.tolist(), strict=True)
+        rows = torch.tensor(processes.gather(list(mine)), dtype=torch.float64)
+        rows = rows[rows[:, 0].argsort(descending=True, stable=True)]
+        counts = labels.bincount(minlength=self.config.task.n_classes).tolist()
+        kept = torch.cat([rows[rows[:, 1] == label][:count, 2] for label, count in enumerate(counts)])
+        return batch.among(kept.sort().values.long().numpy())
+
+    def _unmarked(self, index: int, batch: Batch) -> Batch:
+        """The rows that nobody marked as wrong."""
+        examples = to_float(self.pool.storage.decode(batch.table()["example"].combine_chunks()))
+        names = self.config.task.classes
+        own = zip(batch.row.tolist(), batch.label.tolist(), examples, strict=True)
+        good = [row for row, label, example in own if mark_of(example, names[label]) not in self.marks]
+        kept = np.array(sorted(processes.gather(good)), np.int64)
+        dropped = sum(processes.gather([len(batch)])) - len(kept)
+        if not len(kept):
+            raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
+        if dropped and processes.this_process().is_main_process:
+            log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
+        return batch.among(kept)
+
+    def _known(self) -> NearExamples:
+        """What the validation set and the pool have, from the first round on that this process draws."""
+        assert self.near is not None
+        if self.validation is not None:
+            self.near.add(self.near.values(self.validation.x))
+            self.near.add(self.near.values(self.pool.x))
+            self.validation = None
+        return self.near
+
+    def _distinct(self, index: int, batch: Batch, known: NearExamples | None) -> Batch:
+        """The rows that are not nearly one of the pool, of the round so far, or of the validation set."""
+        mine = zip(batch.row.tolist(), batch.example.to_pylist(), strict=True)
+        everybodys = sorted(processes.gather(list(mine)))
+        near = processes.from_main(known.add([value for _, value in everybodys]) if known else np.zeros(0, bool))
+        kept = np.array([row for row, _ in everybodys])[~near]
+        if not len(kept):
+            noun, likeness = self.config.data.examples, self.config.pool.distinct
+            raise DivergedError(
+                f"round {index}: all {len(near)} {noun} are like earlier ones: "
+                f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
+            )
+        return batch.among(kept)
+
+
+def as_batch(
+    first: int, labels: Tensor, omega: float, samples: Samples, storage: Storage, posterior: Tensor | None = None
+) -> Batch:
+    """Encode samples for the pool. Nobody has assessed them yet. posterior: soft labels [B, K]."""
+    n = len(labels)
+    return Batch(
+        row=np.arange(first, first + n),
+        label=labels.numpy(),
+        seed=samples.seeds,
+        omega=np.full(n, omega, np.float32),
+        entropy=np.full(n, np.nan, np.float32),
+        correct=np.zeros(n, bool),
+        example=storage.encode(samples.x),
+        draws=samples.draws,
+        redrawn=samples.redrawn,
+        seconds=np.zeros(n),
+        posterior=None if posterior is None else pa.array(list(posterior.float().numpy()), POSTERIOR),
+    )
+
+
+def timed(make: Callable[[], Batch]) -> Batch:
+    """The batch that `make` returns, with the time that this took added to its rows' seconds."""
+    begin = time.monotonic()
+    batch = make()
+    return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))
+
+
+def block_prefix(index: int) -> str:
+    """How the names of a round's blocks begin."""
+    return f"round-{index}-row-"
