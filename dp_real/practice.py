@@ -158,7 +158,7 @@ class Practice:
             self.clock.advance(drawn.saved)
             memory.release()  # what drawing kept, for training
         with processes.phase(f"committing round {state.rounds}"):
-            self.pool.append(state.rounds, drawn.batch)
+            self.pool.append(state.rounds, drawn.batch, drawn.files)
             costs = sum(processes.gather([costs]), GenerationCosts())
             seconds = self.clock.now() - begin
             training = begin - state.generation_seconds, self.row_flops * state.seen

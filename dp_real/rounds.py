@@ -31,7 +31,7 @@ from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balance
 from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import REAL_SEED, Batch, Pool
-from dp_real.pool.batch import POSTERIOR
+from dp_real.pool.batch import BLOCK, POSTERIOR
 from dp_real.pool.marks import mark_of
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
@@ -233,6 +233,7 @@ class Drawn(NamedTuple):
     redrawn: int  # samples in place of one of no use
     total_guidance: float  # of the next round
     saved: float  # seconds that were spared, because other runs or a stopped one drew some blocks
+    files: Sequence[Path]  # that hold this process's rows, and no others
 
 
 @dataclass
@@ -261,6 +262,7 @@ class Rounds:
 
         Raises Interrupted if `stop` says so, DivergedError as draw_sound does, and if no row stays.
         """
+        self._own: list[slice] = []  # the blocks of this process
         known = self._known() if self.near and processes.this_process().is_main_process else None  # before the round
         n_real = 0 if index else self.config.practice.all_real
         drawn = self._empty()
@@ -277,7 +279,8 @@ class Rounds:
             batch = self._unmarked(index, batch)
         if self.near:
             batch = self._distinct(index, batch, known)
-        return Drawn(batch, kind, *costs, total, saved)
+        files = self._files(index) if batch is drawn else []
+        return Drawn(batch, kind, *costs, total, saved, files)
 
     def forget(self) -> None:
         """Delete the blocks of a round that is in the pool."""
@@ -314,6 +317,7 @@ class Rounds:
         """This process's blocks of these rows, each read from its file if a stopped run left it, else drawn."""
         blocks = list(processes.slices(rows, self.config.sampling.block_size))
         own = processes.own_share(blocks)
+        self._own += own
         drawn: list[Batch] = []
         saved = 0.0
         stopped: Interrupted | None = None
@@ -335,10 +339,14 @@ class Rounds:
                     raise stopped or Interrupted
         return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
 
+    def _files(self, index: int) -> list[Path]:
+        """The files of this process's blocks of a round, if they are on disk."""
+        return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []
+
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
         if self.folder is None:
             return draw(block)
-        return Batch.kept(self.folder / f"{block_prefix(index)}{block.start}.arrow", lambda: draw(block))
+        return Batch.kept(self.folder / block_name(index, block.start), lambda: draw(block), self.pool.metadata)
 
     def _block(self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice) -> Batch:
         """Draw a block, and let the learner assess it."""
@@ -357,7 +365,7 @@ class Rounds:
             else:
                 samples = self.drawer.plain(own, seeds[0], what)
             posterior = self.drawer.posterior(samples.x) if self.config.pool.soft_labels else None
-            return as_batch(rows.start, own, omega, samples, self.pool.storage, posterior)
+            return as_batch(index, rows.start, own, omega, samples, self.pool.storage, posterior)
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
         batch = shared.block(own, seeds, rows, lambda: timed(draw)) if shared else timed(draw)
@@ -385,7 +393,7 @@ class Rounds:
         own, zeros = self.real.y[rows], np.zeros(len(rows), np.int64)
         samples = Samples(self.real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
-        return self._assessed(as_batch(0, own, 0.0, samples, self.pool.storage, certain), learner)
+        return self._assessed(as_batch(0, 0, own, 0.0, samples, self.pool.storage, certain), learner)
 
     # what is left out: it was generated, and counts as such
 
@@ -437,12 +445,19 @@ class Rounds:
 
 
 def as_batch(
-    first: int, labels: Tensor, omega: float, samples: Samples, storage: Storage, posterior: Tensor | None = None
+    index: int,
+    first: int,
+    labels: Tensor,
+    omega: float,
+    samples: Samples,
+    storage: Storage,
+    posterior: Tensor | None = None,
 ) -> Batch:
-    """Encode samples for the pool. Nobody has assessed them yet. posterior: soft labels [B, K]."""
+    """Encode samples of round `index` for the pool, from row `first` on. Nobody has assessed them yet. posterior: soft labels [B, K]."""
     n = len(labels)
     return Batch(
         row=np.arange(first, first + n),
+        round=np.full(n, index, np.int32),
         label=labels.numpy(),
         seed=samples.seeds,
         omega=np.full(n, omega, np.float32),
@@ -463,6 +478,6 @@ def timed(make: Callable[[], Batch]) -> Batch:
     return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))
 
 
-def block_prefix(index: int) -> str:
-    """How the names of a round's blocks begin."""
-    return f"round-{index}-row-"
+def block_name(index: int, row: int | str) -> str:
+    """The folder of a round's block that begins at this row."""
+    return f"round-{index}-row-{row}"

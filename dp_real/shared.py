@@ -35,7 +35,7 @@ class Shared:
         if rows.stop > self.rows:
             return draw()
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
-        file = self.folder / name[:2] / f"{name}.arrow"  # a lock reads the folder, so it should be small
+        file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(file):
             return Batch.kept(file, draw)

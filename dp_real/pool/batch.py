@@ -1,8 +1,9 @@
-"""The rows of a round, between drawing and the pool."""
+"""The rows of a round, between drawing and the pool, and the Arrow files that they lie in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dp_base.checksums import digest
-from dp_base.files import whole_file, write_text
+from dp_base.checksums import RECORD, damage, seal
+from dp_base.files import whole_file, whole_folder
 
-FORMAT = 1  # of the files that batches are written to
+FORMAT = 2  # of the files that batches are written to
+BLOCK = "rows.arrow"  # in the folder of a block
+TOGETHER = 1024  # rows that Arrow keeps together
 REAL_SEED = 0  # of real examples, which no noise was drawn for
 POSTERIOR = pa.list_(pa.float32())  # a probability for each class
+KINDS = {
+    "row": "int64",
+    "round": "int32",
+    "label": "int64",
+    "seed": "uint64",
+    "omega": "float32",
+    "entropy": "float32",
+    "correct": "bool",
+    "draws": "int64",
+    "redrawn": "int64",
+    "seconds": "float64",
+}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns [n]. The pool keeps the first seven and the last; a round's policy and costs use the others."""
+    """Columns [n], of the types KINDS."""
 
     row: np.ndarray  # int64, position in the round
+    round: np.ndarray  # int32
     label: np.ndarray  # int64
     seed: np.ndarray  # uint64, draws the row's noise again (dp_real.runtime.seeds.row_noise)
     omega: np.ndarray  # float32, strength of the guidance
@@ -40,9 +56,7 @@ class Batch:
     @classmethod
     def empty(cls, example: pa.DataType, soft_labels: bool = False) -> Batch:
         """A batch without rows. example: the pool's type of that column."""
-        kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-        kinds |= {"draws": "i8", "redrawn": "i8", "seconds": "f8"}
-        columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
+        columns = {name: np.empty(0, kind) for name, kind in KINDS.items()}
         posterior = pa.array([], POSTERIOR) if soft_labels else None
         return cls(**columns, example=pa.array([], example), posterior=posterior)
 
@@ -76,35 +90,33 @@ class Batch:
                 columns[field.name] = table[field.name]
         return cls(**columns)
 
-    def write(self, path: Path) -> None:
-        """Write the batch as an Arrow file, whole or not at all, and then the file's checksum beside it."""
-        table = self.table()
-        with whole_file(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
-            writer.write_table(table)
-        write_text(_checksum(path), digest(path))
+    def write(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the batch as an Arrow file, whole or not at all."""
+        table = self.table().replace_schema_metadata(metadata)
+        with whole_file(path) as partial, pa.ipc.new_stream(str(partial), table.schema) as writer:
+            writer.write_table(table, max_chunksize=TOGETHER)
 
     @classmethod
-    def read(cls, path: Path) -> Batch:
-        """Memory-map what `write` left."""
-        return cls.of(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
-
-    @classmethod
-    def kept(cls, path: Path, make: Callable[[], Batch]) -> Batch:
-        """The batch in a file, memory-mapped; made and written if it is missing or damaged."""
-        if intact(path):
-            return cls.read(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make().write(path)
-        return cls.read(path)
+    def kept(cls, folder: Path, make: Callable[[], Batch], metadata: Mapping[str, str] | None = None) -> Batch:
+        """The batch in folder/BLOCK, memory-mapped; made and written, with its checksum, if missing or damaged."""
+        if not (folder / RECORD).is_file() or damage(folder):
+            with whole_folder(folder, replace=True) as staged:
+                make().write(staged / BLOCK, metadata)
+                seal(staged)
+        return cls.of(read_table(folder / BLOCK))
 
 
-def intact(path: Path) -> bool:
-    """Whether a file is there as `Batch.write` left it. A file without its checksum counts as damaged."""
-    try:
-        return _checksum(path).read_text(encoding="utf-8") == digest(path)
-    except (OSError, UnicodeDecodeError):
-        return False
+def read_table(file: Path) -> pa.Table:
+    """An Arrow file, memory-mapped."""
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
 
 
-def _checksum(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
+def features(example: Mapping[str, Any], classes: Sequence[str], soft_labels: bool) -> dict[str, str]:
+    """The metadata of a file by which `datasets` knows that labels are those of classes, say."""
+    described: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in KINDS.items()}
+    if classes:
+        described["label"] = {"names": list(classes), "_type": "ClassLabel"}
+    described["example"] = example
+    if soft_labels:
+        described["posterior"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+    return {"huggingface": json.dumps({"info": {"features": described}})}

@@ -15,7 +15,7 @@ from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
-from dp_real.pool.record import recorded_rows, verify_pool
+from dp_real.pool.pool import recorded_rows, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
@@ -120,7 +120,7 @@ def _planned(files: RunFiles) -> list[BranchPlan]:
         if result is None:
             versions.append(version)
     with processes.phase("verifying the pool", patient=True):
-        verify_pool(files.pool, *versions)
+        verify_pool(files.pool, max(versions, default=0))
     return planned
 
 

@@ -27,7 +27,7 @@ from dp_real.runtime import processes
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
 CARD = "README.md"  # of the learner
-VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
+VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
 
 def conclude(

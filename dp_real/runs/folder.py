@@ -23,7 +23,7 @@ from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
-from dp_real.rounds import block_prefix
+from dp_real.rounds import block_name
 from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
 from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, refusal, resumable
 from dp_real.runs.run_files import RunFiles, append_row
@@ -133,9 +133,9 @@ class RunFolder:
                         remove(path)
                     if config.practice.draws:
                         self._keep_first_blocks()
-            return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool)
+            return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
-        pool = Pool(files.pool, shape, pool_version, config.pool)
+        pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
         pool.drop_later()
         if self._main:
             cut_logs(files, newest)
@@ -270,7 +270,7 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
 def discard_blocks(folder: Path, but: int | None) -> None:
     """Delete the blocks of all rounds but that of this index, if one is given."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if but is None or not path.name.startswith(block_prefix(but)):
+        if but is None or not path.name.startswith(block_name(but, "")):
             remove(path)
 
 

@@ -14,7 +14,7 @@ from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool.marks import read_marks
-from dp_real.pool.record import PoolRecord, pool_problem
+from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
 from dp_real.runs.checkpoints import (
     checkpoint_problem,
@@ -224,17 +224,9 @@ def _pool_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the pool at its newest version."""
     if not files.pool.exists():
         return
-    problem = _newest_pool_problem(files.pool)
+    problem = pool_problem(files.pool)
     if problem:
         yield Damage(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
-
-
-def _newest_pool_problem(pool: Path) -> str | None:
-    try:
-        latest = PoolRecord.read(pool).latest
-    except DamagedError as error:
-        return str(error).partition(";")[0]
-    return None if latest is None else pool_problem(pool, latest)
 
 
 def _part_problems(files: RunFiles) -> Iterator[Damage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from jaxtyping import Int32
@@ -31,6 +31,11 @@ class Strings(Storage):
     def type(self) -> pa.DataType:
         """See Storage."""
         return pa.large_string()
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        """See Storage."""
+        return {"dtype": "large_string", "_type": "Value"}
 
     def encode(self, x: Tensor) -> pa.Array:
         """See Storage."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,11 @@ class Storage(ABC):
     @abstractmethod
     def type(self) -> pa.DataType:
         """The type of the column."""
+
+    @property
+    @abstractmethod
+    def feature(self) -> dict[str, Any]:
+        """The column as `datasets` describes it."""
 
     @abstractmethod
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
@@ -29,13 +29,19 @@ class Jpegs(Storage):
     @property
     def type(self) -> pa.DataType:
         """See Storage."""
-        return pa.large_binary()
+        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        """See Storage."""
+        return {"_type": "Image"}
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
         """See Storage."""
         stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)
-        return pa.array(pixels.encode(stored, self.config.quality), pa.large_binary())
+        files = pa.array(pixels.encode(stored, self.config.quality), pa.binary())
+        return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(self.type))
 
     def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:
         """See Storage."""
-        return pixels.decode(column.to_pylist(), self.sample_shape)
+        return pixels.decode(column.flatten()[0].to_pylist(), self.sample_shape)

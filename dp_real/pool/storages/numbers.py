@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
@@ -28,6 +28,11 @@ class Floats(Storage):
     def type(self) -> pa.DataType:
         """See Storage."""
         return pa.list_(self.value_type, self.size)
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        """See Storage."""
+        return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
 
     def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
         """Return the examples with values of the column's type."""
