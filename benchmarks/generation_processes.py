@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from _timing import row
 
@@ -15,24 +16,20 @@ def work() -> None:
     import torch
     from dp_experiments.paper.digits_runs import digits
 
-    from dp_real.pool.storages import open_storage
-    from dp_real.rounds.blocks import Blocks
-    from dp_real.rounds.samples import SampleDrawer
-    from dp_real.rounds.source import GeneratedRounds
-    from dp_real.rounds.steering import INITIAL_TOTAL
+    from dp_real.pool import Pool
+    from dp_real.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator
     from dp_real.runtime import processes
 
     config = digits("sampling.block_size=250")
-    drawer = SampleDrawer(config, load_generator(config), open_storage(config.pool, config.task.sample_shape))
-    source = GeneratedRounds(drawer, Blocks(config.sampling.block_size))
+    rounds = Rounds(config, Pool(Path("unused"), config.task.sample_shape, config=config.pool), load_generator(config))
     learner = fresh_learner(config)
     labels = torch.arange(ROWS) % 10
     walls = []
     for _ in range(REPEATS):
         processes.this_process().wait_for_everyone()
         begin = time.perf_counter()
-        source.draw(1, labels, learner, INITIAL_TOTAL)
+        rounds.draw(1, labels, learner)
         walls.append(time.perf_counter() - begin)
     if processes.this_process().is_main_process:
         print(min(walls))

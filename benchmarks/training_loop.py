@@ -26,9 +26,7 @@ from transformers.training_args import TrainingArguments
 from dp_real import run
 from dp_real.config import Config
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.practice import Practice
-from dp_real.loop.state import LoopState
-from dp_real.loop.training import Training
+from dp_real.practice import LoopState, Practice
 from dp_real.runs.prepare import fresh_learner, load_generator
 
 STEPS, REPEATS = 2000, 5
@@ -56,9 +54,9 @@ class Memory:
 def practice_loop(config: Config, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
-    training = Training(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
+    practice = Practice(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
     for _ in range(STEPS):
-        training.train_step()
+        practice.train_step()
 
 
 def bare_loop(config: Config, rows: Memory) -> None:
@@ -141,8 +139,8 @@ def overhead(config: Config) -> None:
         (Practice, "run"),
         (Practice, "add_examples"),
         (NetworkLearner, "train_step"),
-        (Training, "evaluate"),
-        (Training, "checkpoint"),
+        (Practice, "evaluate"),
+        (Practice, "checkpoint"),
     ]
     spent = {name: timed(owner, name) for owner, name in parts}
     with tempfile.TemporaryDirectory() as folder:

@@ -453,7 +453,7 @@ def as_batch(
     storage: Storage,
     posterior: Tensor | None = None,
 ) -> Batch:
-    """Encode samples of round `index` for the pool, from row `first` on. Nobody has assessed them yet. posterior: soft labels [B, K]."""
+    """Encode samples of round `index` for the pool, from row `first` on, not yet assessed. posterior: soft labels."""
     n = len(labels)
     return Batch(
         row=np.arange(first, first + n),

@@ -21,8 +21,7 @@ from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import late
 from dp_real.pool import pool as pools
-from dp_real.pool.record import PoolRecord
-from dp_real.rounds.samples import SampleDrawer
+from dp_real.rounds import Rounds
 from dp_real.runtime import watch
 from torture import loaded
 
@@ -92,13 +91,13 @@ def waits(seconds: float) -> Effect:
 
 def unseen(looks: int) -> Effect:
     """A node does not see a version of the pool the first `looks` times that it looks."""
-    looked: Counter[int | None] = Counter()
+    looked: Counter[Any] = Counter()
 
-    def effect(true: Effect, path: str, version: int | None = None, **options: Any) -> Any:
-        looked[version] += 1
-        if version and looked[version] <= looks:
-            raise ValueError(f"Not found: version {version} (injected)")
-        return true(path, version=version, **options)
+    def effect(true: Effect, folder: Any) -> Any:
+        looked[folder] += 1
+        if looked[folder] <= looks:
+            raise ValueError(f"Not found: {folder} (injected)")
+        return true(folder)
 
     return effect
 
@@ -119,20 +118,20 @@ def slow() -> None:
 def hung() -> None:
     """A rank never ends a block."""
     impatient(2.0, limit=10.0)
-    strike([DRAWS_ROUND_1], SampleDrawer, "draw_block", waits(1000.0))
+    strike([DRAWS_ROUND_1], Rounds, "_block", waits(1000.0))
 
 
 def late_view() -> None:
     """A node sees each version of the pool late."""
     late.PAUSE = 0.05
-    strike(ALWAYS, pools.lance, "dataset", unseen(3))
+    strike(ALWAYS, pools, "read_round", unseen(3))
 
 
 def no_view() -> None:
     """A node never sees a version of the pool."""
     late.PAUSE = 0.05
     late.PATIENCE = 0.5
-    strike(ALWAYS, pools.lance, "dataset", unseen(1000))
+    strike(ALWAYS, pools, "read_round", unseen(1000))
 
 
 FAULTS: dict[str, Callable[[], None]] = {
@@ -140,13 +139,13 @@ FAULTS: dict[str, Callable[[], None]] = {
     "no memory in training": lambda: strike([5, 9], NetworkLearner, "_loss", no_memory),
     "slow": slow,
     "hung while drawing": hung,
-    "killed while drawing": lambda: strike([DRAWS_ROUND_1], SampleDrawer, "draw_block", dies),
-    "broken while drawing": lambda: strike([2], SampleDrawer, "draw_block", broken),
+    "killed while drawing": lambda: strike([DRAWS_ROUND_1], Rounds, "_block", dies),
+    "broken while drawing": lambda: strike([2], Rounds, "_block", broken),
     "nan while drawing": lambda: strike(FROM_ROUND_1, DenoiserGenerator, "sample", times_nan),
     "killed while training": lambda: strike([7], NetworkLearner, "train_step", dies),
-    "killed while committing": lambda: strike([2], pools, "write_fragments", dies_afterwards),
-    "main killed while committing": lambda: strike([2], PoolRecord, "add", dies, rank="0"),
-    "main broken while committing": lambda: strike([2], pools.Pool, "_commit", broken, rank="0"),
+    "killed while committing": lambda: strike([2], pools, "_link", dies_afterwards),
+    "main killed while committing": lambda: strike([2], pools, "seal", dies, rank="0"),
+    "main broken while committing": lambda: strike([2], pools, "seal", broken, rank="0"),
     "sees late": late_view,
     "never sees": no_view,
 }

@@ -1,6 +1,6 @@
 """The pool of generated examples: the rows of a round, their storage on disk, reading for training, and export.
 
-The names below are imported on first use, because not all need Lance, which is large.
+The names below are imported on first use, because not all need Arrow, which is large.
 """
 
 from importlib import import_module

@@ -13,9 +13,8 @@ import torch
 from benchmarks.gpu.rows import ERROR, FAILED, LEFT_OUT, MEASURED, NO_MEMORY, PASSED, Measured, Row, Table
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_LANCE = """
+WITHOUT_ARROW = """
 import runpy, sys
-sys.modules["lance"] = None
 sys.modules["pyarrow"] = None
 sys.argv[0] = "gpu"
 runpy.run_module("benchmarks.gpu", run_name="__main__")
@@ -23,7 +22,7 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
 
 
 def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT_LANCE, "--device", "cpu", "--tiny", "--out", str(out), *options]
+    command = [sys.executable, "-c", WITHOUT_ARROW, "--device", "cpu", "--tiny", "--out", str(out), *options]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
@@ -32,7 +31,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_some_rows_without_lance(tmp_path: Path):
+def test_some_rows_without_arrow(tmp_path: Path):
     out = tmp_path / "new" / "gpu.csv"
     done = run(out, "--only", "matmul bf16", "SD-1.5 bf16 batch 2", "checkpoint", "process group")
     assert done.returncode == 0, done.stdout + done.stderr

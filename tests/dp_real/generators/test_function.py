@@ -17,11 +17,11 @@ from dp_real.estimate.needs import needs
 from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.rounds.policies import LEAST_ROWS
-from dp_real.rounds.shared import kept_for_all
+from dp_real.rounds import LEAST_ROWS
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.shared import kept_for_all
 from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4

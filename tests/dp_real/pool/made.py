@@ -18,4 +18,5 @@ def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
         "redrawn": np.zeros(n, int),
         "seconds": np.zeros(n),
     }
+    nothing["round"] = np.zeros(n, np.int32)
     return Batch(row=np.arange(n), example=pool.storage.encode(x), **nothing | facts)

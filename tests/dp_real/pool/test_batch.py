@@ -11,16 +11,11 @@ import torch
 
 from dp_real.config import Config
 from dp_real.pool import Batch, Pool
-from dp_real.pool.batch import POSTERIOR
+from dp_real.pool.batch import BLOCK, KINDS, POSTERIOR, read_table
 from dp_real.protocols import Generator
-from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.policies import Request
-from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds import Rounds
 from dp_real.runs.run import run
 from tests.dp_real.runs.folders import same_learner, traces
-
-KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-KINDS |= {"draws": "i8", "redrawn": "i8", "seconds": "f8"}
 
 
 def batch(rows: range, images: bool = False) -> Batch:
@@ -29,6 +24,7 @@ def batch(rows: range, images: bool = False) -> Batch:
     numbers = pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(n, 3).astype(np.float32)), 3)
     return Batch(
         row=n,
+        round=np.full(len(n), 3, np.int32),
         label=n % 3,
         seed=n.astype(np.uint64) + np.uint64(2**63),
         omega=(n / 100).astype(np.float32),
@@ -66,8 +62,7 @@ def test_what_is_written_is_read(tmp_path: Path, images: bool, rows: range):
     whole = batch(rows, images)
     assert len(whole) == len(rows)
     whole.write(tmp_path / "block.arrow")
-    assert_same(Batch.read(tmp_path / "block.arrow"), whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["block.arrow", "block.arrow.sha256"]
+    assert_same(Batch.of(read_table(tmp_path / "block.arrow")), whole)
     assert_same(Batch.of(whole.table()), whole)
 
 
@@ -102,7 +97,7 @@ def test_a_pool_takes_what_was_read(tmp_path: Path):
     """One of the batches has no rows, as that of a process that got none."""
     pool = Pool(tmp_path / "pool", (3,))
     batch(range(4)).write(tmp_path / "block.arrow")
-    pool.append(0, Batch.concatenate([Batch.empty(pool.storage.type), Batch.read(tmp_path / "block.arrow")]))
+    pool.append(0, Batch.concatenate([Batch.empty(pool.storage.type), Batch.of(read_table(tmp_path / "block.arrow"))]))
     table = pool.table()
     assert table["row"].to_pylist() == [0, 1, 2, 3]
     assert table["seed"].to_pylist() == [2**63 + row for row in range(4)]
@@ -127,7 +122,13 @@ DAMAGE = {
 }
 
 
-def drawing(blocks: Blocks) -> tuple[Batch, list[slice]]:
+def rounds_in(folder: Path, config: Config) -> Rounds:
+    """Rounds that keep blocks of four rows in a folder."""
+    config = config.model_copy(update={"sampling": config.sampling.model_copy(update={"block_size": 4})})
+    return Rounds(config, Pool(folder / "pool", (3,)), folder=folder / "drawing")
+
+
+def drawing(rounds: Rounds) -> tuple[Batch, list[slice]]:
     """Draw rows 2 to 9 of round 3. Also return which blocks were drawn for that."""
     drawn: list[slice] = []
 
@@ -135,40 +136,41 @@ def drawing(blocks: Blocks) -> tuple[Batch, list[slice]]:
         drawn.append(rows)
         return batch(range(rows.start, rows.stop))
 
-    return Batch.concatenate(blocks.draw(3, slice(2, 10), draw).batches), drawn
+    rounds._own = []
+    return Batch.concatenate(rounds._blocks(3, slice(2, 10), draw)[0]), drawn
 
 
-def test_a_whole_block_is_read_and_not_drawn_again(tmp_path: Path):
-    blocks = Blocks(4, tmp_path / "drawing")
-    assert drawing(blocks)[1] == [slice(2, 6), slice(6, 10)]
-    found, drawn = drawing(blocks)
+def test_a_whole_block_is_read_and_not_drawn_again(config: Config, tmp_path: Path):
+    rounds = rounds_in(tmp_path, config)
+    assert drawing(rounds)[1] == [slice(2, 6), slice(6, 10)]
+    found, drawn = drawing(rounds)
     assert drawn == []
     assert_same(found, batch(range(2, 10)))
-    blocks.forget()
+    rounds.forget()
     assert not (tmp_path / "drawing").exists()
-    assert drawing(blocks)[1] == [slice(2, 6), slice(6, 10)]
+    assert drawing(rounds)[1] == [slice(2, 6), slice(6, 10)]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_block_that_cannot_be_read_is_drawn_again(tmp_path: Path, damage: str):
-    blocks = Blocks(4, tmp_path / "drawing")
-    drawing(blocks)
-    file = tmp_path / "drawing" / "round-3-row-6.arrow"
+def test_a_block_that_cannot_be_read_is_drawn_again(config: Config, tmp_path: Path, damage: str):
+    rounds = rounds_in(tmp_path, config)
+    drawing(rounds)
+    file = tmp_path / "drawing" / "round-3-row-6" / BLOCK
     file.write_bytes(DAMAGE[damage](file))
-    found, drawn = drawing(blocks)
+    found, drawn = drawing(rounds)
     assert drawn == [slice(6, 10)]
     assert_same(found, batch(range(2, 10)))
-    assert drawing(blocks)[1] == []  # it is whole now
+    assert drawing(rounds)[1] == []  # it is whole now
 
 
-def test_wherever_it_was_cut(tmp_path: Path):
-    blocks = Blocks(4, tmp_path / "drawing")
-    drawing(blocks)
-    file = tmp_path / "drawing" / "round-3-row-2.arrow"
+def test_wherever_it_was_cut(config: Config, tmp_path: Path):
+    rounds = rounds_in(tmp_path, config)
+    drawing(rounds)
+    file = tmp_path / "drawing" / "round-3-row-2" / BLOCK
     whole = file.read_bytes()
     for length in range(0, len(whole), 41):
         file.write_bytes(whole[:length])
-        found, drawn = drawing(blocks)
+        found, drawn = drawing(rounds)
         assert drawn == [slice(2, 6)], length
         assert_same(found, batch(range(2, 10)))
 
@@ -185,27 +187,27 @@ def test_the_run_ends_as_if_nothing_had_happened(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
 ):
     """A run died at the second block of its first addition, and left the first block."""
-    block = GeneratedRounds.draw_assessed
+    block = Rounds._block
     sizes = []
 
-    def dies(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
-        if request.index == 1 and rest[-1].start == 32:
+    def dies(self: Rounds, index: int, *rest: Any) -> Batch:
+        if index == 1 and rest[-1].start == 32:
             raise ZeroDivisionError
-        return block(self, request, *rest)
+        return block(self, index, *rest)
 
-    def counted(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
+    def counted(self: Rounds, *rest: Any) -> Batch:
         sizes.append(rest[-1].stop - rest[-1].start)
-        return block(self, request, *rest)
+        return block(self, *rest)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(GeneratedRounds, "draw_assessed", dies)
+    monkeypatch.setattr(Rounds, "_block", dies)
     with pytest.raises(ZeroDivisionError):
         run(config, folder)
-    (left,) = (folder / "drawing").glob("*.arrow")
-    assert left.name == "round-1-row-0.arrow"
+    (left,) = (folder / "drawing").glob("*/*.arrow")
+    assert left.parent.name == "round-1-row-0"
     if damage:
         left.write_bytes(DAMAGE[damage](left))
-    monkeypatch.setattr(GeneratedRounds, "draw_assessed", counted)
+    monkeypatch.setattr(Rounds, "_block", counted)
     run(config, folder, resume=True)
     assert sizes == [*([32] if damage else []), 8, 32, 8]
     assert traces(folder) == traces(unbroken)

@@ -18,7 +18,12 @@ from tests.dp_real.pool.made import SHAPE, batch
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
-    facts = {"label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
+    facts = {
+        "round": np.full(n, round_index, np.int32),
+        "label": np.arange(n) % 3,
+        "seed": seeds,
+        "omega": np.full(n, 0.1 * round_index),
+    }
     facts |= {"entropy": np.linspace(0, 1, n), "correct": np.arange(n) % 2 == 0}
     pool.append(round_index, batch(pool, x, **facts))
     return x
@@ -47,7 +52,7 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path)
     again = Pool(tmp_path / "pool", SHAPE, version)
     assert (len(again), again.newest) == (5, 5)
     again.drop_later()
-    assert len(list((tmp_path / "pool" / "data").iterdir())) == 1  # what was dropped takes no space
+    assert [path.name for path in (tmp_path / "pool").iterdir()] == ["round-0000"]  # what was dropped takes no space
     x = append(again, 1, 2)
     assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
@@ -134,13 +139,13 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, m
     def reopened() -> list[str]:
         read.clear()
         Pool.latest(pool.path, pool.sample_shape)
-        return [name for name in read if name.endswith(".lance")]
+        return [name for name in read if name.endswith(".arrow")]
 
     assert len(reopened()) == 1
     assert reopened() == []
     pool.append(1, batch(pool, x[4:8]))
     assert len(reopened()) == 1  # the new one
-    first = next((pool.path / "data").iterdir())
+    (first,) = (pool.path / "round-0000").glob("*.arrow")
     first.write_bytes(first.read_bytes()[:-1] + b"?")
     with pytest.raises(DamagedError, match="is damaged"):
         reopened()

@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import torch
 from safetensors.torch import load_file
+
+from dp_real.pool.pool import read_round, rounds_of
 
 
 def traces(folder: Path) -> dict:
@@ -31,3 +35,9 @@ def stopped_at(folder: Path) -> int:
 def same_learner(one: Path, other: Path) -> bool:
     weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
     return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def all_rows(folder: Path) -> list[dict[str, Any]]:
+    """All that a run's pool says of each row but its cost, in order."""
+    tables = [read_round(part).sort_by("row") for part in rounds_of(folder / "pool")]
+    return pa.concat_tables(tables).drop_columns(["seconds", "draws", "redrawn"]).to_pylist()

@@ -16,11 +16,10 @@ from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.state import LoopState
-from dp_real.loop.training import has_collapsed
 from dp_real.pool import Pool
+from dp_real.practice import LoopState, has_collapsed
 from dp_real.protocols import Generator
-from dp_real.rounds.blocks import Blocks
+from dp_real.rounds import Rounds
 from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
@@ -86,7 +85,6 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
         (0.1, -1.0, 100, False),
         (0.9, 0.9, 100, False),
         (0.1, 0.5, 10, False),  # of ten examples, that is what chance gives
-        (0.1, 0.9, 0, False),
     ],
 )
 def test_what_counts_as_a_collapse(accuracy: float, best: float, examples: int, collapsed: bool):
@@ -221,11 +219,11 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
     assert [index for index, other in enumerate(differ) if other] == [3, 20]
     assert all(pool.x[:].isfinite().all() for pool in pools)
 
-    blocks = Blocks._kept
-    monkeypatch.setattr(Blocks, "_kept", lambda self, *rest: blocks(self, *rest) and 1 / 0)  # dies once one is kept
+    kept = Rounds._kept
+    monkeypatch.setattr(Rounds, "_kept", lambda self, *rest: kept(self, *rest) and 1 / 0)  # dies once one is kept
     with pytest.raises(ZeroDivisionError):
         run(config, stopped)
-    monkeypatch.setattr(Blocks, "_kept", blocks)
+    monkeypatch.setattr(Rounds, "_kept", kept)
     assert run(config, stopped, resume=True)["samples_redrawn"] == 3
     again = Pool.latest(stopped / "pool", config.task.sample_shape)
     assert torch.equal(again.x[:], pools[1].x[:])

@@ -1,6 +1,5 @@
 """Damage is named or mended by going back; it is never used."""
 
-import json
 import logging
 import re
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-import dp_real.loop.training
+import dp_real.practice
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
@@ -50,11 +49,11 @@ def only(folder: Path, pattern: str, place: int = 0) -> Path:
 
 
 def newest_data(folder: Path) -> Path:
-    return folder / "pool" / list(json.loads((folder / "pool" / RECORD).read_text())["files"])[-1]
+    return sorted((folder / "pool").glob("*/*.arrow"))[-1]
 
 
 def oldest_data(folder: Path) -> Path:
-    return folder / "pool" / next(iter(json.loads((folder / "pool" / RECORD).read_text())["files"]))
+    return sorted((folder / "pool").glob("*/*.arrow"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +71,16 @@ def whole(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="module")
 def broken_off(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that died at step 95, after both additions."""
-    train_step = dp_real.loop.training.Training.train_step
+    train_step = dp_real.practice.Practice.train_step
 
-    def dies(self: dp_real.loop.training.Training) -> None:
+    def dies(self: dp_real.practice.Practice) -> None:
         if self.state.step == 95:
             raise ZeroDivisionError
         train_step(self)
 
     folder = tmp_path_factory.mktemp("broken") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dp_real.loop.training.Training, "train_step", dies)
+        patch.setattr(dp_real.practice.Practice, "train_step", dies)
         with pytest.raises(ZeroDivisionError):
             run(keeps_best, folder)
     return folder
@@ -96,7 +95,6 @@ NEWER = {  # what the newest checkpoint needs, and older ones do not
     "learner": lambda folder: only(folder, "checkpoints/latest-*/learner.safetensors"),
     "state": lambda folder: only(folder, "checkpoints/latest-*/state.json"),
     "data": newest_data,
-    "manifest": lambda folder: only(folder, "pool/_versions/*.manifest"),
 }
 
 

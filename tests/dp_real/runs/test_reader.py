@@ -17,7 +17,7 @@ from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.training import Training
+from dp_real.practice import Practice
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run
@@ -35,8 +35,8 @@ def folder(config: Config, generator: Generator, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def broken(config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of a run that died at step 95, with all its data, far from its latest checkpoint."""
-    train_step = Training.train_step
-    monkeypatch.setattr(Training, "train_step", lambda self: 1 / 0 if self.state.step == 95 else train_step(self))
+    train_step = Practice.train_step
+    monkeypatch.setattr(Practice, "train_step", lambda self: 1 / 0 if self.state.step == 95 else train_step(self))
     with pytest.raises(ZeroDivisionError):
         run(config, tmp_path / "broken")
     monkeypatch.undo()

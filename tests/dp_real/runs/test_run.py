@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import dp_real.loop.training
+import dp_real.practice
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import DamagedError, InputError, Interrupted
@@ -26,8 +26,7 @@ from dp_real.learners.mlp import MLPConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.rounds.policies import Request
-from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds import Rounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
@@ -100,9 +99,9 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, polite: bool
 ):
     """Broken off at `step`: by request, after a checkpoint, or dead on the spot."""
-    train_step = dp_real.loop.training.Training.train_step
+    train_step = dp_real.practice.Practice.train_step
 
-    def breaks_off(self: dp_real.loop.training.Training) -> None:
+    def breaks_off(self: dp_real.practice.Practice) -> None:
         recorder = self.recorder
         assert isinstance(recorder, RunFolder)
         if self.state.step == step:
@@ -112,7 +111,7 @@ def test_a_resumed_run_repeats_the_unbroken_one(
         train_step(self)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(dp_real.loop.training.Training, "train_step", breaks_off)
+    monkeypatch.setattr(dp_real.practice.Practice, "train_step", breaks_off)
     if not (polite and step == 119):  # asked at the very end, it finishes
         with pytest.raises(Interrupted if polite else ZeroDivisionError):
             run(config, folder)
@@ -132,15 +131,15 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
 ):
     """Launchers and cluster managers send SIGTERM as often as they like."""
-    train_step = dp_real.loop.training.Training.train_step
+    train_step = dp_real.practice.Practice.train_step
 
-    def signalled(self: dp_real.loop.training.Training) -> None:
+    def signalled(self: dp_real.practice.Practice) -> None:
         if self.state.step == 17:
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(again)
         train_step(self)
 
-    monkeypatch.setattr(dp_real.loop.training.Training, "train_step", signalled)
+    monkeypatch.setattr(dp_real.practice.Practice, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
     assert caught.type is ends
@@ -199,15 +198,15 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
-    block, rounds, blocks = GeneratedRounds.draw_assessed, [], []
+    block, rounds, blocks = Rounds._block, [], []
 
-    def noted(self: GeneratedRounds, request: Request, *rest: Any) -> Any:
-        rounds.append(request.index)
+    def noted(self: Rounds, index: int, *rest: Any) -> Any:
+        rounds.append(index)
         blocks.append(rest[-1].stop - rest[-1].start)
-        return block(self, request, *rest)
+        return block(self, index, *rest)
 
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(GeneratedRounds, "draw_assessed", noted)
+    monkeypatch.setattr(Rounds, "_block", noted)
     monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: 1 in rounds)
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder)
@@ -276,9 +275,9 @@ def test_every_policy_resumes_as_it_would_have_gone_on(
     raw = config.model_dump()
     changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
     run(changed, tmp_path / "whole")
-    train_step = dp_real.loop.training.Training.train_step
+    train_step = dp_real.practice.Practice.train_step
     monkeypatch.setattr(
-        dp_real.loop.training.Training, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
+        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
     )
     with pytest.raises(ZeroDivisionError):
         run(changed, tmp_path / "broken")
@@ -419,7 +418,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     read: list[str] = []
     monkeypatch.setattr(checksums, "digest", lambda path: [read.append(path.name), digest(path)][1])
     results = branch(tmp_path / "run")
-    data = [name for name in read if name.endswith(".lance")]
+    data = [name for name in read if name.endswith(".arrow")]
     assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
@@ -436,7 +435,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     shutil.rmtree(tmp_path / "run" / "branches" / "000000100")
     branch(tmp_path / "run")
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
-    assert [name for name in read if name.endswith(".lance")] == data  # and never again by this process
+    assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
 
 
 def test_blocks_of_another_learner_are_not_used(

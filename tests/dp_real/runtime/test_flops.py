@@ -1,6 +1,7 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,17 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, parse_config
-from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.examples import Task
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool import Pool
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Generator
-from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.samples import SampleDrawer
-from dp_real.rounds.source import GeneratedRounds
-from dp_real.rounds.steering import INITIAL_TOTAL
+from dp_real.rounds import Rounds, SampleDrawer
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import count
 from dp_real.sections import TrainingConfig
@@ -89,13 +88,13 @@ def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
 
 
-def test_counting_changes_no_sample(config: Config, generator: Generator):
+def test_counting_changes_no_sample(config: Config, generator: Generator, tmp_path: Path):
     learner = fresh_learner(config)
     drawn = torch.get_rng_state()
-    source = GeneratedRounds(drawer(config, generator), Blocks(32))
+    rounds = Rounds(config, Pool(tmp_path, config.task.sample_shape, config=config.pool), generator)
 
     def sample() -> list[Any]:
-        rows = source.draw(1, torch.arange(10), learner, INITIAL_TOTAL).batch.table()
+        rows = rounds.draw(1, torch.arange(10), learner).batch.table()
         return rows.drop_columns("seconds").to_pylist()
 
     before = sample()

@@ -11,16 +11,16 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config
-from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.training import Training
 from dp_real.pool import Loader, Pool
 from dp_real.pool.storages import open_storage
+from dp_real.practice import Practice
 from dp_real.protocols import Generator
-from dp_real.rounds.samples import SampleDrawer
+from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
 from dp_real.runtime import memory, processes
@@ -86,10 +86,10 @@ def test_memory_is_given_back_between_drawing_and_training(
 ):
     """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
     events: list[str] = []
-    step = Training.train_step
+    step = Practice.train_step
     draw = type(generator).sample
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
-    monkeypatch.setattr(Training, "train_step", lambda self: events.append("train") or step(self))
+    monkeypatch.setattr(Practice, "train_step", lambda self: events.append("train") or step(self))
     monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
     run(config, tmp_path / "run")
     changes = set(pairwise(events))

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import lance
 import numpy as np
 import pytest
 from dp_experiments.presets.presets import load_preset
@@ -18,7 +17,7 @@ from dp_real.config import Config
 from dp_real.protocols import Generator
 from dp_real.runs.checkpoints import kept_checkpoints
 from dp_real.runs.run import run
-from tests.dp_real.runs.folders import stopped_at
+from tests.dp_real.runs.folders import all_rows, stopped_at
 
 RUN = """
 import sys
@@ -92,7 +91,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
 
 def rows(folder: Path) -> list[dict]:
     """Return all that the pool's latest version says of the first two rounds."""
-    return lance.dataset(str(folder / "pool")).to_table().slice(0, 100).to_pylist()
+    return all_rows(folder)[:100]
 
 
 @pytest.mark.slow
@@ -155,13 +154,13 @@ import sys, time
 from accelerate import PartialState
 from dp_base.errors import DivergedError
 from dp_real.runtime import processes
-from dp_real.loop.training import Training
+from dp_real.practice import Practice
 from dp_experiments.cli.main import main
 def fails(self):
     if processes.this_process().process_index == 1:
         raise DivergedError("broken")
     processes.gather([0])
-Training.evaluate = fails
+Practice.evaluate = fails
 PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
 main()
 """
@@ -236,7 +235,5 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
-    pools = [lance.dataset(str(folder / "pool")) for folder in (tmp_path / "alone", together)]
-    tables = [pool.to_table().slice(0, 140).to_pylist() for pool in pools]
+    tables = [all_rows(folder)[:140] for folder in (tmp_path / "alone", together)]
     assert tables[0] == tables[1]
-    assert [len(pool.get_fragments()) for pool in pools] == [3, 1 + 2 * processes]  # the initial round is the copy's

@@ -188,15 +188,15 @@ def test_a_hung_process_ends_the_run(tmp_path: Path):
 def sees_late(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Make this node see a pool's second version only at the third look. Returns the versions that were looked for."""
     looks: list[int | None] = []
-    open_ = pools.lance.dataset
+    open_ = pools.read_round
 
-    def late_view(path: str, version: int | None = None, **options: Any) -> Any:
-        looks.append(version)
-        if version == 2 and looks.count(2) <= 2:
+    def late_view(folder: Path) -> Any:
+        looks.append(int(folder.name[-1]) + 1)
+        if looks[-1] == 2 and looks.count(2) <= 2:
             raise ValueError("Not found: version 2")
-        return open_(path, version=version, **options)
+        return open_(folder)
 
-    monkeypatch.setattr(pools.lance, "dataset", late_view)
+    monkeypatch.setattr(pools, "read_round", late_view)
     monkeypatch.setattr(late, "PAUSE", 0.0)
     return looks
 

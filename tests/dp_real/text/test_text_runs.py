@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import dp_real.loop.training
+import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
@@ -115,9 +115,9 @@ def test_a_pool_of_texts(practised: Run):
 
 
 def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    step = dp_real.loop.training.Training.train_step
+    step = dp_real.practice.Practice.train_step
     monkeypatch.setattr(
-        dp_real.loop.training.Training, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
+        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
     )
     with pytest.raises(ZeroDivisionError):
         run(chars, tmp_path / "run")

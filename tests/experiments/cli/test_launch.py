@@ -97,15 +97,15 @@ folder.write_checkpoint = slowly
 DIES_ONCE = """
 import os, signal
 from pathlib import Path
-from dp_real.loop.training import Training
-own = Training.train_step
+from dp_real.practice import Practice
+own = Practice.train_step
 def dies(self):
     died = Path(os.environ["DIED"])
     if self.state.step == 25 and os.environ["RANK"] == "1" and not died.exists():
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     own(self)
-Training.train_step = dies
+Practice.train_step = dies
 """
 
 

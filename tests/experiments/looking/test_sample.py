@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +19,7 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.dp_real.conftest import SMALL
+from tests.dp_real.runs.folders import all_rows
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -92,7 +92,7 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
 def test_plain_images_are_those_of_the_initial_round(run: Path, tmp_path: Path):
     """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
     assert dp("real", "sample", run, "--omega", "0", "--classes", "7,3", "--n", 2, "--out", tmp_path / "out") == 0
-    pool = lance.dataset(str(run / "pool")).to_table().to_pylist()
+    pool = all_rows(run)
     for number in (0, 1):
         for label in (3, 7):
             drawn = pixels(tmp_path / "out" / "omega-0" / f"{label}-{number}.png")

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import lance
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -38,6 +37,7 @@ from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.run_files import RunFiles, read_rows
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
+from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import run_dp as dp
 
@@ -136,7 +136,7 @@ def test_the_grid_shows_the_pools_own_rows(run: Path):
     figure = draw_samples(Run(run).pool, tuple("0123456789"))
     (ax,) = figure.axes
     sheet = image_of(ax)
-    rows = lance.dataset(str(run / "pool")).to_table().to_pylist()
+    rows = all_rows(run)
     frames = {patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle)}
     assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
     for index in range(3):
@@ -152,7 +152,7 @@ def test_the_grid_shows_the_pools_own_rows(run: Path):
 
 def test_classes_are_counted(run: Path):
     counts = class_counts(Run(run).pool, tuple("0123456789"))
-    rows = pd.DataFrame(lance.dataset(str(run / "pool")).to_table().to_pylist())
+    rows = pd.DataFrame(all_rows(run))
     assert list(counts["initial"]) == [4] * 10
     assert list(counts["right"] + counts["wrong"]) == [4] * 10
     of_seven = rows[(rows["label"] == 7) & (rows["round"] > 0)]

@@ -12,16 +12,15 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dp_base.errors import InputError
+from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluation.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.adjustment import LogitAdjustment
-from dp_real.loop.batches import MiniBatches
 from dp_real.pool import Pool
 from dp_real.pool.marks import mark_of
-from dp_real.rounds.round_labels import filling
+from dp_real.rounds import filling
 from dp_real.runs.prepare import fresh_learner, load_data
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -92,7 +91,7 @@ class Labelled:
 
 def test_balanced_batches_have_each_class_alike():
     y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    rows = torch.cat([MiniBatches(Labelled(y), 60, 1.0, seed=0, balanced=True).at(step) for step in range(256)])  # type: ignore[arg-type]
+    rows = torch.cat([MiniBatches(Labelled(y), 60, 0, balanced=True).at(step) for step in range(256)])  # type: ignore[arg-type]
     drawn = y[rows].bincount()
     assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
     of_the_rare = rows[y[rows] == 2].unique(return_counts=True)[1]

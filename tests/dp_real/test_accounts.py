@@ -3,27 +3,24 @@
 from types import SimpleNamespace
 from typing import Any
 
-from dp_real.loop import pace
-from dp_real.loop.pace import Pace, line
-from dp_real.loop.state import LoopState
+from dp_real import accounts
+from dp_real.accounts import Pace, line
 
 ROW = {"step": 500, "val_accuracy": 0.6321, "pool_size": 32_000, "seconds": 1800.0}
 
 
 def test_training_is_measured_between_evaluations(monkeypatch: Any):
     now = [0.0]
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(accounts, "time", SimpleNamespace(monotonic=lambda: now[0]))
     loader: Any = SimpleNamespace(waited=5.0)
     measured = Pace(loader)
-    state = LoopState(1000, seen=100)
-    assert measured.stop(state) == {}
-    measured.go(state)
+    assert measured.stop(100) == {}
+    measured.go(100)
     now[0] = 4.0
-    measured.go(state)
-    state.seen = 500
+    measured.go(300)
     loader.waited = 6.0
-    assert measured.stop(state) == {"images_per_second": 100.0, "waiting_share": 0.25}
-    assert measured.stop(state) == {}
+    assert measured.stop(500) == {"images_per_second": 100.0, "waiting_share": 0.25}
+    assert measured.stop(500) == {}
 
 
 def test_the_line_says_where_a_run_is():

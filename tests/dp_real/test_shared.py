@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from dp_real import rounds
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.pool import Pool
-from dp_real.rounds.samples import SampleDrawer
-from dp_real.rounds.shared import drawers_first, shared_among
 from dp_real.runs.run import run
+from dp_real.shared import drawers_first, shared_among
 
 ARMS = ("practice", "static", "static-250", "static-90@training.learning_rate=0.01", "static-64")
 TIMES = ("seconds", "generation_seconds", "training_seconds", "versions")
@@ -35,13 +35,13 @@ def counted(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, draw = [], SampleDrawer.draw_block
+    blocks, encode = [], rounds.as_batch
 
-    def noted(self: SampleDrawer, request: Any, learner: Any, rows: slice) -> Any:
-        blocks.extend([rows] if request.index == 0 else [])
-        return draw(self, request, learner, rows)
+    def noted(index: int, first: int, labels: Any, *rest: Any) -> Any:
+        blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
+        return encode(index, first, labels, *rest)
 
-    monkeypatch.setattr(SampleDrawer, "draw_block", noted)
+    monkeypatch.setattr(rounds, "as_batch", noted)
     return blocks
 
 
@@ -69,16 +69,16 @@ def test_what_is_not_drawn_again_takes_the_time_that_it_took(
     """In a run that takes another's blocks, and in one that is killed among its blocks and resumed."""
     configs = [arm_config(config, "static-128"), arm_config(config, "static-64")]
     first, second = shared_among(configs, tmp_path / "drawn")
-    draw, left = SampleDrawer.draw_block, [2]
+    encode, left = rounds.as_batch, [2]
 
-    def slow(self: SampleDrawer, *arguments: Any) -> Any:
+    def slow(*arguments: Any) -> Any:
         time.sleep(0.3)
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return draw(self, *arguments)
+        return encode(*arguments)
 
-    monkeypatch.setattr(SampleDrawer, "draw_block", slow)
+    monkeypatch.setattr(rounds, "as_batch", slow)
     with pytest.raises(KeyboardInterrupt):
         run(configs[0], tmp_path / "first", shared=first)
     left[0] = 2

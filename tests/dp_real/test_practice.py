@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dp_base.errors import Interrupted
+from dp_real.accounts import MeasuredFlops
+from dp_real.batches import MiniBatches
 from dp_real.config import Config, parse_config
-from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.loop.batches import MiniBatches
-from dp_real.loop.practice import Practice
-from dp_real.loop.state import LoopState
-from dp_real.loop.training import Training
 from dp_real.pool import Pool
-from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.drawing_costs import Prices
-from dp_real.rounds.samples import SampleDrawer
-from dp_real.rounds.source import GeneratedRounds
-from dp_real.rounds.steering import steer
+from dp_real.practice import LoopState, Practice
+from dp_real.rounds import Rounds, steer
 from dp_real.runtime.shares import StepShare
 
 
@@ -109,17 +103,12 @@ def run(
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
     learner = cast(Any, ScriptedLearner())
     recorder = cast(Any, notebook)
-    training = Training(config, learner, pool, lambda _: next(script), recorder, LoopState(100))
-    source = GeneratedRounds(drawer(config, pool), Blocks(config.sampling.block_size))
-    prices = Prices(config, MeasuredFlops(drawer(config, pool), learner))
-    practice = Practice(training, source, prices.price)
+    rounds = Rounds(config, pool, cast(Any, ConstantGenerator()))
+    flops = MeasuredFlops(Rounds(config, pool, cast(Any, ConstantGenerator())).drawer, learner)
+    state = LoopState(100)
+    practice = Practice(config, learner, pool, lambda _: next(script), recorder, state, None, rounds, flops)
     practice.run()
     return notebook, practice
-
-
-def drawer(config: Config, pool: Pool) -> SampleDrawer:
-    """Draws from a generator of its own."""
-    return SampleDrawer(config, cast(Any, ConstantGenerator()), pool.storage)
 
 
 def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path: Path):
@@ -128,7 +117,7 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path:
     assert [row["step"] for row in notebook.additions] == [0, 30, 60]
     assert [row["pool_size"] for row in notebook.evaluations] == [9] * 3 + [15] * 3 + [21] * 4
     assert notebook.checkpoints == [30, 60]  # taken before the data, for branching out
-    assert practice.training.state.best == 0.8
+    assert practice.state.best == 0.8
 
 
 def test_an_equal_accuracy_is_no_improvement_and_an_addition_resets_patience(tmp_path: Path):
@@ -145,9 +134,9 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    source: Any = practice.source
-    calls = source.drawer.generator.calls
-    pool = practice.training.pool
+    rounds: Any = practice.rounds
+    calls = rounds.generator.calls
+    pool = practice.pool
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
     assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
     assert torch.bincount(pool.y).tolist() == [9, 9, 9]
@@ -156,14 +145,14 @@ def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tm
 
 
 def notebook_row(practice: Practice) -> dict[str, Any]:
-    recorder: Any = practice.training.recorder
+    recorder: Any = practice.recorder
     return recorder.additions[-1]
 
 
 def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    learner: Any = practice.training.learner
-    assert practice.training.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
+    learner: Any = practice.learner
+    assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
     assert len(learner.batches) == 100
 
 
@@ -171,13 +160,13 @@ def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_policy="incremental")
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
-    assert practice.training.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
+    assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
 
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
     rows = notebook.additions
-    state = practice.training.state
+    state = practice.state
     plain = 20 * 2 * (2 * 2)  # 20 products of a [2, 2] matrix and a row
     assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
     assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
@@ -193,8 +182,8 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
-    batches = MiniBatches(practice.training.pool, 20_000, 4.0, seed=0)
-    counts = torch.bincount(batches.at(practice.training.state.step), minlength=15).double()
+    batches = MiniBatches(practice.pool, 20_000, 0, weight=4.0)
+    counts = torch.bincount(batches.at(practice.state.step), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 
