@@ -1,6 +1,7 @@
 """Checksums of the files in a folder, written when the folder is finished and compared when it is read.
 
-The file RECORD in the folder has the SHA-256 of each file. A folder without it was not finished, and is taken as it is.
+The file RECORD in the folder has the SHA-256 of each file, as `sha256sum -c` reads it. A folder without it was not
+finished, and is taken as it is.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dp_base.errors import DamagedError
-from dp_base.files import PART, write_json
-from dp_base.reading import read_json
+from dp_base.files import PART, write_text
 
-RECORD = "checksums.json"
+RECORD = "SHA256SUMS"
+COUNT = "# files: "  # begins the first line, which is a comment to sha256sum
 READERS = 8  # threads that read files; hashing releases Python's global lock
 
 
@@ -49,7 +50,8 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
-    write_json(folder / RECORD, digests(folder, sealed))
+    lines = [f"{found}  {name}\n" for name, found in digests(folder, sealed).items()]
+    write_text(folder / RECORD, "".join([f"{COUNT}{len(lines)}\n", *lines]))
 
 
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
@@ -60,11 +62,13 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
     if not (folder / RECORD).exists():
         return None
     try:
-        record = read_json(folder / RECORD)
-        wanted = record if names is None else {name: record[name] for name in names if name in record}
-        return changed(folder, dict(wanted))
-    except (DamagedError, TypeError, ValueError):
+        count, *lines = (folder / RECORD).read_text(encoding="utf-8").splitlines()
+        record = {name: found for found, name in (line.split("  ", 1) for line in lines)}
+        if count != f"{COUNT}{len(record)}":
+            raise ValueError(count)
+    except ValueError:
         return f"{folder / RECORD} is cut short or changed (without it, the files are taken as they are)"
+    return changed(folder, record if names is None else {name: record[name] for name in names if name in record})
 
 
 def changed(folder: Path, wanted: dict[str, str]) -> str | None:

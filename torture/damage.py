@@ -58,9 +58,9 @@ RUN_FILES = (
 CURVE_READERS = ("fit", "forecast", "figures")
 """The commands that read the curve which the branches of a run make."""
 READ_IF_STOPPED = ("resume", "branch", "export", "review")  # the commands that also read a run which was stopped
-CURVE_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/checksums.json")
+CURVE_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/SHA256SUMS")
 """Those that they read."""
-COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "checksums.json", "runs/*/result.json")
+COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "SHA256SUMS", "runs/*/result.json")
 COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {

@@ -167,7 +167,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             if is_main:
                 when_visible(lambda: seal(staged), staged)
                 staged.rename(folder)
-        when_visible(lambda: self._open(round_index), self.path)
+        self._open(round_index)
 
     def drop_later(self) -> None:
         """Drop what a run appended after this version before it was killed. All processes call this."""
@@ -180,7 +180,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return pa.concat_tables(self._facts[-1:] if newest else self._facts)
 
     def _open(self, index: int) -> None:
-        """Map a round that is there. Nothing changes if it cannot be read."""
+        """Map a round that is there; another process may just have written it."""
+        when_visible(lambda: self._map(index), self.path)
+
+    def _map(self, index: int) -> None:
+        """Nothing changes if the round cannot be read."""
         folder = self.path / f"round-{index:04d}"
         with opening(folder):
             table = read_round(folder)

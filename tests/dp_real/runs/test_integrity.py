@@ -131,7 +131,7 @@ def test_rows_that_the_logs_lack_are_written_again(keeps_best: Config, whole: Pa
 OLDER = {
     "data": oldest_data,
     "metrics": lambda folder: folder / "metrics.jsonl",
-    "record": lambda folder: folder / "pool" / RECORD,
+    "record": lambda folder: folder / "pool" / "round-0000" / RECORD,
 }
 
 
@@ -172,7 +172,6 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Run], Any]]] = {
     "rounds": (lambda folder: folder / "rounds.jsonl", lambda run: run.rounds),
     "learner": (lambda folder: folder / "learner" / "model.safetensors", lambda run: run.learner()),
     "data": (newest_data, lambda run: run.pool),
-    "manifest": (NEWER["manifest"], lambda run: run.pool),
     "checkpoint": (
         lambda folder: only(folder, "checkpoints/step-*/learner.safetensors"),
         lambda run: run.learner(run.checkpoints[0]),

@@ -52,7 +52,7 @@ def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.Temp
 def test_what_a_run_leaves(unbroken: Path, config: Config):
     left = {path.name for path in unbroken.iterdir()}
     assert (unbroken / "learner" / "README.md").exists()
-    logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "checksums.json"}
+    logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "SHA256SUMS"}
     assert left == {"config.toml", "pool", "checkpoints", "learner", "figures"} | logs
     assert load_config(unbroken / "config.toml") == config
     found = traces(unbroken)
@@ -424,7 +424,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
         folder = tmp_path / "run" / "branches" / f"{result['pool_size']:09d}"
-        assert {path.name for path in folder.iterdir()} == {"metrics.jsonl", "learner", "result.json", "checksums.json"}
+        assert {path.name for path in folder.iterdir()} == {"metrics.jsonl", "learner", "result.json", "SHA256SUMS"}
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         start = next(row["step"] for row in traces(unbroken)["rounds.jsonl"] if row["round"] == result["additions"] + 1)
         assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps

@@ -116,7 +116,7 @@ HARM = {
     "emptied": lambda folder: (folder / "weights").write_text(""),
     "deleted": lambda folder: (folder / "weights").unlink(),
     "its origin": lambda folder: (folder / "depends.json").write_text("{"),
-    "its checksums": lambda folder: (folder / "checksums.json").write_text("{"),
+    "its checksums": lambda folder: (folder / "SHA256SUMS").write_text("{"),
 }
 
 
@@ -141,7 +141,7 @@ def test_a_broken_entry_is_listed_made_again_and_cleared(harm: str, caplog: pyte
 
 def test_an_entry_of_before_has_no_checksums_and_is_used():
     folder = cached("mine", {}, fill)
-    (folder / "checksums.json").unlink()
+    (folder / "SHA256SUMS").unlink()
     cache._intact.clear()
     assert cached("mine", {}, lambda staged: pytest.fail("it is there")) == folder
     assert broken_entries() == {}

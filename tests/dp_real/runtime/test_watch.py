@@ -215,7 +215,7 @@ def test_a_node_that_sees_late_waits_for_the_version_with_a_remark(
     other = Pool(tmp_path / "pool", SHAPE, 1)
     monkeypatch.setattr(late, "this_process", lambda: SimpleNamespace(num_processes=8))
     looks = sees_late(monkeypatch)
-    other._open(2)
+    other._open(1)
     assert (len(looks), len(other), other.version) == (3, 6, 2)
     assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
     assert caplog.text.count("waiting for what another process wrote there") == 1
@@ -243,10 +243,10 @@ def test_the_best_learner_is_the_one_that_the_main_process_wrote(tmp_path: Path,
 def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pool = pool_of_two_rounds(tmp_path)
     with pytest.raises(DamagedError):
-        pool._open(3)
+        pool._open(2)
     monkeypatch.setattr(late, "this_process", lambda: SimpleNamespace(num_processes=8))
     monkeypatch.setattr(late, "PATIENCE", 0.2)
     monkeypatch.setattr(late, "PAUSE", 0.01)
     with pytest.raises(DamagedError):
-        pool._open(3)
+        pool._open(2)
     assert (len(pool), pool.version) == (6, 2)

@@ -90,7 +90,7 @@ def branched(run: Path) -> Path:
     [
         ("branches/000000150/result.json", '{"pool_size": 150, "test_accuracy": 0.9, "test_examples": 100}'),
         ("branches/000000150/result.json", None),
-        ("branches/000000150/checksums.json", "{"),
+        ("branches/000000150/SHA256SUMS", "{"),
         ("result.json", "{}"),
         ("config.toml", "[practice]\ninitial = 10\nincrement = 50\n"),
         ("config.toml", "[practice"),

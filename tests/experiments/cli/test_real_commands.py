@@ -168,7 +168,7 @@ def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.Ca
     assert [arm["x"] for arm in answer["arms"]] == [60, 80, 60]
     left = {path.name for path in (tmp_path / "compare").iterdir()}
     pictures = {"comparison.png", "comparison.pdf", "comparison-narrow.png"}
-    assert left == {"checksums.json", "runs", "runs.csv", "comparison.csv"} | pictures
+    assert left == {"SHA256SUMS", "runs", "runs.csv", "comparison.csv"} | pictures
 
     assert dp(*arguments) == 2  # it holds results
     capsys.readouterr()

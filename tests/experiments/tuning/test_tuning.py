@@ -429,7 +429,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
         "trials.csv",
         "best.csv",
         "best.json",
-        "checksums.json",
+        "SHA256SUMS",
     }
 
     assert dp(*words) == 2

@@ -354,16 +354,16 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
     """It is written when the logs have grown; browsers read it again until it is the last one."""
     files = RunFiles(copied)
     result = files.result.read_text()
-    sums = (copied / "checksums.json").read_text()
+    sums = (copied / "SHA256SUMS").read_text()
     files.result.unlink()
-    (copied / "checksums.json").unlink()
+    (copied / "SHA256SUMS").unlink()
     page = copied / "report.html"
     written: list[tuple[int, bool]] = []
 
     def sleep(seconds: float) -> None:
         written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
         if len(written) == 2:  # nothing had happened before
-            (copied / "checksums.json").write_text(sums)
+            (copied / "SHA256SUMS").write_text(sums)
             files.result.write_text(result)
 
     monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
