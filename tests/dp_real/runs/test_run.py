@@ -416,10 +416,10 @@ def test_branches_are_cool_downs_from_each_pool_size(
     shutil.copytree(unbroken, tmp_path / "run")
     monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
     read: list[str] = []
-    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(path.name), digest(path)][1])
+    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(str(path)), digest(path)][1])
     results = branch(tmp_path / "run")
     data = [name for name in read if name.endswith(".arrow")]
-    assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
+    assert len(data) == len(set(data)) == 4  # the files of the pool are read once, for both branches
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
@@ -443,19 +443,19 @@ def test_blocks_of_another_learner_are_not_used(
 ):
     """A run goes back to before the checkpoint that the blocks were drawn from."""
     folder, kinds = tmp_path / "stopped", []
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-1-row-0.arrow").exists())
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-1-row-0").exists())
     with pytest.raises(Interrupted):
         run(config, folder)
     monkeypatch.undo()
     drawing = folder / "drawing"
-    (drawing / "round-2-row-0.arrow").write_bytes((drawing / "round-1-row-0.arrow").read_bytes())
+    (drawing / "round-2-row-0.arrow").write_bytes((drawing / "round-1-row-0").read_bytes())
     newest = newest_checkpoint(folder / "checkpoints")
     assert newest is not None
     for gone in (False, True):
         _ = gone and shutil.rmtree(newest)
         RunFolder(RunFiles(folder), lambda n: None).restore(config, fresh_learner(config))
         kinds.append(sorted(path.name for path in drawing.glob("*.arrow")))
-    assert kinds == [["round-1-row-0.arrow"], []]
+    assert kinds == [["round-1-row-0"], []]
     run(config, folder, resume=True)
     assert traces(folder) == traces(unbroken)
 
@@ -463,7 +463,7 @@ def test_blocks_of_another_learner_are_not_used(
 def test_blocks_of_other_inputs_are_not_used(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A run is stopped in its first round, before any checkpoint, and the code of its generator changes."""
     folder, kept = tmp_path / "stopped", []
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-0-row-0.arrow").exists())
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-0-row-0").exists())
     with pytest.raises(Interrupted):
         run(config, folder)
     monkeypatch.undo()
@@ -471,7 +471,7 @@ def test_blocks_of_other_inputs_are_not_used(config: Config, tmp_path: Path, mon
     for inputs in (noted, noted | {"code": "another"}):
         RunFolder(RunFiles(folder), lambda n: None, inputs=inputs).restore(config, fresh_learner(config))
         kept.append(sorted(path.name for path in (folder / "drawing").glob("*.arrow")))
-    assert kept == [["round-0-row-0.arrow"], []]
+    assert kept == [["round-0-row-0"], []]
 
 
 def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):
