@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import processes
-from dp_real.runtime.model_folders import NAME, WHOLE, download_command, is_hub_id, misnamed
+from dp_real.runtime.model_folders import NAME, WHOLE, download_command, is_hub_id, misnamed, missing_package
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
@@ -68,6 +68,8 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
         raise MissingError(f"{model}: no such folder; {NAME}")
     try:
         yield is_local
+    except ImportError as error:  # of a library of its own, such as timm
+        raise MissingError(f"{model}: {missing_package(error)}") from error
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         if is_local:
             remedy = f"the folder {WHOLE}"
