@@ -144,7 +144,11 @@ def _lacking_timm(folder: Path) -> Lack | None:
     except (OSError, ValueError):
         return None
     is_timm = isinstance(config, dict) and "pretrained_cfg" in config
-    return Lack("is a model of timm, which is not installed", install_command(TIMM)) if is_timm and not find_spec(TIMM) else None
+    return (
+        Lack("is a model of timm, which is not installed", install_command(TIMM))
+        if is_timm and not find_spec(TIMM)
+        else None
+    )
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:

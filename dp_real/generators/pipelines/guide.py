@@ -105,6 +105,8 @@ def guide(
         guide_steps(scheduler, guidance, lambda x0_hat: decode(_near(vae, x0_hat, pipe), unpack(x0_hat)))
         if hasattr(pipe, "prepare_latents"):
             pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+    if hasattr(pipe, "mask_processor"):  # a modular pipeline is told of a mask only when it is called
+        pipe.mask_processor.preprocess = _refuse_mask
     pipe.scheduler = scheduler
     return pipe
 
@@ -123,6 +125,7 @@ def unguide(pipe: Any) -> Any:
         The pipeline, whose steps are as they were.
     """
     vars(pipe).pop("prepare_latents", None)
+    vars(getattr(pipe, "mask_processor", pipe)).pop("preprocess", None)
     if hasattr(pipe, "scheduler") and is_guided_scheduler(pipe.scheduler):
         pipe.scheduler = plain(pipe.scheduler)
     return pipe
@@ -136,7 +139,7 @@ def _check_pipeline(pipe: Any) -> None:
         if not marks.isdisjoint(told):
             raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
     if "mask_image" in told:
-        raise InputError(f"{name} keeps a part of an image, which it puts back after each step: it cannot be guided")
+        _refuse_mask()
     if "ModularPipeline" in (kind.__name__ for kind in type(pipe).__mro__) and name not in MODULAR:
         raise InputError(f"{name} cannot be guided; of the modular pipelines {' and '.join(MODULAR)} can")
     if hasattr(pipe, "prior_prior"):
@@ -147,6 +150,11 @@ def _check_pipeline(pipe: Any) -> None:
         own = next((part for part in ("movq", "vqgan", "vqvae") if hasattr(pipe, part)), None)
         has = f"its decoder is a {type(getattr(pipe, own)).__name__}" if own else "it has no decoder"
         raise InputError(f"{name} cannot be guided: {has}; those with a vae, or a UNet of pixels, can")
+
+
+def _refuse_mask(*_: Any, **__: Any) -> None:
+    """Raise InputError in place of reading a mask."""
+    raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
 
 
 def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:

@@ -46,7 +46,8 @@ RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
 )
 MULTISTEP: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
 FLOW: tuple[Any, ...] = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
-KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDMScheduler)
+PNDM: tuple[Any, ...] = (PNDMScheduler,)  # takes its first step twice
+KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, *PNDM)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
@@ -84,7 +85,9 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
         is_first = index not in (before, before + 1)  # of a call, which may begin in the middle
         before = index
         if is_first and steps > 1 and not any(guidance.guides(each, steps) for each in range(index, steps)):
-            log.warning("none of the %d steps lies in window = %s: the images are plain", steps - index, guidance.window)
+            log.warning(
+                "none of the %d steps lies in window = %s: the images are plain", steps - index, guidance.window
+            )
         is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
         if not is_guided:
             return result
@@ -131,7 +134,7 @@ def _check(scheduler: Any) -> None:
         )
     if isinstance(scheduler, MULTISTEP) and not _predicts_x0(scheduler):
         raise InputError(f"{name} is set to predict noise; use its algorithm_type 'dpmsolver++', or predict_x0 = true")
-    if isinstance(scheduler, PNDMScheduler) and not scheduler.config["skip_prk_steps"]:
+    if isinstance(scheduler, PNDM) and not scheduler.config["skip_prk_steps"]:
         raise InputError(f"{name} can be guided with skip_prk_steps = true only")
 
 
@@ -146,16 +149,18 @@ def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
     A call that begins in the middle of the schedule, as image-to-image does, counts from there. Heun's method may be
     amid the step.
     """
+    if isinstance(scheduler, PNDM):  # which lists its second time twice
+        if scheduler.counter == 1:
+            scheduler.begin = int((scheduler.timesteps == timestep).nonzero()[0])
+        return scheduler.begin + max(0, scheduler.counter - 2), scheduler.num_inference_steps
     if hasattr(scheduler, "step_index"):
         return (scheduler.step_index - 1) // scheduler.order, scheduler.num_inference_steps
-    times = scheduler.timesteps.unique()  # the caller's own, perhaps; PNDM lists the second one twice
-    repeats_first = isinstance(scheduler, PNDMScheduler) and scheduler.counter == 2  # and is given the time after it
-    return int((times > timestep).sum()) - repeats_first, len(times)
+    return int((scheduler.timesteps == timestep).nonzero()[0]), len(scheduler.timesteps)
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
     """Whether the next call begins a step. If not, it repairs the one that was just taken."""
-    if isinstance(scheduler, PNDMScheduler):
+    if isinstance(scheduler, PNDM):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)
 
@@ -181,5 +186,5 @@ def _restart(scheduler: Any) -> None:
         scheduler.lower_order_nums = 0
     if isinstance(scheduler, UniPCMultistepScheduler):
         scheduler.last_sample = None
-    if isinstance(scheduler, PNDMScheduler):
+    if isinstance(scheduler, PNDM):
         scheduler.ets = scheduler.ets[-1:]

@@ -55,7 +55,9 @@ class Classifier(nn.Module):
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
-        normalised = (pixels - self.mean.to(x.device)) / self.std.to(x.device)  # which a model that is moved leaves behind
+        normalised = (pixels - self.mean.to(x.device)) / self.std.to(
+            x.device
+        )  # which a model that is moved leaves behind
         return self.model(pixel_values=normalised.to(self.model.dtype)).logits
 
 
@@ -215,7 +217,7 @@ def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any
 
 
 def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, processor: Any) -> Classifier:
-    """Wrap a model with its processor, by default that of the place it came from. timm's have it in their own config."""
+    """Wrap a model with its processor, by default that of the place it came from; timm's is in the model's config."""
     config = model.config
     timm = getattr(config, "pretrained_cfg", None)
     if timm:
