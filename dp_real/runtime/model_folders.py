@@ -4,14 +4,16 @@ So `dp real plan` and a run say the same.
 """
 
 import json
+import math
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+from safetensors import SafetensorError, safe_open
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
@@ -42,6 +44,26 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 """Names of weights that transformers and diffusers read, in one file or in shards."""
 VARIANT = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.(\w+)(?:-\d+-of-\d+)?\.safetensors")
 """Names of weights of a variant, such as fp16, which are not read."""
+
+
+class Held(NamedTuple):
+    """How many tensors the weights of a folder are, and how many numbers."""
+
+    tensors: int
+    numbers: int
+
+
+def held(folder: Path) -> Held:
+    """What the headers of a folder's weights say, and of those of its parts. Raises InputError for a broken file."""
+    shapes: list[list[int]] = []
+    for file in sorted((*folder.glob(ANY_WEIGHTS), *folder.glob(f"*/{ANY_WEIGHTS}"))):
+        if WEIGHTS.fullmatch(file.name):
+            try:
+                with safe_open(file, "numpy") as opened:
+                    shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+            except SafetensorError as error:
+                raise InputError(f"{file} is no whole file of safetensors: {error}") from error
+    return Held(len(shapes), sum(map(math.prod, shapes)))
 
 
 class Lack(NamedTuple):
@@ -164,7 +186,7 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
     if index.is_file():
         try:
             parts = _parts(dict(json.loads(index.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return Lack("has a model_index.json that cannot be read", be_whole)
     lacks = {part: lack for part, kind in parts.items() if (lack := _lacking_file(folder / part, kind))}
     if not lacks:

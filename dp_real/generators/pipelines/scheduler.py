@@ -186,5 +186,5 @@ def _restart(scheduler: Any) -> None:
         scheduler.lower_order_nums = 0
     if isinstance(scheduler, UniPCMultistepScheduler):
         scheduler.last_sample = None
-    if isinstance(scheduler, PNDM):
+    if isinstance(scheduler, PNDMScheduler):
         scheduler.ets = scheduler.ets[-1:]

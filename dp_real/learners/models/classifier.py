@@ -20,7 +20,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load, no_code_of
+from dp_real.runtime.hub import load, no_code_of, reading
 from dp_real.runtime.pixels import GREY, fit
 
 PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
@@ -173,12 +173,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     InputError
         If the weights are not those of an image classifier.
     """
-    try:
-        loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{model}: no image classifier of transformers: {error}") from error
+    loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
     return _with_processor(loaded, sample_shape, model, None)
@@ -260,7 +255,8 @@ def normalisation(model: str) -> Normalisation:
     InputError
         If the processor takes channels in another order than red, green, blue.
     """
-    return normalisation_of(_image_processor(model), model)
+    with reading(model, "image processor"):
+        return normalisation_of(_image_processor(model), model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
@@ -271,12 +267,15 @@ def normalisation_of(processor: Any, model: str) -> Normalisation:
     probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
     images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
     own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
-    pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+    with np.errstate(all="ignore"):
+        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
     middle_row = pixels.shape[2] // 2
     middle_column = pixels.shape[3] // 2
     black, white, red = pixels[:, :, middle_row, middle_column]
     if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
         raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+    if not np.isfinite(pixels).all() or not (white != black).all():
+        raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
     return Normalisation((-black * std).tolist(), std.tolist())
 
