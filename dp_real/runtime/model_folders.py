@@ -153,6 +153,9 @@ def lora_file(folder: Path) -> Path:
     return found[0]
 
 
+NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
+
+
 def missing_package(error: ImportError) -> str:
     """Say in one line which package a library found missing, and how to install it."""
     cause = " ".join(str(error).split()).partition(". You can install it")[0]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.modeling_utils import PreTrainedModel
@@ -35,8 +37,13 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real
 from dp_base.errors import InputError, MissingError
+from dp_real.config import parse_config
+from dp_real.estimate.needs import needs
+from dp_real.examples import Task
 from dp_real.generators.pipelines.guide import _logits, _near
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.learners.models.architectures import class_names
+from dp_real.learners.models.classifier import fresh_classifier
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.guided import PROMPTS, N, draw
 
@@ -275,8 +282,24 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor: Any):
     torch.testing.assert_close(model.seen[0], expected)
 
 
-def test_without_timm_its_classifiers_are_missing_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
+def test_without_timm_its_classifiers_are_missing_a_package(tmp_path: Path):
+    """To guide with and to plan a run with, which refuses what a plan does."""
     (tmp_path / "config.json").write_text(json.dumps(TIMM))
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(MissingError, match=r"^[^\n]*timm[^\n]*: pip install 'deliberate-practice\[timm\]'$"):
         dp_real.guide(tiny.random_pipeline(tiny.stable_diffusion), str(tmp_path), 0.01)
+    told = "is a model of timm, which is not installed; pip install 'deliberate-practice[timm]'"
+    for model in (str(tmp_path), "timm/resnet18.a1_in1k"):
+        learner = {"kind": "transformers", "model": model}
+        config = tiny.config_of(tmp_path).model_dump(exclude_none=True) | {"learner": learner}
+        problems = [need.problem for need in needs(parse_config(config), tmp_path) if need.what == "learner.model"]
+        assert problems == [f"{model} {told}"]
+    with pytest.raises(MissingError, match=r"learner.architecture = 'timm_wrapper': .*timm"):
+        fresh_classifier(Task((3, 16, 16), ("a", "b")), "timm_wrapper", {"architecture": "resnet18"})
+
+
+def test_the_classes_of_a_task_reach_a_config_of_timm():
+    """It takes the names for another number of classes only together with their number."""
+    config = TimmWrapperConfig.from_dict(json.loads(json.dumps(TIMM)), **class_names(Task((3, 16, 16), ("x", "y"))))
+    assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})
