@@ -15,7 +15,6 @@ import pkgutil
 import sysconfig
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +26,7 @@ from dp_base.errors import InputError, MissingError
 Kind = TypeVar("Kind")
 Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
+INSTALLED = {"site-packages", "dist-packages"}  # folders in which packages are installed
 LAST = 100  # the place in lists of a kind that states none
 OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # whose code the version of dp tells
 
@@ -126,16 +126,16 @@ class Registry(Generic[Kind]):
 def code_digest(module: str) -> str:
     """Return a digest of the code of a module from outside this project, and of the code beside it that it imports.
 
-    What it imports counts if it is of the same package, or is not installed, as a file in a folder of PYTHONPATH. No
-    code is run. The digest is empty for a module of this project, and for one that has no file.
+    What it imports counts if it is of the same package, or if both lie in one folder and not where packages are
+    installed. No code is run. The digest is empty for a module of this project, and for one that has no file.
     """
     found: dict[str, str] = {}
-    package = module.partition(".")[0]
-    waiting = [module]
+    first = _file_of(module)
+    waiting = [] if first is None else [module]
     while waiting:
         name = waiting.pop()
-        file = _file_of(name)
-        if name in found or file is None or not (name.partition(".")[0] == package or _is_loose(file)):
+        file = None if name in found else _file_of(name)
+        if file is None or first is None or not _belongs(name, file, module, first):
             continue
         found[name] = digest(file)
         waiting += _imports_of(name, file)
@@ -161,15 +161,11 @@ def _file_of(module: str) -> Path | None:
     return None
 
 
-@cache
-def _installed() -> list[str]:
-    """Return the folders in which Python's own modules and installed packages lie."""
-    return [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-
-
-def _is_loose(file: Path) -> bool:
-    """Whether a file belongs to no installed package."""
-    return not any(file.is_relative_to(folder) for folder in _installed())
+def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
+    """Whether the module `name` is of the package of `module`, or lies beside it and is not installed."""
+    home = first.parents[module.count(".") + (first.name == "__init__.py")]
+    installed = INSTALLED & set(file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
+    return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not installed)
 
 
 def _imports_of(module: str, file: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
+from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED
 from dp_real.examples import ExampleSet, RealData
@@ -102,13 +103,16 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
 
 
 def noted(files: RunFiles) -> dict[str, str]:
-    """What a run that is complete, or has a checkpoint, depended on. Raises DamagedError for a broken result.json."""
+    """What a run depended on, by its result, its newest checkpoint that can be read, or its first blocks.
+
+    Raises DamagedError for a broken result.json.
+    """
     result = files.read_result()
     if result is not None:
         return result.get("inputs", {})
-    newest = next(iter(checkpoints(files.checkpoints)), None)
-    if newest is not None:
-        return {} if state_problem(newest) else read_record(newest).get("inputs", {})
+    for checkpoint in checkpoints(files.checkpoints):
+        if state_problem(checkpoint) is None:
+            return read_record(checkpoint).get("inputs", {})
     return read_json(files.drawn_with) if files.drawn_with.exists() else {}
 
 
@@ -133,12 +137,15 @@ def changes(files: RunFiles) -> list[str]:
 
 def _data_here(config: Config) -> RealData | None:
     """The real data, of which nothing is fetched. None, with a remark, if some that a run needs are not here."""
-    missing = [each.problem for each in config.data.describe() if each.problem and each.needed]
-    if missing:
-        log.warning("the data are not here, and not compared with those of the run: %s", missing[0])
+    try:
+        for each in config.data.describe():
+            if each.problem and each.where.startswith(HUB):
+                raise MissingError(each.problem)
+        config.data.prepare()
+        return config.data.load()
+    except MissingError as error:
+        log.warning("the data are not here, and not compared with those of the run: %s", error)
         return None
-    config.data.prepare()
-    return config.data.load()
 
 
 def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -420,6 +420,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     words = ["real", "tune", "digits", *SET, *search, "--trials", "2", "--workers", "1", "--out", out]
     with monkeypatch.context() as patch:
         patch.setattr(DigitsConfig, "load", untested)
+        patch.setattr(GeneratorConfig, "code_digest", lambda self: "one")
         assert dp(*words, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
