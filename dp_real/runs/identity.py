@@ -119,16 +119,17 @@ def noted(files: RunFiles) -> dict[str, str]:
 def changes(files: RunFiles) -> list[str]:
     """What a run depends on and is not as it was when it began, a line each.
 
-    The data are read for it, and not compared if they are not here. Raises DamagedError for a broken result.json.
+    The data are read for it, and not compared if they are not here. Raises InputError for a configuration that this
+    version does not accept, and DamagedError for a broken result.json.
     """
     before = noted(files)
     if not before:
         return []
+    config = load_config(files.config)
     changed = differences(files, before, {CONFIG: digest(files.config)})
     try:
-        config = load_config(files.config)
         return [*changed, *differences(files, before, material(config, _data_here(config), test="test" in before))]
-    except InputError as error:  # of the configuration, of the marks or of the data
+    except InputError as error:  # of the marks or of the data, which are wrong now
         return [*changed, str(error)]
     except MissingError as error:
         log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
