@@ -10,13 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
+from dp_base.checksums import json_digest, sampled_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
+READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
@@ -133,6 +136,23 @@ def model_file(model: str) -> Path:
     if not file.is_file():
         raise MissingError(f"{model}: no such file: {file}")
     return file
+
+
+def weights_digest(model: str) -> str:
+    """Return what tells a model from one of the same name: a digest of its files, or of the hub its commit.
+
+    Of a large file a part is read, see dp_base.checksums.sampled_digest. It is empty if the model is not here.
+    """
+    folder = Path(model)
+    try:
+        if folder.is_dir():
+            files = sorted(file for file in folder.rglob("*") if file.suffix in READ and file.is_file())
+            return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
+        if is_packed(model):
+            return sampled_digest(model_file(model))
+        return Path(snapshot_download(model, local_files_only=True)).name
+    except (OSError, ValueError, MissingError):
+        return ""
 
 
 def is_hub_id(model: str) -> bool:

@@ -21,7 +21,8 @@ from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.integrity import changed_inputs, inputs, problems, require_same_result
+from dp_real.runs.identity import differences, identity, noted
+from dp_real.runs.integrity import problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
@@ -276,27 +277,27 @@ def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
     keeps_best: Config, whole: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
 ):
     """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
-    require_same_result(keeps_best, RunFiles(whole), test=True)
+    run(keeps_best, whole, resume=True)
     other = replace(data, test=Examples(data.test.x[:], data.test.y.flip(0)))
     monkeypatch.setattr(type(keeps_best.data), "load", lambda self: other)
-    require_same_result(keeps_best, RunFiles(whole), test=False)
     with pytest.raises(InputError, match=f"the test set is not what it was when {whole} began"):
-        require_same_result(keeps_best, RunFiles(whole), test=True)
+        run(keeps_best, whole, resume=True)
 
 
 def test_a_finished_run_that_lost_its_configuration_is_named(keeps_best: Config, whole: Path, tmp_path: Path):
     run_folder = Path(shutil.copytree(whole, tmp_path / "run"))
     RunFiles(run_folder).config.unlink()
     with pytest.raises(DamagedError, match=f"{run_folder}/config.toml is missing; restore it, or remove {run_folder} "):
-        require_same_result(keeps_best, RunFiles(run_folder), test=True)
+        run(keeps_best, run_folder, resume=True)
 
 
 def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
     files = RunFiles(copied)
-    found = inputs(files, config, data)
-    assert found.keys() == {"config", "validation", "training", "test"}
-    assert inputs(files, config, data, test=False).keys() == {"config", "validation", "training"}
-    assert not list(changed_inputs(files, only(copied, "checkpoints/latest-*"), found))
+    found = identity(files, config, data)
+    assert found.keys() == {"config", "classes", "validation", "training", "test"}
+    assert identity(files, config, data, test=False).keys() == found.keys() - {"test"}
+    assert noted(files) == found
+    assert not differences(files, {}, found)  # as an earlier version noted them
 
 
 def test_the_number_of_threads_is_that_of_the_beginning(
