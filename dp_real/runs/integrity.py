@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from dp_base.checksums import damage, digest, json_digest
 from dp_base.errors import DamagedError, InputError
 from dp_real.config import Config, load_config
-from dp_real.data.sets.images import SAMPLED
+from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.state import LoopState
 from dp_real.pool.marks import read_marks
@@ -35,6 +37,8 @@ NAMES = {
     "code": "code of the generator",
     "marks": "marked examples",
     "test": "test set",
+    "rest of validation": "rest of the validation set",
+    "rest of test": "rest of the test set",
 }
 """What messages call the other inputs."""
 PLURAL = ("training", "marks")
@@ -55,9 +59,9 @@ def material(config: Config, data: RealData, *, test: bool = True) -> dict[str, 
 
     These are the set that validates, the training examples if the run uses them, the code of a generator that is a
     function, the marks of examples that are left out, and with `test` the test set and the further sets. Of a set that
-    is evaluated all labels count, and about SAMPLED examples. Their places do not matter.
+    is evaluated all labels count, and about SAMPLED examples; of the rest see `_rest`. Their places do not matter.
     """
-    found = {"validation": _set_digest(data.validation)}
+    found = {"validation": _set_digest(data.validation)} | _rest("validation", data.validation)
     if data.generator is not None and uses_training_examples(config):
         found["training"] = json_digest(data.generator.fingerprint())
     if config.practice.draws and (code := config.generator.code_digest()):
@@ -65,14 +69,26 @@ def material(config: Config, data: RealData, *, test: bool = True) -> dict[str, 
     if config.pool.marks:
         found["marks"] = json_digest(sorted(read_marks(config.pool.marks)))
     if test:
-        found["test"] = _set_digest(data.test)
-        found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
+        found |= {"test": _set_digest(data.test)} | _rest("test", data.test)
+        for name, examples in data.sets.items():
+            found |= {f"set {name}": _set_digest(examples)} | _rest(f"set {name}", examples)
     return found
 
 
 def _set_digest(examples: ExampleSet) -> str:
     shown = examples.x[:: max(1, len(examples.y) // SAMPLED)]
     return json_digest(fingerprints(shown, examples.y))
+
+
+def _rest(name: str, examples: ExampleSet) -> dict[str, str]:
+    """Return a digest of what `_set_digest` passes over, by name. It is empty if nothing is, or it is not in memory.
+
+    Of image files, these are the sizes as far as they are known without reading. Their times would be those of a copy.
+    """
+    x = examples.x
+    if len(examples.y) < 2 * SAMPLED or not isinstance(x, ImageFiles | Tensor):
+        return {}
+    return {f"rest of {name}": json_digest(x.sizes() if isinstance(x, ImageFiles) else fingerprints(x))}
 
 
 def uses_training_examples(config: Config) -> bool:

@@ -5,7 +5,7 @@ import posixpath
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,10 +18,10 @@ from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file inside an uncompressed tar file. `offset` and `size` are in bytes."""
+    """A file inside an uncompressed tar file. `offset` and `size` are in bytes. Those of one place are equal."""
 
     shard: Path
-    name: str
+    name: str = field(compare=False)
     offset: int
     size: int
 

@@ -4,6 +4,7 @@ import struct
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path: Path, form: st
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     noise = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
-    options = {"exif": exif} if has_exif and form not in ("BMP", "GIF") else {}
+    options: dict[str, Any] = {"exif": exif} if has_exif and form not in ("BMP", "GIF") else {}
     if form == "TIFF":
         options["compression"] = "tiff_lzw"
     whole = encoded(noise, form, **options)

@@ -1,6 +1,7 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,10 @@ from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
-from dp_real.data.sets.class_names import folder_name, own_classes
+from dp_real.data.sets.class_names import folder_name, own_classes, warn_once
 from dp_real.data.sets.decode import read_image
 from dp_real.data.sets.images import decode_ahead, read_folder
+from dp_real.examples import Examples
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import own_cores, read_slices
 
@@ -380,3 +382,69 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path: Path):
     os.mkdir(os.fsencode(folder) + b"/caf\xe9")
     with pytest.raises(InputError, match=r"its folder 'caf\\udce9' is not UTF-8; rename it"):
         settings(folder).load()
+
+
+# what is told
+
+
+def test_images_of_one_value_are_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A PNG does not say that it uses 12 of its 16 bits, so that it reads as black."""
+    rng = np.random.default_rng(0)
+    for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(tmp_path / name / "0.png")
+    data = settings(tmp_path, train=str(tmp_path)).load()
+    told = "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
+    decode_ahead(data.validation)
+    assert told in caplog.text
+    warn_once.cache_clear()
+    caplog.clear()
+    assert data.generator is not None
+    assert data.generator.x.shape == (3, 3, 8, 8)
+    assert told in caplog.text
+
+
+def test_images_of_one_value_are_told_for_any_source(caplog: pytest.LogCaptureFixture):
+    x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
+    x[2:] = 0.3
+    decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
+    assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("way", ["folder", "symbolic", "hard", "copy"])
+def test_an_image_with_two_labels_is_told(
+    tmp_path: Path, way: str, in_memory: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    fill(tmp_path, COLORS)
+    ways: dict[str, Any] = {
+        "folder": lambda: (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat"),
+        "symbolic": lambda: (tmp_path / "dog" / "9.png").symlink_to(tmp_path / "cat" / "1.png"),
+        "hard": lambda: os.link(tmp_path / "cat" / "1.png", tmp_path / "dog" / "9.png"),
+        "copy": lambda: shutil.copy(tmp_path / "cat" / "1.png", tmp_path / "dog" / "9.png"),
+    }
+    for name in COLORS:
+        Image.new("RGB", (8, 8), (9, len(name), ord(name[0]))).save(tmp_path / name / "1.png")
+    ways[way]()
+    data = settings(tmp_path, train=str(tmp_path)).load()
+    if not in_memory:
+        monkeypatch.setattr(dp_real.data.sets.images, "SAMPLED", 1)
+        monkeypatch.setattr(dp_real.data.sets.images, "IN_MEMORY", 0)
+        data = settings(tmp_path, train=str(tmp_path)).load()
+    images = (4, 8) if way == "folder" else (2, 7)
+    told = "one image with two labels; of such are {} of {} images".format(*images)
+    decode_ahead(data.validation)
+    assert (told in caplog.text) == (in_memory or way != "copy")
+    warn_once.cache_clear()
+    caplog.clear()
+    assert data.generator is not None
+    data.generator.fingerprint()
+    assert told in caplog.text
+
+
+def test_the_splits_of_a_set_are_no_classes(tmp_path: Path):
+    fill(tmp_path, {f"{split}/{name}": color for split in ("train", "val") for name, color in COLORS.items()})
+    with pytest.raises(InputError, match=rf"train and val are .* splits .*; name one, {tmp_path}/val, or list the cl"):
+        settings(tmp_path).load()
+    assert settings(tmp_path / "val", train=str(tmp_path / "train")).load().task.classes == ("cat", "dog", "emu")
+    assert settings(tmp_path, classes=["train", "val"]).load().task.classes == ("train", "val")
