@@ -129,9 +129,8 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
         parse_config(begun_with["config"], str(file))
     for part, values in asked.items():
         noted = begun_with.get(part, values)
-        settled = [key for key in values if key != "compare"]  # of which no trial knows
-        if part == "inputs":  # an older tuning notes fewer
-            settled = [key for key in settled if key in noted]
+        # Of "compare" no trial knows, and an older tuning did not note the rest of a set.
+        settled = [key for key in values if key != "compare" and (key in noted or not key.startswith("rest of "))]
         other = next((key for key in settled if noted.get(key) != values[key]), None)
         if other:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
