@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from torch import Tensor
+
 from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
-from dp_real.data.sets.images import SAMPLED
+from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool.marks import read_marks
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
@@ -33,6 +35,8 @@ NAMES = {
     "data code": "code of the data",
     "marks": "marked examples",
     "test": "test set",
+    "rest of validation": "rest of the validation set",
+    "rest of test": "rest of the test set",
 }
 """What messages call what a run depends on, where it is not the name itself."""
 PLURAL = ("classes", "training", "marks", WEIGHTS)
@@ -55,8 +59,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
     These are the classes in their order, the code of kinds from outside this project, the models, the marks of examples
     that are left out, and unless `data` is None the set that validates, the training examples if the run uses them, and
-    with `test` the test set and the further sets. Of a set that is evaluated all labels count, and about SAMPLED
-    examples. Their places do not matter.
+    with `test` the test set and the further sets, see `_set_digests`. Their places do not matter.
     """
     draws = config.practice.draws
     found = {
@@ -69,18 +72,26 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
     models = (config.generator.weights() if draws else {}) | config.learner.weights()
     found |= {f"{WEIGHTS}{key}": weights_digest(model) for key, model in models.items()}
     if data is not None:
-        found["validation"] = _set_digest(data.validation)
+        found |= _set_digests("validation", data.validation)
         if data.generator is not None and uses_training_examples(config):
             found["training"] = json_digest(data.generator.fingerprint())
     if data is not None and test:
-        found["test"] = _set_digest(data.test)
-        found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
+        found |= _set_digests("test", data.test)
+        for name, examples in data.sets.items():
+            found |= _set_digests(f"set {name}", examples)
     return {name: value for name, value in found.items() if value}
 
 
-def _set_digest(examples: ExampleSet) -> str:
-    shown = examples.x[:: max(1, len(examples.y) // SAMPLED)]
-    return json_digest(fingerprints(shown, examples.y))
+def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
+    """Digests of a set: of all labels and about SAMPLED examples, and of the rest, if there is one, as far as is known.
+
+    Of the rest of image files these are the sizes. Their times would be those of a copy.
+    """
+    x = examples.x
+    found = {name: json_digest(fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y))}
+    if len(examples.y) >= 2 * SAMPLED and isinstance(x, ImageFiles | Tensor):
+        found[f"rest of {name}"] = json_digest(x.sizes() if isinstance(x, ImageFiles) else fingerprints(x))
+    return found
 
 
 def uses_training_examples(config: Config) -> bool:

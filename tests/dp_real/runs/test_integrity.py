@@ -17,11 +17,12 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
 from dp_real.config import Config
+from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.identity import differences, identity, noted
+from dp_real.runs.identity import differences, identity, material, noted
 from dp_real.runs.integrity import problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -298,6 +299,28 @@ def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
     assert identity(files, config, data, test=False).keys() == found.keys() - {"test"}
     assert noted(files) == found
     assert not differences(files, {}, found)  # as an earlier version noted them
+
+
+def test_all_of_a_large_set_counts(
+    config: Config, copied: Path, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its digest is of evenly spaced examples. Another has the values of all in memory, and the sizes of files."""
+    monkeypatch.setattr("dp_real.runs.identity.SAMPLED", 10)
+    (tmp_path / "a").write_bytes(b"12")
+    files = ImageFiles([tmp_path / "a"] * 40, (1, 8, 8), keep=False)
+    monkeypatch.setattr(ImageFiles, "__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
+    sets = {"files": ImageSet(files, torch.arange(40))}
+    x = data.validation.x[:].clone()
+    before = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    x[1] += 0.1  # is passed over
+    (tmp_path / "a").write_bytes(b"123")
+    after = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    assert list(differences(RunFiles(copied), before, after)) == [
+        f"the rest of set files is not what it was when {copied} began",
+        f"the rest of the validation set is not what it was when {copied} began",
+    ]
+    older = {name: value for name, value in before.items() if not name.startswith("rest")}
+    assert not list(differences(RunFiles(copied), older, after))
 
 
 def test_the_number_of_threads_is_that_of_the_beginning(
