@@ -208,7 +208,7 @@ def filled(folder: Path) -> Iterator[Path]:
     Otherwise the content is deleted. Raises OSError if `folder` has an entry of the same name already, or cannot be
     written to.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged

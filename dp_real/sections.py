@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
+from dp_base.registry import code_digest
 from dp_real.anchors import Place
 
 
@@ -28,6 +29,13 @@ class Section(BaseModel):
             if isinstance(value, bool) and field and field.annotation in (int, float):
                 raise ValueError(f"{key} = {str(value).lower()}: should be a number")
         return values
+
+    def code_digest(self) -> str:
+        """A digest of the code that this kind of section runs, if it is not this project's; else it is empty.
+
+        By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
+        """
+        return code_digest(type(self).__module__)
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,10 @@ class Shared:
 
     folder: Path
     rows: int
+
+    def of(self, identity: str) -> Shared:
+        """The part that runs share which draw by the same code, weights and examples (dp_real.runs.identity)."""
+        return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], Batch]) -> Batch:
         """These rows, which have these labels and seeds, as another run drew them; else draw() makes them for all.
@@ -76,10 +80,9 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 
 
 def _family(config: Config) -> str:
-    """A digest of what plain rows of a run depend on."""
+    """A digest of what plain rows of a run depend on in its configuration."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
-    code = config.generator.code_digest() if config.practice.draws else ""
-    return json_digest([FORMAT, parts, config.training.precision, code])[:32]
+    return json_digest([FORMAT, parts, config.training.precision])[:32]
 
 
 def _drawn_at_first(config: Config) -> int:

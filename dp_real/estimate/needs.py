@@ -20,6 +20,8 @@ from dp_real.runtime.model_folders import (
     ANY_WEIGHTS,
     GGUF,
     NAME,
+    NO_TIMM,
+    TIMM,
     WHOLE,
     Lack,
     download_command,
@@ -281,6 +283,13 @@ def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
         fault = f"{folder} {lack.problem}"
         if is_local:
             return Need(key, str(folder), f"{fault}; {lack.remedy}")
+    return _to_fetch(key, model, fault)
+
+
+def _to_fetch(key: str, model: str, fault: str) -> Need:
+    """Return the need of a model that is not here, a hub id. `fault` says so."""
+    if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
+        return Need(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # there is no network, no such model, or its terms must be accepted first

@@ -64,7 +64,24 @@ PIPELINE = """\
 from transformers import pipeline
 
 classify = pipeline("{task}", model="LEARNER")  # this folder
-classify({example})"""
+classify("a text")"""
+OPENED = """\
+import numpy as np
+from PIL import Image, ImageOps
+from transformers import pipeline
+
+
+def opened(path):  # as the learner was judged: 16 bits are scaled, and transparent pixels lie over white
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+classify = pipeline("{task}", model="LEARNER")  # this folder; given a path, it would drop the transparency
+classify(opened("image.png"))"""
 OWN = """\
 from dp_real import Run
 
@@ -79,8 +96,7 @@ def _use(config: Config) -> str:
     if config.learner.library is None:
         form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
         return OWN.format(form=form)
-    example = '"image.png"' if is_image else '"a text"'
-    return PIPELINE.format(task=config.data.pipeline_tag, example=example)
+    return (OPENED if is_image else PIPELINE).format(task=config.data.pipeline_tag)
 
 
 def _examples(config: Config) -> str:

@@ -41,8 +41,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
 
-    logs, inputs: how far the run's logs are written, and what it reads (log_marks and inputs of
-    dp_real.runs.integrity). accepted: what had changed among these when the run was resumed.
+    logs, inputs: how far the run's logs are written, and what it reads (log_marks of
+    dp_real.runs.integrity, and dp_real.runs.identity). accepted: what had changed among these when the run was resumed.
     Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"

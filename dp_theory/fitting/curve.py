@@ -197,7 +197,7 @@ class Curve:
 
     def _check(self) -> None:
         """Raises InputError for the first condition that does not hold."""
-        if self.rule not in RULES or RULES[self.rule].parameter is None:
+        if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")

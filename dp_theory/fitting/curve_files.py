@@ -85,7 +85,7 @@ def read_curve(
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
     if path.is_dir() and columns:
-        raise InputError(f"--columns {','.join(columns)} is for a CSV file; {path} is a folder")
+        raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
     if path.is_dir():
         return _read_branches(path, where)
     table = _read_table(path)

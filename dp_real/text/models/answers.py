@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from dp_base.checksums import json_digest
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import write_json
+from dp_base.locks import keep
 from dp_real.runtime.cache import DEPENDS, cache_folder
 
 RECIPE = 1  # raise it when a question or an answer has another form
@@ -58,6 +59,7 @@ class Answers:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Keep the file open in the block. Raises MissingError if the cache cannot be written to."""
+        keep(cache_folder())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / DEPENDS).exists():

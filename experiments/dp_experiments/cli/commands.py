@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import select
 import sys
 import traceback
@@ -21,6 +22,9 @@ from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED
 from dp_experiments.terminal import say, visible
 from dp_real.runtime.slurm import adopt_tasks
+
+NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
+"""A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""
 
 
 class Stopped(Exception):
@@ -135,6 +139,8 @@ def run() -> int:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        for argument in arguments:
+            argument.encode()  # libraries take paths in UTF-8 only, and some fail late
         status = root.main(args=arguments, prog_name="dp", standalone_mode=False)
     except (Stopped, KeyboardInterrupt, typer.Abort) as stop:
         say(str(stop) or "interrupted")
@@ -195,6 +201,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if hasattr(error, "exit_code"):  # an error of typer's parser
         message = getattr(error, "format_message", error.__str__)()
         return error.exit_code, message  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
+        return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
     return 1, f"{type(error).__name__}: {error} (--debug shows where)"
 
 

@@ -116,7 +116,7 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
     from dp_real import Run
 
     for name in tables:
-        for path in write_table(name, out, [Run(folder) for folder in runs]):
+        for path in write_table(name, out, [Run(folder).unchanged(accept_changes=True) for folder in runs]):
             print(path)
 
 

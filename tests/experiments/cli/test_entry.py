@@ -78,6 +78,16 @@ def test_a_full_disk_is_a_line_that_says_to_make_room(
     assert "make room there, and give the command again" in line
 
 
+def test_a_path_that_is_not_utf8_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """It is an argument, or found on the way, such as the current folder."""
+    assert run_dp("real", "report", "caf\udce9") == 2
+    monkeypatch.setattr(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
+    assert run_dp("--version") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
+    assert second == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
+
+
 def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):
     """A file that is opened must not get the number of a closed stderr, on which remarks are printed."""
     done = shell(f"cd {tmp_path}; PYTHONPATH={os.pathsep.join(sys.path)} {DP} real init pets 2>&-")

@@ -59,7 +59,7 @@ def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hu
     assert dp("real", "push", run, "me/mine") == 0
     assert own_hub.private == {"datasets/me/mine": True, "models/me/mine": True}
     assert set(own_hub.files["datasets/me/mine"]) == {"README.md", "data/train.parquet"}
-    learner = {path.name: path.read_bytes() for path in (run / "learner").iterdir() if path.name != "checksums.json"}
+    learner = {path.name: path.read_bytes() for path in (run / "learner").iterdir() if path.name != "SHA256SUMS"}
     assert own_hub.files["models/me/mine"] == learner
     assert own_hub.tokens == {"Bearer hf_secret"}
     out, err = capfd.readouterr()

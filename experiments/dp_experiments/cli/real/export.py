@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import FinishedRun
+from dp_experiments.cli.real.options import AcceptChanges, FinishedRun
 from dp_experiments.terminal import emit_json, progress, say
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def export_command(
         bool,
         typer.Option("--real", help="With --format features: take the real validation and test images instead."),
     ] = False,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The library `datasets` loads the samples as they are."""
@@ -53,9 +54,9 @@ def export_command(
         raise InputError("--rows and --real are for --format features: other formats have the whole pool")
     if real and rows is not None:
         raise InputError("--rows and --real: real examples are all taken; give one of the two")
-    exported = Run(run)
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
+    exported = Run(run).unchanged(accept_changes)
     try:
         with locked_beside(out), whole_folder(out) as staged:
             if form == "features":
@@ -105,6 +106,7 @@ def push_command(
     update: Annotated[
         bool, typer.Option("--update", help="Add a commit to a data set and a model that are there already.")
     ] = False,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The pool becomes a data set, and the learner a model of the same name, each with a card.
@@ -126,12 +128,12 @@ def push_command(
             raise InputError("--public and --update are for the hub: leave them out with --to")
         if not unused(to):
             raise InputError(f"--to {to} is not empty; name a new folder")
-        _write_published(Run(run), to)
+        _write_published(Run(run).unchanged(accept_changes), to)
         found = [str(to / "dataset"), str(to / "model")]
     else:
         assert repository is not None
         with TemporaryDirectory() as folder:
-            stage(Run(run), Path(folder))
+            stage(Run(run).unchanged(accept_changes), Path(folder))
             found = upload(Path(folder), repository, public=public, update=update)
     if as_json:
         emit_json({"run": str(run), "dataset": found[0], "model": found[1]})

@@ -119,18 +119,20 @@ def branch_command(
     processes: Processes = 1,
     dask: Dask = None,
     resources: Resources = "",
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
     where = on_cluster_asked(dask, resources, 1 if dask is None else None, folder)
     count = 1 if dask is not None else process_count(gpus, processes)
     if count > 1:
-        raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
+        flags = _flags(accept_changes=accept_changes, json=as_json)
+        raise typer.Exit(run_together(count, "real", "branch", str(folder), *flags))
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
     with where as at_a_time:
-        results = branch(folder, progress, at_a_time)
+        results = branch(folder, progress, at_a_time, accept_changes)
     if as_json:
         emit_json({"branches": results})
     else:

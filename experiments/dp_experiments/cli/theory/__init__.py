@@ -21,7 +21,7 @@ BEST = make_group(
 
 GROUP = make_group(
     "theory",
-    "Exact asymptotics of learning from selected data, and their simulation.",
+    "Asymptotics of learning from selected data, and their simulation.",
     {
         "One problem": [
             Numeric("predict", f"{HERE}.predict", "What test error does theory predict?"),

@@ -11,11 +11,13 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
     MOST_MINUTES,
+    VALUES,
     BestFolder,
     Flip,
     MostMinutes,
     allow_work,
     grid,
+    ridge,
     several,
     those_given,
 )
@@ -47,13 +49,13 @@ def rule_command(
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
     candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
-    guided_cost: Annotated[
+    direct_cost: Annotated[
         float | None,
         typer.Option(help=f"Cost of a directly drawn sample.  Default: that of {DIRECT_COST:g} plain ones."),
     ] = None,
     training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
     keep: Annotated[str | None, several("Kept fraction p.  Default: the best.")] = None,
-    lam: Annotated[str | None, several("Ridge per training row; 0: none.  Default: the best.")] = None,
+    lam: Annotated[str | None, ridge("the training rows", "  Default: the best.", VALUES)] = None,
     flip: Annotated[str, several("Probability that a label is flipped.")] = "0",
     d: Annotated[float, typer.Option(help="Dimension.")] = math.inf,
     smallest_keep: Annotated[
@@ -80,7 +82,7 @@ def rule_command(
         result = optimum(
             **given,
             candidate_cost=candidate_cost,
-            guided_cost=guided_cost,
+            direct_cost=direct_cost,
             training_cost=training_cost,
             d=d,
             **those_given(smallest_keep=smallest_keep),
@@ -111,7 +113,7 @@ def any_rule_command(
             help=f"With --axis compute: cost of training on a row; a plain sample costs 1.  Default: {TRAINING_COST:g}."
         ),
     ] = None,
-    lam: Annotated[float | None, typer.Option(help="Ridge per training row; 0: none.  Default: the best.")] = None,
+    lam: Annotated[float | None, ridge("the training rows", "  Default: the best.")] = None,
     flip: Flip = 0.0,
     smallest_keep: SmallestKeep = SMALLEST_KEEP,
     out: BestFolder = None,
@@ -138,10 +140,7 @@ def any_rule_command(
 def one_round_command(
     psi: Annotated[float, typer.Option(help="d over half of the training rows.")],
     keep: Annotated[float, typer.Option(help="Kept fraction p of the second half.")] = 0.2,
-    lam: Annotated[
-        float | None,
-        typer.Option(help="Ridge per row of the first half; 0: none.  Default: the best."),
-    ] = None,
+    lam: Annotated[float | None, ridge("the rows of the first half", "  Default: the best.")] = None,
     flip: Flip = 0.0,
     out: BestFolder = None,
     as_json: Json = False,
@@ -170,7 +169,7 @@ def sequence_command(
     candidates: Annotated[
         bool, typer.Option("--candidates", help="--increment counts the rows that are looked at, not those kept.")
     ] = False,
-    lam: Annotated[float, typer.Option(help="Ridge per row of the first pool; 0: none.")] = 0.0,
+    lam: Annotated[float, ridge("the rows of the first pool")] = 0.0,
     flip: Flip = 0.0,
     labels: Annotated[bool, typer.Option("--labels", help="Consider rules that see the labels too.")] = False,
     full: Annotated[
