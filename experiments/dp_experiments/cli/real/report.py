@@ -160,7 +160,7 @@ def add_quality(facts: dict[str, Any]) -> None:
 
 def _quality(run: "Run", most: int | None = None) -> list[dict[str, Any]]:
     """The rows of round_quality for a run."""
-    from dp_real.evaluation.rounds import MOST, round_quality
+    from dp_real.evaluation.round_quality import MOST, round_quality
     from dp_real.runs.prepare import load_data
 
     return round_quality(run.learner(), run.pool, load_data(run.config, progress), most or MOST, progress)
