@@ -28,16 +28,16 @@ def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "dp real run reviews.toml" in capsys.readouterr().err
     text = Path("reviews.toml").read_text()
     assert "{name}" not in text
-    assert '#   "ngrams": A bag of' in text
+    assert '#   "bag-of-words": A linear model of' in text
     config = load_config(Path("reviews.toml"))
     assert (config.samples, config.data.source, config.generator.kind) == (2000, "text", "causal-lm")
     assert "at most 500 + 6 * 250 = 2000" in text
-    smoke = load_preset("text-own-smoke")
-    assert (smoke.generator.kind, smoke.learner.kind) == (config.generator.kind, config.learner.kind)
+    assert (config.learner.kind, config.training.learning_rate) == ("bag-of-words", 0.003)
+    assert load_preset("text-own-smoke").generator.kind == config.generator.kind
     monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
     assert dp("real", "plan", "reviews.toml", "--json") == 3
     plan = json.loads(capsys.readouterr().out)
-    assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model", "learner.model"}
+    assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 
 
 def test_plan_counts_tokens(capsys: pytest.CaptureFixture[str]):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dp_real.examples import Task
 
 
-@LEARNERS.named("ngrams", place=5)
+@LEARNERS.named("ngrams", place=6)
 class NGramsConfig(LearnerConfig):
     """A bag of character or word n-grams with a multilayer perceptron."""
 
