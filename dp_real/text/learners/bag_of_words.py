@@ -26,7 +26,7 @@ class BagOfWordsConfig(LearnerConfig):
         default="word", description="of the n-grams; character: for languages that put no spaces between words"
     )
     longest: int = Field(default=1, ge=1, le=20, description="units of the longest n-grams; the shortest have one")
-    buckets: int = Field(default=2**16, ge=2, le=2**24, description="n-grams share as many weights, by a hash")
+    buckets: int = Field(default=2**18, ge=2, le=2**24, description="n-grams share as many weights, by a hash")
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig."""

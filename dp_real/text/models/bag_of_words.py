@@ -1,6 +1,6 @@
 """A linear model of scikit-learn's bag of hashed n-grams."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -31,7 +31,7 @@ class BagOfWords(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K]."""
-        counts = self.vectorizer.transform(to_texts(x))
+        counts: Any = self.vectorizer.transform(to_texts(x))
         begins, columns, values = (
             torch.from_numpy(each).to(self.weight.device) for each in (counts.indptr, counts.indices, counts.data)
         )
