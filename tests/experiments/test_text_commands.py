@@ -66,17 +66,18 @@ def test_report_and_evaluate(run: Path, capsys: pytest.CaptureFixture[str]):
     assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_export(run: Path, tmp_path: Path, form: str):
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", form) == 0
-    kind = "json" if form == "jsonl" else form
-    table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form}"), split="train")
+@pytest.mark.parametrize("form", [None, "jsonl", "parquet"])
+def test_export(run: Path, tmp_path: Path, form: str | None):
+    options = ("--format", form) if form else ()
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), *options) == 0
+    kind = "parquet" if form == "parquet" else "json"
+    table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form or 'jsonl'}"), split="train")
     assert len(table) == json.loads((run / "result.json").read_text())["pool_size"]
     assert all(table["text"])
 
 
 def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out")) == 2
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", "folder") == 2
     assert "--format parquet or jsonl" in capsys.readouterr().err
 
 
