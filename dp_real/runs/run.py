@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +96,25 @@ def run(
         with processes.main_first() as main:
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
-        if not result:
-            main = processes.this_process().is_main_process
-            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
-                result = _train(config, files, progress, test, shared, accept_changes)
-                if main:
-                    alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
-        if config.practice.branch:
-            cool_down(files, progress, test)
+        with _saying_how_it_goes_on(f"dp real resume {files.path}"):
+            if not result:
+                main = processes.this_process().is_main_process
+                with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
+                    result = _train(config, files, progress, test, shared, accept_changes)
+                    if main:
+                        alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
+            if config.practice.branch:
+                cool_down(files, progress, test)
     return result
+
+
+@contextmanager
+def _saying_how_it_goes_on(command: str) -> Iterator[None]:
+    """Name the command in an interrupt that says nothing yet, as one before the first step or after the last."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
 
 
 def _threads(config: Config, files: RunFiles, resume: bool) -> int:

@@ -95,12 +95,12 @@ def folder_name(name: str) -> str:
     """Return the name of a class as the name of a folder.
 
     What file systems forbid becomes an underscore: some characters, a leading dot, and dots and spaces at the end. A
-    name that Windows keeps for a device ends with one, too. A name that is too long is cut.
+    name that Windows keeps for a device begins with one. A name that is too long is cut.
     """
     forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
     safe = re.sub(forbidden, "_", name).encode()[:LONGEST].decode(errors="ignore")
     safe = re.sub(r"[. ]+$", lambda end: "_" * len(end[0]), safe)
-    return f"{safe}_" if re.match(DEVICES, safe) else safe
+    return f"_{safe}" if re.match(DEVICES, safe) else safe
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
