@@ -19,7 +19,7 @@ from dp_real.pool.late import when_visible
 from dp_real.pool.record import recorded_rows, verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import BranchFolder, sole_writer
+from dp_real.runs.folder import BranchFolder, naming_command, sole_writer
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
@@ -40,7 +40,7 @@ def branch(run: Path, progress: Progress = silent, workers: int | None = 1) -> l
     workers: how many branches go on at a time; None: as many as the cluster of the block `on_cluster` takes.
     """
     files = RunFiles.of(run)
-    with sole_writer(files):
+    with sole_writer(files), naming_command(f"dp real branch {run}"):
         return cool_down(files, progress, workers=workers)
 
 

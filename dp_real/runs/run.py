@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
+from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.integrity import inputs
 from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
@@ -96,7 +94,7 @@ def run(
         with processes.main_first() as main:
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
-        with _saying_how_it_goes_on(f"dp real resume {files.path}"):
+        with naming_command(f"dp real resume {files.path}"):
             if not result:
                 main = processes.this_process().is_main_process
                 with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
@@ -106,15 +104,6 @@ def run(
             if config.practice.branch:
                 cool_down(files, progress, test)
     return result
-
-
-@contextmanager
-def _saying_how_it_goes_on(command: str) -> Iterator[None]:
-    """Name the command in an interrupt that says nothing yet, as one before the first step or after the last."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
 
 
 def _threads(config: Config, files: RunFiles, resume: bool) -> int:

@@ -157,6 +157,9 @@ def test_an_interrupt_names_the_command_that_goes_on(
         run(config, tmp_path / "run")
     monkeypatch.undo()
     assert run(config, tmp_path / "run", resume=True)["steps"] == config.training.steps
+    monkeypatch.setattr("dp_real.runs.branch.load_data", lambda *given, **named: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch {tmp_path / 'run'} goes on"):
+        branch(tmp_path / "run")
 
 
 def test_a_run_killed_between_two_checkpoints_has_one(
