@@ -26,7 +26,7 @@ FORMER = "former"  # name under which a folder that is being replaced is kept un
 LONGEST_NAME = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
 # The file must not exist yet, not even as a link. Windows has no O_NOFOLLOW.
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no space, no quota, read-only
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no quota, read-only, a limit of `ulimit -f`
 
 
 def part_of(name: str) -> str:

@@ -36,7 +36,7 @@ from dp_real.pool.marks import mark_of
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.runtime import processes
-from dp_real.runtime.finite import require_samples, unusable
+from dp_real.runtime.finite import LARGEST_SHARE, require_samples, unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
 
@@ -55,7 +55,6 @@ LEAST_ROWS = 20  # of such a part
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
 REDRAWS = 3  # of a row of no use
-LARGEST_SHARE = 0.1  # of a block's rows that may be of no use: more are no accident
 
 
 # which classes

@@ -88,12 +88,21 @@ from dp_real import Run
 learner = Run("RUN").learner()  # the folder of the run, above this one
 learner.logits(x).argmax(1)  # x: {form}"""
 
+OWN_TEXTS = """\
+from dp_real import Run
+
+run = Run("RUN")  # the folder of the run, above this one
+x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
+run.learner().logits(x).argmax(1)"""
+
 
 def _use(config: Config) -> str:
     """Return the lines that classify something with the learner."""
     shape = config.task.sample_shape
     is_image = len(shape) == 3
     if config.learner.library is None:
+        if config.data.examples == "texts":
+            return OWN_TEXTS
         form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
         return OWN.format(form=form)
     return (OPENED if is_image else PIPELINE).format(task=config.data.pipeline_tag)
@@ -127,10 +136,16 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
         "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
-        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
+        **_passes(result),
         "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
+
+
+def _passes(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the row of the denoiser's passes, which a generator of texts has none of."""
+    forwards, backwards = result["denoiser_forwards"], result["denoiser_backwards"]
+    return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
 
 
 def _header(config: Config) -> str:

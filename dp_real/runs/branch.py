@@ -20,7 +20,7 @@ from dp_real.pool.pool import recorded_rows, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import BranchFolder, sole_writer
+from dp_real.runs.folder import BranchFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runs.run_files import RunFiles
@@ -45,7 +45,7 @@ def branch(
     accept_changes: branch although something has changed.
     """
     files = RunFiles.of(run)
-    with sole_writer(files):
+    with sole_writer(files), naming_command(f"dp real branch {run}"):
         with processes.main_first() as main:
             changed = accepted(changes(files), accept_changes) if main else []
         return cool_down(files, progress, workers=workers, changed=processes.from_main(changed))

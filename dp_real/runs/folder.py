@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dp_base.checksums import RECORD, seal
-from dp_base.errors import DamagedError, InputError
+from dp_base.errors import DamagedError, InputError, Interrupted
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import read_json
@@ -236,6 +236,18 @@ def show_newest(pool: Pool, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as partial:
         mosaic(to_bytes(images)).save(partial)
+
+
+@contextmanager
+def naming_command(command: str) -> Iterator[None]:
+    """Name the command that goes on in an interrupt that says nothing, as one before the first step or after the last.
+
+    Raises Interrupted in place of a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
 
 
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:

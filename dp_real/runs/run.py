@@ -19,7 +19,7 @@ from dp_real.rounds import Rounds
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
+from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes, drawing_identity, identity
 from dp_real.runs.prepare import own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
@@ -90,14 +90,15 @@ def run(
             if finished:
                 accepted(changes(files), accept_changes)
         result = processes.from_main(finished)
-        if not result:
-            main = processes.this_process().is_main_process
-            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
-                result = _train(config, files, progress, test, shared, accept_changes)
-                if main:
-                    alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
-        if config.practice.branch:
-            cool_down(files, progress, test)
+        with naming_command(f"dp real resume {files.path}"):
+            if not result:
+                main = processes.this_process().is_main_process
+                with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
+                    result = _train(config, files, progress, test, shared, accept_changes)
+                    if main:
+                        alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
+            if config.practice.branch:
+                cool_down(files, progress, test)
     return result
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 
+LARGEST_SHARE = 0.1  # of a block's rows that may be of no use: more are no accident
 LEARNER = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
 """What to do if a learner's numbers are not finite."""
 

@@ -238,7 +238,8 @@ def _columns() -> list[str]:
 def _strategies(strategy: Any) -> NDArray[np.str_]:
     """The names of the points' strategies. Raises InputError for an unknown one, and where there is none."""
     names = np.atleast_1d(np.asarray(strategy, dtype=str))
-    require("curve", len(names), len(names) > 0, "have a point")
+    if not len(names):
+        raise InputError("a curve needs a point")
     for name in names:
         if name not in STRATEGIES:
             raise InputError(f"unknown strategy '{name}' of a point: one of {', '.join(STRATEGIES)}")

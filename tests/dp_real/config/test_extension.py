@@ -103,7 +103,11 @@ def test_edited_code_of_a_kind_is_noticed(folder: Path):
             "kind",
             "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'openai', 'weather'",
         ),
-        ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'ngrams', 'transformers-text', 'layer'"),
+        (
+            "learner",
+            "kind",
+            "'mlp', 'conv', 'transformers', 'linear', 'bag-of-words', 'ngrams', 'transformers-text', 'layer'",
+        ),
     ],
 )
 def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: str, key: str, kinds: str):

@@ -126,9 +126,9 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     assert same_learner(folder, unbroken)
 
 
-@pytest.mark.parametrize(("again", "ends"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(("again", "step"), [(signal.SIGTERM, 18), (signal.SIGINT, 0)])
 def test_of_signals_only_a_second_ctrl_c_stops_at_once(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, step: int
 ):
     """Launchers and cluster managers send SIGTERM as often as they like."""
     train_step = dp_real.practice.Practice.train_step
@@ -142,8 +142,23 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     monkeypatch.setattr(dp_real.practice.Practice, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
-    assert caught.type is ends
-    assert stopped_at(tmp_path / "run") == (18 if ends is Interrupted else 0)
+    assert "dp real resume" in str(caught.value)
+    assert stopped_at(tmp_path / "run") == step
+
+
+@pytest.mark.parametrize("place", ["prepare", "conclude"])
+def test_an_interrupt_names_the_command_that_goes_on(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    """Also before the first step, and after the last."""
+    monkeypatch.setattr(f"dp_real.runs.run.{place}", lambda *given, **named: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real resume {tmp_path / 'run'} goes on"):
+        run(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert run(config, tmp_path / "run", resume=True)["steps"] == config.training.steps
+    monkeypatch.setattr("dp_real.runs.branch.load_data", lambda *given, **named: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch {tmp_path / 'run'} goes on"):
+        branch(tmp_path / "run")
 
 
 def test_a_run_killed_between_two_checkpoints_has_one(
@@ -517,7 +532,7 @@ def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
         assert line.startswith(
             f"run: step {row['step']:,} of {config.training.steps:,}, accuracy {row['val_accuracy']:.1%}"
         )
-        for fact in (f"pool {row['pool_size']:,}", " images/s", "waiting for rows", "gradient ", " left"):
+        for fact in (f"pool {row['pool_size']:,}", " rows/s", "waiting for rows", "gradient ", " left"):
             assert fact in line
     assert [event for event, _ in told] == ["finish"]
     assert (told[0][1]["to"], told[0][1]["test_accuracy"]) == (

@@ -67,7 +67,13 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("LanceError(IO): … (os error 28), src")]
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EFBIG, "File too large"),
+        RuntimeError("LanceError(IO): … (os error 28), src"),
+        RuntimeError("LanceError(IO): … (os error 27), src"),
+    ],
 )
 def test_a_full_disk_is_a_line_that_says_to_make_room(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

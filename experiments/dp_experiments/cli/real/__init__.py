@@ -39,7 +39,7 @@ GROUP = make_group(
             LazyCommand("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
             LazyCommand("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
             LazyCommand("rounds", f"{HERE}.report", "Were the rounds harder, worse or narrower than plain samples?"),
-            LazyCommand("evaluate", f"{HERE}.report", "Measure a run's accuracy on real images."),
+            LazyCommand("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
             LazyCommand("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
             LazyCommand(
                 "push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."

@@ -22,13 +22,14 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
-        Form,
+        Form | None,
         typer.Option(
             "--format",
             help="folder: class folders of PNGs. parquet: one file. jsonl: a line for each sample. "
-            "features: what the learner's last layer sees, for dp theory check.",
+            "features: what the learner's last layer sees, for dp theory check.  Default: folder for images, jsonl for "
+            "texts and numbers.",
         ),
-    ] = "folder",
+    ] = None,
     rows: Annotated[
         int | None,
         typer.Option(
@@ -57,6 +58,7 @@ def export_command(
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     exported = Run(run).unchanged(accept_changes)
+    form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     try:
         with locked_beside(out), whole_folder(out) as staged:
             if form == "features":

@@ -10,6 +10,7 @@ import typer
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, check_runs, judge_option
+from dp_experiments.cli.real.remarks import counted
 from dp_experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def evaluate_command(
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """Takes the run's own validation and test images, and further sets. Each set counts among the classes it has."""
+    """Takes the run's own validation and test sets, and further ones. Each set counts among the classes it has."""
     from dp_real import Run
     from dp_real.runs.afterwards import evaluate
 
@@ -242,7 +243,7 @@ def evaluate_command(
     if as_json:
         emit_json({"run": str(run), "sets": rows})
     else:
-        table(rows)
+        table(counted(rows))
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:

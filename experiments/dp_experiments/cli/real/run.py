@@ -16,7 +16,7 @@ from dp_experiments.cli.real.options import (
     default_folder,
     on_cluster_asked,
 )
-from dp_experiments.cli.real.remarks import at_limit, too_few
+from dp_experiments.cli.real.remarks import at_limit, counted, too_few
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import emit_json, progress, say, table
 
@@ -158,5 +158,5 @@ def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config")
     else:
         table([{key: result[key] for key in SHOWN_OF_RUN}], title=result["name"])
         if result.get("sets"):
-            table(result["sets"])
+            table(counted(result["sets"]))
     leave_figures(folder)

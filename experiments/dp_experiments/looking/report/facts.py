@@ -34,7 +34,7 @@ COSTS = {
     "steps": "optimizer steps",
     "processes": "processes",
     "samples_generated": "samples generated, kept or not",
-    "samples_redrawn": "samples drawn again for not being finite, or of one value",
+    "samples_redrawn": "samples drawn again for being empty, not finite, or of one value",
     "samples_seen": "rows trained on, with repeats",
     "seconds": "seconds",
     "generation_seconds": "seconds of generation",
