@@ -85,7 +85,7 @@ def run(
     DivergedError
         Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or SIGTERM, and once a generator's budget is spent. The run can be resumed.
+        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
     config = anchored(config, Path.cwd()).resolved()
     files = RunFiles(Path(folder))

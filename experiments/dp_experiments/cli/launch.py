@@ -93,7 +93,7 @@ def run_together(count: int, *arguments: str) -> int:
     """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the status to exit with.
 
     They write to the stdout and stderr of this process. If one fails, the others are ended. If one was killed, this
-    process tells the signal. On Ctrl-C and SIGTERM they stop by agreement.
+    process tells the signal. On one of STOP_SIGNALS they stop by agreement.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -116,7 +116,7 @@ def run_together(count: int, *arguments: str) -> int:
         elastic_launch(here, sys.executable)("-c", CODE, *arguments, *debug)
     except ChildFailedError as error:
         return _status_of(error)
-    except SignalException:
+    except (SignalException, KeyboardInterrupt):  # of the launcher's own signals, and of those that `dp` adds
         return 130
     finally:
         logging.disable(logging.NOTSET)

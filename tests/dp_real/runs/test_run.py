@@ -16,7 +16,7 @@ from PIL import Image
 import dp_real.loop.training
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import DamagedError, InputError, Interrupted
+from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_real.alerts import Alerts
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
@@ -127,11 +127,12 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     assert same_learner(folder, unbroken)
 
 
-@pytest.mark.parametrize(("again", "ends"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize("again", STOP_SIGNALS)
 def test_of_signals_only_a_second_ctrl_c_stops_at_once(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals
 ):
-    """Launchers and cluster managers send SIGTERM as often as they like."""
+    """Launchers and cluster managers send the others as often as they like."""
+    ends = KeyboardInterrupt if again == signal.SIGINT else Interrupted
     train_step = dp_real.loop.training.Training.train_step
 
     def signalled(self: dp_real.loop.training.Training) -> None:

@@ -68,13 +68,14 @@ def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path):
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGUSR1], ids=lambda s: s.name)
+def test_a_signal_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path, signalled: signal.Signals):
     out = tmp_path / "run"
     process = start("run", "digits", *SET, "--set", "training.steps=100000", "--out", str(out), "--processes", "2")
     deadline = time.monotonic() + 100
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signalled)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert [line for line in err.splitlines() if "Traceback" in line or "torch" in line] == []
