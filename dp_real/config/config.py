@@ -27,7 +27,7 @@ from dp_real.sections import (
     TrainingConfig,
 )
 
-FORMAT = 1  # of config.toml and of the folder that a run leaves; raise it when keys, logs or results change
+FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.formats on when it rises
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 MOST_SAMPLES = 10**9
 
