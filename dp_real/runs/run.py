@@ -96,7 +96,7 @@ def run(
         result = processes.from_main(finished)
         if not result:
             main = processes.this_process().is_main_process
-            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
+            with own_torch(config), quietly(), alerting(Alerts.of(config.alert, files.path)):
                 result = _train(config, files, progress, test, shared, accept_changes)
                 if main:
                     alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
