@@ -24,7 +24,7 @@ def claims_command(
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested.
 
     What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
-    With --rerun it checks a stored run instead: docs/results/index.md says what is a match. Without one the status is 1.
+    With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
     if rerun is not None:
         _run_again(rerun, out, as_json)
