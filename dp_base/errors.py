@@ -1,5 +1,10 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
+import signal
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ask for a stop. Cluster managers, and the templates of their users, send SIGUSR1 or SIGUSR2 before a time limit."""
+
 
 class InputError(ValueError):
     """The input is wrong. The message says what is wrong, where it is, and what would be right."""

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import pytest
 from dp_experiments.cli import main
 
+from dp_base.errors import STOP_SIGNALS
+
 
 class Answer(NamedTuple):
     """What a command left: its exit status, and what it printed."""
@@ -40,7 +42,7 @@ def with_defaults(arguments: Sequence[object], defaults: Mapping[str, object]) -
 
 def run_dp(*arguments: object) -> int:
     """The exit status of `dp ARGUMENTS`; what it says is captured by capsys."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
         patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only

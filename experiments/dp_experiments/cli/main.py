@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from dp_base.errors import STOP_SIGNALS
 from dp_experiments.cli.process import open_streams, skip_last_collection, stop, uncollected
 
 
@@ -14,8 +15,8 @@ def main() -> None:
     open_streams()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
     with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)  # so that worker processes are ended, and their files removed
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)  # so that worker processes are ended, and their files removed
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short
     atexit.register(skip_last_collection)
     with uncollected():
