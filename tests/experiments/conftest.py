@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 from dp_experiments.cli import main
+from dp_experiments.cli.lazy import LazyCommand
+from typer.core import TyperGroup
 
 
 class Answer(NamedTuple):
@@ -50,6 +52,16 @@ def run_dp(*arguments: object) -> int:
         signal.signal(number, handler)
     assert isinstance(exited.value.code, int)
     return exited.value.code
+
+
+def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+    """The commands of a group and of those within it, each with its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from leaves(command, *above, name)
+        else:
+            assert isinstance(command, LazyCommand)
+            yield (*above, name), command
 
 
 @pytest.fixture
