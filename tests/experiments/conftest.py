@@ -45,7 +45,8 @@ def run_dp(*arguments: object) -> int:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
-        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only
+        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets them, but for this command only
+        patch.setenv("MPLBACKEND", "agg")
         with pytest.raises(SystemExit) as exited:
             main.main()
     for number, handler in before.items():
