@@ -8,6 +8,7 @@ import ast
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,8 @@ from dp_experiments.cli.lazy import LazyCommand
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import dp_base
+from dp_real.evaluation.card import CITATION
 from tests.experiments.conftest import leaves
 from tests.source import FOLDERS, modules
 from torture.attempt import SMALL
@@ -124,6 +127,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert all(name.startswith("dp_") for name in shipped)  # other names may be those of a user's own folders
     tracked = {Path(name) for name in call("git", "ls-files", *FOLDERS.values(), folder=ROOT).split()}
     assert shipped == {
         str((ROOT / path).relative_to(folder.parent))
@@ -135,6 +139,15 @@ def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
         source = {name.partition("/")[2] for name in archive.getnames()}
     assert {str(path) for path in tracked} <= source
     assert {"pyproject.toml", "README.md", "LICENSE"} <= source
+
+
+def test_what_is_cited_is_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {dp_base.__version__}\ndate-released: 20" in citation
+    assert CITATION in (ROOT / "README.md").read_text(encoding="utf-8")
+    tracked = call("git", "ls-files", "*.md", "*.py", "*.cff", folder=ROOT).split()
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in tracked]
+    assert {key for text in texts for key in re.findall(r"@inproceedings{(\w+)", text)} == {"askarihemmat2025improving"}
 
 
 def test_every_package_that_is_imported_is_declared():

@@ -152,7 +152,8 @@ def run() -> int:
             traceback.print_exc()
         if message:  # it is empty if typer printed the help instead
             sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
-            say(f"{sender} {' '.join(message.split())}")
+            for line in message.splitlines() if isinstance(error, MissingError) else [message]:
+                say(f"{sender} {' '.join(line.split())}")
     return max(status if isinstance(status, int) else 0, finish_streams())
 
 
