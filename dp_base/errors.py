@@ -13,9 +13,15 @@ class InputError(ValueError):
 
 
 class MissingError(RuntimeError):
-    """Weights, data, a device or a package are missing. The message says what is missing and how to get it."""
+    """Weights, data, a device or a package are missing. The message says what is missing and how to get it.
+
+    Each argument is one thing that is missing, and a line of the message.
+    """
 
     exit_status = 3
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class DamagedError(MissingError):

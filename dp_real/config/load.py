@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.formats import KEY, require_format
-from dp_base.reading import foreign_file
+from dp_base.reading import foreign_file, toml_value
 from dp_real.anchors import FOLDER, FromCommandLine
 from dp_real.config.config import FORMAT, Config
 from dp_real.config.explain import explain
@@ -85,14 +85,6 @@ def override_key(raw: dict[str, Any], override: str) -> None:
     with foreign_file(f"--set {key}=…"):
         value = toml_value(text)
     set_key(raw, key, _from_command_line(value), f"--set {key}=…")
-
-
-def toml_value(text: str) -> Any:
-    """The value that a text is in TOML, or the text itself if it is none."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
 
 
 def _from_command_line(value: Any) -> Any:

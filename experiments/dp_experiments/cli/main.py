@@ -14,6 +14,7 @@ def main() -> None:
     """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
     open_streams()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
+    os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook exports its own backend to its commands
     with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
         for number in STOP_SIGNALS:
             signal.signal(number, stop)  # so that worker processes are ended, and their files removed

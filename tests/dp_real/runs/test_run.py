@@ -133,7 +133,6 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals
 ):
     """Launchers and cluster managers send the others as often as they like."""
-    ends = KeyboardInterrupt if again == signal.SIGINT else Interrupted
     train_step = dp_real.loop.training.Training.train_step
 
     def signalled(self: dp_real.loop.training.Training) -> None:
@@ -145,9 +144,8 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     monkeypatch.setattr(dp_real.loop.training.Training, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
-    assert caught.type is ends
     assert "dp real resume" in str(caught.value)
-    assert stopped_at(tmp_path / "run") == (18 if ends is Interrupted else 0)
+    assert stopped_at(tmp_path / "run") == (0 if again == signal.SIGINT else 18)
 
 
 @pytest.mark.parametrize("place", ["prepare", "conclude"])

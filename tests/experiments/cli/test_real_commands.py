@@ -9,6 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.rich_terminal import print_table
 from PIL import Image
 
 from dp_base.errors import STOP_SIGNALS
@@ -268,3 +271,13 @@ def test_help_starts_without_torch():
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_narrow_terminal_cuts_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    rows = list(keys(load_preset("imagenet100")))
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(list(rows[0]), [list(map(str, row.values())) for row in rows], "")
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert {row["key"] for row in rows} <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
