@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import os
@@ -207,7 +208,8 @@ def _lock_beside(path: Path) -> Path:
 def _this_process() -> dict[str, str | int]:
     """Describe this process for others that find its lock."""
     began = datetime.now().astimezone().isoformat(" ", "seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    words = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])  # options may hold secrets
+    command = " ".join([Path(sys.argv[0]).name, *words])
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": began, "command": command}
 
 

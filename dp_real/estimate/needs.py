@@ -95,15 +95,14 @@ def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise one MissingError that lists all that is missing, unless only data are missing.
+    """Raise one MissingError with a line for each thing that is missing, unless only data are missing.
 
     Missing data are reported when they are read, since reading may fetch them first.
     """
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
         data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
-        without_remedies = (problem.partition(";")[0] for problem in (*missing, *data))
-        raise MissingError("; ".join((*without_remedies, "dp real plan says what to put where")))
+        raise MissingError(*missing, *data)
 
 
 def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:

@@ -9,13 +9,12 @@ from dp_real.config import Config
 
 CITATION = """\
 @inproceedings{askarihemmat2025improving,
-  title = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
-  author = {Askari-Hemmat and Pezeshki and Dohmatob and Bordes and Astolfi and Hall and Verbeek and Drozdzal
-            and Romero-Soriano},
-  booktitle = {International Conference on Machine Learning},
-  year = {2025},
-  eprint = {2502.15588},
-  archiveprefix = {arXiv},
+  title     = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
+  author    = {Askari-Hemmat, Reyhane and Pezeshki, Mohammad and Dohmatob, Elvis and Bordes, Florian and
+               Astolfi, Pietro and Hall, Melissa and Verbeek, Jakob and Drozdzal, Michal and Romero-Soriano, Adriana},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year      = {2025},
+  eprint    = {2502.15588}
 }"""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dp_base.checksums import RECORD, seal
-from dp_base.errors import DamagedError, InputError, Interrupted
+from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import read_json
@@ -169,7 +169,7 @@ class RunFolder:
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Within the block, Ctrl-C and SIGTERM ask for a stop at the next step. A second Ctrl-C stops at once.
+        """Within the block, STOP_SIGNALS ask for a stop at the next step. A second Ctrl-C stops at once.
 
         A second SIGTERM does not, because cluster managers and launchers send several. If other processes are gone by
         then, the signal was the launcher's, which ends them all: this one leaves without a word.
@@ -181,7 +181,7 @@ class RunFolder:
             self._asked = True
 
         try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
         except ValueError:  # not the main thread: the caller handles signals
             yield
             return

@@ -13,11 +13,13 @@ from torch import Tensor
 from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
+from dp_base.registry import code_digest
 from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool.marks import read_marks
+from dp_real.pool.storages import STORAGES
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
@@ -33,6 +35,7 @@ NAMES = {
     "code": "code of the generator",
     "learner code": "code of the learner",
     "data code": "code of the data",
+    "storage code": "code of the storage",
     "marks": "marked examples",
     "test": "test set",
     "rest of validation": "rest of the validation set",
@@ -40,7 +43,7 @@ NAMES = {
 }
 """What messages call what a run depends on, where it is not the name itself."""
 PLURAL = ("classes", "training", "marks", WEIGHTS)
-OF_DRAWING = ("classes", "validation", "training", "code", "data code", f"{WEIGHTS}generator")
+OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
 """What the samples of a generator depend on."""
 
 
@@ -67,6 +70,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "code": config.generator.code_digest() if draws else "",
         "learner code": config.learner.code_digest(),
         "data code": config.data.code_digest(),
+        "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
     }
     models = (config.generator.weights() if draws else {}) | config.learner.weights()

@@ -79,7 +79,7 @@ def run(
     DivergedError
         Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or SIGTERM, and once a generator's budget is spent. The run can be resumed.
+        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
     config = anchored(config, Path.cwd()).resolved()
     files = RunFiles(Path(folder))
@@ -93,7 +93,7 @@ def run(
         with naming_command(f"dp real resume {files.path}"):
             if not result:
                 main = processes.this_process().is_main_process
-                with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
+                with own_torch(config), quietly(), alerting(Alerts.of(config.alert, files.path)):
                     result = _train(config, files, progress, test, shared, accept_changes)
                     if main:
                         alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])

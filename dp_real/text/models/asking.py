@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
@@ -22,6 +23,8 @@ from dp_real.text.models.answers import Answer, Answers, Spent, question_of, wit
 MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
 PAUSE = 0.5  # seconds before the first of these; it then doubles
 SHOWN = 300  # characters of what an endpoint says that messages repeat
+LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
+PART = 6  # characters of the key that messages do not have in a row
 CHARACTERS = 4  # of a token, about, if the endpoint does not count them
 MORE = " (--set a larger one to go on)"
 FILTERED = "content_filter"  # how an endpoint calls what it would not answer
@@ -192,27 +195,31 @@ class Asking:
         for attempt in range(MALFORMED + 1):
             try:
                 reply = await client.post(question.path, body=question.body, cast_to=object)
-                return read_answer(reply, question)
+                answer = read_answer(reply, question)
+                if len(self._key) >= LONG and self._key in answer.text:
+                    raise Malformed("the text has the key")
+                return answer
             except openai.APIError as error:
                 if FILTERED in (error.code, error.type):
                     return Answer("", "refused", 0, 0)
                 self._explain(error)
             except (ValueError, RecursionError) as error:  # also for a text that is no JSON, or nested without end
                 if attempt == MALFORMED:
-                    message = f"{self._where} gave {attempt + 1} answers that are none: {error}"
-                    raise MissingError(
-                        f"{message[:SHOWN]}; does generator.base_url name an OpenAI-compatible API?"
-                    ) from error
+                    message = f"{self._where} gave {attempt + 1} answers that are none: {self._said(error)}"
+                    raise MissingError(f"{message}; does generator.base_url name an OpenAI-compatible API?") from None
         raise AssertionError("the last attempt returns or raises")
 
     @property
     def _where(self) -> str:
         return f"generator.base_url = '{self.settings.base_url}'"
 
+    def _said(self, error: Exception) -> str:
+        """What an endpoint said, in one short line without the key."""
+        return without(self._key, " ".join(str(error)[: 10 * SHOWN].split()))[:SHOWN]
+
     def _explain(self, error: openai.APIError) -> NoReturn:
         """Raise what an error of the client means to the user. No message has the key."""
-        said = " ".join(str(error).split())
-        said = (said.replace(self._key, "…") if self._key else said)[:SHOWN]
+        said = self._said(error)
         where = self._where
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             which = f"the key in ${self.settings.key}" if self.settings.key else "a request without a key"
@@ -228,6 +235,14 @@ class Asking:
             said = f"no answer within generator.timeout = {self.settings.timeout:g} seconds"
         remedy = "what was answered is kept; go on when it answers again"
         raise MissingError(f"{where} failed {self.settings.retries + 1} times: {said}; {remedy}") from None
+
+
+def without(key: str, said: str) -> str:
+    """A text without the key, and without any PART characters of it in a row, since endpoints may repeat a part."""
+    size = min(PART, len(key))
+    parts = {key[at : at + size] for at in range(len(key) - size + 1)} - {""}
+    hidden = {at + place for at in range(len(said)) if said[at : at + size] in parts for place in range(size)}
+    return re.sub("\0+", "…", "".join("\0" if at in hidden else sign for at, sign in enumerate(said)))
 
 
 def read_answer(reply: Any, question: Question) -> Answer:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from dp_base.errors import InputError, MissingError
+from dp_base.extras import needing
 from dp_base.files import disk_problem
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
@@ -53,10 +54,12 @@ class Commands(TyperGroup):
 def passed_on() -> Iterator[None]:
     """Raise Stopped or Unread in place of exceptions that typer would not pass on.
 
-    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only.
+    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only, or for a
+    package of the full pipeline that is not installed.
     """
     try:
-        yield
+        with needing("real", "this command"):
+            yield
     except KeyboardInterrupt as stop:
         raise Stopped(str(stop) or "interrupted") from None
     except BrokenPipeError as error:
@@ -155,7 +158,8 @@ def run() -> int:
             traceback.print_exc()
         if message:  # it is empty if typer printed the help instead
             sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
-            say(f"{sender} {' '.join(message.split())}")
+            for line in message.splitlines() if isinstance(error, MissingError) else [message]:
+                say(f"{sender} {' '.join(line.split())}")
     return max(status if isinstance(status, int) else 0, finish_streams())
 
 

@@ -126,7 +126,10 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
     begun_with = read_json(file, remedy)
     with own_file(file, remedy):
         require_format(begun_with, FORMAT, file)
-        parse_config(begun_with["config"], str(file))
+        begun_with |= {
+            "plan": asdict(Plan(**begun_with["plan"])),
+            "config": parse_config(begun_with["config"], str(file)).model_dump(mode="json"),
+        }
     for part, values in asked.items():
         before = begun_with.get(part, values)
         settled = values.keys() & before.keys() if part == "inputs" else values.keys() - {"compare"}  # no trial's

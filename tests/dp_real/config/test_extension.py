@@ -115,7 +115,7 @@ def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: st
     out, err = finish(process, status=2)
     assert out == ""
     assert err.splitlines() == [
-        f"dp: mine.toml --set {section}.{key}=none: {section}.{key} = 'none': should be one of {kinds}"
+        f"dp: mine.toml --set {section}.{key}=…: {section}.{key} = 'none': should be one of {kinds}"
     ]
 
 

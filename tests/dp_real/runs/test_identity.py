@@ -49,8 +49,15 @@ practice = { initial = 8, increment = 4, additions = 1, patience = 1, evaluate_e
 
 def write_vit(folder: Path, seed: int) -> None:
     torch.manual_seed(seed)
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    config = ViTConfig(**sizes, image_size=8, patch_size=4, id2label={0: "cat", 1: "dog"})
+    config = ViTConfig(
+        image_size=8,
+        patch_size=4,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        id2label={0: "cat", 1: "dog"},
+    )
     ViTForImageClassification(config).save_pretrained(folder)
     CLIPImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
 

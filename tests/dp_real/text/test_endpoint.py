@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,32 @@ def test_the_key_is_sent_and_stands_nowhere(
     with pytest.raises(MissingError, match=r"refuses the key in \$KEY_OF_THE_TEST") as refused:
         drawn(keyed, 1, first=1000)
     assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("said", [KEY, KEY[3:], KEY[:9], f"x{KEY[5:14]}x", "no " * 95 + KEY, f"'{KEY}'" * 40])
+@pytest.mark.parametrize("form", ["error", "answer", "page", "text"])
+def test_what_repeats_the_key_or_a_part_of_it_is_not_shown(
+    config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, said: str, form: str
+):
+    replies = {
+        "error": {"error": {"message": said, "code": None, "type": "error"}},
+        "answer": {"detail": said},  # with status 200
+        "page": said,
+        "text": {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]},
+    }
+    monkeypatch.setattr("dp_real.text.models.asking.PAUSE", 0)
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    monkeypatch.setattr(endpoint, "content", lambda path, body, fault: replies[form])
+    if form == "error":
+        endpoint.fault = lambda number, body: "401"
+    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
+    if form == "text" and KEY not in said:
+        drawn(keyed, 1)  # a part may be a word
+        return
+    with pytest.raises(MissingError) as refused:
+        drawn(keyed, 1)
+    told = "".join(traceback.format_exception(refused.value))
+    assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in told]
 
 
 def test_redirects_are_not_followed(config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch):
