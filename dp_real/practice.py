@@ -1,7 +1,7 @@
 """Deliberate practice (paper Algorithm 1): train; whenever that no longer helps, add examples that are hard by now.
 
-`Practice.run` is the algorithm. The learner, the pool and the rounds may be of any form. `should_add` and `labels` may
-be varied: each is a function of the `Practice` as it is, under a name (practice.trigger, practice.classes) or given.
+`Practice.run` is the algorithm. The learner, the pool and the rounds may be of any form. When to add, and which
+labels, are functions of the `Practice` as it is, which practice.trigger and practice.classes name.
 """
 
 from __future__ import annotations
@@ -99,8 +99,6 @@ class Practice:
     validation: ExampleSet | None = None
     rounds: Rounds | None = None
     flops: SampleFlops | None = None
-    should_add: Callable[[Practice], bool] | None = None  # None: as practice.trigger says
-    labels: Callable[[Practice, int], Int64[Tensor, " count"]] | None = None  # None: as practice.classes says
 
     def __post_init__(self) -> None:
         training, weight = self.config.training, self.config.practice.new_sample_weight
@@ -144,7 +142,7 @@ class Practice:
     def wants_examples(self) -> bool:
         """Whether it is time to add, with additions left, at the constant learning rate."""
         can = self.state.rounds <= self.config.practice.additions and self.at_constant_rate
-        return can and (self.should_add or TRIGGERS[self.config.practice.trigger])(self)
+        return can and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
         """Draw a round of `count` examples, commit it to the pool, and write a checkpoint."""
@@ -199,7 +197,7 @@ class Practice:
         """The classes of a round's examples, real ones first."""
         real = real_labels(self.config, self.state.rounds)
         self.taken = torch.cat([self.pool.y, real])
-        labels = (self.labels or LABELS[self.config.practice.classes])(self, count - len(real))
+        labels = LABELS[self.config.practice.classes](self, count - len(real))
         return torch.cat([real, labels])
 
     @property

@@ -29,7 +29,7 @@ from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.evaluation.assess import assess
 from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balanced_rows
 from dp_real.guidance.controls import RandomGuidance
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance
 from dp_real.pool import REAL_SEED, Batch, Pool
 from dp_real.pool.batch import BLOCK, POSTERIOR
 from dp_real.pool.marks import mark_of
@@ -207,8 +207,11 @@ class SampleDrawer:
         )
 
     def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
-        """What candidates are chosen by, float64 [B]: entropy in nats, plus likelihood_weight·log p(label | sample)."""
-        score = assess(learner, x, labels)[0].double()
+        """What candidates are chosen by, float64 [B]: entropy in nats, plus likelihood_weight·log p(label | sample).
+
+        guidance.objective may name another measure than the entropy.
+        """
+        score = assess(learner, x, labels, hardness=OBJECTIVES[self.config.guidance.objective])[0].double()
         if weight := self.config.guidance.likelihood_weight:
             log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
             score = score + weight * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)

@@ -5,11 +5,14 @@ Its sections [data], [generator] and [learner] are registered kinds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, model_validator
+from pydantic_core import PydanticKnownError
 
+import dp_real.given  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.formats import KEY
 from dp_base.registry import Registry
 from dp_real.data import DATA
@@ -42,10 +45,24 @@ def check_name(name: str) -> str:
     return name
 
 
-def one_of(registry: Registry[Any], tag: str) -> Any:
-    """The type of a section that may be any registered kind. The key `tag` says which."""
-    kinds = tuple(kind for _, kind in registry.items())
-    return Annotated[Union[kinds], Field(discriminator=tag)]  # noqa: UP007 (the kinds are known at run time only)
+def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
+    """The type of a section that may be any kind registered by the time that it is read. The key `tag` says which."""
+
+    def read(value: Any, info: ValidationInfo) -> Section:
+        if isinstance(value, Section):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"should be a section [{section}]")
+        if tag not in value:
+            raise PydanticKnownError("union_tag_not_found", {"discriminator": tag})
+        if value[tag] not in registry:
+            names = ", ".join(map(repr, registry))
+            raise PydanticKnownError(
+                "union_tag_invalid", {"discriminator": tag, "tag": str(value[tag]), "expected_tags": names}
+            )
+        return registry[value[tag]].model_validate(value, context=info.context)
+
+    return Annotated[Any, PlainValidator(read)]
 
 
 if TYPE_CHECKING:
@@ -53,9 +70,9 @@ if TYPE_CHECKING:
     from dp_real.generators import GeneratorConfig as AnyGenerator
     from dp_real.learners import LearnerConfig as AnyLearner
 else:
-    AnyData = one_of(DATA, "source")
-    AnyGenerator = one_of(GENERATORS, "kind")
-    AnyLearner = one_of(LEARNERS, "kind")
+    AnyData = one_of("data", DATA, "source")
+    AnyGenerator = one_of("generator", GENERATORS, "kind")
+    AnyLearner = one_of("learner", LEARNERS, "kind")
 
 
 class Config(Section):

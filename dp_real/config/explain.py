@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -18,12 +18,12 @@ from dp_real.sections import MASK, Section
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 
 
-def explain(problem: Any) -> str:
-    """A short message for one entry of ValidationError.errors(): the key, its value, and what would be right.
+def explain(problem: Any, raw: Mapping[str, Any]) -> str:
+    """A short message for one entry of ValidationError.errors() of `raw`: the key, its value, what would be right.
 
     Raises MissingError for a kind whose package cannot be loaded.
     """
-    keys, section = _locate(problem["loc"])
+    keys, section = _locate(problem["loc"], raw)
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":
@@ -34,13 +34,12 @@ def explain(problem: Any) -> str:
         case "missing":
             return f"key {key} is missing"
         case "union_tag_not_found":
-            return f"key {key}.{problem['ctx']['discriminator'].strip(chr(39))} is missing"
+            return f"key {key}.{problem['ctx']['discriminator']} is missing"
         case "union_tag_invalid":
             context = problem["ctx"]
             with contextlib.suppress(InputError):
                 KINDS[key][context["tag"]]  # raises for a kind of another package that cannot be loaded
-            name = context["discriminator"].strip("'")
-            return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
+            return f"{key}.{context['discriminator']} = {context['tag']!r}: should be one of {context['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")
     field = section.model_fields.get(keys[-1]) if keys else None
     value = MASK if field and field.annotation is SecretStr else repr(problem["input"])
@@ -49,31 +48,15 @@ def explain(problem: Any) -> str:
     return f"{where}{message[:1].lower()}{message[1:]}"
 
 
-def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
-    """The key of a problem as the file spells it, and its section.
-
-    For a section with several kinds, pydantic's location includes the kind's name, which is left out here.
-    """
-    keys: list[str] = []
+def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:
+    """The key of a problem as the file spells it, and its section, which for a section of several kinds `raw` tells."""
+    keys = [str(part) for part in loc]
     section = Config
-    kinds = ()
-    for part in loc:
-        if kinds:
-            section = next(kind for kind in kinds if part in _tags(kind))
-            kinds = ()
-            continue
-        keys.append(str(part))
-        field = section.model_fields.get(str(part))
-        inner = get_args(field.annotation) or (field.annotation,) if field else ()
-        sections = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
-        if len(sections) > 1:
-            kinds = sections
-        elif sections:
-            section = sections[0]
+    for place, key in enumerate(keys):
+        if place == 0 and key in KINDS:
+            named = raw[key] if isinstance(raw.get(key), Mapping) else {}
+            tag = named.get("source" if key == "data" else "kind")
+            section = next((kind for name, kind in KINDS[key].items() if name == tag), Section)
+        elif (field := section.model_fields.get(key)) and isinstance(field.annotation, type):
+            section = field.annotation if issubclass(field.annotation, Section) else section
     return keys, section
-
-
-def _tags(section: type[Section]) -> tuple[Any, ...]:
-    """The names of a kind: the values that its key `kind` or `source` may have."""
-    fields = section.model_fields
-    return tuple(tag for name in ("kind", "source") if name in fields for tag in get_args(fields[name].annotation))

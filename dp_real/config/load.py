@@ -59,7 +59,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
     try:
         return Config.model_validate({key: value for key, value in raw.items() if key != KEY}, context={FOLDER: folder})
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(explain(problem) for problem in error.errors())) from error
+        raise InputError(f"{where}: " + "; ".join(explain(problem, raw) for problem in error.errors())) from error
 
 
 def anchored(config: Config, folder: Path) -> Config:

@@ -1,5 +1,7 @@
 """Measures a learner on examples: entropy, correctness and accuracy."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,14 +14,21 @@ from dp_real.runtime.processes import device, distribute, read_slices, slices
 
 
 @torch.no_grad()
-def assess(learner: Learner, x: ExampleArray, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+def assess(
+    learner: Learner,
+    x: ExampleArray,
+    y: Tensor,
+    batch_size: int = 1024,
+    hardness: Callable[[Tensor], Tensor] = entropy,
+) -> tuple[Tensor, Tensor]:
     """Return the entropy of each row in nats [n], and whether the prediction is y, bool [n]. Both are on the CPU.
 
-    This process does all the work. Raises DivergedError if a logit is not finite.
+    hardness: another measure of logits [n, K], in place of the entropy. This process does all the work. Raises
+    DivergedError if a logit is not finite.
     """
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
-    return entropy(answers), answers.argmax(-1) == y
+    return hardness(answers), answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:

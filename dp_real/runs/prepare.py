@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
+from dp_real.given import GIVEN, lacking
+from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.marks import read_marks
+from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -92,12 +96,30 @@ def fresh_learner(config: Config) -> Learner:
     return learner
 
 
+VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
+    "should_add": (TRIGGERS, "practice", "trigger"),
+    "labels": (LABELS, "practice", "classes"),
+    "objective": (OBJECTIVES, "guidance", "objective"),
+}
+"""What `dp_real.run` takes as functions: where each may be registered, and the section and key that name one."""
+
+
+def check_varied(config: Config) -> None:
+    """Raise InputError for a name that is not registered, MissingError for a Python object that is not here."""
+    for argument, (registry, section, key) in VARIED.items():
+        name = getattr(getattr(config, section), key)
+        if name.startswith(GIVEN) and name not in registry:
+            raise MissingError(lacking(argument))
+        registry[name]
+
+
 def check_plan(config: Config) -> None:
     """Raise InputError for a plan that cannot be carried out.
 
     That is one with examples of a form that the generator cannot draw, a pool of smaller images than the learner's, no
     guided step, or fewer initial examples than classes. Raises MissingError if only missing data tell the task.
     """
+    check_varied(config)
     steps = config.sampling.steps
     classes = config.task.n_classes
     if config.practice.draws:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.accounts import MeasuredFlops
 from dp_real.alerts import Alerts, alert, alerting
-from dp_real.config import Config, anchored, load_config
+from dp_real.config import Config, load_config, parse_config
 from dp_real.estimate.needs import few_cores
+from dp_real.given import GIVEN, give, with_objects
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
 from dp_real.runs.branch import cool_down
@@ -21,7 +24,7 @@ from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes, drawing_identity, identity
-from dp_real.runs.prepare import own_torch, prepare, validator
+from dp_real.runs.prepare import VARIED, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @processes.together()
 def run(
-    config: Config,
+    config: Config | Mapping[str, Any],
     folder: str | Path,
     *,
     resume: bool = False,
@@ -41,13 +44,19 @@ def run(
     progress: Progress = silent,
     test: bool = True,
     shared: Shared | None = None,
+    learner: Any = None,
+    generator: Any = None,
+    data: Any = None,
+    should_add: Callable[[Practice], bool] | None = None,
+    labels: Callable[[Practice, int], Tensor] | None = None,
+    objective: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
     """Train by deliberate practice, in a folder.
 
     Parameters
     ----------
     config
-        What to run.
+        What to run: a Config, or its sections as dicts. Sections and keys that an object stands for may be left out.
     folder
         Where the run leaves its files; it is made.
     resume
@@ -61,6 +70,19 @@ def run(
         Whether to look at test images and further sets. Without, `test_accuracy` is None: to choose settings.
     shared
         Where other runs draw some of the same rows. The result is as if this run had drawn its own.
+    learner
+        A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
+    generator
+        A function (labels, generator) -> samples of labels int64 [1] and a torch.Generator: float [1, *shape], images in
+        [-1, 1]. Its samples can be chosen among. Or a Generator (dp_real.protocols), which may take guidance.
+    data
+        RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)} of tensors.
+    should_add
+        Whether it is time to add, given the Practice: its `state`, `learner`, `pool`, `validation` and `config`.
+    labels
+        The classes int64 [n] of n examples to add, given the Practice and n.
+    objective
+        What makes a sample hard: a differentiable function of logits [B, K] to a number for each row.
 
     Returns
     -------
@@ -81,7 +103,15 @@ def run(
     Interrupted
         On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
-    config = anchored(config, Path.cwd()).resolved()
+    raw = config.model_dump() if isinstance(config, Config) else config
+    raw = with_objects(raw, learner=learner, generator=generator, data=data)
+    for argument, function in (("should_add", should_add), ("labels", labels), ("objective", objective)):
+        if function is not None:
+            registry, section, key = VARIED[argument]
+            name = f"{GIVEN} {give(function)}"
+            registry.register(name, function)
+            raw[section] = {**raw.get(section, {}), key: name}
+    config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": _threads(config, files, resume)})

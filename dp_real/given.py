@@ -1,0 +1,202 @@
+"""Python objects in place of what a configuration names: the kinds `given` of data, generator and learner.
+
+`dp_real.run` takes them. The configuration then has a digest of each object's code and values in place of a name, so an
+edited one is another run. An object is found by its digest as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from dp_base.checksums import json_digest
+from dp_base.errors import InputError, MissingError
+from dp_base.progress import Progress, silent
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, RealData, Task
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import SamplingConfig, Seed, TrainingConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from dp_real.protocols import Generator, Learner
+
+GIVEN = "given"
+_objects: dict[str, Any] = {}  # by their digests
+
+Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
+
+
+def give(thing: Any) -> str:
+    """Keep an object, so that a configuration with its digest finds it. Returns the digest."""
+    key = digest(thing)
+    _objects[key] = thing
+    return key
+
+
+def taken(key: str, argument: str) -> Any:
+    """The object of a digest. Raises MissingError if this process was not given it."""
+    if key not in _objects:
+        raise MissingError(lacking(argument))
+    return _objects[key]
+
+
+def lacking(argument: str) -> str:
+    """The message about an object that is not here."""
+    return (
+        f"{argument}: this run was given a Python object, which is not here, or was edited: call "
+        f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
+    )
+
+
+def digest(thing: Any) -> str:
+    """A digest of an object: of its source as far as Python knows it, and of the values of its tensors."""
+    from torch import Tensor, nn
+
+    from dp_real.runtime.cache import fingerprints
+
+    if isinstance(thing, Tensor):
+        return json_digest(fingerprints(thing))[:16]
+    if isinstance(thing, RealData):
+        thing = {name: getattr(thing, name) for name in ("generator", "validation", "test")}
+    if isinstance(thing, Mapping):
+        return json_digest({str(name): digest(value) for name, value in thing.items()}, sort_keys=True)[:16]
+    if isinstance(thing, tuple | list):
+        return json_digest([digest(value) for value in thing])[:16]
+    if isinstance(thing, nn.Module):
+        kinds = {type(module) for module in thing.modules()}
+        code = sorted(_source(kind) for kind in kinds if not kind.__module__.startswith("torch."))
+        return json_digest([repr(thing), code, digest(dict(thing.state_dict()))])[:16]
+    code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    state = {} if code is thing else {name: digest(value) for name, value in vars(thing).items()}
+    return json_digest([_source(code), state] if callable(thing) or state else repr(thing))[:16]
+
+
+def _source(code: Any) -> str:
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):  # made without a file, or written in C
+        return repr(getattr(getattr(code, "__code__", code), "co_code", getattr(code, "__qualname__", code)))
+
+
+def with_objects(
+    raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None
+) -> dict[str, Any]:
+    """A raw configuration in which the kind of each section that is given an object is `given`."""
+    changed = {**raw}
+    if learner is not None:
+        changed["learner"] = {"kind": GIVEN, "digest": give(learner)}
+    if generator is not None:
+        changed["generator"] = {"kind": GIVEN, "digest": give(generator), "guided": hasattr(generator, "sample")}
+    if data is not None:
+        facts = real_data(data)
+        changed["data"] = {"source": GIVEN, "digest": give(data), "trains": facts.generator is not None}
+        changed["data"] |= {"shape": facts.task.sample_shape, "classes": facts.task.classes}
+    return changed
+
+
+def real_data(thing: Any) -> RealData:
+    """Sets of real examples from RealData, or from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
+
+    x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test, too.
+    Raises InputError for anything else.
+    """
+    if isinstance(thing, RealData):
+        return thing
+    try:
+        sets = {name: Examples(x, y) for name, (x, y) in thing.items()}
+        validation = sets["validation"]
+        classes = tuple(str(label) for label in range(int(max(each.y.max() for each in sets.values())) + 1))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            "data should be RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
+        ) from None
+    task = Task(tuple(validation.x.shape[1:]), classes)
+    return RealData(task, sets.get("train"), validation, sets.get("test", validation))
+
+
+@DATA.named(GIVEN)
+class GivenData(DataConfig):
+    """Tensors of yours, given to dp_real.run."""
+
+    source: Literal["given"]
+    digest: str = Digest
+    shape: tuple[int, ...] = Field(description="of an example")
+    classes: tuple[str, ...] = Field(description="their names")
+    trains: bool = Field(default=False, description="whether there are training examples")
+    split: Seed = Field(default=0, description="not used: the sets are given")
+
+    @property
+    def task(self) -> Task:
+        return Task(self.shape, self.classes)
+
+    @property
+    def has_training_examples(self) -> bool:
+        return self.trains
+
+    def load(self) -> RealData:
+        return real_data(taken(self.digest, "data"))
+
+
+@LEARNERS.named(GIVEN)
+class GivenLearner(LearnerConfig):
+    """A torch module of yours, or a function of the task that makes one, given to dp_real.run."""
+
+    kind: Literal["given"]
+    digest: str = Digest
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        from torch import nn
+
+        from dp_real.learners.models.network import NetworkLearner
+
+        thing = taken(self.digest, "learner")
+        if isinstance(thing, nn.Module):
+            return NetworkLearner(deepcopy(thing), task, training, seed)
+        return NetworkLearner.fresh(thing, task, training, seed)
+
+
+@GENERATORS.named(GIVEN)
+class GivenGenerator(GeneratorConfig):
+    """A function (labels, generator) -> images of yours, or a Generator, given to dp_real.run."""
+
+    examples: ClassVar[str | None] = None
+
+    kind: Literal["given"]
+    digest: str = Digest
+    guided: bool = Field(default=False, description="whether it is a dp_real.protocols.Generator, which takes guidance")
+
+    @property
+    def has_denoiser(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.guided
+
+    def load(
+        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
+    ) -> Generator:
+        from dp_real.generators.models.function import FunctionGenerator
+
+        thing = taken(self.digest, "generator")
+        if self.guided:
+            return thing
+        return FunctionGenerator(_row_by_row(thing), "the generator", source.task, source.as_samples)
+
+
+def _row_by_row(function: Callable[..., Tensor]) -> Callable[[np.ndarray, np.ndarray], Tensor]:
+    """A function of labels and seeds that draws each row by a torch.Generator of its own, so that runs repeat."""
+    import torch
+
+    def draw(labels: np.ndarray, seeds: np.ndarray) -> Tensor:
+        rows = [
+            function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
+            for label, seed in zip(labels.tolist(), seeds, strict=True)
+        ]
+        return torch.cat(rows)
+
+    return draw

@@ -1,0 +1,131 @@
+"""A run takes Python objects: a module, a generator, tensors; when to add, which labels, what is hard."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dp_base.errors import InputError, MissingError
+from dp_real import Run, run
+from dp_real.config import parse_config
+from dp_real.guidance.entropy import OBJECTIVES
+from dp_real.learners import LEARNERS
+from dp_real.learners.mlp import MLPConfig
+from dp_real.practice import TRIGGERS, Practice
+
+CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
+PLAN: dict[str, Any] = {
+    "name": "mine",
+    "threads": 1,
+    "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
+    "practice": {"initial": 30, "increment": 15, "additions": 2, "patience": 1, "evaluate_every": 5},
+    "guidance": {"candidates": 3},
+}
+
+
+def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+    return CENTRES[labels] + 0.4 * torch.randn(len(labels), 2, generator=generator)
+
+
+def cloud(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    y = torch.arange(n) % 3
+    return draw(y, torch.Generator().manual_seed(seed)), y
+
+
+@pytest.fixture
+def objects() -> dict[str, Any]:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 3))
+    return {"learner": module, "generator": draw, "data": {"validation": cloud(90, 1), "test": cloud(300, 2)}}
+
+
+def low_loss(practice: Practice) -> bool:
+    return practice.state.train_loss is not None and practice.state.train_loss < 0.9
+
+
+def margin(logits: Tensor) -> Tensor:
+    best = logits.softmax(-1).topk(2).values
+    return best[:, 1] - best[:, 0]
+
+
+def confused(practice: Practice, count: int) -> Tensor:
+    assert practice.validation is not None
+    wrong = practice.learner.logits(practice.validation.x[:]).argmax(1).cpu() != practice.validation.y
+    weights = practice.validation.y[wrong].bincount(minlength=3) + 1.0
+    return (weights / weights.sum() * count).round().long().cumsum(0).searchsorted(torch.arange(count), right=True) % 3
+
+
+def test_a_notebook_trains_its_own_module_on_its_own_generator(objects: dict[str, Any], tmp_path: Path):
+    result = run(PLAN, tmp_path / "run", **objects)
+    assert result["test_accuracy"] > 0.8
+    assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
+    again = run(PLAN, tmp_path / "again", **objects)
+    assert again["test_accuracy"] == result["test_accuracy"]
+    learner = Run(tmp_path / "run").learner()
+    assert learner.logits(cloud(6, 3)[0]).shape == (6, 3)
+
+
+def test_when_which_and_what_is_hard_are_functions(objects: dict[str, Any], tmp_path: Path):
+    run(PLAN, tmp_path / "run", **objects, should_add=low_loss, labels=confused, objective=margin)
+    done = Run(tmp_path / "run")
+    steps = done.rounds["step"].tolist()
+    losses = done.metrics.set_index("step")["train_loss"]
+    assert len(steps) == 3
+    assert all(losses[step] < 0.9 for step in steps[1:])
+    assert (losses[: steps[1] - 1] >= 0.9).all()
+    assert done.pool.y[30:45].bincount(minlength=3).tolist() != [5, 5, 5]
+    plain = run(PLAN, tmp_path / "entropy", **objects, should_add=low_loss, labels=confused)
+    assert Run(tmp_path / "entropy").pool.y.tolist()[:45] == done.pool.y.tolist()[:45]
+    assert not torch.equal(Run(tmp_path / "entropy").pool.x[30:45], done.pool.x[30:45])
+    assert plain["pool_size"] == 60
+
+
+def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = run(PLAN, tmp_path / "whole", **objects, should_add=low_loss)
+    step = Practice.train_step
+    monkeypatch.setattr(Practice, "train_step", lambda self: 1 / 0 if self.state.step == 40 else step(self))
+    with pytest.raises(ZeroDivisionError):
+        run(PLAN, tmp_path / "run", **objects, should_add=low_loss)
+    monkeypatch.undo()
+    monkeypatch.setattr("dp_real.given._objects", {})
+    config = parse_config(Run(tmp_path / "run").config.model_dump())
+    for name in ("data", "learner"):
+        with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object .* resume=True, {name}="):
+            run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in ("data",) if key != name})
+    with pytest.raises(InputError, match="a run of another configuration"):
+        run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
+    assert (
+        run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)["test_accuracy"]
+        == (whole["test_accuracy"])
+    )
+
+
+def test_what_is_given_fits(objects: dict[str, Any], tmp_path: Path):
+    with pytest.raises(InputError, match="data is of type int: should be RealData, or"):
+        run(PLAN, tmp_path / "run", **objects | {"data": 3})
+    with pytest.raises(InputError, match="generator.kind = 'given' has no denoiser to guide"):
+        run(PLAN | {"guidance": {}}, tmp_path / "run", **objects)
+
+
+def test_kinds_that_register_late_are_known(tmp_path: Path):
+    """After the configuration was imported, as in a notebook's next cell."""
+
+    class LateConfig(MLPConfig):
+        """A perceptron that came late."""
+
+        kind: Any
+
+    LEARNERS.register("late", LateConfig)
+    TRIGGERS.register("always", lambda practice: True)
+    OBJECTIVES.register("negative", lambda logits: -logits.logsumexp(-1))
+    raw = PLAN | {"data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "learner": {"kind": "late"}}
+    raw = raw | {"practice": PLAN["practice"] | {"trigger": "always"}, "guidance": {"objective": "negative"}}
+    config = parse_config(raw)
+    assert isinstance(config.learner, LateConfig)
+    with pytest.raises(InputError, match=r"unknown key learner.hiden; did you mean learner.hidden"):
+        parse_config(raw | {"learner": {"kind": "late", "hiden": 3}})
+    for section, key in (("practice", "trigger"), ("practice", "classes"), ("guidance", "objective")):
+        with pytest.raises(InputError, match="there is no 'nothing'"):
+            run(parse_config(raw | {section: raw[section] | {key: "nothing"}}), tmp_path / "run")
