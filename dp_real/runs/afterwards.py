@@ -12,6 +12,7 @@ import torch
 
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluation.assess import assess
 from dp_real.evaluation.penultimate import penultimate
 from dp_real.evaluation.sets import evaluate_sets
@@ -43,6 +44,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
+    decode_ahead(*further.values())
     own: dict[str, ExampleSet] = {}
     try:
         data = source.load()

@@ -1,6 +1,7 @@
 """A run whose configuration names further sets: they are in its result, masked to the classes that they have."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ def test_they_are_evaluated_with_the_runs_own(finished: Path, root: Path):
     assert rows[4] | {"set": "validation"} == rows[0]
     with pytest.raises(InputError, match=r"two=.*: the run has a set called two; give this one another name"):
         evaluate(Run(finished), {"two": str(root / "two")})
+
+
+def test_what_is_odd_about_a_set_is_told(finished: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shutil.copytree(root / "two", tmp_path / "odd")
+    shutil.copy(tmp_path / "odd" / "a" / "0.png", tmp_path / "odd" / "c" / "9.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "odd" / "c" / "0.png")
+    evaluate(Run(finished), {"odd": tmp_path / "odd"})
+    assert "one image with two labels; of such are 2 of 11 images" in caplog.text
+    assert "/odd/c/0.png: its pixels have nearly one value; so have those of 1 of 11 images" in caplog.text
 
 
 def test_one_that_is_missing_or_broken_stops_a_run_before_it_begins(root: Path, tmp_path: Path):
