@@ -43,12 +43,6 @@ def stored_runs(name: str) -> pd.DataFrame:
     return pd.read_csv(_stored(name), comment="#")
 
 
-def stored_rows(name: str) -> list[list[str]]:
-    """The cells of docs/results/NAME.csv as they are written, heads first, without dates. Raises as `stored_runs`."""
-    cells = pd.read_csv(_stored(name), comment="#", header=None, dtype=str, keep_default_na=False)
-    return cells.loc[:, cells.iloc[0] != "date"].to_numpy().tolist()
-
-
 def _stored(name: str) -> Path:
     path = RESULTS / f"{name}.csv"
     if not path.exists():
