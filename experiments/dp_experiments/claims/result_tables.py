@@ -45,12 +45,13 @@ class ArmsTable:
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
-        heads = ["arm", "made", "kept", *self.columns.values()]
+        heads = ["arm", "samples", *self.columns.values()]
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
         lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for arm, label in self.arms.items():
             mean = runs[runs["arm"] == arm].mean(numeric_only=True)
-            cells = [label, f"{mean['generated']:,.0f}", f"{mean['kept']:,.0f}"]
+            made, kept = mean["generated"], mean["kept"]
+            cells = [label, f"{kept:,.0f} of {made:,.0f}" if kept < made else f"{made:,.0f}"]
             cells += [f"{mean[column]:.2f}" for column in self.columns]
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
