@@ -50,8 +50,8 @@ class ArmsTable:
         lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for arm, label in self.arms.items():
             mean = runs[runs["arm"] == arm].mean(numeric_only=True)
-            made, kept = mean["generated"], mean["kept"]
-            cells = [label, f"{kept:,.0f} of {made:,.0f}" if kept < made else f"{made:,.0f}"]
+            made, kept = round(mean["generated"]), round(mean["kept"])
+            cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
             cells += [f"{mean[column]:.2f}" for column in self.columns]
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
