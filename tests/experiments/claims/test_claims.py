@@ -107,6 +107,8 @@ def test_a_table_has_means_and_paired_differences():
     difference = practice - static
     (row,) = [line for line in table("glyphs").splitlines() if line.startswith("| static, 32,000 ")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert "| prune in the loop | 8,000 of 36,000 | " in table("glyphs")
+    assert cells[1] == "32,000"
     assert cells[2] == f"{static.mean():.2f}"
     assert cells[7] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
 
