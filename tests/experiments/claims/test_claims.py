@@ -100,6 +100,7 @@ NO_MEASUREMENTS = {
     "| work | idea | what it does better |",
     "| question | how to ask it | if yes | if no |",
     "| question | page | equations |",
+    "| result | status |",
 }
 OPTIONS = {"guide/compare.md", "guide/images.md", "guide/texts.md"}  # pages where tables without heads explain options
 
