@@ -44,6 +44,7 @@ def stored_runs(name: str) -> pd.DataFrame:
 
 
 def stored_path(name: str) -> Path:
+    """The path of docs/results/NAME.csv. Raises MissingError outside a checkout of the project."""
     path = RESULTS / f"{name}.csv"
     if not path.exists():
         raise MissingError(f"{path} is not there: stored results come with a checkout of the project, not with a wheel")
