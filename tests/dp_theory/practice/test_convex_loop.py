@@ -1,6 +1,6 @@
 """Practice under convex losses: the square loss gives the known loop, one stage the span recipe, λ → 0 the margin."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,21 +9,31 @@ from scipy.optimize import minimize
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
 from dp_theory.budgets.exponents import scaling
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, prediction, row_errors
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, prediction, row_errors
+from dp_theory.practice import loop as loop_module
 from dp_theory.practice.cohorts import make_cohort
-from dp_theory.practice.convex_loop import ConvexLoop
-from dp_theory.practice.dmft import OrderParameters
 from dp_theory.practice.points import draw_points
 from dp_theory.practice.prediction import ORDER, solve_stages
+from dp_theory.practice.quadratic_forces import QuadraticLoss
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
-from dp_theory.span.losses import HARD_MARGIN, Loss
+from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 from dp_theory.verification.convexloop import convex_loops
 from tests.dp_theory.practice.loops import R11
 
 PLANE = (1.0, 0.0)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
+
+
+@dataclass(frozen=True)
+class SquareByPoints(Loss):
+    """The square loss, which the loop does not know for it."""
+
+    value, slope, curvature, prox = Square.value, Square.slope, Square.curvature, Square.prox
+
+
+SQUARE_BY_POINTS = SquareByPoints()
 
 
 SQUARE_LOOPS = {
@@ -37,40 +47,28 @@ SQUARE_LOOPS = {
 }
 
 
-def by_points(problem: PracticeProblem, size: int = 2**11, seed: int = 0) -> OrderParameters:
-    """Order parameters of a loop by the convex solver, whatever its loss."""
-    loop = ConvexLoop(problem, size, seed)
-    parameters = OrderParameters.of_no_stage()
-    for stage in range(problem.stages):
-        rows = problem.initial_rows
-        cosine = 1.0
-        if stage:
-            cosine = parameters.cosine()
-            plan = problem.additions[stage - 1]
-            rows = plan(np.arccos(cosine) / np.pi) if callable(plan) else plan
-        selector = stage - 1 if stage else None
-        cohort = make_cohort(rows, problem.flip, cosine, selector, stage, problem.last_stage(stage), ORDER)
-        parameters = loop.next_stage(cohort, rows, cosine, parameters).parameters
-    return parameters
-
-
 @pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
-def test_square_loss_is_the_loop_with_the_square_loss(problem: PracticeProblem):
+def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem):
+    """Its control is the square loss then, so that points do not matter."""
     expected = predict(problem)
-    known = OrderParameters(expected.alignment, expected.covariance, expected.response)
-    for ours, theirs in zip(by_points(problem), known, strict=True):
+    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**11)
+    for ours, theirs in zip(
+        (found.alignment, found.covariance, found.response),
+        (expected.alignment, expected.covariance, expected.response),
+        strict=True,
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
 def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
-    """Without the quadratic loss that serves as control, which the square loss equals."""
-    monkeypatch.setattr(convex_loop, "closest_quadratic", lambda *arguments: (0.0, 1.0))
+    """The control has hardly any curvature."""
+    monkeypatch.setattr(loop_module, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
-    found = by_points(problem, 2**14)
-    np.testing.assert_allclose(found.a, expected.alignment, rtol=5e-3)
-    np.testing.assert_allclose(found.c, expected.covariance, rtol=5e-3)
+    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
+    np.testing.assert_allclose(found.alignment, expected.alignment, rtol=5e-3)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
