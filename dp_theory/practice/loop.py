@@ -286,12 +286,11 @@ class Equations:
             return self.off(newest, newest_forces(self.loop.cohorts, newest, control)[1])[..., :-1] / unit
 
         vector = np.append(np.zeros(2 * s + 2), response)
-        at_zero = missed(vector)
-        jacobian = (missed(vector + np.pad(np.diag(unit), ((0, 0), (0, 1)))) - at_zero).T
+        at_zero, *columns = missed(vector + np.pad(np.diag(unit), ((1, 0), (0, 1))))
+        jacobian = (np.array(columns) - at_zero).T
         rest = np.delete(np.arange(2 * s + 2), own)
         of_rest = jacobian[np.ix_(rest, rest)]
-        step = -np.linalg.solve(of_rest, at_zero[rest])
-        vector[rest] = unit[rest] * step
+        vector[rest] = -unit[rest] * np.linalg.solve(of_rest, at_zero[rest])
         vector[rest] -= unit[rest] * np.linalg.solve(of_rest, missed(vector)[rest])  # removes the first's rounding
         vector[own] = -missed(vector)[own] / jacobian[own, own]
         newest = Newest.of(vector)
