@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.optimize import root, root_scalar
+from scipy.optimize import root_scalar
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Array
@@ -58,8 +58,6 @@ _STEPS = (200, 80)  # of the search, over few points and over all
 _PART = 0.5  # of the way to the right-hand sides
 _LEAST_PART = 1e-9
 _POSITIVE = 1e-6  # the least part of a learner, squared, that is new
-_POWELL = {"xtol": 1e-10, "factor": 1.0}  # options of scipy.optimize.root
-_NOWHERE = 1e3  # in place of moves where the map is not defined
 _LARGE_RIDGE = 1.0  # where no remedy is known
 _FIRST_START = np.array([0.5, 0.0, -1.0])  # coordinates of stage 0 to begin with
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
@@ -330,15 +328,10 @@ class Equations:
         """The stage, the control that was fitted to it, and its relative residual, which may be large."""
         few = tuple(rows.first(FEW) for rows in self.loop.points)
         search = _Search(replace(self, few=few), SQUARE_CONTROL)
-        start = self._start()
-        found, miss = fixed_point(search.move, start, _NEAR, _STEPS[0])
-        for begin in (start, found):  # where lam = 0 the map may be nowhere near a contraction
-            if miss >= _NEAR_ENOUGH:
-                found = root(search.excess, begin, method="hybr", options=_POWELL).x
-                miss = search.move(found)[1]
-        if miss < _NEAR_ENOUGH:
+        found, miss = fixed_point(search.move, self._start(), _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        if miss <= _NEAR_ENOUGH:
             search = _Search(self, search.control, settled=True)
-            found, miss = fixed_point(search.move, found, _SOLVED, _STEPS[1])
+            found, miss = fixed_point(search.move, found, _SOLVED, _STEPS[1], EXACT)
         return self.vector(found), search.control, miss
 
     def _start(self) -> Float[np.ndarray, " unknowns"]:
@@ -394,11 +387,6 @@ class _Search:
                 return self._move(point)
         except (np.linalg.LinAlgError, FloatingPointError, ConvergenceError):  # the loss's prox may not converge
             return np.zeros_like(point), np.inf
-
-    def excess(self, point: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """By how much the map moves a point; far where it is not defined."""
-        moved, miss = self.move(point)
-        return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
 
     def _move(self, point: Float[np.ndarray, " unknowns"]) -> tuple[Float[np.ndarray, " unknowns"], float]:
         equations = self.equations
