@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
+from dp_theory import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
 from dp_theory.budgets.exponents import scaling
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, prediction, row_errors
 from dp_theory.practice import loop as loop_module
@@ -72,7 +72,7 @@ def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
-@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE], ids=str)
+@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE, HINGE], ids=str)
 def test_one_stage_is_the_span_recipe(loss, flip):
     loop = solve_stages(PracticeProblem(0.5, 0.02, flip=flip, loss=loss), size=2**16)
     expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
@@ -193,7 +193,7 @@ def test_a_large_ridge_is_solved(loss, lam):
 def test_means_of_forces_are_those_of_draws():
     score = np.array([-2.0, 0.3, 1.5])
     y = np.array([1.0, -1.0, 1.0])
-    for loss in (SQUARED_HINGE, HARD_MARGIN):
+    for loss in (SQUARED_HINGE, HINGE, HARD_MARGIN):
         known = loss.mean_answer(score, 0.7, y, np.array([2.0]), 0.4)
         u = score + 0.7 * np.random.default_rng(0).standard_normal((400_000, 1))
         force, bend = loss.answer(u, y, np.array([2.0]), 0.4)
@@ -212,6 +212,52 @@ def test_experiment(problem):
     answer = predict(problem)
     runs = simulate(problem, 80, 12)
     assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+
+
+def test_loops_that_were_once_not_found():
+    """Eight windows that narrow under the logistic loss, and hardly any ridge with few rows."""
+    windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
+    errors = solve_stages(windows, size=2**13).test_error
+    assert np.all(np.diff(errors) < 0)
+    assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
+    few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
+    assert np.all(np.diff(solve_stages(few, size=2**12).test_error) < 0)
+
+
+def test_the_hinge_against_the_experiment():
+    rounds = [Addition(1, keep=KeepHard(0.5)), Addition(1, keep=KeepEasy(0.5))]
+    problem = PracticeProblem(0.5, 0.05, rounds, flip=0.05, loss=HINGE)
+    answer = predict(problem)
+    assert answer.certificate.max() < 5e-3
+    runs = simulate(problem, 80, 12)
+    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+    assert np.abs((runs.squared_norm - answer.squared_norm) / runs.squared_norm_se).max() < 4
+
+
+def test_support_vectors_are_those_of_another_solver():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((60, 8))
+    y = np.sign(x[:, 0] + rng.standard_normal(60))
+    q = rng.uniform(0.5, 1.5, 60) / 60
+    ours = fit_convex(x, y, q, 0.1, HINGE)
+    slack = np.eye(60)
+    bound = {
+        "type": "ineq",
+        "fun": lambda v: y * (x @ v[:8]) + v[8:] - 1,
+        "jac": lambda v: np.hstack([y[:, None] * x, slack]),
+    }
+    other = minimize(
+        lambda v: 0.05 * v[:8] @ v[:8] + q @ v[8:],
+        np.append(ours, np.ones(60)),
+        jac=lambda v: np.append(0.1 * v[:8], q),
+        method="SLSQP",
+        bounds=[(None, None)] * 8 + [(0, None)] * 60,
+        constraints=bound,
+        options={"maxiter": 500, "ftol": 1e-12},
+    )
+    np.testing.assert_allclose(ours, other.x[:8], atol=2e-3)
+    with pytest.raises(InputError, match="the hinge needs lam > 0"):
+        fit_convex(x, y, q, 0.0, HINGE)
 
 
 @pytest.mark.slow
