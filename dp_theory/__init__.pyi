@@ -62,6 +62,7 @@ from dp_theory.selection import best_selection as best_selection
 from dp_theory.selection import best_sequence as best_sequence
 from dp_theory.selection import compare_selections as compare_selections
 from dp_theory.selection import influence as influence
+from dp_theory.span import HINGE as HINGE
 from dp_theory.span import LOGISTIC as LOGISTIC
 from dp_theory.span import SQUARE as SQUARE
 from dp_theory.span import SQUARED_HINGE as SQUARED_HINGE

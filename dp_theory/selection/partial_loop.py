@@ -12,10 +12,10 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.practice.additions import LARGEST_ERROR, Addition
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import OrderParameters, newest_error, overlaps
+from dp_theory.practice.dmft import OrderParameters
+from dp_theory.practice.loop import Loop
 from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.practice.prediction import ORDER
-from dp_theory.practice.square_loop import SquareLoop
 from dp_theory.selection.margins import Bands, SelectorView
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
@@ -72,14 +72,14 @@ class RoundOptions:
 class PartialLoop:
     """A loop after some of its rounds. It never changes: `then` gives the loop after one more round."""
 
-    solved: SquareLoop
+    solved: Loop
 
     @classmethod
     def first(cls, problem: PracticeProblem) -> PartialLoop:
         """The loop after its first pool. Raises InputError for losses other than the square."""
         if not isinstance(problem.loss, Square):
             raise InputError(f"the best sequence is known for the square loss, not for {problem.loss}")
-        return cls(SquareLoop.of(problem)).then(
+        return cls(Loop.of(problem)).then(
             make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER)
         )
 
@@ -120,8 +120,7 @@ class PartialLoop:
     @cached_property
     def test_error(self) -> float:
         """The test error of the newest learner."""
-        overlap = overlaps(self.problem, self.solved.forces, self.parameters.a)[-1]
-        return float(newest_error(self.parameters, overlap))
+        return self.solved.test_error
 
     @property
     def margin(self) -> float:

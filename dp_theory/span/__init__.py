@@ -5,11 +5,12 @@ and convex predict, by atoms and bulk, and certificate bounds their error. exper
 """
 
 from dp_theory.span.flips import BoundaryFlips, LabelCheck
-from dp_theory.span.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
+from dp_theory.span.losses import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
 from dp_theory.span.span_problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
 __all__ = [
+    "HINGE",
     "LOGISTIC",
     "SQUARE",
     "SQUARED_HINGE",
