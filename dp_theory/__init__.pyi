@@ -58,8 +58,6 @@ from dp_theory.rules import SymmetricRule as SymmetricRule
 from dp_theory.rules import make_rule as make_rule
 from dp_theory.selection import Bands as Bands
 from dp_theory.selection import best_selection as best_selection
-from dp_theory.selection import best_sequence as best_sequence
-from dp_theory.selection import compare_selections as compare_selections
 from dp_theory.selection import influence as influence
 from dp_theory.span import LOGISTIC as LOGISTIC
 from dp_theory.span import SQUARE as SQUARE

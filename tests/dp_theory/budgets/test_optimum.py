@@ -8,7 +8,6 @@ import pytest
 
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
 from dp_theory.budgets.least_error import RULE_NAMES, least_error
-from dp_theory.budgets.one_round import one_round
 from dp_theory.budgets.optimum import optimum
 from dp_theory.budgets.phases import boundary, keep_hard_law
 from dp_theory.span import Group, SpanProblem
@@ -244,34 +243,6 @@ def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
     assert table.set_index("rule").loc["keep-all", "needs_d"] == 1
 
 
-# -- the learner selects
-
-
-@pytest.mark.parametrize(
-    ("psi", "flip", "hard", "plain", "easy"),
-    [(4.0, 0.0, 0.3200, 0.3229, 0.3294), (1.5, 0.0, 0.2150, 0.2272, 0.2525), (0.5, 0.0, 0.1040, 0.1279, 0.1798)],
-)
-def test_a_learner_that_selects_its_own_rows_gains_by_keep_hard_on_either_side(psi, flip, hard, plain, easy):
-    table = one_round(psi, flip=flip).set_index("rule")["test_error"]
-    assert list(table.index) == ["keep-hard", "keep-all", "keep-easy"]
-    np.testing.assert_allclose(table, [hard, plain, easy], atol=1.6e-4)
-
-
-def test_with_flips_and_a_small_ridge_it_loses():
-    assert one_round(0.5, flip=0.2).iloc[0]["rule"] == "keep-hard"
-    assert one_round(0.5, flip=0.2).iloc[0]["test_error"] == pytest.approx(0.2318, abs=5e-5)
-    fixed = one_round(0.5, flip=0.2, lam=0.02)
-    assert fixed.iloc[0]["rule"] == "keep-all"
-    assert fixed.iloc[0]["test_error"] == pytest.approx(0.2584, abs=5e-5)
-
-
-def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
-    """.321004 ± .00056 and .330883 ± .00062 in dense simulation at d = 1000."""
-    table = one_round(4.0, lam=1.0).set_index("rule")["test_error"]
-    assert table["keep-hard"] == pytest.approx(0.321219, abs=5e-7)
-    assert table["keep-easy"] == pytest.approx(0.331875, abs=5e-7)
-
-
 # -- input
 
 
@@ -296,7 +267,6 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
         (lambda: keep_hard_law(1, 0.5), r"rho = 1 must lie in \(-1, 1\)"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate cost = -1"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
-        (lambda: one_round(0.5, keep=1.0), "keep = 1 must lie in"),
         (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
     ],
 )
