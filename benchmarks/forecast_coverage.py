@@ -4,7 +4,8 @@
 
 draws so many curves of each kind, from number FIRST on, and writes the table if a file is named.
 
-The theory alone, the power law alone and both together are judged. The sets are the theory's own curves; power laws with and without a floor; ridge regression on rows that are anisotropic
+The theory alone, the power law alone and both together are judged, and their time. The sets are the theory's own
+curves; power laws with and without a floor; ridge regression on rows that are anisotropic
 (eigenvalues j^-a) and whose boundary is curved besides; learners of scikit-learn on its data sets; other learners on
 other data sets. Each curve has eight sizes. Those of the first
 three have 2.5 % noise, those of the others are means of experiments, with their standard errors. The truth is the

@@ -73,4 +73,4 @@ from dp_theory.validity import Check as Check
 from dp_theory.validity import Features as Features
 from dp_theory.validity import check as check
 from dp_theory.validity import read_features as read_features
-from dp_theory.verification.theorem1 import verify as verify
+from dp_theory.verification import verify as verify

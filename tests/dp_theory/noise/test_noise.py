@@ -43,9 +43,9 @@ from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
-from dp_theory.verification.beyond import compare_with_experiment
-from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
 from tests.dp_theory.span.agreement import assert_agrees
+from tests.dp_theory.verification.beyond import compare_with_experiment
+from tests.dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])

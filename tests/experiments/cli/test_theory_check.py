@@ -13,7 +13,7 @@ from dp_base.errors import MissingError
 from dp_real import Run
 from dp_real.learners.models.network import NetworkLearner
 from dp_theory import Features, check
-from dp_theory.verification import measured
+from tests.dp_theory.verification import measured
 from tests.experiments.conftest import Theory, run_dp
 
 OPTIONS = ("--kept", "60,240", "--trials", 8)

@@ -1,4 +1,4 @@
-"""Cells of dp_theory.verification.beyond with labels that are wrong near the boundary."""
+"""Cells of tests.dp_theory.verification.beyond with labels that are wrong near the boundary."""
 
 import numpy as np
 
