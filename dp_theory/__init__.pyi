@@ -25,7 +25,6 @@ from dp_theory.fitting import Fit as Fit
 from dp_theory.fitting import fit as fit
 from dp_theory.fitting import forecast as forecast
 from dp_theory.fitting import held_out as held_out
-from dp_theory.fitting import read_curve as read_curve
 from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
@@ -66,7 +65,6 @@ from dp_theory.span import Agree as Agree
 from dp_theory.span import BoundaryFlips as BoundaryFlips
 from dp_theory.span import Group as Group
 from dp_theory.span import Interpolating as Interpolating
-from dp_theory.span import LabelCheck as LabelCheck
 from dp_theory.span import SpanProblem as SpanProblem
 from dp_theory.span import Verifier as Verifier
 from dp_theory.validity import Check as Check

@@ -69,7 +69,6 @@ RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
     "pilot": ("*.json", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
-    "sweep": ("cells.jsonl", "*.csv"),
 }
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
@@ -106,13 +105,13 @@ def commands() -> dict[str, str]:
         **dict.fromkeys(("real branch", "real rounds", "real push", "real review", "theory fit"), run),
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
-        **dict.fromkeys(("real compare", "real pilot", "real tune", "theory sweep"), resumed),
+        **dict.fromkeys(("real compare", "real pilot", "real tune"), resumed),
         **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
         **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
         "real cache clear": "it reads the cache as real cache list does",
         **dict.fromkeys(("real presets", "real init", "real keys", "play", "claims"), nothing),
         **dict.fromkeys(
-            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise")), nothing
+            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise", "sweep")), nothing
         ),
         **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
         "theory best": nothing,

@@ -9,7 +9,6 @@ forecast                        how many more samples a target takes
 """
 
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.curve_files import Reading, read_curve
 from dp_theory.fitting.fit import Fit, fit
 from dp_theory.fitting.forecast import forecast
 from dp_theory.fitting.heldout import held_out, scores
@@ -25,11 +24,9 @@ __all__ = [
     "EmpiricalLaw",
     "Fit",
     "LawFit",
-    "Reading",
     "fit",
     "fit_law",
     "forecast",
     "held_out",
-    "read_curve",
     "scores",
 ]

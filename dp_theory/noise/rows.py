@@ -30,12 +30,11 @@ _ROUNDING = 1e-9  # relative, of a mean of labels that cancel
 
 
 class Shares(NamedTuple):
-    """Shares of the rows within a window that pass the label check, if there is one."""
+    """Shares of the rows within a window."""
 
     missed: float  # whose label is not the learner's answer
     wrong: float  # whose label is not the true one
     wrong_of_missed: float  # of the missed ones, whose label is not the true one
-    passed: float  # of all rows within the window: those that pass the check
 
 
 class _Side(NamedTuple):
@@ -52,7 +51,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     Parameters
     ----------
     flips
-        The flips of the rows' labels, and their check.
+        The flips of the rows' labels.
     test_error
         The learner's.
     alpha
@@ -84,14 +83,13 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     mass = weights * np.repeat(side.measure, np.diff(starts, append=len(z)))
     right, wrong = (mass * probability for probability in flips.outcomes(z))
     answer_is_right = z > 0
-    passed = float((right + wrong).sum())
+    rows = float(mass.sum())
     missed = float(np.where(answer_is_right, wrong, right).sum())
     wrong_and_missed = float(wrong[answer_is_right].sum())
     return Shares(
-        missed=missed / passed,
-        wrong=float(wrong.sum()) / passed,
+        missed=missed / rows,
+        wrong=float(wrong.sum()) / rows,
         wrong_of_missed=wrong_and_missed / missed,
-        passed=passed / float(mass.sum()),
     )
 
 
@@ -169,14 +167,14 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
         (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
 
-    The worth is this expression for unchecked plain rows over that for the window's. As alpha → 0 it tends to
+    The worth is this expression for plain rows over that for the window's. As alpha → 0 it tends to
     s²(1 - c²)/c², with the plain rows' c, and s the slope of E[y | z] at 0. For probit flips that is
     1 + (1 - 2/π)/width². Practice pays in the end if a row is worth more than its cost over that of a plain one.
 
     Parameters
     ----------
     flips
-        The flips of the rows' labels, and their check. Plain rows have the same flips, and no check.
+        The flips of all labels.
     alpha
         The window |z| ≤ alpha.
 
@@ -204,9 +202,8 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     z, measure = half_line((alpha, *flips.jumps, *flips.levels))
     right, wrong = flips.outcomes(z)
     in_window = measure * (z <= alpha)
-    kept = in_window * (right + wrong)
-    second = float(kept @ z**2) / kept.sum()
-    pull = float((in_window * (right - wrong)) @ z) / kept.sum()
+    second = float(in_window @ z**2) / in_window.sum()
+    pull = float((in_window * (right - wrong)) @ z) / in_window.sum()
     is_useful = pull > -_ROUNDING * np.sqrt(second)
     require("alpha", alpha, is_useful, "leave labels that are right more often than wrong")
     plain = flips.signal**2

@@ -161,9 +161,9 @@ def _print_goodness(fitted: "Fit") -> None:
 
 def _read(path: Path, where: list[str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
+    from dp_experiments.curve_files import MORE_CLASSES, read_curve
     from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
-    from dp_theory.fitting import MOST_ROUNDS, read_curve
-    from dp_theory.fitting.curve_files import MORE_CLASSES
+    from dp_theory.fitting import MOST_ROUNDS
 
     chosen = {}
     for entry in where:

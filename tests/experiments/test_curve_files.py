@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.curve_files import read_curve
 
 import dp_theory
 from dp_base.checksums import digest, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import write_json
-from dp_theory import Curve, InputError, KeepHard, read_curve
+from dp_theory import Curve, InputError, KeepHard
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
 
