@@ -20,7 +20,7 @@ and E[v²] = |p̂|². Hence
     cos²γ = E[yv]/E[v²]                                                                                       (3)
     v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
 
-Whoever needs g takes v/√E[v²] over cos γ, and takes the variance of the rest, the `blur`, away.
+Whoever needs g takes v/√E[v²] over cos γ.
 """
 
 from __future__ import annotations
@@ -88,8 +88,6 @@ class FeatureView:
         u_s, and the unit vector along the rest of u_0.
     plane
         t and ζ.
-    blur
-        The variance of the noise that is in each of t and ζ and is none of the rows'.
     score
         v/√E[v²], or g where the truth is known.
     tangent
@@ -105,7 +103,6 @@ class FeatureView:
     spectrum: Float[np.ndarray, " d"]
     basis: Float[np.ndarray, "d k"]
     plane: Float[np.ndarray, "k rows"]
-    blur: Float[np.ndarray, " k"]
     score: Float[np.ndarray, " rows"]
     tangent: float
     rho: float
@@ -151,15 +148,13 @@ class FeatureView:
         if squared_sine <= max(tangent**2, PARALLEL):
             basis = selector[:, None]
             plane = t[None]
-            blur = np.zeros(1)
             rho = float(np.sign(rho))
         else:
             rest = truth.direction - (truth.direction @ selector) * selector
             zeta = (truth.score / truth.cosine - rho * t) / np.sqrt(squared_sine)  # (1), (4)
             basis = np.column_stack([selector, rest / np.linalg.norm(rest)])
             plane = np.stack([t, zeta])
-            blur = np.array([0.0, tangent**2 / squared_sine])
-        return cls(principal.x, y, spectrum, basis, plane, blur, truth.score, tangent, rho, principal.test)
+        return cls(principal.x, y, spectrum, basis, plane, truth.score, tangent, rho, principal.test)
 
     @property
     def dimension(self) -> int:

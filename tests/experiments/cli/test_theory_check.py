@@ -40,7 +40,7 @@ def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(theory: Theory, fil
     assert "the Gaussian theory does not hold here: errors are +" in sparse
     assert "the measured law predicts" in sparse
     first = sparse.splitlines()[1].split("\t")
-    assert (first[0], first[-1]) == ("selector's score t is normal", "fails")
+    assert (first[0], first[-1]) == ("selector's score t is normal", "rejected")
 
 
 def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(theory: Theory, files: Path, tmp_path: Path):
