@@ -24,7 +24,6 @@ from dp_theory.fitting import Curve as Curve
 from dp_theory.fitting import Fit as Fit
 from dp_theory.fitting import fit as fit
 from dp_theory.fitting import forecast as forecast
-from dp_theory.fitting import held_out as held_out
 from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation

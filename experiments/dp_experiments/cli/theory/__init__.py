@@ -21,8 +21,7 @@ GROUP = make_group(
         ],
         "Measured data": [
             Numeric("check", f"{HERE}.check", "Does the theory hold for these features?"),
-            Numeric("fit", f"{HERE}.fit", "Which parameters of the theory fit a measured curve?"),
-            Numeric("forecast", f"{HERE}.fit", "How many more samples reach a test error?"),
+            Numeric("forecast", f"{HERE}.forecast", "What does a measured curve say of its next samples?"),
         ],
         "Trust": [
             Numeric("verify", f"{HERE}.verify", "Do theory and simulation agree?"),
