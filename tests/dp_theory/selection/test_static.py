@@ -8,11 +8,11 @@ import pytest
 from dp_base.errors import InputError
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.least_error import RULE_NAMES, least_error
-from dp_theory.budgets.phases import keep_hard_law
 from dp_theory.selection import Budget
 from dp_theory.selection.margins import SelectorView
 from dp_theory.selection.search import RuleSearch
 from dp_theory.selection.static import local_optima
+from tests.dp_theory.budgets.laws import keep_hard_law
 from tests.dp_theory.selection.budgets import BUDGETS
 
 QUICK = ("one row", "noisy rows", "generated")
