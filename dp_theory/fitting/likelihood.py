@@ -91,30 +91,14 @@ class PointSlopes(NamedTuple):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The likelihood of a curve as a function of the free parameters' z.
-
-    Parameters
-    ----------
-    curve
-        What was measured.
-    free
-        Names of the free parameters, in the order of z.
-    fixed
-        Values of all other parameters.
-    variance
-        Whether v is (T9.4) or (T9.5).
-    with_log
-        Whether the deviance has the term ln v, as in (T9.7).
-    softening
-        A relative standard deviation that every point is given besides. It widens the valleys of the deviance, so that
-        a search finds them from afar.
-    """
+    """The likelihood of a curve as a function of the free parameters' z."""
 
     curve: Curve
-    free: tuple[str, ...]
-    fixed: dict[str, float]
-    variance: Variance = Variance.MEASURED
-    with_log: bool = False
+    free: tuple[str, ...]  # names, in the order of z
+    fixed: dict[str, float]  # the other parameters
+    variance: Variance = Variance.MEASURED  # whether v is (T9.4) or (T9.5)
+    with_log: bool = False  # whether the deviance has the term ln v, as in (T9.7)
+    # A relative standard deviation that every point is given besides: it widens the valleys of the deviance.
     softening: float = 0.0
 
     def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
@@ -129,15 +113,8 @@ class Likelihood:
         return self._deviances(mean, self._variances(deviation))
 
     def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """The deviance, its gradient and the information at z, by finite differences.
-
-        Parameters
-        ----------
-        z
-            Where.
-        one_sided
-            Whether differences are taken ahead only. They take half as long, and are less precise. By default they
-            are one-sided if the curve has practice, each point of which takes the solution of a loop.
+        """The deviance, its gradient and the information at z, by finite differences, which are one-sided by default
+        with practice.
         """
         if one_sided is None:
             one_sided = self.curve.has_practice

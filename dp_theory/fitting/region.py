@@ -53,21 +53,11 @@ _INNER_PLACES = 64  # that are tried between the end of a range and its middle
 
 @dataclass(frozen=True)
 class Region:
-    """The region of likely parameters.
+    """The region of likely parameters."""
 
-    Parameters
-    ----------
-    likelihood
-        The likelihood whose deviance is D.
-    best
-        z0, where the deviance is least.
-    allowed
-        A, by how much the deviance may exceed its least.
-    """
-
-    likelihood: Likelihood
-    best: Float[np.ndarray, " free"]
-    allowed: float
+    likelihood: Likelihood  # the likelihood whose deviance is D
+    best: Float[np.ndarray, " free"]  # z0, where the deviance is least
+    allowed: float  # A, by how much the deviance may exceed its least
 
     def first_order(
         self, points: Curve
@@ -176,7 +166,6 @@ class _IntervalSearch:
         self.centre = self.value(region.best)
 
     def value(self, z: Array) -> float:
-        """g."""
         return float(np.log(self.expected(z).mean[0]))
 
     def slope(self, z: Array) -> Array:
@@ -228,19 +217,7 @@ class _IntervalSearch:
 
 
 class _Profile:
-    """A search for the place of the region where a parameter is least or largest.
-
-    Parameters
-    ----------
-    at
-        The likelihood.
-    parameter
-        Which of the free ones.
-    direction
-        LEAST or LARGEST.
-    most
-        The deviance of the region's edge.
-    """
+    """A search for the place of the region where a parameter is least or largest."""
 
     def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
         self.at = at

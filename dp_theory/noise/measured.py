@@ -15,27 +15,9 @@ LEAST = 1e-4  # the share of wrong labels that stands for none
 
 
 def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
-    """The share of plain labels that are wrong, from the share that a judge confirms: (1).
+    """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms:
+    (1).
 
-    Parameters
-    ----------
-    confirmed
-        The share of generated labels that the judge confirms.
-    accuracy
-        The judge's accuracy on real images.
-
-    Returns
-    -------
-    float
-        At least LEAST. A judge that doubts no more labels than it errs on real images gives LEAST.
-
-    Raises
-    ------
-    InputError
-        Unless both lie in (1/2, 1].
-
-    Examples
-    --------
     >>> round(judged_share(0.9, accuracy=0.95), 4)
     0.087
     """

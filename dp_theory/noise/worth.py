@@ -70,39 +70,12 @@ def worth(
     costs: Costs = COSTS,
     advance: Callable[[int], None] = lambda loops: None,
 ) -> pd.DataFrame:
-    """Practice against static data, round by round.
+    """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    Parameters
-    ----------
-    flips
-        The flips of all rows.
-    rounds
-        Number of rounds of the loop.
-    phi
-        d over the number of rows of the first pool, which are plain.
-    plans
-        Ways to add rows, among which each stage takes the best. The same plan holds for all rounds before it.
-    lams
-        Ridges per row of the first pool, among which each stage takes the best. By default they are LAMS, the best of
-        static data, and FIRMER times the latter as far as these lie beyond LAMS. Stage 0 is then static data.
-    costs
-        Of making a row and of training on it.
-    advance
-        advance(1) is called after each loop. There are `loops_of_worth`, unless lams are given.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row for each stage, which is at its best plan and ridge. Columns: stage. kept, the training rows so far per
-        dimension. plan, its number, and lam. test_error. samples, the number of static data's samples that reach this
-        error, over those of practice; compute, the same of their cost. saved, the share of the error of as many plain
-        samples that practice saves; saved_compute, the same for as much compute. missed and wrong, of the stage's new
-        rows: the share that the selector misses, nan for the first pool, and the share whose label is wrong.
-
-    Raises
-    ------
-    InputError
-        For what `PracticeProblem` refuses, for rounds < 1, and for a plan that keeps no window.
+    Columns: stage; kept, the training rows so far per dimension; plan, its number, and lam; test_error; samples, the
+    number of static data's samples that reach this error over those of practice; compute, the same of their cost; saved
+    and saved_compute, the share of static data's error that practice saves; missed and wrong, the shares of the stage's
+    new rows that the selector misses and whose label is wrong.
     """
     import pandas as pd
 
@@ -190,35 +163,12 @@ def _new_rows(flips: BoundaryFlips, solved: Stages) -> list[Shares]:
 
 
 def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS, lam: Any = None) -> pd.DataFrame:
-    """One selection by a fixed selector, for each rule and number of training rows.
+    """One selection by a fixed selector, at its best kept fraction and ridge, for each rule and number of training rows
+    per dimension.
 
-    Parameters
-    ----------
-    flips
-        The flips of all rows.
-    rho
-        The cosine between the selector and the truth.
-    rows
-        Training rows per dimension: a number or an array (sizes,).
-    keep
-        Kept fractions among which each rule takes the best.
-    lam
-        Ridges per training row among which each rule takes the best; 0 is the ridgeless limit. By default the best of
-        all ridges is found.
+    Columns: rule (`static` for plain rows), rows, keep, lam, test_error, and saved, the share of static data's error
+    that the rule saves.
 
-    Returns
-    -------
-    pd.DataFrame
-        Columns: rule, which is `static` for plain rows. rows, keep, lam and test_error. saved, the share of static
-        data's error that the rule saves.
-
-    Raises
-    ------
-    InputError
-        For parameters outside their domain.
-
-    Examples
-    --------
     >>> from dp_theory import BoundaryFlips
     >>> table = selections(BoundaryFlips(0.3), 0.9, 8.0, keep=[0.2, 0.5]).set_index("rule")
     >>> table["test_error"].round(3)[["static", "keep-hard"]].tolist()

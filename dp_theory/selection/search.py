@@ -52,7 +52,6 @@ class RuleSearch:
     least: float  # share of the rows that a rule must keep
 
     def value(self, bands: Bands) -> float:
-        """The value of bands."""
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
     def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
@@ -235,7 +234,6 @@ class MovingEdges:
         return np.exp(z[-1]) * (self._start + self._scale * self._unit * z[:-1])
 
     def bands(self, z: Array) -> Bands:
-        """The bands there."""
         edges = self._edges.copy()
         edges[self._moves] = np.sort(self._positions(z))
         if not self._labels and edges[0] < _NO_GAP * edges[1]:  # a window around the boundary

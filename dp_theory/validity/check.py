@@ -371,10 +371,8 @@ def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: fl
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
-    """About how many more rows and trials would show that the Gaussian theory's errors are within the tolerance.
-
-    The variance between trials shrinks with their number, the others with that of the rows. Each may make up half of
-    what an error may scatter. An error that seems to be near the tolerance, or beyond it, is taken to be halfway to it.
+    """About how many more rows and trials would show that the Gaussian theory's errors are within the tolerance; each
+    may make up half of the scatter.
     """
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2

@@ -75,60 +75,23 @@ class FeatureView:
 
     Where selector and truth are one direction, as far as N rows can tell, the plane is a line: k = 1, and there is t
     alone. Otherwise k = 2. `FeatureView.of` makes it.
-
-    Attributes
-    ----------
-    x
-        The centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1.
-    y
-        Their labels, 1 and -1.
-    spectrum
-        The eigenvalues of Σ.
-    basis
-        u_s, and the unit vector along the rest of u_0.
-    plane
-        t and ζ.
-    score
-        v/√E[v²], or g where the truth is known.
-    tangent
-        tan γ; 0 where the truth is known.
-    rho
-        The cosine of u_s and u_0.
-    test
-        Other rows, as x and y, that only test.
     """
 
-    x: Float[np.ndarray, "rows d"]
-    y: Float[np.ndarray, " rows"]
-    spectrum: Float[np.ndarray, " d"]
-    basis: Float[np.ndarray, "d k"]
-    plane: Float[np.ndarray, "k rows"]
-    score: Float[np.ndarray, " rows"]
-    tangent: float
-    rho: float
+    x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
+    y: Float[np.ndarray, " rows"]  # their labels, 1 and -1
+    spectrum: Float[np.ndarray, " d"]  # the eigenvalues of Σ
+    basis: Float[np.ndarray, "d k"]  # u_s, and the unit vector along the rest of u_0
+    plane: Float[np.ndarray, "k rows"]  # t and ζ
+    score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
+    tangent: float  # tan γ; 0 where the truth is known
+    rho: float  # the cosine of u_s and u_0
+    # Other rows, as x and y, that only test.
     test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None = None
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """The view of features, without the directions that a ridge hides.
-
-        Parameters
-        ----------
-        features
-            Rows, labels and directions.
-        lam
-            The ridge per row, in units of Σ's mean eigenvalue.
-
-        Returns
-        -------
-        FeatureView
-            What the theory sees.
-
-        Raises
-        ------
-        InputError
-            For too few rows or directions, where w_s or w_g has no variance, and where the labels have nothing to do
-            with the features.
+        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides. Raises
+        InputError where rows, directions or labels do not suffice.
         """
         principal = _principal(features, lam)
         spectrum = principal.spectrum
@@ -158,7 +121,6 @@ class FeatureView:
 
     @property
     def dimension(self) -> int:
-        """d."""
         return len(self.spectrum)
 
     @property

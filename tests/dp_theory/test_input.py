@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dp_theory.budgets.phases import boundary
 
 from dp_theory import (
     Addition,
@@ -25,7 +26,6 @@ from dp_theory import (
 )
 from dp_theory.budgets.least_error import least_error
 from dp_theory.budgets.optimum import optimum
-from dp_theory.budgets.phases import boundary
 from tests.mistyped import mistyped
 
 HARD = KeepHard(1.0)
