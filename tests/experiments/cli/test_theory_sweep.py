@@ -52,7 +52,6 @@ def test_sweep_json_is_one_object_with_winners(theory: Theory):
         (("--rule", "keep-hard,best"), "unknown rule 'best'"),
         (("--x", "money"), "unknown axis 'money'"),
         (("--trials", "0"), "trials = 0"),
-        (("--resume",), "--resume needs --out"),
         (("--workers", "0"), "Invalid value for '--workers'"),
     ],
 )
