@@ -72,10 +72,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least.
-
-    There it is 0 but for rounding.
-    """
+    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
     likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
@@ -83,11 +80,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """The z of the least deviance that is found, by searches from `start` or from several places.
-
-    First a softened likelihood is searched from the best of random places, then the likelihood itself. With practice
-    there is one search from one place, since its theory takes longer.
-    """
+    """The z of the least deviance that is found, by searches from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -108,11 +101,7 @@ def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
-    """A place to start from for a curve with practice.
-
-    The points without practice determine all parameters but the window, if there are enough of them. The window is then
-    the best of a few; otherwise the place is the best of random ones.
-    """
+    """A place to start from for a curve with practice."""
     curve = likelihood.curve
     others = ~curve.practised
     without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]

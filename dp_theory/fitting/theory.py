@@ -122,10 +122,7 @@ def _pool_errors(
 
 
 def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
-    """Errors against the labeller for one set of parameters.
-
-    Points with the same first pool and the same increment lie on the curve of one loop, between its stages.
-    """
+    """Errors against the labeller for one set of parameters."""
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)

@@ -52,10 +52,7 @@ class Hardness(Protocol):
 
 @dataclass(frozen=True)
 class Margin:
-    """The margin with a minus sign: the second largest score less the largest.
-
-    With two classes it is -√2 |t|, where t is the projection of the row on the selector.
-    """
+    """The margin with a minus sign: the second largest score less the largest."""
 
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
@@ -94,10 +91,7 @@ class Uncertainty:
     def _with_slope(
         self, scores: Float[np.ndarray, "rows K"]
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The entropy H of each row, and dH/d ln R.
-
-        The derivative is the variance of the logits under softmax, with a minus sign.
-        """
+        """The entropy H of each row, and dH/d ln R."""
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)

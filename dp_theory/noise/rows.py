@@ -89,10 +89,7 @@ def _missed(flips: BoundaryFlips, test_error: float, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Missed:
-    """A plan of rounds: the window is such that the learner misses a given share of its labels.
-
-    `omega = "auto"` of the real pipeline does the same. Where plain rows are missed as often, no row is selected.
-    """
+    """A plan of rounds: the window is such that the learner misses a given share of its labels."""
 
     flips: BoundaryFlips  # of the rows that are added, which may be labelled worse than plain ones
     share: float = 0.2  # the share of the labels that the learner misses

@@ -139,10 +139,7 @@ def _saved(error: float, plain: float) -> float:
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges for loops to try, per row of a first pool of `rows` per dimension.
-
-    The best ridge of static data is among them. In total, rather than per row, it is the same for any number of rows.
-    """
+    """Ridges for loops to try, per row of a first pool of `rows` per dimension."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]

@@ -213,10 +213,7 @@ def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
 
 
 class _Turned(NamedTuple):
-    """The law of the weights in the coordinates of the truth.
-
-    Each is linear in three standard normals, and holds the coefficients (4, ...) of 1 and of the three.
-    """
+    """The law of the weights in the coordinates of the truth."""
 
     along: Array  # component along w0
     across: Array  # component in the plane across w0

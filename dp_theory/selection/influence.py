@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 
 
 class RidgeLimit(NamedTuple):
-    """w_hat in the plane of w_s and w0 and off it, with what its derivatives need. Symbols are in the module's head.
-
-    All fields have one shape.
-    """
+    """w_hat in the plane of w_s and w0 and off it, with what its derivatives need. Symbols are in the module's head."""
 
     a: tuple[Array, Array]  # along w_s and v
     ell: Array  # L

@@ -129,10 +129,7 @@ class SelectorView:
 
     @cached_property
     def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
-        """Rising margins, and the moments of each.
-
-        They are so close that a rule of 0 and 1 is well known by the atoms that it keeps.
-        """
+        """Rising margins, and the moments of each."""
         margin, weights = self.nodes(CLOSE_EDGES)
         seen = np.abs(margin) < _REACH
         margin = margin[seen]
@@ -153,10 +150,7 @@ class SelectorView:
         return self.features(margin) @ (weights * kept)
 
     def bands(self, kept: Bool[np.ndarray, " atoms"]) -> Bands:
-        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms.
-
-        Bands and gaps that hold a negligible share of what is kept are left out.
-        """
+        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms."""
         margin, features = self.atoms
         mass = features[0]
         negligible = _NEGLIGIBLE * mass[kept].sum()

@@ -103,11 +103,7 @@ class RuleSearch:
         return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:
-        """The bands with their finite edges moved to the least value nearby.
-
-        If they keep less than the least share, they are widened first. They are left as they are where no move is
-        better.
-        """
+        """The bands with their finite edges moved to the least value nearby."""
         bands = self.widened(bands)
         edges = MovingEdges(bands, self.view)
         if not edges.count:
@@ -198,11 +194,11 @@ def _widened_by(bands: Bands, amount: float) -> Bands:
 
 
 class MovingEdges:
-    """Bands whose finite edges other than 0 move, as a function of coordinates z (edges + 1,).
+    """Bands whose finite edges other than 0 move with coordinates z (edges + 1,), the last the logarithm of a common
+    factor.
 
-    The last coordinate is the logarithm of a common factor. The others move one edge each, in units of a tenth of the
-    distance to what is next to it. A narrow window around 0 may depend on its asymmetry a million times more than on
-    its width: so the two are different coordinates.
+    A narrow window around 0 may depend on its asymmetry a million times more than on its width: so the two are
+    different coordinates.
     """
 
     _UNIT = 0.1  # of the distance of an edge to the next one, or to 0

@@ -126,10 +126,7 @@ class Budget:
         return error
 
     def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative of the test error by the moments of a rule.
-
-        At the best ridge the change of the ridge itself is of second order.
-        """
+        """The derivative of the test error by the moments of a rule."""
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -143,7 +140,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class BestRule:
-    """A rule at its best for a budget."""
+    """The best of all rules for a budget."""
 
     rule: Any  # Bands
     test_error: float

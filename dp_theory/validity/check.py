@@ -217,11 +217,7 @@ class _StandardErrors(NamedTuple):
 def _curve(
     view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
 ) -> list[dict[str, Any]]:
-    """A rule's rows of `Check.curves`, but for the rule's name.
-
-    They end at the first size that the rule does not keep often enough to measure. That is left out, too, unless it is
-    the only one.
-    """
+    """A rule's rows of `Check.curves`, but for the rule's name."""
     moments = KeptMoments(view, rule)
     errors = measured_errors(view, rule, sizes, lam, trials, seed)
     theory = _gaussian_errors(view, rule, lam, sizes)
@@ -266,17 +262,13 @@ def _comparison(
 def _standard_errors(
     view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
 ) -> _StandardErrors:
-    """Standard errors of the mean over trials, whose errors are `of_trials`.
+    """Standard errors of the mean over trials: which rows train, which rows of their kind the N rows are, and which
+    rows test.
 
-    Three things scatter: which rows train; which rows of their kind the N rows are; and which rows test. All trials
-    share the last two, so that theirs are variances of an error rate over so many rows.
-
-    `shared` is the share f of the rows that the rule keeps on which each trial trains. The trials draw these rows
-    without replacement. So the variance s² between trials is only 1 - f of that of fresh rows, and the mean over
-    trials also scatters with the rows that there are to keep: by f·s²/(1 - f), which counts against the theory.
-
-    Where the N rows also test, the measured law speaks of these very rows, and their choice counts against the theory
-    alone. Where other rows test, both their choice and that of the N rows are in the measured error itself.
+    Trials draw their rows without replacement from those that the rule keeps. With a share f of these on each, the
+    variance s² between trials is 1 - f of that of fresh rows, and the mean also scatters with the rows that there are
+    to keep, by f·s²/(1 - f): it counts against the theory. Where the N rows also test, their choice counts against the
+    theory alone.
     """
     rows = len(view.y)
     mean = float(of_trials.mean())
@@ -296,11 +288,7 @@ def _standard_errors(
 
 
 def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
-    """The variance of an error rate over so many rows.
-
-    The rate itself is the larger of what was measured and predicted: no error among few rows is no proof that none are
-    made. It is at least half an error among these rows, and at most that of chance.
-    """
+    """The variance of an error rate over so many rows."""
     rate = min(0.5, max(mean, predicted, 0.5 / rows))
     return rate * (1 - rate) / rows
 
@@ -330,8 +318,7 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
     """The last two rows of `Check.assumptions`: predictions against the experiment.
 
     Only errors that are significantly off count for the effect, if there are any. A prediction holds if each of its
-    errors is shown to be within the tolerance. This takes a test at the level for each, and no correction for their
-    number, since all must pass.
+    errors passes a test at the level: no correction for their number, since all must pass.
     """
     comparisons = curves["measured"].notna().sum()
     rows = []

@@ -136,10 +136,7 @@ class FeatureView:
 
     @cached_property
     def lengths(self) -> Float[np.ndarray, " rows"]:
-        """Squared lengths s of rows off the plane, over their mean.
-
-        A row's length is taken as h/(1 − h), with h its leverage there: as if other rows had whitened it.
-        """
+        """Squared lengths s of rows off the plane over their mean, each h/(1 − h) of its leverage h there."""
         leverage = np.square(self.off_plane).sum(1) / len(self.y)
         squares = leverage / (1 - leverage)
         return squares / squares.mean()

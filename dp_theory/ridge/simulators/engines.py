@@ -8,10 +8,7 @@ from dp_theory.ridge.simulators.trials import LAW, check_size, generator, run_tr
 
 
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with a scalar problem that has exactly the law of `dense_trial`, in O(kept + d) operations.
-
-    Parameters and results are those of `dense_trial`; dp_theory.ridge.simulators.law has the method.
-    """
+    """One experiment with a scalar problem that has exactly the law of `dense_trial`, in O(kept + d) operations."""
     rng = generator(seed, LAW, trial)
     (outputs,) = law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)
     return tuple(outputs)

@@ -181,10 +181,7 @@ def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tu
 
 
 def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
-    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift.
-
-    N12 couples these equations to the neglected ones. It only reaches the last b of either.
-    """
+    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift."""
     b = len(bands) - 1
     y = bands[0, 0]
     right = np.zeros((size, 1 + b))
@@ -245,10 +242,7 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j).
-
-    Column 0 of Z is y, and no part of X.
-    """
+    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j)."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
