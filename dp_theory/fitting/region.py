@@ -240,7 +240,7 @@ class _Profile:
         return held if self.at.deviance(held) <= self.most else None
 
     def _descended(self, place: Array, others: NDArray[np.bool_]) -> Array:
-        """Where the deviance is lower, with only the other parameters moved; it ends as soon as that is in the region."""
+        """Where the deviance is lower, with only the other parameters moved, until that is in the region."""
         from scipy.optimize import minimize
 
         def full(u: Array) -> Array:
