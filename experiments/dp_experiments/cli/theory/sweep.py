@@ -70,17 +70,18 @@ def sweep_command(
     alphas = values("alpha", alpha)
     rhos = values("rho", rho)
     rules = names(rule)
+    lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
     if dask is None and rows < float("inf"):  # impossible sizes are refused below
-        seconds = rows * (DENSE_SECONDS * d**2 if engine == "dense" else LAW_SECONDS) / (workers or cores())
+        seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / (workers or cores())
         allow_work(seconds, most_minutes, "give fewer --n or --trials")
     with claimed(out), on_cluster(dask):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
                 alphas,
                 rho=rhos,
-                lam=values("lam", lam, geometric=True),
+                lam=lams,
                 rules=rules,
                 d=d,
                 trials=trials,
