@@ -47,7 +47,6 @@ FEWEST_KEPT = 16  # the least of them
 MOST_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
 FAMILIES = 3  # of tests, which share the level: of the assumptions, of the theory and of the measured law
 Conclusion = Literal["holds", "fails", "undecided"]
-STEPS = ("gaussian", "measured law")  # columns of predictions
 
 
 class Needed(NamedTuple):
@@ -67,8 +66,8 @@ class Check:
         What the theory sees of the features.
     curves
         A row for each rule and number of kept rows. rule, kept and share (of the rows, that the rule keeps) say which.
-        The columns STEPS are predicted test errors. `gaussian` knows the covariance, rho and the flips, and `measured
-        law` all second moments of kept rows. `measured` is the error of the experiment, and `se` its standard
+        Predicted test errors are `gaussian`, which knows the covariance, rho and the flips, and `measured law`, which
+        knows all second moments of kept rows. `measured` is the error of the experiment, and `se` its standard
         error; with test rows it is also that of their number and of the law's rows. `z` and `z_law` are the
         differences from the Gaussian theory and from the measured law, in units of their own standard errors,
         `se_gaussian` and `se_law`; `se_trials` is the part of the trials alone. Numbers are nan where too few rows are
