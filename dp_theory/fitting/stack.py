@@ -1,21 +1,10 @@
-"""The error of more plain rows, foreseen by the theory and by a power law together, weighted by hidden tails.
+"""The error of more plain rows, foreseen by the theory and by a power law together; docs/theory/fit.md says why.
 
-A measured curve need not come from the theory. Beside it stands the power law with floor,
+    ln (E − c) = ln A − b ln n,   0 ≤ c < min E                            the power law with floor           (T9.13)
+    W ∝ Π (.1/3 + .9 f)^(1/2h)                                             a member's weight                  (T9.14)
+    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T ~ t_4    beyond the largest size N          (T9.15)
 
-    ln (E − c) = ln A − b ln n,   0 ≤ c < min E                                                              (T9.13)
-
-fitted to samples of the curve with its noise drawn anew (a parametric bootstrap), of all sizes and of the larger ones
-alone. For a given floor c it is a straight line; of several floors the most likely is taken.
-
-The two are weighted by the density that they give to points which they have not seen: the largest sizes, hidden one by
-one, two by two and so on. Hidden points are foreseen from points that they share, so that they err together and say
-less than as many independent ones: the density counts by its square root. What is foreseen is the mixture of both. Its
-intervals are as wide as the two disagree, as far as hidden points have not decided between them.
-
-A real curve may bend beyond its points as neither does, and points that scatter hide such a bend. So the slope of ln E
-against ln n beyond the largest size N is uncertain by itself, in proportion to the scatter s of a point:
-
-    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T ~ Student's t                              (T9.15)
+f is the density that a member gives to a point which was hidden h times, among the largest sizes.
 """
 
 from __future__ import annotations
