@@ -207,7 +207,6 @@ def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFi
     [
         (["sweep", "--n", "1e9", "--trials", "1000", "--workers", "1"], "give fewer --n or --trials"),
         (["sweep", "--n", "1e6", "--d", "4000", "--engine", "dense", "--workers", "1"], "give fewer --n or --trials"),
-        (["best", "sequence", "--rounds", "100", "--phi", "1e-9"], "give a larger --phi or fewer --rounds"),
     ],
 )
 def test_hours_of_work_are_refused_beforehand(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
