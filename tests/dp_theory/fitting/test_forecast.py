@@ -115,9 +115,9 @@ def test_hidden_points_weigh_by_the_square_root_of_their_density():
     family = stack(fit(curve, known))
     assert family is not None
     seen = curve.at(slice(0, 5))
-    ends = np.exp(fit(seen, known).first_order(curve.at([5]), 0.95))
+    mean, low, high = np.exp(fit(seen, known).first_order(curve.at([5]), 0.95))
     density = []
-    for draws in (theory_draws(*ends, 0.95), power_law_draws(seen, kept[5:])):
+    for draws in (theory_draws(mean, low, high, 0.95), power_law_draws(seen, kept[5:])):
         normal = stats.norm.pdf(np.log(error[5]), draws.log_error[:, 0], 0.04)
         density.append(0.1 / 3 + 0.9 * np.average(normal, weights=draws.weight))
     assert abs(np.log(density[0] / density[1])) > 0.2
