@@ -1,16 +1,19 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
+#   make install              .venv, with the versions of constraints.txt
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
 #   make test-slow            those that need minutes
 #   make test-gpu             those that need a GPU
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
-#   make coverage           which lines the tests reach, into out/coverage
+#   make lint                 format, lint and types
+#   make coverage             which lines the tests reach, into out/coverage
 #   make docs                 the site, into out/site, which needs no network to be read
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make bench-gpu            measure a GPU in eight minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
 #   make audit                licences, and known holes where pip-audit is installed
+#   make clean                remove .venv and what was made
 #   PIP_ARGS="--index-url …"  another package index, for example one with a GPU build of torch
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -19,7 +22,10 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures docs test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
+.PHONY: help install figures docs test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
+
+help:
+	@sed -n "1,/^PYTHON/ s/^# *//p" Makefile
 
 install: .venv/installed
 
@@ -46,7 +52,7 @@ test-gpu: install
 	$(BIN)/pytest -m gpu
 
 test-device: install
-	$(BIN)/pytest -m fake_device
+	$(BIN)/pytest --numprocesses auto -m fake_device
 
 coverage: install
 	$(BIN)/pytest --numprocesses auto --cov --cov-report term --cov-report html:out/coverage

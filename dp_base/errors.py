@@ -1,5 +1,10 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
+import signal
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ask for a stop. Cluster managers, and the templates of their users, send SIGUSR1 or SIGUSR2 before a time limit."""
+
 
 class InputError(ValueError):
     """The input is wrong. The message says what is wrong, where it is, and what would be right."""
@@ -8,9 +13,15 @@ class InputError(ValueError):
 
 
 class MissingError(RuntimeError):
-    """Weights, data, a device or a package are missing. The message says what is missing and how to get it."""
+    """Weights, data, a device or a package are missing. The message says what is missing and how to get it.
+
+    Each argument is one thing that is missing, and a line of the message.
+    """
 
     exit_status = 3
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class DamagedError(MissingError):

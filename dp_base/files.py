@@ -26,7 +26,7 @@ FORMER = "former"  # name under which a folder that is being replaced is kept un
 LONGEST_NAME = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
 # The file must not exist yet, not even as a link. Windows has no O_NOFOLLOW.
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no space, no quota, read-only
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no quota, read-only, a limit of `ulimit -f`
 
 
 def part_of(name: str) -> str:
@@ -208,7 +208,7 @@ def filled(folder: Path) -> Iterator[Path]:
     Otherwise the content is deleted. Raises OSError if `folder` has an entry of the same name already, or cannot be
     written to.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged

@@ -1,6 +1,8 @@
 """Format numbers: a file that is read again later states the number of the format that it was written in.
 
-Each kind of file has a number of its own, which is raised whenever its format changes. No other number is read.
+Each kind of file has a number of its own, and no other number is read. Formats are additive: a key that a file lacks
+takes its default, which is what was done before there was the key. So the number rises only where the meaning of what
+was written changes, since all that was written before becomes unreadable.
 """
 
 from collections.abc import Mapping

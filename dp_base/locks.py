@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 patience = 0.0  # seconds that this process waits for a lock that another process holds, before it is an error
+_kept: dict[Path, int] = {}  # the open locks of folders that `keep` was called for
 REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 
@@ -72,6 +74,42 @@ def in_turn(path: Path) -> Iterator[None]:
     lock = _acquire(_lock_beside(path), path, wait=True)
     with _holding(lock, path.parent, path.name):
         yield
+
+
+def keep(folder: Path) -> None:
+    """Keep other processes from clearing a folder, which is made, as long as this one lives.
+
+    This does nothing where the folder cannot be written to, or where the system has no locks that many can share.
+    """
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl
+
+        while folder not in _kept:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if os.fstat(lock).st_nlink:  # else it was removed with its folder while this process waited
+                _kept[folder] = lock
+            else:
+                os.close(lock)
+
+
+@contextlib.contextmanager
+def clearing(folder: Path) -> Iterator[None]:
+    """Run a block that removes a folder. Raises InputError if other processes `keep` it."""
+    from filelock import lock_descriptor
+
+    own = _kept.pop(folder, None)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666) if own is None else own
+    try:
+        free = True
+        with contextlib.suppress(OSError):  # where the file system has no locks, nobody can know
+            free = lock_descriptor(lock, blocking=False)
+        if not free:
+            raise InputError(f"{folder} is in use: wait for the runs that go on, or stop them")
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -170,7 +208,8 @@ def _lock_beside(path: Path) -> Path:
 def _this_process() -> dict[str, str | int]:
     """Describe this process for others that find its lock."""
     began = datetime.now().astimezone().isoformat(" ", "seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    words = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])  # options may hold secrets
+    command = " ".join([Path(sys.argv[0]).name, *words])
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": began, "command": command}
 
 

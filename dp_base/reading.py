@@ -7,6 +7,7 @@ file's fault, and stays as the cause, which `--debug` shows.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,14 @@ def cause_of(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """A text from a foreign file for a message, which is to stay a line that people read."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def toml_value(text: str) -> Any:
+    """The value that a text is in TOML, or the text itself if it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
 
 
 @contextmanager

@@ -8,20 +8,27 @@ its module as an entry point:
     mine = "my_package.my_generator"
 """
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import sysconfig
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 
+from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 
 Kind = TypeVar("Kind")
 Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
+INSTALLED = {"site-packages", "dist-packages"}  # folders in which packages are installed
 LAST = 100  # the place in lists of a kind that states none
+OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # whose code the version of dp tells
 
 
 class Registry(Generic[Kind]):
@@ -114,3 +121,66 @@ class Registry(Generic[Kind]):
             raise
         except BaseException as error:  # another package may raise anything on import, SystemExit included
             self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+
+
+def code_digest(module: str) -> str:
+    """Return a digest of the code of a module from outside this project, and of the code beside it that it imports.
+
+    What it imports counts if it is of the same package, or if both lie in one folder and not where packages are
+    installed. No code is run. The digest is empty for a module of this project, and for one that has no file.
+    """
+    found: dict[str, str] = {}
+    first = _file_of(module)
+    waiting = [] if first is None else [module]
+    while waiting:
+        name = waiting.pop()
+        file = None if name in found else _file_of(name)
+        if file is None or first is None or not _belongs(name, file, module, first):
+            continue
+        found[name] = digest(file)
+        waiting += _imports_of(name, file)
+    return json_digest(found, sort_keys=True) if len(found) > 1 else "".join(found.values())
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module that is not this project's, without importing anything. None if it has none."""
+    package, *inner = module.split(".")
+    try:
+        spec = None if package in OWN else find_spec(package)
+    except (ImportError, ValueError):  # it is no name, or was made without a file
+        return None
+    if spec is None:
+        return None
+    if not inner:
+        return Path(spec.origin) if spec.has_location and spec.origin else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *inner)
+        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
+    """Whether the module `name` is of the package of `module`, or lies beside it and is not installed."""
+    home = first.parents[module.count(".") + (first.name == "__init__.py")]
+    installed = INSTALLED & set(file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
+    return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not installed)
+
+
+def _imports_of(module: str, file: Path) -> Iterator[str]:
+    """Yield the names of what may be modules among what a module imports, and its packages."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    yield module.rpartition(".")[0] or module
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # it is no text of Python
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_plain_csv(path: Path, **options: Any) -> pd.DataFrame:
+def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
     """Return the table of a CSV file whose first line names the columns.
 
     pandas takes the first column as row labels where rows have a field more than there are names, so that all columns
@@ -21,6 +21,8 @@ def read_plain_csv(path: Path, **options: Any) -> pd.DataFrame:
     ----------
     path
         The file.
+    comments
+        Whether lines that begin with # may stand above the names. A # elsewhere is part of a value.
     options
         As `pandas.read_csv` takes them.
 
@@ -36,6 +38,9 @@ def read_plain_csv(path: Path, **options: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if comments:
+        lines = pd.read_csv(path, header=None, sep="\x1e", quoting=3, dtype=str, keep_default_na=False)[0]
+        options["skiprows"] = int(lines.str.startswith("#").cummin().sum())
     names = pd.read_csv(path, **{**options, "header": None, "nrows": 1, "dtype": str}).iloc[0].tolist()
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from dp_real.sections import MASK, variable
 
 log = logging.getLogger(__name__)
 LONGEST = 30  # seconds that a command or a server has
@@ -32,8 +37,20 @@ class Alerts:
         The run's folder.
     """
 
-    target: str
+    target: str = field(repr=False)
     run: Path
+
+    @classmethod
+    def of(cls, key: SecretStr, run: Path) -> Alerts:
+        """The alerts that a configuration's key asks for; none, with a warning, if where they go is not known here."""
+        target = key.get_secret_value()
+        if name := variable(key):
+            target = os.environ.get(name, "")
+        if key and target in ("", MASK):
+            lacks = f"${name} is not set" if name else "no file of the run has it: give it again by --set alert=…"
+            log.warning("alert goes nowhere: %s", lacks)
+            target = ""
+        return cls(target, run)
 
     def send(self, event: Event, **facts: Any) -> None:
         """Send an alert. What goes wrong with it is remarked on, and the run goes on.
@@ -54,7 +71,7 @@ class Alerts:
             else:
                 subprocess.run(shlex.split(self.target), input=message, text=True, timeout=LONGEST, check=True)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            log.warning("alert = %r: not sent: %s", self.target.partition("?")[0], type(error).__name__)
+            log.warning("alert: not sent: %s", type(error).__name__)  # the target may be a secret
 
 
 def _post(url: str, message: str) -> None:

@@ -10,15 +10,25 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
 
+from dp_base.registry import code_digest
 from dp_real.anchors import Place
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -28,6 +38,13 @@ class Section(BaseModel):
             if isinstance(value, bool) and field and field.annotation in (int, float):
                 raise ValueError(f"{key} = {str(value).lower()}: should be a number")
         return values
+
+    def code_digest(self) -> str:
+        """A digest of the code that this kind of section runs, if it is not this project's; else it is empty.
+
+        By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
+        """
+        return code_digest(type(self).__module__)
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -40,6 +57,24 @@ Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
+
+
+MASK = str(SecretStr("hidden"))
+"""What stands for a secret wherever a configuration is shown or written."""
+
+
+def variable(secret: SecretStr) -> str:
+    """The environment variable that a secret is in, if it reads $NAME; else an empty text."""
+    value = secret.get_secret_value()
+    return value[1:] if re.fullmatch(r"\$[A-Za-z_]\w*", value) else ""
+
+
+def _shown(secret: SecretStr) -> str:
+    return secret.get_secret_value() if variable(secret) else str(secret)
+
+
+Secret = Annotated[SecretStr, PlainSerializer(_shown, when_used="json")]
+"""A value that only the user may see. No file of a run has it. If it reads $NAME, an environment variable has it."""
 
 
 class SamplingConfig(Section):

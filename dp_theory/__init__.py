@@ -20,8 +20,8 @@ The module `noise` says what practice is worth where labels are wrong. The modul
 
 Conventions, in all of these: rho is the cosine between selector and truth. phi = d/n is dimensions per row of the
 *pool*, whether the row is kept or not, and psi = d/m is dimensions per kept row. The ridge lam is per row of the pool
-in `predict` and `simulate`, and per training row in `sweep` and `optimum`. The module dp_theory.ridge.problem has the
-formulas.
+in `predict` and `simulate`, and per training row in `sweep`, `optimum`, `classes_curves`, `check` and `Budget`. The
+module dp_theory.ridge.problem has the formulas.
 
 Every name is imported on first use, so that `import dp_theory` stays quick. Nothing needs torch. The names are listed
 in `__init__.pyi`, which type checkers read as well.

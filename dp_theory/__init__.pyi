@@ -55,6 +55,7 @@ from dp_theory.rules import Rule as Rule
 from dp_theory.rules import SymmetricRule as SymmetricRule
 from dp_theory.rules import make_rule as make_rule
 from dp_theory.selection import Bands as Bands
+from dp_theory.selection import Budget as Budget
 from dp_theory.selection import best_selection as best_selection
 from dp_theory.selection import influence as influence
 from dp_theory.span import LOGISTIC as LOGISTIC

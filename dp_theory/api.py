@@ -30,7 +30,7 @@ def predict(
     d: int | None = None,
     tolerance: float | None = None,
 ) -> Prediction | SoftmaxPrediction:
-    """The exact limit n, d → ∞ of a problem, with a certificate of every number.
+    """The limit n, d → ∞ of a problem, with a certificate of every number.
 
     Parameters
     ----------

@@ -1,21 +1,34 @@
-"""The release: wheel and sdist hold the same, and work in a clean environment far from the checkout.
+"""The release: wheel and sdist hold the same, and work in clean environments far from the checkout.
 
-`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow. The
-list of files is compared in every test run.
+`make release-check` installs all extras as well, torch among them, from the package index that pip is set to; hence
+slow. The list of files, and the wheel without extras, are checked in every test run.
 """
 
+import ast
+import itertools
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dp_experiments.cli.commands import root
+from dp_experiments.cli.lazy import LazyCommand
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from tests.source import FOLDERS
+import dp_base
+from dp_real.evaluation.card import CITATION
+from tests.experiments.conftest import leaves
+from tests.source import FOLDERS, modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -36,24 +49,62 @@ OF_EXTRAS = {
     ("real", "run", *SMALL, "--set", "tracker=tensorboard", "--out", "tracked"): "track",
     ("real", "run", *SMALL, "--set", "training.randaugment=1", "--out", "augmented"): "augment",
 }
+THEORY = {  # the words of each command of `dp theory`, and what it takes at least
+    "predict": "--alpha 0.5 --rho 0.9 --phi 0.2",
+    "simulate": "--alpha 0.5 --rho 0.9 --phi 0.2 --d 20 --trials 4",
+    "sweep": "--alpha 0.5 --d 32 --trials 4 --rule keep-hard --out sweep",
+    "practice": "--rounds 2 --alpha 0.3 --phi 0.5 --lam 0.01",
+    "best": "--rho 0.9 --psi 0.5",
+    "noise": "--share 0.06",
+    "classes": "--classes 3 --keep 0.5 --rho 0.9 --kept 2",
+    "check": "features.npz",
+    "forecast": "curve.csv --columns n,error --target 0.1",
+    "verify": "--dense-d 40 --trials 20",
+    "derive": "lemma1",
+    "errata": "--d 20 --trials 2",
+}
+OTHERS = ("figures --list", "figures fig7 --quick", "figures table1", "play", "--version")  # that need no extra
+OF_REAL = ("doctor", "doctor run", "doctor cache", "figures fig2-digits", "figures compare table4")
+WALK = """
+import contextlib, io, json, sys
+from dp_experiments.cli.main import main
+from experiments.mine import of_experiments
+from figures.mine import of_figures
+answers = {}
+for words in sys.stdin.read().splitlines():
+    sys.argv = ["dp", *words.split()]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            answers[words] = end.code, out.getvalue(), err.getvalue()
+print(json.dumps(answers))
+"""
 
 
-def lowest() -> list[str]:
+def required(command: LazyCommand) -> list[str]:
+    """What a command does not go without, each given as x."""
+    needed = [parameter for parameter in command.loaded.params if parameter.required]
+    return [word for each in needed for word in ([each.opts[0]] if each.opts[0].startswith("-") else []) + ["x"]]
+
+
+def lowest(*extras: str) -> list[str]:
     """The least version of each direct dependency that pyproject.toml allows, but torch's build of constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = []
-    extras = [line for name in EXTRAS for line in project["optional-dependencies"][name]]
-    for line in (*project["dependencies"], *extras):
+    of_extras = [line for name in extras for line in project["optional-dependencies"][name]]
+    for line in (*project["dependencies"], *of_extras):
         name, version = line.split(">=")
         pinned.append(f"{name}=={version}" if version.count(".") > 1 else f"{name}=={version}.*")
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     return [torch if line.startswith("torch==") else line for line in pinned]
 
 
-def call(*words: object, folder: Path) -> str:
-    """Run a command in a folder, without what this process has set for Python; its stdout."""
+def call(*words: object, folder: Path, given: str = "") -> str:
+    """Run a command in a folder, without what this process has set for Python, and `given` on its stdin; its stdout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run([*map(str, words)], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([*map(str, words)], cwd=folder, env=environment, input=given, capture_output=True, text=True)
     assert done.returncode == 0, f"{words}: {done.stdout[-500:]} {done.stderr[-1500:]}"
     assert "not drawn" not in done.stderr, done.stderr
     return done.stdout
@@ -72,6 +123,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert all(name.startswith("dp_") for name in shipped)  # other names may be those of a user's own folders
     tracked = {Path(name) for name in call("git", "ls-files", *FOLDERS.values(), folder=ROOT).split()}
     assert shipped == {
         str((ROOT / path).relative_to(folder.parent))
@@ -85,12 +137,73 @@ def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
     assert {"pyproject.toml", "README.md", "LICENSE"} <= source
 
 
+def test_what_is_cited_is_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {dp_base.__version__}\ndate-released: 20" in citation
+    assert CITATION in (ROOT / "README.md").read_text(encoding="utf-8")
+    tracked = call("git", "ls-files", "*.md", "*.py", "*.cff", folder=ROOT).split()
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in tracked]
+    assert {key for text in texts for key in re.findall(r"@inproceedings{(\w+)", text)} == {"askarihemmat2025improving"}
+
+
+def test_every_package_that_is_imported_is_declared():
+    """Or an installation would lack it as soon as another package no longer brings it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    homes = metadata.packages_distributions()
+    known = {name for name, found in homes.items() if declared & {canonicalize_name(home) for home in found}}
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert {name.partition(".")[0] for name in names} <= known | {*sys.stdlib_module_names, *FOLDERS}, path
+
+
+@pytest.mark.parametrize("versions", ["newest", "lowest"])
+def test_the_wheel_alone_answers_every_command(
+    built: Path, versions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a folder of the user's with packages that have the names of the checkout's, and from a notebook."""
+    constraints = tmp_path / "versions.txt"
+    constraints.write_text((ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest()))
+    venv.create(tmp_path / "env")
+    python = tmp_path / "env/bin/python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-compile", "--constraint", constraints)
+    call(*pip, *built.glob("*.whl"), folder=tmp_path)
+    for name in ("experiments", "figures"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(f"of_{name} = 1\n")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    (tmp_path / "curve.csv").write_text("n,error\n100,.3\n200,.25\n400,.21\n800,.18\n")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 8))
+    np.savez(tmp_path / "features.npz", X=x, y=x[:, 0] > 0)
+
+    commands = {" ".join(words): command for words, command in leaves(root)}
+    helps = [f"{words} --help" for words in ("", "theory", "theory best", "real", "real cache", *commands)]
+    theory = [f"theory {words} {options}" for words, options in THEORY.items()]
+    assert {f"theory {words}" for words in THEORY} == {words for words in commands if words.startswith("theory")}
+    real = [" ".join((words, *required(found))) for words, found in commands.items() if words.startswith("real")]
+    walk = "\n".join((*helps, *theory, *OTHERS, *real, *OF_REAL))
+    answers = json.loads(call(python, "-c", WALK, folder=tmp_path, given=walk))
+    for words in (*helps, *theory, *OTHERS):
+        assert answers[words][0] == 0, (words, answers[words])
+    for words in (*real, *OF_REAL):
+        status, _, err = answers[words]
+        remedies = 2 if words.startswith("figures fig") else 1  # where it is drawn, and at the end
+        assert (status, err.count("pip install 'deliberate-practice[real]'")) == (3, remedies), (words, err)
+    assert all(len(answers[words][2].splitlines()) == 1 for words in real)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("versions", ["newest", "lowest"])
 def test_the_wheel_works_in_a_clean_environment(built: Path, versions: str, tmp_path: Path):
     venv.create(tmp_path / "env", with_pip=True)
     constraints = tmp_path / "versions.txt"
-    pins = (ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest())
+    pins = (ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest(*EXTRAS))
     constraints.write_text(pins)
     (wheel,) = built.glob("*.whl")
     pip, dp = (tmp_path / "env/bin" / name for name in ("pip", "dp"))

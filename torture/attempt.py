@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dp_base.errors import STOP_SIGNALS
 from torture.processes import HANGS_AFTER, Answer, Loaded, NewProcess, Process, finish
 
 ROOT = Path(__file__).parents[1]
@@ -220,7 +221,7 @@ def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
     """Arguments, folder, environment and handlers of signals as `dp WORDS` would find them; restored afterwards."""
     argv = sys.argv
     folder = Path.cwd()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     before = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
     os.environ |= {name: place.environment[name] for name in before}
     sys.argv = ["dp", *map(str, words)]

@@ -25,7 +25,14 @@ FAULTS = (
     "filtered",
     "duplicate",
     "empty",
+    "trickle",
+    "processing",
+    "endless",
+    "nested",
 )
+
+PARTS = 100  # of an answer that takes as many times PAUSE, in seconds
+PAUSE = 0.05
 
 
 def usual(body: dict[str, Any]) -> str:
@@ -44,6 +51,8 @@ class FakeEndpoint:
     def __init__(self) -> None:
         self.fault: Callable[[int, dict[str, Any]], str] = lambda number, body: ""  # of a request, by number and body
         self.write = usual
+        self.finish: Callable[[dict[str, Any]], str] = lambda body: "stop"  # its reason, by the body
+        self.counted: Any = 10  # tokens of a prompt
         self.delay = 0.0  # seconds before an answer
         self.slow = 1.0  # seconds, of the fault
         self.logprobs: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None
@@ -81,21 +90,31 @@ class FakeEndpoint:
             fault, 200
         )
         answer = json.dumps(self.content(handler.path, body, fault)).encode()
-        if fault in ("no JSON", "HTML"):
-            answer = b"{'choices': [" if fault == "no JSON" else b"<html>starting</html>"
+        broken = {"no JSON": b"{'choices': [", "HTML": b"<html>starting</html>", "nested": b"[" * 200_000}
+        answer = broken.get(fault, answer)
+        if fault == "processing":
+            for _ in range(PARTS):
+                handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                time.sleep(PAUSE)
         handler.send_response(status)
         handler.send_header("Content-Type", "text/html" if fault == "HTML" else "application/json")
-        handler.send_header("Content-Length", str(len(answer) + (100 if fault == "cut off" else 0)))
+        more = {"cut off": 100, "trickle": PARTS, "endless": 2**26}.get(fault, 0)
+        handler.send_header("Content-Length", str(len(answer) + more))
         if fault == "redirect":
             handler.send_header("Location", self.redirect)
         if fault == "429":
             handler.send_header("Retry-After", "0.2")
         handler.end_headers()
+        for _ in range(PARTS if fault == "trickle" else 0):
+            handler.wfile.write(b" ")
+            time.sleep(PAUSE)
+        for _ in range(64 if fault == "endless" else 0):
+            handler.wfile.write(b" " * 2**20)
         handler.wfile.write(answer)
         handler.wfile.flush()
         if fault == "cut off":
             handler.close_connection = True
-        elif status == 200 and fault in ("", "slow", "refused", "duplicate", "empty"):
+        elif status == 200 and fault in ("", "slow", "trickle", "processing", "refused", "duplicate", "empty"):
             with self.lock:
                 self.answered[request_key(body)] += 1
 
@@ -109,7 +128,7 @@ class FakeEndpoint:
         if fault == "null":
             return None
         text = {"empty": "  ", "duplicate": "the same text", "refused": "I cannot"}.get(fault) or self.write(body)
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self.finish(body)}
         if path.endswith("/chat/completions"):
             choice["message"] = {"role": "assistant", "content": text}
             if fault == "refused":
@@ -118,7 +137,7 @@ class FakeEndpoint:
                 choice["logprobs"] = {"content": [{"token": "A", "top_logprobs": self.logprobs(body)}]}
         else:
             choice["text"] = text
-        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+        return {"choices": [choice], "usage": {"prompt_tokens": self.counted, "completion_tokens": 5}}
 
 
 @contextmanager

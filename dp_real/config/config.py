@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 import tomli_w
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dp_base.formats import KEY
 from dp_base.registry import Registry
@@ -22,12 +22,13 @@ from dp_real.sections import (
     PoolConfig,
     PracticeConfig,
     SamplingConfig,
+    Secret,
     Section,
     Seed,
     TrainingConfig,
 )
 
-FORMAT = 1  # of config.toml and of the folder that a run leaves; raise it when keys, logs or results change
+FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.formats on when it rises
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 MOST_SAMPLES = 10**9
 
@@ -64,9 +65,10 @@ class Config(Section):
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
-    alert: str = Field(
-        default="",
-        description="a command, or an http(s) URL, that gets a line of JSON on what happens to the run",
+    alert: Secret = Field(
+        default=SecretStr(""),
+        description="a command, or an http(s) URL, that gets a line of JSON on what happens to the run; "
+        "$NAME: it is in that environment variable; nothing else is written down",
     )
     data: AnyData
     generator: AnyGenerator
@@ -224,5 +226,8 @@ class Config(Section):
         return ", or ".join(keys) or self.generator.remedy
 
     def to_toml(self) -> str:
-        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""
+        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config.
+
+        Secrets are masked.
+        """
         return tomli_w.dumps({KEY: FORMAT} | self.model_dump(mode="json", exclude_none=True))

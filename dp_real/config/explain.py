@@ -5,13 +5,15 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
+from pydantic import SecretStr
+
 from dp_base.errors import InputError
 from dp_base.registry import Registry
 from dp_real.config.config import Config
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import Section
+from dp_real.sections import MASK, Section
 
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 
@@ -40,7 +42,9 @@ def explain(problem: Any) -> str:
             name = context["discriminator"].strip("'")
             return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    field = section.model_fields.get(keys[-1]) if keys else None
+    value = MASK if field and field.annotation is SecretStr else repr(problem["input"])
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {value}"
     where = f"{key}{shown}: " if key else ""
     return f"{where}{message[:1].lower()}{message[1:]}"
 

@@ -1,5 +1,6 @@
 """Reads a Config from TOML. Unknown keys and impossible values raise an InputError of one line."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.formats import KEY, require_format
-from dp_base.reading import foreign_file
+from dp_base.reading import foreign_file, toml_value
 from dp_real.anchors import FOLDER, FromCommandLine
 from dp_real.config.config import FORMAT, Config
 from dp_real.config.explain import explain
@@ -43,7 +44,7 @@ def load_config(
     for key, value in values.items():
         if key in map(key_of, overrides) and raw[key] != value:
             raise InputError(f"--{key} {value} and --set {key}={raw[key]}: leave one of them out")
-    where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    where = " ".join([str(path), *(f"--set {key_of(override)}=…" for override in overrides)])  # a value may be a secret
     return parse_config({"name": path.stem} | raw | values, where, path.parent if anchor else None)
 
 
@@ -79,18 +80,11 @@ def override_key(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
-        raise InputError(f"--set {override}: must read key=value, for example practice.patience=5")
+        shown = re.split(r"[^\w.-]", key)[0]  # what follows may be a secret
+        raise InputError(f"--set {shown}…: must read key=value, for example practice.patience=5")
     with foreign_file(f"--set {key}=…"):
         value = toml_value(text)
-    set_key(raw, key, _from_command_line(value), f"--set {override}")
-
-
-def toml_value(text: str) -> Any:
-    """The value that a text is in TOML, or the text itself if it is none."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
+    set_key(raw, key, _from_command_line(value), f"--set {key}=…")
 
 
 def _from_command_line(value: Any) -> Any:

@@ -20,6 +20,8 @@ from dp_real.runtime.model_folders import (
     ANY_WEIGHTS,
     GGUF,
     NAME,
+    NO_TIMM,
+    TIMM,
     WHOLE,
     Lack,
     download_command,
@@ -93,15 +95,14 @@ def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise one MissingError that lists all that is missing, unless only data are missing.
+    """Raise one MissingError with a line for each thing that is missing, unless only data are missing.
 
     Missing data are reported when they are read, since reading may fetch them first.
     """
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
         data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
-        without_remedies = (problem.partition(";")[0] for problem in (*missing, *data))
-        raise MissingError("; ".join((*without_remedies, "dp real plan says what to put where")))
+        raise MissingError(*missing, *data)
 
 
 def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:
@@ -281,6 +282,13 @@ def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
         fault = f"{folder} {lack.problem}"
         if is_local:
             return Need(key, str(folder), f"{fault}; {lack.remedy}")
+    return _to_fetch(key, model, fault)
+
+
+def _to_fetch(key: str, model: str, fault: str) -> Need:
+    """Return the need of a model that is not here, a hub id. `fault` says so."""
+    if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
+        return Need(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # there is no network, no such model, or its terms must be accepted first

@@ -9,13 +9,12 @@ from dp_real.config import Config
 
 CITATION = """\
 @inproceedings{askarihemmat2025improving,
-  title = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
-  author = {Askari-Hemmat and Pezeshki and Dohmatob and Bordes and Astolfi and Hall and Verbeek and Drozdzal
-            and Romero-Soriano},
-  booktitle = {International Conference on Machine Learning},
-  year = {2025},
-  eprint = {2502.15588},
-  archiveprefix = {arXiv},
+  title     = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
+  author    = {Askari-Hemmat, Reyhane and Pezeshki, Mohammad and Dohmatob, Elvis and Bordes, Florian and
+               Astolfi, Pietro and Hall, Melissa and Verbeek, Jakob and Drozdzal, Michal and Romero-Soriano, Adriana},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year      = {2025},
+  eprint    = {2502.15588}
 }"""
 
 
@@ -64,12 +63,36 @@ PIPELINE = """\
 from transformers import pipeline
 
 classify = pipeline("{task}", model="LEARNER")  # this folder
-classify({example})"""
+classify("a text")"""
+OPENED = """\
+import numpy as np
+from PIL import Image, ImageOps
+from transformers import pipeline
+
+
+def opened(path):  # as the learner was judged: 16 bits are scaled, and transparent pixels lie over white
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+classify = pipeline("{task}", model="LEARNER")  # this folder; given a path, it would drop the transparency
+classify(opened("image.png"))"""
 OWN = """\
 from dp_real import Run
 
 learner = Run("RUN").learner()  # the folder of the run, above this one
 learner.logits(x).argmax(1)  # x: {form}"""
+
+OWN_TEXTS = """\
+from dp_real import Run
+
+run = Run("RUN")  # the folder of the run, above this one
+x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
+run.learner().logits(x).argmax(1)"""
 
 
 def _use(config: Config) -> str:
@@ -77,10 +100,11 @@ def _use(config: Config) -> str:
     shape = config.task.sample_shape
     is_image = len(shape) == 3
     if config.learner.library is None:
+        if config.data.examples == "texts":
+            return OWN_TEXTS
         form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
         return OWN.format(form=form)
-    example = '"image.png"' if is_image else '"a text"'
-    return PIPELINE.format(task=config.data.pipeline_tag, example=example)
+    return (OPENED if is_image else PIPELINE).format(task=config.data.pipeline_tag)
 
 
 def _examples(config: Config) -> str:
@@ -111,10 +135,16 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
         "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
-        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
+        **_passes(result),
         "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
+
+
+def _passes(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the row of the denoiser's passes, which a generator of texts has none of."""
+    forwards, backwards = result["denoiser_forwards"], result["denoiser_backwards"]
+    return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
 
 
 def _header(config: Config) -> str:

@@ -157,10 +157,6 @@ class GeneratorConfig(Section):
         """Whether its prompts show real validation examples. It may repeat these."""
         return False
 
-    def code_digest(self) -> str:
-        """A digest of the user's code that draws samples; empty if there is none."""
-        return ""
-
     def tokens(self, task: Task) -> tuple[int, int]:
         """About how many tokens a sample takes: those of its prompt, and those that are generated at most."""
         return 0, 0

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_base.registry import code_digest
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, Requirement
 from dp_real.sections import SamplingConfig
@@ -74,13 +72,8 @@ class FunctionConfig(GeneratorConfig):
         return function
 
     def code_digest(self) -> str:
-        """The digest of the file of the module, not of what the module imports. See GeneratorConfig."""
-        try:
-            spec = find_spec(self.call.partition(":")[0])
-        except (Exception, SystemExit):  # a package above it may raise anything when it is imported
-            spec = None
-        file = Path(spec.origin) if spec and spec.origin else None
-        return digest(file) if file and file.is_file() else ""
+        """See Section. It is that of the function's module."""
+        return code_digest(self.call.partition(":")[0])
 
     @property
     def remedy(self) -> str:

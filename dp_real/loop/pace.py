@@ -86,7 +86,7 @@ def line(row: Mapping[str, Any], pace: Mapping[str, float], last_step: int) -> s
         f"pool {row['pool_size']:,}",
     ]
     if pace:
-        parts.append(f"{pace['images_per_second']:,.0f} images/s")
+        parts.append(f"{pace['images_per_second']:,.0f} rows/s")
         parts.append(f"{pace['waiting_share']:.0%} of the time waiting for rows")
     if "gpu_memory" in pace:
         parts.append(f"{pace['gpu_memory'] / 1e9:.1f} GB of the GPU")

@@ -76,12 +76,7 @@ class PoolRecord:
             "manifest": digests(pool, [_manifest(pool, version)]),
         }
         record = {KEY: FORMAT, "files": self.files, "versions": self.versions}
-        write_text(
-            pool / RECORD,
-            json.dumps(record)
-            + "\
-",
-        )  # in one line, because indenting is 10 times slower
+        write_text(pool / RECORD, json.dumps(record) + "\n")  # in one line, because indenting is 10 times slower
 
     def drop_strays(self, pool: Path) -> None:
         """Delete data files that no recorded version has. They are of rounds that were not committed, or dropped."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dp_base.checksums import json_digest
@@ -24,6 +24,10 @@ class Shared:
 
     folder: Path
     rows: int
+
+    def of(self, identity: str) -> Shared:
+        """The part that runs share which draw by the same code, weights and examples (dp_real.runs.identity)."""
+        return replace(self, folder=self.folder / identity)
 
     def block(self, request: Request, rows: slice, seed: int, draw: Callable[[], Batch]) -> Batch:
         """These rows of a plain request. They are as another run drew them; else draw() makes them, for others too.
@@ -75,10 +79,9 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 
 
 def _family(config: Config) -> str:
-    """A digest of what plain rows of a run depend on."""
+    """A digest of what plain rows of a run depend on in its configuration."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
-    code = config.generator.code_digest() if config.practice.draws else ""
-    return json_digest([FORMAT, parts, config.training.precision, code])[:32]
+    return json_digest([FORMAT, parts, config.training.precision])[:32]
 
 
 def _drawn_at_first(config: Config) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from dp_real.pool.late import when_visible
 from dp_real.pool.record import recorded_rows, verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import BranchFolder, sole_writer
+from dp_real.runs.folder import BranchFolder, naming_command, sole_writer
+from dp_real.runs.identity import accepted, changes
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
@@ -29,28 +31,38 @@ log = logging.getLogger(__name__)
 
 
 @processes.together()
-def branch(run: Path, progress: Progress = silent, workers: int | None = 1) -> list[dict[str, Any]]:
+def branch(
+    run: Path, progress: Progress = silent, workers: int | None = 1, accept_changes: bool = False
+) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5).
 
     One run gives the whole scaling curve. Returns the result of each pool size, by size. The run's own is among them if
     the run is complete. Each branch leaves its files in branches/SIZE. Finished ones are not repeated. Raises
-    InputError if `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down`
-    does.
+    InputError if `run` is not the folder of a run, if another process is writing there, or if what the run depends on
+    has changed, and DamagedError as `cool_down` does.
 
     workers: how many branches go on at a time; None: as many as the cluster of the block `on_cluster` takes.
+    accept_changes: branch although something has changed.
     """
     files = RunFiles.of(run)
-    with sole_writer(files):
-        return cool_down(files, progress, workers=workers)
+    with sole_writer(files), naming_command(f"dp real branch {run}"):
+        with processes.main_first() as main:
+            changed = accepted(changes(files), accept_changes) if main else []
+        return cool_down(files, progress, workers=workers, changed=processes.from_main(changed))
 
 
-def cool_down(files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1) -> list[dict[str, Any]]:
+def cool_down(
+    files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1, changed: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
 
     test: whether to look at test images and further sets, as in dp_real.run. A checkpoint whose state cannot be read is
-    left out, with a remark.
+    left out, with a remark. changed: what the run depends on and was accepted to be another one; results list it.
     """
-    ended = _one_by_one(files, progress, test) if workers == 1 else _spread(files, progress, test, workers)
+    if workers == 1:
+        ended = _one_by_one(files, progress, test, changed)
+    else:
+        ended = _spread(files, progress, test, workers, changed)
     results = {result["pool_size"]: result for result in ended}
     own = files.read_result()
     if own:
@@ -60,24 +72,26 @@ def cool_down(files: RunFiles, progress: Progress, test: bool = True, workers: i
     return [results[size] for size in sorted(results)]
 
 
-def _one_by_one(files: RunFiles, progress: Progress, test: bool) -> list[dict[str, Any]]:
+def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequence[str]) -> list[dict[str, Any]]:
     """The results of the branches, one after the other. All processes share the work on each."""
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress, test=test)
         with processes.main_first() as main:
-            planned = _planned(files) if main else []
+            planned = _planned(files, changed) if main else []
         return [
             plan.result or _branch_at(plan, config, data, files.pool, progress, test)
             for plan in processes.from_main(planned)
         ]
 
 
-def _spread(files: RunFiles, progress: Progress, test: bool, workers: int | None) -> list[dict[str, Any]]:
+def _spread(
+    files: RunFiles, progress: Progress, test: bool, workers: int | None, changed: Sequence[str]
+) -> list[dict[str, Any]]:
     """The results of the branches, several at a time. One that is lost starts over."""
     config = load_config(files.config)
     config.data.prepare(progress)
-    planned = _planned(files)
+    planned = _planned(files, changed)
     results = [plan.result for plan in planned if plan.result]
     jobs = [(plan, config, files.pool, test) for plan in planned if not plan.result]
     with progress("branches", len(jobs)) as advance:
@@ -106,9 +120,10 @@ class BranchPlan:
     checkpoint: Path  # that it starts from
     out: RunFiles  # its folder
     result: dict[str, Any] | None  # None: it is not complete
+    changed: Sequence[str] = ()  # since the run began
 
 
-def _planned(files: RunFiles) -> list[BranchPlan]:
+def _planned(files: RunFiles, changed: Sequence[str]) -> list[BranchPlan]:
     """The branches of a run. The pools of those to come are verified together, as they have most files in common."""
     planned: list[BranchPlan] = []
     versions: list[int] = []
@@ -116,7 +131,7 @@ def _planned(files: RunFiles) -> list[BranchPlan]:
         _, version = read_state(checkpoint)
         out = files.branch(recorded_rows(files.pool, version))
         result = out.read_result()
-        planned.append(BranchPlan(checkpoint, out, result))
+        planned.append(BranchPlan(checkpoint, out, result, changed))
         if result is None:
             versions.append(version)
     with processes.phase("verifying the pool", patient=True):
@@ -139,4 +154,5 @@ def _branch_at(
         folder = BranchFolder(plan.out, advance, state.step)
         training = Training(config, learner, pool, validator(data), folder, state)
         training.cool_down()
-    return conclude(training, data, plan.out, test)
+    facts = {"accepted_changes": list(plan.changed)} if plan.changed else None
+    return conclude(training, data, plan.out, test, facts)

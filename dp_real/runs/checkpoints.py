@@ -26,7 +26,7 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of checkpoints; raise it when what is written here, or a learner's tensors, change
+FORMAT = 1  # of checkpoints; see dp_base.formats on when it rises
 
 
 def write_checkpoint(
@@ -41,8 +41,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
 
-    logs, inputs: how far the run's logs are written, and what it reads (log_marks and inputs of
-    dp_real.runs.integrity). accepted: what had changed among these when the run was resumed.
+    logs, inputs: how far the run's logs are written, and what it reads (log_marks of
+    dp_real.runs.integrity, and dp_real.runs.identity). accepted: what had changed among these when the run was resumed.
     Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
@@ -145,7 +145,7 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     """
     record = read_json(checkpoint / "state.json", _remedy(checkpoint))
     require_format(record, FORMAT, checkpoint / "state.json")
-    return record
+    return {"logs": {}, "inputs": {}} | record
 
 
 def read_state(checkpoint: Path) -> tuple[LoopState, int]:
@@ -153,9 +153,8 @@ def read_state(checkpoint: Path) -> tuple[LoopState, int]:
     record = read_record(checkpoint)
     with own_file(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
-        for note in (KEY, "logs", "inputs"):
-            del record[note]
-        record.pop("accepted", None)
+        for note in (KEY, "logs", "inputs", "accepted"):
+            record.pop(note, None)
         return LoopState.restored(record), pool_version
 
 

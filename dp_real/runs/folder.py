@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dp_base.checksums import RECORD, seal
-from dp_base.errors import InputError
+from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import read_json
@@ -25,7 +25,8 @@ from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
 from dp_real.rounds.blocks import discard_blocks
 from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
-from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, refusal, resumable
+from dp_real.runs.identity import accepted, differences
+from dp_real.runs.integrity import cut_logs, log_marks, resumable
 from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime import processes
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
@@ -39,7 +40,6 @@ Tracker = Callable[[dict[str, Any], int], None]
 LINES_APART = 5.0  # seconds at least between two lines of that log
 SHOWN = 64  # images in the picture of a round
 THUMBNAIL = 128  # pixels a side of those that are larger
-DRAWN_WITH = "inputs.json"  # beside the blocks of the first round, before which there is no checkpoint
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 
 
@@ -57,7 +57,7 @@ class RunFolder:
     ) -> None:
         """advance: called with the number of steps made since the last call, counted from `step`.
 
-        inputs: of the run (dp_real.runs.integrity.inputs), which its checkpoints note.
+        inputs: the identity of the run (dp_real.runs.identity), which its checkpoints note.
         accept_changes: go on from a checkpoint though inputs are others than when it was written. `accepted` then
         lists what changed.
         """
@@ -145,7 +145,7 @@ class RunFolder:
 
     def _keep_first_blocks(self) -> None:
         """Keep the blocks of a first round that was stopped, unless the run's inputs have changed since it began."""
-        note = self.files.drawing / DRAWN_WITH
+        note = self.files.drawn_with
         unchanged = note.exists() and read_json(note) == self._inputs
         discard_blocks(self.files.drawing, but=0 if unchanged else None)
         self.files.drawing.mkdir(exist_ok=True)
@@ -153,13 +153,10 @@ class RunFolder:
 
     def _check_inputs(self, newest: Path | None) -> None:
         """Compare the inputs with those of the checkpoint to go on from. Raises InputError as `restore` does."""
-        changes = [] if newest is None else list(changed_inputs(self.files, newest, self._inputs))
-        earlier = [] if newest is None else read_record(newest).get("accepted", [])
-        if changes and not self._accept_changes:
-            raise InputError(refusal(changes, self.files))
-        for change in changes:
-            log.warning("%s: the run will not end as it would have", change)
-        self.accepted = list(dict.fromkeys([*earlier, *changes]))
+        record = {} if newest is None else read_record(newest)
+        changed = differences(self.files, record.get("inputs", {}), self._inputs)
+        changed = accepted(changed, self._accept_changes, "the run will not end as it would have")
+        self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
 
     def stop_requested(self) -> bool:
         """See Recorder. Several processes must agree, which they do every AGREE_EVERY steps."""
@@ -172,7 +169,7 @@ class RunFolder:
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Within the block, Ctrl-C and SIGTERM ask for a stop at the next step. A second Ctrl-C stops at once.
+        """Within the block, STOP_SIGNALS ask for a stop at the next step. A second Ctrl-C stops at once.
 
         A second SIGTERM does not, because cluster managers and launchers send several. If other processes are gone by
         then, the signal was the launcher's, which ends them all: this one leaves without a word.
@@ -184,7 +181,7 @@ class RunFolder:
             self._asked = True
 
         try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
         except ValueError:  # not the main thread: the caller handles signals
             yield
             return
@@ -221,7 +218,8 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
                 if resume and not out.is_dir():
                     raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
                 held.enter_context(locked(out))
-                for part in (files.checkpoints, files.figures, *(branch.path for branch in files.branches)):
+                branches = (out / "branches", *(branch.path for branch in files.branches))
+                for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
                     discard_parts(part)
         yield
 
@@ -240,14 +238,28 @@ def show_newest(pool: Pool, path: Path) -> None:
         mosaic(to_bytes(images)).save(partial)
 
 
+@contextmanager
+def naming_command(command: str) -> Iterator[None]:
+    """Name the command that goes on in an interrupt that says nothing, as one before the first step or after the last.
+
+    Raises Interrupted in place of a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
+
+
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
     """Claim the folder for this run. With `resume`, returns the result if the run is complete already, else None.
 
     Raises InputError if the folder holds something else, if it holds this run and `resume` is not set, or if it cannot
-    be written to.
+    be written to. Raises DamagedError if a complete run has lost its configuration.
     """
     out = files.path
     if not unused(out):
+        if files.result.exists() and not files.config.exists():
+            raise DamagedError(f"{files.config} is missing; restore it, or remove {out} to train that run again")
         held = load_config(files.config) if files.config.exists() else None
         same = held is not None and config.goes_on_from(held)
         result = files.read_result()

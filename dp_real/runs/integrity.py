@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dp_base.checksums import damage, digest, json_digest
+from dp_base.checksums import damage
 from dp_base.errors import DamagedError, InputError
-from dp_real.config import Config, load_config
-from dp_real.data.sets.images import SAMPLED
-from dp_real.examples import ExampleSet, RealData
+from dp_real.config import load_config
 from dp_real.loop.state import LoopState
-from dp_real.pool.marks import read_marks
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import (
     checkpoint_problem,
@@ -22,100 +20,9 @@ from dp_real.runs.checkpoints import (
     newest_intact,
     read_record,
     read_state,
-    state_problem,
 )
+from dp_real.runs.identity import changes
 from dp_real.runs.run_files import RunFiles, read_rows
-from dp_real.runtime import processes
-from dp_real.runtime.cache import fingerprints
-
-CONFIG = "config"  # among a run's inputs
-NAMES = {
-    "validation": "validation set",
-    "training": "training examples",
-    "code": "code of the generator",
-    "marks": "marked examples",
-    "test": "test set",
-}
-"""What messages call the other inputs."""
-PLURAL = ("training", "marks")
-
-
-def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True) -> dict[str, str]:
-    """Digests of what a run reads, for its checkpoints and its result: its configuration, and what `material` names.
-
-    The main process computes the digests. The others return {}.
-    """
-    if not processes.this_process().is_main_process:
-        return {}
-    return {CONFIG: digest(files.config)} | material(config, data, test=test)
-
-
-def material(config: Config, data: RealData, *, test: bool = True) -> dict[str, str]:
-    """Digests of what a run of this configuration reads besides it.
-
-    These are the set that validates, the training examples if the run uses them, the code of a generator that is a
-    function, the marks of examples that are left out, and with `test` the test set and the further sets. Of a set that
-    is evaluated all labels count, and about SAMPLED examples. Their places do not matter.
-    """
-    found = {"validation": _set_digest(data.validation)}
-    if data.generator is not None and uses_training_examples(config):
-        found["training"] = json_digest(data.generator.fingerprint())
-    if config.practice.draws and (code := config.generator.code_digest()):
-        found["code"] = code
-    if config.pool.marks:
-        found["marks"] = json_digest(sorted(read_marks(config.pool.marks)))
-    if test:
-        found["test"] = _set_digest(data.test)
-        found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
-    return found
-
-
-def _set_digest(examples: ExampleSet) -> str:
-    shown = examples.x[:: max(1, len(examples.y) // SAMPLED)]
-    return json_digest(fingerprints(shown, examples.y))
-
-
-def uses_training_examples(config: Config) -> bool:
-    """Whether the pool has real training examples, or the generator is trained on some or begins with them."""
-    practice = config.practice
-    generator = config.generator
-    takes_some = practice.examples == "real" or practice.start == "real"
-    return takes_some or (practice.draws and (generator.trained_here or generator.begins_with_real))
-
-
-def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:
-    """What is not as it was when a checkpoint was written, a line each. now: the inputs of today, or some of them."""
-    yield from differences(files, read_record(checkpoint)["inputs"], now)
-
-
-def differences(files: RunFiles, before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
-    """A line for each input that was noted before and is another one now."""
-    for name in sorted(now.keys() & before.keys()):
-        if now[name] != before[name]:
-            what = files.config if name == CONFIG else f"the {NAMES.get(name, name)}"
-            now_and_then = "are not what they were" if name in PLURAL else "is not what it was"
-            yield f"{what} {now_and_then} when {files.path} began"
-
-
-def require_same_result(config: Config, files: RunFiles, *, test: bool) -> None:
-    """Raise InputError if a complete run was judged by other sets, or made from other examples, than there are now.
-
-    Raises DamagedError if the run has lost its configuration, without which that cannot be known.
-    """
-    result = files.read_result()
-    if result is None or "inputs" not in result:
-        return
-    if not files.config.exists():
-        raise DamagedError(f"{files.config} is missing; restore it, or remove {files.path} to train that run again")
-    now = inputs(files, config, config.data.load(), test=test)
-    changes = list(differences(files, result["inputs"], now))
-    if changes:
-        raise InputError(refusal(changes, files))
-
-
-def refusal(changes: list[str], files: RunFiles) -> str:
-    """The message about inputs that have changed."""
-    return f"{'; '.join(changes)}: restore what was, or --accept-changes to go on in {files.path} all the same"
 
 
 def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
@@ -200,15 +107,15 @@ def problems(folder: Path) -> list[str]:
 
 
 def _config_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the configuration: that it cannot be read, or is not what it was at the newest checkpoint."""
+    """Of the configuration that it cannot be read, and else of what the run depends on that it is another one."""
     try:
         load_config(files.config)
     except InputError as error:
         yield Damage(str(error), "restore it")
-    for checkpoint in checkpoints(files.checkpoints)[:1]:
-        if state_problem(checkpoint) is None:
-            for change in changed_inputs(files, checkpoint, {CONFIG: digest(files.config)}):
-                yield Damage(change, "restore it, unless the change is meant")
+        return
+    with contextlib.suppress(DamagedError):  # of the result, which _part_problems names
+        for change in changes(files):
+            yield Damage(change, "restore it, unless the change is meant")
 
 
 def _checkpoint_problems(files: RunFiles) -> Iterator[Damage]:

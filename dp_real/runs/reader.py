@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ from dp_real.runs.checkpoints import (
     restore_learner,
     state_problem,
 )
+from dp_real.runs.identity import accepted, changes
 from dp_real.runs.integrity import log_problem
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import RunFiles, read_rows
@@ -49,6 +50,15 @@ class Run:
     def path(self) -> Path:
         """The run's folder."""
         return self.files.path
+
+    def unchanged(self, accept_changes: bool = False) -> Self:
+        """This run, once all that it depends on was found to be as it was when it began: see dp_real.runs.identity.
+
+        Raises InputError if something is not. accept_changes: say so in a remark instead. Whatever a run left is taken
+        for what it was made from, so all commands that make something of it ask for this first.
+        """
+        accepted(changes(self.files), accept_changes)
+        return self
 
     @cached_property
     def config(self) -> Config:

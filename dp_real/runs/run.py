@@ -26,8 +26,8 @@ from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
-from dp_real.runs.integrity import inputs
+from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
+from dp_real.runs.identity import accepted, changes, drawing_identity, identity
 from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
@@ -60,7 +60,7 @@ def run(
         Go on with this configuration's run in the folder. A finished one is not repeated. Keys that no sample depends
         on, such as a generator's budget, may have other values than it began with.
     accept_changes
-        Go on although what the run reads, such as its test set, is not what it was. The result lists what changed.
+        Go on although what the run depends on, such as its test set, is not what it was. The result lists what changed.
     progress
         Shows how far the run is.
     test
@@ -77,7 +77,7 @@ def run(
     ------
     InputError
         If the folder is in use, also by another process, if the configuration does not fit its data, or if what a
-        resumed run reads has changed.
+        resumed or finished run depends on has changed.
     MissingError
         If something that the run needs is not there.
     DamagedError
@@ -85,7 +85,7 @@ def run(
     DivergedError
         Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or SIGTERM, and once a generator's budget is spent. The run can be resumed.
+        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
     config = anchored(config, Path.cwd()).resolved()
     files = RunFiles(Path(folder))
@@ -93,15 +93,18 @@ def run(
         config = config.model_copy(update={"threads": _threads(config, files, resume)})
         with processes.main_first() as main:
             finished = claim(config, files, resume) if main else None
+            if finished:
+                accepted(changes(files), accept_changes)
         result = processes.from_main(finished)
-        if not result:
-            main = processes.this_process().is_main_process
-            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
-                result = _train(config, files, progress, test, shared, accept_changes)
-                if main:
-                    alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
-        if config.practice.branch:
-            cool_down(files, progress, test)
+        with naming_command(f"dp real resume {files.path}"):
+            if not result:
+                main = processes.this_process().is_main_process
+                with own_torch(config), quietly(), alerting(Alerts.of(config.alert, files.path)):
+                    result = _train(config, files, progress, test, shared, accept_changes)
+                    if main:
+                        alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
+            if config.practice.branch:
+                cool_down(files, progress, test)
     return result
 
 
@@ -132,7 +135,8 @@ def _train(
     if processes.this_process().is_main_process and (remark := few_cores(config)):
         log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
-        noted = inputs(files, config, parts.data, test=test)
+        noted = identity(files, config, parts.data, test=test)
+        shared = shared and shared.of(processes.from_main(drawing_identity(config, noted)))
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
         training = Training(

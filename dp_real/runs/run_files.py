@@ -63,6 +63,11 @@ class RunFiles:
         return self.path / "drawing"
 
     @property
+    def drawn_with(self) -> Path:
+        """drawing/inputs.json, what the first round depends on, before which there is no checkpoint."""
+        return self.drawing / "inputs.json"
+
+    @property
     def checkpoints(self) -> Path:
         """checkpoints, a folder with one folder each."""
         return self.path / "checkpoints"

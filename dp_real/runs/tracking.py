@@ -32,7 +32,7 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, int | float |
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{before}{key}.")
-        elif before + key != "alert":  # it may hold a secret
+        else:
             found[before + key] = value if isinstance(value, int | float | str | bool) else str(value)
     return found
 
@@ -46,8 +46,9 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
     )
-    options = {"wandb": {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}}
-    accelerator.init_trackers("deliberate-practice", flat(config.model_dump(mode="json")), options)
+    wandb = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
+    wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
+    accelerator.init_trackers("deliberate-practice", flat(config.model_dump(mode="json")), {"wandb": wandb})
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:

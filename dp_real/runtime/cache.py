@@ -14,8 +14,8 @@ import platformdirs
 
 from dp_base.checksums import RECORD, damage, json_digest, seal
 from dp_base.errors import DamagedError, MissingError
-from dp_base.files import FULL, PART, disk_problem, remove, whole_folder, write_json
-from dp_base.locks import in_turn
+from dp_base.files import FULL, PART, discard_parts, disk_problem, remove, whole_folder, write_json
+from dp_base.locks import clearing, in_turn, keep
 from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,10 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 
     While one process makes the folder, others that want the same one wait, so that a generator is not trained twice.
     The lock is on an open file, so it ends with its process in any case. A damaged folder is made again with a warning.
-    Raises MissingError if the cache cannot be written to.
+    From now on the cache is kept from being cleared by others until this process ends. Raises MissingError if the cache
+    cannot be written to.
     """
+    keep(cache_folder())
     digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
     if _usable(folder):
@@ -153,6 +155,10 @@ def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
 
 
 def clear() -> None:
-    """Remove the whole cache, with what killed runs left half-made."""
-    remove(cache_folder())
+    """Remove the whole cache, with what killed runs left half-made. Raises InputError while other processes use it."""
+    folder = cache_folder()
+    discard_parts(folder.parent, folder.name)  # of a clearing that was killed
+    if folder.is_dir():
+        with clearing(folder):
+            remove(folder)
     _intact.clear()

@@ -5,19 +5,32 @@ on to the parts of a pipeline. But it takes none of the Auto classes of transfor
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import processes
-from dp_real.runtime.model_folders import NAME, WHOLE, download_command, is_hub_id, misnamed
+from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
+
+MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
+MOST_PARTS = 10_000
+MOST_NUMBERS = 10**9
+"""What may be made besides, such as a fresh last layer."""
+Result = TypeVar("Result")
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
@@ -25,19 +38,54 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """Load a model by `kind.from_pretrained`, from safetensors only. `model` is a folder, or a hub id.
 
-    A hub id that is not in the hub's cache is fetched. Raises MissingError if `model` is neither, or cannot be read.
-    Raises InputError if the model needs code of its own.
+    A hub id that is not in the hub's cache is fetched. Raises MissingError if `model` is neither, or cannot be read, or
+    needs a package. Raises InputError if it needs code of its own, is broken, or has weights that are not finite.
     """
     with reading(model, kind.__name__) as is_local, no_code_of(model), quietly():
-        loaded = kind.from_pretrained(
-            model,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=is_local,
-            trust_remote_code=False,
-            **options,
-        )
+        with _no_larger_than(model) if is_local else nullcontext():
+            loaded = kind.from_pretrained(
+                model,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=is_local,
+                trust_remote_code=False,
+                **options,
+            )
+        _require_finite(loaded, model)
     return loaded.to(processes.device())
+
+
+def _require_finite(loaded: Any, model: str) -> None:
+    """Raise InputError, which names a weight, unless all weights of a model, or of a pipeline's parts, are finite."""
+    for part in getattr(loaded, "components", {"": loaded}).values():
+        for name, weight in part.named_parameters() if isinstance(part, nn.Module) else ():
+            if weight.is_floating_point() and not weight.isfinite().all():
+                raise InputError(f"{model}: {name} of {type(part).__name__} is not finite")
+
+
+@contextmanager
+def _no_larger_than(folder: str) -> Iterator[None]:
+    """Within the block, raise InputError when a network becomes much larger than the weights in a folder.
+
+    A config of 10⁶ layers would take hours, and one of 10⁹ channels all memory.
+    """
+    there = held(Path(folder))
+    parts = MOST_PARTS + MOST_TIMES * there.tensors
+    numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
+
+    def count(_: nn.Module, __: str, made: Any) -> None:
+        nonlocal parts, numbers
+        parts -= 1
+        numbers -= made.numel() if isinstance(made, nn.Parameter) else 0
+        if parts < 0 or numbers < 0:
+            raise InputError(f"{folder}: its config asks for much more than the {there.numbers:,} numbers in it")
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -59,15 +107,21 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
     """Run a block that reads a model. Yield whether `model` is a folder; otherwise it is a hub id.
 
     `what` names the model in messages, and `pipeline` is that of `misnamed`. Raises MissingError if `model` is neither
-    a folder nor a hub id, and in place of what the block raises for files that it cannot read.
+    a folder nor a hub id, and in place of what the block raises for files and packages that are missing. Raises
+    InputError in place of what the block raises for a folder that is broken.
     """
     if fault := misnamed(model, pipeline):
         raise MissingError(fault)
     is_local = Path(model).is_dir()
     if not is_local and not is_hub_id(model):
         raise MissingError(f"{model}: no such folder; {NAME}")
+    problem = f"{model}: no {what.removeprefix('a ')} could be read"
     try:
         yield is_local
+    except (InputError, MissingError, torch.OutOfMemoryError):
+        raise
+    except ImportError as error:  # of a package that only some models need, such as timm
+        raise MissingError(f"{model}: {missing_package(error)}") from error
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         if is_local:
             remedy = f"the folder {WHOLE}"
@@ -75,7 +129,32 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
             command = download_command(model)
             remedy = f"fetch it where there is a network ({command}), or name a folder that holds it"
         cause = str(error).strip().partition("\n")[0]
-        raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}: {cause}") from error
+        raise MissingError(f"{problem}: {remedy}: {cause}") from error
+    except Exception as error:  # libraries raise anything for a broken folder
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
+            raise
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(f"{problem}: {type(error).__name__}: {cause}") from error
+
+
+def within(seconds: float, work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, and raise what it raises, or RuntimeError if it takes longer than that.
+
+    It is then left behind in a thread, which does not keep the process from ending.
+    """
+    outcome: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError:
+        raise RuntimeError(f"not done after {seconds:g} s") from None
 
 
 @contextmanager

@@ -4,21 +4,28 @@ So `dp real plan` and a run say the same.
 """
 
 import json
+import math
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+from safetensors import SafetensorError, safe_open
 
-from dp_base.errors import MissingError
+from dp_base.checksums import json_digest, sampled_digest
+from dp_base.errors import InputError, MissingError
+from dp_base.extras import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
+READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
 ANY_WEIGHTS = "*.safetensors"
 
+TIMM = "timm"  # the package, and the extra
 GGUF = ".gguf"
 PACKAGE = "package:"
 """What stands before the name of a file that lies in an installed package, as in package:NAME/FILE."""
@@ -40,6 +47,26 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 """Names of weights that transformers and diffusers read, in one file or in shards."""
 VARIANT = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.(\w+)(?:-\d+-of-\d+)?\.safetensors")
 """Names of weights of a variant, such as fp16, which are not read."""
+
+
+class Held(NamedTuple):
+    """How many tensors the weights of a folder are, and how many numbers."""
+
+    tensors: int
+    numbers: int
+
+
+def held(folder: Path) -> Held:
+    """What the headers of a folder's weights say, and of those of its parts. Raises InputError for a broken file."""
+    shapes: list[list[int]] = []
+    for file in sorted((*folder.glob(ANY_WEIGHTS), *folder.glob(f"*/{ANY_WEIGHTS}"))):
+        if WEIGHTS.fullmatch(file.name):
+            try:
+                with safe_open(file, "numpy") as opened:
+                    shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+            except SafetensorError as error:
+                raise InputError(f"{file} is no whole file of safetensors: {error}") from error
+    return Held(len(shapes), sum(map(math.prod, shapes)))
 
 
 class Lack(NamedTuple):
@@ -111,6 +138,23 @@ def model_file(model: str) -> Path:
     return file
 
 
+def weights_digest(model: str) -> str:
+    """Return what tells a model from one of the same name: a digest of its files, or of the hub its commit.
+
+    Of a large file a part is read, see dp_base.checksums.sampled_digest. It is empty if the model is not here.
+    """
+    folder = Path(model)
+    try:
+        if folder.is_dir():
+            files = sorted(file for file in folder.rglob("*") if file.suffix in READ and file.is_file())
+            return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
+        if is_packed(model):
+            return sampled_digest(model_file(model))
+        return Path(snapshot_download(model, local_files_only=True)).name
+    except (OSError, ValueError, MissingError):
+        return ""
+
+
 def is_hub_id(model: str) -> bool:
     """Whether a name may be the id of a model on the hub: owner/name."""
     try:
@@ -129,6 +173,29 @@ def lora_file(folder: Path) -> Path:
     return found[0]
 
 
+NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
+
+
+def missing_package(error: ImportError) -> str:
+    """Say in one line which package a library found missing, and how to install it."""
+    cause = " ".join(str(error).split()).partition(". You can install it")[0]
+    return f"{cause}: {install_command(TIMM)}" if TIMM in cause else cause
+
+
+def _lacking_timm(folder: Path) -> Lack | None:
+    """Say that a folder has a model of timm, which is read by that package, if it is not installed."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_timm = isinstance(config, dict) and "pretrained_cfg" in config
+    return (
+        Lack("is a model of timm, which is not installed", install_command(TIMM))
+        if is_timm and not find_spec(TIMM)
+        else None
+    )
+
+
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
     """Say what a folder lacks of its model, or of the pipeline that its model_index.json names. None if it is whole.
 
@@ -142,11 +209,11 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
     if index.is_file():
         try:
             parts = _parts(dict(json.loads(index.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return Lack("has a model_index.json that cannot be read", be_whole)
     lacks = {part: lack for part, kind in parts.items() if (lack := _lacking_file(folder / part, kind))}
     if not lacks:
-        return None
+        return _lacking_timm(folder)
     variants = {_variant(folder / part) if lack == ANY_WEIGHTS else "" for part, lack in lacks.items()}
     has_only_variants = all(variants)
     if not has_only_variants:

@@ -68,8 +68,12 @@ def _object_group() -> Any:
 
 
 def _leave(here: PartialState) -> None:
-    """End the process group in order."""
+    """End the process groups in order, and the threads of the one that is kept here.
+
+    A thread of gloo may still hold the last object that was sent. It aborts if the interpreter ends before it lets go.
+    """
     here.destroy_process_group()
+    _object_group.cache_clear()
 
 
 def device() -> torch.device:

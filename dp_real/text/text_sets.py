@@ -7,6 +7,7 @@ has it; #TEXT,LABEL names others.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,14 +109,15 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
     with foreign_file(where, f"{path.name} cannot be read as {kind}, in UTF-8"):
         if csv:
             return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        return pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
+        lines = read_regular(path).decode("utf-8-sig").split("\n")
+        return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
 
 
 def _columns(found: Located, table: pd.DataFrame) -> Rows:
     names = [str(name) for name in table.columns]
     text, label = _picked(found.where, found.columns, names, [], [])
     places = [f"{found.where}: row {row}" for row in range(len(table))]
-    return Rows(table[text].tolist(), [str(name) for name in table[label]], places)
+    return Rows(table[text].tolist(), table_sets.plain_names(found.where, table[label].tolist()), places)
 
 
 def _data_set(found: Located, data: Any, classes: Classes) -> Rows:

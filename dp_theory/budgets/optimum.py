@@ -26,7 +26,7 @@ def optimum(
     psi: Real | None = None,
     budget: Real | None = None,
     candidate_cost: float = 1.0,
-    guided_cost: float | None = None,
+    direct_cost: float | None = None,
     training_cost: float = TRAINING_COST,
     keep: Real | None = None,
     lam: Real | None = None,
@@ -42,7 +42,7 @@ def optimum(
         Cosine between selector and truth.
     psi, budget
         Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
-    candidate_cost, guided_cost, training_cost
+    candidate_cost, direct_cost, training_cost
         Costs of a plain sample, of a directly drawn one and of training on a row. By default a directly drawn sample
         costs DIRECT_COST plain ones, as the paper measures.
     keep, lam
@@ -79,9 +79,9 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    prices = {"candidate": candidate_cost, "guided": guided_cost, "training": training_cost}
+    prices = {"candidate": candidate_cost, "direct": direct_cost, "training": training_cost}
     require_costs(**{name: price for name, price in prices.items() if price is not None})
-    costs = Costs(candidate_cost, guided_cost, training_cost)
+    costs = Costs(candidate_cost, direct_cost, training_cost)
     if budget is not None:
         _require_budget(budget, costs)
     options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}

@@ -34,7 +34,7 @@ from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import fit_ridge, labels, measure, truth
 from dp_theory.ridge.simulators.engines import check_engine
 from dp_theory.ridge.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
-from dp_theory.rules import RULES, Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
+from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, read_rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def sweep(  # noqa: PLR0913
     n
         Numbers of samples generated, by default twelve from d/4 to 16 d.
     rules
-        Names of RULES.
+        As `make_rule` takes them, without what fixes how much they keep: "keep-hard", "entropy@kappa=2".
     d, trials
         Dimension and number of experiments. Trial k of all series draws from the same stream.
     engine
@@ -210,8 +210,8 @@ def default_sizes(d: int) -> list[float]:
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` has, and reports as progress, for these parameters."""
-    return sum(1 for _ in _groups(_lines(np.unique(alpha), np.unique(rho), rules))) * trials
+    """How many jobs `sweep` has, and reports as progress, for these parameters: keep-all is there beside the rules."""
+    return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
@@ -239,14 +239,21 @@ def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterat
     """All curves. Raises InputError for a rule that cannot keep as much as keep-hard does."""
     for alpha, rho in product(map(float, alphas), map(float, rhos)):
         p = float(KeepHard(alpha).moments(0.0).p)
-        for name in rules:
-            if name in RULES and p > RULES[name].largest_keep:
-                raise InputError(f"alpha = {alpha:g} keeps all rows, as --rule {name} cannot: give a smaller --alpha")
-        matched = {name: make_rule(name, keep=p) for name in rules}
+        matched = {name: _matched(name, p, alpha) for name in rules}
         yield Line("static", "keep-all", KeepAll(), alpha, 1.0, rho)
         for strategy in ("prune", "direct"):
             for name, rule in matched.items():
                 yield Line(strategy, name, rule, alpha, p, rho)
+
+
+def _matched(rule: str, p: float, alpha: float) -> Rule:
+    """The rule that keeps the fraction p, as keep-hard does at alpha. Raises InputError for one that cannot."""
+    name, _ = read_rule(rule)
+    try:
+        return make_rule(rule, keep=p)
+    except InputError as error:
+        of_all = f"all rules of a sweep keep {p:g}, as keep-hard does at alpha = {alpha:g}"
+        raise InputError(f"{name} cannot take part: {of_all}; {error}") from None
 
 
 def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:

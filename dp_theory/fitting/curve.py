@@ -197,7 +197,7 @@ class Curve:
 
     def _check(self) -> None:
         """Raises InputError for the first condition that does not hold."""
-        if self.rule not in RULES or RULES[self.rule].parameter is None:
+        if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
@@ -238,7 +238,8 @@ def _columns() -> list[str]:
 def _strategies(strategy: Any) -> NDArray[np.str_]:
     """The names of the points' strategies. Raises InputError for an unknown one, and where there is none."""
     names = np.atleast_1d(np.asarray(strategy, dtype=str))
-    require("curve", len(names), len(names) > 0, "have a point")
+    if not len(names):
+        raise InputError("a curve needs a point")
     for name in names:
         if name not in STRATEGIES:
             raise InputError(f"unknown strategy '{name}' of a point: one of {', '.join(STRATEGIES)}")

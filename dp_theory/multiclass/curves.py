@@ -54,8 +54,6 @@ def classes_curves(
     rho: float = 0.9,
     kept: Sequence[float] = (1.0, 4.0, 16.0),
     lam: float | None = None,
-    by: str = "entropy",
-    kappa: float = 1.0,
     tolerance: float = TOLERANCE,
     experiments: Experiments = NO_EXPERIMENTS,
     seed: int = 0,
@@ -67,8 +65,8 @@ def classes_curves(
     ----------
     classes
         Numbers of classes K.
-    rules, by, kappa
-        The rules, and which rows are hard for them, as in `make_selection`.
+    rules
+        As `make_selection` takes them, without `keep`: "keep-hard@by=margin".
     keep
         Kept fractions. The rule keep-all has its own.
     rho
@@ -110,7 +108,7 @@ def classes_curves(
     require("kept", kept, np.asarray(kept) > 0, "be positive: it is the number of training rows per dimension")
     rows = []
     for k, rule, p in itertools.product(classes, rules, keep):
-        selection = make_selection(rule, k, keep=None if rule == "keep-all" else p, by=by, kappa=kappa)
+        selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
         fraction = float(selection.keep_fraction(k).mean())
         for number in kept:
             problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * (1.0 if lam is None else lam))

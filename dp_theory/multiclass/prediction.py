@@ -1,4 +1,4 @@
-"""Exact asymptotics of softmax regression on selected rows (ours).
+"""Asymptotics of softmax regression on selected rows (ours).
 
 By the symmetry of classes every order parameter is a number times the centring matrix I - 11ᵀ/K. Take a learner that
 has not seen a certain row. Its scores of the row are θ = Σ_j a_j g_j + σ z. Here g_j are the row's scores under the

@@ -15,11 +15,18 @@ from dp_base.errors import InputError
 from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, threshold
 from dp_theory.multiclass.sobol import sets_of_normals
 from dp_theory.numerics.checks import require, require_number, require_size, require_whole
+from dp_theory.rules import read_rule, value_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-NAMES = ("keep-all", "random", "keep-hard", "keep-easy", "entropy")
+TAKES = {  # what each rule takes
+    "keep-all": (),
+    "random": ("keep",),
+    "keep-hard": ("keep", "by", "kappa"),
+    "keep-easy": ("keep", "by", "kappa"),
+    "entropy": ("keep", "omega", "kappa"),
+}
 MOST_CLASSES = 100
 _ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averaged
 _MOST_TILT = 1e4  # the largest omega that is tried for a kept fraction
@@ -140,32 +147,22 @@ class Tilted:
         return self.keep_probability(scores), np.ones(len(scores))
 
 
-def make_selection(
-    rule: str,
-    classes: int,
-    *,
-    keep: float | None = None,
-    omega: float | None = None,
-    by: str = "entropy",
-    kappa: float = 1.0,
-) -> Selection:
-    """The selection called `rule`.
+def make_selection(rule: str, classes: int, **values: Any) -> Selection:
+    """The selection that a name and its parameters stand for.
 
     Parameters
     ----------
     rule
-        One of NAMES.
+        A name of TAKES, or RULE@FIELD=VALUE@…, such as "keep-hard@by=margin".
     classes
         Number of classes K.
-    keep
-        The fraction of the rows that is kept, for every rule but keep-all.
-    omega
-        The tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive, and easy ones where
-        it is negative.
-    by
-        What keep-hard and keep-easy compare: the 'entropy' of softmax(kappa · s) or the 'margin'.
-    kappa
-        The slope of the logits in the scores.
+    values
+        What the rule takes besides; those that are None do not count.
+
+        - keep: the fraction of the rows that is kept.
+        - omega: the tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive.
+        - by: what keep-hard and keep-easy compare, the 'entropy' of softmax(kappa · s), by default, or the 'margin'.
+        - kappa: the slope of the logits in the scores, by default 1.
 
     Returns
     -------
@@ -175,33 +172,38 @@ def make_selection(
     Raises
     ------
     InputError
-        For another rule, for another number of classes than 2 to MOST_CLASSES, and for options that do not belong to
-        the rule.
+        For another rule, for another number of classes than 2 to MOST_CLASSES, and for what the rule does not take.
     """
     require_classes(classes)
-    hardness = Uncertainty(kappa)
-    if rule not in NAMES:
-        raise InputError(f"unknown rule '{rule}': one of {', '.join(NAMES)}")
+    name, given = read_rule(rule, _takes, **values)
+    by = given.pop("by", "entropy")
     if by not in ("entropy", "margin"):
         raise InputError(f"by = '{by}' must be 'entropy' or 'margin'")
-    if rule == "keep-all" and (keep, omega) != (None, None):
-        raise InputError("rule 'keep-all' takes neither keep nor omega: it keeps all rows")
-    if rule == "keep-all":
+    numbers = {key: value_of(rule, key, value) for key, value in given.items()}
+    if by == "margin" and "kappa" in numbers:
+        raise InputError(f"rule '{rule}': kappa is for by = entropy")
+    if name == "keep-all":
         return Share()
-    if omega is not None:
-        if rule != "entropy" or keep is not None:
-            raise InputError("omega is for the rule entropy, instead of keep")
-        return Tilted(omega, hardness)
-    if keep is None:
-        raise InputError(f"rule '{rule}' needs keep" + (", or omega instead" if rule == "entropy" else ""))
+    hardness = Uncertainty(numbers.get("kappa", 1.0))
+    if ("keep" in numbers) == ("omega" in numbers):
+        raise InputError(f"rule {name} takes " + ("exactly one of omega and keep" if name == "entropy" else "a keep"))
+    if "omega" in numbers:
+        return Tilted(numbers["omega"], hardness)
+    keep = numbers["keep"]
     share = Share(keep)
-    if keep == 1 or rule == "random":
+    if keep == 1 or name == "random":
         return share
-    if rule == "entropy":
+    if name == "entropy":
         return Tilted(_tilt(keep, classes, hardness), hardness)
     measure = Margin() if by == "margin" else hardness
-    hard = rule == "keep-hard"
+    hard = name == "keep-hard"
     return Threshold(threshold(measure, keep if hard else 1 - keep, classes), measure, hard)
+
+
+def _takes(name: str) -> tuple[str, ...]:
+    if name not in TAKES:
+        raise InputError(f"unknown rule '{name}': one of {', '.join(TAKES)}")
+    return TAKES[name]
 
 
 def require_classes(classes: Any) -> None:

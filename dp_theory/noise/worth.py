@@ -1,6 +1,6 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension. Every learner has its best ridge. That of static data and of selections is exact;
+Samples are counted per dimension. Every learner has its best ridge. That of static data and of selections is known;
 loops take the best of LAMS and of some ridges that follow static data's. For plain rows the best ridge is
 lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z] (`BoundaryFlips.signal`). It does not depend on the
 flips' shape otherwise, since ridge regression knows no more of plain labels than c.

@@ -1,4 +1,4 @@
-"""The practice loop: a learner that selects its own training rows, round by round, with exact asymptotics.
+"""The practice loop: a learner that selects its own training rows, round by round, and its asymptotics.
 
 What is asked: `practice_problem`, and the `additions` of its rounds.
 

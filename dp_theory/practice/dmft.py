@@ -1,4 +1,4 @@
-"""Dynamical mean-field theory of the practice loop: its equations, exact in the limit n, d → ∞ (ours).
+"""Dynamical mean-field theory of the practice loop: its equations in the limit n, d → ∞ (derived here).
 
 Why it is needed. If every stage trains on fresh rows, these are independent of their selector, and Theorem 1 applies
 with rho = cos(πE_k). If the pool accumulates, ŵ_s has been fitted to rows that also trained ŵ_k, and ŵ_k chose more of

@@ -69,7 +69,7 @@ class Stages:
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """The exact limits of every stage, for fresh or accumulated pools.
+    """The limits of every stage, for fresh or accumulated pools.
 
     Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, its learner
     turns to the max-margin solution: the overlap and the squared norm are infinite, and the order parameters are those

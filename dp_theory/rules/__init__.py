@@ -1,5 +1,9 @@
 """The selection rules, a file each, and the registry `RULES` of those that have a name; see dp_theory.rules.base."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real
 from dp_theory.rules.base import RULES, Rule, kept_fraction
@@ -22,9 +26,12 @@ __all__ = [
     "Random",
     "Rule",
     "SymmetricRule",
+    "fields_of",
     "kept_fraction",
     "make_rule",
+    "read_rule",
     "rule_names",
+    "value_of",
 ]
 
 
@@ -33,23 +40,56 @@ def rule_names(holds: str) -> tuple[str, ...]:
     return tuple(name for name, kind in RULES.items() if getattr(kind, holds))
 
 
-def make_rule(name: str, *, keep: Real = None, **arguments: Real) -> Rule:
-    """The rule called `name`, from the one argument that fixes it.
+def fields_of(name: str) -> list[str]:
+    """What the rule of this name takes: its fields, and `keep`, which may stand for the first of them."""
+    names = [field.name for field in fields(_kind(name))]
+    return [*names, "keep"] if names else []
+
+
+def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **given: Any) -> tuple[str, dict[str, Any]]:
+    """The name in RULE@FIELD=VALUE@FIELD=VALUE, and its values, as texts, beside those `given` that are not None.
+
+    `takes` is the fields of each name. Raises InputError for another form, a foreign field, and a field given twice.
+    """
+    name, *entries = (part.strip() for part in rule.split("@"))
+    values = {key: value for key, value in given.items() if value is not None}
+    fields_taken = takes(name)
+    for entry in entries:
+        key, sign, value = (part.strip() for part in entry.partition("="))
+        if not (key and sign):
+            raise InputError(f"rule '{rule}': '{entry}' must read FIELD=VALUE, as in entropy@kappa=2")
+        if key in values:
+            raise InputError(f"rule '{rule}': {key} is given twice")
+        values[key] = value
+    for key in values:
+        if key not in fields_taken:
+            raise InputError(f"rule {name} has no {key}: it takes {' or '.join(fields_taken) or 'no parameter'}")
+    return name, values
+
+
+def value_of(rule: str, key: str, value: Any) -> Any:
+    """The number in a text; what is no text stays as it is. Raises InputError for a text without a number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        raise InputError(f"rule '{rule}': {key} = '{value}' must be a number") from None
+
+
+def make_rule(rule: str, **values: Real) -> Rule:
+    """The rule that a name and its parameters stand for.
 
     Parameters
     ----------
-    name
-        A name of RULES.
-    keep
-        The fraction of the rows that the rule keeps.
-    arguments
-        The rule's own parameter (alpha, omega, …) instead of `keep`, and options such as kappa. Options that other
-        rules have are ignored, and so is an argument that is None.
+    rule
+        A name of RULES, or RULE@FIELD=VALUE@…, such as "entropy@omega=4@kappa=2".
+    values
+        Further fields of the rule, or `keep`: the kept fraction, in place of the first field. Those that are None do
+        not count.
 
     Raises
     ------
     InputError
-        For an unknown name, for other arguments, and for values that the rule refuses.
+        For an unknown name, for what is no field of the rule, and for values that the rule refuses.
     MissingError
         Where the package of the rule cannot be loaded.
 
@@ -57,24 +97,18 @@ def make_rule(name: str, *, keep: Real = None, **arguments: Real) -> Rule:
     --------
     >>> make_rule("keep-hard", alpha=0.8)
     KeepHard(alpha=0.8)
-    >>> make_rule("random", keep=0.2)
+    >>> make_rule("random@keep=0.2")
     Random(p=0.2)
     """
+    name, texts = read_rule(rule, **values)
+    given = {key: value_of(rule, key, value) for key, value in texts.items()}
     kind = _kind(name)
-    given = {key: value for key, value in {**arguments, "keep": keep}.items() if value is not None}
-    options_of_all = {option for _, other in RULES.items() for option in other.options}
-    options = {key: given.pop(key) for key in options_of_all & given.keys()}
-    options = {key: value for key, value in options.items() if key in kind.options}
-    if kind.parameter is None and not given:
-        return kind()
-    if list(given) not in ([kind.parameter], ["keep"]):
-        own = kind.parameter if kind.parameter != "keep" else None
-        wanted = f"exactly one of {own} and keep" if own else "keep and nothing else"
-        raise InputError(f"rule {name} takes {wanted}; given: {', '.join(given) or 'nothing'}")
-    ((key, value),) = given.items()
-    if key == "keep":
-        return kind.with_keep_fraction(value, **options)
-    return kind(**{key: value}, **options)
+    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    by_keep = "keep" in given
+    if any(key not in given for key in needed[by_keep:]) or (by_keep and needed and needed[0] in given):
+        listed = ", ".join(given) or "nothing"
+        raise InputError(f"rule {name} takes exactly one of {needed[0]} and keep; given: {listed}")
+    return kind.with_keep_fraction(given.pop("keep"), **given) if by_keep else kind(**given)
 
 
 def _kind(name: str) -> type[Rule]:

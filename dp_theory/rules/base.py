@@ -9,7 +9,6 @@ registers its class:
     @dataclass(frozen=True)
     class Mine(Rule):
         help = "rows that …"
-        parameter = "alpha"
         alpha: Real
 
         def keep_probability(self, t): ...
@@ -56,17 +55,14 @@ class Rule:
     """Base of all rules: a frozen dataclass, whose fields are numbers or arrays that broadcast.
 
     A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`. All else has a default: moments
-    are integrated, and draws are made by rejection. Class variables say how options make the rule, and who compares it.
+    are integrated, and draws are made by rejection. Its fields are what `make_rule` and the commands take for it. A
+    kept fraction stands for the first of them in kinds that define `with_keep_fraction`. Class variables say who
+    compares the rule.
 
     Attributes
     ----------
     help
         What the rule keeps, in a line.
-    parameter
-        The field that fixes the rule, such as "alpha": an argument of `make_rule`. "keep" where nothing but the kept
-        fraction fixes it, and None where nothing needs to. `keep` also fixes kinds that define `with_keep_fraction`.
-    options
-        Further arguments of `make_rule` that the rule takes.
     swept
         Whether `dp_theory.sweep` compares the rule by default. It needs `with_keep_fraction`.
     optimised
@@ -77,8 +73,6 @@ class Rule:
     """
 
     help: ClassVar[str] = ""
-    parameter: ClassVar[str | None] = None
-    options: ClassVar[tuple[str, ...]] = ()
     swept: ClassVar[bool] = False
     optimised: ClassVar[bool] = False
     largest_keep: ClassVar[float] = 1.0

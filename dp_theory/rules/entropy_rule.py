@@ -42,8 +42,6 @@ class Entropy(Rule):
     """
 
     help = "rows in proportion to exp(omega·H), H the entropy of sigmoid(kappa·t); omega > 0: hard rows, < 0: easy ones"
-    parameter = "omega"
-    options = ("kappa",)
     swept = True
 
     omega: Real

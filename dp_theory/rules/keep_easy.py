@@ -37,7 +37,6 @@ class KeepEasy(Rule):
     """
 
     help = "rows far from the selector's boundary, |t| > alpha"
-    parameter = "alpha"
     swept = True
     optimised = True
     largest_keep = 1 - 1e-12  # at 1 the threshold is 0

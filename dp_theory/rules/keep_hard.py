@@ -48,7 +48,6 @@ class KeepHard(Rule):
     """
 
     help = "rows near the selector's boundary, |t| ≤ alpha"
-    parameter = "alpha"
     swept = True
     optimised = True
 

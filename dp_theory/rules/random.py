@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Real, require
+from dp_theory.numerics.checks import ROUNDING, Real
 from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 from dp_theory.rules.moments import Fourth, Moments, sine_and_tau
@@ -36,12 +36,6 @@ class KeepAll(Rule):
         """Those of `Random(1)`."""
         return Random(1.0).up_to_fourth(rho)
 
-    @classmethod
-    def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule itself. Raises InputError unless p is 1."""
-        require("keep", p, np.asarray(p) == 1, "be 1 for keep-all")
-        return cls()
-
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
         """`size` values of N(0, 1)."""
         return rng.standard_normal(size)
@@ -63,7 +57,6 @@ class Random(Rule):
     """
 
     help = "a random fraction p of the rows"
-    parameter = "keep"
     swept = True
 
     p: Real

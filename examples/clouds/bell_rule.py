@@ -15,7 +15,7 @@ from dp_theory.rules import RULES, Rule
 class Bell(Rule):
     """Keeps a row with probability exp(-alpha·t²/2), where t is its score."""
 
-    help, parameter, swept = "rows in proportion to exp(-alpha·t²/2)", "alpha", True
+    help, swept = "rows in proportion to exp(-alpha·t²/2)", True
     alpha: Any
 
     def keep_probability(self, t: Any) -> Any:

@@ -33,6 +33,8 @@ MORE_CLASSES = (
     "the theory has two classes: if this curve has more, its parameters are effective numbers, to be trusted as far as "
     "hidden points confirm them"
 )
+_RIGHT = re.compile(r"(?<!in)(?:acc|correct)|top[-_@ ]?\d|recall|precision|f1|score", re.IGNORECASE)  # val_acc, top1
+_WRONG = re.compile(r"err|wrong|loss|mis", re.IGNORECASE)  # top1_err
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
 
@@ -85,12 +87,15 @@ def read_curve(
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
     if path.is_dir() and columns:
-        raise InputError(f"--columns {','.join(columns)} is for a CSV file; {path} is a folder")
+        raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
     if path.is_dir():
         return _read_branches(path, where)
     table = _read_table(path)
     if columns:
-        return _read_own(path, _named(path, table, columns), where)
+        reading = _read_own(path, _named(path, table, columns), where)
+        if not (_RIGHT.search(columns[1]) or _WRONG.search(columns[1])):
+            reading.notes.append(f"{columns[1]} is taken for test errors: the name of accuracies has acc in it")
+        return reading
     found_columns = set(table.columns)
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
         if found_columns.issuperset(needed):
@@ -107,7 +112,8 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
             raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
         if not np.issubdtype(table[name].to_numpy().dtype, np.number):
             raise InputError(f"{path}: the column {name} holds something else than numbers")
-    error = 1 - table[reached] if reached.lower().startswith("acc") else table[reached]
+    is_accuracy = _RIGHT.search(reached) and not _WRONG.search(reached)
+    error = 1 - table[reached] if is_accuracy else table[reached]
     if not ((error >= 0) & (error <= 1)).all():
         raise InputError(f"{path}: {reached} must lie between 0 and 1, as a share and not in percent")
     return table.assign(strategy="static", kept=table[rows], error=error)
@@ -169,7 +175,10 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 def _read_table(path: Path) -> pd.DataFrame:
     """The table of a CSV file. Raises InputError where it is none."""
     with foreign_file(path, "no CSV table", NEEDED):
-        return read_plain_csv(path, comment="#", skipinitialspace=True)
+        table = read_plain_csv(path, comments=True, skipinitialspace=True)
+    if table.empty:
+        raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
+    return table
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -197,6 +206,8 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     """The simulated points of static data and of one rule."""
     notes = []
     points = table[table["kind"] == "simulated"]
+    if points.empty:
+        raise InputError(f"{path} has no simulated points, which a curve is made of")
     rules = [str(rule) for rule in points["rule"].unique() if rule != "keep-all"]
     rule = where["rule"] if "rule" in where else _default_rule(rules)
     if len(rules) > 1:
@@ -226,6 +237,8 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
     names = table["series"].astype(str).str.extract(_SERIES)
     table = table.assign(arm=names["arm"], settings=names["settings"].fillna(""))
     rows = table[table["arm"].isin(ARMS)]
+    if rows.empty:
+        raise InputError(f"{path} has no arm that is a strategy of the theory: {', '.join(ARMS)}")
     notes = [f"{name} is left out: it is no strategy of the theory" for name in table["series"].drop(rows.index)]
     if "settings" not in where and rows["settings"].nunique() > 1:
         most = str(rows["settings"].value_counts().index[0])
@@ -245,6 +258,8 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         notes.append(f"{name} is left out: no runs beside {path.name} say how it began")
 
     rows = rows.assign(initial=initial, increment=increment)[~is_unknown]
+    if rows.empty:
+        raise InputError(f"{path} has arms of practice alone, and no runs beside it say how they began")
     kept = rows["kept"].to_numpy(float)
     columns = {
         "strategy": rows["arm"].map(ARMS),

@@ -12,10 +12,15 @@ LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, 
 
 
 def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table with these names of columns. Texts stand as they are: what is in brackets is no markup."""
+    """Print a table with these names of columns. Texts stand as they are: what is in brackets is no markup.
+
+    No text is cut. On a narrow terminal cells go on in the next line; those of the first column, the names of the rows,
+    are the last to.
+    """
     grid = Table(title=Text(title, style="italic") if title else None)
     for name in names:
-        grid.add_column(Text(str(name)), justify="left" if name in LEFT else "right")
+        justify = "left" if name in LEFT else "right"
+        grid.add_column(Text(str(name)), justify=justify, overflow="fold", no_wrap=not grid.columns)
     for line in cells:
         grid.add_row(*map(Text, line))
     Console().print(grid)

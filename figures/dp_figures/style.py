@@ -58,6 +58,7 @@ def narrow() -> Iterator[None]:
 def paper() -> Iterator[None]:
     """Give figures their look within a block. It is needed both where a figure is built and where it is saved.
 
+    The parameters that a user or a notebook has set, such as those of a matplotlibrc, hold again after the block.
     Characters that DejaVu Sans lacks are taken from the FALLBACKS that are installed. If none has them, they are drawn
     as boxes, and a remark says so.
     """
@@ -68,7 +69,9 @@ def paper() -> Iterator[None]:
     look: dict[Any, Any] = _look() | {
         "font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
     }
-    with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context(look):
+    with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(look)
         warnings.filterwarnings("always", "Glyph .* missing from font")
         yield
     lacking = [each for each in caught if "missing from font" in str(each.message)]

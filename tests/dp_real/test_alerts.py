@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from dp_real.alerts import Alerts, alert, alerting
+from dp_real.sections import MASK
 
 WRITES = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
@@ -46,9 +48,24 @@ def test_a_webhook_gets_it_too(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "target", ["no-such-command --now", "false", "http://127.0.0.1:9/x?secret=1", "http://[", "'open"]
+    "target", ["no-such-command --secret", "false", "http://127.0.0.1:9/secret", "http://[", "'open"]
 )
 def test_an_alert_that_fails_is_remarked_on(target: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     Alerts(target, tmp_path).send("finish")
     assert "not sent" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_where_alerts_go_is_in_the_environment_or_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    assert Alerts.of(SecretStr("notify --me"), tmp_path).target == "notify --me"
+    assert Alerts.of(SecretStr(""), tmp_path).target == ""
+    monkeypatch.setenv("HOOK", "https://a.example")
+    assert Alerts.of(SecretStr("$HOOK"), tmp_path).target == "https://a.example"
+    assert caplog.text == ""
+    monkeypatch.delenv("HOOK")
+    assert Alerts.of(SecretStr("$HOOK"), tmp_path).target == ""
+    assert "alert goes nowhere: $HOOK is not set" in caplog.text
+    assert Alerts.of(SecretStr(MASK), tmp_path).target == ""
+    assert "give it again by --set alert=" in caplog.text

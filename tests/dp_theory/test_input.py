@@ -76,7 +76,7 @@ MOMENTS = HARD.moments(0.5)
         (lambda: sweep([]), "alpha is empty"),
         (lambda: sweep(n=[]), "n is empty"),
         (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
-        (lambda: optimum(0.9, budget=1.0, guided_cost=mistyped("a")), "guided cost = 'a' must be a real number"),
+        (lambda: optimum(0.9, budget=1.0, direct_cost=mistyped("a")), "direct cost = 'a' must be a real number"),
         (lambda: SymmetricRule(np.cos, mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
         (lambda: Group(along=(1, 0), breaks=mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
         (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -32,6 +33,20 @@ def test_type_checkers_see_every_name():
     imported = [alias for line in stub.body if isinstance(line, ast.ImportFrom) for alias in line.names]
     assert [alias.asname for alias in imported] == [alias.name for alias in imported]
     assert sorted(alias.name for alias in imported) == NAMES
+
+
+def test_what_a_public_function_takes_is_public():
+    assert dp_theory.best_selection(dp_theory.Budget(0.9, 1.0, 0.0, 1.0, lam=1.0, least=0.5)).test_error < 0.5
+
+
+def test_messages_of_the_package_do_not_speak_of_command_line_options():
+    texts = [
+        (path.name, node.value)
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [(name, text) for name, text in texts if re.search(r"(?<![\w-])--[a-z]", text)] == []
 
 
 def test_version_and_types():

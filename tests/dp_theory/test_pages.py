@@ -1,5 +1,8 @@
 """The pages of docs/theory as they are printed: their equations, written anew from the page alone, against the code."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import root, root_scalar
@@ -16,6 +19,24 @@ from dp_theory.rules import Fourth, Moments
 from dp_theory.span.flips import observed_labels
 
 EXACT = 1e-10
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_status_of_each_page_of_equations_is_in_the_table_and_no_other_sentence_differs():
+    guide = (DOCS / "theory.md").read_text(encoding="utf-8")
+    table = guide.split("### What is proved")[1].split("\n## ")[0]
+    listed = set(re.findall(r"\]\(theory/([\w-]+)\.md\)", table))
+    assert listed == {page.stem for page in (DOCS / "theory").glob("*.md")} - {"bibliography"}
+    status = r"\| (theorem|derived|heuristic|measured|its conditions are a theorem)\b[^|]*\|$"
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert all(re.search(status, row) for row in rows)
+    said = re.compile(r"exact (theory|asymptotics|answers|limits?)|theory (of the loop )?is exact|paper[:,] exact")
+    texts = [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]
+    for package in ("dp_theory", "experiments", "figures", "benchmarks"):
+        texts += (DOCS.parent / package).rglob("*.py")
+    assert [path.name for path in texts if said.search(" ".join(path.read_text(encoding="utf-8").split()))] == []
 
 
 def zero_of(function, low, high):

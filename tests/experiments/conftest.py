@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import pytest
 from dp_experiments.cli import main
+from dp_experiments.cli.lazy import LazyCommand
+from typer.core import TyperGroup
+
+from dp_base.errors import STOP_SIGNALS
 
 
 class Answer(NamedTuple):
@@ -40,16 +44,27 @@ def with_defaults(arguments: Sequence[object], defaults: Mapping[str, object]) -
 
 def run_dp(*arguments: object) -> int:
     """The exit status of `dp ARGUMENTS`; what it says is captured by capsys."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
-        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only
+        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets them, but for this command only
+        patch.setenv("MPLBACKEND", "agg")
         with pytest.raises(SystemExit) as exited:
             main.main()
     for number, handler in before.items():
         signal.signal(number, handler)
     assert isinstance(exited.value.code, int)
     return exited.value.code
+
+
+def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+    """The commands of a group and of those within it, each with its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from leaves(command, *above, name)
+        else:
+            assert isinstance(command, LazyCommand)
+            yield (*above, name), command
 
 
 @pytest.fixture

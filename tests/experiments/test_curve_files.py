@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments import curve_files
-from dp_experiments.curve_files import read_curve
+from dp_experiments.curve_files import SWEEP, read_curve
 
 import dp_theory
 from dp_base.checksums import digest, seal
@@ -156,9 +156,39 @@ def test_spaces_after_commas_do_no_harm(tmp_path: Path):
     assert read(tmp_path, "strategy, kept, error\nstatic, 10, .2\n").curve.strategy.tolist() == ["static"]
 
 
+def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
+    rows = "static,100,.3,run #1,.01\nstatic,400,.2,,.01\nstatic,900,.1,#,.01\n"
+    reading = read(tmp_path, "# made by me\n# on a Monday\nstrategy,kept,error,note,se\n" + rows)
+    assert reading.curve.se.tolist() == [0.01] * 3
+    ids = read(
+        tmp_path, "\ufeff#one comment\nid,strategy,kept,error\n#4,static,100,.3\n#5,static,400,.2\n6,static,900,.1\n"
+    )
+    assert ids.curve.kept.tolist() == [100, 400, 900]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_accuracy", "is_told"),
+    [
+        *((name, True, False) for name in ("val_acc", "Test Accuracy", "valAcc", "top1", "top-5 acc", "correct", "F1")),
+        *((name, False, False) for name in ("error", "top1_err", "inaccuracy error", "val_loss", "misclassified")),
+        ("y", False, True),
+    ],
+)
+def test_which_columns_are_accuracies(tmp_path: Path, name: str, is_accuracy: bool, is_told: bool):
+    (tmp_path / "own.csv").write_text(f"n,{name}\n100,.7\n400,.8\n")
+    reading = read_curve(tmp_path / "own.csv", columns=("n", name))
+    assert reading.curve.error.tolist() == pytest.approx([0.3, 0.2] if is_accuracy else [0.7, 0.8])
+    assert any("is taken for test errors" in note for note in reading.notes) == is_told
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("strategy,kept,error\n", r"curve\.csv has no rows below the names of its columns"),
+        ("# nothing else\n", "no CSV table: No columns"),
+        (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
+        (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
+        (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
         ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error"),
         ("", "no CSV table: No columns"),
         ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),

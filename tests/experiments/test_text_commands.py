@@ -1,15 +1,20 @@
 """`dp real` on texts, as a person meets it: the smoke preset as a whole path, and the file of a task of one's own."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pandas as pd
 import pytest
+from dp_experiments.looking.report.pictures import draw_rounds
 from dp_experiments.presets.presets import load_preset
 
 from dp_real import Run
-from dp_real.config import load_config
+from dp_real.config import load_config, parse_config
+from dp_real.evaluation.card import model_card
+from tests.chromium import framed, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -28,16 +33,16 @@ def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "dp real run reviews.toml" in capsys.readouterr().err
     text = Path("reviews.toml").read_text()
     assert "{name}" not in text
-    assert '#   "ngrams": A bag of' in text
+    assert '#   "bag-of-words": A linear model of' in text
     config = load_config(Path("reviews.toml"))
     assert (config.samples, config.data.source, config.generator.kind) == (2000, "text", "causal-lm")
     assert "at most 500 + 6 * 250 = 2000" in text
-    smoke = load_preset("text-own-smoke")
-    assert (smoke.generator.kind, smoke.learner.kind) == (config.generator.kind, config.learner.kind)
+    assert (config.learner.kind, config.training.learning_rate) == ("bag-of-words", 0.003)
+    assert load_preset("text-own-smoke").generator.kind == config.generator.kind
     monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
     assert dp("real", "plan", "reviews.toml", "--json") == 3
     plan = json.loads(capsys.readouterr().out)
-    assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model", "learner.model"}
+    assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 
 
 def test_plan_counts_tokens(capsys: pytest.CaptureFixture[str]):
@@ -66,17 +71,18 @@ def test_report_and_evaluate(run: Path, capsys: pytest.CaptureFixture[str]):
     assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_export(run: Path, tmp_path: Path, form: str):
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", form) == 0
-    kind = "json" if form == "jsonl" else form
-    table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form}"), split="train")
+@pytest.mark.parametrize("form", [None, "jsonl", "parquet"])
+def test_export(run: Path, tmp_path: Path, form: str | None):
+    options = ("--format", form) if form else ()
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), *options) == 0
+    kind = "parquet" if form == "parquet" else "json"
+    table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form or 'jsonl'}"), split="train")
     assert len(table) == json.loads((run / "result.json").read_text())["pool_size"]
     assert all(table["text"])
 
 
 def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out")) == 2
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", "folder") == 2
     assert "--format parquet or jsonl" in capsys.readouterr().err
 
 
@@ -95,6 +101,39 @@ def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys:
     asked = pd.read_csv(tmp_path / "plain" / "samples.csv")
     assert len(asked) == 1
     assert asked["likelihood"].between(0, 1, inclusive="neither").all()
+
+
+def test_nothing_of_it_speaks_of_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "report", str(run), "--out", str(tmp_path / "report.html")) == 0
+    page = re.sub(r'src(set)?="data:[^"]*"', "", (tmp_path / "report.html").read_text())
+    assert "image" not in re.sub(r"<style>.*</style>|<script>.*</script>", "", page, flags=re.DOTALL)
+    assert "denoiser" not in page
+    assert len(draw_rounds(Run(run).metrics, Run(run).rounds).axes) == 5
+    learner = {"kind": "bag-of-words"}
+    config = load_preset("text-own-smoke")
+    card = model_card(parse_config(config.model_dump() | {"learner": learner}), Run(run).result)
+    assert "denoiser" not in card
+    assert "image" not in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert "float32" not in code
+    found: dict[str, Any] = {}
+    exec(code.replace('"RUN"', repr(str(run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
+    assert found["shape"] == (2, 80)
+
+
+@needs_browser
+def test_all_columns_of_the_hardest_texts_are_in_view(run: Path, tmp_path: Path):
+    assert dp("real", "report", str(run), "--out", str(tmp_path / "report.html")) == 0
+    page = (tmp_path / "report.html").read_text()
+    row = next(row for row in page.split("<tr>") if "right when added" not in row and "<td>" in row)
+    long = row.replace("<td>", f"<td>{'a long text of the pool, ' * 12}", 1)
+    told = """
+      const table = [...shown.querySelectorAll("h3")].find(each => each.textContent.startsWith("The hardest texts"));
+      const box = table.nextElementSibling;
+      document.body.dataset.wide = box.scrollWidth > box.clientWidth;"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(framed(page.replace(row, long), 1280, told))
+    assert 'data-wide="false"' in opened(frame, 1390)
 
 
 def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -4,6 +4,7 @@ import ast
 import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import dp_figures
 import matplotlib
@@ -155,6 +156,18 @@ def test_style_leaves_matplotlib_as_it_was(tmp_path):
     before = dict(matplotlib.rcParams)
     curves.save(curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g"), tmp_path / "a")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
+    def drawn() -> bytes:
+        figure = curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g")
+        return curves.save(figure, tmp_path / "a", ["png"])[0].read_bytes()
+
+    plain = drawn()
+    theirs: dict[Any, Any] = {"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "axes.facecolor": "red"}
+    with matplotlib.rc_context(theirs):
+        assert drawn() == plain
+        assert matplotlib.rcParams["font.size"] == 30
 
 
 def test_data_equivalence_marks_the_first_run_beyond_the_static_curve():

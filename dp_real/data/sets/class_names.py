@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from pathlib import Path
 from dp_base.errors import InputError, MissingError
 from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 
+DEVICES = r"(?i)(con|prn|aux|nul|com\d|lpt\d)([.]|$)"  # names that Windows keeps, with any ending
 LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
 
 
@@ -92,17 +94,37 @@ def task_classes(task: ImageNetTask) -> Classes:
 def folder_name(name: str) -> str:
     """Return the name of a class as the name of a folder.
 
-    Characters that file systems forbid and a leading dot become underscores. A name that is too long is cut.
+    What file systems forbid becomes an underscore: some characters, a leading dot, and dots and spaces at the end. A
+    name that Windows keeps for a device begins with one. A name that is too long is cut.
     """
     forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
-    safe = re.sub(forbidden, "_", name)
-    return safe.encode()[:LONGEST].decode(errors="ignore")
+    safe = re.sub(forbidden, "_", name).encode()[:LONGEST].decode(errors="ignore")
+    safe = re.sub(r"[. ]+$", lambda end: "_" * len(end[0]), safe)
+    return f"_{safe}" if re.match(DEVICES, safe) else safe
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Return a `folder_name` for each class. Where two would be alike, the number of the class is added."""
+    """Return a `folder_name` for each class. Where two would be alike, the number of the class is added.
+
+    Those that differ in case or in Unicode's form alone count as alike, since they do on some file systems.
+    """
     safe = [folder_name(name) for name in names]
-    return [f"{name}-{label}" if safe.count(name) > 1 else name for label, name in enumerate(safe)]
+    counts = Counter(map(_without_case, safe))
+    taken = set(counts)
+    found = []
+    for label, name in enumerate(safe):
+        if counts[_without_case(name)] > 1:
+            name = f"{name}-{label}"
+            while _without_case(name) in taken:
+                name = f"{name}-{label}"
+            taken.add(_without_case(name))
+        found.append(name)
+    return found
+
+
+def _without_case(name: str) -> str:
+    """Return what names share that are the same to some file system."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def class_folders(folder: Path) -> list[Path]:

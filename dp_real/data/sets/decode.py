@@ -4,7 +4,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -31,15 +31,20 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
 
     The shorter side is resized to `resize` pixels, and the middle `size` x `size` pixels are taken. `resize` must be at
     least `size`, as in ImageNet's usual 256 for 224. If it is 0, it is `size`, so that only the longer side is cropped.
-    EXIF orientation is applied, and transparent pixels are laid over white. Raises InputError for a broken image.
+    EXIF orientation is applied, and transparent pixels are laid over white. Raises InputError for a broken image, and
+    for one that is too large.
     """
     try:
         with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
+            file.load()  # before the metadata are read, which would load it, too, and hide what is broken
             image = _opaque(_of_8_bits(_upright(file)))
             image = image.convert("RGB" if channels == 3 else "L")
             # Cropping first resizes fewer pixels. `bleed` is the share that is cut off at each of the four sides.
             bleed = (1 - size / (resize or size)) / 2
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
+    except (Image.DecompressionBombError, MemoryError) as error:
+        reason = str(error) or "memory ran out"
+        raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
     except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
@@ -62,10 +67,11 @@ def _upright(image: Image.Image) -> Image.Image:
 def _of_8_bits(image: Image.Image) -> Image.Image:
     """Scale pixels of 16 bits to 8 bits. Raises ValueError for pixels of 32 bits, whose white level is not known.
 
-    Pillow's convert() would clip both instead of scaling them.
+    Pillow's convert() would clip both instead of scaling them. A TIFF may say that it uses 12 of the bits.
     """
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
     return image

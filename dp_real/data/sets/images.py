@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +23,19 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
+from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.decode import read_image
 from dp_real.data.sets.encoded import ENDINGS, EncodedImage, read_encoded
-from dp_real.examples import ExampleSet
+from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
-from dp_real.runtime.pixels import to_float
+from dp_real.runtime.pixels import to_bytes, to_float
 
 # Bytes, at one per pixel and channel. This is enough for 57,000 images of 224 x 224; larger sets stay on disk.
 IN_MEMORY = 8 * 2**30
 MOST_NAMED = 20  # broken images that a message names
+NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
 
 
@@ -69,11 +73,8 @@ class ImageFiles:
             self._is_decoded[new] = True
         return self._pixels[rows]
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the encoded images and of the shape that they are decoded to.
-
-        Raises InputError for a file that cannot be read.
-        """
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of each encoded image. Raises InputError for a file that cannot be read."""
 
         def digest_of(source: EncodedImage) -> str:
             try:
@@ -82,7 +83,23 @@ class ImageFiles:
                 raise InputError(f"{source}: cannot be read: {error}") from error
 
         with ThreadPoolExecutor(processes.own_cores()) as threads:
-            return json_digest([self.shape, *threads.map(digest_of, self.sources)])
+            return list(threads.map(digest_of, self.sources))
+
+    def sizes(self) -> list[int | None]:
+        """Return the size of each encoded image in bytes, or None where a table has it. Raises as `files` does."""
+        return [getattr(each, "st_size", getattr(each, "size", None)) for each in self._stats()]
+
+    def files(self) -> list[Hashable]:
+        """Return what is equal of two images exactly if they lie in one place, be it by links.
+
+        Raises InputError for a file that is not there.
+        """
+        return [(each.st_dev, each.st_ino) if isinstance(each, os.stat_result) else each for each in self._stats()]
+
+    def _stats(self) -> Iterator[os.stat_result | EncodedImage]:
+        for source in self.sources:
+            with foreign_file(source):
+                yield source.stat() if isinstance(source, Path) else source
 
     def broken(self, rows: slice) -> list[str]:
         """Return a line for each of these images that cannot be read. It says what is wrong."""
@@ -126,12 +143,16 @@ class TrainingImages:
     def x(self) -> Tensor:
         """See TrainingExamples. Raises InputError for a broken image."""
         if self._x is None:
-            self._x = to_float(self.files[:])
+            pixels = self.files[:]
+            _tell_flat(_are_flat(pixels), self.files.sources)
+            self._x = to_float(pixels)
         return self._x
 
     def fingerprint(self) -> list[str]:
         """See TrainingExamples. Nothing is decoded. Raises InputError for a file that cannot be read."""
-        return [self.files.digest(), *fingerprints(self.y)]
+        digests = self.files.digests()
+        _tell_two_labels(digests, self.y, self.files.sources)
+        return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
 
 
 def read_folder(
@@ -179,35 +200,89 @@ def read_folder(
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 
+class Seen(NamedTuple):
+    """What was seen of some images that were decoded ahead: either the broken ones, or two values for each image."""
+
+    broken: list[str]
+    flat: list[bool]
+    pixels: list[str]  # their digests
+
+
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode image files before a run, so that a broken one stops it early. Each process decodes its share.
+    """Decode images before a run, so that a broken one stops it early. Each process decodes its share.
 
     Sets that are kept in memory are decoded whole. Of a larger set, about SAMPLED images are decoded, evenly spaced.
-    Raises an InputError that names the broken images, in all processes.
+    Raises an InputError that names the broken images, in all processes. Warns of images of one value, and of image
+    files with two labels.
     """
-    files = [each.x for each in sets if isinstance(each.x, ImageFiles)]
-    different = {id(images): images for images in files}.values()
-    parts = [(images, rows) for images in different for rows in _rows_to_check(images)]
+    different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
+    parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
     with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
 
-        def problems(part: tuple[ImageFiles, slice]) -> list[str]:
+        def look(part: tuple[ExampleArray, slice]) -> Seen:
             images, rows = part
             try:
-                images[rows]
+                pixels = images[rows]
             except InputError:
-                return images.broken(rows)
+                if not isinstance(images, ImageFiles):
+                    raise
+                return Seen(images.broken(rows), [], [])
             finally:
                 advance(1)
-            return []
+            kept = pixels if isinstance(images, ImageFiles) else pixels[:0]
+            return Seen([], _are_flat(pixels), fingerprints(*kept))
 
-        broken = [line for lines in processes.distribute(problems, parts) for line in lines]
+        seen = processes.distribute(look, parts)
+    broken = [line for each in seen for line in each.broken]
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
+    for each in different:
+        own = [(rows, one) for (images, rows), one in zip(parts, seen, strict=True) if images is each.x]
+        rows = [row for rows, _ in own for row in range(*rows.indices(len(each.y)))]
+        flat = [is_flat for _, one in own for is_flat in one.flat]
+        if not isinstance(each.x, ImageFiles):
+            _tell_flat(flat, [f"image {row} of {len(each.y)}" for row in rows])
+            continue
+        sources = [each.x.sources[row] for row in rows]
+        _tell_flat(flat, sources)
+        _tell_two_labels([digest for _, one in own for digest in one.pixels], each.y[rows], sources)
+        if not each.x.kept:
+            _tell_two_labels(each.x.files(), each.y, each.x.sources)
 
 
-def _rows_to_check(images: ImageFiles) -> list[slice]:
+def _rows_to_check(images: ExampleArray) -> list[slice]:
     """Return the rows of a set that are decoded ahead."""
-    step = 1 if images.kept else max(1, len(images) // SAMPLED)
-    sampled = processes.read_slices(-(-len(images) // step))
+    is_kept = images.kept if isinstance(images, ImageFiles) else isinstance(images, Tensor)
+    step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
+    sampled = processes.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]
+
+
+def _are_flat(pixels: Tensor) -> list[bool]:
+    """Return whether each image, uint8 or float32 [n, C, S, S], has one value, or nearly, in each of its channels."""
+    values = to_bytes(pixels) if pixels.is_floating_point() else pixels
+    low, high = values.flatten(2).aminmax(dim=2)
+    return ((high - low).amax(1) < NEARLY_ONE).tolist()
+
+
+def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
+    """Warn of images of one value."""
+    found = [name for is_flat, name in zip(flat, names, strict=True) if is_flat]
+    if found:
+        warn_once(
+            f"{found[0]}: its pixels have nearly one value; so have those of {len(found):,} of {len(flat):,} images. "
+            "Those of 16 bits that use 10 or 12 of them read as black: scale their values"
+        )
+
+
+def _tell_two_labels(keys: Sequence[Hashable], labels: Tensor, sources: Sequence[EncodedImage]) -> None:
+    """Warn of images that have a key in common and different labels."""
+    rows: dict[Hashable, dict[int, list[int]]] = {}
+    for row, (key, label) in enumerate(zip(keys, labels.tolist(), strict=True)):
+        rows.setdefault(key, {}).setdefault(label, []).append(row)
+    shared = [list(by_label.values()) for by_label in rows.values() if len(by_label) > 1]
+    if shared:
+        count = sum(len(own) for by_label in shared for own in by_label)
+        first, second = (sources[own[0]] for own in shared[0][:2])
+        warn_once(f"{first} and {second}: one image with two labels; of such are {count:,} of {len(keys):,} images")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 """Places of sets that have no folders, whose names could tell the classes."""
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
+"""Usual names of folders that hold a part of a set each. Two of them are no classes."""
 
 
 def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
@@ -146,7 +148,8 @@ class OwnSets(DataConfig):
     def labels(self) -> Classes:
         """The classes, and the folder names by which they are found.
 
-        Raises MissingError if only a missing folder tells the classes. Raises InputError if it has one class only.
+        Raises MissingError if only a missing folder tells the classes. Raises InputError if it has one class only, or
+        the splits of a set instead of classes.
         """
         match self.classes:
             case None:
@@ -154,6 +157,12 @@ class OwnSets(DataConfig):
                 if len(names) < 2:
                     raise InputError(
                         f"{self.validation}: one class only, {names[0]}; there must be at least two folders"
+                    )
+                splits = [name for name in names if name.lower() in SPLITS]
+                if len(splits) > 1:
+                    raise InputError(
+                        f"{self.validation}: {' and '.join(splits)} are a set's splits rather than classes; name one, "
+                        f"{self.validation}/{splits[-1]}, or list the classes in data.classes"
                     )
                 return own_classes(names)
             case "imagenet1k" | "imagenet100" as task:

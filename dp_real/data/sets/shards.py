@@ -1,11 +1,13 @@
 """Images in WebDataset shards and other tar files. They are read in place, without unpacking."""
 
 import json
+import posixpath
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file
@@ -16,10 +18,10 @@ from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file inside an uncompressed tar file. `offset` and `size` are in bytes."""
+    """A file inside an uncompressed tar file. `offset` and `size` are in bytes. Those of one place are equal."""
 
     shard: Path
-    name: str
+    name: str = field(compare=False)
     offset: int
     size: int
 
@@ -43,84 +45,172 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
     - from a tar file that is called by a WordNet id, as ImageNet's are, also if it lies within another one;
     - from a file beside the shard, if it is one of ImageNet's validation images (see dp_real.data.sets.ilsvrc).
 
-    Raises InputError for a broken or compressed tar file, and for an image without a label.
+    Raises InputError for a broken or compressed tar file, for an image without a label, and for a label without an
+    image. Raises it also as `_entries` does.
     """
-    sources: list[ShardFile] = []
-    names: list[str] = []
+    found: list[tuple[ShardFile, str]] = []
     unread: list[Path] = []
     for shard in shards:
         with foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked"):
-            for sample in _samples(shard):
-                images = [file for file in sample.values() if Path(file.name).suffix.lower() in ENDINGS]
-                if not images:
-                    unread += [Path(file.name) for file in sample.values()]
-                    continue
-                name = _written_name(sample, label)
-                if name is not None:
-                    sources.append(_labelled_image(images))
-                    names.append(name)
-                else:
-                    sources += images
-                    names += [_name_by_place(file) for file in images]
+            with tarfile.open(shard, "r:") as tar:
+                files = list(_files(tar, shard, f"{shard.stem}/" if WNID.fullmatch(shard.stem) else ""))
+            found += _named(files, label)
+            samples = {_key(file.name) for file in files if _is_image(file)}
+            unread += [Path(file.name) for file in files if _key(file.name) not in samples]
     warn_unread(shards[0], unread, "images")
-    return NamedImages(sources, names)
+    return NamedImages([file for file, _ in found], [name for _, name in found])
 
 
-def _samples(shard: Path) -> Iterator[dict[str, ShardFile]]:
-    """Yield the files of each sample by their endings. A sample is consecutive files with equal keys (see `_split`)."""
-    with tarfile.open(shard, "r:") as tar:
-        files = _files(tar, shard, f"{shard.stem}/" if WNID.fullmatch(shard.stem) else "")
-        for key, sample in groupby(files, key=lambda file: _split(file.name)[0]):
-            is_hidden = key.endswith("/")  # the name begins with a dot
-            if not is_hidden:
-                yield {_split(file.name)[1]: file for file in sample}
+def _named(files: Sequence[ShardFile], label: str | None) -> Iterator[tuple[ShardFile, str]]:
+    """Yield the images of a shard with their class names. Raises as `read_shards` does."""
+    images = [file for file in files if _is_image(file)]
+    labels = _label_files(files, label)
+    stems = [next(filter(labels.__contains__, _stems(file.name)), None) for file in images]
+    unlabelled = [file for file, stem in zip(images, stems, strict=True) if stem is None]
+    labelled = _labelled_images(images, stems)
+    unused = [labels[stem] for stem in labels.keys() - labelled.keys()]
+    _refuse_labels([file for file in unused if file.name.lower().endswith(_ending(label))], files, unlabelled)
+    for file, stem in zip(images, stems, strict=True):
+        if stem is None:
+            yield file, _name_by_place(file)
+        elif file is labelled[stem]:
+            yield file, _written_name(labels[stem], label)
+
+
+def _is_image(file: ShardFile) -> bool:
+    return Path(file.name).suffix.lower() in ENDINGS
 
 
 def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[ShardFile]:
-    """Yield the files of a tar file, as if they lay in `folder`.
+    """Yield the files of a tar file that are not hidden, as if they lay in `folder`.
 
     The tar file begins at `offset` of `shard`. If it contains a class's tar file, the files of that one follow, in a
-    folder of their own.
+    folder of their own. Raises as `_entries` does.
     """
-    for entry in tar:
-        if not entry.isfile():
-            continue
-        name = PurePosixPath(entry.name)
+    for name, entry in _entries(tar, shard).items():
+        path = PurePosixPath(name)
         start = offset + entry.offset_data
-        if name.suffix == ".tar" and WNID.fullmatch(name.stem):
+        if path.suffix == ".tar" and WNID.fullmatch(path.stem):
             with tarfile.open(fileobj=tar.extractfile(entry), mode="r:") as inner:
-                yield from _files(inner, shard, f"{folder}{name.stem}/", start)
+                yield from _files(inner, shard, f"{folder}{path.stem}/", start)
         else:
-            yield ShardFile(shard, folder + entry.name, start, entry.size)
+            yield ShardFile(shard, folder + name, start, entry.size)
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Split a file's name at the first dot into the sample's key and the ending: a/01.cls into 'a/01' and 'cls'."""
-    folder, _, file = name.rpartition("/")
-    stem, _, ending = file.partition(".")
-    return f"{folder}/{stem}", ending
+def _entries(tar: tarfile.TarFile, shard: Path) -> dict[str, tarfile.TarInfo]:
+    """Return the files of a tar file that are not hidden, by name. A link is the file that it leads to.
 
-
-def _written_name(sample: dict[str, ShardFile], label: str | None) -> str | None:
-    """Read the class name from a sample's label file. Return None if the sample has no such file."""
-    ending = label or "cls"
-    file = sample.get(ending) or sample.get("json")
-    if file is None:
-        return None
-    with foreign_file(file, "there is no label in it", "#KEY names another key"):
-        text = file.read_bytes().decode()
-        return text.strip() if ending in sample else str(json.loads(text)[label or "label"])
-
-
-def _labelled_image(images: Sequence[ShardFile]) -> ShardFile:
-    """Pick the image that a sample's label is for: the one called KEY.jpg, not KEY.mask.png.
-
-    Raises InputError if there are two.
+    Raises InputError for a name that stands twice, for a link that leads to no file of the archive, and for an entry
+    whose bytes do not lie there as they are. Raises ReadError if the archive does not end behind the last entry: the
+    library passes over what follows a damaged header, or the end of the first of several joined archives.
     """
-    plain = [file for file in images if f".{_split(file.name)[1].lower()}" in ENDINGS] or images
-    if len(plain) > 1:
-        raise InputError(f"{plain[0]}: a sample with {len(plain)} images: which one is its label's? leave one")
-    return plain[0]
+    entries: dict[str, tarfile.TarInfo] = {}
+    for entry in tar:
+        name = posixpath.normpath(entry.name)
+        if name in entries:
+            raise InputError(f"{shard}: {name} stands in it twice; leave one")
+        if not entry.isdir():
+            entries[name] = entry
+    _check_end(tar)
+    shown = [name for name in entries if not PurePosixPath(name).name.startswith(".")]
+    found = {name: _followed(name, entries, shard) for name in shown}
+    for name, entry in found.items():
+        if not entry.isreg() or entry.issparse():
+            raise InputError(f"{shard}: {name}: a device, a pipe or a file with holes; archive plain files")
+    return found
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise ReadError unless zeros alone follow the last entry, at least a block of them."""
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    size = 0
+    while chunk := file.read(2**20):
+        if chunk.strip(tarfile.NUL):
+            raise tarfile.ReadError(f"behind byte {tar.offset:,} it is damaged, or another one is joined to it")
+        size += len(chunk)
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("its end is missing")
+
+
+def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
+    """Return the entry that a name stands for, through links. Raises InputError if it is none of the archive's."""
+    passed: set[str] = set()
+    target = name
+    while target in entries and target not in passed:
+        entry = entries[target]
+        if not (entry.islnk() or entry.issym()):
+            return entry
+        passed.add(target)
+        folder = posixpath.dirname(target) if entry.issym() else ""
+        target = posixpath.normpath(posixpath.join(folder, entry.linkname))
+    raise InputError(
+        f"{shard}: {name} is a link to {target}, which is no file in it; archive the files (tar --dereference)"
+    )
+
+
+def _key(name: str) -> str:
+    """Return a file's name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.partition('.')[0]}"
+
+
+def _stems(name: str) -> Iterator[str]:
+    """Yield a file's name without its last ending, without its last two, and so on: a/22.05 and a/22 of a/22.05.png."""
+    for _ in range(name.rpartition("/")[2].count(".")):
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _label_files(files: Sequence[ShardFile], label: str | None) -> dict[str, ShardFile]:
+    """Return the file that states a label for each stem: STEM.cls, or else STEM.json."""
+    found: dict[str, ShardFile] = {}
+    for ending in (".json", _ending(label)):
+        found |= {file.name[: -len(ending)]: file for file in files if file.name.lower().endswith(ending)}
+    return found
+
+
+def _ending(label: str | None) -> str:
+    """Return the ending of the files whose text is a label."""
+    return f".{label or 'cls'}".lower()
+
+
+def _written_name(file: ShardFile, label: str | None) -> str:
+    """Read the class name from a label file."""
+    with foreign_file(file, "there is no label in it", "#KEY names another key"):
+        text = file.read_bytes().decode("utf-8-sig")
+        is_text = file.name.lower().endswith(_ending(label))
+        return text.strip() if is_text else str(json.loads(text)[label or "label"])
+
+
+def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unlabelled: Sequence[ShardFile]) -> None:
+    """Raise InputError for a label file that is no image's, if it stands alone, or beside images without labels.
+
+    A label of something else than an image is counted among what is not read.
+    """
+    near = {_key(file.name) for file in unlabelled}
+    of_sample = Counter(_key(file.name) for file in files)
+    for file in unused:
+        if _key(file.name) in near or of_sample[_key(file.name)] == 1:
+            raise InputError(f"{file}: a label without an image of its name; name both alike, or remove it")
+
+
+def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -> dict[str, ShardFile]:
+    """Pick the image that each label file is for, by its stem: the one called STEM.jpg, not STEM.mask.png.
+
+    `stems` are those of the images' label files. Raises InputError if there are two.
+    """
+    groups: dict[str, list[ShardFile]] = {}
+    for file, stem in zip(images, stems, strict=True):
+        if stem is not None:
+            groups.setdefault(stem, []).append(file)
+    picked = {}
+    for stem, group in groups.items():
+        plain = [file for file in group if file.name[len(stem) :].lower() in ENDINGS] or group
+        if len(plain) > 1:
+            raise InputError(f"{plain[0]}: a sample with {len(plain)} images: which one is its label's? leave one")
+        picked[stem] = plain[0]
+    return picked
 
 
 def _name_by_place(file: ShardFile) -> str:

@@ -110,7 +110,7 @@ def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classe
     """
     names = getattr(feature, "names", None)
     if names is None:
-        return [str(value) for value in values]
+        return plain_names(place, values)
     wnids = [entry.wnid for entry in imagenet_classes("imagenet1k")]
     if _are_imagenets(names, wnids, classes):
         names = wnids
@@ -118,6 +118,15 @@ def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classe
     if beyond:
         raise InputError(f"{place}: a label is {beyond[0]}, but the label column names only 0 to {len(names) - 1}")
     return [names[value] if value is not None and value >= 0 else str(value) for value in values]
+
+
+def plain_names(place: str, values: Sequence[Any]) -> list[str]:
+    """Return the values of a label column as names. Raises InputError, which names `place`, for a row without one."""
+    for row, value in enumerate(values):
+        if value is None or value == "" or value != value:  # nan is not equal to itself
+            raise InputError(f"{place}: row {row} has no label; give it one, or remove the row")
+    # Where a table once lacked a label, its others may have become floats.
+    return [str(int(value)) if isinstance(value, float) and value.is_integer() else str(value) for value in values]
 
 
 def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes) -> bool:

@@ -7,9 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dp_base.errors import MissingError
 from dp_real.runtime import processes
-from dp_real.runtime.memory import attempt
+from dp_real.runtime.memory import attempt, too_small
 
 FIRST = 8  # rows in the first attempt on a GPU
 
@@ -54,6 +53,8 @@ class DeviceBatches:
         ------
         MissingError
             If not even one row fits.
+        RuntimeError
+            If not even one row can be computed, for reasons that need not be memory.
         """
         size, grows = self._found.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
@@ -66,7 +67,7 @@ class DeviceBatches:
                 size = (stop - start) // 2
                 grows = False
                 if size == 0:
-                    raise MissingError(
+                    raise too_small(
                         "a single row needs more memory than the GPU has: generator.checkpointing or slicing = true, "
                         "generator.decoder = 'tiny', guidance.through = 'x0' or dtype = 'bfloat16' take less"
                     )

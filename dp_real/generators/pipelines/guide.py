@@ -9,16 +9,19 @@ from inspect import signature
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
-from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, release
+from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, plain
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.sampler import identity
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
+MODULAR = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline")
+"""The modular pipelines whose latents are not packed."""
 NO_IMAGES = {"films": {"num_frames"}, "sounds": {"audio_length_in_s", "audio_end_in_s"}}
 """What pipelines draw that take such arguments."""
 
@@ -36,8 +39,8 @@ def guide(
 ) -> Any:
     """Guide a text-to-image or class-conditional pipeline of diffusers. It is then called as before.
 
-    The pipeline keeps its scheduler, whose steps are guided from now on. Its decoder's weights are frozen. If it is
-    guided already, it is guided anew.
+    The pipeline gets a copy of its scheduler, whose steps are guided: other pipelines that have the same one are not.
+    Its decoder's weights are frozen. If it is guided already, it is guided anew.
 
     Parameters
     ----------
@@ -46,7 +49,8 @@ def guide(
     classifier
         An image classifier of transformers: a loaded one, or its folder or hub id. Or a function of images
         [batch, 3, height, width] in [-1, 1] to logits [batch, classes], which is differentiable and whose rows do not
-        depend on each other.
+        depend on each other. A function is given float32, on the pipeline's device. A model may be in half precision
+        and on any device, and one that is named follows the pipeline.
     omega
         The strength, as in EntropyGuidance. A negative one makes easy images, and 0 leaves the pipeline as it is.
     processor
@@ -67,9 +71,9 @@ def guide(
     Raises
     ------
     InputError
-        For a scheduler, decoder or classifier that cannot be used, and for numbers out of range.
+        For a pipeline, scheduler, decoder or classifier that cannot be used, and for numbers out of range.
     MissingError
-        If the classifier's weights are missing.
+        If the classifier's weights are missing, or a package that it needs.
 
     Examples
     --------
@@ -92,14 +96,18 @@ def guide(
     guidance = EntropyGuidance(
         _logits(classifier, pipe, processor), omega, through="x0", every=every, window=window, objective=objective
     )
+    scheduler = plain(pipe.scheduler)
     if _draws_pixels(pipe):
-        guide_steps(pipe.scheduler, guidance, identity)
-        return pipe
-    unpack = Unpacker(pipe)
-    vae = frozen_decoder(decoder or pipe.vae)
-    guide_steps(pipe.scheduler, guidance, lambda x0_hat: decode(vae, unpack(x0_hat)))
-    if hasattr(pipe, "prepare_latents"):
-        pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+        guide_steps(scheduler, guidance, identity)
+    else:
+        unpack = Unpacker(pipe)
+        vae = frozen_decoder(decoder or pipe.vae)
+        guide_steps(scheduler, guidance, lambda x0_hat: decode(_near(vae, x0_hat, pipe), unpack(x0_hat)))
+        if hasattr(pipe, "prepare_latents"):
+            pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+    if hasattr(pipe, "mask_processor"):  # a modular pipeline is told of a mask only when it is called
+        pipe.mask_processor.preprocess = _refuse_mask
+    pipe.scheduler = scheduler
     return pipe
 
 
@@ -117,8 +125,9 @@ def unguide(pipe: Any) -> Any:
         The pipeline, whose steps are as they were.
     """
     vars(pipe).pop("prepare_latents", None)
-    if hasattr(pipe, "scheduler"):
-        release(pipe.scheduler)
+    vars(getattr(pipe, "mask_processor", pipe)).pop("preprocess", None)
+    if hasattr(pipe, "scheduler") and is_guided_scheduler(pipe.scheduler):
+        pipe.scheduler = plain(pipe.scheduler)
     return pipe
 
 
@@ -129,6 +138,10 @@ def _check_pipeline(pipe: Any) -> None:
     for what, marks in NO_IMAGES.items():
         if not marks.isdisjoint(told):
             raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
+    if "mask_image" in told:
+        _refuse_mask()
+    if "ModularPipeline" in (kind.__name__ for kind in type(pipe).__mro__) and name not in MODULAR:
+        raise InputError(f"{name} cannot be guided; of the modular pipelines {' and '.join(MODULAR)} can")
     if hasattr(pipe, "prior_prior"):
         raise InputError(f"{name} has two stages, a prior and a decoder: only pipelines of one stage can be guided")
     if not hasattr(pipe, "scheduler"):
@@ -139,23 +152,63 @@ def _check_pipeline(pipe: Any) -> None:
         raise InputError(f"{name} cannot be guided: {has}; those with a vae, or a UNet of pixels, can")
 
 
+def _refuse_mask(*_: Any, **__: Any) -> None:
+    """Raise InputError in place of reading a mask."""
+    raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
+
+
 def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:
     """The classifier as a function of images to logits.
 
-    Raises InputError for one in training mode, and as known_classifier and wrapped_classifier do.
+    Raises InputError for one in training mode, for a function that cannot read float32, and as known_classifier and
+    wrapped_classifier do.
     """
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 
-        device = getattr(pipe, "_execution_device", pipe.device)
-        return known_classifier(classifier, IMAGE, {}).to(device).eval().requires_grad_(False)
-    if isinstance(classifier, nn.Module) and classifier.training:
+        known = known_classifier(classifier, IMAGE, {}).eval().requires_grad_(False)
+        return lambda images: known.to(images.device)(images)
+    if not isinstance(classifier, nn.Module):
+        _check_precision(classifier, getattr(pipe, "_execution_device", pipe.device))
+        return classifier
+    if classifier.training:
         raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
+    network, is_own = classifier, True
     if hasattr(classifier, "name_or_path") and hasattr(classifier, "config"):  # a model of transformers
         from dp_real.learners.models.classifier import wrapped_classifier
 
-        return wrapped_classifier(classifier, IMAGE, processor)
-    return classifier
+        network, is_own = wrapped_classifier(classifier, IMAGE, processor), False
+
+    def logits(images: Tensor) -> Tensor:
+        weight = next(classifier.parameters(), images)
+        dtype = weight.dtype if is_own and weight.is_floating_point() else images.dtype
+        return network(images.to(weight.device, dtype)).float()
+
+    return logits
+
+
+def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> None:
+    """Raise InputError for a function that reads images in half precision only, as one of a model in bfloat16 does.
+
+    A function that can read no such image in any precision may want another size, and is not judged.
+    """
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        try:
+            with torch.no_grad():
+                classifier(torch.zeros(1, *IMAGE, device=device, dtype=dtype))
+        except Exception:  # it may raise anything
+            continue
+        if dtype != torch.float32:
+            raise InputError(
+                f"the classifier reads images in {dtype} only, and is given float32: give the model itself, or "
+                "cast in the function"
+            )
+        return
+
+
+def _near(vae: Any, latents: Tensor, pipe: Any) -> Any:
+    """The decoder, on the latents' device. The pipeline's own moves with it, or by hooks of its own."""
+    return vae if vae is getattr(pipe, "vae", None) else vae.to(latents.device)
 
 
 def _draws_pixels(pipe: Any) -> bool:

@@ -116,9 +116,14 @@ class Unpacker:
         self.size = height, width
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Latents as `decode` takes them. Those that are not packed are returned as they are."""
-        if latents.dim() != 3 or self._own is None or self.size is None:
+        """Latents as `decode` takes them. Those that are not packed are returned as they are.
+
+        Raises InputError if it is not known how, or for which size, they are packed.
+        """
+        if latents.dim() != 3:
             return latents
+        if self._own is None or self.size is None:
+            raise InputError(f"the packed latents of {type(self.pipe).__name__} cannot be unpacked: call guide for it")
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
 
 

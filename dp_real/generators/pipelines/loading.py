@@ -41,7 +41,7 @@ def load_index(model: str) -> dict[str, Any]:
     """
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
-        index = json.loads(Path(path).read_text(encoding="utf-8"))
+        index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
     check_supported(str(index.get("_class_name")), where=f"{model}: ")
     return index
 
@@ -79,12 +79,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
         options |= {"safety_checker": None, "requires_safety_checker": False}
         if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
-    try:
-        return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{model}: no pipeline that diffusers can load: {str(error)[:200]}") from error
+    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
 
 
 def add_lora(pipe: Any, model: str) -> None:

@@ -8,6 +8,7 @@ lowest order, as solvers of differential equations do at a discontinuity. UniPC'
 it computes x_t anew from the step before.
 """
 
+import copy
 import logging
 from collections.abc import Callable
 from functools import wraps
@@ -45,11 +46,12 @@ RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
 )
 MULTISTEP: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
 FLOW: tuple[Any, ...] = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
-KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDMScheduler)
+PNDM: tuple[Any, ...] = (PNDMScheduler,)  # takes its first step twice
+KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, *PNDM)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
-    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does. `release` ends it.
+    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does. A copy by `plain` is not.
 
     The last step is not guided. But a schedule of a single step is, though no later step can repair that sample.
 
@@ -73,14 +75,19 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
         raise ValueError("a scheduler can guide through = 'x0', scale = 'relative' only")
     _check(scheduler)
     own = type(scheduler).step
+    before = -2
 
     @wraps(own)  # pipelines ask which parameters it takes
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
+        nonlocal before
         result = own(self, model_output, timestep, sample, *args, **options)
-        index = _steps_taken(self, timestep)
-        steps = self.num_inference_steps
-        if index == 0 and steps > 1 and not any(guidance.guides(each, steps) for each in range(steps)):
-            log.warning("none of the %d steps lies in window = %s: the images are plain", steps, guidance.window)
+        index, steps = _place(self, timestep)
+        is_first = index not in (before, before + 1)  # of a call, which may begin in the middle
+        before = index
+        if is_first and steps > 1 and not any(guidance.guides(each, steps) for each in range(index, steps)):
+            log.warning(
+                "none of the %d steps lies in window = %s: the images are plain", steps - index, guidance.window
+            )
         is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
         if not is_guided:
             return result
@@ -104,13 +111,15 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
     scheduler.step = MethodType(step, scheduler)  # in a copy of the scheduler, it is the copy's
 
 
-def release(scheduler: Any) -> None:
-    """Give a scheduler its own steps back, if they were guided."""
-    vars(scheduler).pop("step", None)
+def plain(scheduler: Any) -> Any:
+    """A copy of a scheduler, whose steps are its own: other pipelines may have the same one."""
+    copied = copy.deepcopy(scheduler)
+    vars(copied).pop("step", None)
+    return copied
 
 
 def is_guided_scheduler(scheduler: Any) -> bool:
-    """Whether the scheduler's steps are guided: `guide_steps` was called for it, and `release` was not."""
+    """Whether the scheduler's steps are guided: `guide_steps` was called for it."""
     return "step" in vars(scheduler)
 
 
@@ -125,7 +134,7 @@ def _check(scheduler: Any) -> None:
         )
     if isinstance(scheduler, MULTISTEP) and not _predicts_x0(scheduler):
         raise InputError(f"{name} is set to predict noise; use its algorithm_type 'dpmsolver++', or predict_x0 = true")
-    if isinstance(scheduler, PNDMScheduler) and not scheduler.config["skip_prk_steps"]:
+    if isinstance(scheduler, PNDM) and not scheduler.config["skip_prk_steps"]:
         raise InputError(f"{name} can be guided with skip_prk_steps = true only")
 
 
@@ -134,18 +143,24 @@ def _predicts_x0(scheduler: Any) -> bool:
     return getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
 
 
-def _steps_taken(scheduler: Any, timestep: Any) -> int:
-    """The index, among the steps asked for, of the one that was just taken. Heun's method may be amid it."""
-    if isinstance(scheduler, PNDMScheduler):  # it takes its first step twice
-        return max(0, scheduler.counter - 2)
-    if not hasattr(scheduler, "step_index"):
-        return int((scheduler.timesteps == timestep).nonzero()[0])
-    return (scheduler.step_index - 1) // scheduler.order
+def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
+    """The index of the step that was just taken, in its whole schedule, and the number of steps of that schedule.
+
+    A call that begins in the middle of the schedule, as image-to-image does, counts from there. Heun's method may be
+    amid the step.
+    """
+    if isinstance(scheduler, PNDM):  # which lists its second time twice
+        if scheduler.counter == 1:
+            scheduler.begin = int((scheduler.timesteps == timestep).nonzero()[0])
+        return scheduler.begin + max(0, scheduler.counter - 2), scheduler.num_inference_steps
+    if hasattr(scheduler, "step_index"):
+        return (scheduler.step_index - 1) // scheduler.order, scheduler.num_inference_steps
+    return int((scheduler.timesteps == timestep).nonzero()[0]), len(scheduler.timesteps)
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
     """Whether the next call begins a step. If not, it repairs the one that was just taken."""
-    if isinstance(scheduler, PNDMScheduler):
+    if isinstance(scheduler, PNDM):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)
 

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
+from dp_real.runtime.model_folders import missing_package
 
 Network = TypeVar("Network", bound=nn.Module)
+LABELS = ("id2label", "label2id", "num_labels")
+"""The keys of every config of transformers that tell the classes. timm's has them only if it is given all three."""
 
 
 def fresh_network(
@@ -48,17 +51,21 @@ def fresh_network(
     ------
     InputError
         If a name is not known, or no network of these sizes can be made.
+    MissingError
+        If the architecture needs a package that is not installed.
     """
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
     for key in sizes:
-        if key in ("id2label", "label2id", "num_labels"):
+        if key in LABELS:
             raise InputError(f"learner.config.{key}: leave it out; the classes are the task's")
         _require(key, keys, f"unknown key learner.config.{key} of {architecture}")
-    settings = {key: value for key, value in own.items() if key in keys} | dict(sizes)
+    settings = {key: value for key, value in own.items() if key in keys or key in LABELS} | dict(sizes)
     try:
         sized = AutoConfig.for_model(architecture, **settings)
         return wrap(kind.from_config(sized, trust_remote_code=False))
+    except ImportError as error:
+        raise MissingError(f"learner.architecture = {architecture!r}: {missing_package(error)}") from error
     except Exception as error:  # architectures raise errors of many types
         raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
 
@@ -74,6 +81,7 @@ def class_names(task: Task) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(task.classes)),
         "label2id": {name: label for label, name in enumerate(task.classes)},
+        "num_labels": len(task.classes),
     }
 
 

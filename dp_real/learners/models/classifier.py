@@ -20,7 +20,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load, no_code_of
+from dp_real.runtime.hub import load, no_code_of, reading
 from dp_real.runtime.pixels import GREY, fit
 
 PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
@@ -54,8 +54,11 @@ class Classifier(nn.Module):
         """Return the logits of images of any size, in grey or colour."""
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
-        pixels = fit(coloured, (channels, self.size, self.size))
-        return self.model(pixel_values=((pixels + 1) / 2 - self.mean) / self.std).logits
+        pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
+        normalised = (pixels - self.mean.to(x.device)) / self.std.to(
+            x.device
+        )  # which a model that is moved leaves behind
+        return self.model(pixel_values=normalised.to(self.model.dtype)).logits
 
 
 class ClassifierLearner(NetworkLearner):
@@ -170,15 +173,10 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     InputError
         If the weights are not those of an image classifier.
     """
-    try:
-        loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{model}: no image classifier of transformers: {error}") from error
-    size = getattr(loaded.config, "image_size", sample_shape[-1])
-    mean, std = normalisation(model)
-    return Classifier(loaded, size, mean, std)
+    loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
+    if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
+        loaded.config.label_names = list(labels["id2label"].values())
+    return _with_processor(loaded, sample_shape, model, None)
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
@@ -207,11 +205,24 @@ def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any
         If there is no processor where the model came from.
     """
     name = type(model).__name__
-    if processor is None and not model.name_or_path:
+    is_known = processor is not None or model.name_or_path or getattr(model.config, "pretrained_cfg", None)
+    if not is_known:
         raise InputError(f"{name}: how its images are normalised is not known: give its processor=")
-    used = processor or _image_processor(model.name_or_path)
-    size = getattr(model.config, "image_size", None) or sample_shape[-1]
-    mean, std = normalisation_of(used, name)
+    return _with_processor(model, sample_shape, model.name_or_path, processor)
+
+
+def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, processor: Any) -> Classifier:
+    """Wrap a model with its processor, by default that of the place it came from; timm's is in the model's config."""
+    config = model.config
+    timm = getattr(config, "pretrained_cfg", None)
+    if timm:
+        size = (config.model_args or {}).get("img_size", timm["input_size"][-1])
+    else:
+        size = getattr(config, "image_size", None) or sample_shape[-1]
+    if processor is not None:
+        mean, std = normalisation_of(processor, type(model).__name__)
+    else:
+        mean, std = (timm["mean"], timm["std"]) if timm else normalisation(place)
     return Classifier(model, size, mean, std)
 
 
@@ -244,21 +255,27 @@ def normalisation(model: str) -> Normalisation:
     InputError
         If the processor takes channels in another order than red, green, blue.
     """
-    return normalisation_of(_image_processor(model), model)
+    with reading(model, "image processor"):
+        return normalisation_of(_image_processor(model), model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
     """Return the mean and standard deviation of an image processor, see `normalisation`. model: begins an error."""
+    if timm := getattr(processor, "data_config", None):
+        return Normalisation(timm["mean"], timm["std"])
     is_grey = np.size(processor.image_mean) == 1
     probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
     images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
     own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
-    pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+    with np.errstate(all="ignore"):
+        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
     middle_row = pixels.shape[2] // 2
     middle_column = pixels.shape[3] // 2
     black, white, red = pixels[:, :, middle_row, middle_column]
     if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
         raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+    if not np.isfinite(pixels).all() or not (white != black).all():
+        raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
     return Normalisation((-black * std).tolist(), std.tolist())
 

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from dp_base.errors import MissingError
 from dp_real.runtime import processes
-from dp_real.runtime.memory import attempt
+from dp_real.runtime.memory import attempt, too_small
 from dp_real.runtime.seeds import Stream, torch_rng
 from dp_real.runtime.shares import ParcelPart, StepShare
 
@@ -103,6 +102,8 @@ class StepGradient:
         ------
         MissingError
             If not even one row fits into the GPU's memory.
+        RuntimeError
+            If not even one row can be computed, for reasons that need not be memory.
         """
         before = [buffer.clone() for buffer in self.gathered]
         loss = attempt(lambda: self._sum(loss_of, prepare(), share, step, before))
@@ -114,12 +115,12 @@ class StepGradient:
         return loss
 
     def _halve_pieces(self, share: StepShare) -> None:
-        """Make pieces half as large as those that were tried. Raises MissingError if they had one row."""
+        """Make pieces half as large as those that were tried. Raises too_small if they had one row."""
         largest_part = max((part.own.stop - part.own.start for part in share.parts), default=1)
         tried = min(self.most, largest_part if self.by_parcel else share.rows)
         self.most = tried // 2
         if not self.most:
-            raise MissingError(
+            raise too_small(
                 "training on a single row needs more memory than the GPU has: training.precision = 'bfloat16', "
                 "generator.offload = true or a smaller learner take less"
             )

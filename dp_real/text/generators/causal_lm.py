@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -123,23 +121,13 @@ class CausalLMConfig(GeneratorConfig):
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of a text: two operations a parameter and token. None if the model is not here."""
-        from dp_real.runtime.model_folders import GGUF
+        from dp_real.runtime.model_folders import GGUF, held
         from dp_real.text.packed_models import gguf_parameters
 
-        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else parameter_count(Path(self.model))
+        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else held(Path(self.model)).numbers
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
         cost = 2 * parameters * (template + self.max_new_tokens) / 1e12
         weights = parameters * (4 if self.dtype == "float32" else 2)
         return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
-
-
-def parameter_count(folder: Path) -> int:
-    """The parameters of a model, by the headers of its safetensors; 0 if it is no folder of them."""
-    count = 0
-    for file in folder.glob("*.safetensors") if folder.is_dir() else ():
-        with open(file, "rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from dp_real.examples import Task
 
 
-@LEARNERS.named("ngrams", place=5)
+@LEARNERS.named("ngrams", place=6)
 class NGramsConfig(LearnerConfig):
     """A bag of character or word n-grams with a multilayer perceptron."""
 
     examples: ClassVar[str] = "texts"
 
     kind: Literal["ngrams"]
-    unit: Literal["character", "word"] = Field(default="character", description="of the n-grams")
+    unit: Literal["character", "word"] = Field(
+        default="character", description="of the n-grams; of words, bag-of-words reads more"
+    )
     shortest: int = Field(default=1, ge=1, le=20, description="units of an n-gram")
     longest: int = Field(default=4, ge=1, le=20, description="likewise")
     buckets: int = Field(default=2**14, ge=2, le=2**24, description="n-grams share as many embeddings, by a hash")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dp_real.text.models.sequence_classifier import SequenceClassifier
 
 
-@LEARNERS.named("transformers-text", place=6)
+@LEARNERS.named("transformers-text", place=7)
 class TransformersTextConfig(LearnerConfig):
     """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
 

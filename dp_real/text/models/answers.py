@@ -6,7 +6,9 @@ SQLite writes each answer whole, for all processes of a machine, and what it has
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,10 +18,14 @@ from typing import Any, Literal, NamedTuple
 from dp_base.checksums import json_digest
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import write_json
+from dp_base.locks import keep
 from dp_real.runtime.cache import DEPENDS, cache_folder
 
 RECIPE = 1  # raise it when a question or an answer has another form
+LOST = {"cut": "cut off", "thoughts": "with thoughts"}  # what is said of answers if there are some
 WAIT = 60  # seconds for other writers
+THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+DIGEST = "digest"  # the key of an answer's checksum, which also has its question
 TABLES = """
 CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL, outcome TEXT NOT NULL)
     WITHOUT ROWID;
@@ -37,6 +43,20 @@ class Answer:
     read: int  # tokens of the prompt
     written: int  # tokens of the answer
     top: dict[str, float] = field(default_factory=dict)  # the likeliest first tokens, with their log-probabilities
+    cut: bool = False  # whether max_new_tokens ended it in the middle; a base model never ends by itself
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether the model thought aloud."""
+        return bool(THOUGHT.search(self.text))
+
+
+def without_thoughts(text: str) -> str:
+    """The text behind the last thought; empty if that has no end."""
+    begin = 0
+    for mark in THOUGHT.finditer(text):
+        begin = mark.end() if mark[1] else len(text)
+    return text[begin:].strip()
 
 
 class Spent(NamedTuple):
@@ -58,6 +78,7 @@ class Answers:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Keep the file open in the block. Raises MissingError if the cache cannot be written to."""
+        keep(cache_folder())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / DEPENDS).exists():
@@ -80,13 +101,15 @@ class Answers:
         """The answer to a question, which is a digest; None if there is none yet."""
         with self._named():
             row = self._open.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
-            return None if row is None else Answer(**json.loads(row[0]))
+            return None if row is None else _intact(question, row[0])
 
     def keep(self, question: str, answer: Answer) -> Answer:
         """Keep an answer, count its tokens, and return it. Of several answers to a question the first one stands."""
         with self._named():
             with self._open as transaction:
-                values = (question, json.dumps(asdict(answer)), answer.outcome)
+                kept = asdict(answer)
+                kept |= {DIGEST: json_digest([question, kept])}
+                values = (question, json.dumps(kept), answer.outcome)
                 transaction.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", values)
                 counted = (answer.read, answer.written)
                 transaction.execute("UPDATE spent SET read = read + ?, written = written + ?", counted)
@@ -104,11 +127,14 @@ class Answers:
         if not answers.file.exists():
             return "none kept yet"
         with answers.opened(), answers._named():
-            rows = answers._open.execute("SELECT outcome, COUNT(*) FROM answers GROUP BY outcome")
-            counts: dict[str, int] = dict(rows.fetchall())
+            counts: Counter[str] = Counter()
+            for row in answers._open.execute("SELECT question, answer FROM answers"):
+                answer = _intact(*row)
+                counts.update({"kept": 1, answer.outcome: 1, "cut": answer.cut, "thoughts": answer.has_thoughts})
             spent = answers.spent()
-        told = f"{sum(counts.values()):,} kept, {spent.read:,} tokens read and {spent.written:,} written"
-        return f"{told}; {counts.get('refused', 0):,} refused, {counts.get('empty', 0):,} empty"
+        told = f"{counts['kept']:,} kept, {spent.read:,} tokens read and {spent.written:,} written"
+        more = "".join(f", {counts[key]:,} {what}" for key, what in LOST.items() if counts[key])
+        return f"{told}; {counts['refused']:,} refused, {counts['empty']:,} empty{more}"
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -126,6 +152,15 @@ class Answers:
             raise DamagedError(
                 f"{self.file} is damaged: {error}; remove {Path(self.folder)}: it is asked again"
             ) from error
+
+
+def _intact(question: str, text: str) -> Answer:
+    """The answer that is kept as this text. Raises ValueError if it is not what came for this question."""
+    kept = json.loads(text)
+    noted = kept.pop(DIGEST, None)  # answers of version 0.2 have none
+    if noted is not None and noted != json_digest([question, kept]):
+        raise ValueError("an answer is not what it was when it came")
+    return Answer(**kept)
 
 
 def question_of(request: dict[str, Any], row: object) -> str:

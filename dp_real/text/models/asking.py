@@ -7,22 +7,31 @@ knows what each status means.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
+import httpx2
 import openai
 
 from dp_base.errors import InputError, Interrupted, MissingError
-from dp_real.text.models.answers import Answer, Answers, Spent, question_of
+from dp_real.text.models.answers import Answer, Answers, Spent, question_of, without_thoughts
 
 MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
 PAUSE = 0.5  # seconds before the first of these; it then doubles
 SHOWN = 300  # characters of what an endpoint says that messages repeat
+LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
+PART = 6  # characters of the key that messages do not have in a row
 CHARACTERS = 4  # of a token, about, if the endpoint does not count them
 MORE = " (--set a larger one to go on)"
 FILTERED = "content_filter"  # how an endpoint calls what it would not answer
+CHAT = "/chat/completions"
+CUT = "length"  # how it calls an answer that max_tokens ends
+LARGEST = 2**24  # bytes of an answer: a text of millions of characters is none that was asked for
+MOST_TOKENS = 2**40  # of an answer that an endpoint may count
 
 
 class EndpointSettings(Protocol):
@@ -58,6 +67,41 @@ class Question:
 
 class Malformed(ValueError):
     """An answer is none. The message says what it lacks."""
+
+
+class BoundedClient(openai.DefaultAsyncHttpxClient):
+    """An HTTP client that gives a request up after `limit` seconds in all, or LARGEST bytes of an answer."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(follow_redirects=False)  # the key goes to no other place
+        self.limit = limit
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """Send a request, and read its answer whole.
+
+        Raises
+        ------
+        httpx2.ReadTimeout
+            If the answer takes too long, however often a part of it comes.
+        httpx2.ReadError
+            If it is too large.
+        """
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self.limit):
+                response = await super().send(request, stream=True, **options)
+                try:
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > LARGEST:
+                            raise httpx2.ReadError(f"an answer of more than {LARGEST >> 20} MiB", request=request)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("the answer took too long", request=request) from error
+        packed = ("content-encoding", "content-length", "transfer-encoding")  # what came, which is unpacked now
+        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in packed]
+        return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=request)
 
 
 class Asking:
@@ -116,7 +160,7 @@ class Asking:
             project="",
             timeout=settings.timeout,
             max_retries=settings.retries,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # the key goes to no other place
+            http_client=BoundedClient(settings.timeout),
         )
 
     @property
@@ -151,27 +195,31 @@ class Asking:
         for attempt in range(MALFORMED + 1):
             try:
                 reply = await client.post(question.path, body=question.body, cast_to=object)
-                return read_answer(reply, question)
+                answer = read_answer(reply, question)
+                if len(self._key) >= LONG and self._key in answer.text:
+                    raise Malformed("the text has the key")
+                return answer
             except openai.APIError as error:
                 if FILTERED in (error.code, error.type):
                     return Answer("", "refused", 0, 0)
                 self._explain(error)
-            except ValueError as error:  # also for a text that is no JSON
+            except (ValueError, RecursionError) as error:  # also for a text that is no JSON, or nested without end
                 if attempt == MALFORMED:
-                    message = f"{self._where} gave {attempt + 1} answers that are none: {error}"
-                    raise MissingError(
-                        f"{message[:SHOWN]}; does generator.base_url name an OpenAI-compatible API?"
-                    ) from error
+                    message = f"{self._where} gave {attempt + 1} answers that are none: {self._said(error)}"
+                    raise MissingError(f"{message}; does generator.base_url name an OpenAI-compatible API?") from None
         raise AssertionError("the last attempt returns or raises")
 
     @property
     def _where(self) -> str:
         return f"generator.base_url = '{self.settings.base_url}'"
 
+    def _said(self, error: Exception) -> str:
+        """What an endpoint said, in one short line without the key."""
+        return without(self._key, " ".join(str(error)[: 10 * SHOWN].split()))[:SHOWN]
+
     def _explain(self, error: openai.APIError) -> NoReturn:
         """Raise what an error of the client means to the user. No message has the key."""
-        said = " ".join(str(error).split())
-        said = (said.replace(self._key, "…") if self._key else said)[:SHOWN]
+        said = self._said(error)
         where = self._where
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             which = f"the key in ${self.settings.key}" if self.settings.key else "a request without a key"
@@ -181,10 +229,20 @@ class Asking:
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
             remedy = "generator.leave_out drops parameters that it does not know"
             raise InputError(f"{where} refuses a request: {said}; {remedy}") from None
+        if isinstance(error.__cause__, httpx2.ReadError) and str(error.__cause__):
+            said = str(error.__cause__)
         if isinstance(error, openai.APITimeoutError):
             said = f"no answer within generator.timeout = {self.settings.timeout:g} seconds"
         remedy = "what was answered is kept; go on when it answers again"
         raise MissingError(f"{where} failed {self.settings.retries + 1} times: {said}; {remedy}") from None
+
+
+def without(key: str, said: str) -> str:
+    """A text without the key, and without any PART characters of it in a row, since endpoints may repeat a part."""
+    size = min(PART, len(key))
+    parts = {key[at : at + size] for at in range(len(key) - size + 1)} - {""}
+    hidden = {at + place for at in range(len(said)) if said[at : at + size] in parts for place in range(size)}
+    return re.sub("\0+", "…", "".join("\0" if at in hidden else sign for at, sign in enumerate(said)))
 
 
 def read_answer(reply: Any, question: Question) -> Answer:
@@ -195,7 +253,7 @@ def read_answer(reply: Any, question: Question) -> Answer:
         content = message.get("content")
         refused = bool(message.get("refusal")) or choice.get("finish_reason") == FILTERED
         top = _likeliest(choice.get("logprobs"))
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise Malformed(f"no choices[0].message.content in {str(reply)[:80]!r}") from error
     if content is not None and not isinstance(content, str):
         raise Malformed(f"choices[0].message.content is of type {type(content).__name__}")
@@ -203,15 +261,17 @@ def read_answer(reply: Any, question: Question) -> Answer:
         raise Malformed("choices[0].message has no content")
     text = (content or "").strip()
     spent = _tokens(reply.get("usage"), question, text)
-    outcome = "refused" if refused else "text" if text else "empty"
-    return Answer("" if refused else text, outcome, *spent, top)
+    outcome = "refused" if refused else "text" if without_thoughts(text) else "empty"
+    is_cut = question.path == CHAT and question.row is not None and choice.get("finish_reason") == CUT
+    return Answer("" if refused else text, outcome, *spent, top, is_cut)
 
 
 def _likeliest(logprobs: Any) -> dict[str, float]:
     """The likeliest first tokens of an answer, with their log-probabilities; {} if the API gives none."""
     content = (logprobs or {}).get("content") or []
     listed = content[0].get("top_logprobs") or [] if content else []
-    return {str(each["token"]): float(each["logprob"]) for each in listed}
+    found = {str(each["token"]): float(each["logprob"]) for each in listed}
+    return {token: logprob for token, logprob in found.items() if math.isfinite(logprob)}
 
 
 def _tokens(usage: Any, question: Question, text: str) -> Spent:
@@ -219,6 +279,10 @@ def _tokens(usage: Any, question: Question, text: str) -> Spent:
     read, written = (
         usage.get(f"{what}_tokens") if isinstance(usage, dict) else None for what in ("prompt", "completion")
     )
-    if isinstance(read, int) and isinstance(written, int) and min(read, written) >= 0:
+    if (
+        isinstance(read, int)
+        and isinstance(written, int)
+        and 0 <= min(read, written) <= max(read, written) <= MOST_TOKENS
+    ):
         return Spent(read, written)
     return Spent(len(str(question.body)) // CHARACTERS, len(text) // CHARACTERS)

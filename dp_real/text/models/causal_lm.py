@@ -23,11 +23,15 @@ from dp_real.examples import ExampleSet
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
-from dp_real.runtime.hub import load
+from dp_real.runtime.hub import load, reading, within
 from dp_real.runtime.seeds import Stream, rng, row_uniforms
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.draw import SeededDraw
 from dp_real.text.models.tokens import load_tokenizer
+
+SECONDS = 10.0
+"""The longest that the prompts of all classes may take to be put into the chat template."""
+MOST_CHARACTERS = 10**6  # of a prompt
 
 
 class Settings(Protocol):
@@ -71,12 +75,7 @@ class CausalLMGenerator:
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
-        try:
-            self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{model}: no causal language model of transformers: {error}") from error
+        self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
             raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
         self.context = getattr(self.model.config, "max_position_embeddings", None)
@@ -87,14 +86,13 @@ class CausalLMGenerator:
         self.model.generation_config = GenerationConfig()
         self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
         self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
-        self.encoded(
-            [
-                self.asked(label, np.uint64(0), pick=pick)
-                for label in range(self.n_classes)
-                for pick in range(len(prompts[label]))
-            ],
-            config.max_new_tokens,
-        )
+        with reading(model, "a prompt"):  # a chat template may be broken, or never end
+            picks = [(label, pick) for label in range(self.n_classes) for pick in range(len(prompts[label]))]
+            asked = within(SECONDS, lambda: [self.asked(label, np.uint64(0), pick) for label, pick in picks])
+            torch.as_tensor(0 if self.ends is None else self.ends, dtype=torch.int64)
+        if max(map(len, asked)) > MOST_CHARACTERS:
+            raise InputError(f"{model}: a prompt has {max(map(len, asked)):,} characters; see its chat template")
+        self.encoded(asked, config.max_new_tokens)
         self.offload()
 
     def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:

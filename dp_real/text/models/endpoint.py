@@ -15,17 +15,18 @@ from jaxtyping import Float64, Int32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.examples import ExampleSet
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.rounds.redraw import LARGEST_SHARE
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.answers import Answer, Answers
-from dp_real.text.models.asking import Asking, EndpointSettings, Question
+from dp_real.text.models.answers import Answer, Answers, without_thoughts
+from dp_real.text.models.asking import CHAT, Asking, EndpointSettings, Question
 
 LARGEST_SEED = 2**31  # of a request: APIs take them below this
 TOP = 20  # log-probabilities that APIs give at most
 LEAST = 1e-6  # of a probability that a model states: none is sure
-CHAT = "/chat/completions"
 ONE_LETTER = "Answer with the letter alone."
 AS_JSON = "Answer with a JSON object that has the probability of each."
 
@@ -89,7 +90,7 @@ class EndpointGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Int32[Tensor, "batch characters"]:
-        """See Generator. A refusal is an empty text.
+        """See Generator. A refusal, and an answer that was cut off, is an empty text.
 
         Raises
         ------
@@ -103,7 +104,21 @@ class EndpointGenerator:
         if guidance is not None:
             raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         asked = [self.question(label, int(seed)) for label, seed in zip(labels.tolist(), seeds, strict=True)]
-        return to_codes([self._cut(answer.text) for answer in self._ask(asked)], self.sample_shape[0])
+        answers = self._ask(asked)
+        self._say_what_is_lost(answers)
+        return to_codes([self._text(answer) for answer in answers], self.sample_shape[0])
+
+    def _say_what_is_lost(self, answers: Sequence[Answer]) -> None:
+        """Warn, once each, if many answers of a block have thoughts or were cut off."""
+        thoughts = sum(answer.has_thoughts for answer in answers)
+        cut = sum(answer.cut for answer in answers)
+        most = f"generator.max_new_tokens = {self.config.max_new_tokens}"
+        for count, what in (
+            (thoughts, f"have thoughts, which are dropped; those without an end are drawn again: raise {most}"),
+            (cut, f"are cut off, and are drawn again: raise {most}"),
+        ):
+            if count > LARGEST_SHARE * len(answers):
+                warn_once(f"generator.model = '{self.config.model}': more than a tenth of a block's answers {what}")
 
     def _ask(self, questions: Sequence[Question]) -> list[Answer]:
         with self.answers.opened():
@@ -143,13 +158,15 @@ class EndpointGenerator:
         whole = {"model": self.config.model} | self.config.parameters | body
         return {key: value for key, value in whole.items() if key not in self.config.leave_out}
 
-    def _cut(self, text: str) -> str:
-        """The text before the first stop string; empty if it is a refusal."""
+    def _text(self, answer: Answer) -> str:
+        """The text behind thoughts and before the first stop string; empty if it is a refusal, or was cut off."""
+        text = without_thoughts(answer.text)
         if text.startswith(self.config.refusals):
             return ""
-        for stop in self.config.stop:
-            text = text.partition(stop)[0]
-        return text.strip()
+        ends = [text.find(stop) for stop in self.config.stop if stop in text]
+        if answer.cut and not ends:
+            return ""
+        return text[: min(ends, default=len(text))].strip()
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
         """See LikelihoodGenerator: the model is asked which class a text is of.
@@ -215,7 +232,7 @@ class EndpointGenerator:
 
     def _stated(self, answer: Answer) -> Float64[Tensor, " classes"]:
         """By the probabilities in the answer. An answer that is none says nothing: all classes are as likely."""
-        weights = stated_weights(answer.text, self.classes) or [1.0] * self.n_classes
+        weights = stated_weights(without_thoughts(answer.text), self.classes) or [1.0] * self.n_classes
         return (torch.tensor(weights, dtype=torch.float64) / sum(weights)).log()
 
     def offload(self) -> None:
@@ -227,7 +244,7 @@ def stated_weights(text: str, classes: Sequence[str]) -> list[float] | None:
     try:
         stated = json.loads(text)
         weights = [float(stated[name]) for name in classes]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     total = sum(weights)
     if not math.isfinite(total) or total <= 0 or min(weights) < 0:

@@ -12,7 +12,6 @@ from transformers.models.auto.modeling_auto import (
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
-from dp_base.errors import InputError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
@@ -89,12 +88,7 @@ def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
     Raises MissingError if weights are missing, InputError if they are no model that can classify texts.
     """
     tokenizer = load_tokenizer(model, "right")
-    try:
-        loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{model}: no sequence classifier of transformers: {error}") from error
+    loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
         loaded.config.pad_token_id = tokenizer.pad_token_id
     return SequenceClassifier(loaded, tokenizer, fitting(loaded, most))

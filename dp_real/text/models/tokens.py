@@ -16,14 +16,7 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     InputError if it has neither.
     """
     with reading(model, "a tokenizer") as local, no_code_of(model), quietly():
-        try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # what it raises for files that are missing
-            if "remote code" in str(error) or "trust_remote_code" in str(error):
-                raise
-            raise InputError(
-                f"{model}: no tokenizer that transformers can load: {' '.join(str(error).split())}"
-            ) from error
+        tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             where = Path(model, "tokenizer_config.json") if Path(model).is_dir() else f"{model}'s tokenizer_config.json"

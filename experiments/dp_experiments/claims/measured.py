@@ -40,16 +40,17 @@ class Worth(NamedTuple):
 
 def stored_runs(name: str) -> pd.DataFrame:
     """The runs of docs/results/NAME.csv, a row each. Raises MissingError outside a checkout of the project."""
-    return pd.read_csv(_stored(name), comment="#")
+    return pd.read_csv(stored_path(name), comment="#")
 
 
 def stored_rows(name: str) -> list[list[str]]:
     """The cells of docs/results/NAME.csv as they are written, heads first, without dates. Raises as `stored_runs`."""
-    cells = pd.read_csv(_stored(name), comment="#", header=None, dtype=str, keep_default_na=False)
+    cells = pd.read_csv(stored_path(name), comment="#", header=None, dtype=str, keep_default_na=False)
     return cells.loc[:, cells.iloc[0] != "date"].to_numpy().tolist()
 
 
-def _stored(name: str) -> Path:
+def stored_path(name: str) -> Path:
+    """The path of docs/results/NAME.csv. Raises MissingError outside a checkout of the project."""
     path = RESULTS / f"{name}.csv"
     if not path.exists():
         raise MissingError(f"{path} is not there: stored results come with a checkout of the project, not with a wheel")

@@ -6,19 +6,29 @@ from typing import Annotated
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.terminal import emit_json, table
+from dp_experiments.cli.version import version_line
+from dp_experiments.terminal import emit_json, progress, say, table
 
 
 def claims_command(
     docs: Annotated[
         Path | None, typer.Option(help="Write claims.md and the tables of results into these pages.")
     ] = None,
+    rerun: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE:ROW", help="Run one stored row again, as digits:1, and say whether it matches."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of that run.  Default: runs/TABLE-ROW.")] = None,
     as_json: Json = False,
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested.
 
     What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
+    With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
+    if rerun is not None:
+        _run_again(rerun, out, as_json)
+        return
     from dp_experiments.claims.page import rows
     from dp_experiments.claims.result_tables import write_docs
 
@@ -30,3 +40,21 @@ def claims_command(
     table(found, columns=["where", "claim", "verdict", "path", "command"])
     for page in written:
         print(page)
+
+
+def _run_again(named: str, out: Path | None, as_json: bool) -> None:
+    """Run a stored row, and show both. The status is 1 if they do not match."""
+    from dp_experiments.claims.rerun import StoredRow
+
+    row = StoredRow.read(named)
+    found = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
+    if as_json:
+        emit_json(found)
+    else:
+        table(
+            [{"row": named, "arm": found["arm"]} | found["stored"], {"row": "now", "arm": found["arm"]} | found["now"]]
+        )
+        spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
+        say(f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}")
+    if not found["matches"]:
+        raise typer.Exit(1)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import select
 import sys
 import traceback
@@ -15,12 +16,16 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from dp_base.errors import InputError, MissingError
+from dp_base.extras import needing
 from dp_base.files import disk_problem
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED
 from dp_experiments.terminal import say, visible
 from dp_real.runtime.slurm import adopt_tasks
+
+NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
+"""A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""
 
 
 class Stopped(Exception):
@@ -49,10 +54,12 @@ class Commands(TyperGroup):
 def passed_on() -> Iterator[None]:
     """Raise Stopped or Unread in place of exceptions that typer would not pass on.
 
-    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only.
+    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only, or for a
+    package of the full pipeline that is not installed.
     """
     try:
-        yield
+        with needing("real", "this command"):
+            yield
     except KeyboardInterrupt as stop:
         raise Stopped(str(stop) or "interrupted") from None
     except BrokenPipeError as error:
@@ -135,6 +142,8 @@ def run() -> int:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        for argument in arguments:
+            argument.encode()  # libraries take paths in UTF-8 only, and some fail late
         status = root.main(args=arguments, prog_name="dp", standalone_mode=False)
     except (Stopped, KeyboardInterrupt, typer.Abort) as stop:
         say(str(stop) or "interrupted")
@@ -149,7 +158,8 @@ def run() -> int:
             traceback.print_exc()
         if message:  # it is empty if typer printed the help instead
             sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
-            say(f"{sender} {' '.join(message.split())}")
+            for line in message.splitlines() if isinstance(error, MissingError) else [message]:
+                say(f"{sender} {' '.join(line.split())}")
     return max(status if isinstance(status, int) else 0, finish_streams())
 
 
@@ -195,6 +205,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if hasattr(error, "exit_code"):  # an error of typer's parser
         message = getattr(error, "format_message", error.__str__)()
         return error.exit_code, message  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
+        return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
     return 1, f"{type(error).__name__}: {error} (--debug shows where)"
 
 

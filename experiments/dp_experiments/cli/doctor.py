@@ -4,14 +4,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
 
+from dp_base.extras import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.version import DISTRIBUTION, version_line
+from dp_experiments.cli.version import version_line
 from dp_experiments.terminal import emit_json, say, table
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
@@ -63,32 +63,28 @@ def _machine() -> Iterator[Finding]:
     yield _finding("deliberate-practice", version_line())
     yield _finding("python", f"{platform.python_version()}, {platform.platform(terse=True)}")
     yield from _packages()
-    yield from _devices()
     yield _disk("disk: here", Path.cwd())
-    try:
-        from dp_real.runtime.cache import cache_folder
-    except ImportError:
-        return  # its package is among the missing ones
+    if lacking("real"):
+        return  # told already, and what follows needs it
+    from dp_real.runtime.cache import cache_folder
+
+    yield from _devices()
     yield _disk("disk: cache", cache_folder())
     yield from _cache()
 
 
 def _packages() -> Iterator[Finding]:
-    """A finding for each package that this one requires, those of the extra `real` included."""
-    from packaging.requirements import Requirement
-
-    for line in metadata.requires(DISTRIBUTION) or []:
-        requirement = Requirement(line)
-        if requirement.marker and not requirement.marker.evaluate({"extra": "real"}):
-            continue
-        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-        try:
-            version = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            yield _finding(requirement.name, "not installed", remedy)
+    """A finding for each package that this one requires, and for the extra `real` if it is not all there."""
+    for requirement in (*requirements(), *requirements("real")):
+        version = version_of(requirement.name)
+        if version is None:
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         yield _finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
+    missing = lacking("real")
+    if missing:
+        yield _finding("dp real", "not ready", f"it needs {', '.join(missing)}: {install_command('real')}")
 
 
 def _devices() -> Iterator[Finding]:

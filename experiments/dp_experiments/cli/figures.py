@@ -113,10 +113,14 @@ def _list(figures: list[str], tables: list[str]) -> None:
 
 def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
     from dp_experiments.paper.paper_tables import write_table
-    from dp_real import Run
 
+    finished = []
+    if runs:
+        from dp_real import Run
+
+        finished = [Run(folder).unchanged(accept_changes=True) for folder in runs]
     for name in tables:
-        for path in write_table(name, out, [Run(folder) for folder in runs]):
+        for path in write_table(name, out, finished):
             print(path)
 
 

@@ -13,6 +13,7 @@ import typer
 from dp_experiments.terminal import say
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 Gpus = Annotated[
@@ -24,6 +25,7 @@ PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps
 CODE = "from dp_experiments.cli.main import main; main()"
 PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
+ALERT = "DP_ALERT"  # the environment variable that hands a run's alert on to its restarts
 RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
 
 
@@ -48,36 +50,34 @@ def process_count(gpus: str, processes: int) -> int:
     return int(gpus)
 
 
-def run_and_restart(count: int, out: Path, *arguments: str) -> int:
+def run_and_restart(count: int, out: Path, alert: "SecretStr", *arguments: str) -> int:
     """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the status to exit with.
 
+    `alert` is the key of the configuration: the run's folder does not have it, so the environment hands it on.
     If a process fails or is killed, as by a fault of a GPU or of the network, the run goes on from its newest intact
     checkpoint, at most RESTARTS times in a row without a newer one. Wrong input, what is missing, a learner that
     diverged and an interruption end it at once.
     """
+    from dp_real.alerts import Alerts
+
+    alerts = Alerts.of(alert, out)
+    handed_on = []
+    if alerts.target:
+        os.environ[ALERT] = alerts.target
+        handed_on = ["--set", f"alert=${ALERT}"]
     status = run_together(count, *arguments)
     left = RESTARTS
     reached = _reached(out)
     while status == 1 and reached is not None and left > 0:
         said = f"a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}"
         say(f"dp: {said}")
-        _alert_of_restart(out, said)
-        status = run_together(count, "real", "resume", str(out), *(word for word in arguments if word in PASSED_ON))
+        alerts.send("restart", message=said)
+        again = [*handed_on, *(word for word in arguments if word in PASSED_ON)]
+        status = run_together(count, "real", "resume", str(out), *again)
         newest = _reached(out)
         left = RESTARTS if newest != reached else left - 1
         reached = newest
     return status
-
-
-def _alert_of_restart(out: Path, message: str) -> None:
-    """Send the run's alert, if its configuration asks for alerts."""
-    from dp_real.alerts import Alerts
-    from dp_real.config import load_config
-    from dp_real.runs.run_files import RunFiles
-
-    config = RunFiles(out).config
-    if config.exists():
-        Alerts(load_config(config).alert, out).send("restart", message=message)
 
 
 def _reached(out: Path) -> str | None:
@@ -93,7 +93,7 @@ def run_together(count: int, *arguments: str) -> int:
     """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the status to exit with.
 
     They write to the stdout and stderr of this process. If one fails, the others are ended. If one was killed, this
-    process tells the signal. On Ctrl-C and SIGTERM they stop by agreement.
+    process tells the signal. On one of STOP_SIGNALS they stop by agreement.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -116,7 +116,7 @@ def run_together(count: int, *arguments: str) -> int:
         elastic_launch(here, sys.executable)("-c", CODE, *arguments, *debug)
     except ChildFailedError as error:
         return _status_of(error)
-    except SignalException:
+    except (SignalException, KeyboardInterrupt):  # of the launcher's own signals, and of those that `dp` adds
         return 130
     finally:
         logging.disable(logging.NOTSET)

@@ -6,15 +6,15 @@ These stand in tables (`dp_experiments.cli.theory`, `dp_experiments.cli.real`).
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib import import_module
 from typing import Any
 
 import typer
-from click import UsageError
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from dp_base.errors import InputError
 from dp_experiments.cli.process import uncollected
 
 Member = TyperCommand | TyperGroup
@@ -24,11 +24,11 @@ class OnceCommand(TyperCommand):
     """A command that refuses an option which is given twice, of which typer would take the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments. Raises UsageError for an option that takes one value and is given several."""
+        """Parse the arguments. Raises InputError for an option that takes one value and is given several."""
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for parameter in given:
             if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
-                raise UsageError(f"{parameter.opts[0]} is given {given.count(parameter)} times: give it once", ctx)
+                raise InputError(f"{parameter.opts[0]} is given {given.count(parameter)} times: give it once")
         return super().parse_args(ctx, args)
 
 
@@ -74,6 +74,22 @@ class Numeric(LazyCommand):
         from dp_theory.numerics.overflow import finite_numbers
 
         return finite_numbers()(function)
+
+
+class OfPipeline(LazyCommand):
+    """A lazy command of the full pipeline: without the packages of the extra `real` it says how to get them."""
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, which is not run unless all of the extra is installed."""
+
+        @wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            from dp_base.extras import require_extra
+
+            require_extra("real", "dp real")
+            return function(*arguments, **options)
+
+        return run
 
 
 def reflow(text: str) -> str:

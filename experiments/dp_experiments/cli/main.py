@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from dp_base.errors import STOP_SIGNALS
 from dp_experiments.cli.process import open_streams, skip_last_collection, stop, uncollected
 
 
@@ -13,9 +14,10 @@ def main() -> None:
     """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
     open_streams()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
+    os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook exports its own backend to its commands
     with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)  # so that worker processes are ended, and their files removed
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)  # so that worker processes are ended, and their files removed
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short
     atexit.register(skip_last_collection)
     with uncollected():

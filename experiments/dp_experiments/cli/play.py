@@ -1,5 +1,7 @@
 """`dp play`: the page to play with."""
 
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,9 @@ from dp_experiments.terminal import emit_json, say
 
 def play_command(
     out: Annotated[Path, typer.Option(help="FILE.html.")] = Path("play.html"),
+    show: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show it in a browser, if the command is given in a terminal.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """The page has sliders over Theorem 1, and practice on a toy. It needs no network, and no other file."""
@@ -28,3 +33,5 @@ def play_command(
         emit_json({"out": str(out)})
         return
     say(str(out))
+    if show and sys.stdout.isatty():
+        webbrowser.open(out.resolve().as_uri())

@@ -6,8 +6,8 @@ from importlib import metadata
 from pathlib import Path
 
 import dp_base
+from dp_base.extras import DISTRIBUTION
 
-DISTRIBUTION = "deliberate-practice"
 COMMIT_DIGITS = 12  # of the commit that pip installed from
 
 

@@ -20,11 +20,9 @@ from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
-from dp_real.runs.integrity import require_same_result
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.processes import visible_gpus
 
 JOURNAL = "runs"  # the folder in which runs are kept
@@ -126,8 +124,6 @@ def _run(
     arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool
 ) -> dict[str, Any]:
     told = aside(_name(arm, config))
-    if out.exists() and not accept_changes:
-        require_same_result(config, RunFiles(out), test=test)
     resume = out.exists()
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result

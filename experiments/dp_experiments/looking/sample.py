@@ -65,7 +65,8 @@ class GridRow:
     def folder(self) -> str:
         """The name of the folder of its images."""
         learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
-        return f"{learned}omega-{self.omega:g}"
+        short = f"{self.omega:g}"
+        return f"{learned}omega-{short if float(short) == self.omega else self.omega}"
 
 
 def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:

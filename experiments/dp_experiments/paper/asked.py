@@ -16,7 +16,7 @@ from typing import Any
 
 from dp_base.errors import InputError
 from dp_base.files import file_name
-from dp_real.config.load import toml_value
+from dp_base.reading import toml_value
 
 RUN = "run"
 

@@ -34,6 +34,7 @@ from matplotlib.figure import Figure
 
 import dp_experiments.paper
 from dp_base.errors import InputError, MissingError
+from dp_base.extras import needing
 from dp_base.files import unused, write_text
 from dp_base.reading import read_json
 from dp_base.registry import GROUP
@@ -139,7 +140,8 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
 def load(name: str) -> FigureModule:
     """The module of a figure. Raises MissingError if it cannot be loaded."""
     try:
-        return cast(FigureModule, importlib.import_module(modules()[name]))
+        with needing("real", "this figure"):
+            return cast(FigureModule, importlib.import_module(modules()[name]))
     except ImportError as error:
         raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
 
@@ -152,7 +154,8 @@ def draw_figure(asked: Asked, folder: Path, quick: bool) -> dict[str, Any]:
     module = load(asked.name)
     start = time.perf_counter()
     try:
-        table = module.compute(quick, **asked.settings)
+        with needing("real", "this figure"):
+            table = module.compute(quick, **asked.settings)
     except ValueError as error:
         if not asked.settings or isinstance(error, InputError):
             raise

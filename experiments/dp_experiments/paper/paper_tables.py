@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
 from dp_experiments.presets.reported.printed_tables import table_path, table_rows
-from dp_real.config import Config
-from dp_real.runs.reader import Run
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
+    from dp_real.runs.reader import Run
 
 TABLES = {f"table{number}": number for number in range(1, 6)}
 OURS, SEEDS = "own val", "own runs"  # the columns that runs add

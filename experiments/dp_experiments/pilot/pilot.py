@@ -92,7 +92,9 @@ def short(config: Config, plan: PilotPlan) -> Config:
     return parse_config(raw | {"tracker": "none"}, "the pilot")
 
 
-def pilot(config: Config, plan: PilotPlan, out: Path, workers: int, progress: Progress) -> dict[str, Any]:
+def pilot(
+    config: Config, plan: PilotPlan, out: Path, workers: int, progress: Progress, accept_changes: bool = False
+) -> dict[str, Any]:
     """Run a pilot in a folder, which may hold a part of it, and return its facts.
 
     Returns
@@ -114,7 +116,9 @@ def pilot(config: Config, plan: PilotPlan, out: Path, workers: int, progress: Pr
     judged = _trusted(plan.judge, config, data) if plan.judge else None
     arms = ["practice"] if judged else ["practice", _judges_arm(config, data)]
     split = config.data.split  # the generator of this split is perhaps in the cache
-    runs = run_arms(small, arms, plan.seeds, 1, out, workers, progress, split, test=False)
+    runs = run_arms(
+        small, arms, plan.seeds, 1, out, workers, progress, split, test=False, accept_changes=accept_changes
+    )
     comparison = Comparison(out)
     trained_here = comparison.run_folder(arms[-1], split)
     judge, own = judged or _trusted(str(trained_here), config, data)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import dp_base
 from dp_base.errors import MissingError
 from dp_base.files import write_text
 from dp_experiments.claims.measured import RESULTS
@@ -55,7 +56,9 @@ def main() -> None:
         file.write_text(page_of_run(), encoding="utf-8")
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={folder}/profile"]
         done = subprocess.run([browser, *options, file.as_uri()], capture_output=True, text=True, check=True)
-    write_text(RESULTS / "toy.csv", table_of(done.stdout).to_csv(index=False))
+    made = subprocess.run([browser, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    head = f"# made: version {dp_base.__version__}; {made}\n"
+    write_text(RESULTS / "toy.csv", head + table_of(done.stdout).to_csv(index=False))
 
 
 if __name__ == "__main__":

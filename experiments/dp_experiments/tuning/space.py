@@ -14,11 +14,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import InputError
-from dp_base.reading import foreign_file
+from dp_base.reading import foreign_file, toml_value
 from dp_experiments.tuning.settings import flat, with_settings
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of, toml_value
+from dp_real.config.load import key_of
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""

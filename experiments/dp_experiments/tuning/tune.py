@@ -27,7 +27,7 @@ from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData
 from dp_real.rounds.shared import Shared, kept_for_all
-from dp_real.runs.integrity import NAMES, material
+from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
@@ -126,12 +126,17 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
     begun_with = read_json(file, remedy)
     with own_file(file, remedy):
         require_format(begun_with, FORMAT, file)
-        parse_config(begun_with["config"], str(file))
+        begun_with |= {
+            "plan": asdict(Plan(**begun_with["plan"])),
+            "config": parse_config(begun_with["config"], str(file)).model_dump(mode="json"),
+        }
     for part, values in asked.items():
-        settled = [key for key in values if key != "compare"]  # of which no trial knows
-        other = next((key for key in settled if begun_with.get(part, values).get(key) != values[key]), None)
+        before = begun_with.get(part, values)
+        settled = values.keys() & before.keys() if part == "inputs" else values.keys() - {"compare"}  # no trial's
+        other = min((key for key in settled if before.get(key) != values[key]), default=None)
         if other:
-            raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
+            remedy = "restore what was" if part == "inputs" else "take the same options"
+            raise InputError(f"{out} was begun with another {other}: {remedy}, or another --out")
 
 
 def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
@@ -146,7 +151,7 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
                 armed.data.prepare(progress)
                 loaded[section] = armed.data.load()
             for name, value in material(armed, loaded[section], test=False).items():
-                found[f"{NAMES[name]} of {arm} on split {cell.data.split}"] = value
+                found[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return found
 
 

@@ -78,6 +78,17 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
     assert strengths == {"my-arm": {0.05}, "static": {0.1}}
 
 
+def test_edited_code_of_a_kind_is_noticed(folder: Path):
+    """Of the generator, and of what it imports beside it, which is the data."""
+    finish(start(folder, "real", "run", "mine.toml", "--out", "run"))
+    file = folder / "site" / "cloud_data.py"
+    file.write_text(file.read_text().replace("(-1.0, 0.0)", "(-2.0, 0.0)"))
+    _, err = finish(start(folder, "real", "resume", "run"), status=2)
+    for what in ("code of the generator is", "code of the data is", "test set is"):
+        assert f"the {what} not what it was when run began" in err
+    assert "the code of the learner" not in err
+
+
 @pytest.mark.parametrize(
     ("section", "key", "kinds"),
     [
@@ -92,7 +103,11 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
             "kind",
             "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'openai', 'weather'",
         ),
-        ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'ngrams', 'transformers-text', 'layer'"),
+        (
+            "learner",
+            "kind",
+            "'mlp', 'conv', 'transformers', 'linear', 'bag-of-words', 'ngrams', 'transformers-text', 'layer'",
+        ),
     ],
 )
 def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: str, key: str, kinds: str):
@@ -100,7 +115,7 @@ def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: st
     out, err = finish(process, status=2)
     assert out == ""
     assert err.splitlines() == [
-        f"dp: mine.toml --set {section}.{key}=none: {section}.{key} = 'none': should be one of {kinds}"
+        f"dp: mine.toml --set {section}.{key}=…: {section}.{key} = 'none': should be one of {kinds}"
     ]
 
 

@@ -1,5 +1,6 @@
 """As many rows as fit go through the device together, and always the same rows."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -57,19 +58,21 @@ def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
     assert seen == [9, 4, 2, 2, 2, 2, 2]
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
-        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
-        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
-        "GET was unable to find an engine to execute this computation",
-        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
-    ],
-)
+NO_MEMORY = [
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+]
+DOUBTFUL = [
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "GET was unable to find an engine to execute this computation",
+    "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+]
+
+
+@pytest.mark.parametrize("message", [*NO_MEMORY, *DOUBTFUL])
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(message: str):
     seen: list[int] = []
     drawn = DeviceBatches(4, gpu=True).draw(4, device(2, seen, RuntimeError(message)))
@@ -77,9 +80,20 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(message: str
     assert seen == [4, 2, 2]
 
 
-def test_a_single_row_that_does_not_fit():
+@pytest.mark.parametrize("error", [CUDA, *map(RuntimeError, NO_MEMORY)], ids=str)
+def test_a_single_row_that_does_not_fit(error: Exception):
     with pytest.raises(MissingError, match="checkpointing"):
-        DeviceBatches(0, gpu=True).draw(10, device(0, []))
+        DeviceBatches(0, gpu=True).draw(10, device(0, [], error))
+
+
+@pytest.mark.parametrize("message", DOUBTFUL)
+def test_what_fails_on_a_single_row_for_other_reasons_keeps_its_words(message: str):
+    """A cuDNN that does not fit the driver is no lack of memory."""
+    seen: list[int] = []
+    with pytest.raises(RuntimeError, match=re.escape(message)) as caught:
+        DeviceBatches(0, gpu=True).draw(10, device(0, seen, RuntimeError(message)))
+    assert not isinstance(caught.value, MissingError)
+    assert seen == [8, 4, 2, 1]
 
 
 def test_other_errors_are_not_swallowed():

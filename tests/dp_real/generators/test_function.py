@@ -18,7 +18,7 @@ from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.rounds.policies import LEAST_ROWS
-from dp_real.rounds.shared import kept_for_all
+from dp_real.runs.identity import drawing_identity, material
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -240,7 +240,7 @@ def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkey
         (tmp_path / "a_renderer.py").write_text(f"VERSION = {version}\n")
         importlib.invalidate_caches()
         digests.append(generator.code_digest())
-        drawn.append(kept_for_all(config, tmp_path))
+        drawn.append(drawing_identity(config, material(config, None)))
     assert "a_renderer" not in sys.modules
     assert digests[0] != digests[1]
     assert drawn[0] != drawn[1]

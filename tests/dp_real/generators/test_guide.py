@@ -198,7 +198,7 @@ def assert_seen(pipe: Any, make: Callable[[], Any], size: tuple[int, int] = (32,
     dp_real.guide(pipe, lambda x: (seen.append(x.detach()), x.flatten(1)[:, :3])[1], 0.01)
     draw(pipe, make, steps=1, size=size)
     assert plain.std() > 0.05
-    torch.testing.assert_close(seen[0][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
+    torch.testing.assert_close(seen[-1][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
@@ -310,9 +310,9 @@ def test_a_tiny_decoder_may_guide():
 
     dp_real.guide(pipe, classifier, 0.1, decoder=decoder)
     plain = draw(pipe, tiny.stable_diffusion)
-    assert len(seen) == 3  # not at the last step
+    assert len(seen) == 4  # once to see that it reads float32, and not at the last step
     assert not torch.equal(draw(dp_real.unguide(pipe), tiny.stable_diffusion), plain)
-    assert seen[0].shape == (N, 3, 32, 32)
+    assert seen[1].shape == (N, 3, 32, 32)
 
 
 def test_a_decoder_that_overflows_in_half_precision_is_copied():
@@ -325,7 +325,7 @@ def test_a_decoder_that_overflows_in_half_precision_is_copied():
 
     pipe.vae.register_to_config(force_upcast=True)
     draw(dp_real.guide(pipe, classifier, 0.05), tiny.stable_diffusion_xl)
-    assert dtypes == 3 * [torch.float32]
+    assert dtypes == 4 * [torch.float32]
     assert pipe.vae.dtype == torch.float16
 
 

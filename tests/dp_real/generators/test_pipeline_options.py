@@ -23,7 +23,7 @@ from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.latents import encode, image_side
 from dp_real.generators.pipelines.loading import add_lora
-from dp_real.runs.integrity import uses_training_examples
+from dp_real.runs.identity import uses_training_examples
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds

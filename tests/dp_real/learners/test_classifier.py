@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
@@ -18,6 +18,7 @@ from transformers.optimization import get_wsd_schedule
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.sets.decode import read_image
+from dp_real.evaluation.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
@@ -131,6 +132,40 @@ def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_pa
     assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_others_see_odd_pictures_as_it_was_judged(channels: int, tmp_path: Path):
+    """With the lines of the card, the library's pipeline answers as the learner does, whatever the picture."""
+    rows, columns = np.mgrid[0:16, 0:16]
+    smooth = np.stack([(7 * rows + step * columns) % 256 for step in range(1, 5)], 2).astype(np.uint8)
+    colours = Image.fromarray(smooth[..., :3])
+    palette = colours.quantize(16)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    odd = {
+        "alpha.png": (Image.fromarray(smooth), {}),
+        "alpha.webp": (Image.fromarray(smooth), {"lossless": True}),
+        "grey-alpha.png": (Image.fromarray(smooth[..., :2]), {}),
+        "palette.png": (palette, {}),
+        "palette-alpha.gif": (palette, {"transparency": 3}),
+        "key.png": (colours, {"transparency": tuple(smooth[0, 0, :3].tolist())}),
+        "bits16.png": (Image.fromarray(smooth[..., 0].astype(np.uint16) * 257), {}),
+        "exif.jpg": (colours, {"exif": exif}),
+        "exif-alpha.tif": (Image.fromarray(smooth), {"exif": exif}),
+        "grey.png": (Image.fromarray(smooth[..., 0]), {}),
+        "cmyk.jpg": (colours.convert("CMYK"), {}),
+    }
+    student = learner(section(config=TINY | {"initializer_range": 0.5}), (channels, 16, 16))
+    student.save(tmp_path)
+    scope: dict[str, Any] = {}
+    exec(OPENED.format(task="image-classification").replace("LEARNER", str(tmp_path)).rpartition("\n")[0], scope)
+    for name, (picture, options) in odd.items():
+        picture.save(tmp_path / name, **options)
+        ours = student.logits(read_image(tmp_path / name, 16, channels)[None] / 127.5 - 1)[0]
+        answer = scope["classify"](scope["opened"](tmp_path / name), function_to_apply="none")
+        theirs = {row["label"]: row["score"] for row in answer}
+        assert [theirs[name] for name in CLASSES] == pytest.approx(ours.tolist(), abs=0.05), name
+
+
 RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 
 
@@ -211,6 +246,8 @@ def test_larger_images_are_resized_to_the_models_size():
     seen: dict[str, Any] = {}
 
     class Spy(torch.nn.Module):
+        dtype = torch.float32
+
         def forward(self, pixel_values: torch.Tensor) -> Any:
             seen["x"] = pixel_values
             return type("Output", (), {"logits": pixel_values.mean((2, 3))})
@@ -257,7 +294,7 @@ def test_weights_that_are_not_there(
     with pytest.raises(MissingError, match="with safetensors"):
         learner(section(model=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="no image classifier of transformers"):
+    with pytest.raises(InputError, match="no AutoModelForImageClassification could be read"):
         learner(section(model=str(tmp_path)))
 
 

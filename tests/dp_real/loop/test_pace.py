@@ -29,7 +29,7 @@ def test_training_is_measured_between_evaluations(monkeypatch: Any):
 def test_the_line_says_where_a_run_is():
     facts = {"images_per_second": 11400.4, "waiting_share": 0.021, "gpu_memory": 61e9, "gradient_norm": 1.2345}
     assert line(ROW, facts, 5000) == (
-        "step 500 of 5,000, accuracy 63.2%, pool 32,000, 11,400 images/s, 2% of the time waiting for rows, "
+        "step 500 of 5,000, accuracy 63.2%, pool 32,000, 11,400 rows/s, 2% of the time waiting for rows, "
         "61.0 GB of the GPU, gradient 1.23, 4.5 h left"
     )
     assert line(ROW, {}, 600) == "step 500 of 600, accuracy 63.2%, pool 32,000, 6 min left"

@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from dp_base.checksums import seal
+from dp_base.checksums import digest, seal
+from dp_real.config import load_config
+from dp_real.sections import SamplingConfig
 from tests.experiments.conftest import run_dp as dp
 
 
@@ -41,6 +44,22 @@ def test_a_configuration_of_a_user_needs_no_number(run: Path):
     file = run / "config.toml"
     file.write_text(file.read_text().replace("format = 1\n", ""))
     assert dp("real", "report", run) == 0
+
+
+def test_what_lacks_keys_that_have_a_default_goes_on(run: Path):
+    """As it was written before there were those keys: a format's number need not rise for a new one."""
+    config = load_config(run / "config.toml")
+    older = config.model_dump(mode="json", exclude_defaults=True)
+    assert older["sampling"].keys() < SamplingConfig.model_fields.keys()
+    (run / "config.toml").write_text(tomli_w.dumps({"format": 1} | older))
+    (run / "result.json").unlink()
+    (latest,) = (run / "checkpoints").glob("latest-*")
+    state = json.loads((latest / "state.json").read_text())
+    del state["training_flops"], state["costs"]["forwards"], state["logs"]
+    state["inputs"] = {"config": digest(run / "config.toml")}
+    (latest / "state.json").write_text(json.dumps(state))
+    seal(latest)
+    assert dp("real", "resume", run) == 0
 
 
 @pytest.mark.parametrize(("number", "found"), [(0, "format 0"), (2, "format 2"), (None, "no format number")])

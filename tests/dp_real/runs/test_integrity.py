@@ -17,11 +17,13 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
 from dp_real.config import Config
+from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.integrity import changed_inputs, inputs, problems, require_same_result
+from dp_real.runs.identity import differences, identity, material, noted
+from dp_real.runs.integrity import problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
@@ -276,27 +278,49 @@ def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
     keeps_best: Config, whole: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
 ):
     """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
-    require_same_result(keeps_best, RunFiles(whole), test=True)
+    run(keeps_best, whole, resume=True)
     other = replace(data, test=Examples(data.test.x[:], data.test.y.flip(0)))
     monkeypatch.setattr(type(keeps_best.data), "load", lambda self: other)
-    require_same_result(keeps_best, RunFiles(whole), test=False)
     with pytest.raises(InputError, match=f"the test set is not what it was when {whole} began"):
-        require_same_result(keeps_best, RunFiles(whole), test=True)
+        run(keeps_best, whole, resume=True)
 
 
 def test_a_finished_run_that_lost_its_configuration_is_named(keeps_best: Config, whole: Path, tmp_path: Path):
     run_folder = Path(shutil.copytree(whole, tmp_path / "run"))
     RunFiles(run_folder).config.unlink()
     with pytest.raises(DamagedError, match=f"{run_folder}/config.toml is missing; restore it, or remove {run_folder} "):
-        require_same_result(keeps_best, RunFiles(run_folder), test=True)
+        run(keeps_best, run_folder, resume=True)
 
 
 def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
     files = RunFiles(copied)
-    found = inputs(files, config, data)
-    assert found.keys() == {"config", "validation", "training", "test"}
-    assert inputs(files, config, data, test=False).keys() == {"config", "validation", "training"}
-    assert not list(changed_inputs(files, only(copied, "checkpoints/latest-*"), found))
+    found = identity(files, config, data)
+    assert found.keys() == {"config", "classes", "validation", "training", "test"}
+    assert identity(files, config, data, test=False).keys() == found.keys() - {"test"}
+    assert noted(files) == found
+    assert not differences(files, {}, found)  # as an earlier version noted them
+
+
+def test_all_of_a_large_set_counts(
+    config: Config, copied: Path, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its digest is of evenly spaced examples. Another has the values of all in memory, and the sizes of files."""
+    monkeypatch.setattr("dp_real.runs.identity.SAMPLED", 10)
+    (tmp_path / "a").write_bytes(b"12")
+    files = ImageFiles([tmp_path / "a"] * 40, (1, 8, 8), keep=False)
+    monkeypatch.setattr(ImageFiles, "__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
+    sets = {"files": ImageSet(files, torch.arange(40))}
+    x = data.validation.x[:].clone()
+    before = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    x[1] += 0.1  # is passed over
+    (tmp_path / "a").write_bytes(b"123")
+    after = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    assert list(differences(RunFiles(copied), before, after)) == [
+        f"the rest of set files is not what it was when {copied} began",
+        f"the rest of the validation set is not what it was when {copied} began",
+    ]
+    older = {name: value for name, value in before.items() if not name.startswith("rest")}
+    assert not list(differences(RunFiles(copied), older, after))
 
 
 def test_the_number_of_threads_is_that_of_the_beginning(

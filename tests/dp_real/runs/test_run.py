@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 import dp_real.loop.training
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import DamagedError, InputError, Interrupted
+from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_real.alerts import Alerts
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
@@ -37,7 +38,7 @@ from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
-from dp_real.runs.tracking import flat, last_wandb_run
+from dp_real.runs.tracking import last_wandb_run, tracking
 from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
@@ -127,11 +128,11 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     assert same_learner(folder, unbroken)
 
 
-@pytest.mark.parametrize(("again", "ends"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize("again", STOP_SIGNALS)
 def test_of_signals_only_a_second_ctrl_c_stops_at_once(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals
 ):
-    """Launchers and cluster managers send SIGTERM as often as they like."""
+    """Launchers and cluster managers send the others as often as they like."""
     train_step = dp_real.loop.training.Training.train_step
 
     def signalled(self: dp_real.loop.training.Training) -> None:
@@ -143,8 +144,23 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     monkeypatch.setattr(dp_real.loop.training.Training, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
-    assert caught.type is ends
-    assert stopped_at(tmp_path / "run") == (18 if ends is Interrupted else 0)
+    assert "dp real resume" in str(caught.value)
+    assert stopped_at(tmp_path / "run") == (0 if again == signal.SIGINT else 18)
+
+
+@pytest.mark.parametrize("place", ["prepare", "conclude"])
+def test_an_interrupt_names_the_command_that_goes_on(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    """Also before the first step, and after the last."""
+    monkeypatch.setattr(f"dp_real.runs.run.{place}", lambda *given, **named: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real resume {tmp_path / 'run'} goes on"):
+        run(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert run(config, tmp_path / "run", resume=True)["steps"] == config.training.steps
+    monkeypatch.setattr("dp_real.runs.branch.load_data", lambda *given, **named: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch {tmp_path / 'run'} goes on"):
+        branch(tmp_path / "run")
 
 
 def test_a_run_killed_between_two_checkpoints_has_one(
@@ -489,10 +505,16 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
     ]
 
 
-def test_a_dashboard_is_told_of_the_configuration_but_no_secret(config: Config, tmp_path: Path):
-    told = flat(config.model_copy(update={"alert": "https://a.example/secret"}).model_dump(mode="json"))
+def test_a_dashboard_is_told_of_the_configuration_but_no_secret(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    accelerator = Mock(trackers=[])
+    monkeypatch.setattr("dp_real.runs.tracking.Accelerator", lambda **options: accelerator)
+    with tracking(parse_config(config.model_dump() | {"alert": "secret", "tracker": "wandb"}), tmp_path):
+        _, told, options = accelerator.init_trackers.call_args.args
     assert (told["training.batch_size"], told["name"]) == (config.training.batch_size, config.name)
     assert "secret" not in str(told)
+    assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
     assert last_wandb_run(tmp_path) is None
     for name in ("run-20260101_101010-abc1", "offline-run-20260201_101010-def2", "latest-run"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
@@ -511,21 +533,22 @@ def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
     lines: list[str] = []
     log = logging.getLogger("dp_real.steps")
     monkeypatch.setattr(log, "info", lambda text, *facts: lines.append(text % facts))
-    run(config.model_copy(update={"alert": "notify-me"}), tmp_path / "run")
+    run(parse_config(config.model_dump() | {"alert": "notify-me"}), tmp_path / "run")
     rows = traces(tmp_path / "run")["metrics.jsonl"]
     assert len(lines) == len(rows)
     for row, line in zip(rows, lines, strict=True):
         assert line.startswith(
             f"run: step {row['step']:,} of {config.training.steps:,}, accuracy {row['val_accuracy']:.1%}"
         )
-        for fact in (f"pool {row['pool_size']:,}", " images/s", "waiting for rows", "gradient ", " left"):
+        for fact in (f"pool {row['pool_size']:,}", " rows/s", "waiting for rows", "gradient ", " left"):
             assert fact in line
     assert [event for event, _ in told] == ["finish"]
     assert (told[0][1]["to"], told[0][1]["test_accuracy"]) == (
         "notify-me",
         Run(tmp_path / "run").result["test_accuracy"],
     )
-    run(config.model_copy(update={"alert": "another"}), tmp_path / "run", resume=True)  # nothing depends on the key
+    another = parse_config(config.model_dump() | {"alert": "another"})
+    run(another, tmp_path / "run", resume=True)  # nothing depends on the key
     assert len(told) == 1
 
 

@@ -71,7 +71,7 @@ def test_the_own_code_of_a_pipelines_part_is_not_run(tmp_path: Path, mark: Path,
     write_trap(folder / "text_encoder", mark)
     index = json.loads((folder / "model_index.json").read_text()) | {"text_encoder": declared}
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match=r"code that comes with it|no pipeline that diffusers can load"):
+    with pytest.raises(InputError, match=r"code that comes with it|no StableDiffusionPipeline could be read"):
         load_pipeline(str(folder))
     assert not mark.exists()
 
@@ -147,7 +147,7 @@ def test_an_index_that_cannot_be_used_is_told(saved: Path):
 
 def test_what_cannot_be_read_ends_with_the_cause(saved: Path):
     (saved / "text_encoder" / "model.safetensors").write_bytes(b"none")
-    with pytest.raises(MissingError, match=r"with safetensors: Error while deserializing header: header too small$"):
+    with pytest.raises(InputError, match=r"model.safetensors is no whole file of safetensors: .*: header too small$"):
         load_pipeline(str(saved))
 
 

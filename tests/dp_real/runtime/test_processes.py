@@ -192,6 +192,26 @@ def test_processes_end_in_order_while_they_are_watched(tmp_path: Path):
     finished(launch(tmp_path / "script.py", 4))
 
 
+AT_THE_END = """
+import atexit
+from pathlib import Path
+def threads():
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+atexit.register(lambda: print("left:", threads()))
+from dp_real.runtime import processes
+processes.gather([0])
+print("there:", threads())
+"""
+
+
+def test_no_thread_that_exchanges_objects_outlives_the_process_group(tmp_path: Path):
+    """One that lets go of an object while the interpreter ends would abort the process."""
+    (tmp_path / "script.py").write_text(AT_THE_END)
+    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    assert sum("gloo" in line for line in said if line.startswith("there:")) == 2
+    assert [line for line in said if line.startswith("left:")] == 2 * ["left: ['python']"]
+
+
 SAME_STATISTICS = """
 import torch
 from torch import nn

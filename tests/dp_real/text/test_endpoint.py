@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,18 @@ from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models import asking
+from dp_real.text.models.answers import Answers
 from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, text_folder
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
 
+THOUGHTS = (
+    "<think>\nWell.\n</think>\n",
+    "<Thinking>So</thinking>",
+    "no mark before</think>",
+    "<think>A</think>B</think>",
+)
 PROMPTS = ("A {} of a film.", "Another {}.")
 
 
@@ -166,6 +176,74 @@ def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
     assert len(endpoint.bodies) == 2  # what was kept is read with the setting of today
 
 
+def test_thoughts_are_dropped_and_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any):
+    def write(body: dict[str, Any]) -> str:
+        number = len(endpoint.bodies)
+        return f"<think>Well, {sentence(body)}" if number == 5 else THOUGHTS[number % len(THOUGHTS)] + sentence(body)
+
+    endpoint.write = write
+    result = run(changed(config, generator={"stop": [], "requests": 1}), tmp_path / "run")
+    texts = {text.rsplit(" ", 1)[0] for text in texts_of(Run(tmp_path / "run").pool.x)}
+    assert texts <= {text for several in SENTENCES.values() for text in several}
+    assert result["samples_redrawn"] == 1
+    assert caplog.text.count("more than a tenth of a block's answers have thoughts") == 1
+    found = {need.what: need.found for need in needs(config, tmp_path / "run")}
+    assert found["answers"].endswith(f"1 empty, {len(endpoint.bodies)} with thoughts")
+
+
+def test_answers_that_are_cut_off_are_drawn_again_and_counted(
+    config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any
+):
+    endpoint.write = lambda body: "a cut" if len(endpoint.bodies) in (5, 15) else sentence(body)
+    endpoint.finish = lambda body: "length" if len(endpoint.bodies) in (5, 15) else "stop"
+    result = run(changed(config, practice={"initial": 20}, generator={"requests": 1}), tmp_path / "run")
+    assert "a cut" not in texts_of(Run(tmp_path / "run").pool.x)
+    assert result["samples_redrawn"] == 2
+    assert ", 2 cut off" in str([need.found for need in needs(config, tmp_path / "run")])
+    endpoint.finish = lambda body: "length"
+    with pytest.raises(DivergedError, match=r"samples are empty: .* or raise generator.max_new_tokens"):
+        run(changed(config, generator={"temperature": 0.5}), tmp_path / "cut")
+    assert "more than a tenth of a block's answers are cut off" in caplog.text
+    assert all(drawn(changed(config, generator={"chat": False, "system": ""}), 4))  # a base model goes on without end
+    stopped = changed(config, generator={"stop": ["film"]})
+    endpoint.write = lambda body: "One film and anoth"
+    assert drawn(stopped, 2, first=500) == ["One"] * 2  # the API does not look for what ends a text
+
+
+@pytest.mark.parametrize("tokens", [10**30, -1, 1.5, "many", None, 2**41])
+def test_a_count_of_tokens_that_is_none_is_estimated(config: Config, endpoint: FakeEndpoint, tokens: Any):
+    endpoint.counted = tokens
+    assert all(drawn(config, 1))
+    answers = Answers(endpoint.url, "fake")
+    with answers.opened():
+        assert 0 < answers.spent().read < 1000
+
+
+def test_a_changed_answer_is_named(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    texts = drawn(config, 4)
+    file = Answers(endpoint.url, "fake").file
+    with sqlite3.connect(file) as database:
+        ((question, kept), (_, its)) = database.execute("SELECT question, answer FROM answers LIMIT 2").fetchall()
+    database.close()
+    word = json.loads(kept)["text"].split()[0]
+    no_digest = json.dumps({key: value for key, value in json.loads(kept).items() if key not in ("digest", "cut")})
+    for changed_to in (kept.replace(word, word[::-1] + "x"), kept.replace('"read": 1', '"read": 2'), its):
+        _put(file, question, changed_to)
+        with pytest.raises(DamagedError, match=r"answers.sqlite is damaged: .*it is asked again"):
+            drawn(config, 4)
+        with pytest.raises(DamagedError, match=r"answers.sqlite is damaged"):
+            needs(config, tmp_path)
+    _put(file, question, no_digest)  # as version 0.2 kept it
+    assert drawn(config, 4) == texts
+    assert len(endpoint.bodies) == 4
+
+
+def _put(file: Path, question: str, answer: str) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE answers SET answer = ? WHERE question = ?", (answer, question))
+    database.close()
+
+
 def test_many_refusals_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
     endpoint.fault = lambda number, body: "refused"
     with pytest.raises(DivergedError, match=r"8 of 8 samples are empty: change generator.prompts, stop or refusals"):
@@ -261,6 +339,32 @@ def test_the_key_is_sent_and_stands_nowhere(
     assert KEY not in str(refused.value)
 
 
+@pytest.mark.parametrize("said", [KEY, KEY[3:], KEY[:9], f"x{KEY[5:14]}x", "no " * 95 + KEY, f"'{KEY}'" * 40])
+@pytest.mark.parametrize("form", ["error", "answer", "page", "text"])
+def test_what_repeats_the_key_or_a_part_of_it_is_not_shown(
+    config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, said: str, form: str
+):
+    replies = {
+        "error": {"error": {"message": said, "code": None, "type": "error"}},
+        "answer": {"detail": said},  # with status 200
+        "page": said,
+        "text": {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]},
+    }
+    monkeypatch.setattr("dp_real.text.models.asking.PAUSE", 0)
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    monkeypatch.setattr(endpoint, "content", lambda path, body, fault: replies[form])
+    if form == "error":
+        endpoint.fault = lambda number, body: "401"
+    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
+    if form == "text" and KEY not in said:
+        drawn(keyed, 1)  # a part may be a word
+        return
+    with pytest.raises(MissingError) as refused:
+        drawn(keyed, 1)
+    told = "".join(traceback.format_exception(refused.value))
+    assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in told]
+
+
 def test_redirects_are_not_followed(config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
     endpoint.fault = lambda number, body: "redirect"
@@ -285,6 +389,10 @@ def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: Fak
         ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
         ("slow", MissingError, r"failed 2 times: no answer within generator.timeout = 0.5 seconds"),
         ("cut off", MissingError, "failed 2 times"),
+        ("trickle", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
+        ("processing", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
+        ("endless", MissingError, "failed 2 times: an answer of more than 16 MiB"),
+        ("nested", MissingError, "gave 4 answers that are none"),
         ("429", MissingError, "failed 2 times: Error code: 429"),
         ("404", InputError, "has no model 'fake', or is no such API"),
         ("400", InputError, "refuses a request.*generator.leave_out drops parameters"),

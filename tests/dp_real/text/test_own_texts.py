@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -81,6 +82,42 @@ def test_bad_rows(tmp_path: Path, rows: list[Any], message: str):
     write_csv(tmp_path / "a.csv", rows)
     with pytest.raises(InputError, match=message):
         TextConfig(source="text", validation=str(tmp_path / "a.csv"), classes=CLASSES).load()
+
+
+def read_rows(tmp_path: Path, name: str, content: str, encoding: str = "utf-8") -> list[int]:
+    """The labels of a file of texts of two classes, 0 and 1."""
+    (tmp_path / name).write_text(content, encoding=encoding)
+    config = TextConfig(source="text", validation=str(tmp_path / name), classes=("0", "1"), length=40)
+    return config.load().validation.y.tolist()
+
+
+JSONL = '{"text": "a", "label": 1}\n\n{"text": "b\u2028c", "label": 0}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path, encoding: str):
+    assert read_rows(tmp_path, "a.jsonl", JSONL, encoding) == [1, 0]
+    assert read_rows(tmp_path, "a.csv", "text,label\na,1\nb,0\n", encoding) == [1, 0]
+
+
+@pytest.mark.parametrize("row", ['{"text": "c"}', '{"text": "c", "label": null}', '{"text": "c", "label": ""}'])
+def test_a_missing_label_is_named(tmp_path: Path, row: str):
+    with pytest.raises(InputError, match=r"a.jsonl: row 2 has no label; give it one"):
+        read_rows(tmp_path, "a.jsonl", JSONL + row)
+    with pytest.raises(InputError, match=r"a.csv: row 1 has no label"):
+        read_rows(tmp_path, "a.csv", "text,label\na,1\nb,\n")
+    pd.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]}).to_parquet(tmp_path / "a.parquet")
+    config = TextConfig(source="text", validation=str(tmp_path / "a.parquet"), classes=("0", "1"))
+    with pytest.raises(InputError, match=r"a.parquet: row 1 has no label"):
+        config.load()
+    pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "a.parquet")
+    assert config.load().validation.y.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", '{"text": "a"', "7"])
+def test_what_is_no_table_of_json_is_refused(tmp_path: Path, content: str):
+    with pytest.raises(InputError, match=r"a.jsonl"):
+        read_rows(tmp_path, "a.jsonl", f"{content}\n")
 
 
 def test_bad_files(tmp_path: Path):

@@ -128,6 +128,17 @@ def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkey
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
 
 
+def test_a_bag_of_words_resumes_exactly(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    raw = chars.model_dump() | {"learner": {"kind": "bag-of-words", "buckets": 512}, "pool": {"storage": "text"}}
+    config = changed(parse_config(raw | {"guidance": raw["guidance"] | {"omega": 5.0}}), training={"ema_decay": 0.9})
+    test_resuming_is_exact(config, Run(_ended(config, tmp_path / "whole")), tmp_path, monkeypatch)
+
+
+def _ended(config: Config, folder: Path) -> Path:
+    run(config, folder)
+    return folder
+
+
 def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     more = evaluate(practised, {"more": str(models / "texts")})
     assert [row["images"] for row in more] == [16, 16, 16]

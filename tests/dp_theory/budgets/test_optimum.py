@@ -201,7 +201,7 @@ def test_pruning_under_a_budget(rho, keep, error):
 
 def test_expensive_candidates_leave_plain_data_or_keep_easy():
     for rho in (0.3, 0.9):
-        table = optimum(rho, budget=5, candidate_cost=10, training_cost=1.0, guided_cost=100)
+        table = optimum(rho, budget=5, candidate_cost=10, training_cost=1.0, direct_cost=100)
         assert table.iloc[0]["rule"] in ("keep-all", "keep-easy")
         hard = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
         assert hard["keep"] == 1.0

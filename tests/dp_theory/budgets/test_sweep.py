@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import brentq
 
-from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import noise_check, steps
 from dp_theory.budgets.winners import winners
 
@@ -87,6 +87,18 @@ def test_workers_and_progress_change_nothing():
     one = sweep(0.5, advance=done.append, **arguments)
     assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
     pd.testing.assert_frame_equal(one, sweep(0.5, workers=2, **arguments))
+    rules = ["keep-hard", "entropy", "entropy@kappa=2"]
+    sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
+    assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)
+
+
+def test_a_rule_brings_its_parameters_into_a_sweep():
+    table = sweep(0.5, rules=["entropy", "entropy@kappa=4"], d=16, trials=2, n=64)
+    lines = table.query("kind == 'predicted' and generated == 64").set_index("series")
+    p = float(KeepHard(0.5).moments(0.0).p)
+    for series, kappa in (("prune entropy", 1.0), ("prune entropy@kappa=4", 4.0)):
+        want = predict(Problem(Entropy.with_keep_fraction(p, kappa), 0.9, 16 / 64, p * 0.01)).test_error
+        assert lines.loc[series, "y"] == pytest.approx(want, rel=1e-9)
 
 
 def test_one_trial_has_points_without_error_bars():
@@ -121,7 +133,9 @@ def test_winners_partition_the_axis():
         ({"n": 0}, "n = 0 must be at least 1"),
         ({"d": 0}, "d = 0 must be at least 1"),
         ({"d": 1}, "d = 1 must be at least 2"),
-        ({"rules": ["hard"]}, "unknown rule 'hard'"),
+        ({"rules": ["hard"]}, "^unknown rule 'hard'"),
+        ({"rules": ["keep-hard@kappa=2"]}, "^rule keep-hard has no kappa"),
+        ({"rules": ["keep-hard@alpha=1"]}, "keep-hard cannot take part: all rules of a sweep keep 0.382925"),
         ({"direct_cost": -1.0}, "direct cost = -1 must be at least 0"),
         ({"engine": "sparse"}, "unknown engine"),
     ],
@@ -154,7 +168,7 @@ def test_free_rows_have_no_place_on_the_axis_of_compute():
 
 
 def test_a_threshold_beyond_all_rows_is_named():
-    with pytest.raises(InputError, match="alpha = 20 keeps all rows, as --rule keep-easy cannot"):
+    with pytest.raises(InputError, match="keep-easy cannot take part: all rules of a sweep keep 1"):
         sweep(20.0, d=8, trials=1)
 
 

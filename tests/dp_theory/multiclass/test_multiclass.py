@@ -89,8 +89,8 @@ def test_disagreement():
 def test_thresholds_keep_what_they_should(classes, hardness):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
     for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
-        by, kappa = ("margin", 1.0) if hardness == Margin() else ("entropy", hardness.kappa)
-        selection = make_selection(rule, classes, keep=0.3, by=by, kappa=kappa)
+        chosen = {"by": "margin"} if hardness == Margin() else {"kappa": hardness.kappa}
+        selection = make_selection(rule, classes, keep=0.3, **chosen)
         kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
@@ -307,11 +307,14 @@ def test_curves_compare_at_equal_rows():
         (lambda: classes_curves([3], seed=-1), "seed = -1 must be at least 0"),
         (lambda: classes_curves([3], tolerance=-1.0), "tolerance = -1 must be positive"),
         (lambda: make_selection("hard", 3), "unknown rule 'hard'"),
-        (lambda: make_selection("keep-hard", 3), "needs keep"),
+        (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
+        (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
+        (lambda: make_selection("keep-hard@by=margin@kappa=2", 3, keep=0.5), "kappa is for by = entropy"),
+        (lambda: make_selection("random", 3, keep=0.5, kappa=2.0), "rule random has no kappa"),
         (lambda: make_selection("keep-hard", 3, keep=1.5), "keep = 1.5 must lie in"),
         (lambda: make_selection("keep-hard", 3, keep=0.5, by="luck"), "by = 'luck'"),
-        (lambda: make_selection("keep-easy", 3, omega=1.0), "omega is for"),
-        (lambda: make_selection("keep-all", 3, keep=0.5), "takes neither"),
+        (lambda: make_selection("keep-easy", 3, omega=1.0), "rule keep-easy has no omega"),
+        (lambda: make_selection("keep-all", 3, keep=0.5), "rule keep-all has no keep: it takes no parameter"),
         (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
         (lambda: simulate(SoftmaxProblem(9, Share(), 0.5, 1, 1), d=10, trials=2), "d = 10 must be at least 16"),
         (lambda: simulate(SoftmaxProblem(3, Share(), 0.5, 1, 1), d=10, engine="law"), "take 'dense'"),

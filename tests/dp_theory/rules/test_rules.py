@@ -128,24 +128,38 @@ def test_draw_is_exact_about_its_size():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "keep-best", "alpha": 1}, "unknown rule 'keep-best': one of keep-hard"),
-        ({"name": "keep-hard", "alpha": -1.0}, "alpha = -1 must be positive"),
-        ({"name": "keep-hard", "alpha": 0.0}, "alpha = 0 must be positive"),
-        ({"name": "keep-hard", "alpha": float("nan")}, "alpha = nan"),
-        ({"name": "keep-hard"}, "exactly one of alpha and keep; given: nothing"),
-        ({"name": "keep-hard", "alpha": 1.0, "keep": 0.5}, "given: alpha, keep"),
-        ({"name": "keep-easy", "alpha": 50.0}, "underflows"),
-        ({"name": "keep-easy", "keep": 1.0}, "below 1 for keep-easy"),
-        ({"name": "random", "alpha": 1.0}, "random takes keep and nothing else; given: alpha"),
-        ({"name": "random", "keep": 1.5}, "keep = 1.5 must lie in"),
-        ({"name": "keep-all", "keep": 0.5}, "keep = 0.5 must be 1"),
-        ({"name": "entropy", "omega": float("inf")}, "omega = inf must be finite"),
-        ({"name": "entropy", "omega": 1.0, "kappa": 0.0}, "kappa = 0 must be positive"),
+        ({"rule": "keep-best", "alpha": 1}, "unknown rule 'keep-best': one of keep-hard"),
+        ({"rule": "keep-hard", "alpha": -1.0}, "alpha = -1 must be positive"),
+        ({"rule": "keep-hard", "alpha": 0.0}, "alpha = 0 must be positive"),
+        ({"rule": "keep-hard", "alpha": float("nan")}, "alpha = nan"),
+        ({"rule": "keep-hard"}, "exactly one of alpha and keep; given: nothing"),
+        ({"rule": "keep-hard", "alpha": 1.0, "keep": 0.5}, "given: alpha, keep"),
+        ({"rule": "keep-easy", "alpha": 50.0}, "underflows"),
+        ({"rule": "keep-easy", "keep": 1.0}, "below 1 for keep-easy"),
+        ({"rule": "random", "alpha": 1.0}, "rule random has no alpha: it takes p or keep"),
+        ({"rule": "random", "keep": 1.5}, "keep = 1.5 must lie in"),
+        ({"rule": "keep-all", "keep": 0.5}, "rule keep-all has no keep: it takes no parameter"),
+        ({"rule": "keep-hard", "alpha": 1.0, "kappa": 2.0}, "rule keep-hard has no kappa: it takes alpha or keep"),
+        ({"rule": "random@omega=3", "keep": 0.5}, "rule random has no omega"),
+        ({"rule": "keep-hard@alpha=1", "alpha": 2.0}, "alpha is given twice"),
+        ({"rule": "entropy@kappa=1@kappa=2", "keep": 0.5}, "kappa is given twice"),
+        ({"rule": "entropy@kappa=2"}, "exactly one of omega and keep; given: kappa"),
+        ({"rule": "keep-hard@alpha"}, "'alpha' must read FIELD=VALUE"),
+        ({"rule": "keep-hard@alpha=wide"}, "alpha = 'wide' must be a number"),
+        ({"rule": "entropy", "omega": float("inf")}, "omega = inf must be finite"),
+        ({"rule": "entropy", "omega": 1.0, "kappa": 0.0}, "kappa = 0 must be positive"),
     ],
 )
 def test_bad_rules_are_named(arguments, message):
     with pytest.raises(InputError, match=message):
         make_rule(**arguments)
+
+
+def test_parameters_follow_the_name_of_a_rule():
+    assert make_rule("keep-hard@alpha=.5") == KeepHard(0.5)
+    assert make_rule(" entropy @ omega = -3 @ kappa = 2 ") == Entropy(-3.0, 2.0)
+    assert make_rule("random@p=0.2") == make_rule("random@keep=.2") == Random(0.2)
+    assert make_rule("entropy@kappa=2", keep=0.3) == Entropy.with_keep_fraction(0.3, 2.0)
 
 
 def test_a_probability_outside_0_1_is_named():
@@ -166,7 +180,7 @@ from dp_theory.rules import RULES, Rule
 
 @dataclass(frozen=True)
 class Bell(Rule):
-    help, parameter, swept = "rows in proportion to exp(-width·t²/2)", "alpha", True
+    help, swept = "rows in proportion to exp(-width·t²/2)", True
     alpha: float
 
     def keep_probability(self, t):
@@ -180,7 +194,7 @@ RULES.register("mine", Bell)
 
 @dataclass(frozen=True)
 class Wide(Bell):
-    help, parameter, swept = "the same by its width", "width", False
+    help, swept = "the same by its width", False
     alpha: float = 0.0
     width: float = 0.0
 
@@ -224,17 +238,18 @@ def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine
 def test_a_rule_of_another_package_has_a_parameter_of_its_own(dp_with_mine):
     where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--json")
     by_alpha = dp_with_mine("predict", *where, "--rule", "mine", "--alpha", 3.0)
-    by_width = dp_with_mine("predict", *where, "--rule", "wide", "--parameter", "width=3")
+    by_width = dp_with_mine("predict", *where, "--rule", "wide@width=3")
     assert json.loads(by_width) == pytest.approx(json.loads(by_alpha), rel=1e-12)
-    assert "The parameter of wide." in dp_with_mine("predict", "--help")
 
 
 def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
     said = " ".join(dp_with_mine("predict", "--help").split())
     assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
-    assert "Threshold of keep-hard, keep-easy, mine," in said
+    assert "Threshold of keep-hard, keep-easy, mine, wide," in said
     assert "keep-hard,keep-easy,random,entropy,mine" in dp_with_mine("sweep", "--help")
-    assert "keep-hard, keep-easy, keep-all, mine, self-verify" in " ".join(dp_with_mine("practice", "--help").split())
+    assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide, self-verify" in " ".join(
+        dp_with_mine("practice", "--help").split()
+    )
 
 
 def test_every_rule_says_what_it_keeps():

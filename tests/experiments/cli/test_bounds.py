@@ -13,7 +13,7 @@ from dp_experiments.cli.real.configure import init_command
 from dp_experiments.cli.theory.options import values
 from dp_experiments.presets.presets import load_preset
 
-from dp_base.errors import DivergedError, InputError
+from dp_base.errors import STOP_SIGNALS, DivergedError, InputError
 from dp_real.config.arms import ArmName
 from dp_theory.numerics.overflow import finite_numbers
 from dp_theory.numerics.parallel import run_jobs
@@ -179,7 +179,7 @@ def test_numbers_that_overflow_end_a_command():
         command.prepare(lambda: np.exp(np.array([1e4])))()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_command_that_is_told_to_stop_cleans_up(number: int, theory: Theory, monkeypatch: pytest.MonkeyPatch):
     """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
     monkeypatch.setattr("dp_experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -27,18 +28,18 @@ def test_a_machine_that_has_everything(cache: None, capsys: pytest.CaptureFixtur
 def test_what_is_missing_is_named_with_the_way_to_get_it(
     cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    true, usage = doctor.metadata.version, namedtuple("usage", "total used free")
+    true, usage = metadata.version, namedtuple("usage", "total used free")
 
     def version(name: str) -> str:
         if name == "diffusers":
-            raise doctor.metadata.PackageNotFoundError(name)
+            raise metadata.PackageNotFoundError(name)
         return "0.1" if name == "scipy" else true(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
     assert dp("doctor") == 3
     err = capsys.readouterr().err
-    assert "diffusers: pip install 'diffusers>=" in err
+    assert "dp real: it needs diffusers: pip install 'deliberate-practice[real]'" in err
     assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
     assert "is nearly full" in err
 

@@ -67,7 +67,13 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("LanceError(IO): … (os error 28), src")]
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EFBIG, "File too large"),
+        RuntimeError("LanceError(IO): … (os error 28), src"),
+        RuntimeError("LanceError(IO): … (os error 27), src"),
+    ],
 )
 def test_a_full_disk_is_a_line_that_says_to_make_room(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -76,6 +82,16 @@ def test_a_full_disk_is_a_line_that_says_to_make_room(
     assert run_dp("--version") == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "make room there, and give the command again" in line
+
+
+def test_a_path_that_is_not_utf8_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """It is an argument, or found on the way, such as the current folder."""
+    assert run_dp("real", "report", "caf\udce9") == 2
+    monkeypatch.setattr(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
+    assert run_dp("--version") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
+    assert second == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
 
 
 def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):

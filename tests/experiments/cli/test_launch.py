@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dp_experiments.cli import launch
-from dp_experiments.presets.presets import load_preset
+from pydantic import SecretStr
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_real.alerts import Alerts
@@ -68,13 +68,14 @@ def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path):
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGUSR1], ids=lambda s: s.name)
+def test_a_signal_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path, signalled: signal.Signals):
     out = tmp_path / "run"
     process = start("run", "digits", *SET, "--set", "training.steps=100000", "--out", str(out), "--processes", "2")
     deadline = time.monotonic() + 100
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signalled)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert [line for line in err.splitlines() if "Traceback" in line or "torch" in line] == []
@@ -150,18 +151,23 @@ def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytes
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked: list[tuple[str, ...]] = []
     told: list[tuple[str, str]] = []
+    words = ("real", "run", "digits", "--set", "a=1", "--json")
+    monkeypatch.setenv(launch.ALERT, "")
     monkeypatch.setattr(Alerts, "send", lambda self, event, message: told.append((self.target, event)))
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
-    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits", "--set", "a=1", "--json") == 1
+    assert launch.run_and_restart(2, tmp_path, SecretStr(""), *words) == 1
     assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
-    assert told == []
-    (tmp_path / "config.toml").write_text(load_preset("digits", ["alert=notify-me"]).to_toml())
-    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits") == 1
+    assert told == launch.RESTARTS * [("", "restart")]
+    asked.clear()
+    told.clear()
+    assert launch.run_and_restart(2, tmp_path, SecretStr("notify-me"), *words) == 1
     assert told == launch.RESTARTS * [("notify-me", "restart")]
+    assert asked[1][3:] == ("--set", "alert=$DP_ALERT", "--json")  # the folder does not have it
+    assert Alerts.of(SecretStr("$DP_ALERT"), tmp_path).target == "notify-me"
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
     asked.clear()
-    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits") == 2
+    assert launch.run_and_restart(2, tmp_path, SecretStr(""), *words) == 2
     assert len(asked) == 1
 
 

@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from dp_experiments.cli.commands import root
-from dp_experiments.cli.lazy import LazyCommand, reflow
-from typer.core import TyperGroup
+from dp_experiments.cli.lazy import reflow
 
-from tests.experiments.conftest import run_dp
+from tests.experiments.conftest import leaves, run_dp
 
 HEAVY = {
     "dp_theory",
@@ -42,16 +40,6 @@ try:
 finally:
     print(*sys.modules, file=sys.stderr)
 """
-
-
-def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
-    """The commands of a group and of those within it, each with its words."""
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            yield from leaves(command, *above, name)
-        else:
-            assert isinstance(command, LazyCommand)
-            yield (*above, name), command
 
 
 COMMANDS = dict(leaves(root))

@@ -9,8 +9,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.rich_terminal import print_table
 from PIL import Image
 
+from dp_base.errors import STOP_SIGNALS
 from dp_base.locks import locked
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
@@ -243,7 +247,7 @@ def test_compare_is_refused_before_generators_are_trained(
     assert "comparison.csv cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("signalled", STOP_SIGNALS, ids=lambda s: s.name)
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: signal.Signals):
     out = tmp_path / "run"
     command = [sys.executable, "-c", "from dp_experiments.cli.main import main; main()", "real", "run", "digits", *SET]
@@ -267,3 +271,13 @@ def test_help_starts_without_torch():
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_narrow_terminal_cuts_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    rows = list(keys(load_preset("imagenet100")))
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(list(rows[0]), [list(map(str, row.values())) for row in rows], "")
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert {row["key"] for row in rows} <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80

@@ -258,7 +258,7 @@ def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
     assert dp("real", "evaluate", run) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("\t") == ["set", "images", "classes", "accuracy", "se"]
+    assert lines[0].split("\t") == ["set", "examples", "classes", "accuracy", "se"]
     assert len(lines) == 3
 
 

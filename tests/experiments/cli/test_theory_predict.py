@@ -20,7 +20,8 @@ PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
         (("--alpha", 0.7), KeepHard(0.7)),
         (("--alpha", "inf"), KeepHard(float("inf"))),
         (("--rule", "keep-easy", "--keep", 0.3), KeepEasy.with_keep_fraction(0.3)),
-        (("--rule", "entropy", "--omega", -3, "--kappa", 2), Entropy(-3.0, 2.0)),
+        (("--rule", "entropy@omega=-3@kappa=2"), Entropy(-3.0, 2.0)),
+        (("--rule", "keep-easy@keep=0.3"), KeepEasy.with_keep_fraction(0.3)),
     ],
 )
 def test_predict_prints_what_the_package_returns(theory: Theory, options: tuple[object, ...], rule: Rule):
@@ -57,6 +58,12 @@ def test_predict_takes_lists_and_a_dimension(theory: Theory):
         assert found == pytest.approx([want.test_error, low, high, want.test_error_sd], rel=1e-10)
 
 
+def test_predict_takes_lists_of_a_parameter_of_a_rule(theory: Theory):
+    rows = json.loads(theory("predict", *PROBLEM, "--rule", "entropy@omega=-1:1:3@kappa=2", "--json").done())["table"]
+    assert [row["omega"] for row in rows] == [-1, 0, 1]
+    assert rows[0]["test_error"] == pytest.approx(predict(Problem(Entropy(-1.0, 2.0), 0.8, 0.5, 0.01)).test_error)
+
+
 def test_one_problem_is_one_record(theory: Theory):
     assert "table" not in json.loads(theory("predict", "--rule", "keep-all", *PROBLEM, "--json").out)
 
@@ -66,6 +73,25 @@ def test_values():
     assert values("rho", "0.5, 1") == [0.5, 1.0]
     assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
     assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
+
+
+@pytest.mark.parametrize(
+    ("command", "rows"),
+    {
+        ("predict",): "the rows of the pool",
+        ("sweep",): "the training rows",
+        ("classes",): "the training rows",
+        ("check",): "the kept rows",
+        ("best", "rule"): "the training rows",
+        ("best", "sequence"): "the rows of the first pool",
+        ("practice",): "n; 0",
+    }.items(),
+)
+def test_each_lam_says_what_rows_it_counts_by(
+    theory: Theory, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], rows: str
+):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}" in theory(*command, "--help").out
 
 
 # simulate
@@ -111,9 +137,10 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
         (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
         (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
-        (("predict", *PROBLEM, "--alpha", 1, "--kappa=-7"), "--kappa is for --rule entropy: leave it out with"),
-        (("predict", *PROBLEM, "--alpha", 1, "--parameter", "alpha=3"), "--alpha sets it"),
-        (("predict", *PROBLEM, "--alpha", 1, "--parameter", "width"), "--parameter width must read NAME=VALUE"),
+        (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@kappa=7"), "rule keep-hard has no kappa: it takes"),
+        (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@alpha=3"), "alpha is given twice"),
+        (("predict", *PROBLEM, "--rule", "keep-hard@alpha=x"), "--rule 'x' is malformed"),
+        (("predict", *PROBLEM, "--alpha", 1, "--rule", "random"), "rule random has no alpha: it takes p or keep"),
         (("predict", "--thea", 1), "No such option"),
         (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
         (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),

@@ -33,8 +33,8 @@ def test_sweep_writes_its_table_and_pictures(theory: Theory, tmp_path: Path):
 
 
 def test_sweep_json_is_one_object_with_winners(theory: Theory):
-    answer = json.loads(theory("sweep", "--rule", "keep-hard", *SMALL, "--x", "kept", "--json").done())
-    assert len(answer["table"]) == 6
+    answer = json.loads(theory("sweep", "--rule", "keep-hard,entropy@kappa=2", *SMALL, "--x", "kept", "--json").done())
+    assert {row["rule"] for row in answer["table"]} == {"keep-all", "keep-hard", "entropy@kappa=2"}
     assert {"winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
 
 
@@ -46,10 +46,11 @@ def test_sweep_json_is_one_object_with_winners(theory: Theory):
         (("--lam", "0.1,,1"), "--lam '0.1,,1' is malformed"),
         (("--lam", "0:1:3"), "--lam '0:1:3' must start and stop above 0"),
         (("--alpha", "nan"), "alpha = nan must be positive"),
-        (("--alpha", "20"), "alpha = 20 keeps all rows, as --rule keep-easy cannot"),
+        (("--alpha", "20"), "keep-easy cannot take part: all rules of a sweep keep 1, as keep-hard does at alpha = 20"),
         (("--n", "inf"), "n = inf must be"),
         (("--n", "0"), "n = 0 must be"),
         (("--rule", "keep-hard,best"), "unknown rule 'best'"),
+        (("--rule", "entropy@kappa=2,keep-hard@kappa=2"), "rule keep-hard has no kappa"),
         (("--x", "money"), "unknown axis 'money'"),
         (("--trials", "0"), "trials = 0"),
         (("--workers", "0"), "Invalid value for '--workers'"),

@@ -34,6 +34,21 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "name it FILE.html" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "in_a_terminal", "is_shown"),
+    [((), True, True), ((), False, False), (("--no-open",), True, False), (("--json",), True, False)],
+)
+def test_the_command_shows_it_to_whoever_sits_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], in_a_terminal: bool, is_shown: bool
+):
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: in_a_terminal)
+    file = tmp_path / "a page.html"
+    assert dp("play", "--out", str(file), *options) == 0
+    assert shown == ([file.as_uri()] if is_shown else [])
+
+
 def test_the_page_of_the_docs_is_current():
     file = Path(__file__).parents[3] / "docs" / "play.html"
     assert file.read_text(encoding="utf-8") == page(), "dp play --out docs/play.html writes it anew"

@@ -420,6 +420,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     words = ["real", "tune", "digits", *SET, *search, "--trials", "2", "--workers", "1", "--out", out]
     with monkeypatch.context() as patch:
         patch.setattr(DigitsConfig, "load", untested)
+        patch.setattr(GeneratorConfig, "code_digest", lambda self: "one")
         assert dp(*words, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
@@ -441,15 +442,18 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
         assert dp(*words, "--resume") == 2
     assert "begun with another code of the generator of practice on split 0" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr("dp_real.runs.integrity._set_digest", lambda examples: "another")
+        patch.setattr("dp_real.runs.identity._set_digest", lambda examples: "another")
         assert dp(*words, "--resume") == 2
     assert "begun with another validation set of practice on split 0" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     (out / "tuning.json").write_text(json.dumps(asked | {"format": 0}))
     assert dp(*words, "--resume") == 2
     assert "tuning.json has format 0, and this version of dp reads format 1" in capsys.readouterr().err
+    asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
-    assert dp(*words, "--resume") == 0
+    with monkeypatch.context() as patch:  # an older tuning notes less
+        patch.setattr("dp_real.runs.integrity._rest", lambda name, examples: {f"rest of {name}": "new"})
+        assert dp(*words, "--resume") == 0
     assert (out / "best.csv").read_text() == table
 
     compare = ["real", "compare", "digits", *SET, "--tuned", out, "--seeds", "1", "--workers", "1"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic_core import to_jsonable_python
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Preset, Set
@@ -149,10 +150,10 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
 
 
 def _written(value: Any) -> str:
-    """A value as TOML has it; none: not set."""
+    """A value as TOML has it, with secrets masked; none: not set."""
     if value is None:
         return "none"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
 
 
 def _may_be(schema: dict[str, Any]) -> str:

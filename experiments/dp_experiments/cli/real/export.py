@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import FinishedRun
+from dp_experiments.cli.real.options import AcceptChanges, FinishedRun
 from dp_experiments.terminal import emit_json, progress, say
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
-        Form,
+        Form | None,
         typer.Option(
             "--format",
             help="folder: class folders of PNGs. parquet: one file. jsonl: a line for each sample. "
-            "features: what the learner's last layer sees, for dp theory check.",
+            "features: what the learner's last layer sees, for dp theory check.  Default: folder for images, jsonl for "
+            "texts and numbers.",
         ),
-    ] = "folder",
+    ] = None,
     rows: Annotated[
         int | None,
         typer.Option(
@@ -41,6 +42,7 @@ def export_command(
         bool,
         typer.Option("--real", help="With --format features: take the real validation and test images instead."),
     ] = False,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The library `datasets` loads the samples as they are."""
@@ -53,9 +55,10 @@ def export_command(
         raise InputError("--rows and --real are for --format features: other formats have the whole pool")
     if real and rows is not None:
         raise InputError("--rows and --real: real examples are all taken; give one of the two")
-    exported = Run(run)
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
+    exported = Run(run).unchanged(accept_changes)
+    form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     try:
         with locked_beside(out), whole_folder(out) as staged:
             if form == "features":
@@ -105,6 +108,7 @@ def push_command(
     update: Annotated[
         bool, typer.Option("--update", help="Add a commit to a data set and a model that are there already.")
     ] = False,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The pool becomes a data set, and the learner a model of the same name, each with a card.
@@ -126,12 +130,12 @@ def push_command(
             raise InputError("--public and --update are for the hub: leave them out with --to")
         if not unused(to):
             raise InputError(f"--to {to} is not empty; name a new folder")
-        _write_published(Run(run), to)
+        _write_published(Run(run).unchanged(accept_changes), to)
         found = [str(to / "dataset"), str(to / "model")]
     else:
         assert repository is not None
         with TemporaryDirectory() as folder:
-            stage(Run(run), Path(folder))
+            stage(Run(run).unchanged(accept_changes), Path(folder))
             found = upload(Path(folder), repository, public=public, update=update)
     if as_json:
         emit_json({"run": str(run), "dataset": found[0], "model": found[1]})

@@ -52,7 +52,7 @@ AcceptChanges = Annotated[
     bool,
     typer.Option(
         "--accept-changes",
-        help="Go on though what a run reads, such as its test set, has changed since it began. result.json says so.",
+        help="Go on though what the run depends on, such as its test set, has changed since it began. Results say so.",
     ),
 ]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -61,6 +61,19 @@ FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
 def judge_option(text: str) -> Any:
     """An option that names a classifier: a run, or a model of transformers; text: what the classifier is for."""
     return typer.Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
+
+
+def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
+    """Raise InputError for a run, among what may be one, that depends on something which has changed since it began.
+
+    accept_changes: say so in a remark instead.
+    """
+    from dp_real import Run
+    from dp_real.runs.run_files import RunFiles
+
+    for folder in given:
+        if folder is not None and RunFiles(Path(folder)).is_run:
+            Run(folder).unchanged(accept_changes)
 
 
 def arm_names(arms: str) -> list[str]:

@@ -7,7 +7,17 @@ import typer
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import Preset, ResumeRuns, Set, Workers, at_a_time, judge_option, refuse
+from dp_experiments.cli.real.options import (
+    AcceptChanges,
+    Preset,
+    ResumeRuns,
+    Set,
+    Workers,
+    at_a_time,
+    check_runs,
+    judge_option,
+    refuse,
+)
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import emit_json, progress, say, table
 
@@ -31,6 +41,7 @@ def pilot_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the pilot.  Default: runs/PRESET-pilot.")] = None,
     resume: ResumeRuns = False,
+    accept_changes: AcceptChanges = False,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -48,9 +59,11 @@ def pilot_command(
 
     plan = PilotPlan.of(config, n, seeds, steps, judge)
     short(config, plan)  # refuses before anything is made
+    check_runs(judge, accept_changes=accept_changes)
     out = out or Path("runs") / f"{config.name}-pilot"
     with claimed(out, JOURNAL, resume):
-        facts: dict[str, Any] = {"preset": config.name} | pilot(config, plan, out, at_a_time(workers), progress)
+        found = pilot(config, plan, out, at_a_time(workers), progress, accept_changes)
+        facts: dict[str, Any] = {"preset": config.name} | found
         write_json(out / "pilot.json", facts)
     if as_json:
         emit_json(facts)

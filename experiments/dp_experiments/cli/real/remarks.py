@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dp_real import Run
@@ -50,3 +51,8 @@ def at_limit(run: Run) -> str | None:
     else:
         why = f"{asked} is out of reach: lower it"
     return f"the strength is at its {end}; {share}: {why}"
+
+
+def counted(sets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of evaluated sets as a table shows them: examples, which may be images or texts."""
+    return [{"examples" if key == "images" else key: value for key, value in row.items()} for row in sets]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import FinishedRun, judge_option
+from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, check_runs, judge_option
+from dp_experiments.cli.real.remarks import counted
 from dp_experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def report_command(
         more[f"--judge {judge}"] = partial(add_confirmed, judge=judge)
     if rounds:
         more["--rounds"] = add_quality
+    check_runs(*folders, judge, accept_changes=True)  # a page only shows, so that remarks are enough
     if watch:
         _follow(folders, out, more)
     facts = _write(folders, out, more)
@@ -183,7 +185,7 @@ def review_command(
     out = out or folder / "review.html"
     if out.suffix != ".html":
         raise InputError(f"--out {out}: the review is a page; name it FILE.html")
-    run = Run(folder)
+    run = Run(folder).unchanged(accept_changes=True)  # as above
     items = reviewed(run, most)
     text = review_page(run, items)
     try:
@@ -199,6 +201,7 @@ def review_command(
 def rounds_command(
     folder: FinishedRun,
     most: Annotated[int, typer.Option(min=10, max=20_000, help="Examples of each round at most.")] = 2000,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """Compares each round with the real validation examples, as the trained learner sees them.
@@ -211,7 +214,7 @@ def rounds_command(
     from dp_experiments.looking.report.page import named_rounds
     from dp_real import Run
 
-    rows = _quality(Run(folder), most)
+    rows = _quality(Run(folder).unchanged(accept_changes), most)
     if as_json:
         emit_json({"run": str(folder), "rounds": rows})
         return
@@ -229,17 +232,18 @@ def evaluate_command(
             "hub, for example imagenet-r=hub:axiong/imagenet-r@test.",
         ),
     ] = [],
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """Takes the run's own validation and test images, and further sets. Each set counts among the classes it has."""
+    """Takes the run's own validation and test sets, and further ones. Each set counts among the classes it has."""
     from dp_real import Run
     from dp_real.runs.afterwards import evaluate
 
-    rows = evaluate(Run(run), _further_sets(on))
+    rows = evaluate(Run(run).unchanged(accept_changes), _further_sets(on))
     if as_json:
         emit_json({"run": str(run), "sets": rows})
     else:
-        table(rows)
+        table(counted(rows))
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:

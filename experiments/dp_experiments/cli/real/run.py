@@ -16,7 +16,7 @@ from dp_experiments.cli.real.options import (
     default_folder,
     on_cluster_asked,
 )
-from dp_experiments.cli.real.remarks import at_limit, too_few
+from dp_experiments.cli.real.remarks import at_limit, counted, too_few
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import emit_json, progress, say, table
 
@@ -67,7 +67,7 @@ def run_command(
             str(config.seed),
             *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
         ]
-        raise typer.Exit(run_and_restart(count, out, "real", "run", preset, *changes, *given))
+        raise typer.Exit(run_and_restart(count, out, config.alert, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
@@ -95,7 +95,9 @@ def resume_command(
         if count > 1:
             changes = [part for setting in settings for part in ("--set", setting)]
             flags = _flags(accept_changes=accept_changes, json=as_json)
-            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *changes, *flags))
+            raise typer.Exit(
+                run_and_restart(count, folder, config.alert, "real", "resume", str(folder), *changes, *flags)
+            )
     result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 
@@ -119,18 +121,20 @@ def branch_command(
     processes: Processes = 1,
     dask: Dask = None,
     resources: Resources = "",
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
     where = on_cluster_asked(dask, resources, 1 if dask is None else None, folder)
     count = 1 if dask is not None else process_count(gpus, processes)
     if count > 1:
-        raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
+        flags = _flags(accept_changes=accept_changes, json=as_json)
+        raise typer.Exit(run_together(count, "real", "branch", str(folder), *flags))
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
     with where as at_a_time:
-        results = branch(folder, progress, at_a_time)
+        results = branch(folder, progress, at_a_time, accept_changes)
     if as_json:
         emit_json({"branches": results})
     else:
@@ -156,5 +160,5 @@ def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config")
     else:
         table([{key: result[key] for key in SHOWN_OF_RUN}], title=result["name"])
         if result.get("sets"):
-            table(result["sets"])
+            table(counted(result["sets"]))
     leave_figures(folder)

@@ -10,7 +10,7 @@ import typer
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import Set, judge_option
+from dp_experiments.cli.real.options import AcceptChanges, Set, check_runs, judge_option
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import emit_json, progress, say, table
 
@@ -45,6 +45,7 @@ def sample_command(
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     settings: Set = [],
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """Writes images, a grid of them and samples.csv into --out, with a row for each strength."""
@@ -62,6 +63,7 @@ def sample_command(
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
+    check_runs(run, classifier, accept_changes=accept_changes)
     with claimed(out):
         chosen = choose_classes(config.task.classes, classes, labels)
         wanted = [label for label in chosen for _ in range(n)]

@@ -6,7 +6,7 @@ HERE = "dp_experiments.cli.theory"
 
 GROUP = make_group(
     "theory",
-    "Exact asymptotics of learning from selected data, and their simulation.",
+    "Asymptotics of learning from selected data, and their simulation.",
     {
         "One problem": [
             Numeric("predict", f"{HERE}.predict", "What test error does theory predict?"),

@@ -9,7 +9,7 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import folder_option, grid, several, those_given
+from dp_experiments.cli.theory.options import VALUES, folder_option, grid, ridge, several, those_given
 from dp_experiments.terminal import emit_json, records, say, table
 from dp_theory.numerics.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 
@@ -23,13 +23,13 @@ def best_command(
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
     candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
-    guided_cost: Annotated[
+    direct_cost: Annotated[
         float | None,
         typer.Option(help=f"Cost of a directly drawn sample.  Default: that of {DIRECT_COST:g} plain ones."),
     ] = None,
     training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
     keep: Annotated[str | None, several("Kept fraction p.  Default: the best.")] = None,
-    lam: Annotated[str | None, several("Ridge per training row; 0: none.  Default: the best.")] = None,
+    lam: Annotated[str | None, ridge("the training rows", "  Default: the best.", VALUES)] = None,
     flip: Annotated[str, several("Probability that a label is flipped.")] = "0",
     d: Annotated[float, typer.Option(help="Dimension.")] = math.inf,
     smallest_keep: Annotated[
@@ -55,7 +55,7 @@ def best_command(
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))
     least = those_given(smallest_keep=smallest_keep)
-    prices = {"candidate_cost": candidate_cost, "guided_cost": guided_cost, "training_cost": training_cost}
+    prices = {"candidate_cost": candidate_cost, "direct_cost": direct_cost, "training_cost": training_cost}
     with claimed(out):
         result = optimum(**given, **prices, d=d, **least)
         if out is not None:

@@ -9,7 +9,7 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import Seed, folder_option, names
+from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, names, ridge
 from dp_experiments.terminal import emit_json, progress, records, table
 from dp_theory.validity.check import LAM, RULES
 
@@ -38,9 +38,9 @@ def check_command(
     components: Annotated[
         int | None, typer.Option(min=1, help="Leading principal components to use.  Default: all.")
     ] = None,
-    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(RULES),
+    rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
     keep: Annotated[float, typer.Option(help="Share of normal scores that each rule keeps.")] = 0.3,
-    lam: Annotated[float, typer.Option(help="Ridge per kept row, in units of X's mean variance.")] = LAM,
+    lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance")] = LAM,
     kept: Annotated[
         str | None, typer.Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")
     ] = None,

@@ -9,9 +9,9 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores, folder_option, names, several, values
+from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores, folder_option, names, ridge, several, values
 from dp_experiments.terminal import emit_json, progress, records, table
-from dp_theory.multiclass.selection import NAMES
+from dp_theory.multiclass.selection import TAKES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,16 +22,16 @@ HIDDEN = ("cross_entropy_se", "overlap_se", "squared_norm_se")  # columns that o
 def classes_command(
     classes: Annotated[str, typer.Option(help="Numbers of classes, a comma list.")] = "3,10",
     rule: Annotated[
-        str, typer.Option(help=f"Rules, a comma list of {', '.join(NAMES)}.")
+        str,
+        typer.Option(
+            help=f"Rules, a comma list of {', '.join(TAKES)}.  keep-hard@by=margin: by the margin, not the entropy; "
+            "entropy@kappa=2: of logits twice as steep."
+        ),
     ] = "random,keep-hard,keep-easy",
     keep: Annotated[str, several("Kept fraction p.")] = "0.5",
     rho: Annotated[float, typer.Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
     kept: Annotated[str, several("Training rows per dimension.")] = "1,4,16",
-    lam: Annotated[float | None, typer.Option(help="Ridge per training row.  Default: the best for each row.")] = None,
-    by: Annotated[str, typer.Option(help="Which rows are hard: those of high 'entropy', or of small 'margin'.")] = (
-        "entropy"
-    ),
-    kappa: Annotated[float, typer.Option(help="Slope of the selector's logits, for its entropy.")] = 1.0,
+    lam: Annotated[float | None, ridge("the training rows", "  Default: the best for each row.")] = None,
     tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 240,
     trials: Annotated[int, typer.Option(min=0, help="Simulated experiments for each row; 0: none.")] = 0,
@@ -60,8 +60,6 @@ def classes_command(
                 kept=sizes,
                 rho=rho,
                 lam=lam,
-                by=by,
-                kappa=kappa,
                 tolerance=tolerance,
                 experiments=dp_theory.Experiments(trials, d, workers or cores()),
                 seed=seed,

@@ -32,7 +32,7 @@ Columns = Annotated[
     typer.Option(
         metavar="ROWS,ERROR",
         help="Which columns of a CSV file of static data hold the training rows, and the test error; or ROWS,ACCURACY "
-        "if the second name begins with acc.",
+        "if the second name says so, as val_acc or top1.",
     ),
 ]
 Fixed = Annotated[

@@ -21,6 +21,7 @@ Workers = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes."
 WorkersOrAll = Annotated[
     int | None, typer.Option(min=1, max=MOST_WORKERS, help="Processes.  Default: one for each core.")
 ]
+GRAMMAR = "A rule's parameters follow it, as in entropy@omega=4@kappa=2."
 Flip = Annotated[float, typer.Option(help="Probability that a label is flipped.")]
 DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
 TrainingCost = Annotated[float, typer.Option(help="Cost of training on a row; a plain sample costs 1.")]
@@ -49,6 +50,12 @@ def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
 def several(text: str) -> Any:
     """An option of several values, which `values` reads; the docstring of its command says what VALUES are."""
     return typer.Option(metavar=VALUES, help=text)
+
+
+def ridge(rows: str, further: str = "", metavar: str | None = None) -> Any:
+    """The option --lam of a command that counts these rows as N, the one thing in which commands differ."""
+    text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; 0: the limit without ridge.{further}"
+    return typer.Option(metavar=metavar, help=text)
 
 
 def folder_option(files: str) -> Any:
@@ -88,14 +95,15 @@ class OptionGrid(NamedTuple):
     varied: list[str]  # the options that have several values
 
 
-def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> OptionGrid:
+def grid(texts: Mapping[str, str | None], geometric: Collection[str], of_rule: Collection[str] = ()) -> OptionGrid:
     """The grid of options whose texts `values` reads; those that are None are left out.
 
-    geometric: the options whose start:stop:count has equal ratios.
+    geometric: the options whose start:stop:count has equal ratios. of_rule: those that stand in --rule.
     """
     import numpy as np
 
-    lists = {name: values(name, text, name in geometric) for name, text in texts.items() if text is not None}
+    given = those_given(**texts)
+    lists = {name: values("rule" if name in of_rule else name, text, name in geometric) for name, text in given.items()}
     varied = [name for name, numbers in lists.items() if len(numbers) > 1]
     if not varied:
         return OptionGrid({name: numbers[0] for name, numbers in lists.items()}, varied)

@@ -10,11 +10,20 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import DirectCost, Flip, Seed, TrainingCost, Workers, folder_option
+from dp_experiments.cli.theory.options import (
+    GRAMMAR,
+    DirectCost,
+    Flip,
+    Seed,
+    TrainingCost,
+    Workers,
+    folder_option,
+    ridge,
+)
 from dp_experiments.terminal import emit_json, progress, records, say, table
-from dp_theory import rules
 from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, require_costs
 from dp_theory.ridge.simulators.trials import check_size
+from dp_theory.rules import RULES, fields_of, make_rule, read_rule
 from dp_theory.span.losses import LOSSES, Square
 
 if TYPE_CHECKING:
@@ -24,25 +33,29 @@ if TYPE_CHECKING:
     from dp_theory.practice import PracticePrediction, PracticeProblem, PracticeSimulation, RoundPlan
 
 SELF_VERIFY = "self-verify"  # keeps the rows whose labels the learner confirms
-RULES = (*(name for name, kind in rules.RULES.items() if kind.parameter in ("alpha", None)), SELF_VERIFY)
 SQUARE = "square"  # the loss whose learners are linear in the labels: exponents and row errors are known for it alone
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent
 
 
 def practice_command(
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of additions.")] = 8,
-    rule: Annotated[str, typer.Option(help=f"How the learner chooses rows: {', '.join(RULES)}.")] = "keep-hard",
+    rule: Annotated[
+        str, typer.Option(help=f"How the learner chooses rows: {', '.join((*RULES, SELF_VERIFY))}.  {GRAMMAR}")
+    ] = "keep-hard",
     alpha: Annotated[
         float | None, typer.Option(help="Constant threshold, in standard deviations of the learner's scores.")
     ] = None,
     window: Annotated[
-        float | None, typer.Option(help="Threshold window·tan(pi E), E the test error.  Default, without --alpha: 1.")
+        float | None,
+        typer.Option(
+            help="Threshold window·tan(pi E) of keep-hard, E the test error.  Default, if it has no other: 1."
+        ),
     ] = None,
     weight_power: Annotated[
         float, typer.Option(help="With --window: a row weighs its threshold to the power -WEIGHT_POWER.")
     ] = 0.0,
     phi: Annotated[float, typer.Option(help="d/n; n is the unit of --initial, --increment and --lam.")] = 0.25,
-    lam: Annotated[float, typer.Option(help="Ridge, in units of n; 0: the ridgeless limit.")] = 0.0,
+    lam: Annotated[float, ridge("n")] = 0.0,
     initial: Annotated[float, typer.Option(help="Plain rows of the first pool, in units of n.")] = 1.0,
     increment: Annotated[float, typer.Option(help="Rows kept in each round, in units of n.")] = 1.0,
     candidates: Annotated[
@@ -65,7 +78,7 @@ def practice_command(
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """The theory is exact, round by round. Shows the scaling exponents too, and the errors of the paper's Fig. 6."""
+    """Theory of every round, derived and not proved. Shows the scaling exponents too, and the errors of Fig. 6."""
     from dp_theory.numerics.checks import LARGEST_D, require, require_size
     from dp_theory.practice import PracticeProblem
     from dp_theory.practice.practice_problem import LEAST_TRIALS
@@ -107,36 +120,16 @@ def _plan(
     from dp_theory.practice import Addition, Window
     from dp_theory.span import Agree
 
-    if rule not in RULES:
-        raise InputError(f"unknown --rule '{rule}': one of {', '.join(RULES)}")
+    if rule == "keep-hard" and alpha is None:
+        if candidates:
+            raise InputError("--window needs --increment in kept rows: leave out --candidates")
+        return Window(1.0 if window is None else window, increment, power)
+    if window is not None or power:
+        raise InputError("--window and --weight-power are for keep-hard without --alpha: leave them out")
+    name, parameters = read_rule(rule, lambda name: () if name == SELF_VERIFY else fields_of(name), alpha=alpha)
+    keep = Agree() if name == SELF_VERIFY else make_rule(name, **parameters)
     size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
-    if rule == SELF_VERIFY or rules.RULES[rule].parameter is None:
-        _refuse_threshold(rule, alpha, window, power)
-        return Addition(**size, keep=Agree() if rule == SELF_VERIFY else rules.make_rule(rule))
-    if alpha is not None:
-        _refuse_window(window, power)
-        return Addition(**size, keep=rules.make_rule(rule, alpha=alpha))
-    if rule != "keep-hard":
-        raise InputError(f"--rule {rule} needs --alpha: --window is the margin that keep-hard keeps")
-    if candidates:
-        raise InputError("--window needs --increment in kept rows: leave out --candidates")
-    return Window(1.0 if window is None else window, increment, power)
-
-
-def _refuse_threshold(rule: str, alpha: float | None, window: float | None, power: float) -> None:
-    """Raise InputError for options of the threshold, which this rule does not have."""
-    if alpha is not None or window is not None:
-        raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
-    if power:
-        raise InputError(f"--weight-power is for --window: leave it out, as --rule {rule} has no threshold")
-
-
-def _refuse_window(window: float | None, power: float) -> None:
-    """Raise InputError for options of the falling threshold, as --alpha sets a constant one."""
-    if window is not None:
-        raise InputError("--alpha and --window are two ways to set the threshold: give one")
-    if power:
-        raise InputError("--weight-power is for --window, whose threshold falls: leave it out with --alpha")
+    return Addition(**size, keep=keep)
 
 
 @dataclass(frozen=True)

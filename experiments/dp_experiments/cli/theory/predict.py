@@ -7,40 +7,29 @@ import typer
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import Engine, Seed, Workers, grid, named_numbers, several
+from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, Workers, grid, ridge, several, those_given
 from dp_experiments.terminal import emit_json, table
 from dp_theory import Problem, make_rule, predict, simulate
-from dp_theory.rules import RULES
+from dp_theory.rules import RULES, fields_of, read_rule
 
-THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
-OPTIONS = ("alpha", "keep", "omega", "kappa")  # parameters of rules that have an option of their own
-OTHERS = [name for name, kind in RULES.items() if kind.parameter not in ("alpha", "omega", "keep", None)]
+THRESHOLD_RULES = ", ".join(name for name in RULES if "alpha" in fields_of(name))
 
 RHO = "Cosine of the selector with the truth, in [-1, 1]."
 PHI = "Aspect ratio d/n; n is the size of the pool."
-LAM = "Ridge per pool row; 0 is the ridgeless limit."
+POOL = "the rows of the pool"
 ALPHA = f"Threshold of {THRESHOLD_RULES}, in standard deviations of x·w_s."
-KEEP = "Kept fraction p, in place of alpha or omega."
-OMEGA = "Strength of the entropy rule; above 0 it keeps hard rows."
+KEEP = "Kept fraction p, in place of the rule's first parameter."
 
-Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.")]
-Kappa = Annotated[float | None, typer.Option(help="Slope of the entropy rule's logit.  Default: 1.")]
-Parameters = Annotated[
-    list[str],
-    typer.Option("--parameter", metavar="NAME=VALUE", hidden=not OTHERS, help=f"The parameter of {', '.join(OTHERS)}."),
-]
+Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}")]
 
 
 def predict_command(
     rho: Annotated[str, several(RHO)],
     phi: Annotated[str, several(PHI)],
-    lam: Annotated[str, several(LAM)] = "0",
+    lam: Annotated[str, ridge(POOL, metavar=VALUES)] = "0",
     rule: Rule = "keep-hard",
     alpha: Annotated[str | None, several(ALPHA)] = None,
     keep: Annotated[str | None, several(KEEP)] = None,
-    omega: Annotated[str | None, several(OMEGA)] = None,
-    kappa: Kappa = None,
-    parameter: Parameters = [],
     d: Annotated[
         int | None, typer.Option(help="Dimension: adds terms of order 1/d, and the band of experiments.")
     ] = None,
@@ -54,14 +43,14 @@ def predict_command(
     They hold in the limit of large d, or at the dimension --d.
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--phi and --lam: equal ratios).
-    Several values give a row for each combination.
+    Several values give a row for each combination. A parameter in --rule is VALUES, too.
     """
     if level is not None and d is None:
         raise InputError("--level is for the band of experiments: give their --d")
-    texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
-    cells, varied = grid(texts, geometric=("phi", "lam"))
-    parameters = {name: cells[name] for name in ("alpha", "keep", "omega") if name in cells}
-    selection = make_rule(rule, **parameters, **_slope(rule, kappa), **_further(parameter))
+    name, parameters = read_rule(rule, alpha=alpha, keep=keep)
+    of_rule = parameters.keys() - those_given(alpha=alpha, keep=keep)
+    cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, ("phi", "lam"), of_rule)
+    selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
     columns = _columns(problem, d, level)
     if not varied:
@@ -95,13 +84,10 @@ def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any
 def simulate_command(
     rho: Annotated[float, typer.Option(help=RHO)],
     phi: Annotated[float, typer.Option(help=PHI)],
-    lam: Annotated[float, typer.Option(help=LAM)] = 0.0,
+    lam: Annotated[float, ridge(POOL)] = 0.0,
     rule: Rule = "keep-hard",
     alpha: Annotated[float | None, typer.Option(help=ALPHA)] = None,
     keep: Annotated[float | None, typer.Option(help=KEEP)] = None,
-    omega: Annotated[float | None, typer.Option(help=OMEGA)] = None,
-    kappa: Kappa = None,
-    parameter: Parameters = [],
     d: Annotated[int, typer.Option(help="Dimension.")] = 350,
     trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
     engine: Engine = "dense",
@@ -110,25 +96,6 @@ def simulate_command(
     as_json: Json = False,
 ) -> None:
     """The experiment of Theorem 1 is repeated with random rows. Shows means over trials with their standard errors."""
-    selection = make_rule(rule, alpha=alpha, keep=keep, omega=omega, **_slope(rule, kappa), **_further(parameter))
-    problem = Problem(selection, rho, phi, lam)
+    problem = Problem(make_rule(rule, alpha=alpha, keep=keep), rho, phi, lam)
     record = asdict(simulate(problem, d, trials, engine=engine, seed=seed, workers=workers))
     emit_json(record) if as_json else table([record])
-
-
-def _slope(rule: str, kappa: float | None) -> dict[str, float]:
-    """kappa, if it was given. Raises InputError for a rule that has none."""
-    if kappa is None:
-        return {}
-    if rule in RULES and "kappa" not in RULES[rule].options:
-        raise InputError(f"--kappa is for --rule entropy: leave it out with {rule}")
-    return {"kappa": kappa}
-
-
-def _further(entries: list[str]) -> dict[str, float]:
-    """The parameters of --parameter. Raises InputError for one that has an option of its own."""
-    found = named_numbers("--parameter", entries)
-    for name in OPTIONS:
-        if name in found:
-            raise InputError(f"--parameter {name}={found[name]:g}: --{name} sets it")
-    return found

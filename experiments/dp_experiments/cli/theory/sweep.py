@@ -8,7 +8,9 @@ import typer
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
+    GRAMMAR,
     MOST_MINUTES,
+    VALUES,
     DirectCost,
     Engine,
     MostMinutes,
@@ -19,6 +21,7 @@ from dp_experiments.cli.theory.options import (
     cores,
     folder_option,
     names,
+    ridge,
     several,
     values,
 )
@@ -44,8 +47,8 @@ def sweep_command(
     alpha: Annotated[str, several("Threshold of keep-hard; other rules keep the same fraction p.")] = "0.5",
     rho: Annotated[str, several("Cosine of the selector with the truth.")] = "0.9",
     n: Annotated[str | None, several("Samples generated.  Default: d/4 to 16d.")] = None,
-    lam: Annotated[str, several("Ridge per training row.")] = "0.01",
-    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(rule_names("swept")),
+    lam: Annotated[str, ridge("the training rows", metavar=VALUES)] = "0.01",
+    rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
     d: Annotated[int, typer.Option(help="Dimension.")] = 512,
     trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",

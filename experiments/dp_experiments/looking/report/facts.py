@@ -29,12 +29,13 @@ from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.evaluation.sets import standard_error
 from dp_real.runs.reader import Run
+from dp_real.sections import MASK
 
 COSTS = {
     "steps": "optimizer steps",
     "processes": "processes",
     "samples_generated": "samples generated, kept or not",
-    "samples_redrawn": "samples drawn again for not being finite, or of one value",
+    "samples_redrawn": "samples drawn again for being empty, not finite, or of one value",
     "samples_seen": "rows trained on, with repeats",
     "seconds": "seconds",
     "generation_seconds": "seconds of generation",
@@ -194,12 +195,11 @@ def preset_of(config: Config) -> Config | None:
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
     """The settings in which a configuration differs from a base: by key, the base's value and its own.
 
-    Without a base they are those that differ from the defaults, with None for the base's value. Where alerts go is left
-    out, since it may hold a secret, and reports are sent around.
+    Without a base they are those that differ from the defaults, with None for the base's value. Secrets are left out.
     """
-    own = flat(config.model_dump(mode="json", exclude={"alert"}, exclude_none=True, exclude_defaults=base is None))
-    before = flat(base.model_dump(mode="json", exclude={"alert"}, exclude_none=True)) if base else {}
-    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
+    own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
+    before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
+    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key) != MASK]
     return {key: [before.get(key), own.get(key)] for key in keys}
 
 
@@ -230,7 +230,7 @@ def run_command(config: Config, base: Config | None) -> str | None:
         return None
     settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
     try:
-        if load_preset(config.name, settings, seed=config.seed) != config:
+        if not load_preset(config.name, settings, seed=config.seed).goes_on_from(config):
             return None
     except InputError:
         return None
@@ -270,6 +270,6 @@ def follows(config: Config, arm: str, settings: list[str]) -> bool:
     """Whether the preset with these settings gives this configuration for the arm."""
     try:
         whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
-        return arm_config(whole, arm) == config
+        return arm_config(whole, arm).goes_on_from(config)
     except InputError:
         return False

@@ -17,6 +17,7 @@ from dp_experiments.looking.report.pictures import CAPTIONS
 
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
+PASSES = ("denoiser_forwards", "denoiser_backwards")
 NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is that for a phone, or scrolled if there is none
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
@@ -47,10 +48,12 @@ def shown_run(run: Facts) -> Facts:
     for key, (before, own) in run["settings"].items():
         settings.append({"key": key, origin: _as_json(before), "run": _as_json(own)})
     many = len(run["classes"]) > MANY_CLASSES
+    is_idle = {key for key in PASSES if not run["costs"].get(key)}  # of texts, which no denoiser draws
     hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:HARDEST_SHOWN]
     return run | {
         "shown_settings": settings,
-        "shown_costs": [{"": COSTS[key], "total": value} for key, value in run["costs"].items()],
+        "shown_costs": [{"": COSTS[key], "total": cost} for key, cost in run["costs"].items() if key not in is_idle],
+        "shown_rounds": [{key: row[key] for key in row if key not in is_idle} for row in run["rounds"]],
         "shown_classes": hardest if many else run["classes"],
         "many_classes": many,
         "shown_quality": named_rounds(run.get("quality", [])),
@@ -120,7 +123,7 @@ def with_errors(rows: Sequence[Facts]) -> list[Facts]:
     """The rows with accuracy and standard error in one column, in percent."""
     shown = []
     for row in rows:
-        rest = {key: value for key, value in row.items() if key not in ("accuracy", "se")}
+        rest = {"examples" if key == "images" else key: row[key] for key in row if key not in ("accuracy", "se")}
         shown.append(rest | {"accuracy (%)": percent(row)})
     return shown
 

@@ -153,7 +153,8 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
     # Not of the initial round, which is plain and was hard for a learner that had learned nothing.
     values = {key: rounds[rounds["round"] > 0].set_index("size")[key] for key in ("omega", "entropy", "fraction_wrong")}
     values["val_accuracy"] = 100 * metrics.groupby("pool_size")["val_accuracy"].last()
-    values |= {key: rounds.set_index("size")[key] for key in ("seconds", "passes")}
+    costs = ("seconds", "passes") if passes.any() else ("seconds",)  # texts have no denoiser
+    values |= {key: rounds.set_index("size")[key] for key in costs}
     table = pd.concat([of_one_run(y.index, y, quantity=ROUNDS[key]) for key, y in values.items()])
     figure = draw_curves(table, xlabel="examples in the pool", ylabel="", panel="quantity", sharey=False)
     for ax in figure.axes:

@@ -82,7 +82,7 @@ def caption(table: pd.DataFrame) -> str:
     off = {key: 100 * (last[name, "predicted"] / last[GUIDED, "predicted"] - 1) for key, name in APPROXIMATE.items()}
     return (
         "The gaussian preset, whose score is exact, learned by ridge regression: mean and one standard error over "
-        f"{table['n_seeds'].max()} runs, beside dp_theory's exact asymptotics of the loop. Static and unguided "
+        f"{table['n_seeds'].max()} runs, beside dp_theory's asymptotics of the loop. Static and unguided "
         f"practice lie on the line for the sampler's own law ({_rms(plain):.1f} standard errors off, root mean "
         "square), guided practice on the line for the moments of its rows: margin, distance along w0 off the learner, "
         f"label ({_rms(guided):.1f}). Had guidance only selected rows by their margin, the error at "

@@ -1,7 +1,9 @@
 """Folders that try the readers: odd names, pipes, ranges of a milliard files, and sets of one class."""
 
 import os
+import re
 import socket
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,30 @@ def test_what_is_written_has_safe_names_that_are_all_different_and_found_again()
     classes = own_classes(names)
     assert [classes.label(name, "here") for name in folders] == [classes.label(name, "here") for name in names]
     assert folder_name("a/b") == "a_b"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a:b", "a?b", "a_b"),
+        ("Cat", "cat", "CAT", "cat-0", "Cat-1-1", "Cat-1"),
+        ("caf\u00e9", "cafe\u0301", "CAFE\u0301"),
+        ("stra\u00dfe", "STRASSE"),
+        ("\ufb01sh", "fish"),
+        ("dot", "dot.", "dot ", "dot. .", "dot_"),
+        ("a", "A", "A-0", "a-0"),
+        ("con", "CON.txt", "Nul", "com1", "command"),
+        ("x" * 201, "x" * 202, "X" * 300),
+    ],
+)
+def test_folders_stay_apart_on_every_file_system(names: tuple[str, ...]):
+    folders = folder_names(names)
+    classes = own_classes(names)
+    if len(set(classes.names)) == len(names):
+        assert [classes.label(folder, "here") for folder in folders] == [*range(len(names))]
+    for same in (str.casefold, str.upper, lambda name: unicodedata.normalize("NFD", name.lower()).rstrip(". ")):
+        assert len({same(name) for name in folders}) == len(names)
+    assert not any(re.match(r"(?i)(con|prn|aux|nul|com\d|lpt\d)([.]|$)", name) for name in folders)
 
 
 def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path):

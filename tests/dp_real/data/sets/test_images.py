@@ -1,7 +1,7 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
 import os
-import struct
+import shutil
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
-from dp_real.data.sets.class_names import folder_name, own_classes
+from dp_real.data.sets.class_names import folder_name, own_classes, warn_once
 from dp_real.data.sets.decode import read_image
 from dp_real.data.sets.images import decode_ahead, read_folder
-from dp_real.runtime.pixels import fit, to_bytes, to_float
+from dp_real.examples import Examples
+from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import own_cores, read_slices
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
@@ -257,95 +258,7 @@ def test_a_resolved_copy_is_equal():
         )
 
 
-# what a picture becomes
-
-
-@pytest.mark.parametrize(
-    ("size", "resized", "box"), [((40, 20), (20, 10), (5, 0, 15, 10)), ((20, 50), (10, 25), (0, 7.5, 10, 17.5))]
-)
-def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, box):
-    """The middle of 25 rows, of which 10 are kept, lies between two rows. The crop is not rounded to a row."""
-    smooth = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    picture = Image.fromarray(smooth)
-    picture.save(tmp_path / "a.png")
-    x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
-    whole = picture.resize(resized, Image.Resampling.BICUBIC)
-    crops = []
-    for shift in (-0.4, 0.4):
-        left, top, right, bottom = (round(edge + shift) for edge in box)
-        crops.append(np.asarray(whole.crop((left, top, right, bottom))).astype(int))
-    assert abs(x - sum(crops) / 2).max() <= 1
-
-
-def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path):
-    """ImageNet's usual sizes are 256 for the shorter side and 224 for its middle. Here they are 16 and 10."""
-    smooth = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3).astype(np.uint8)
-    picture = Image.fromarray(smooth)
-    picture.save(tmp_path / "a.png")
-    x = read_image(tmp_path / "a.png", 10, 3, resize=16).permute(1, 2, 0).numpy().astype(int)
-    middle = picture.resize((20, 16), Image.Resampling.BICUBIC).crop((5, 3, 15, 13))
-    assert abs(x - np.asarray(middle).astype(int)).max() <= 1
-    assert abs(x - read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy()).max() > 10
-
-
-def test_it_is_turned_upright(tmp_path: Path):
-    """With EXIF orientation 6 the camera was on its side, and the first column of the file is the top row."""
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[:, 0] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    x = read_image(tmp_path / "a.png", 8, 3)
-    assert (x[:, 0] == 255).all()
-    assert (x[:, 1:] == 0).all()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_each_orientation_is_as_pillow_turns_it(tmp_path: Path, orientation: int):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    with Image.open(tmp_path / "a.png") as file:
-        expected = np.asarray(ImageOps.exif_transpose(file))
-    assert (read_image(tmp_path / "a.png", 8, 3).permute(1, 2, 0).numpy() == expected).all()
-
-
-def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
-    """The block has a resolution and a text whose values lie behind its end, or it has no known format."""
-    entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
-    block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    blocks = {"turned": b"Exif\0\0II*\0\x08\0\0\0" + block + bytes(4), "plain": b"Exif\0\0of no format"}
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[:, :4] = 255
-    for name, exif in blocks.items():
-        (tmp_path / name).mkdir()
-        Image.fromarray(pixels).save(tmp_path / name / "a.jpg", exif=exif)
-    x = read_folder(tmp_path, own_classes(["plain", "turned"]), (1, 8, 8), range(2)).x[:]
-    assert min(x[0, 0, :, 0].min(), x[1, 0, 0].min()) > 250
-    assert x[1, 0, -1].max() < 5
-
-
-def test_every_kind_of_picture_becomes_rgb(tmp_path: Path):
-    def read(name: str, picture: Image.Image, channels: int = 3, **options) -> list[int]:
-        picture.save(tmp_path / name, **options)
-        x = read_image(tmp_path / name, 4, channels)
-        assert (x == x[:, :1, :1]).all()
-        return x[:, 0, 0].tolist()
-
-    size = (4, 4)
-    assert read("grey.png", Image.new("L", size, 77)) == [77, 77, 77]
-    assert read("grey16.png", Image.fromarray(np.full(size, 77 * 257, np.uint16))) == [77, 77, 77]
-    assert read("bit.png", Image.new("1", size, 1)) == [255, 255, 255]
-    assert read("cmyk.jpg", Image.new("CMYK", size, (0, 255, 255, 0))) == pytest.approx([254, 0, 0], abs=3)
-    assert read("alpha.png", Image.new("RGBA", size, (0, 0, 0, 0))) == [255, 255, 255]
-    assert read("half.png", Image.new("RGBA", size, (255, 0, 0, 51))) == [255, 204, 204]
-    assert read("greyalpha.png", Image.new("LA", size, (0, 0))) == [255, 255, 255]
-    palette = Image.new("P", size, 1)
-    palette.putpalette([9, 9, 9, 10, 20, 30])
-    assert read("palette.gif", palette) == [10, 20, 30]
-    assert read("transparent.png", palette, transparency=1) == [255, 255, 255]
-    assert read("one.png", Image.new("RGB", size, (77, 77, 77)), channels=1) == [77]
+# what is broken, and what is decoded when
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
@@ -376,14 +289,6 @@ def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(dp_real.data.sets.images, "MOST_NAMED", 2)
     with pytest.raises(InputError, match=r"; and 1 more$"):
         decode_ahead(data.load().validation)
-
-
-@pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_numbers_of_32_bits_are_refused(tmp_path: Path, kind: type):
-    """It is not known which number is white."""
-    Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "one.tif")
-    with pytest.raises(InputError, match=r"one.tif: not a whole image: its pixels are numbers of 32 bits"):
-        read_image(tmp_path / "one.tif", 4, 3)
 
 
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -479,9 +384,67 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path: Path):
         settings(folder).load()
 
 
-def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path: Path):
-    for value in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (10, 120, 70)):
-        Image.new("RGB", (8, 8), value).save(tmp_path / "one.png")
-        real = read_image(tmp_path / "one.png", 8, 1)
-        colour = to_float(read_image(tmp_path / "one.png", 8, 3))[None]
-        assert abs(int(to_bytes(fit(colour, (1, 8, 8)))[0, 0, 0, 0]) - int(real[0, 0, 0])) <= 1
+# what is told
+
+
+def test_images_of_one_value_are_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A PNG does not say that it uses 12 of its 16 bits, so that it reads as black."""
+    rng = np.random.default_rng(0)
+    for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(tmp_path / name / "0.png")
+    data = settings(tmp_path, train=str(tmp_path)).load()
+    told = "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
+    decode_ahead(data.validation)
+    assert told in caplog.text
+    warn_once.cache_clear()
+    caplog.clear()
+    assert data.generator is not None
+    assert data.generator.x.shape == (3, 3, 8, 8)
+    assert told in caplog.text
+
+
+def test_images_of_one_value_are_told_for_any_source(caplog: pytest.LogCaptureFixture):
+    x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
+    x[2:] = 0.3
+    decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
+    assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("way", ["folder", "symbolic", "hard", "copy"])
+def test_an_image_with_two_labels_is_told(
+    tmp_path: Path, way: str, in_memory: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    fill(tmp_path, COLORS)
+    ways: dict[str, Any] = {
+        "folder": lambda: (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat"),
+        "symbolic": lambda: (tmp_path / "dog" / "9.png").symlink_to(tmp_path / "cat" / "1.png"),
+        "hard": lambda: os.link(tmp_path / "cat" / "1.png", tmp_path / "dog" / "9.png"),
+        "copy": lambda: shutil.copy(tmp_path / "cat" / "1.png", tmp_path / "dog" / "9.png"),
+    }
+    for name in COLORS:
+        Image.new("RGB", (8, 8), (9, len(name), ord(name[0]))).save(tmp_path / name / "1.png")
+    ways[way]()
+    data = settings(tmp_path, train=str(tmp_path)).load()
+    if not in_memory:
+        monkeypatch.setattr(dp_real.data.sets.images, "SAMPLED", 1)
+        monkeypatch.setattr(dp_real.data.sets.images, "IN_MEMORY", 0)
+        data = settings(tmp_path, train=str(tmp_path)).load()
+    images = (4, 8) if way == "folder" else (2, 7)
+    told = "one image with two labels; of such are {} of {} images".format(*images)
+    decode_ahead(data.validation)
+    assert (told in caplog.text) == (in_memory or way != "copy")
+    warn_once.cache_clear()
+    caplog.clear()
+    assert data.generator is not None
+    data.generator.fingerprint()
+    assert told in caplog.text
+
+
+def test_the_splits_of_a_set_are_no_classes(tmp_path: Path):
+    fill(tmp_path, {f"{split}/{name}": color for split in ("train", "val") for name, color in COLORS.items()})
+    with pytest.raises(InputError, match=rf"train and val are .* splits .*; name one, {tmp_path}/val, or list the cl"):
+        settings(tmp_path).load()
+    assert settings(tmp_path / "val", train=str(tmp_path / "train")).load().task.classes == ("cat", "dog", "emu")
+    assert settings(tmp_path, classes=["train", "val"]).load().task.classes == ("train", "val")

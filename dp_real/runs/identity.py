@@ -1,0 +1,185 @@
+"""What a run depends on: noted as digests when it begins, and compared by all that goes on from it or reads it.
+
+A digest that was not noted, as by an earlier version, or whose source is not here any more, is not compared.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from dp_base.checksums import digest, json_digest
+from dp_base.errors import InputError, MissingError
+from dp_base.reading import read_json
+from dp_base.registry import code_digest
+from dp_real.anchors import HUB
+from dp_real.config import Config, load_config
+from dp_real.data.sets.images import SAMPLED, ImageFiles
+from dp_real.examples import ExampleSet, RealData
+from dp_real.pool.marks import read_marks
+from dp_real.pool.storages import STORAGES
+from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
+from dp_real.runs.run_files import RunFiles
+from dp_real.runtime import processes
+from dp_real.runtime.cache import fingerprints
+from dp_real.runtime.model_folders import weights_digest
+
+log = logging.getLogger(__name__)
+CONFIG = "config"
+WEIGHTS = "weights of "  # before the key of a model
+NAMES = {
+    "validation": "validation set",
+    "training": "training examples",
+    "code": "code of the generator",
+    "learner code": "code of the learner",
+    "data code": "code of the data",
+    "storage code": "code of the storage",
+    "marks": "marked examples",
+    "test": "test set",
+    "rest of validation": "rest of the validation set",
+    "rest of test": "rest of the test set",
+}
+"""What messages call what a run depends on, where it is not the name itself."""
+PLURAL = ("classes", "training", "marks", WEIGHTS)
+OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
+"""What the samples of a generator depend on."""
+
+
+def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
+    """Digests of all that a run depends on: its configuration, and what `material` names.
+
+    The main process computes them. The others return {}.
+    """
+    if not processes.this_process().is_main_process:
+        return {}
+    return {CONFIG: digest(files.config)} | material(config, data, test=test)
+
+
+def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
+    """Digests of what a run of this configuration depends on besides it.
+
+    These are the classes in their order, the code of kinds from outside this project, the models, the marks of examples
+    that are left out, and unless `data` is None the set that validates, the training examples if the run uses them, and
+    with `test` the test set and the further sets, see `_set_digests`. Their places do not matter.
+    """
+    draws = config.practice.draws
+    found = {
+        "classes": json_digest(config.task.classes),
+        "code": config.generator.code_digest() if draws else "",
+        "learner code": config.learner.code_digest(),
+        "data code": config.data.code_digest(),
+        "storage code": code_digest(STORAGES[config.pool.storage].__module__),
+        "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
+    }
+    models = (config.generator.weights() if draws else {}) | config.learner.weights()
+    found |= {f"{WEIGHTS}{key}": weights_digest(model) for key, model in models.items()}
+    if data is not None:
+        found |= _set_digests("validation", data.validation)
+        if data.generator is not None and uses_training_examples(config):
+            found["training"] = json_digest(data.generator.fingerprint())
+    if data is not None and test:
+        found |= _set_digests("test", data.test)
+        for name, examples in data.sets.items():
+            found |= _set_digests(f"set {name}", examples)
+    return {name: value for name, value in found.items() if value}
+
+
+def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
+    """Digests of a set: of all labels and about SAMPLED examples, and of the rest, if there is one, as far as is known.
+
+    Of the rest of image files these are the sizes. Their times would be those of a copy.
+    """
+    x = examples.x
+    found = {name: json_digest(fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y))}
+    if len(examples.y) >= 2 * SAMPLED and isinstance(x, ImageFiles | Tensor):
+        found[f"rest of {name}"] = json_digest(x.sizes() if isinstance(x, ImageFiles) else fingerprints(x))
+    return found
+
+
+def uses_training_examples(config: Config) -> bool:
+    """Whether the pool has real training examples, or the generator is trained on some or begins with them."""
+    practice = config.practice
+    takes_some = practice.examples == "real" or practice.start == "real"
+    return takes_some or (practice.draws and _draws_by_training_examples(config))
+
+
+def _draws_by_training_examples(config: Config) -> bool:
+    return config.generator.trained_here or config.generator.begins_with_real
+
+
+def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
+    """A digest of what the plain samples of a run depend on, among all that it depends on."""
+    parts = {name: value for name, value in now.items() if name.startswith(OF_DRAWING)}
+    if not _draws_by_training_examples(config):
+        parts.pop("training", None)
+    return json_digest(parts, sort_keys=True)[:16]
+
+
+def noted(files: RunFiles) -> dict[str, str]:
+    """What a run depended on, by its result, its newest checkpoint that can be read, or its first blocks.
+
+    Raises DamagedError for a broken result.json.
+    """
+    result = files.read_result()
+    if result is not None:
+        return result.get("inputs", {})
+    for checkpoint in checkpoints(files.checkpoints):
+        if state_problem(checkpoint) is None:
+            return read_record(checkpoint).get("inputs", {})
+    return read_json(files.drawn_with) if files.drawn_with.exists() else {}
+
+
+def changes(files: RunFiles) -> list[str]:
+    """What a run depends on and is not as it was when it began, a line each.
+
+    The data are read for it, and not compared if they are not here. Raises InputError for a configuration that this
+    version does not accept, and DamagedError for a broken result.json.
+    """
+    before = noted(files)
+    if not before:
+        return []
+    config = load_config(files.config)
+    changed = differences(files, before, {CONFIG: digest(files.config)})
+    try:
+        return [*changed, *differences(files, before, material(config, _data_here(config), test="test" in before))]
+    except InputError as error:  # of the marks or of the data, which are wrong now
+        return [*changed, str(error)]
+    except MissingError as error:
+        log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
+        return changed
+
+
+def _data_here(config: Config) -> RealData | None:
+    """The real data, of which nothing is fetched. None, with a remark, if some that a run needs are not here."""
+    try:
+        for each in config.data.describe():
+            if each.problem and each.where.startswith(HUB):
+                raise MissingError(each.problem)
+        config.data.prepare()
+        return config.data.load()
+    except MissingError as error:
+        log.warning("the data are not here, and not compared with those of the run: %s", error)
+        return None
+
+
+def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """A line for each thing that was noted before and is another one now."""
+    changed = []
+    for name in sorted(now.keys() & before.keys()):
+        if now[name] != before[name]:
+            what = files.config if name == CONFIG else f"the {NAMES.get(name, name)}"
+            now_and_then = "are not what they were" if name.startswith(PLURAL) else "is not what it was"
+            changed.append(f"{what} {now_and_then} when {files.path} began")
+    return changed
+
+
+def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
+    """What has changed, with a remark on each. Raises InputError if something has, unless that is to be accepted."""
+    changed = list(changed)
+    if changed and not accept:
+        raise InputError(f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes")
+    for change in changed:
+        log.warning("%s: %s", change, effect)
+    return changed

@@ -1,0 +1,189 @@
+"""What a picture becomes, whatever its format, and that a broken one is refused."""
+
+import struct
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from dp_base.errors import InputError
+from dp_real.data.sets.class_names import own_classes
+from dp_real.data.sets.decode import FORMATS, read_image
+from dp_real.data.sets.images import read_folder
+from dp_real.runtime.pixels import fit, to_bytes, to_float
+from tests.dp_real.data.sets.made import encoded
+
+QUADRANTS = np.array([[0, 80], [160, 250]], np.uint8)
+UPRIGHT = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
+"""By its EXIF orientation, the steps in which a picture's rows and columns are stored; from 5 on it is transposed."""
+
+
+@pytest.mark.parametrize(
+    ("size", "resized", "box"), [((40, 20), (20, 10), (5, 0, 15, 10)), ((20, 50), (10, 25), (0, 7.5, 10, 17.5))]
+)
+def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, box):
+    """The middle of 25 rows, of which 10 are kept, lies between two rows. The crop is not rounded to a row."""
+    smooth = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+    picture = Image.fromarray(smooth)
+    picture.save(tmp_path / "a.png")
+    x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
+    whole = picture.resize(resized, Image.Resampling.BICUBIC)
+    crops = []
+    for shift in (-0.4, 0.4):
+        left, top, right, bottom = (round(edge + shift) for edge in box)
+        crops.append(np.asarray(whole.crop((left, top, right, bottom))).astype(int))
+    assert abs(x - sum(crops) / 2).max() <= 1
+
+
+def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path):
+    """ImageNet's usual sizes are 256 for the shorter side and 224 for its middle. Here they are 16 and 10."""
+    smooth = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3).astype(np.uint8)
+    picture = Image.fromarray(smooth)
+    picture.save(tmp_path / "a.png")
+    x = read_image(tmp_path / "a.png", 10, 3, resize=16).permute(1, 2, 0).numpy().astype(int)
+    middle = picture.resize((20, 16), Image.Resampling.BICUBIC).crop((5, 3, 15, 13))
+    assert abs(x - np.asarray(middle).astype(int)).max() <= 1
+    assert abs(x - read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy()).max() > 10
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "tiff"])
+def test_it_is_turned_upright_once(tmp_path: Path, form: str, orientation: int):
+    """Pillow itself turns a TIFF when it loads it."""
+    first_row, first_column = UPRIGHT[orientation]
+    upright = Image.fromarray(np.kron(QUADRANTS, np.ones((16, 16), np.uint8)))
+    stored = np.asarray(upright)
+    stored = stored if orientation < 5 else stored.T
+    stored = stored[::first_row, ::first_column]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    options = {"webp": {"lossless": True}, "jpeg": {"quality": 95}}.get(form, {})
+    Image.fromarray(stored).save(tmp_path / "a", form, exif=exif, **options)
+    x = read_image(tmp_path / "a", 32, 1)[0].numpy().astype(int)
+    assert abs(x - np.asarray(upright)).max() < 4
+
+
+def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
+    """The block has a resolution and a text whose values lie behind its end, or it has no known format."""
+    entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
+    block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    blocks = {"turned": b"Exif\0\0II*\0\x08\0\0\0" + block + bytes(4), "plain": b"Exif\0\0of no format"}
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, :4] = 255
+    for name, exif in blocks.items():
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.jpg", exif=exif)
+    x = read_folder(tmp_path, own_classes(["plain", "turned"]), (1, 8, 8), range(2)).x[:]
+    assert min(x[0, 0, :, 0].min(), x[1, 0, 0].min()) > 250
+    assert x[1, 0, -1].max() < 5
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path):
+    def read(name: str, picture: Image.Image, channels: int = 3, **options) -> list[int]:
+        picture.save(tmp_path / name, **options)
+        x = read_image(tmp_path / name, 4, channels)
+        assert (x == x[:, :1, :1]).all()
+        return x[:, 0, 0].tolist()
+
+    size = (4, 4)
+    assert read("grey.png", Image.new("L", size, 77)) == [77, 77, 77]
+    assert read("grey16.png", Image.fromarray(np.full(size, 77 * 257, np.uint16))) == [77, 77, 77]
+    assert read("bit.png", Image.new("1", size, 1)) == [255, 255, 255]
+    assert read("cmyk.jpg", Image.new("CMYK", size, (0, 255, 255, 0))) == pytest.approx([254, 0, 0], abs=3)
+    assert read("alpha.png", Image.new("RGBA", size, (0, 0, 0, 0))) == [255, 255, 255]
+    assert read("half.png", Image.new("RGBA", size, (255, 0, 0, 51))) == [255, 204, 204]
+    assert read("greyalpha.png", Image.new("LA", size, (0, 0))) == [255, 255, 255]
+    palette = Image.new("P", size, 1)
+    palette.putpalette([9, 9, 9, 10, 20, 30])
+    assert read("palette.gif", palette) == [10, 20, 30]
+    assert read("transparent.png", palette, transparency=1) == [255, 255, 255]
+    assert read("one.png", Image.new("RGB", size, (77, 77, 77)), channels=1) == [77]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_numbers_of_32_bits_are_refused(tmp_path: Path, kind: type):
+    """It is not known which number is white."""
+    Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "one.tif")
+    with pytest.raises(InputError, match=r"one.tif: not a whole image: its pixels are numbers of 32 bits"):
+        read_image(tmp_path / "one.tif", 4, 3)
+
+
+def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path: Path):
+    for value in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (10, 120, 70)):
+        Image.new("RGB", (8, 8), value).save(tmp_path / "one.png")
+        real = read_image(tmp_path / "one.png", 8, 1)
+        colour = to_float(read_image(tmp_path / "one.png", 8, 3))[None]
+        assert abs(int(to_bytes(fit(colour, (1, 8, 8)))[0, 0, 0, 0]) - int(real[0, 0, 0])) <= 1
+
+
+# what is broken
+
+
+@pytest.mark.parametrize("has_exif", [False, True])
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path: Path, form: str, has_exif: bool):
+    """Of files with a flipped bit or a block of zeros, those are refused that Pillow's own load() refuses."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    noise = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+    options: dict[str, Any] = {"exif": exif} if has_exif and form not in ("BMP", "GIF") else {}
+    if form == "TIFF":
+        options["compression"] = "tiff_lzw"
+    whole = encoded(noise, form, **options)
+    refused = 0
+    for trial in range(150):
+        damaged = bytearray(whole)
+        at = int(rng.integers(64 if trial % 2 else len(whole)))  # often in the header
+        if trial % 3:
+            damaged[at] ^= 1 << rng.integers(8)
+        else:
+            damaged[at : at + 16] = bytes(len(damaged[at : at + 16]))
+        (tmp_path / "a").write_bytes(damaged)
+        if loads(bytes(damaged)):
+            continue
+        refused += 1
+        with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match=f"^{tmp_path / 'a'}: "):
+            read_image(tmp_path / "a", 8, 3)
+    assert refused > 3
+
+
+def loads(data: bytes) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data), formats=FORMATS) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
+
+
+def test_a_damaged_png_is_not_half_black(tmp_path: Path):
+    """A PNG's metadata are behind its pixels. To read them, Pillow loads the pixels, and an error there is lost."""
+    whole = bytearray(encoded(Image.fromarray(np.full((32, 32), 200, np.uint8))))
+    whole[whole.index(b"IDAT") + 10] ^= 1
+    (tmp_path / "a.png").write_bytes(whole)
+    with pytest.raises(InputError, match=r"a.png: not a whole image: .*; repair or remove it"):
+        read_image(tmp_path / "a.png", 8, 3)
+
+
+def test_a_picture_over_the_limit_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.new("L", (30, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(
+        InputError, match=r"a.png: too large an image: .*900 pixels.* limit of 800.*; save it with fewer"
+    ):
+        read_image(tmp_path / "a.png", 8, 3)
+
+
+def test_a_tiff_of_12_bits_has_its_own_white(tmp_path: Path):
+    values = np.arange(4096).reshape(64, 64)
+    low, high = values[:, 0::2], values[:, 1::2]
+    packed = np.stack([low >> 4, (low & 15) << 4 | high >> 8, high & 255], 2).astype(np.uint8).tobytes()
+    sizes = [(256, 64), (257, 64), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64), (279, len(packed))]
+    table = struct.pack("<H", len(sizes)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sizes)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + table + bytes(4))
+    assert (read_image(tmp_path / "a.tif", 64, 1)[0].numpy() == values >> 4).all()

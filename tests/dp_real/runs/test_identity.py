@@ -1,0 +1,271 @@
+"""What a run depends on is compared by every command that reads it: edits × readers."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.models.clip.image_processing_clip import CLIPImageProcessor
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTForImageClassification
+
+import dp_real.runtime.model_folders
+from dp_base.checksums import PART_BYTES, READ_WHOLE, sampled_digest
+from dp_base.errors import InputError
+from dp_base.registry import code_digest
+from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.learners import LearnerConfig
+from dp_real.runs.integrity import problems
+from dp_real.runs.reader import Run
+from dp_real.runtime.model_folders import weights_digest
+from tests.experiments.conftest import run_dp as dp
+
+RENDERER = """\
+import numpy as np
+from own_helper import SHADE
+
+
+def draw(labels, seeds):
+    noise = np.stack([np.random.default_rng(seed).standard_normal((3, 8, 8)) for seed in seeds])
+    return np.clip(SHADE * np.asarray(labels)[:, None, None, None] - 0.5 + 0.3 * noise, -1, 1)
+"""
+CONFIG = """\
+data = { source = "folder", validation = "val", test = "test", size = 8, channels = 3 }
+generator = { kind = "function", call = "own_renderer:draw" }
+guidance = { candidates = 2, omega = 1.0 }
+learner = { kind = "transformers", model = "vit" }
+training = { steps = 12, batch_size = 8, learning_rate = 0.001 }
+practice = { initial = 8, increment = 4, additions = 1, patience = 1, evaluate_every = 2 }
+"""
+
+
+def write_vit(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    config = ViTConfig(
+        image_size=8,
+        patch_size=4,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        id2label={0: "cat", 1: "dog"},
+    )
+    ViTForImageClassification(config).save_pretrained(folder)
+    CLIPImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Iterator[Path]:
+    """A folder with a run of folders, a function and a model of one's own."""
+    root = tmp_path_factory.mktemp("own")
+    for place, name in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):
+        (root / name).mkdir(parents=True)
+        for row in range(4):
+            pixels = np.random.default_rng([place, row]).integers(0, 256, (8, 8), np.uint8)
+            Image.fromarray(pixels // (1 + place % 2)).save(root / name / f"{row}.png")
+    write_vit(root / "vit", 0)
+    (root / "own_renderer.py").write_text(RENDERER)
+    (root / "own_helper.py").write_text("SHADE = 1.0\n")
+    (root / "own.toml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root)
+        assert dp("real", "run", root / "own.toml", "--out", root / "run") == 0
+        yield root
+        for module in ("own_renderer", "own_helper"):
+            sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Iterator[Path]:
+    """That folder, which is as it was once the test has ended."""
+    shutil.copytree(made, tmp_path / "before")
+    yield made
+    shutil.rmtree(made)
+    shutil.copytree(tmp_path / "before", made)
+
+
+def reword(file: Path, old: str, new: str) -> None:
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def swap(folder: Path) -> None:
+    (folder / "cat").rename(folder / "bird")
+    (folder / "dog").rename(folder / "cat")
+    (folder / "bird").rename(folder / "dog")
+
+
+def swap_classes(root: Path) -> None:
+    classes = Run(root / "run").config.task.classes
+    old, new = ("classes = [\n" + "".join(f'    "{name}",\n' for name in names) for names in (classes, classes[::-1]))
+    reword(root / "run" / "config.toml", old, new)
+
+
+EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "rate": (
+        lambda root: reword(root / "run" / "config.toml", "learning_rate = 0.001", "learning_rate = 0.01"),
+        "config.toml is not what it was",
+    ),
+    "classes": (swap_classes, "the classes are not what they were"),
+    "test set": (lambda root: swap(root / "test"), "the test set is not what it was"),
+    "function": (lambda root: reword(root / "own_renderer.py", "0.3", "-0.3"), "the code of the generator is not"),
+    "what it imports": (lambda root: reword(root / "own_helper.py", "1", "-1"), "the code of the generator is not"),
+    "model": (lambda root: write_vit(root / "vit", 1), "the weights of learner.model are not what they were"),
+}
+MAKING = {
+    "resume": ["real", "resume", "RUN"],
+    "branch": ["real", "branch", "RUN"],
+    "export": ["real", "export", "RUN", "--out", "OUT"],
+    "features": ["real", "export", "RUN", "--out", "OUT", "--format", "features", "--rows", "10"],
+    "push": ["real", "push", "RUN", "--to", "OUT"],
+    "sample": ["real", "sample", "RUN", "--omega", "0", "--out", "OUT"],
+    "evaluate": ["real", "evaluate", "RUN"],
+    "rounds": ["real", "rounds", "RUN"],
+}
+SHOWING = {"report": ["real", "report", "RUN"], "review": ["real", "review", "RUN"]}
+
+
+def words(command: list[str], run: Path, out: Path) -> list[str]:
+    places = {"RUN": str(run), "OUT": str(out)}
+    return [places.get(word, word) for word in command]
+
+
+def test_what_is_as_it_was_is_read(made: Path, capsys: pytest.CaptureFixture[str]):
+    done = Run(made / "run").unchanged()
+    noted = done.result["inputs"]
+    assert noted.keys() == {"config", "classes", "validation", "test", "code", "weights of learner.model"}
+    assert dp("real", "resume", made / "run") == 0
+    assert "not what" not in capsys.readouterr().err
+    assert problems(made / "run") == []
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_another_is_named(place: Path, caplog: pytest.LogCaptureFixture, edit: str):
+    change, said = EDITS[edit]
+    change(place)
+    importlib.invalidate_caches()
+    remedy = "restore what was, or go on all the same by --accept-changes"
+    with pytest.raises(InputError, match=f"{said}.* when {place}/run began.*: {remedy}"):
+        Run(place / "run").unchanged()
+    Run(place / "run").unchanged(accept_changes=True)
+    assert said in caplog.text
+    assert any(said in line for line in problems(place / "run"))
+
+
+def test_every_command_that_makes_something_of_a_run_refuses_another(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    swap_classes(place)
+    said = "the classes are not what they were"
+    for name, command in MAKING.items():
+        assert dp(*words(command, place / "run", tmp_path / "out")) == 2, name
+        assert said in capsys.readouterr().err, name
+        assert not (tmp_path / "out").exists(), name
+    for name, command in SHOWING.items():
+        caplog.clear()
+        assert dp(*words(command, place / "run", tmp_path / "out")) == 0, name
+        assert said in caplog.text, name
+    caplog.clear()
+    assert dp(*words(MAKING["export"], place / "run", tmp_path / "out"), "--accept-changes") == 0
+    assert said in caplog.text
+
+
+def test_a_branch_after_an_accepted_change_says_so(place: Path):
+    """Its result would else stand beside the others on one curve."""
+    swap(place / "test")
+    assert dp("real", "branch", place / "run", "--accept-changes") == 0
+    results = Run(place / "run").branches
+    assert results
+    assert all("the test set is not what it was" in result["accepted_changes"][0] for result in results)
+
+
+def test_what_was_not_noted_or_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCaptureFixture):
+    """An earlier version noted less, and a run may be read where its data and models are not."""
+    shutil.rmtree(place / "val")
+    shutil.rmtree(place / "vit")
+    assert dp("real", "export", place / "run", "--out", place / "out") == 0
+    assert "the data are not here, and not compared" in caplog.text
+
+
+def test_a_kind_from_outside_counts_with_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A learner or data as well as a generator, and what lies beside the module in its package."""
+    package = tmp_path / "outsiders"
+    package.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text("WIDTH = 3\n")
+    (package / "unrelated.py").write_text("")
+    source = "from dp_real.learners import LearnerConfig\nclass Outsider(LearnerConfig):\n    from .net import WIDTH\n"
+    (package / "kind.py").write_text(source.replace("    from .net", "    '''A.'''\n\n\nfrom outsiders.net"))
+    learner: LearnerConfig = importlib.import_module("outsiders.kind").Outsider()
+    seen = [learner.code_digest()]
+    for file in ("unrelated", "net", "kind", "__init__"):
+        (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")
+        seen.append(learner.code_digest())
+    assert [one == other for one, other in pairwise(seen)] == [True, False, False, False]
+    (package / "kind.py").write_text("no Python at all")
+    assert learner.code_digest() not in ("", *seen)
+    assert DenoiserConfig(kind="denoiser").code_digest() == ""  # the version of dp tells
+    assert [code_digest(name) for name in ("no_such_module", "sys", "", "__main__.x")] == [""] * 4
+
+
+def test_models_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "model.safetensors").write_bytes(b"one")
+    (folder / "README.md").write_text("one")
+    known = weights_digest(str(folder))
+    assert weights_digest(str(shutil.copytree(folder, tmp_path / "moved"))) == known
+    (folder / "README.md").write_text("two")
+    assert weights_digest(str(folder)) == known
+    (folder / "unet" / "model.safetensors").write_bytes(b"two")
+    assert weights_digest(str(folder)) != known
+    for name in ("a.gguf", "a.zip"):
+        (tmp_path / name).write_bytes(b"one")
+        known = weights_digest(str(tmp_path / name))
+        (tmp_path / name).write_bytes(b"two")
+        assert weights_digest(str(tmp_path / name)) not in ("", known)
+    commit = tmp_path / "snapshots" / "0123abc"
+    monkeypatch.setattr(dp_real.runtime.model_folders, "snapshot_download", lambda *_, **__: str(commit))
+    assert weights_digest("owner/name") == "0123abc"
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert weights_digest("no-such-owner/no-such-model") == weights_digest(str(tmp_path / "no.gguf")) == ""
+
+
+def test_large_weights_are_read_in_parts(tmp_path: Path):
+    """From their first bytes to their last."""
+    file = tmp_path / "large.safetensors"
+    file.touch()
+    os.truncate(file, READ_WHOLE + 1)
+    seen = {sampled_digest(file)}
+    for offset in (0, READ_WHOLE // 1023 * 511, READ_WHOLE):
+        with open(file, "r+b") as opened:
+            opened.seek(offset)
+            opened.write(b"x")
+        seen.add(sampled_digest(file))
+    os.truncate(file, READ_WHOLE + 2)
+    assert len(seen | {sampled_digest(file)}) == 5
+    assert READ_WHOLE > 1024 * PART_BYTES
+
+
+def test_the_cache_is_not_cleared_beside_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = "from dp_real.runtime.cache import cached; cached('a', {}, lambda folder: None); print('made'); input()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "made\n"
+    assert dp("real", "cache", "clear", "--yes") == 2
+    assert "deliberate-practice is in use: wait for the runs that go on" in capsys.readouterr().err
+    assert list(tmp_path.glob("*/a-*/depends.json"))
+    process.communicate("\n", timeout=60)
+    assert dp("real", "cache", "clear", "--yes") == 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,175 @@
+"""A broken or hostile folder of a model ends in one line that names it, within seconds, and no code of it is run."""
+
+import json
+import shutil
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.models.vit.modeling_vit import ViTForImageClassification
+
+from dp_base.errors import InputError
+from dp_real.examples import Task
+from dp_real.generators.models.stable_diffusion import make_pipeline
+from dp_real.generators.pipelines.loading import load_pipeline
+from dp_real.learners.models.classifier import known_classifier
+from dp_real.runtime.hub import within
+from dp_real.text.generators.causal_lm import CausalLMConfig
+from dp_real.text.models import causal_lm
+from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
+from tests.dp_real.text.made import encoder, language_model
+
+Break = Callable[[Path], Any]
+NESTED = 200_000 * "["
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def ask(folder: Path) -> None:
+    config = CausalLMConfig(kind="causal-lm", model=str(folder), prompts=("a {}",), chat=True, max_new_tokens=4)
+    prompts = [["a fine"], ["a dull"]]
+    generator = causal_lm.CausalLMGenerator(config, str(folder), prompts, 64, None)
+    generator.sample(torch.tensor([0, 1]), np.array([1, 2], np.uint64), None)
+
+
+USES: dict[str, Callable[[Path], Any]] = {
+    "language": ask,
+    "images": lambda folder: known_classifier(str(folder), (3, 16, 16), {}),
+    "texts": lambda folder: known_text_classifier(str(folder), Task((64,), ("a", "b")), 32),
+    "pipeline": lambda folder: load_pipeline(str(folder)),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of each kind that can be used."""
+    place = tmp_path_factory.mktemp("sound")
+    language_model(place / "language", chat=True)
+    encoder(place / "texts", classes=2)
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)  # pyright: ignore
+    ViTForImageClassification(config).save_pretrained(place / "images")
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(place / "images")
+    make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")
+    return place
+
+
+def weights(folder: Path) -> Path:
+    return next(folder.glob("*.safetensors"))
+
+
+def header(part: str = "") -> Break:
+    return lambda folder: weights(folder / part).write_bytes(struct.pack("<Q", 2**62) + b"{}")
+
+
+def cut(folder: Path) -> None:
+    weights(folder).write_bytes(weights(folder).read_bytes()[:-100])
+
+
+def filled(value: float, part: str = "") -> Break:
+    def fill(folder: Path) -> None:
+        file = weights(folder / part)
+        tensors = load_file(file)
+        name = sorted(tensors)[len(tensors) // 2]
+        tensors[name] = torch.full_like(tensors[name], value)
+        save_file(tensors, file, metadata={"format": "pt"})
+
+    return fill
+
+
+def said(file: str = "config.json", **changes: Any) -> Break:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / file).read_text(encoding="utf-8")) | changes
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def written(file: str, text: str) -> Break:
+    return lambda folder: (folder / file).write_text(text, encoding="utf-8")
+
+
+TEMPLATE = "chat_template.jinja"
+PROCESSOR = "preprocessor_config.json"
+BROKEN: list[tuple[str, str, Break]] = [
+    ("language", "header too large", header()),
+    ("language", "no whole file of safetensors", cut),
+    ("language", "is not finite", filled(float("nan"))),
+    ("language", "is not finite", filled(float("inf"))),
+    ("language", "ZeroDivisionError", said(n_head=0)),
+    ("language", "much more than the 38,144 numbers", said(n_layer=10**6)),
+    ("language", "much more than the 38,144 numbers", said(n_embd=10**9)),
+    ("language", "negative dimension", said(n_embd=-4)),
+    ("language", "expected int, got str", said(n_layer="many")),
+    ("language", "RecursionError", written("config.json", NESTED)),
+    ("language", "no prompt could be read: TemplateSyntaxError", written(TEMPLATE, "{% for %}")),
+    ("language", "TemplateError: no", written(TEMPLATE, "{{ raise_exception('no') }}")),
+    ("language", "not done after 1 s", written(TEMPLATE, LOOP)),
+    ("language", "a prompt has 2,000,000 characters", written(TEMPLATE, "{{ 2000000 * 'a' }}")),
+    ("language", "SecurityError", written(TEMPLATE, "{{ ''.__class__.__mro__[1].__subclasses__() }}")),
+    ("language", "no tokenizer could be read: KeyError", written("tokenizer.json", "{}")),
+    ("language", "invalid data type", said("generation_config.json", eos_token_id="x")),
+    ("images", "header too large", header()),
+    ("images", "is not finite", filled(float("nan"))),
+    ("images", "ZeroDivisionError", said(num_attention_heads=0)),
+    ("images", "much more than the", said(num_hidden_layers=10**6)),
+    ("images", "much more than the", said(image_size=10**8)),
+    ("images", "no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
+    ("images", "see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
+    ("texts", "header too large", header()),
+    ("texts", "is not finite", filled(float("nan"))),
+    ("texts", "ZeroDivisionError", said(num_attention_heads=0)),
+    ("texts", "much more than the", said(num_hidden_layers=10**6)),
+    ("pipeline", "header too large", header("unet")),
+    ("pipeline", "is not finite", filled(float("nan"), "unet")),
+    ("pipeline", "ZeroDivisionError", said("unet/config.json", attention_head_dim=0)),
+    ("pipeline", "much more than the", said("unet/config.json", layers_per_block=10**6)),
+    ("pipeline", "much more than the", said("text_encoder/config.json", num_hidden_layers=10**6)),
+    ("pipeline", "RecursionError", written("model_index.json", NESTED)),
+    ("pipeline", "no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
+]
+
+
+@pytest.mark.parametrize(("kind", "problem", "damage"), BROKEN)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_broken_folder_is_named_in_one_line(
+    kind: str, problem: str, damage: Break, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = shutil.copytree(sound / kind, tmp_path / kind)
+    damage(folder)
+    monkeypatch.setattr(causal_lm, "SECONDS", 1)
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=problem) as caught:
+        USES[kind](folder)
+    assert time.monotonic() - begin < 60  # seconds on an idle machine; without the bounds, hours
+    assert str(caught.value).startswith(str(folder))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_sound_folders_are_read(kind: str, sound: Path):
+    USES[kind](sound / kind)
+
+
+def test_a_plan_says_that_weights_are_broken(sound: Path, tmp_path: Path):
+    """It reads the headers to know the cost."""
+    folder = shutil.copytree(sound / "language", tmp_path / "language")
+    header()(folder)
+    section: Any = CausalLMConfig(kind="causal-lm", model=str(folder))
+    with pytest.raises(InputError, match=r"model.safetensors is no whole file of safetensors"):
+        section.image_cost(None, None)
+
+
+def test_what_takes_too_long_is_left_behind():
+    assert within(60, lambda: 1) == 1
+    with pytest.raises(KeyError):
+        within(60, lambda: {}[1])
+    with pytest.raises(RuntimeError, match=r"not done after 0.01 s"):
+        within(0.01, lambda: time.sleep(1))
