@@ -97,9 +97,9 @@ def _draw(
     labeller, along = problem.directions(group)
     size = labeller.size
     z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))
-    y, passed = draw_labels(group.flip, z[:, :size] @ labeller, rng)
+    y = draw_labels(group.flip, z[:, :size] @ labeller, rng)
     keep, q = group.select(along @ z[:, :size].T, y)
-    kept = passed & (rng.random(len(z)) < keep) & (q > 0)
+    kept = (rng.random(len(z)) < keep) & (q > 0)
     x = z[kept]
     x[:, :size] *= np.sqrt(problem.eigenvalues)
     return x, y[kept], q[kept]

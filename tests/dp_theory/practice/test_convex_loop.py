@@ -19,8 +19,8 @@ from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
-from dp_theory.verification.convexloop import convex_loops
 from tests.dp_theory.practice.loops import R11
+from tests.dp_theory.verification.convexloop import convex_loops
 
 PLANE = (1.0, 0.0)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))

@@ -11,7 +11,7 @@ from dp_theory import predict, simulate
 from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.span import HINGE, LOGISTIC, SQUARED_HINGE, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.convex import predict_convex
-from dp_theory.verification.beyond import feature_cells
+from tests.dp_theory.verification.beyond import feature_cells
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)

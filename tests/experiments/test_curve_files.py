@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments import curve_files
+from dp_experiments.curve_files import SWEEP, read_curve
 
 import dp_theory
 from dp_base.checksums import digest, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import write_json
-from dp_theory import Curve, InputError, KeepHard, read_curve
-from dp_theory.fitting.curve_files import SWEEP
+from dp_theory import Curve, InputError, KeepHard
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
 
@@ -127,7 +128,7 @@ def test_branches_of_a_run_are_read(tmp_path: Path):
         read_curve(tmp_path, {"colour": "red"})
 
 
-def read(folder: Path, text: str) -> dp_theory.fitting.Reading:
+def read(folder: Path, text: str) -> curve_files.Reading:
     """What a CSV file of this text holds."""
     (folder / "curve.csv").write_text(text)
     return read_curve(folder / "curve.csv")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.numerics.checks import require
 from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.span_problem import Weight
-from dp_theory.verification import measured
-from dp_theory.verification.boundary import noisy_loops, span_cells
-from dp_theory.verification.convexloop import convex_loops
-from dp_theory.verification.multiclass import softmax_cells, softmax_rows
-from dp_theory.verification.selection import selected, selecting_loops
-from dp_theory.verification.theorem1 import QUANTITIES
+from dp_theory.verification import QUANTITIES
+from tests.dp_theory.verification import measured
+from tests.dp_theory.verification.boundary import noisy_loops, span_cells
+from tests.dp_theory.verification.convexloop import convex_loops
+from tests.dp_theory.verification.multiclass import softmax_cells, softmax_rows
+from tests.dp_theory.verification.selection import selected, selecting_loops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,28 +196,21 @@ def loops() -> dict[str, PracticeProblem]:
     )
 
 
-def cell_count() -> int:
-    """How many cells `features` has."""
-    return len(feature_cells()) + len(loops()) + len(softmax_cells()) + len(measured.CELLS)
-
-
 def features(
     trials: int = 12,
     *,
     d: int = 500,
     seed: int = 0,
     workers: int | None = 1,
-    advance: Callable[[int], None] = lambda done: None,
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
     The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured.CELLS`.
     Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well
-    below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
+    below the noise.
     """
     import pandas as pd
 
-    require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
     problems = feature_cells(d)
     practices = loops()
     many = softmax_cells()
@@ -226,16 +218,13 @@ def features(
     rows = []
     for name, problem in problems.items():
         rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
-        advance(1)
     for name, loop in practices.items():
         runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
         limit = predict(loop).test_error[-1]
         mean = runs.test_error[-1]
         se = runs.test_error_se[-1]
         rows.append(_row(name, "test_error", limit, mean, se))
-        advance(1)
     for name, problem in many.items():
         rows += [{"cell": name, **row} for row in softmax_rows(problem, d, trials, next(seeds), workers)]
-        advance(1)
     ours = pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
-    return pd.concat([ours, measured.measured_laws(trials, seed=seed, advance=advance)], ignore_index=True)
+    return pd.concat([ours, measured.measured_laws(trials, seed=seed)], ignore_index=True)

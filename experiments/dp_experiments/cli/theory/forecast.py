@@ -1,4 +1,4 @@
-"""`dp theory fit | forecast`: what a measured curve says, and what it foresees."""
+"""`dp theory forecast`: what a measured curve says, and what it foresees."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +12,7 @@ from dp_experiments.terminal import emit_json, progress, records, say, table
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from dp_theory.fitting import Curve, Fit
+    from dp_theory.fitting import Curve
 
 POINT_SECONDS = 0.005  # to fit one of many points, measured
 CurveFile = Annotated[
@@ -43,61 +41,13 @@ Fixed = Annotated[
 Level = Annotated[float, typer.Option(help="Confidence of all intervals.")]
 
 
-def fit_command(
-    curve: CurveFile,
-    where: Where = [],
-    columns: Columns = None,
-    fix: Fixed = [],
-    hide: Annotated[
-        int | None,
-        typer.Option(help="How many of the largest sizes of each strategy to hide.  Default: a third of them."),
-    ] = None,
-    level: Level = 0.95,
-    most_minutes: MostMinutes = MOST_MINUTES,
-    as_json: Json = False,
-) -> None:
-    """Shows the parameters under which the measured curve is most likely, with intervals.
-
-    Hides the largest sizes as well, and shows which law predicts them best.
-    """
-    from dp_theory.fitting import fit, held_out, scores
-
-    points = _read(curve, where, columns)
-    _tell_of_time(points, most_minutes, "up to half a minute")
-    fixed = named_numbers("--fix", fix)
-    hidden: DataFrame | None = None
-    reason = ""
-    with progress("all points, then without the hidden ones", 2) as advance:
-        fitted = fit(points, fixed)
-        parameters = records(fitted.parameters(level))
-        advance(1)
-        try:
-            hidden = held_out(points, hide, fixed, level)
-        except InputError as error:
-            if hide is not None:
-                raise
-            reason = str(error)
-    judged = [] if hidden is None else records(scores(hidden))
-    if as_json:
-        points_hidden = [] if hidden is None else records(hidden)
-        emit_json({"parameters": parameters, **_goodness(fitted), "held_out": judged, "hidden": points_hidden})
-        return
-    table(_dashed(parameters), title="parameters of the theory")
-    _print_goodness(fitted)
-    if hidden is None:
-        say(f"nothing is held out: {reason}")
-        return
-    print()
-    table(judged, title="predicting hidden points, the best first: root mean square of ln(predicted/measured)")
-
-
 def forecast_command(
     curve: CurveFile,
-    target: Annotated[float, typer.Option(help="The test error to reach.")],
+    target: Annotated[float | None, typer.Option(help="The test error to reach.")] = None,
     where: Where = [],
     columns: Columns = None,
     fix: Fixed = [],
-    x: Annotated[str, typer.Option(help=f"What is counted: {', '.join(AXES)}.")] = AXES[0],
+    x: Annotated[str, typer.Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
     level: Level = 0.95,
     direct_cost: Annotated[
         float | None,
@@ -112,26 +62,39 @@ def forecast_command(
     most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
-    """Fits the theory to the measured curve. Shows what each strategy needs, with intervals, the best first."""
+    """Shows the parameters under which the measured curve is most likely, with intervals.
+
+    With --target, it shows as well what each strategy needs to reach that test error, the best first.
+    """
     from dp_theory.fitting import fit, forecast
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
+    if target is None and x != AXES[0]:
+        raise InputError(f"--x {x} counts what a target takes: give --target")
     points = _read(curve, where, columns)
-    _tell_of_time(points, most_minutes, "up to two minutes")
+    _tell_of_time(points, most_minutes)
     fitted = fit(points, named_numbers("--fix", fix))
-    with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
-        found = forecast(
-            fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost, advance=advance
-        )
-    rows = records(found)
+    parameters = records(fitted.parameters(level))
+    rows: list[dict[str, Any]] = []
+    if target is not None:
+        with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
+            found = forecast(
+                fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost, advance=advance
+            )
+        rows = records(found)
+    goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     if as_json:
-        emit_json({"forecast": rows, **_goodness(fitted)})
+        emit_json({"parameters": parameters, "forecast": rows, **goodness})
         return
-    table(_dashed(rows), title=f"more {x} to reach {target:g}, the best first")
-    _print_goodness(fitted)
+    table(_dashed(parameters), title="parameters of the theory")
+    if target is not None:
+        print()
+        table(_dashed(rows), title=f"more {x} to reach {target:g}, the best first")
+    allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
+    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}")
 
 
-def _tell_of_time(curve: "Curve", most_minutes: float, of_practice: str) -> None:
+def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
     """Say before it is solved that a loop takes its time, selected rows some, and many points, too.
 
     Raises InputError for more points than are fitted in that time.
@@ -139,7 +102,7 @@ def _tell_of_time(curve: "Curve", most_minutes: float, of_practice: str) -> None
     remedy = "give the mean error of each size, which tells as much"
     allow_work(POINT_SECONDS * len(curve.error), most_minutes, remedy)
     if curve.has_practice:
-        say(f"the curve has practice, whose theory takes longer: {of_practice}")
+        say("the curve has practice, whose theory takes longer: up to two minutes")
     elif curve.selected.any():
         say("the curve has selected rows, whose theory takes five to twenty seconds")
 
@@ -149,21 +112,11 @@ def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"note": row["note"] or "-"} for row in rows]
 
 
-def _goodness(fitted: "Fit") -> dict[str, float]:
-    """How well the theory fits. Without it nobody can judge what follows from the fit."""
-    return {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
-
-
-def _print_goodness(fitted: "Fit") -> None:
-    allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
-    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}")
-
-
 def _read(path: Path, where: list[str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
+    from dp_experiments.curve_files import MORE_CLASSES, read_curve
     from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
-    from dp_theory.fitting import MOST_ROUNDS, read_curve
-    from dp_theory.fitting.curve_files import MORE_CLASSES
+    from dp_theory.fitting import MOST_ROUNDS
 
     chosen = {}
     for entry in where:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.numerics.checks import require
 from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.validity.experiment import measured_errors
 from dp_theory.validity.features import Features
@@ -47,16 +45,10 @@ def example(kind: str, selector: str, seed: int) -> Features:
     return Features(x, y, near if selector == "dense" else few)
 
 
-def measured_laws(
-    trials: int = 12, *, seed: int = 0, advance: Callable[[int], None] = lambda done: None
-) -> pd.DataFrame:
-    """A row for each of CELLS: cell, quantity (test_error), theory, simulation, se, z, trials.
-
-    advance(1) is called after each. Raises InputError where trials < 4.
-    """
+def measured_laws(trials: int = 12, *, seed: int = 0) -> pd.DataFrame:
+    """A row for each of CELLS: cell, quantity (test_error), theory, simulation, se, z, trials."""
     import pandas as pd
 
-    require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
     rows = []
     seeds = np.random.SeedSequence(seed).generate_state(len(CELLS)).tolist()
     for cell_seed, (name, (kind, selector, rule)) in zip(seeds, CELLS.items(), strict=True):
@@ -67,5 +59,4 @@ def measured_laws(
         se = float(errors.std(ddof=1) / np.sqrt(trials))
         cell = {"cell": name, "quantity": "test_error", "theory": theory, "simulation": mean, "se": se}
         rows.append(cell | {"z": (mean - theory) / se, "trials": trials})
-        advance(1)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""`dp theory fit | forecast`: what they say of the fit that all else rests on, and how they refuse."""
+"""`dp theory forecast`: what it says of the fit that all else rests on, and how it refuses."""
 
 import json
 from pathlib import Path
@@ -34,19 +34,18 @@ def test_practice_in_a_curve_is_said_to_take_its_time(theory: Theory, tmp_path: 
         raise InputError("not fitted here")
 
     monkeypatch.setattr("dp_theory.fitting.fit", refuse)
-    for command in (("fit", curve), ("forecast", curve, "--target", 0.1)):
-        assert "whose theory takes longer" in theory(*command).err
+    assert "whose theory takes longer" in theory("forecast", curve).err
     curve.write_text("strategy,kept,error,keep\nstatic,100,.3,1\nprune,100,.2,.5\n")
-    assert "five to twenty seconds" in theory("fit", curve).err
+    assert "five to twenty seconds" in theory("forecast", curve).err
 
 
 def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
-    fitted = theory("fit", curve, *KNOWN).done()
+    fitted = theory("forecast", curve, *KNOWN).done()
     said = next(line for line in fitted.splitlines() if line.startswith("chi-square"))
     assert "of 3 degrees of freedom" in said
     assert theory("forecast", curve, "--target", 0.08, *KNOWN).done().splitlines()[-1] == said
     answer = json.loads(theory("forecast", curve, "--target", 0.08, *KNOWN, "--json").done())
-    assert set(answer) == {"forecast", "chi_square", "freedom", "excess"}
+    assert set(answer) == {"parameters", "forecast", "chi_square", "freedom", "excess"}
     assert f"chi-square {answer['chi_square']:.3g} of {answer['freedom']} degrees of freedom" in said
 
 
@@ -55,18 +54,19 @@ def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
     [
         (("--fix", "floor"), "--fix floor must read NAME=VALUE, VALUE a number"),
         (("--where", "strategy"), "--where strategy must read COLUMN=VALUE"),
+        (("--x", "kept"), "--x kept counts what a target takes: give --target"),
     ],
 )
 def test_malformed_options_are_refused(theory: Theory, curve: Path, options: tuple[str, ...], said: str):
-    assert said in theory("fit", curve, *options).refused()
+    assert said in theory("forecast", curve, *options).refused()
 
 
 def test_two_columns_of_ones_own_are_a_curve_of_static_data(theory: Theory, curve: Path):
     own = curve.with_name("own.csv")
     own.write_text("n,accuracy,error rate,se\n100,.7,.3,.01\n200,.75,.25,.01\n400,.81,.19,.01\n800,.88,.12,.01\n")
-    fitted = theory("fit", curve, *KNOWN).done()
-    assert theory("fit", own, "--columns", "n,accuracy", *KNOWN).done() == fitted
-    assert theory("fit", own, "--columns", "n, error rate", *KNOWN).done() == fitted
+    fitted = theory("forecast", curve, *KNOWN).done()
+    assert theory("forecast", own, "--columns", "n,accuracy", *KNOWN).done() == fitted
+    assert theory("forecast", own, "--columns", "n, error rate", *KNOWN).done() == fitted
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_columns_that_hold_no_curve_are_refused(theory: Theory, tmp_path: Path, 
     (tmp_path / "own.csv").write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
     (tmp_path / "folder").mkdir()
     place = file if file == "table4" else tmp_path / file
-    assert message in theory("fit", place, "--columns", columns).refused()
+    assert message in theory("forecast", place, "--columns", columns).refused()
