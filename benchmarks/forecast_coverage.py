@@ -4,9 +4,10 @@
 
 draws so many curves of each kind, from number FIRST on, and writes the table if a file is named.
 
-The sets are the theory's own curves; power laws with and without a floor; ridge regression on rows that are anisotropic
+The theory alone, the power law alone and both together are judged, and their time. The sets are the theory's own
+curves; power laws with and without a floor; ridge regression on rows that are anisotropic
 (eigenvalues j^-a) and whose boundary is curved besides; learners of scikit-learn on its data sets; other learners on
-other data sets, which served for no choice in dp_theory.fitting.stack. Each curve has eight sizes. Those of the first
+other data sets. Each curve has eight sizes. Those of the first
 three have 2.5 % noise, those of the others are means of experiments, with their standard errors. The truth is the
 expected error at 2, 4 and 10 times the largest size, or the mean of many experiments there.
 The interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E; less is better.
@@ -14,6 +15,7 @@ The interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E
 
 import sys
 from collections.abc import Callable
+from time import process_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,17 +39,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Curve, fit
-from dp_theory.fitting.laws import fit_law
-from dp_theory.fitting.stack import LAW_NAMES, THEORY, Foreseen, law_draws, stack, theory_draws
+from dp_theory.fitting.stack import POWER_LAW, THEORY, Foreseen, Stack, stack, theory_draws
 from dp_theory.fitting.theory import predict_points
 
 FAR = np.array([2.0, 4.0, 10.0])
 NOISE = 0.025
 SIZES = 8
 LEVEL = 0.95
-RIVAL = "least squares"  # of a power law with floor, and its band by the delta method, as people draw it
 KINDS = ("theory", "power law", "power law with floor", "anisotropic", "curved", "learners", "other learners")
 MEASURED = 8  # experiments of a measured point
 TRUE = 64  # experiments of a truth
@@ -188,25 +187,33 @@ def plain_points(kept: np.ndarray) -> Curve:
     return Curve(["static"] * len(kept), kept, np.full(len(kept), 0.3))
 
 
-def foreseen_by_all(measured: Case) -> dict[str, Foreseen]:
-    """What the family and each member foresee."""
+class Member(NamedTuple):
+    """What a member foresees, and the seconds of the processor that it took."""
+
+    foreseen: Foreseen
+    seconds: float
+
+
+def foreseen_by_all(measured: Case) -> dict[str, Member]:
+    """What each member foresees, and both together."""
+    start = process_time()
     fitted = fit(measured.curve)
     mean, low, high = np.exp(fitted.first_order(plain_points(measured.kept), LEVEL))
     theory = theory_draws(mean, low, high, LEVEL)
+    fit_seconds = process_time() - start
+    start = process_time()
+    alone = Stack(measured.curve, {POWER_LAW: 1.0}).foreseen(measured.kept, theory)
+    law_seconds = process_time() - start
+    start = process_time()
     family = stack(fitted)
     assert family is not None
-    found = {"together": family.foreseen(measured.kept, theory), THEORY: theory}
-    for name in LAW_NAMES:
-        try:
-            found[name] = law_draws(name, measured.curve, measured.kept)
-        except InputError:  # it does not suit this curve
-            continue
-    try:
-        _, low, high = fit_law("power law with floor", measured.curve).predict(measured.kept, LEVEL)
-        found[RIVAL] = Foreseen(np.log(np.stack([low, high])), np.ones(2))
-    except (InputError, ConvergenceError):
-        pass
-    return found
+    together = family.foreseen(measured.kept, theory)
+    seconds = fit_seconds + process_time() - start
+    return {
+        "together": Member(together, seconds),
+        THEORY: Member(theory, fit_seconds),
+        POWER_LAW: Member(alone, law_seconds),
+    }
 
 
 def judged(truth: np.ndarray, foreseen: Foreseen) -> list[dict[str, float]]:
@@ -230,8 +237,9 @@ def main() -> None:
     for kind in KINDS:
         for number in range(first, first + curves):
             measured = case(kind, number)
-            for member, foreseen in foreseen_by_all(measured).items():
-                rows += [{"curves": kind, "member": member} | row for row in judged(measured.truth, foreseen)]
+            for name, member in foreseen_by_all(measured).items():
+                head = {"curves": kind, "member": name, "seconds": member.seconds}
+                rows += [head | row for row in judged(measured.truth, member.foreseen)]
     table = pd.DataFrame(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
     print(table.round(2).to_string())
     if len(sys.argv) > 3:

@@ -13,31 +13,32 @@ from _timing import row, seconds
 
 from dp_theory import PracticeProblem, Window, predict, simulate
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import OrderParameters, Quadratics, linear_forces, residuals
+from dp_theory.practice.dmft import Newest
+from dp_theory.practice.loop import SQUARE_CONTROL, Equations, Loop
 from dp_theory.practice.prediction import ORDER, solve_stages
+from dp_theory.practice.quadratic_forces import newest_forces
 
 ROUNDS = 5  # of the damped iteration: eight take it a minute
 
 
 def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
     """Test errors (stages,) of a loop whose rows are known."""
-    losses = Quadratics.square(problem.stages)
-    a, c, x = np.array([0.5]), np.ones((1, 1)), np.full((1, 1), 0.3)
-    for s in range(problem.stages):
-        if s:  # start from the stage before
-            a, c, x = np.append(a, a[-1]), np.pad(c, (0, 1), mode="edge"), np.pad(x, (0, 1))
-            x[s, s] = x[s - 1, s - 1]
-        off = np.inf
-        while off > 1e-9:
-            parameters = OrderParameters(a, c, x)
-            off_by = residuals(problem, linear_forces(cohorts, parameters, losses), parameters)
-            of_a, of_c, of_x = (part[s] for part in off_by)
-            off = max(abs(of_a), np.abs(of_c).max() / c[s, s], np.abs(of_x).max() / x[s, s])
-            a[s] += of_a / 2
-            c[s] += of_c / 2
-            c[:, s] = c[s]
-            x[s] += of_x / 2
-    return np.arctan2(np.sqrt(np.diag(c)), a) / np.pi
+    loop = Loop.of(problem)
+    errors = []
+    for s, cohort in enumerate(cohorts):
+        equations = Equations(loop.with_rows(cohort, None, 1.0), problem.loss, float(problem.ridges[s]))
+        before = loop.parameters
+        a, c, x = (before.a[-1], before.c[-1], before.x[-1]) if s else (0.5, np.zeros(0), np.zeros(0))
+        vector = np.concatenate([[a], c, [c[-1] if s else 1.0], np.zeros(s), [x[-1] if s else 0.3]])
+        off = np.ones(1)
+        while np.abs(off).max() > 1e-9:
+            newest = Newest.of(vector)
+            missed = equations.off(newest, newest_forces(equations.loop.cohorts, newest, SQUARE_CONTROL)[1])
+            off = equations.relative(missed, newest)
+            vector = vector + missed / 2
+        loop = equations.loop.extended(Newest.of(vector), problem.loss, equations.lam, SQUARE_CONTROL)
+        errors.append(loop.test_error)
+    return np.array(errors)
 
 
 def main() -> None:

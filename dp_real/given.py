@@ -115,9 +115,8 @@ def real_data(thing: Any) -> RealData:
         validation = sets["validation"]
         classes = tuple(str(label) for label in range(int(max(each.y.max() for each in sets.values())) + 1))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(
-            "data should be RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
-        ) from None
+        right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
+        raise InputError(f"data is of type {type(thing).__name__}: should be {right}") from None
     task = Task(tuple(validation.x.shape[1:]), classes)
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
 

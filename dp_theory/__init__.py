@@ -12,7 +12,7 @@ The other questions have functions of their own:
     fit, forecast                  read measured curves, and continue them
     check                          says whether the theory holds for features that somebody has
     sweep, optimum, scaling        compare ways to spend a budget
-    best_selection, best_sequence  search all selection rules
+    best_selection                 searches all selection rules
     verify                         holds theory against simulation
 
 The module `noise` says what practice is worth where labels are wrong. The module `derive` has the formulas in symbols.

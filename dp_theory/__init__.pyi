@@ -24,8 +24,6 @@ from dp_theory.fitting import Curve as Curve
 from dp_theory.fitting import Fit as Fit
 from dp_theory.fitting import fit as fit
 from dp_theory.fitting import forecast as forecast
-from dp_theory.fitting import held_out as held_out
-from dp_theory.fitting import read_curve as read_curve
 from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
@@ -59,9 +57,8 @@ from dp_theory.rules import make_rule as make_rule
 from dp_theory.selection import Bands as Bands
 from dp_theory.selection import Budget as Budget
 from dp_theory.selection import best_selection as best_selection
-from dp_theory.selection import best_sequence as best_sequence
-from dp_theory.selection import compare_selections as compare_selections
 from dp_theory.selection import influence as influence
+from dp_theory.span import HINGE as HINGE
 from dp_theory.span import LOGISTIC as LOGISTIC
 from dp_theory.span import SQUARE as SQUARE
 from dp_theory.span import SQUARED_HINGE as SQUARED_HINGE
@@ -69,11 +66,10 @@ from dp_theory.span import Agree as Agree
 from dp_theory.span import BoundaryFlips as BoundaryFlips
 from dp_theory.span import Group as Group
 from dp_theory.span import Interpolating as Interpolating
-from dp_theory.span import LabelCheck as LabelCheck
 from dp_theory.span import SpanProblem as SpanProblem
 from dp_theory.span import Verifier as Verifier
 from dp_theory.validity import Check as Check
 from dp_theory.validity import Features as Features
 from dp_theory.validity import check as check
 from dp_theory.validity import read_features as read_features
-from dp_theory.verification.theorem1 import verify as verify
+from dp_theory.verification import verify as verify

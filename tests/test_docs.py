@@ -11,7 +11,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from dp_real.config.explain import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from tests.installed import install
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -89,7 +87,8 @@ CODE = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.S)
 
 
 @pytest.mark.parametrize("code", [code for page in PAGES for code in CODE.findall(page.read_text(encoding="utf-8"))])
-def test_marked_python_gives_the_values_behind_it(code):
+def test_marked_python_gives_the_values_behind_it(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     *lines, last = code.strip().splitlines()
     shown, _, said = last.partition("  # ")
     scope: dict = {}
@@ -135,23 +134,6 @@ def test_the_guide_lists_the_kinds_that_there_are():
     pages = [page.read_text(encoding="utf-8") for page in (GUIDE, ARMS_GUIDE)]
     written = {found["what"]: found["rows"] for page in pages for found in TABLE.finditer(page)}
     assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these tables"
-
-
-def test_the_generator_of_the_guide_works(tmp_path):
-    """The one file that the guide writes, in a package that is installed, trains a learner."""
-    guide = GUIDE.read_text(encoding="utf-8")
-    (group,) = re.findall(r"```toml\n(\[project.entry-points.*?)```", guide, re.S)
-    (blots,) = re.findall(r"```python\n# my_package/blots.py\n(.*?)```", guide, re.S)
-    ((kinds, entries),) = tomllib.loads(group)["project"]["entry-points"].items()
-    lines = [f"[{kinds}]", *(f"{name} = {module}" for name, module in entries.items())]
-    install(tmp_path, "my_package", {"my_package/blots.py": blots}, "\n".join(lines))
-    options = "generator.kind=blots", "training.steps=20", "practice.initial=20", "practice.additions=0"
-    dp = [sys.executable, "-c", "from dp_experiments.cli.main import main; main()", "real", "run", "digits", "--json"]
-    dp += [word for option in options for word in ("--set", option)] + ["--out", str(tmp_path / "run")]
-    paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(dp, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["pool_size"] == 20
 
 
 def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path):
@@ -217,6 +199,13 @@ def test_links_between_pages_lead_somewhere():
             if not found and not link.startswith(("http:", "https:")):
                 broken.append(f"{page.relative_to(ROOT)}: {link}")
     assert not broken
+
+
+def test_titles_are_the_names_in_the_navigation():
+    names = re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    pages = {ROOT / "docs" / page: name for name, page in names if not page.startswith(("theory", "results"))}
+    titles = {page: page.read_text(encoding="utf-8").splitlines()[0] for page in pages if page.exists()}
+    assert titles == {page: f"# {pages[page]}" for page in titles}
 
 
 def test_the_site_lists_each_page():

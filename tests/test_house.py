@@ -16,7 +16,6 @@ NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belon
     "dp_real.generators.models",  # networks of the generators that dp_real.generators configures
     "dp_real.learners.models",  # networks of the learners that dp_real.learners configures
     "dp_real.text.models",  # networks of the generators and learners that dp_real.text configures
-    "dp_theory.verification",  # each checks the room or the module of its name
     "dp_figures",  # each draws what its name says, whoever computes it
     "dp_theory.multiclass",  # the theory once more, for K classes
 )

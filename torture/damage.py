@@ -55,7 +55,7 @@ RUN_FILES = (
     "checkpoints/latest-*/learner.safetensors",
 )
 """Kinds of file, as patterns below a run's folder; one file of each is drawn."""
-CURVE_READERS = ("fit", "forecast", "figures")
+CURVE_READERS = ("forecast", "figures")
 """The commands that read the curve which the branches of a run make."""
 READ_IF_STOPPED = ("resume", "branch", "export", "review")  # the commands that also read a run which was stopped
 CURVE_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/SHA256SUMS")
@@ -67,7 +67,6 @@ RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
     "pilot": ("*.json", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
-    "sweep": ("cells.jsonl", "*.csv"),
 }
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
@@ -88,7 +87,6 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "branch": lambda run: ("real", "branch", run, "--json"),
         "rounds": lambda run: ("real", "rounds", run, "--json"),
         "doctor": lambda run: ("doctor", run),
-        "fit": lambda run: ("theory", "fit", run, "--json"),
         "forecast": lambda run: ("theory", "forecast", run, "--target", 0.1, "--json"),
         "figures": lambda run: ("figures", "compare", run, "--out", out),
     }
@@ -101,19 +99,19 @@ def commands() -> dict[str, str]:
     resumed = "damage to what --resume reads"
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real rounds", "real push", "real review", "theory fit"), run),
+        **dict.fromkeys(("real branch", "real rounds", "real push", "real review"), run),
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
-        **dict.fromkeys(("real compare", "real pilot", "real tune", "theory sweep"), resumed),
+        **dict.fromkeys(("real compare", "real pilot", "real tune"), resumed),
         **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
         **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
         "real cache clear": "it reads the cache as real cache list does",
         **dict.fromkeys(("real presets", "real init", "real keys", "play", "claims"), nothing),
         **dict.fromkeys(
-            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise")), nothing
+            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise", "sweep")), nothing
         ),
         **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
-        **dict.fromkeys((f"theory best {name}" for name in ("rule", "any-rule", "one-round", "sequence")), nothing),
+        "theory best": nothing,
     }
 
 

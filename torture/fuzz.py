@@ -1,4 +1,4 @@
-"""Nonsense from hypothesis: command lines, configurations, logs, journals, and folders of images.
+"""Nonsense from hypothesis: command lines, configurations, logs, and folders of images.
 
 Survived: status 0, 2, 3 or 130 within 10 s, one line on stderr if it is not 0, and no partial output.
 """
@@ -27,8 +27,7 @@ CHEAP = (
     "theory predict",
     "theory simulate",
     "theory practice",
-    "theory best rule",
-    "theory best one-round",
+    "theory best",
     "theory sweep",
     "real init",
     "real plan",
@@ -181,14 +180,6 @@ def _try_log(place: Place, text: str) -> Trial:
     return Trial(answer, output)
 
 
-def _try_journal(place: Place, text: str) -> Trial:
-    out = place.new("sweep")
-    out.mkdir()
-    (out / "cells.jsonl").write_text(text, encoding="utf-8")
-    sizes = ("--d", 8, "--n", 8, "--rule", "keep-hard", "--trials", 2, "--workers", 1)
-    return Trial(run_here(place, "theory", "sweep", *sizes, "--resume", "--out", out))
-
-
 def _try_images(place: Place, files: list[tuple[str, str, bytes]]) -> Trial:
     root = place.new("set")
     root.mkdir()
@@ -209,8 +200,7 @@ class Target(NamedTuple):
 TARGETS = {
     "command line": Target(command_lines, _try_command_line, 4),
     "configuration": Target(lambda huge: configurations(), _try_configuration, 3),
-    "log": Target(lambda huge: logs(), _try_log, 1),
-    "journal": Target(lambda huge: logs(), _try_journal, 1),
+    "log": Target(lambda huge: logs(), _try_log, 2),
     "images": Target(lambda huge: image_folders(), _try_images, 1),
 }
 

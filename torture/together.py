@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torture.attempt import SMALL, Attempt, Place, all_faults, run_fault
 from torture.processes import Answer, finish
-from torture.works import COMPARE, SWEEP, Fault, Words, works
+from torture.works import COMPARE, Fault, Words, works
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
@@ -39,7 +39,6 @@ def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
     run: Words = ("real", "run", *SMALL)
     return {
         "run + resume": (run, (*run, "--resume"), run_fault),
-        "sweep + sweep": (SWEEP, (*SWEEP, "--resume"), by_name["sweep"].fault),
         "export + export": (export.words, export.words, export.fault),
         "compare + compare": (COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
         "figures + figures": (figures.words, figures.words, figures.fault),

@@ -14,7 +14,6 @@ Words = tuple[object, ...]
 Fault = Callable[[Place, Path], str]
 """Says what is wrong with what a command left in a folder; empty if nothing is."""
 
-SWEEP: Words = ("theory", "sweep", "--d", 64, "--n", "32:256:3", "--trials", 64, "--workers", 2)
 COMPARE: Words = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
 PILOT: Words = ("real", "pilot", *SMALL, "--seeds", 1, "--workers", 2)
 TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
@@ -46,7 +45,6 @@ def works(place: Place) -> dict[str, Work]:
         Work("run", ("real", "run", *SMALL), lambda out: ("real", "resume", out), run_fault),
         _with_resume("compare", COMPARE, "comparison.csv", _rows),
         _with_resume("tune", TUNE, "trials.csv", _rows),
-        _with_resume("sweep", SWEEP, "sweep.csv", _rows),
         _with_resume("pilot", PILOT, "pilot.json", _record),
         Work("export", export, lambda out: (*export, "--out", out), _export_fault),
         Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),

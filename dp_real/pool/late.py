@@ -27,7 +27,7 @@ def when_visible(look: Callable[[], Seen], where: Path) -> Seen:
     while True:
         try:
             return look()
-        except (DamagedError, OSError, ValueError) as error:  # the last is Lance's
+        except (DamagedError, OSError, ValueError) as error:  # the last is Arrow's
             if this_process().num_processes == 1 or time.monotonic() > deadline:
                 raise
             if not told:

@@ -73,8 +73,8 @@ def run(
     learner
         A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
     generator
-        A function (labels, generator) -> samples of labels int64 [1] and a torch.Generator: float [1, *shape], images in
-        [-1, 1]. Its samples can be chosen among. Or a Generator (dp_real.protocols), which may take guidance.
+        A function (labels, generator) -> samples of labels int64 [1] and a torch.Generator: float [1, *shape], images
+        in [-1, 1]. Its samples can be chosen among. Or a Generator (dp_real.protocols), which may take guidance.
     data
         RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)} of tensors.
     should_add

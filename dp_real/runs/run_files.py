@@ -54,7 +54,7 @@ class RunFiles:
 
     @property
     def pool(self) -> Path:
-        """pool, a Lance data set."""
+        """pool, a folder a round."""
         return self.path / "pool"
 
     @property

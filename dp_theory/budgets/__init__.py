@@ -1,9 +1,7 @@
 """Ways to spend a budget of samples, held against each other. Each question has a module.
 
 `least_error`   how hard should a named rule of a fixed selector select, and at which ridge?
-`phases`        with how many rows is keep-hard the better rule, and when is keep-easy?
 `optimum`       which strategy with which rule is best for a number of rows, or for a budget?
-`one_round`     which rule should a learner take that selects its own rows, once?
 `sweeps`        what do all strategies give, over sizes, in theory and in experiments?
 `winners`       which of them is best where?
 `exponents`     does practice change the exponent of the scaling law?

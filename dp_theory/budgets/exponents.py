@@ -42,21 +42,15 @@ _KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # order of the tabl
 
 @dataclass(frozen=True)
 class Scaling:
-    """Two tidy tables.
+    """Two tidy tables."""
 
-    Attributes
-    ----------
-    curves
-        Columns series, kind, axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is the test
-        error, and the bounds are one standard error away.
-    exponents
-        A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
-        and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is
-        d ln|exponent| / d ln x: 0 for a power law and 1 for a geometric decay. With trials, `simulated` is the mean
-        slope over them and `simulated_se` its standard error.
-    """
-
+    # Columns series, kind, axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is the test
+    # error, and the bounds are one standard error away
     curves: pd.DataFrame
+    # A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
+    # and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln x:
+    # 0 for a power law and 1 for a geometric decay. With trials, `simulated` is the mean slope over them and
+    # `simulated_se` its standard error
     exponents: pd.DataFrame
 
 
@@ -145,7 +139,6 @@ class _Runs:
     problems: list[PracticeProblem]
 
     def predicted(self) -> _Curve:
-        """The predicted curve."""
         phi = self.problems[0].phi
         solved = [solve_stages(problem) for problem in self.problems]
         errors = _join([stages.test_error for stages in solved])

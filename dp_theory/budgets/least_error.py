@@ -58,38 +58,11 @@ def least_error(
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> LeastError:
-    """The least test error of a rule over its kept fraction p and over the ridge. It is accurate to 1e-8.
+    """The least test error of a rule of RULE_NAMES over its kept fraction p and the ridge, accurate to 1e-8.
 
-    Parameters
-    ----------
-    name
-        One of RULE_NAMES. At p = 1 all of them keep plain data.
-    rho
-        Cosine between selector and truth.
-    psi
-        d/m, where m is the number of training rows, or a function of p: a budget pays for fewer rows of a smaller p.
-    keep
-        A kept fraction, instead of the best one in [smallest_keep, 1].
-    lam
-        A ridge per training row, instead of the best one. 0 is the ridgeless limit.
-    flip
-        Probability that a label is flipped.
-    smallest_keep
-        The smallest kept fraction that is considered.
-    d
-        The dimension. For a finite one, p/gamma ≤ d must hold for the expansion in 1/d. The search leaves other
-        fractions out.
-
-    Returns
-    -------
-    LeastError
-        Of the shape that rho, psi, keep, lam and flip broadcast to. The error is nan at a given `keep` where the
-        expansion in 1/d does not hold.
-
-    Raises
-    ------
-    InputError
-        For an unknown rule and for parameters outside their domain.
+    psi = d/m is a number, or a function of p: a budget pays for fewer rows of a smaller p. A given keep or lam (0: the
+    ridgeless limit) is not searched. With a finite d, p/gamma ≤ d must hold for the expansion in 1/d; the search leaves
+    other fractions out, and a given one has nan. All but d and smallest_keep broadcast.
     """
     require_selector(rho, flip, lam)
     require_number(d=d)
@@ -124,7 +97,6 @@ def _constant(value: Any) -> Callable[[Any], Any]:
 
 
 def _array(value: Real | None) -> np.ndarray | None:
-    """The value as an array, None as it is."""
     return None if value is None else np.asarray(value, float)
 
 
@@ -196,11 +168,7 @@ def require_selector(rho: Real, flip: Real, lam: Real | None) -> None:
 def blocks(
     given: dict[str, Any], shape: tuple[int, ...], count: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters there.
-
-    All that is yielded has the shape (count,), fewer in the last block. `given` holds the parameters by name, which
-    broadcast to `shape`.
-    """
+    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters there."""
     flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
     cells = prod(shape)
     for start in range(0, cells, count):

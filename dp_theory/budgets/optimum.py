@@ -114,10 +114,7 @@ def _require_budget(budget: Real, costs: Costs) -> None:
 def _best(
     strategy: str, name: str, costs: Costs, parameters: dict[str, Any], smallest_keep: float, d: float
 ) -> dict[str, Any]:
-    """Columns of `optimum` for a strategy with a rule at its best, (cells,) each or one value for all.
-
-    `parameters` are the given ones, (cells,) each. Static data is every rule at a kept fraction of 1.
-    """
+    """Columns of `optimum` for a strategy with a rule at its best, (cells,) each or one value for all."""
     searched = {key: value for key, value in parameters.items() if key not in ("psi", "budget")}
     if strategy == "static":
         searched["keep"] = 1.0

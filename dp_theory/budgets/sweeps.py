@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +31,8 @@ from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.dense import truth
+from dp_theory.ridge.simulators.dense import fit_ridge, labels, measure, truth
 from dp_theory.ridge.simulators.engines import check_engine
-from dp_theory.ridge.simulators.error_curves import error_curves, selected_rows
 from dp_theory.ridge.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, read_rule, rule_names
 
@@ -50,8 +48,6 @@ SIZES = 12  # numbers of samples, if none are given
 @dataclass(frozen=True)
 class Line:
     """One curve of the sweep, at one cosine between selector and truth.
-
-    Its name and its fields are part of the journal's format.
 
     Attributes
     ----------
@@ -108,7 +104,6 @@ def sweep(  # noqa: PLR0913
     seed: int = 0,
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
-    journal: Path | None = None,
 ) -> pd.DataFrame:
     """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
 
@@ -135,7 +130,7 @@ def sweep(  # noqa: PLR0913
         Costs of a directly drawn sample and of training on a row, in plain samples.
     seed
         Of all experiments.
-    workers, journal
+    workers
         As in dp_theory.numerics.parallel. A job is one trial of one rule at all sizes and ridges.
     advance
         It is called with the number of jobs done, of `steps(...)` in all, as the simulation goes.
@@ -179,7 +174,7 @@ def sweep(  # noqa: PLR0913
     groups = list(_groups(lines))
 
     jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
-    samples = _by_line(groups, run_jobs(_trial, jobs, workers, advance, journal))
+    samples = _by_line(groups, run_jobs(_trial, jobs, workers, advance))
 
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
     frames = []
@@ -355,18 +350,21 @@ def _trial(
         return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
     rng = generator(seed, CURVES, trial)
     kept = []
-    penalties = []
+    counted = []
     for line in group:
-        if line.strategy == "prune":
-            kept.append(rng.binomial(np.diff(sizes, prepend=0), line.p).cumsum())
-            penalties.append(line.p * sizes[:, None] * lams)
-        else:
-            kept.append(sizes)
-            penalties.append(sizes[:, None] * lams)
-    rows = np.concatenate(kept)
-    x, y = selected_rows(group[0].rule, group[0].rho, max(rows), d, rng)
-    curves = error_curves(x, y, truth(group[0].rho, d), rows, np.concatenate(penalties))[..., 0]
-    return np.stack(np.split(curves, len(group)))
+        is_pruned = line.strategy == "prune"
+        kept.append(rng.binomial(np.diff(sizes, prepend=0), line.p).cumsum() if is_pruned else sizes)
+        counted.append(line.p * sizes if is_pruned else sizes)
+    x = rng.standard_normal((np.max(kept), d))
+    x[:, 0] = group[0].rule.draw(rng, len(x))
+    w0 = truth(group[0].rho, d)
+    y = labels(x, w0)
+
+    def error(rows: int, penalty: float) -> float:
+        return measure(fit_ridge(x[:rows], y[:rows], penalty), w0)[0]
+
+    penalties = np.array(counted)[..., None] * lams
+    return np.vectorize(error)(np.array(kept)[..., None], penalties)
 
 
 def _law_trial(

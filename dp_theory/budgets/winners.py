@@ -21,20 +21,8 @@ class _Interpolated(NamedTuple):
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The series of least predicted error: a row for each interval of the x axis, for every alpha, rho and lam.
-
-    Between the grid's points the curves are interpolated. One series gives way to another only where that is better by
-    more than interpolation may be wrong. Of those that agree the first is named.
-
-    Parameters
-    ----------
-    table
-        The table of a sweep.
-
-    Returns
-    -------
-    DataFrame
-        Columns alpha, rho, lam, from, to and series.
+    """The series of least predicted error of a sweep: a row for each interval from, to of the x axis, for every alpha,
+    rho and lam.
     """
     import pandas as pd
 

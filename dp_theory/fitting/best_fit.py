@@ -72,10 +72,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least.
-
-    There it is 0 but for rounding.
-    """
+    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
     likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
@@ -83,17 +80,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """The z of the least deviance that is found.
-
-    Parameters
-    ----------
-    likelihood
-        What is maximised.
-    start
-        Where the search starts. By default searches start from several places: first a softened likelihood is
-        searched from the best of random places, and then the likelihood itself from the best of what was found. With
-        practice there is one search from one place, since its theory takes longer.
-    """
+    """The z of the least deviance that is found, by searches from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -114,11 +101,7 @@ def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
-    """A place to start from for a curve with practice.
-
-    The points without practice determine all parameters but the window, if there are enough of them. The window is then
-    the best of a few; otherwise the place is the best of random ones.
-    """
+    """A place to start from for a curve with practice."""
     curve = likelihood.curve
     others = ~curve.practised
     without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
@@ -170,7 +153,6 @@ class Latest(Generic[Answer]):
         self.answer: Answer | None = None
 
     def __call__(self, z: Array) -> Answer:
-        """The function at z."""
         if self.answer is None or self.z is None or not np.array_equal(z, self.z):
             self.z = np.array(z)
             self.answer = self.function(self.z)
@@ -178,10 +160,8 @@ class Latest(Generic[Answer]):
 
 
 class Evaluations:
-    """A likelihood as a minimiser asks for it: deviance, gradient and second derivative at the same z, one by one.
-
-    Each z is linearised once. With practice the deviance alone is computed first, since a minimiser asks for it at
-    places that it then rejects; the loop that is solved for it is remembered (`dp_theory.fitting.theory`).
+    """A likelihood as a minimiser asks for it: each z is linearised once, and with practice the deviance alone comes
+    first.
     """
 
     def __init__(self, likelihood: Likelihood) -> None:
@@ -189,13 +169,11 @@ class Evaluations:
         self.linearise: Latest[Linearisation] = Latest(likelihood.linearise)
 
     def deviance(self, z: Float[np.ndarray, " free"]) -> float:
-        """The deviance D."""
         if self.likelihood.curve.has_practice:
             return float(self.likelihood.deviances(z[None])[0])
         return self.linearise(z).deviance
 
     def gradient(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, " free"]:
-        """∂D/∂z."""
         return self.linearise(z).gradient
 
     def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:

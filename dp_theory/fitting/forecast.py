@@ -233,10 +233,10 @@ class _Question:
         return _Answer(middle, least, most, self._reached(foreseen.quantiles(0.5), plan.kept, start))
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
-        """What the first plan takes that reaches the target wherever the parameters may be.
+        """What the first plan takes that reaches the target for sure, else the first that does in the mean, else the
+        last.
 
-        If none does, it is the first that reaches it in the mean, and else the last. `start` counts the rows that are
-        there already. `high` is inf where the target may not be reached by any number of rows.
+        `high` is inf where no number of rows may reach the target.
         """
         found = self._answer_of_first(plans, start)
         return found._replace(high=np.inf) if may_not_reach else found
@@ -277,11 +277,7 @@ class _Question:
         return _last_crossing(np.log(self.target), np.log(errors), sizes)
 
     def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
-        """What the axis counts at the points of a plan (points,), beyond what the present rows took.
-
-        A single round keeps candidates that the first learner, of error `first_error`, finds in its window. Several
-        rounds draw their rows directly.
-        """
+        """What the axis counts at the points of a plan (points,), beyond what the present rows took."""
         generated = plan.generated
         strategy = "static"
         if _is_single_round(plan):

@@ -1,45 +1,16 @@
-"""The statistical model of a measured curve: how likely its points are at given parameters of the theory.
+"""How likely a measured curve is at given parameters of the theory; docs/theory/fit.md derives it.
 
-Equations are those of docs/theory/fit.md.
+Point i is the mean test error y_i of k_i experiments. At the free parameters' z the theory has its expectation μ_i and
+the standard deviation s_i of one experiment, so that y_i ~ N(μ_i(z), c v_i) (T9.3) with
 
-**What is fitted.** Point i is the mean test error y_i of k_i experiments. The theory's parameters θ determine its
-expectation μ_i(θ) and the standard deviation s_i(θ) of a single experiment (dp_theory.fitting.theory). Some parameters
-are free, the others are fixed. Each free one is moved as an unbounded number z_j (dp_theory.fitting.parameters), so
-that θ = θ(z). A point is normal about its expectation,
+    v_i = se_i², or y_i² where no standard error is known; c is estimated    MEASURED                         (T9.4)
+    v_i = s_i(z)²/k_i, c = 1                                                 THEORY, for exact curves         (T9.5)
 
-    y_i ~ N(μ_i(z), c v_i)                                                                                    (T9.3)
+    D(z) = Σ (y_i − μ_i(z))²/v_i                       the deviance where v does not depend on z              (T9.6)
+    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]      and where it does                                      (T9.7)
+    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                    about the fitted means μ̂ of an exact curve             (T9.8)
 
-**Which variance.** v_i is one of two (`Variance`):
-
-    v_i = se_i², or y_i² where no standard error is known                    MEASURED                         (T9.4)
-    v_i = s_i(z)²/k_i                                                        THEORY, for exact curves         (T9.5)
-
-With (T9.4) the factor c is estimated from the residuals (dp_theory.fitting.fit). With (T9.5) it is 1.
-
-**The deviance** is −2 ln(likelihood), up to a constant and with c = 1. It is the first of these where v does not depend
-on z, and the second where it does:
-
-    D(z) = Σ (y_i − μ_i(z))²/v_i                                                                              (T9.6)
-    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]                                                             (T9.7)
-
-**Why quasi-likelihood.** The estimate for an exact curve is not the minimum of (T9.7). There v would shrink towards the
-squared residuals, which are smaller than the points' true scatter by as much as the parameters have taken: dimensions
-come out larger, and flips smaller, by half a standard error. Instead z minimises (T9.6) with the variance (T9.5) held
-at the estimate itself. `dp_theory.fitting.best_fit.most_likely_exact` finds it in turns: first the minimum of (T9.7),
-and then that of (T9.6) with v at the minimum before.
-
-**The region of likely parameters** of an exact curve is taken about its fitted means μ̂ (dp_theory.fitting.region). Its
-deviance has the variance of each z, but not the logarithm:
-
-    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                                                                           (T9.8)
-
-With v held at the estimate, intervals would be too narrow just where the dimension came out too large.
-
-**To first order** in z, with the slopes J = ∂μ/∂z and G = ∂ ln v/∂z (points, free) and V = diag(v), half the expected
-second derivative of D is the information
-
-    I = Jᵀ V⁻¹ J               for (T9.6) and (T9.8)                                                            (T9.10)
-    I = Jᵀ V⁻¹ J + GᵀG/2       for (T9.7)                                                                        (T9.11)
+    I = JᵀV⁻¹J, and + GᵀG/2 for (T9.7)                 the information, J = ∂μ/∂z and G = ∂ ln v/∂z   (T9.10), (T9.11)
 """
 
 from __future__ import annotations
@@ -91,30 +62,14 @@ class PointSlopes(NamedTuple):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The likelihood of a curve as a function of the free parameters' z.
-
-    Parameters
-    ----------
-    curve
-        What was measured.
-    free
-        Names of the free parameters, in the order of z.
-    fixed
-        Values of all other parameters.
-    variance
-        Whether v is (T9.4) or (T9.5).
-    with_log
-        Whether the deviance has the term ln v, as in (T9.7).
-    softening
-        A relative standard deviation that every point is given besides. It widens the valleys of the deviance, so that
-        a search finds them from afar.
-    """
+    """The likelihood of a curve as a function of the free parameters' z."""
 
     curve: Curve
-    free: tuple[str, ...]
-    fixed: dict[str, float]
-    variance: Variance = Variance.MEASURED
-    with_log: bool = False
+    free: tuple[str, ...]  # names, in the order of z
+    fixed: dict[str, float]  # the other parameters
+    variance: Variance = Variance.MEASURED  # whether v is (T9.4) or (T9.5)
+    with_log: bool = False  # whether the deviance has the term ln v, as in (T9.7)
+    # A relative standard deviation that every point is given besides: it widens the valleys of the deviance.
     softening: float = 0.0
 
     def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
@@ -129,15 +84,8 @@ class Likelihood:
         return self._deviances(mean, self._variances(deviation))
 
     def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """The deviance, its gradient and the information at z, by finite differences.
-
-        Parameters
-        ----------
-        z
-            Where.
-        one_sided
-            Whether differences are taken ahead only. They take half as long, and are less precise. By default they
-            are one-sided if the curve has practice, each point of which takes the solution of a loop.
+        """The deviance, its gradient and the information at z, by finite differences, which are one-sided by default
+        with practice.
         """
         if one_sided is None:
             one_sided = self.curve.has_practice

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,6 @@ class Parameter:
         if self.log:
             return np.exp(np.log(self.low) + np.log(self.high / self.low) * place)
         return self.low + (self.high - self.low) * place
-
-    def to_z(self, value: Any) -> Any:
-        """z of the number, the inverse of `from_z`."""
-        if self.log:
-            return logit(np.log(np.asarray(value) / self.low) / np.log(self.high / self.low))
-        return logit((np.asarray(value) - self.low) / (self.high - self.low))
 
 
 # Where points are too few, the last parameters take their assumed values.

@@ -53,21 +53,11 @@ _INNER_PLACES = 64  # that are tried between the end of a range and its middle
 
 @dataclass(frozen=True)
 class Region:
-    """The region of likely parameters.
+    """The region of likely parameters."""
 
-    Parameters
-    ----------
-    likelihood
-        The likelihood whose deviance is D.
-    best
-        z0, where the deviance is least.
-    allowed
-        A, by how much the deviance may exceed its least.
-    """
-
-    likelihood: Likelihood
-    best: Float[np.ndarray, " free"]
-    allowed: float
+    likelihood: Likelihood  # the likelihood whose deviance is D
+    best: Float[np.ndarray, " free"]  # z0, where the deviance is least
+    allowed: float  # A, by how much the deviance may exceed its least
 
     def first_order(
         self, points: Curve
@@ -82,10 +72,7 @@ class Region:
         return centre, centre - half, centre + half
 
     def interval(self, point: Curve) -> tuple[float, float]:
-        """The least and the largest ln of the expected error of one point, by profile likelihood.
-
-        Neither the curve nor the point may be of practice, whose theory takes longer; `first_order` is for these.
-        """
+        """The least and the largest ln of the expected error of one point, by profile likelihood."""
         search = _IntervalSearch(self, point)
         ends = [search.centre]
         for start in [self.best, *self._inner_starts()]:
@@ -94,10 +81,7 @@ class Region:
         return min(ends), max(ends)
 
     def limits(self, parameter: int) -> tuple[float, float]:
-        """The least and the largest z of a free parameter, by profile likelihood.
-
-        With practice they are those of (T9.12), unless the parameter is at an end of its range.
-        """
+        """The least and the largest z of a free parameter, by profile likelihood."""
         if self.likelihood.curve.has_practice and abs(self.best[parameter]) < AT_END:
             information = self.likelihood.linearise(self.best).information
             half = np.sqrt(self.allowed) * float(np.linalg.norm(whitening_matrix(information)[parameter]))
@@ -107,10 +91,7 @@ class Region:
         return least, largest
 
     def outermost(self, advance: Callable[[int], None]) -> Float[np.ndarray, "places free"]:
-        """The best z, and the places of the region where each free parameter is least and largest.
-
-        advance(1) is called after each such place; there are two for each free parameter.
-        """
+        """The best z, and the places of the region where each free parameter is least and largest."""
         places = [self.best]
         for parameter in range(len(self.best)):
             for direction in (LEAST, LARGEST):
@@ -146,10 +127,7 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """More places to search from: for each parameter at an end of its range, one where it has moved inwards.
-
-        There the parameter has a slope. It has moved as far as the deviance rises by no more than A/2.
-        """
+        """More places to search from: for each parameter at an end of its range, one where it has moved inwards."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -162,10 +140,7 @@ class Region:
 
 
 class _IntervalSearch:
-    """A search for the ends of the interval of g(z), ln of the expected error of one point.
-
-    It moves s, with z = place + S s, so that the region is about as long in all directions.
-    """
+    """A search for the ends of the interval of g(z), ln of the expected error of one point."""
 
     def __init__(self, region: Region, point: Curve) -> None:
         likelihood = region.likelihood
@@ -176,7 +151,6 @@ class _IntervalSearch:
         self.centre = self.value(region.best)
 
     def value(self, z: Array) -> float:
-        """g."""
         return float(np.log(self.expected(z).mean[0]))
 
     def slope(self, z: Array) -> Array:
@@ -192,10 +166,7 @@ class _IntervalSearch:
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:
-        """Values of g at places of the region that are as far as found in one direction: 1 is down, -1 is up.
-
-        The search starts on the way of the first order, near its end; if it leaves the region, then nearer.
-        """
+        """Values of g at places of the region that are as far as found in one direction: 1 is down, -1 is up."""
         from scipy.optimize import minimize
 
         scale = whitening_matrix(self.at.linearise(place).information)
@@ -228,19 +199,7 @@ class _IntervalSearch:
 
 
 class _Profile:
-    """A search for the place of the region where a parameter is least or largest.
-
-    Parameters
-    ----------
-    at
-        The likelihood.
-    parameter
-        Which of the free ones.
-    direction
-        LEAST or LARGEST.
-    most
-        The deviance of the region's edge.
-    """
+    """A search for the place of the region where a parameter is least or largest."""
 
     def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
         self.at = at
@@ -250,10 +209,7 @@ class _Profile:
         self.has_practice = at.likelihood.curve.has_practice
 
     def end_from(self, place: Array) -> Array:
-        """The end (free,) that a search from a place of the region finds.
-
-        The parameter strides away until the region is left. The end is then found by halving.
-        """
+        """The end (free,) that a search from a place of the region finds."""
         start = float(place[self.parameter])
         within = start
         beyond = start
@@ -276,10 +232,7 @@ class _Profile:
         return place
 
     def made_likely(self, place: Array, value: float) -> Array | None:
-        """A place (free,) of the region where the parameter's z has this value, found by moving the others.
-
-        None where the deviance does not get as low.
-        """
+        """A place (free,) of the region where the parameter's z has this value, found by moving the others."""
         others = np.arange(len(place)) != self.parameter
         held = np.where(others, place, value)
         if self.at.deviance(held) > self.most and others.any():
@@ -287,10 +240,7 @@ class _Profile:
         return held if self.at.deviance(held) <= self.most else None
 
     def _descended(self, place: Array, others: NDArray[np.bool_]) -> Array:
-        """Where the deviance is lower, with only the other parameters moved. It ends as soon as that is in the region.
-
-        It also ends where the next step would gain next to nothing of what is missing.
-        """
+        """Where the deviance is lower, with only the other parameters moved, until that is in the region."""
         from scipy.optimize import minimize
 
         def full(u: Array) -> Array:

@@ -1,31 +1,17 @@
-"""The error of more plain rows, foreseen by the theory and by empirical laws together, weighted by hidden tails.
+"""The error of more plain rows, foreseen by the theory and by a power law together; docs/theory/fit.md says why.
 
-A measured curve need not come from the theory. Beside it stand laws of the form
+    ln (E − c) = ln A − b ln n,   0 ≤ c < min E                            the power law with floor           (T9.13)
+    W ∝ Π (.1/3 + .9 f)^(1/2h)                                             a member's weight                  (T9.14)
+    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T ~ t_4    beyond the largest size N          (T9.15)
 
-    ln (E − c) − α ln(E0 − E) = ln A − b ln n,   0 ≤ c < min E,   α = 0 or 1, E0 = 1/2                       (T9.13)
-
-For α = 0 this is the power law with floor, and for α = 1 it saturates at chance. They are M2 and M4 of Alabdulmohsin,
-Neyshabur and Zhai 2022 ("Revisiting neural scaling laws in language and vision"). Each is fitted to all sizes, and to
-the larger ones alone. For a given floor c, (T9.13) is a straight line. A law is a mixture of lines over floors,
-weighted by their likelihood, so that all floors that the points allow are foreseen.
-
-The members of the family are weighted by the density that they give to points which they have not seen: the largest
-sizes, hidden one by one, two by two and so on. Hidden points are foreseen from points that they share, so that they err
-together and say less than as many independent ones: the density counts by its square root. What is foreseen is the
-mixture of all members. Its intervals are as wide as the members disagree, as far as hidden points have not decided
-between them.
-
-A real curve may bend beyond its points in a way that no member has, and points that scatter hide such a bend. So the
-slope of ln E against ln n beyond the largest size N is uncertain by itself, in proportion to the scatter s of a point:
-
-    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T = TURN times a variable of Student's t         (T9.15)
+f is the density that a member gives to a point which was hidden h times, among the largest sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, ndtri, stdtrit
@@ -39,18 +25,21 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 THEORY = "theory"
-CHANCE = 0.5  # E0: the test error of a guess between two classes
+POWER_LAW = "power law with floor"
 FEWEST_SIZES = 6  # of plain points, for hidden tails to tell members apart
 _FEWEST_VISIBLE = 5  # sizes that a member is fitted to before it is judged
-_FEWEST_OF_LAW = 4  # sizes that a law is fitted to
 _MOST_CUTS = 4  # numbers of hidden sizes that are tried
-_FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.95, 0.03, 24)])  # c over the least error of the line
+_SHARES = (1.0, 0.75, 0.5)  # of the sizes, the largest, which the power law is fitted to
+_SAMPLES = 300  # of the curve, for each share
+_FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])  # c over the least error of a sample
+_LEAST_NOISE = 0.004  # relative, of a point of a sample
+_LEAST_SLOPE = 1e-3  # b
 _LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distribution
 _LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
 _DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
 _WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
 _TRUST = 0.5  # power of the density of hidden points, which err together
-TURN = 1.25  # of the slope beyond the points, over their scatter
+_LEAST_BEND = 0.01  # s of points without noise, which may bend as well
 _TURN_FREEDOM = 4  # of Student's t, whose tails let a few curves turn by far
 _TURNS = 15  # quantiles of it
 
@@ -73,36 +62,26 @@ class Foreseen:
 
 @dataclass(frozen=True)
 class Stack:
-    """The family for one curve.
+    """The theory and the power law for one curve."""
 
-    Attributes
-    ----------
-    plain
-        The plain points of the curve.
-    weights
-        The weight of each member, by name; they sum to 1. Laws that do not suit the curve are no members.
-    """
-
-    plain: Curve
-    weights: Mapping[str, float]
+    plain: Curve  # the plain points
+    weights: Mapping[str, float]  # of THEORY and POWER_LAW; they sum to 1
 
     def foreseen(self, sizes: Float[np.ndarray, " sizes"], theory: Foreseen) -> Foreseen:
         """What the family expects at these sizes, with what the theory expects there."""
         draws = []
         weights = []
         for name, weight in self.weights.items():
-            member = theory if name == THEORY else law_draws(name, self.plain, sizes)
+            member = theory if name == THEORY else power_law_draws(self.plain, sizes)
             draws.append(member.log_error)
             weights.append(weight * member.weight / member.weight.sum())
         return self._turned(sizes, Foreseen(np.concatenate(draws), np.concatenate(weights)))
 
     def _turned(self, sizes: Array, mixture: Foreseen) -> Foreseen:
         """The mixture at these sizes with an uncertain slope beyond the points: (T9.15)."""
-        scatter = float(np.median(_scatter(self.plain)))
-        if not scatter:
-            return mixture
+        scatter = np.hypot(np.median(_scatter(self.plain)), _LEAST_BEND)
         beyond = np.log(np.maximum(sizes / self.plain.kept.max(), 1.0))
-        turns = TURN * scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
+        turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
         turned = mixture.log_error + turns[:, None, None] * beyond
         return Foreseen(np.minimum(turned, 0.0).reshape(-1, len(sizes)), np.tile(mixture.weight, _TURNS))
 
@@ -118,7 +97,7 @@ def stack(fitted: Fit) -> Stack | None:
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
     fixed = {name: fitted.values[name] for name, reason in fitted.why_fixed.items() if reason == "fixed"}
-    names = [THEORY, *(name for name, law in _LAWS.items() if law.suits(plain))]
+    names = (THEORY, POWER_LAW)
     scores = np.zeros(len(names))
     sizes = np.unique(plain.kept)
     cuts = min(_MOST_CUTS, len(sizes) - _FEWEST_VISIBLE)
@@ -147,7 +126,7 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
     off = np.array(_WIDTH_OF_DOUBT)
     density = np.zeros(len(unseen))
     try:
-        member = _by_theory(seen, unseen, fixed) if name == THEORY else law_draws(name, seen, unseen.kept)
+        member = _by_theory(seen, unseen, fixed) if name == THEORY else power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
         return np.log(_DOUBT / off + density)
     sigma = np.maximum(_scatter(unseen), _LEAST_SCATTER)
@@ -169,102 +148,55 @@ def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Forese
     return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
 
 
-# -- laws
+def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
+    """What the power law with floor, fitted to samples of the seen points, expects at sizes `kept` (sizes,)."""
+    rng = np.random.default_rng(0)
+    sizes = np.unique(seen.kept)
+    found = []
+    for share in _SHARES:
+        used = max(min(len(sizes), _FEWEST_VISIBLE), int(np.ceil(share * len(sizes))))
+        points = seen.at(seen.kept >= sizes[-used])
+        x = np.log(points.kept)
+        y = np.log(points.error)
+        known = _scatter(points)
+        sigma = np.maximum(known, _LEAST_NOISE) if known.all() else np.ones(len(y))
+        excess = _PowerLaws.through(x, y[None], sigma).chi_square[0] / max(1, len(y) - 3)
+        noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
+        samples = y + noise * rng.standard_normal((_SAMPLES, len(y)))
+        found.append(_PowerLaws.through(x, samples, sigma).log_error(np.log(kept)))
+    draws = np.concatenate(found)
+    return Foreseen(draws, np.ones(len(draws)))
 
 
-@dataclass(frozen=True)
-class _Law:
-    """A law of the form (T9.13), fitted to the largest sizes alone if `share` is below 1."""
+class _PowerLaws(NamedTuple):
+    """(T9.13) for several samples of a curve."""
 
-    alpha: int
-    share: float
-
-    def points(self, seen: Curve) -> Curve:
-        """Those of the seen points that it is fitted to."""
-        sizes = np.unique(seen.kept)
-        used = max(_FEWEST_OF_LAW, int(np.ceil(self.share * len(sizes))))
-        return seen.at(seen.kept >= sizes[-min(used, len(sizes))])
-
-    def suits(self, seen: Curve) -> bool:
-        """Whether there are enough points for it, and all lie below the error at which it saturates."""
-        points = self.points(seen)
-        return len(points) >= _FEWEST_OF_LAW and not (self.alpha and points.error.max() >= 0.98 * CHANCE)
-
-
-_LAWS = {
-    "power law with floor": _Law(0, 1.0),
-    "power law with floor, larger sizes": _Law(0, 0.6),
-    "saturating law": _Law(1, 1.0),
-    "saturating law, larger sizes": _Law(1, 0.6),
-}
-LAW_NAMES = tuple(_LAWS)
-
-
-def law_draws(name: str, seen: Curve, kept: Array) -> Foreseen:
-    """What a law, fitted to the seen points, expects at sizes `kept` (sizes,).
-
-    Raises InputError where the points cannot follow it, or are too few.
-    """
-    law = _LAWS[name]
-    if not law.suits(seen):
-        raise InputError(f"a {name} does not suit these points")
-    points = law.points(seen)
-    draws = []
-    weights = []
-    q = stdtrit(len(points) - 3, _LEVELS)[:, None]
-    for share in _FLOORS:
-        line = _Line.through(points, float(share * points.error.min()), law.alpha)
-        centre, deviation = line.at(kept)
-        draws.append(line.log_error(centre + q * deviation))
-        weights.append(np.full(len(q), line.log_likelihood))
-    weight = np.concatenate(weights)
-    return Foreseen(np.concatenate(draws), np.exp(weight - weight.max()))
-
-
-@dataclass(frozen=True)
-class _Line:
-    """(T9.13) for one floor c, fitted by weighted least squares in its own coordinate z, which is its left side."""
-
-    floor: float
-    alpha: int
-    coefficients: Float[np.ndarray, " 2"]
-    covariance: Float[np.ndarray, "2 2"]
-    log_likelihood: float
+    level: Float[np.ndarray, " samples"]  # ln A
+    slope: Float[np.ndarray, " samples"]  # -b
+    log_floor: Float[np.ndarray, " samples"]
+    chi_square: Float[np.ndarray, " samples"]
 
     @classmethod
-    def through(cls, points: Curve, floor: float, alpha: int) -> _Line:
-        """The line for these points. Its scatter is at least what is known of theirs."""
-        error = points.error
-        z = np.log(error - floor)
-        slope = error / (error - floor)  # ∂z/∂ln E
-        if alpha:
-            z = z - np.log(CHANCE - error)
-            slope = slope + error / (CHANCE - error)
-        known = _scatter(points)
-        sigma = np.where(known > 0, known, 1.0)
-        weight = 1 / (slope * sigma)
-        design = np.column_stack([np.ones(len(z)), np.log(points.kept)])
-        whitened = design * weight[:, None]
-        coefficients = np.linalg.lstsq(whitened, z * weight)[0]
-        off = (z - design @ coefficients) * weight
-        freedom = len(z) - 3
-        chi_square = float(off @ off)
-        excess = chi_square / max(freedom, 1)
-        if known.all():
-            excess = max(1.0, excess)
-            log_likelihood = -chi_square / 2
-        else:
-            log_likelihood = -len(z) / 2 * np.log(max(chi_square, 1e-12))
-        return cls(floor, alpha, coefficients, excess * np.linalg.inv(whitened.T @ whitened), log_likelihood)
+    def through(cls, x: Array, y: Float[np.ndarray, "samples points"], sigma: Array) -> _PowerLaws:
+        """The most likely ones, by a weighted line in ln (E − c) for each floor that is tried."""
+        best = cls(*np.full((4, len(y)), np.inf))
+        error = np.exp(y)
+        for share in _FLOORS:
+            floor = share * error.min(axis=1, keepdims=True)
+            z = np.log(error - floor)
+            weight = ((error - floor) / error / sigma) ** 2
+            weight = weight / weight.sum(axis=1, keepdims=True)
+            off = x - (weight * x).sum(axis=1, keepdims=True)
+            slope = (weight * off * z).sum(axis=1) / (weight * off**2).sum(axis=1)
+            slope = np.minimum(slope, -_LEAST_SLOPE)
+            level = (weight * z).sum(axis=1) - slope * (weight * x).sum(axis=1)
+            tried = cls(level, slope, np.log(floor[:, 0] + 1e-300), np.zeros(len(y)))
+            chi_square = (((tried.log_error(x) - y) / sigma) ** 2).sum(axis=1)
+            better = chi_square < best.chi_square
+            new = tried._replace(chi_square=chi_square)
+            best = cls(*(np.where(better, one, other) for one, other in zip(new, best, strict=True)))
+        return best
 
-    def at(self, kept: Array) -> tuple[Array, Array]:
-        """z and its standard deviation at sizes (sizes,)."""
-        design = np.column_stack([np.ones(len(kept)), np.log(kept)])
-        return design @ self.coefficients, np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
-
-    def log_error(self, z: Array) -> Array:
-        """ln E where the left side of (T9.13) is z."""
-        if self.alpha:
-            odds = np.exp(np.clip(z, -300, 300))
-            return np.log((self.floor + CHANCE * odds) / (1 + odds) + 1e-300)
-        return np.minimum(np.logaddexp(z, np.log(self.floor + 1e-300)), 0.0)
+    def log_error(self, x: Array) -> Float[np.ndarray, "samples points"]:
+        """ln E at ln n."""
+        return np.logaddexp(self.level[:, None] + self.slope[:, None] * x, self.log_floor[:, None])

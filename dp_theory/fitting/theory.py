@@ -39,19 +39,9 @@ MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved wit
 def predict_points(
     curve: Curve, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
-    """Mean test errors of a curve's points, and standard deviations of single experiments.
+    """Mean test errors of a curve's points, and standard deviations of single experiments, for each set of parameters.
 
-    Parameters
-    ----------
-    curve
-        The points. What was measured does not matter.
-    values
-        Sets of parameters: for each name of PARAMETERS an array with an element for each set.
-
-    Returns
-    -------
-    mean, deviation
-        nan where the theory has no solution. Practice has no deviation: it is nan there.
+    nan where the theory has no solution. Practice has no deviation.
     """
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
@@ -132,10 +122,7 @@ def _pool_errors(
 
 
 def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
-    """Errors against the labeller for one set of parameters.
-
-    Points with the same first pool and the same increment lie on the curve of one loop, between its stages.
-    """
+    """Errors against the labeller for one set of parameters."""
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
@@ -156,29 +143,8 @@ def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndar
 def practice_curve(
     initial: float, increment: float, last: float, d: float, window: float, flip: float, ridge: float
 ) -> tuple[Float[np.ndarray, " stages"], Float[np.ndarray, " stages"]]:
-    """Pool sizes of a practice loop, and its errors against the labeller.
-
-    Parameters
-    ----------
-    initial
-        Number of plain rows of the first pool.
-    increment
-        Number of rows of a round. Rounds are larger where there would be more than MOST_ROUNDS of them.
-    last
-        Number of rows at the end.
-    d
-        Dimension.
-    window
-        Rows of a round have |t| < window·tan(πE), E the error of the stage before.
-    flip
-        Probability that a label is flipped.
-    ridge
-        Ridge per training row.
-
-    Returns
-    -------
-    sizes, errors
-        nan errors where the loop has no solution to its tolerance.
+    """Pool sizes of a practice loop and its errors against the labeller, nan where it has no solution; the ridge is per
+    training row.
     """
     sizes = pool_sizes(initial, increment, last)
     rounds = [Window(window, float(rows)) for rows in np.diff(sizes) / initial]

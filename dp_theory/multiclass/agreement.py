@@ -33,11 +33,6 @@ def disagreement(classes: int, cosine: float) -> float:
 
     It is 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9), by quadrature over u + v and u - v. For two classes that is
     arccos(cosine)/π.
-
-    Examples
-    --------
-    >>> round(disagreement(2, 0.5), 6), round(disagreement(10, 0.5), 6)
-    (0.333333, 0.70619)
     """
     if abs(cosine) == 1:
         return (1 - cosine) / 2 if classes == 2 else 0.0

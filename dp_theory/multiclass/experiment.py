@@ -30,32 +30,8 @@ _LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which ma
 def simulate_softmax(
     problem: SoftmaxProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> SoftmaxSimulation:
-    """Means and standard errors over experiments in d dimensions, with a pool of round(d/phi) rows.
-
-    Parameters
-    ----------
-    problem
-        What is simulated. Arrays are simulated cell by cell, with common random numbers.
-    d
-        The dimension; None for the default of all simulations.
-    trials
-        Number of experiments for each cell.
-    seed
-        Of all draws.
-    workers
-        Number of processes; None for all cores.
-
-    Returns
-    -------
-    SoftmaxSimulation
-        Arrays of the problem's shape, or floats for a scalar problem.
-
-    Raises
-    ------
-    InputError
-        For a d without room for teacher and selector, and for an empty pool.
-    ConvergenceError
-        Where the fit fails.
+    """Means and standard errors over experiments in d dimensions, with a pool of round(d/phi) rows, cell by cell with
+    common random numbers.
     """
     d = check_size(d, trials)
     room = 2 * (problem.classes - 1)

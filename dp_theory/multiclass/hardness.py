@@ -33,30 +33,15 @@ _RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 class Hardness(Protocol):
     """A measure of hardness, which falls along every ray of scores."""
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """The hardness of each row."""
-        ...
+    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
         """The radius R of each row where of(R · direction) = threshold, at most FARTHEST."""
         ...
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """P(of(s) > threshold).
-
-        Parameters
-        ----------
-        threshold
-            The hardness that a row has to exceed.
-        classes
-            Number of classes K.
-        sets
-            Number of independent sets of quasi-random points.
-
-        Returns
-        -------
-        Float[np.ndarray, " estimates"]
-            An estimate from each set, or a single number where the probability is known exactly.
+        """P(of(s) > threshold): an estimate from each set of quasi-random points, or a single number where it is known
+        exactly.
         """
         ...
 
@@ -67,13 +52,9 @@ class Hardness(Protocol):
 
 @dataclass(frozen=True)
 class Margin:
-    """The margin with a minus sign: the second largest score less the largest.
-
-    With two classes it is -√2 |t|, where t is the projection of the row on the selector.
-    """
+    """The margin with a minus sign: the second largest score less the largest."""
 
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """The hardness of each row."""
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
         return largest[..., 0] - largest[..., 1]
 
@@ -96,36 +77,21 @@ class Margin:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The entropy of softmax(kappa · s), in nats.
+    """The entropy of softmax(kappa · s), in nats."""
 
-    Parameters
-    ----------
-    kappa
-        The slope of the logits in the scores, positive and finite.
-
-    Raises
-    ------
-    InputError
-        For another kappa.
-    """
-
-    kappa: float = 1.0
+    kappa: float = 1.0  # the slope of the logits in the scores, positive and finite
 
     def __post_init__(self) -> None:
         require_number(kappa=self.kappa)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
 
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """The entropy of each row."""
         return self._with_slope(scores)[0]
 
     def _with_slope(
         self, scores: Float[np.ndarray, "rows K"]
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The entropy H of each row, and dH/d ln R.
-
-        The derivative is the variance of the logits under softmax, with a minus sign.
-        """
+        """The entropy H of each row, and dH/d ln R."""
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -138,25 +104,9 @@ class Uncertainty:
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
         """The radius R of each row where of(R · direction) = threshold, at most FARTHEST.
 
-        Newton's method on ln R keeps each radius inside a bracket. The bracket is halved where Newton's step would
-        leave it, and where the last step did not halve the error.
-
-        Parameters
-        ----------
-        direction
-            A point on the ray of each row.
-        threshold
-            The entropy to be reached.
-
-        Returns
-        -------
-        Float[np.ndarray, " rows"]
-            The radii.
-
-        Raises
-        ------
-        ConvergenceError
-            Where the entropy is missed by more than PRECISION.
+        Newton's method on ln R keeps each radius inside a bracket, which is halved where a step would leave it, and
+        where the last step did not halve the error. Raises ConvergenceError where the entropy is missed by more than
+        PRECISION.
         """
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
@@ -200,12 +150,8 @@ class Uncertainty:
 
 @lru_cache(8)
 def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
-    """`Uncertainty.exceeded`, with a memory.
-
-    The nodes of every level, and every ridge and number of rows, ask for the same fraction again. They ask through
-    selections that are equal but need not be the same object, and no selection knows the number of classes. The memory
-    is therefore the function's and not a field. It changes no result, since the arguments determine the fractions. The
-    array is read-only, since it is shared.
+    """`Uncertainty.exceeded`, with a memory: every level, ridge and number of rows asks for the same fraction again.
+    The array is read-only, since it is shared.
     """
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
@@ -220,29 +166,8 @@ def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) 
 
 
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
-    """The threshold that a fraction `keep` of the rows exceeds.
-
-    One set of points gives a rough root at little cost. All sets are then asked only near it, where that brackets the
-    root.
-
-    Parameters
-    ----------
-    hardness
-        The measure of hardness.
-    keep
-        The fraction.
-    classes
-        Number of classes K.
-
-    Returns
-    -------
-    float
-        The threshold.
-
-    Raises
-    ------
-    InputError
-        Where `keep` is too near to 0 or to 1.
+    """The threshold that a fraction `keep` of the rows exceeds: a rough root from one set of points, then all sets near
+    it.
     """
     from scipy.optimize import brentq
 

@@ -23,55 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """Quasi-random rows in independent sets of equal size, one set after the other.
-
-    Attributes
-    ----------
-    sets
-        Number of sets.
-    known
-        g, and also g' where the selection depends on it.
-    rest
-        z.
-    mass
-        The probability that a row is kept. The mean of mass · F over the rows is E[F; kept].
-    teacher
-        g of rows that are not selected.
-    """
+    """Quasi-random rows in independent sets of equal size, one set after the other."""
 
     sets: int
-    known: Float[np.ndarray, "k rows K"]
-    rest: Float[np.ndarray, "rows K"]
-    mass: Float[np.ndarray, " rows"]
-    teacher: Float[np.ndarray, "rows K"]
+    known: Float[np.ndarray, "k rows K"]  # g, and also g' where the selection depends on it
+    rest: Float[np.ndarray, "rows K"]  # z
+    mass: Float[np.ndarray, " rows"]  # probability that a row is kept: the mean of mass · F is E[F; kept]
+    teacher: Float[np.ndarray, "rows K"]  # g of rows that are not selected
 
     @classmethod
     def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
         """The nodes for a selection. They change smoothly from one to the next.
 
-        The scores g are drawn given that g_0 is the largest. Its quantile is then u^(1/K), where u is uniform, and the
-        quantiles of the others are uniform below it. The radius of (g, g') is independent of their direction, and the
-        direction decides the class. A selection with a threshold moves the radius to the kept part of the ray.
-
-        Parameters
-        ----------
-        classes
-            Number of classes K.
-        selection
-            Which rows are kept.
-        rho
-            The cosine of the selector's directions with the teacher's.
-        sets
-            Number of sets, each a Sobol sequence with a scrambling of its own.
-        log2
-            Logarithm to base 2 of the number of rows in a set.
-        seed
-            Of the scramblings.
-
-        Returns
-        -------
-        Nodes
-            The nodes.
+        The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, and those of the
+        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class. A
+        selection with a threshold moves the radius to the kept part of the ray.
         """
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)
@@ -93,7 +59,6 @@ class Nodes:
         return cls(sets, known * factor[:, None], rest, mass, teacher)
 
     def means(self, values: Float[np.ndarray, "*outputs rows"]) -> Float[np.ndarray, "*outputs sets"]:
-        """The mean of the values over each set."""
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
 
 

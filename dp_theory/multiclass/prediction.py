@@ -46,28 +46,8 @@ _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """The limits of a problem, with their standard errors.
-
-    Parameters
-    ----------
-    problem
-        What is predicted.
-    tolerance
-        The largest standard error of the test error, relative to it. By default it is TOLERANCE.
-    seed
-        Of the quasi-random points.
-
-    Returns
-    -------
-    SoftmaxPrediction
-        Arrays of the problem's shape, or floats for a scalar problem. The arguments determine every bit.
-
-    Raises
-    ------
-    InputError
-        Where the largest number of points misses the tolerance. The message names phi, lam and what they reach.
-    ConvergenceError
-        Where the fixed point is not found.
+    """The limits of a problem, with their standard errors. Raises InputError where the largest number of points misses
+    the tolerance, ConvergenceError where the fixed point is not found.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
@@ -118,23 +98,7 @@ class Equations:
     """The fixed point, with expectations over given nodes.
 
     Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ). Rows and ridges are counted per kept row rather than per row
-    of the pool. The unknowns are the same, and the way to them does not depend on how many rows nobody trains on.
-
-    Parameters
-    ----------
-    problem
-        A scalar problem.
-    nodes
-        The nodes for its selection.
-
-    Attributes
-    ----------
-    k
-        Number of the a_j.
-    phi, lam
-        Dimensions and ridge per kept row. `path` changes the ridge.
-    near
-        The proximal points at the last x, from which the next ones are looked for. None before the first x.
+    of the pool, so that the way to them does not depend on how many rows nobody trains on.
     """
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
@@ -166,24 +130,8 @@ class Equations:
             return self.solve()
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each of some ridges, which take the place of the problem's.
-
-        Powell's method starts from the line through the last two roots.
-
-        Parameters
-        ----------
-        ridges
-            The ridges per kept row, in turn. The first must be wide, so that damped iteration comes near its root.
-
-        Yields
-        ------
-        Float[np.ndarray, " unknowns"]
-            The root.
-
-        Raises
-        ------
-        ConvergenceError
-            Where σ or δ runs away.
+        """The root at each of some ridges per kept row, of which the first must be wide, by Powell's method from the
+        line through the last two.
         """
         from scipy.optimize import root
 
@@ -202,24 +150,8 @@ class Equations:
     def refine(
         self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
     ) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
-        """The root of `excess` from a point nearby, by Broyden's method.
-
-        Parameters
-        ----------
-        x
-            A point near the root, such as the root for other nodes.
-        jacobian
-            The Jacobian there.
-
-        Returns
-        -------
-        tuple
-            The root, and Broyden's Jacobian.
-
-        Raises
-        ------
-        ConvergenceError
-            Where `excess` stays above PRECISION, and where σ or δ runs away.
+        """The root of `excess` from a point nearby, by Broyden's method, and his Jacobian. Raises ConvergenceError
+        where `excess` stays above PRECISION.
         """
         off = self.excess(x)
         for _ in range(_BROYDEN_STEPS):
@@ -240,22 +172,8 @@ class Equations:
     def outputs(
         self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
     ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
-        """Test error, cross-entropy, overlap and squared norm, and their standard errors.
-
-        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away
+        """Test error, cross-entropy, overlap and squared norm, and their standard errors from the scatter of the sets
         (T6.10).
-
-        Parameters
-        ----------
-        x
-            The root of `excess`.
-        jacobian
-            The Jacobian there.
-
-        Returns
-        -------
-        tuple
-            The four values, and their standard errors.
         """
         off = (self._image(x, self._moments(x).T) - x).T
         x_of_sets = (x[:, None] - np.linalg.solve(jacobian, off)).T

@@ -25,12 +25,8 @@ log = logging.getLogger(__name__)
 
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
-    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row.
-
-    The whole range is tried, since the error may have several minima, and then a finer grid about the best ridge. Few
-    quasi-random points suffice for the comparison. A remark says so where the narrowest ridge is the best.
-
-    Raises ConvergenceError where the fixed point is not found.
+    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row: the whole
+    range is tried, and then a finer grid.
     """
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
     equations = Equations(problem, nodes)

@@ -41,9 +41,7 @@ class Selection(Protocol):
         """Whether the probability depends on the scores at all."""
         ...
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """The probability that each row is kept."""
-        ...
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
         """The mean probability: SETS independent estimates, or a single number where it is known."""
@@ -52,43 +50,17 @@ class Selection(Protocol):
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows to where the selection keeps them, each along its ray from the origin.
-
-        Parameters
-        ----------
-        scores
-            The rows' scores. They grow in proportion to the radius.
-        radius
-            The rows' radii. Whatever the direction, they have the chi distribution with `freedom` degrees.
-        freedom
-            Number of degrees of freedom.
-
-        Returns
-        -------
-        mass
-            The probability that each row is kept.
-        factor
-            The factor by which each row's radius changes.
+        """Move rows to where the selection keeps them, each along its ray: the probability that each is kept, and the
+        factor of its radius.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Share:
-    """Keeps a random fraction of the rows.
+    """Keeps a random fraction of the rows."""
 
-    Parameters
-    ----------
-    keep
-        The fraction, in (0, 1].
-
-    Raises
-    ------
-    InputError
-        For another fraction.
-    """
-
-    keep: float = 1.0
+    keep: float = 1.0  # the fraction, in (0, 1]
     sees_scores = False
 
     def __post_init__(self) -> None:
@@ -96,11 +68,9 @@ class Share:
         require("keep", self.keep, 0 < self.keep <= 1, "lie in (0, 1]: it is the kept fraction of the pool")
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """`keep` for every row."""
         return np.full(len(scores), self.keep)
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, "1"]:
-        """`keep`."""
         return np.array([self.keep])
 
     def along_rays(
@@ -112,26 +82,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Keeps the rows on one side of a threshold.
+    """Keeps the rows on one side of a threshold."""
 
-    Parameters
-    ----------
-    limit
-        The threshold on the hardness.
-    hardness
-        The measure of hardness.
-    hard
-        Whether the rows above the limit are kept, or the others.
-
-    Raises
-    ------
-    InputError
-        For a limit that is not a number.
-    """
-
-    limit: float
-    hardness: Hardness
-    hard: bool = True
+    limit: float  # the threshold on the hardness
+    hardness: Hardness  # the measure of hardness
+    hard: bool = True  # whether the rows above the limit are kept, or the others
     sees_scores = True
 
     def __post_init__(self) -> None:
@@ -166,22 +121,10 @@ class Tilted:
     """Keeps rows in proportion to exp(omega · H), where H is their entropy.
 
     The largest probability is 1.
-
-    Parameters
-    ----------
-    omega
-        The tilt. It prefers hard rows where it is positive, and easy ones where it is negative.
-    hardness
-        The entropy.
-
-    Raises
-    ------
-    InputError
-        For an omega that is not a finite number.
     """
 
-    omega: float
-    hardness: Uncertainty = field(default_factory=Uncertainty)
+    omega: float  # prefers hard rows where it is positive, and easy ones where it is negative
+    hardness: Uncertainty = field(default_factory=Uncertainty)  # the entropy
     sees_scores = True
 
     def __post_init__(self) -> None:

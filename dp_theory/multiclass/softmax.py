@@ -38,9 +38,8 @@ class ProximalPoints(NamedTuple):
 def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarray, "rows K"]) -> ProximalPoints:
     """The proximal points of `score`, by damped Newton's method from `start`.
 
-    Points nearby save steps. Along a share t of a step Δ the curvature changes by a factor of at most exp(t·d), with
-    d = max Δ - min Δ. The share t = ln(1 + d)/d therefore lowers the objective for certain. It is near 1 where d is
-    small. Raises ConvergenceError where the method does not arrive.
+    Along a share t of a step Δ the curvature changes by at most exp(t·d), d = max Δ - min Δ: t = ln(1 + d)/d lowers the
+    objective for certain.
     """
     h = np.ascontiguousarray(start.T)  # classes first: sums over them are then sums of long rows, five times as fast
     theta = np.ascontiguousarray(score.T)

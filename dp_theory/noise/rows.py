@@ -30,12 +30,11 @@ _ROUNDING = 1e-9  # relative, of a mean of labels that cancel
 
 
 class Shares(NamedTuple):
-    """Shares of the rows within a window that pass the label check, if there is one."""
+    """Shares of the rows within a window."""
 
     missed: float  # whose label is not the learner's answer
     wrong: float  # whose label is not the true one
     wrong_of_missed: float  # of the missed ones, whose label is not the true one
-    passed: float  # of all rows within the window: those that pass the check
 
 
 class _Side(NamedTuple):
@@ -47,29 +46,8 @@ class _Side(NamedTuple):
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:
-    """What a learner meets within a window around its boundary.
+    """What a learner of this test error meets within its window |t| ≤ alpha.
 
-    Parameters
-    ----------
-    flips
-        The flips of the rows' labels, and their check.
-    test_error
-        The learner's.
-    alpha
-        The window |t| ≤ alpha. An infinite one holds all plain rows.
-
-    Returns
-    -------
-    Shares
-        Of the rows in the window.
-
-    Raises
-    ------
-    InputError
-        For a test_error outside (0, 1/2), and for an alpha that is not positive.
-
-    Examples
-    --------
     >>> from dp_theory import BoundaryFlips
     >>> found = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
     >>> round(found.missed, 3), round(found.wrong, 3)
@@ -84,14 +62,13 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     mass = weights * np.repeat(side.measure, np.diff(starts, append=len(z)))
     right, wrong = (mass * probability for probability in flips.outcomes(z))
     answer_is_right = z > 0
-    passed = float((right + wrong).sum())
+    rows = float(mass.sum())
     missed = float(np.where(answer_is_right, wrong, right).sum())
     wrong_and_missed = float(wrong[answer_is_right].sum())
     return Shares(
-        missed=missed / passed,
-        wrong=float(wrong.sum()) / passed,
+        missed=missed / rows,
+        wrong=float(wrong.sum()) / rows,
         wrong_of_missed=wrong_and_missed / missed,
-        passed=passed / float(mass.sum()),
     )
 
 
@@ -112,28 +89,11 @@ def _missed(flips: BoundaryFlips, test_error: float, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Missed:
-    """A plan of rounds: the window is such that the learner misses a given share of its labels.
+    """A plan of rounds: the window is such that the learner misses a given share of its labels."""
 
-    `omega = "auto"` of the real pipeline does the same. Where plain rows are missed as often, no row is selected.
-
-    Parameters
-    ----------
-    flips
-        Of the rows that are added, which may be labelled worse than plain ones.
-    share
-        The share of the labels that the learner misses.
-    kept
-        Number of rows of each round, in units of n.
-
-    Raises
-    ------
-    InputError
-        Unless 0 < share < 1/2: at the boundary a learner misses half of the labels.
-    """
-
-    flips: BoundaryFlips
-    share: float = 0.2
-    kept: float = 1.0
+    flips: BoundaryFlips  # of the rows that are added, which may be labelled worse than plain ones
+    share: float = 0.2  # the share of the labels that the learner misses
+    kept: float = 1.0  # number of rows of each round, in units of n
 
     def __post_init__(self) -> None:
         require_number(share=self.share, kept=self.kept)
@@ -163,35 +123,15 @@ class Missed:
 
 
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:
-    """How many plain rows teach as much as one of the window, once the learner knows where the boundary is.
+    """How many plain rows teach as much as one of the window |z| ≤ alpha, once the learner knows where the boundary is.
 
     For a selector that is the truth itself, lam → 0+ and psi = d/kept < 1, the test error E follows
 
         (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
 
-    The worth is this expression for unchecked plain rows over that for the window's. As alpha → 0 it tends to
-    s²(1 - c²)/c², with the plain rows' c, and s the slope of E[y | z] at 0. For probit flips that is
-    1 + (1 - 2/π)/width². Practice pays in the end if a row is worth more than its cost over that of a plain one.
+    The worth is this expression for plain rows over that for the window's. As alpha → 0 it tends to s²(1 - c²)/c², with
+    the plain rows' c, and s the slope of E[y | z] at 0: for probit flips 1 + (1 - 2/π)/width².
 
-    Parameters
-    ----------
-    flips
-        The flips of the rows' labels, and their check. Plain rows have the same flips, and no check.
-    alpha
-        The window |z| ≤ alpha.
-
-    Returns
-    -------
-    float
-        The worth of a kept row, in plain rows.
-
-    Raises
-    ------
-    InputError
-        For alpha < 1e-30, and where most labels of the window are wrong: such rows teach the opposite.
-
-    Examples
-    --------
     >>> from dp_theory import BoundaryFlips
     >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)
     2.454
@@ -204,9 +144,8 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     z, measure = half_line((alpha, *flips.jumps, *flips.levels))
     right, wrong = flips.outcomes(z)
     in_window = measure * (z <= alpha)
-    kept = in_window * (right + wrong)
-    second = float(kept @ z**2) / kept.sum()
-    pull = float((in_window * (right - wrong)) @ z) / kept.sum()
+    second = float(in_window @ z**2) / in_window.sum()
+    pull = float((in_window * (right - wrong)) @ z) / in_window.sum()
     is_useful = pull > -_ROUNDING * np.sqrt(second)
     require("alpha", alpha, is_useful, "leave labels that are right more often than wrong")
     plain = flips.signal**2

@@ -35,13 +35,10 @@ WINDOWS = (Window(0.25), Window(1.0))  # plans of rounds that are compared by de
 LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
 FIRMER = (3.0, 10.0)  # of loops, over the best ridge of plain rows: rows near the boundary have more wrong labels
 KEEPS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # kept fractions that selections try
-SHARES = (0.003, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3)  # of wrong labels, in the phase diagram
 COSTS = Costs()
 RULE_NAMES = (*rule_names("optimised"), "entropy")
-SAMPLES = "as many samples"
-COMPUTE = "as much compute"
 ROUNDING = 1e-12  # relative difference of errors that says nothing
-_ANY_ERROR = 0.25  # of a learner: the shares of plain rows that are wrong and that pass do not depend on it
+_ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does not depend on it
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
@@ -73,42 +70,12 @@ def worth(
     costs: Costs = COSTS,
     advance: Callable[[int], None] = lambda loops: None,
 ) -> pd.DataFrame:
-    """Practice against static data, round by round.
+    """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    Rows that fail the flips' check are made and not kept. Static data is not checked.
-
-    Parameters
-    ----------
-    flips
-        The flips of all rows, and their check.
-    rounds
-        Number of rounds of the loop.
-    phi
-        d over the number of rows of the first pool, which are plain.
-    plans
-        Ways to add rows, among which each stage takes the best. The same plan holds for all rounds before it.
-    lams
-        Ridges per row of the first pool, among which each stage takes the best. By default they are LAMS, the best of
-        static data, and FIRMER times the latter as far as these lie beyond LAMS. Stage 0 is then static data.
-    costs
-        Of making a row and of training on it.
-    advance
-        advance(1) is called after each loop. There are `loops_of_worth`, unless lams are given.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row for each stage, which is at its best plan and ridge. Columns: stage. kept and made, the training rows and
-        samples so far per dimension. plan, its number, and lam. test_error. samples, the number of static data's
-        samples that reach this error, over those made; compute, the same of their cost. saved, the share of the error
-        of as many plain samples that practice saves; saved_compute, the same for as much compute. missed and wrong, of
-        the stage's new rows: the share that the selector misses, nan for the first pool, and the share whose label is
-        wrong.
-
-    Raises
-    ------
-    InputError
-        For what `PracticeProblem` refuses, for rounds < 1, and for a plan that keeps no window.
+    Columns: stage; kept, the training rows so far per dimension; plan, its number, and lam; test_error; samples, the
+    number of static data's samples that reach this error over those of practice; compute, the same of their cost; saved
+    and saved_compute, the share of static data's error that practice saves; missed and wrong, the shares of the stage's
+    new rows that the selector misses and whose label is wrong.
     """
     import pandas as pd
 
@@ -121,7 +88,7 @@ def worth(
     for number, plan in enumerate(plans):
         for lam in ridges:
             solved = solve_stages(replace(start, lam=lam, additions=[plan] * rounds))
-            runs.append(_Run(number, lam, solved, *_made(flips, phi, solved)))
+            runs.append(_Run(number, lam, solved, _new_rows(flips, solved)))
             advance(1)
     rows = []
     for stage in range(rounds + 1):
@@ -141,7 +108,6 @@ class _Run(NamedTuple):
     plan: int  # its number
     lam: float
     solved: Stages
-    samples: Array  # (stages,) samples per dimension made up to each stage
     new: list[Shares]  # of each stage's new rows
 
 
@@ -149,20 +115,18 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
     """The row of `worth` for a stage, of the run that is best there."""
     error = float(run.solved.test_error[stage])
     kept = run.solved.kept[stage] / phi
-    made = run.samples[stage]
-    spent = costs.axes("direct", made, kept, first=run.samples[0])["compute"]
+    spent = costs.axes("direct", kept, kept, first=run.solved.kept[0] / phi)["compute"]
     rows_to_same_error = plain_rows(flips, error)
     rows_for_same_cost = spent / costs.row("static")
     return {
         "stage": stage,
         "kept": kept,
-        "made": made,
         "plan": run.plan,
         "lam": run.lam,
         "test_error": error,
-        "samples": rows_to_same_error / made,
+        "samples": rows_to_same_error / kept,
         "compute": rows_to_same_error / rows_for_same_cost,
-        "saved": _saved(error, plain_error(flips, made)),
+        "saved": _saved(error, plain_error(flips, kept)),
         "saved_compute": _saved(error, plain_error(flips, rows_for_same_cost)),
         "missed": run.new[stage].missed,
         "wrong": run.new[stage].wrong,
@@ -175,79 +139,33 @@ def _saved(error: float, plain: float) -> float:
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges for loops to try, per row of a first pool of `rows` per dimension.
-
-    The best ridge of static data is among them. In total, rather than per row, it is the same for any number of rows.
-    """
+    """Ridges for loops to try, per row of a first pool of `rows` per dimension."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]
 
 
-def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list[Shares]]:
-    """Samples per dimension that were made up to each stage (stages,), and what each stage's new rows are like."""
-    plain = shares(flips, _ANY_ERROR)
-    found = [Shares(np.nan, plain.wrong, np.nan, plain.passed)]
+def _new_rows(flips: BoundaryFlips, solved: Stages) -> list[Shares]:
+    """What each stage's new rows are like."""
+    found = [Shares(np.nan, shares(flips, _ANY_ERROR).wrong, np.nan)]
     for error, addition in zip(solved.test_error, solved.additions, strict=False):  # the last stage adds no rows
         if not isinstance(addition, Addition) or not isinstance(addition.keep, KeepHard | KeepAll):
-            raise InputError(f"plan {addition!r} must keep a window, or all rows, of which the samples made are known")
+            raise InputError(f"plan {addition!r} must keep a window, or all rows")
         own_flips = addition.flips(flips)
         if not isinstance(own_flips, BoundaryFlips):
             raise InputError(f"flip = {own_flips} of {addition!r} must be BoundaryFlips, or left to the problem's")
         alpha = float(addition.keep.alpha) if isinstance(addition.keep, KeepHard) else np.inf
         found.append(shares(own_flips, float(error), alpha))
-    passed = [rows.passed for rows in found]
-    new_samples = np.diff(solved.kept, prepend=0.0) / passed
-    return np.cumsum(new_samples) / phi, found
-
-
-def kept_price(flips: BoundaryFlips, costs: Costs = COSTS) -> float:
-    """The cost of a kept row at the boundary with its training, over that of a plain one.
-
-    The row is drawn directly. Those that fail the flips' check are paid, too.
-    """
-    passed = float(np.sum(flips.outcomes(np.zeros(1))))
-    return (costs.sample("direct") / passed + costs.training) / costs.row("static")
-
-
-def require_selection(flips: BoundaryFlips, rho: float) -> None:
-    """Raise InputError unless rho lies in [0, 1) and the flips have no label check, as `selections` needs it."""
-    if flips.check is not None:
-        raise InputError("selections has no label check: give the flips as flip of a SpanProblem's Group, or use worth")
-    require_number(rho=rho)
-    require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
+    return found
 
 
 def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS, lam: Any = None) -> pd.DataFrame:
-    """One selection by a fixed selector, for each rule and number of training rows.
+    """One selection by a fixed selector, at its best kept fraction and ridge, for each rule and number of training rows
+    per dimension.
 
-    Parameters
-    ----------
-    flips
-        The flips of all rows, without a check.
-    rho
-        The cosine between the selector and the truth.
-    rows
-        Training rows per dimension: a number or an array (sizes,).
-    keep
-        Kept fractions among which each rule takes the best.
-    lam
-        Ridges per training row among which each rule takes the best; 0 is the ridgeless limit. By default the best of
-        all ridges is found.
+    Columns: rule (`static` for plain rows), rows, keep, lam, test_error, and saved, the share of static data's error
+    that the rule saves.
 
-    Returns
-    -------
-    pd.DataFrame
-        Columns: rule, which is `static` for plain rows. rows, keep, lam and test_error. saved, the share of static
-        data's error that the rule saves.
-
-    Raises
-    ------
-    InputError
-        For parameters outside their domain, and for flips with a check, which a SpanProblem takes.
-
-    Examples
-    --------
     >>> from dp_theory import BoundaryFlips
     >>> table = selections(BoundaryFlips(0.3), 0.9, 8.0, keep=[0.2, 0.5]).set_index("rule")
     >>> table["test_error"].round(3)[["static", "keep-hard"]].tolist()
@@ -255,7 +173,8 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
     """
     import pandas as pd
 
-    require_selection(flips, rho)
+    require_number(rho=rho)
+    require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
     fractions = np.atleast_1d(kept_fraction(keep))
     sizes = np.atleast_1d(numbers("rows", rows))
     ridges = np.atleast_1d(numbers("lam", 0.0 if lam is None else lam))
@@ -321,84 +240,3 @@ def kept_moments(rule: Rule, flips: BoundaryFlips, rho: float) -> Moments:
     p = mass.sum()
     beta_tilde, beta = linear.sum(0)
     return Moments(1.0, second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)
-
-
-def phases(
-    wrong: Sequence[float] = SHARES,
-    *,
-    shape: str = "probit",
-    eps: float = 0.5,
-    rho: float = 0.9,
-    rounds: int = 12,
-    phi: float = 0.5,
-) -> pd.DataFrame:
-    """Where practice and keep-hard help: the phase diagram over training rows and wrong labels.
-
-    Parameters
-    ----------
-    wrong
-        Shares of plain rows with a wrong label.
-    shape, eps
-        The flips' shape, and their probability at the boundary.
-    rho
-        The cosine between keep-hard's fixed selector and the truth.
-    rounds, phi
-        The loop's number of rounds, and d over the rows of its first pool.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns: panel. x, training rows per dimension. y, the share of plain rows whose label is wrong. gain, the share
-        of static data's error that is saved; it is negative where static data is better. The panels are practice
-        against as many samples, practice against as much compute, and keep-hard against as many training rows.
-    """
-    import pandas as pd
-
-    parts = []
-    for share in wrong:
-        flips = BoundaryFlips.of_share(share, shape=shape, eps=eps)
-        table = worth(flips, rounds=rounds, phi=phi).query("stage > 0")
-        hard = selections(flips, rho, table["kept"]).query("rule == 'keep-hard'")
-        gains = {
-            f"practice, {SAMPLES}": table["saved"],
-            f"practice, {COMPUTE}": table["saved_compute"],
-            f"keep-hard, ρ = {rho:g}": hard["saved"],
-        }
-        x = table["kept"].round(9).to_numpy()  # the same for every share
-        for panel, gain in gains.items():
-            parts.append(pd.DataFrame({"panel": panel, "x": x, "y": share, "gain": gain.to_numpy()}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def last_useful(table: pd.DataFrame) -> pd.DataFrame:
-    """The share of wrong labels beyond which the gain of `phases` is negative, per panel and number of rows.
-
-    Parameters
-    ----------
-    table
-        As `phases` returns it.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns panel, x and share. The share is interpolated between its neighbours in the table. It is nan where the
-        gain is negative throughout, and inf where the gain is positive throughout.
-    """
-    import pandas as pd
-
-    found = []
-    for (panel, x), cells in table.groupby(["panel", "x"], sort=False):
-        y, gain = cells.sort_values("y")[["y", "gain"]].to_numpy(float).T
-        found.append({"panel": panel, "x": x, "share": _last_positive(y, gain)})
-    return pd.DataFrame(found)
-
-
-def _last_positive(y: Array, gain: Array) -> float:
-    """The y at which the gain last falls through 0, for ascending y (N,); nan or inf where it does not."""
-    useful = np.flatnonzero(gain > 0)
-    if len(useful) == 0:
-        return np.nan
-    last = useful[-1]
-    if last == len(y) - 1:
-        return np.inf
-    return float(y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1]))

@@ -2,9 +2,9 @@
 
 What is asked: `practice_problem`, and the `additions` of its rounds.
 
-How it is answered: `dmft` has the equations, and `cohorts` reduces the rows of a round to what these need.
-`square_loop` solves them for the square loss with `square_forces`, `convex_loop` for other losses with the `forces` of
-rows at `points`.
+How it is answered: `dmft` has the equations, and `cohorts` reduces the rows of a round to what these need. `loop`
+solves them stage by stage, with `quadratic_forces`, and for losses other than the square with the `forces` of rows at
+`points`.
 `prediction` goes through the stages and certifies the result. `experiment` runs the loop.
 
 What follows: `hindsight` looks back at the rows of a round.

@@ -55,23 +55,20 @@ stages that train on a row of weight c
     The second part is the effect of selection. It follows from Stein's lemma, and has no densities at thresholds.
 
 Order of computation. dp_theory.practice.prediction goes through the stages. For each it makes the newest round's cohort
-(.cohorts), solves (T3.9) to (T3.11) for the newest rows of a, C and X (.square_loop for the square loss, .convex_loop
-for others), and evaluates (T3.12) and (T3.13). The order parameters of earlier stages do not change.
+(.cohorts), solves (T3.9) to (T3.11) for the newest rows of a, C and X (.loop), and evaluates (T3.12) and (T3.13). The
+order parameters of earlier stages do not change.
 
 Shapes. S stages; b stages that train on a cohort; J classes of a cohort; `modes` eigenvalues. Leading axes `trials` are
-values of the order parameters that are tried at once; they differ in the last stage only.
+values for the newest stage that are tried at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dp_theory.numerics.checks import Array
-from dp_theory.practice.cohorts import Cohort
-from dp_theory.practice.practice_problem import PracticeProblem
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -80,9 +77,9 @@ if TYPE_CHECKING:
 class OrderParameters(NamedTuple):
     """The order parameters a, C and X of S stages."""
 
-    a: Float[np.ndarray, "*trials stages"]
-    c: Float[np.ndarray, "*trials stages stages"]
-    x: Float[np.ndarray, "*trials stages stages"]
+    a: Float[np.ndarray, " stages"]
+    c: Float[np.ndarray, "stages stages"]
+    x: Float[np.ndarray, "stages stages"]
 
     @classmethod
     def of_no_stage(cls) -> OrderParameters:
@@ -92,86 +89,53 @@ class OrderParameters(NamedTuple):
     @property
     def stages(self) -> int:
         """The number of stages S."""
-        return self.a.shape[-1]
+        return len(self.a)
 
-    def with_zeros(self) -> OrderParameters:
-        """One more stage, whose order parameters are 0. There must be no leading axes."""
-        return OrderParameters(np.append(self.a, 0.0), np.pad(self.c, (0, 1)), np.pad(self.x, (0, 1)))
+    def extended(self, newest: Newest) -> OrderParameters:
+        """One more stage."""
+        return OrderParameters(
+            np.append(self.a, newest.one), with_edge(self.c, newest.symmetric), with_row(self.x, newest.lower)
+        )
 
     def cosine(self) -> float:
         """The cosine between θ of the newest stage and v."""
         return self.a[-1] / np.hypot(self.a[-1], np.sqrt(self.c[-1, -1]))
 
 
-class Forces(NamedTuple):
-    """The means over all rows of the residual forces, of their products and of their slopes: (T3.6)."""
+# -- the newest stage --------------------------------------------------------------------------------------------------
 
-    gamma: Float[np.ndarray, "*trials stages stages"]  # Γ
-    ff: Float[np.ndarray, "*trials stages stages"]  # E[f fᵀ]
-    fg: Float[np.ndarray, "*trials stages"]  # E[f g]
+
+class Newest(NamedTuple):
+    """What belongs to the newest stage s of a, C and X, or of E[f g], E[f fᵀ] and Γ: a number and two rows."""
+
+    one: Float[np.ndarray, " *trials"]
+    symmetric: Float[np.ndarray, "*trials stages"]  # of C, or of E[f fᵀ]
+    lower: Float[np.ndarray, "*trials stages"]  # of X, or of Γ
 
     @classmethod
-    def of_no_stage(cls) -> Forces:
-        """Those before the first stage."""
-        return cls(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
+    def of(cls, vector: Float[np.ndarray, "*trials unknowns"]) -> Newest:
+        """The parts of a vector of 2s + 3 numbers."""
+        stages = vector.shape[-1] // 2
+        return cls(vector[..., 0], vector[..., 1 : stages + 1], vector[..., stages + 1 :])
+
+    def vector(self) -> Float[np.ndarray, "*trials unknowns"]:
+        """The parts in one vector."""
+        return np.concatenate([self.one[..., None], self.symmetric, self.lower], axis=-1)
 
 
-class SolvedStage(NamedTuple):
-    """One more stage: the order parameters of all stages, the forces there, and by how much the equations are missed.
-
-    `residual` is relative to the sizes of the order parameters.
-    """
-
-    parameters: OrderParameters
-    forces: Forces
-    residual: float
+def with_edge(matrix: Float[np.ndarray, "*J s s"], row: Float[np.ndarray, "*J grown"]) -> Array:
+    """A symmetric matrix with one more row and column."""
+    grown = with_row(matrix, row)
+    grown[..., -1] = row
+    return grown
 
 
-# -- the learners: (T3.7) to (T3.13) -----------------------------------------------------------------------------------
-
-
-def residuals(problem: PracticeProblem, forces: Forces, parameters: OrderParameters) -> OrderParameters:
-    """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a, C and X, for the stages that these have.
-
-    `forces` are those at these order parameters.
-    """
-    a, c, x = parameters
-    gamma, ff, fg = forces
-    e = problem.eigenvalues
-    v = problem.labeller_direction
-    m = mode_matrices(problem, gamma)
-    means = _mode_means(m, fg + (gamma @ a[..., None])[..., 0])
-    # (T3.9) as Σ v_e² M_e(E[f g] - (Λ/e)a), which is the same without the cancellation of Γa
-    pull = fg[..., None, :] - problem.ridges[: a.shape[-1]] / e[:, None] * a[..., None, :]
-    a_off = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)
-    # (T3.10) with Σ v_e² (M_e b)(M_e b)ᵀ - aaᵀ as a sum of squares
-    deviation = v[:, None] * (means - (v**2 @ means)[..., None, :])
-    fluctuation = problem.phi * (m @ ff[..., None, :, :] @ m.mT).mean(axis=-3)
-    c_off = deviation.mT @ deviation + fluctuation - c
-    x_off = problem.phi * m.mean(axis=-3) - x  # (T3.11)
-    return OrderParameters(a_off, c_off, x_off)
-
-
-def mode_matrices(
-    problem: PracticeProblem, gamma: Float[np.ndarray, "*trials stages stages"]
-) -> Float[np.ndarray, "*trials modes stages stages"]:
-    """M_e of (T3.7), for the stages that Γ has."""
-    e = problem.eigenvalues[:, None, None]
-    ridges = np.diag(problem.ridges[: gamma.shape[-1]])
-    return e * np.linalg.inv(ridges + e * gamma[..., None, :, :])
-
-
-def _mode_means(m: Array, b: Array) -> Array:
-    """M_e b of (T3.7), the mean of θ_e over v_e: (*trials, modes, S)."""
-    return (m @ b[..., None, :, None])[..., 0]
-
-
-def overlaps(problem: PracticeProblem, forces: Forces, a: Float[np.ndarray, " stages"]) -> Float[np.ndarray, " stages"]:
-    """The overlaps o of (T3.12), from solved order parameters."""
-    if np.ndim(problem.labeller) == 0:  # the truth labels, or Σ = I, where θ off the labeller is isotropic
-        return np.asarray(problem.labeller) * a
-    means = _mode_means(mode_matrices(problem, forces.gamma), forces.fg + forces.gamma @ a)
-    return (problem.truth_direction * problem.labeller_direction) @ means
+def with_row(matrix: Float[np.ndarray, "*J s s"], row: Float[np.ndarray, "*J grown"]) -> Array:
+    """A lower triangular matrix with one more row."""
+    grown = np.zeros((*row.shape[:-1], row.shape[-1], row.shape[-1]))
+    grown[..., :-1, :-1] = matrix
+    grown[..., -1, :] = row
+    return grown
 
 
 def newest_error(parameters: OrderParameters, overlap: float) -> float:
@@ -190,8 +154,8 @@ class SelectedRow(NamedTuple):
     g = g·(t, ζ) and z_k = z_k·(t, ζ) are (T3.14).
     """
 
-    view: Float[np.ndarray, "*trials b 2"]
-    noise: Float[np.ndarray, "*trials b b"]  # covariance of the noise
+    view: Float[np.ndarray, "b 2"]
+    noise: Float[np.ndarray, "b b"]  # covariance of the noise
     g: Float[np.ndarray, " 2"]
     z_k: Float[np.ndarray, " 2"]
 
@@ -199,80 +163,15 @@ class SelectedRow(NamedTuple):
 def selected_row(selector: int | None, parameters: OrderParameters, stages: slice) -> SelectedRow:
     """Equations (T3.14) and (T3.15), for rows of this selector and for these stages."""
     a, c, _ = parameters
-    own = a[..., stages, None]
-    noise = c[..., stages, stages]
+    own = a[stages, None]
+    noise = c[stages, stages]
     if selector is None:
         return SelectedRow(own * np.array([1.0, 0.0]), noise, np.array([1.0, 0.0]), np.zeros(2))
     k = selector
-    alignment = a[..., k].flat[0]  # the selector is an earlier stage: it is the same in all trials
-    variance = c[..., k, k].flat[0]
-    norm = np.hypot(alignment, np.sqrt(variance))
-    rho = alignment / norm
-    r = np.sqrt(variance) / norm
+    norm = np.hypot(a[k], np.sqrt(c[k, k]))
+    rho = a[k] / norm
+    r = np.sqrt(c[k, k]) / norm
     g = np.array([rho, r])
     z_k = norm * r * np.array([r, -rho])
-    shared = c[..., stages, k, None] / variance
-    return SelectedRow(own * g + shared * z_k, noise - shared * c[..., k, None, stages], g, z_k)
-
-
-# -- forces of quadratic losses: (T3.16) and (T3.17) -------------------------------------------------------------------
-
-
-class Quadratics(NamedTuple):
-    """A quadratic loss H(m y - h)²/2 for each stage."""
-
-    curvature: Float[np.ndarray, " stages"]  # H
-    target: Float[np.ndarray, " stages"]  # m
-
-    @classmethod
-    def square(cls, stages: int) -> Quadratics:
-        """The square loss at every stage."""
-        return cls(np.ones(stages), np.ones(stages))
-
-    def extended(self, curvature: float, target: float) -> Quadratics:
-        """One more stage."""
-        return Quadratics(np.append(self.curvature, curvature), np.append(self.target, target))
-
-
-def linear_forces(cohorts: Sequence[Cohort], parameters: OrderParameters, losses: Quadratics) -> Forces:
-    """The means of (T3.6) over all cohorts for quadratic losses, in closed form."""
-    a, c, _ = parameters
-    total = Forces(np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape))
-    for cohort in cohorts:
-        if cohort.first < parameters.stages:
-            _add_linear_forces(total, cohort, parameters, losses)
-    return total
-
-
-def _add_linear_forces(total: Forces, cohort: Cohort, parameters: OrderParameters, losses: Quadratics) -> None:
-    """Add what one cohort contributes to `total`, in place. Arrays have the shapes (*trials, J, …) until summed."""
-    _, c, x = parameters
-    i = slice(cohort.first, min(cohort.last, parameters.stages))  # the b stages that train on the rows
-    row = selected_row(cohort.selector, parameters, i)
-    mass = cohort.mass[:, None, None]
-    stiffness = _force_stiffness(cohort.weight, x[..., i, i], losses.curvature[i])
-    # (T3.16) with (T3.15): f = pull·y - slopes·(t, ζ) - stiffness·noise
-    pull = stiffness @ losses.target[i, None]
-    slopes = stiffness @ row.view[..., None, :, :]
-
-    # E[f fᵀ], from E[y²] = 1, E[y(t, ζ)] and E[(t, ζ)(t, ζ)ᵀ]
-    cross = pull * (slopes @ cohort.linear[:, :, None]).mT
-    square = mass * (pull * pull.mT + stiffness @ row.noise[..., None, :, :] @ stiffness.mT) - cross - cross.mT
-    total.ff[..., i, i] += (square + slopes @ cohort.second @ slopes.mT).sum(axis=-3)
-
-    # E[f g], from E[f (t, ζ)ᵀ], which is (*trials, b, 2)
-    by_view = (pull * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)
-    total.fg[..., i] += by_view @ row.g
-
-    # Γ of (T3.17)
-    mean_stiffness = (mass * stiffness).sum(axis=-3)
-    total.gamma[..., i, i] += mean_stiffness
-    if (k := cohort.selector) is not None:
-        through_others = (mean_stiffness @ c[..., i, k, None])[..., 0]
-        total.gamma[..., i, k] -= (by_view @ row.z_k + through_others) / c[..., k, k, None]
-
-
-def _force_stiffness(weight: Array, x: Array, curvature: Array) -> Array:
-    """B of (T3.16) for each class of weights (J,): (*trials, J, b, b). x (*trials, b, b) is X, curvature (b,) is H."""
-    d = weight[:, None, None] * curvature  # the diagonals of D, as rows (J, 1, b)
-    return d.mT * np.linalg.inv(np.eye(x.shape[-1]) + x[..., None, :, :] * d)
+    shared = c[stages, k, None] / c[k, k]
+    return SelectedRow(own * g + shared * z_k, noise - shared * c[k, None, stages], g, z_k)

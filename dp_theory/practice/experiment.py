@@ -231,9 +231,9 @@ def draw_rows(
     parts = []
     for start in range(0, max(candidates, 1), MOST_CANDIDATES):
         t, zeta = rng.standard_normal((2, min(MOST_CANDIDATES, candidates - start)))
-        y, passed = draw_labels(flip, cosine * t + sine * zeta, rng)
+        y = draw_labels(flip, cosine * t + sine * zeta, rng)
         keep, weight = addition.select(t, y)
-        chosen = (rng.random(len(t)) < keep) & passed
+        chosen = rng.random(len(t)) < keep
         parts.append((t[chosen], zeta[chosen], y[chosen], weight[chosen]))
     t, zeta, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     z = rng.standard_normal((len(t), len(labeller)))

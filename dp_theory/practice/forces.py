@@ -25,38 +25,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.numerics.checks import Array
-from dp_theory.practice.dmft import Forces, OrderParameters, Quadratics, linear_forces, selected_row
+from dp_theory.practice.dmft import Newest, OrderParameters, selected_row
 from dp_theory.practice.points import Points
+from dp_theory.practice.quadratic_forces import QuadraticLoss
 from dp_theory.span.losses import Loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-@dataclass(frozen=True)
-class QuadraticLoss:
-    """The loss H(m y - h)²/2 with curvature H and target m."""
-
-    curvature: float
-    target: float
-
-    @classmethod
-    def of_stage(cls, losses: Quadratics, stage: int) -> QuadraticLoss:
-        """The one of a stage."""
-        return cls(float(losses.curvature[stage]), float(losses.target[stage]))
-
-    def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        """As `Loss.answer`: the force of a row, and β of (T4.7)."""
-        curvature = weight * self.curvature
-        beta = curvature / (1 + response * curvature)
-        return beta * (self.target * y - score), beta
-
-    def mean_answer(
-        self, score: Array, noise: float, y: Array, weight: Array, response: float
-    ) -> tuple[Array, Array, Array]:
-        """As `Loss.mean_answer`."""
-        force, beta = self.answer(score, y, weight, response)
-        return force, force**2 + (beta * noise) ** 2, beta
+_CURVATURES = (1e-6, 50.0)  # between which that of the control lies, in units of 1/X_ss
+_TARGETS = (0.05, 1e3)  # between which its target lies
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,7 @@ class NewestScores:
     centre: Float[np.ndarray, " points"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class SampledCohort:
     """The points of a cohort with their forces on the stages solved so far.
 
@@ -131,6 +110,16 @@ class SampledCohort:
         """The cohort before any stage."""
         none = RowForces.of_no_stage(len(points.y))
         return cls(points, none, none)
+
+    def trains(self, stage: int) -> bool:
+        """Whether a stage trains on the rows."""
+        return self.points.cohort.trains(stage)
+
+    def extended(self, loss: Loss, control: QuadraticLoss, parameters: OrderParameters) -> SampledCohort:
+        """The cohort with its forces on one more stage, the newest one."""
+        of_loss = self.of_loss.extended(*self.newest_forces(loss, self.of_loss, parameters))
+        of_control = self.of_control.extended(*self.newest_forces(control, self.of_control, parameters))
+        return SampledCohort(self.points, of_loss, of_control)
 
     def first(self, size: int) -> SampledCohort:
         """The first `size` points, or all if there are fewer."""
@@ -185,72 +174,37 @@ class SampledCohort:
         slope = betas.sum() * newest.slope[0] if same_slope else betas @ newest.slope
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
-
-def mean_forces(
-    cohorts: Sequence[SampledCohort], before: Forces, parameters: OrderParameters, loss: Loss, controls: Quadratics
-) -> Forces:
-    """The means (T3.6) over all cohorts, by (T4.8).
-
-    Parameters
-    ----------
-    cohorts
-        All cohorts so far, with their forces on the stages before the newest.
-    before
-        The means for the stages before the newest.
-    parameters
-        Order parameters at which the forces are evaluated, those of the newest stage included.
-    loss
-        The loss of the newest stage.
-    controls
-        The quadratic losses that serve as control, of all stages.
-    """
-    s = parameters.stages - 1
-    exact = linear_forces([cohort.points.cohort for cohort in cohorts], parameters, controls)
-    total = Forces(*(np.pad(known, (0, 1)) for known in before))
-    total.gamma[s] = exact.gamma[s]
-    total.ff[s] = exact.ff[s]
-    total.fg[s] = exact.fg[s]
-    control = QuadraticLoss.of_stage(controls, s)
-    for cohort in cohorts:
-        if cohort.points.cohort.trains(s):
-            _add_correction(total, cohort, parameters, loss, control)
-    total.ff[:, s] = total.ff[s]
-    return total
+    def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
+        """Add the sum over the points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        cohort = self.points.cohort
+        i = slice(cohort.first, parameters.stages)
+        of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)
+        of_control = self.newest_means(control, self.of_control, parameters, loss.smooth)
+        products, slopes, by_view = (one - other for one, other in zip(of_loss, of_control, strict=True))
+        row = selected_row(cohort.selector, parameters, i)
+        total.one[...] += by_view @ row.g
+        total.symmetric[i] += products
+        total.lower[i] += slopes
+        if (k := cohort.selector) is not None:  # as in (T3.17)
+            c = parameters.c
+            total.lower[k] -= (by_view @ row.z_k + slopes @ c[i, k]) / c[k, k]
 
 
-def _add_correction(
-    total: Forces, cohort: SampledCohort, parameters: OrderParameters, loss: Loss, control: QuadraticLoss
-) -> None:
-    """Add the sum over the points of one cohort in (T4.8) to the newest stage's row of `total`, in place."""
-    s = parameters.stages - 1
-    i = slice(cohort.points.cohort.first, s + 1)
-    of_loss = cohort.newest_means(loss, cohort.of_loss, parameters, loss.smooth)
-    of_control = cohort.newest_means(control, cohort.of_control, parameters, loss.smooth)
-    products, slopes, by_view = (one - other for one, other in zip(of_loss, of_control, strict=True))
-    row = selected_row(cohort.points.cohort.selector, parameters, i)
-    total.ff[s, i] += products
-    total.fg[s] += by_view @ row.g
-    total.gamma[s, i] += slopes
-    if (k := cohort.points.cohort.selector) is not None:  # as in (T3.17)
-        c = parameters.c
-        total.gamma[s, k] -= (by_view @ row.z_k + slopes @ c[i, k]) / c[k, k]
-
-
-def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> tuple[float, float]:
-    """Curvature H and target m of the quadratic loss whose derivative is closest to that of the loss.
+def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
+    """The quadratic loss whose derivative is closest to that of the loss.
 
     That is by weighted least squares over the rows that train the newest stage, at their fitted scores.
     """
     s = parameters.stages - 1
+    response = parameters.x[s, s]
     columns = []
     for sampled in cohorts:
         points = sampled.points
-        if points.cohort.trains(s):
-            newest = sampled.newest_scores(sampled.of_loss, parameters)
-            force, _ = loss.answer(newest.score, points.y, points.weight, parameters.x[-1, -1])
-            fitted = newest.score + parameters.x[s, s] * force
-            root_mass = np.sqrt(points.mass[:, s - points.cohort.first + 1] * points.weight)
-            columns.append(np.stack([points.y, -fitted, force / points.weight]) * root_mass)
+        newest = sampled.newest_scores(sampled.of_loss, parameters)
+        force, _ = loss.answer(newest.score, points.y, points.weight, response)
+        root_mass = np.sqrt(points.mass[:, s - points.cohort.first + 1] * points.weight)
+        columns.append(np.stack([points.y, -newest.score - response * force, force / points.weight]) * root_mass)
     y, fitted, slope = np.concatenate(columns, axis=1)
     (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m
-    return float(curvature), float(pull / curvature)
+    curvature = np.clip(curvature, *np.divide(_CURVATURES, response))
+    return QuadraticLoss(float(curvature), float(np.clip(pull / curvature, *_TARGETS)))

@@ -179,7 +179,7 @@ class _KeptScores:
         return self._rows.select(t, _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
-        """The chance of the observed label, and of passing a check, over the bound in its place: (N, 1) or (1, 1)."""
+        """The chance of the observed label over the bound in its place: (N, 1) or (1, 1)."""
         if not isinstance(self._flip, BoundaryFlips):
             return np.ones((1, 1))
         right, wrong = self._flip.outcomes(self._cosine * t + self._sine * zeta)

@@ -78,7 +78,7 @@ class PracticeProblem:
     truth
         w0 (d,) in Σ's eigenbasis, for a problem with a spectrum. By default all its entries are equal.
     loss
-        SQUARE, LOGISTIC, SQUARED_HINGE or another loss of dp_theory.span.losses.
+        SQUARE, LOGISTIC, SQUARED_HINGE, HINGE or another loss of dp_theory.span.losses.
 
     Raises
     ------

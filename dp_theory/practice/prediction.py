@@ -11,10 +11,9 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import ROUNDING, Array
 from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
 from dp_theory.practice.cohorts import Cohort, make_cohort, needs_quadrature
-from dp_theory.practice.convex_loop import ConvexLoop
-from dp_theory.practice.dmft import OrderParameters, SolvedStage, newest_error, overlaps
+from dp_theory.practice.dmft import Newest
+from dp_theory.practice.loop import Loop
 from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
-from dp_theory.practice.square_loop import SquareLoop
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 
 if TYPE_CHECKING:
@@ -181,49 +180,35 @@ class _LoopSolver:
         self._problem = problem
         self._order = order
         self._perturb = perturb
-        self._square = SquareLoop.of(problem)
-        self._before = self._square  # without the newest stage
-        self._convex = None if isinstance(problem.loss, Square) else ConvexLoop(problem, size, seed)
-        self._parameters = OrderParameters.of_no_stage()
+        self._loop = Loop.of(problem, size, seed)
         self._cohorts: list[Cohort] = []
         self._additions: list[RoundRows] = []
         self._errors: list[float] = []
-        self._overlaps: list[float] = []
         self._residuals: list[float] = []
 
     def add_stage(self) -> None:
         """Solve the next stage."""
-        solved = self._solve()
-        self._parameters = solved.parameters
-        forces = solved.forces
-        self._check_residual(solved.residual)
-        if self._perturb is not None:
-            _perturb_newest(self._parameters, self._perturb)
-            if self._convex is None:
-                self._square = self._before.extended(self._cohorts[-1], self._parameters)
-                forces = self._square.forces
-        overlap = overlaps(self._problem, forces, self._parameters.a)[-1]
-        self._residuals.append(solved.residual)
-        self._overlaps.append(overlap)
-        self._errors.append(newest_error(self._parameters, overlap))
-        self._check_error()
-
-    def _solve(self) -> SolvedStage:
-        """The order parameters with one more stage."""
         stage = len(self._errors)
         rows = self._next_rows()
         selector = stage - 1 if stage else None
-        cosine = self._parameters.cosine() if stage else 1.0
+        cosine = self._loop.parameters.cosine() if stage else 1.0
         last = self._problem.last_stage(stage)
         cohort = make_cohort(rows, self._problem.flip, cosine, selector, stage, last, self._order)
         if self._perturb is not None:
             cohort = _perturbed(cohort, self._perturb)
         self._cohorts.append(cohort)
-        if self._convex is None:
-            self._before = self._square
-            self._square, residual = self._before.next_stage(cohort)
-            return SolvedStage(self._square.parameters, self._square.forces, residual)
-        return self._convex.next_stage(cohort, rows, cosine, self._parameters)
+        self._loop, residual = self._loop.next_stage(cohort, rows, cosine, self._rounded)
+        self._check_residual(residual)
+        self._residuals.append(residual)
+        self._errors.append(self._loop.test_error)
+        self._check_error()
+
+    def _rounded(self, newest: Newest) -> Newest:
+        """The newest stage's order parameters, off by a random part of their rounding error if that is asked for."""
+        if self._perturb is None:
+            return newest
+        one, lower, symmetric = (_off(part, self._perturb) for part in (newest.one, newest.lower, newest.symmetric))
+        return Newest(one, symmetric, lower)
 
     def _next_rows(self) -> RoundRows:
         """The rows that the next stage is the first to have. A plan is asked for them."""
@@ -238,9 +223,9 @@ class _LoopSolver:
         return rows
 
     def _check_residual(self, residual: float) -> None:
-        variance = self._parameters.c[-1, -1]
+        variance = self._loop.parameters.c[-1, -1]
         if not (residual < TOLERANCE and variance > 0):
-            stage = self._parameters.stages - 1
+            stage = self._loop.parameters.stages - 1
             raise ConvergenceError(f"{self._where(stage)}: relative residual {residual:.1e}, C = {variance:.3g}")
 
     def _check_error(self) -> None:
@@ -257,18 +242,18 @@ class _LoopSolver:
 
     def solved(self) -> Stages:
         """All stages so far."""
-        a, c, x = self._parameters
+        a, c, x = self._loop.parameters
         return Stages(
             additions=self._additions,
             test_error=np.array(self._errors),
             kept=np.cumsum([cohort.mass.sum() for cohort in self._cohorts]),
             candidates=np.cumsum([cohort.candidates for cohort in self._cohorts], dtype=float),
             alignment=a,
-            overlap=np.array(self._overlaps),
+            overlap=self._loop.overlaps,
             covariance=c,
             response=x,
             residual=np.array(self._residuals),
-            losses=self._convex.losses if self._convex else [self._problem.loss] * len(self._errors),
+            losses=list(self._loop.losses),
         )
 
 
@@ -348,15 +333,6 @@ def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
     linear = _off(cohort.linear, rng, error)
     second = _off(cohort.second, rng, error)
     return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
-
-
-def _perturb_newest(parameters: OrderParameters, rng: np.random.Generator) -> None:
-    """Put the newest stage's order parameters off by a random part of their rounding error, in place."""
-    a, c, x = parameters
-    a[-1] = _off(a[-1], rng)
-    x[-1] = _off(x[-1], rng)
-    c[-1] = _off(c[-1], rng)
-    c[:, -1] = c[-1]
 
 
 def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:

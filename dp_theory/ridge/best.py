@@ -18,43 +18,15 @@ RIDGES = (1e-9, 1e4)  # the interval in which the best ridge is sought, beside l
 
 
 def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
-    """Test error of Theorem 1, or of Corollary 1 where lam = 0.
-
-    Parameters
-    ----------
-    moments
-        Moments of the selection rule at `rho`.
-    rho
-        Cosine between the selector and the truth.
-    psi
-        Aspect ratio: dimensions per row.
-    lam
-        Ridge per row. 0 is the ridgeless limit.
-
-    Returns
-    -------
-    Real
-        The test error. All parameters broadcast.
-    """
+    """Test error of Theorem 1, or of Corollary 1 where lam = 0, with d/m = psi and the ridge per row. Broadcasts."""
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
         ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
         return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
 
 
 def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least test error over the ridge, which is 0 or in RIDGES, and the ridge that attains it.
-
-    Parameters
-    ----------
-    error
-        The test error of `shape` cells as a function of the ridge. It takes 0.0, and arrays (points, *shape).
-    shape
-        Shape of the cells, each of which has a best ridge of its own.
-
-    Returns
-    -------
-    least, lam
-        Two arrays of `shape`.
+    """The least of error(ridge) over the ridge, which is 0 or in RIDGES, and the ridge that attains it, for cells of
+    this shape.
     """
     least, ridge = minimise(error, *RIDGES, shape)
     ridgeless = error(0.0)

@@ -93,33 +93,10 @@ class FinitePrediction(Prediction):
 
 
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
-    """Theorem 1 in dimension d, to first order in 1/d.
+    """Theorem 1 in dimension d, to first order in 1/d: (T5.11), and (T5.12) for the certificate.
 
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    d
-        Dimension, above 2.
-    tolerance
-        Largest relative error of the rule's moments, by default 1e-9.
-
-    Returns
-    -------
-    FinitePrediction
-        Arrays of the problem's shape, or floats for a scalar problem.
-
-    Raises
-    ------
-    InputError
-        Where d leaves the pool empty, at the ridgeless peak, where the mean does not exist, and where the rule keeps
-        nothing.
-    ConvergenceError
-        Where the rule's moments are not certain to `tolerance`.
-
-    References
-    ----------
-    docs/theory/finite-dimension.md: (T5.11), and (T5.12) for the certificate.
+    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where the rule keeps nothing;
+    ConvergenceError where the rule's moments are not certain to `tolerance`.
     """
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
@@ -172,27 +149,8 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """The mean test error at m kept rows.
-
-    To first order it is that of `predict_finite`, but it takes fewer nodes.
-
-    Parameters
-    ----------
-    moments, fourth
-        Moments per kept row, as those of a `Direct` rule.
-    rho
-        Cosine between selector and truth.
-    psi
-        d/m, dimensions per kept row.
-    lam
-        Ridge per kept row.
-    m
-        Number of kept rows.
-
-    Returns
-    -------
-    Real
-        The mean test error, 1/2 at the ridgeless peak. All parameters broadcast.
+    """The mean test error at m kept rows, from moments and ridge per kept row; 1/2 at the ridgeless peak. As
+    `predict_finite`, with fewer nodes.
     """
     along, off = _at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES)
     error = (np.arctan2(np.sqrt(off), along) / np.pi).mean(0)
@@ -207,25 +165,8 @@ def scatter(
     lam: Float[np.ndarray, " cells"],
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
-    """Means and standard deviations of test error, overlap and squared norm over single experiments.
-
-    Parameters
-    ----------
-    moments, fourth
-        Moments per pool row, numbers or arrays (cells,).
-    rho
-        Cosine between selector and truth.
-    phi
-        d/n, n the rows of the pool.
-    lam
-        Ridge per pool row.
-    d
-        Dimension, a number or an array (cells,). It need not be whole.
-
-    Returns
-    -------
-    mean, deviation
-        A row each for test error, overlap and squared norm. nan where `predict_finite` would raise.
+    """Means and standard deviations over single experiments of test error, overlap and squared norm; nan where
+    `predict_finite` would raise. Moments and lam are per pool row, and d need not be whole.
     """
     p = moments.p
     n = d / phi
@@ -267,16 +208,12 @@ def _log_variance(
 
 
 def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
-    """The moments of kept rows."""
     p = moments.p
     return Moments(1.0, *(moment / p for moment in moments[1:])), Fourth(*(moment / p for moment in fourth))
 
 
 class _Turned(NamedTuple):
-    """The law of the weights in the coordinates of the truth.
-
-    Each is linear in three standard normals, and holds the coefficients (4, ...) of 1 and of the three.
-    """
+    """The law of the weights in the coordinates of the truth."""
 
     along: Array  # component along w0
     across: Array  # component in the plane across w0

@@ -148,11 +148,7 @@ class _Residuals(NamedTuple):
 
 
 def _residuals(moments: Moments, fourth: Fourth, a_s: Any, a_v: Any, ell: Any) -> _Residuals:
-    """Each moment follows from those with one factor ε less.
-
-    y² = 1, E[s v] = 0, and means of odd powers of v without y are 0. The equation of a says E[ε s] = L·a_s and
-    E[ε v] = L·a_v.
-    """
+    """Each moment follows from those with one factor ε less."""
     _, gamma, beta, beta_tilde = moments
     t4, yt3, yt2v, ytv2, yv3 = fourth
     e1_s = ell * a_s
@@ -219,10 +215,7 @@ def _in_plane(e: _Residuals, gamma: Any, traces: _Traces) -> _InPlane:
 
 
 def _right_sides(e: _Residuals, gamma: Any, v: Any) -> tuple[Any, Any]:
-    """m times the covariance of two forms in (ε, s), and of two in (ε, v), at the limit's a.
-
-    The first term comes from T. The second is v·(T_ss T_εε + T_sε²), with the v of the forms' matrices.
-    """
+    """m times the covariance of two forms in (ε, s), and of two in (ε, v), at the limit's a."""
     from_t_s = e.e2_ss - e.e1_s * e.e1_s
     from_t_v = e.e2_vv - e.e1_v * e.e1_v
     size_s = gamma * e.e2 + e.e1_s * e.e1_s

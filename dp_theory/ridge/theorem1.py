@@ -38,32 +38,10 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 
 
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
-    """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0.
+    """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4).
 
-    At lam = 0 and phi = p the norm diverges: squared_norm is inf and test_error 1/2.
-
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    tolerance
-        Largest relative error of the rule's moments, by default 1e-9.
-
-    Returns
-    -------
-    Prediction
-        Arrays of the problem's shape, or floats for a scalar problem.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the rule's moments are not certain to `tolerance`.
-    InputError
-        Where the rule keeps nothing.
-
-    References
-    ----------
-    Theorem 1 and Corollary 1 of the paper, section 4.
+    At lam = 0 and phi = p the norm diverges: squared_norm is inf and test_error 1/2. Raises ConvergenceError where the
+    rule's moments are not certain to `tolerance`, and InputError where it keeps nothing.
     """
     shape = problem.shape
 
@@ -157,21 +135,8 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
-    """u = lam·phi·m and the slope of its equation, (T1.11), without cancellation.
-
-    Parameters
-    ----------
-    p
-        Kept fraction.
-    phi
-        Aspect ratio d/n.
-    lam
-        Ridge per row.
-
-    Returns
-    -------
-    u, slope
-        The positive root, and 2u + lam + p - phi there. All parameters broadcast.
+    """u = lam·phi·m, the positive root of (T1.11), and the slope 2u + lam + p - phi there, without cancellation.
+    Broadcasts.
     """
     excess = phi - p - lam  # the sum of the two roots, of which one is positive and one negative
     product = 2 * lam * phi  # twice the product of their magnitudes
@@ -188,28 +153,8 @@ def limits(
     lam: Float[np.ndarray, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
-    """The fields of a `Prediction`, from the rule's moments and their errors.
-
-    Parameters
-    ----------
-    rule
-        The rule, for messages.
-    moments, errors
-        Its moments at `rho`, and bounds of their relative errors.
-    rho, phi, lam
-        Parameters as in dp_theory.ridge.problem. lam = 0 is the ridgeless limit.
-    tolerance
-        Largest relative error of the moments. None takes any.
-
-    Returns
-    -------
-    test_error, overlap, squared_norm, keep_fraction, certificate
-        Each is an array (cells,), or a number that is the same for all cells.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the moments' errors are above the tolerance.
+    """The fields of a `Prediction`, from the rule's moments and bounds of their relative errors. Raises
+    ConvergenceError where these are above the tolerance.
     """
     error = _largest(errors)
     if tolerance is not None and not np.all(error <= tolerance):

@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 
 
 class RidgeLimit(NamedTuple):
-    """w_hat in the plane of w_s and w0 and off it, with what its derivatives need. Symbols are in the module's head.
-
-    All fields have one shape.
-    """
+    """w_hat in the plane of w_s and w0 and off it, with what its derivatives need. Symbols are in the module's head."""
 
     a: tuple[Array, Array]  # along w_s and v
     ell: Array  # L
@@ -107,9 +104,8 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 def slope_by_moments(
     slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
 ) -> Float[np.ndarray, " 6"]:
-    """The derivative of the test error by the moments of a rule, of which the first is the kept share p.
-
-    d_psi and d_lam are the derivatives of psi and of the ridge per row by p.
+    """The derivative of the test error by the moments of a rule; d_psi and d_lam are those of psi and lam by the kept
+    share p.
     """
     p = moments[0]
     by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2

@@ -98,21 +98,11 @@ class Bands:
 
 @dataclass(frozen=True)
 class SelectorView:
-    """What a rule sees of rows, and what of them counts.
+    """What a rule sees of rows, and what of them counts."""
 
-    Parameters
-    ----------
-    rho
-        Cosine between the selector and the truth.
-    flip
-        Probability that a label is flipped.
-    labels
-        Whether the rule sees the observed labels.
-    """
-
-    rho: float
-    flip: float = 0.0
-    labels: bool = False
+    rho: float  # cosine between the selector and the truth
+    flip: float = 0.0  # probability that a label is flipped
+    labels: bool = False  # whether the rule sees the observed labels
 
     def features(self, margin: Float[np.ndarray, " margins"]) -> Float[np.ndarray, "6 margins"]:
         """E[1, u, w, u², uw, w² | margin], times the density of the margin over that of |G|, G ~ N(0, 1)."""
@@ -139,10 +129,7 @@ class SelectorView:
 
     @cached_property
     def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
-        """Rising margins, and the moments of each.
-
-        They are so close that a rule of 0 and 1 is well known by the atoms that it keeps.
-        """
+        """Rising margins, and the moments of each."""
         margin, weights = self.nodes(CLOSE_EDGES)
         seen = np.abs(margin) < _REACH
         margin = margin[seen]
@@ -151,15 +138,8 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of a rule.
-
-        Parameters
-        ----------
-        keep
-            Bands, or a function (t, y) -> probability. A function counts by its mean over both signs of (t, y), and
-            must not depend on y unless this view sees labels.
-        breaks
-            The |t| at which a function jumps.
+        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y), which counts by its mean over both signs and
+        jumps at the |t| `breaks`.
         """
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
@@ -170,10 +150,7 @@ class SelectorView:
         return self.features(margin) @ (weights * kept)
 
     def bands(self, kept: Bool[np.ndarray, " atoms"]) -> Bands:
-        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms.
-
-        Bands and gaps that hold a negligible share of what is kept are left out.
-        """
+        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms."""
         margin, features = self.atoms
         mass = features[0]
         negligible = _NEGLIGIBLE * mass[kept].sum()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize
@@ -25,26 +25,14 @@ from dp_theory.selection.margins import CLOSE_EDGES, TINY, Bands, SelectorView
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-STEPS = 60  # of conditional gradients
-FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])  # of a step
+_STEPS = 60  # of conditional gradients
+_FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])  # of a step
 
 _CLOSE = 1e-7  # relative gain below which no further step is taken
 _SLACK = 0.1  # share of the least share that atoms may miss: `polish` mends it
 _LEAST_MET = 1e-6  # relative error up to which the least share counts as met
 _FARTHEST = 40.0  # a margin beyond all rows
 _NO_GAP = 1e-6  # ratio of a band's edges below which the lower one counts as 0
-
-
-class Objective(Protocol):
-    """A smooth function of a rule's moments, such as the test error for a budget."""
-
-    def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
-        """The values of rules with these moments."""
-        ...
-
-    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative at a rule with these moments."""
-        ...
 
 
 class LocalOptimum(NamedTuple):
@@ -57,24 +45,13 @@ class LocalOptimum(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleSearch:
-    """The search for the rule of least value.
-
-    Parameters
-    ----------
-    view
-        What rules see.
-    objective
-        The function of their moments.
-    least
-        The smallest share of the rows that a rule may keep.
-    """
+    """The search for the rule of least value."""
 
     view: SelectorView
-    objective: Objective
-    least: float
+    objective: Any  # it has errors(moments (6, rules)) and slope(moments (6,)), as a Budget
+    least: float  # share of the rows that a rule must keep
 
     def value(self, bands: Bands) -> float:
-        """The value of bands."""
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
     def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
@@ -88,29 +65,17 @@ class RuleSearch:
         needed[order] = np.clip((self.least - better) / mass[order].clip(TINY), 0, 1)
         return np.where(worth < 0, 1.0, needed)
 
-    def explore(
-        self, start: Float[np.ndarray, " atoms"], steps: int = STEPS, fractions: Array = FRACTIONS
-    ) -> Bool[np.ndarray, " atoms"]:
-        """Which atoms a rule near a local optimum keeps.
-
-        Parameters
-        ----------
-        start
-            q of the atoms to begin with.
-        steps
-            The largest number of steps.
-        fractions
-            Of a step towards the rule that is best to first order, those that are tried first.
-        """
+    def explore(self, start: Float[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
+        """Which atoms a rule near a local optimum keeps, beginning with this q of them."""
         features = self.view.atoms[1]
         q = start
         target = start
         moments = features @ start
-        for _ in range(steps):
+        for _ in range(_STEPS):
             slope = self.objective.slope(moments)
             target = self.best_to_first_order(slope)
             way = features @ target - moments
-            fraction, value = self._best_fraction(moments, way, fractions)
+            fraction, value = self._best_fraction(moments, way)
             if -slope @ way <= _CLOSE * value:
                 break
             q = q + fraction * (target - q)
@@ -122,16 +87,13 @@ class RuleSearch:
         found = self.objective.errors(np.stack([features @ choice for choice in choices], axis=1))
         return choices[int(np.argmin(found))]
 
-    def _best_fraction(self, moments: Array, way: Array, fractions: Array) -> tuple[float, float]:
-        """The best fraction of a way from these moments, and the value there.
-
-        It is the best of those given, and then of some around it.
-        """
-        found = self.objective.errors(moments[:, None] + way[:, None] * fractions)
+    def _best_fraction(self, moments: Array, way: Array) -> tuple[float, float]:
+        """The best fraction of a way from these moments, and the value there."""
+        found = self.objective.errors(moments[:, None] + way[:, None] * _FRACTIONS)
         best = int(np.argmin(found))
-        low = fractions[max(best - 1, 0)]
-        high = fractions[min(best + 1, len(fractions) - 1)]
-        finer = np.linspace(low, high, 2 + len(fractions) // 5)
+        low = _FRACTIONS[max(best - 1, 0)]
+        high = _FRACTIONS[min(best + 1, len(_FRACTIONS) - 1)]
+        finer = np.linspace(low, high, 2 + len(_FRACTIONS) // 5)
         found = self.objective.errors(moments[:, None] + way[:, None] * finer)
         best = int(np.argmin(found))
         return float(finer[best]), float(found[best])
@@ -141,11 +103,7 @@ class RuleSearch:
         return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:
-        """The bands with their finite edges moved to the least value nearby.
-
-        If they keep less than the least share, they are widened first. They are left as they are where no move is
-        better.
-        """
+        """The bands with their finite edges moved to the least value nearby."""
         bands = self.widened(bands)
         edges = MovingEdges(bands, self.view)
         if not edges.count:
@@ -236,11 +194,11 @@ def _widened_by(bands: Bands, amount: float) -> Bands:
 
 
 class MovingEdges:
-    """Bands whose finite edges other than 0 move, as a function of coordinates z (edges + 1,).
+    """Bands whose finite edges other than 0 move with coordinates z (edges + 1,), the last the logarithm of a common
+    factor.
 
-    The last coordinate is the logarithm of a common factor. The others move one edge each, in units of a tenth of the
-    distance to what is next to it. A narrow window around 0 may depend on its asymmetry a million times more than on
-    its width: so the two are different coordinates.
+    A narrow window around 0 may depend on its asymmetry a million times more than on its width: so the two are
+    different coordinates.
     """
 
     _UNIT = 0.1  # of the distance of an edge to the next one, or to 0
@@ -272,7 +230,6 @@ class MovingEdges:
         return np.exp(z[-1]) * (self._start + self._scale * self._unit * z[:-1])
 
     def bands(self, z: Array) -> Bands:
-        """The bands there."""
         edges = self._edges.copy()
         edges[self._moves] = np.sort(self._positions(z))
         if not self._labels and edges[0] < _NO_GAP * edges[1]:  # a window around the boundary

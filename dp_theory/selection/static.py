@@ -30,38 +30,18 @@ _REFINEMENTS = 16  # halvings of the spacing of the logits, each with a parabola
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent per dimension, and how rows are labelled and trained on. All parameters are numbers.
+    """What may be spent per dimension, and how rows are labelled and trained on.
 
     The number of rows follows: if a share p is kept, psi = d/kept = (candidate/p + training)/budget.
-
-    Parameters
-    ----------
-    rho
-        Cosine between selector and truth, inside (-1, 1).
-    budget
-        What may be spent per dimension.
-    candidate, training
-        Costs of generating a row and of training on it, in the unit of `budget`.
-    lam
-        Ridge per training row. None is the best one, and 0 the limit without.
-    flip
-        Probability that a label is flipped, below 1/2.
-    least
-        The smallest share p of the candidates that a rule may keep.
-
-    Raises
-    ------
-    InputError
-        For parameters outside their domain.
     """
 
-    rho: float
-    budget: float
-    candidate: float
-    training: float
-    lam: float | None = None
-    flip: float = 0.0
-    least: float = SMALLEST_KEEP
+    rho: float  # cosine between selector and truth, inside (-1, 1)
+    budget: float  # what may be spent per dimension
+    candidate: float  # cost of generating a row, in the unit of `budget`
+    training: float  # and of training on it
+    lam: float | None = None  # ridge per training row; None is the best one, 0 the limit without
+    flip: float = 0.0  # probability that a label is flipped, below 1/2
+    least: float = SMALLEST_KEEP  # the smallest share p of the candidates that a rule may keep
 
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
@@ -89,16 +69,8 @@ class Budget:
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
     ) -> Budget:
-        """A budget of kept rows, of generated rows, or of compute.
-
-        Parameters
-        ----------
-        rho, budget, lam, flip, smallest_keep
-            As in `Budget`, where smallest_keep is `least`.
-        axis
-            What the budget counts: "kept", "generated" or "compute". To generate a row costs 1 in compute.
-        training_cost
-            Cost of training on a row, for axis "compute" only. By default TRAINING_COST.
+        """A budget that counts an axis, "kept", "generated" or "compute"; there a generated row costs 1, and training
+        on it training_cost.
         """
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
@@ -154,10 +126,7 @@ class Budget:
         return error
 
     def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative of the test error by the moments of a rule.
-
-        At the best ridge the change of the ridge itself is of second order.
-        """
+        """The derivative of the test error by the moments of a rule."""
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -171,36 +140,19 @@ class Budget:
 
 @dataclass(frozen=True)
 class BestRule:
-    """A rule at its best for a budget.
+    """The best of all rules for a budget."""
 
-    Attributes
-    ----------
-    rule
-        The rule: `Bands` or a `Rule`.
-    test_error
-        Its test error.
-    keep, lam
-        Share of the candidates that are kept, and ridge per training row.
-    kept, generated
-        Rows per dimension.
-    gap
-        To first order, how much less the error of a rule nearby may be. It is nan for a rule that is the best among its
-        kind only.
-    needs_d
-        Kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold.
-    """
-
-    rule: Any
+    rule: Any  # Bands
     test_error: float
-    keep: float
-    lam: float
-    kept: float
-    generated: float
-    gap: float
-    needs_d: float
+    keep: float  # share of the candidates
+    lam: float  # per training row
+    kept: float  # rows per dimension
+    generated: float  # the same
+    gap: float  # to first order, how much less the error of a rule nearby may be
+    needs_d: float  # kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold
 
 
-def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float = np.nan) -> BestRule:
+def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float) -> BestRule:
     """What a rule with these moments and this gap gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))

@@ -31,16 +31,11 @@ def best_window(
     candidates: float | None = None,
     least: float = SMALLEST_KEEP,
 ) -> tuple[float, Float[np.ndarray, " stages"]]:
-    """The best constant rule |t| < kappa·tan(πE) for the error after the last round.
+    """The best constant rule |t| < kappa·tan(πE) for the error after the last round, and the test errors of all stages
+    with it.
 
-    The parameters are those of `best_sequence`. No window is narrower than that which keeps the share `least`.
-
-    Returns
-    -------
-    kappa
-        It lies between that of the narrowest window in every round, and inf, which keeps all rows.
-    test_error
-        The test errors of all stages with it.
+    Exactly one of kept and candidates is given: how many rows a round keeps or looks at, in units of n. No window is
+    narrower than that which keeps the share `least`; kappa = inf keeps all rows.
     """
     loops = _WindowLoops(problem, rounds, Addition(candidates, kept), least)
     keeping_all = loops.errors(np.inf)

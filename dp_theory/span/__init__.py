@@ -4,12 +4,13 @@ span_problem says what may be asked and states the conventions. weights, flips a
 and convex predict, by atoms and bulk, and certificate bounds their error. experiment simulates.
 """
 
-from dp_theory.span.flips import BoundaryFlips, LabelCheck
-from dp_theory.span.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
+from dp_theory.span.flips import BoundaryFlips
+from dp_theory.span.losses import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
 from dp_theory.span.span_problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
 __all__ = [
+    "HINGE",
     "LOGISTIC",
     "SQUARE",
     "SQUARED_HINGE",
@@ -17,7 +18,6 @@ __all__ = [
     "BoundaryFlips",
     "Group",
     "Interpolating",
-    "LabelCheck",
     "Logistic",
     "Loss",
     "SpanProblem",

@@ -22,6 +22,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import Array
+from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Bulk
@@ -33,12 +34,14 @@ NEGLIGIBLE = 1e-14  # mass of an atom, over the largest of its block: the tails 
 FARTHEST = 100.0  # |ln σ| and |ln δ| from which no solution is looked for
 _ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
 _TOLERANCE = 1e-8
-_SOLVED = 1e-11  # largest excess at which the iteration ends
+_SOLVED = 1e-12  # largest excess at which the iteration ends
 _MISSED = 1e-10  # largest excess of a solution
-_BROYDEN_STEPS = 8  # from the solution at the order before
+_STEPS = 30  # of a search
+_PART = 0.5  # of the way to the fixed-point map's image
 _NUDGE = 1e-6  # of the unknowns, for derivatives
-_LARGE_RIDGE = 0.1  # at which a solution is found from anywhere, after so many steps of damped iteration:
-_DAMPED_STEPS = 20
+_LARGE_RIDGE = 1.0  # from which the ridge falls, where a solution is not found at once, to
+_LEAST_RIDGE = 1e-6  # this or the cell's own,
+_RIDGES = 13  # by so many steps
 
 
 def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
@@ -67,126 +70,62 @@ def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> P
 
 @dataclass(frozen=True)
 class _ConvexSolution(Solution):
-    """The solution of `cell`, whose loss and ridge may be those of a limit; what finds it again at another order."""
+    """The solution of `cell`, whose loss and ridge may be those of a limit, at one order of quadrature."""
 
     cell: SpanCell
+    order: int
     unknowns: Array
     excess: Array  # by which the unknowns miss their equations
-    jacobian: Array  # of the equations in the unknowns
 
     def errors(self) -> tuple[float, float]:
-        """By the inverse of the Jacobian."""
+        """By the inverse of the equations' Jacobian in the unknowns, which differences give."""
         k = len(self.a)
+        steps = _NUDGE * np.eye(len(self.unknowns))
+        nudged = [_excess(self.cell, self.order, self.unknowns + step) for step in steps]
+        jacobian = (np.array(nudged) - self.excess).T / _NUDGE
         missed = np.abs(self.excess) + EXPECTATION * (1 + np.abs(self.unknowns))
-        moved = np.abs(np.linalg.inv(self.jacobian)) @ missed
+        moved = np.abs(np.linalg.inv(jacobian)) @ missed
         return float(np.linalg.norm(moved[:k])), 2 * self.variance * float(moved[k])
 
 
 def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
     """The solution of a scalar problem, in the limit of its own if lam = 0."""
     if isinstance(previous, _ConvexSolution):
-        return _solve_from(previous, order)
-    *limits, own = (replace(cell, loss=loss, lam=lam) for loss, lam in candidate_limits(cell.loss, cell.lam))
-    for limit in limits:
-        with suppress(ConvergenceError):  # no margin: the rows are not separable
-            return _solve_from_afar(limit, order)
-    return _solve_from_afar(own, order)
+        return _found(previous.cell, order, previous.unknowns)
+    afar = np.append(np.full(cell.problem.basis.shape[1], 1e-3), [-1.0, np.log(cell.phi)])
+    candidates = [replace(cell, loss=loss, lam=lam) for loss, lam in candidate_limits(cell.loss, cell.lam)]
+    for candidate in candidates:
+        with suppress(ConvergenceError):  # no margin, where the rows are not separable
+            return _found(candidate, order, afar)
+    x = afar
+    for lam in np.geomspace(_LARGE_RIDGE, max(cell.lam, _LEAST_RIDGE), _RIDGES):
+        with suppress(ConvergenceError):
+            x = _found(replace(cell, lam=float(lam)), order, x).unknowns
+    return _found(cell, order, x)
 
 
-def _solve_from(previous: _ConvexSolution, order: int) -> _ConvexSolution:
-    """The solution at another order, by a few steps of Broyden's method from the one before.
+def _found(cell: SpanCell, order: int, start: Array) -> _ConvexSolution:
+    """The solution that is found from these unknowns."""
 
-    Where they do not lead there, Powell's method begins from where they end.
-    """
-    cell = previous.cell
-    x = previous.unknowns
-    jacobian = previous.jacobian
-    excess = _excess(cell, order, x, cell.lam)
-    for _ in range(_BROYDEN_STEPS):
-        step = -np.linalg.solve(jacobian, excess)
-        if np.abs(step).max() > 1:
-            break
-        before = excess
-        x = x + step
-        excess = _excess(cell, order, x, cell.lam)
-        jacobian = jacobian + np.outer(excess, step) / (step @ step)  # it misses excess - before by excess
-        if np.abs(excess).max() <= _SOLVED or np.abs(excess).max() > np.abs(before).max() / 2:
-            break
-    if not np.abs(excess).max() <= _SOLVED:
-        x = _follow(cell, order, x, [cell.lam])
-        excess = _excess(cell, order, x, cell.lam)
-        jacobian = _jacobian(cell, order, x, excess)
-    return _solution(cell, x, excess, jacobian)
+    def move(x: Array) -> tuple[Array, float]:
+        try:
+            with np.errstate(all="raise", under="ignore"):
+                excess = _excess(cell, order, x)
+        except (ConvergenceError, FloatingPointError):
+            return np.zeros_like(x), np.inf
+        return _PART * excess, float(np.abs(excess).max())
 
-
-def _solve_from_afar(cell: SpanCell, order: int) -> _ConvexSolution:
-    """The solution where nothing is known of it.
-
-    Damped iteration brings Powell's method near at a large ridge. The ridge then falls at once, or if that fails, in
-    steps.
-    """
-    x = _unknowns_afar(cell)
-    excess = _excess(cell, order, x, cell.lam)
-    jacobian = np.eye(len(x))
-    if not np.abs(excess).max() <= _SOLVED:
-        if 0 < cell.lam < _LARGE_RIDGE:
-            near = _iterate(cell, order, x, _LARGE_RIDGE)
-            try:
-                x = _follow(cell, order, near, [_LARGE_RIDGE, cell.lam])
-            except ConvergenceError:
-                steps = 2 + int(np.log(_LARGE_RIDGE / cell.lam))
-                x = _follow(cell, order, near, np.geomspace(_LARGE_RIDGE, cell.lam, steps).tolist())
-        else:
-            x = _follow(cell, order, _iterate(cell, order, x, cell.lam), [cell.lam])
-        excess = _excess(cell, order, x, cell.lam)
-        jacobian = _jacobian(cell, order, x, excess)
-    return _solution(cell, x, excess, jacobian)
-
-
-def _unknowns_afar(cell: SpanCell) -> Array:
-    """Unknowns to begin from where nothing is known."""
-    return np.append(np.full(cell.problem.basis.shape[1], 1e-3), [-1.0, np.log(cell.phi)])
-
-
-def _iterate(cell: SpanCell, order: int, x: Array, lam: float) -> Array:
-    """The unknowns after some steps of damped iteration at this ridge."""
-    for _ in range(_DAMPED_STEPS):
-        x = x + _excess(cell, order, x, lam) / 2
-    return x
-
-
-def _follow(cell: SpanCell, order: int, x: Array, ridges: Sequence[float]) -> Array:
-    """The unknowns at the last of the ridges, by Powell's method at each of them from those at the ridge before.
-
-    Raises ConvergenceError where the last ones miss the equations of the cell.
-    """
-    from scipy.optimize import root
-
-    def excess(unknowns: Array, lam: float) -> Array:
-        return _excess(cell, order, unknowns, lam)
-
-    for lam in ridges:
-        x = root(excess, x, (lam,), method="hybr", options={"xtol": 1e-13}).x
-    _residual(cell, excess(x, cell.lam))
-    return x
-
-
-def _jacobian(cell: SpanCell, order: int, x: Array, excess: Array) -> Array:
-    """Derivatives of the excess in the unknowns, by differences."""
-    steps = _NUDGE * np.eye(len(x))
-    return np.column_stack([(_excess(cell, order, x + step, cell.lam) - excess) / _NUDGE for step in steps])
-
-
-def _solution(cell: SpanCell, x: Array, excess: Array, jacobian: Array) -> _ConvexSolution:
+    x, _ = fixed_point(move, start, _SOLVED, _STEPS, _MISSED)
+    excess = _excess(cell, order, x)
     return _ConvexSolution(
         a=x[:-2],
         variance=float(np.exp(2 * x[-2])),
         residual=_residual(cell, excess),
         endless=cell.loss == HARD_MARGIN,
         cell=cell,
+        order=order,
         unknowns=x,
         excess=excess,
-        jacobian=jacobian,
     )
 
 
@@ -200,14 +139,14 @@ def _residual(cell: SpanCell, excess: Array) -> float:
     return residual
 
 
-def _excess(cell: SpanCell, order: int, unknowns: Array, lam: float) -> Array:
-    """The fixed-point map's image less the unknowns, at a ridge that may differ from the cell's."""
+def _excess(cell: SpanCell, order: int, unknowns: Array) -> Array:
+    """The fixed-point map's image less the unknowns."""
     problem = cell.problem
     k = problem.basis.shape[1]
     if not np.abs(unknowns[k:]).max() < FARTHEST:
         raise ConvergenceError(
-            f"phi = {cell.phi:g}, lam = {lam:g}, {cell.loss}: |θ| runs away, beyond exp({FARTHEST:g}): without ridge it"
-            " does where the kept rows are separable"
+            f"phi = {cell.phi:g}, lam = {cell.lam:g}, {cell.loss}: |θ| runs away, beyond exp({FARTHEST:g}): without"
+            " ridge it does where the kept rows are separable"
         )
     a = unknowns[:k]
     sigma, delta = np.exp(unknowns[k:]).tolist()
@@ -223,6 +162,6 @@ def _excess(cell: SpanCell, order: int, unknowns: Array, lam: float) -> Array:
             t += atoms.mean(bend)
             pull += atoms.linear(f)[:k]
             force += atoms.mean(f * f)
-    bulk = Bulk.of(problem, t, cell.phi, lam)
+    bulk = Bulk.of(problem, t, cell.phi, cell.lam)
     variance = bulk.leak(a) + bulk.spread * force
     return np.concatenate([bulk.inside @ (pull + t * a), [np.log(variance) / 2, np.log(bulk.delta)]]) - unknowns

@@ -16,7 +16,7 @@ from dp_theory.ridge.problem import Simulation
 from dp_theory.ridge.simulators.dense import fit_ridge, measure
 from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, run_trials
 from dp_theory.span.flips import draw_labels
-from dp_theory.span.losses import Loss, Square
+from dp_theory.span.losses import Hinge, Loss, Square
 from dp_theory.span.span_problem import Group, SpanCell, SpanProblem
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def _draw(
     labeller, along = problem.directions(group)
     size = labeller.size
     z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))
-    y, passed = draw_labels(group.flip, z[:, :size] @ labeller, rng)
+    y = draw_labels(group.flip, z[:, :size] @ labeller, rng)
     keep, q = group.select(along @ z[:, :size].T, y)
-    kept = passed & (rng.random(len(z)) < keep) & (q > 0)
+    kept = (rng.random(len(z)) < keep) & (q > 0)
     x = z[kept]
     x[:, :size] *= np.sqrt(problem.eigenvalues)
     return x, y[kept], q[kept]
@@ -140,6 +140,8 @@ def fit_convex(
         return np.zeros(x.shape[1])
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
         return widest
+    if isinstance(loss, Hinge):
+        return support_vectors(x, y, q, lam, gradient)
 
     def value(w: np.ndarray) -> float:
         return q @ loss.value(x @ w, y) + lam / 2 * w @ w
@@ -158,6 +160,38 @@ def fit_convex(
     if not missed <= allowed:
         raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
     return result.x
+
+
+def support_vectors(
+    x: Float[np.ndarray, "rows d"],
+    y: Float[np.ndarray, " rows"],
+    q: Float[np.ndarray, " rows"],
+    lam: float,
+    gap: float,
+) -> Float[np.ndarray, " d"]:
+    """The w of the least Σ q max(0, 1 - y w·x) + (lam/2)|w|², by its dual.
+
+    The duality gap bounds the distance from it: it is at most `gap`, relative to the value at w = 0. Raises
+    ConvergenceError where it is larger, and InputError for lam = 0.
+    """
+    from scipy.optimize import minimize
+
+    if lam == 0:
+        raise InputError("lam = 0: the experiment of the hinge needs lam > 0 where the rows are not separable")
+    signed = y[:, None] * x
+
+    def dual(alpha: np.ndarray) -> tuple[float, np.ndarray]:
+        w = alpha @ signed / lam
+        return lam / 2 * w @ w - alpha.sum(), signed @ w - 1
+
+    bounds = np.column_stack([np.zeros(len(q)), q])
+    options = {"maxiter": 10_000, "maxfun": 100_000, "maxcor": 50, "ftol": 0.0, "gtol": 0.0}
+    found = minimize(dual, q / 2, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    w = found.x @ signed / lam
+    missed = (q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun) / q.sum()
+    if not missed <= gap:
+        raise ConvergenceError(f"hinge fit, (kept, d) = {x.shape}, lam = {lam:g}: duality gap {missed:.1e} is left")
+    return w
 
 
 def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:

@@ -6,12 +6,9 @@ z = x·w_g is standardised, so that z ~ N(0, 1) over plain rows. g falls from 1 
 eps = 1/2, the default, nothing can be told at the boundary itself. Then the shape "probit" is y = sign(z + width·noise)
 with normal noise, and "logistic" is y ~ Bernoulli(σ(z/width)), soft labels as they are drawn.
 
-A label check may look at the rows afterwards. A verifier that sees the margin through noise of its own keeps a row with
-probability Φ((y·z + slack)/width) (T8.2). The rows that it drops were made and paid for, and nobody trains on them.
-
 A rule sees t. Given t, the margin is z = drift + blur·ζ, where ζ ~ N(0, 1) is independent of t. Of the labels, theory
-needs E[1, ζ, ζ²; observed label, passed | t], as in dp_theory.span.atoms. It is closed for probit without a check
-(T8.4), and one inner integral else (T8.3).
+needs E[1, ζ, ζ²; observed label | t], as in dp_theory.span.atoms. It is closed for probit (T8.4), and one inner
+integral else (T8.3).
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from dp_theory.numerics.checks import Real, require, require_breaks, require_num
 from dp_theory.numerics.quadrature import half_line, panels, pdf
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
 
 SHAPES: dict[str, Callable[[Real], ArrayLike]] = {
     "probit": lambda u: erfc(u / np.sqrt(2)),
@@ -44,36 +41,6 @@ _STEPS = np.array([-9.0, -3.0, -1.0, 0.0, 1.0, 3.0, 9.0])  # edges around a step
 _SCALES = 2.0 ** np.arange(12)  # |z|/width between which g is resolved
 _BLOCK = 1 << 16  # drifts times order of inner integrals made at a time
 _PER_BLUR = 40  # points of a table per standard deviation that the blur adds: its eighth order leaves 1e-14
-
-
-@dataclass(frozen=True)
-class LabelCheck:
-    """A verifier that passes a row of margin z and label y with probability Φ((y·z + slack)/width).
-
-    Parameters
-    ----------
-    width
-        How finely it sees. Alone it would label arctan(width)/π of the plain rows wrong. As width → ∞ it passes half
-        of everything.
-    slack
-        How far on the wrong side a row may seem to lie and still pass. As slack → ∞ it passes everything.
-
-    Raises
-    ------
-    InputError
-        For a width that is not positive, and for values that are no numbers.
-    """
-
-    width: float
-    slack: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_number(width=self.width, slack=self.slack)
-        require("width", self.width, 0 < self.width <= WIDEST, f"be positive, and at most {WIDEST:g}")
-
-    def __call__(self, agreement: Real) -> Real:
-        """The probability that rows with these y·z pass."""
-        return ndtr((np.asarray(agreement) + self.slack) / self.width)
 
 
 @dataclass(frozen=True)
@@ -93,8 +60,6 @@ class BoundaryFlips:
         at `breaks`.
     breaks
         The u at which g is not smooth.
-    check
-        Who drops rows afterwards. Its width and slack may not be far below the width of the flips.
 
     Raises
     ------
@@ -106,7 +71,6 @@ class BoundaryFlips:
     eps: float = 0.5
     shape: str | Callable[[Real], ArrayLike] = "probit"
     breaks: tuple[float, ...] = ()
-    check: LabelCheck | None = None
 
     def __post_init__(self) -> None:
         require_number(width=self.width, eps=self.eps)
@@ -124,7 +88,7 @@ class BoundaryFlips:
         Parameters
         ----------
         share
-            Share of wrong labels, before a check.
+            Share of wrong labels.
         shape, given
             The other parameters of the class.
 
@@ -156,15 +120,13 @@ class BoundaryFlips:
         return self.eps * values
 
     def outcomes(self, margin: Real) -> tuple[Real, Real]:
-        """Probabilities that the label is right and passes the check, and that it is wrong and passes."""
+        """Probabilities that the label is right, and that it is wrong."""
         wrong = self(margin)
-        if self.check is None:
-            return 1 - wrong, wrong
-        return (1 - wrong) * self.check(np.abs(margin)), wrong * self.check(-np.abs(margin))
+        return 1 - wrong, wrong
 
     @property
     def share(self) -> float:
-        """The share of plain rows with a wrong label, E P(flip | z), before a check.
+        """The share of plain rows with a wrong label, E P(flip | z).
 
         For probit with eps = 1/2 it is arctan(width)/π (T8.5).
         """
@@ -173,7 +135,7 @@ class BoundaryFlips:
 
     @property
     def signal(self) -> float:
-        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6), before a check. It is √(2/π) for clean labels.
+        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6). It is √(2/π) for clean labels.
 
         Ridge regression on plain rows knows nothing else of their labels.
         """
@@ -189,10 +151,7 @@ class BoundaryFlips:
     @property
     def levels(self) -> Float[np.ndarray, " levels"]:
         """Positive margins between which panels resolve the labels."""
-        if self.check is None:
-            return self.width * _SCALES
-        passing = np.abs(self.check.slack + self.check.width * _STEPS) if self.check.slack else []
-        return np.append(min(self.width, self.check.width) * _SCALES, passing)
+        return self.width * _SCALES
 
     def cuts(self, slope: float, blur: float) -> list[float]:
         """The |t| between which labels are smooth functions of t, where z = slope·t + blur·ζ."""
@@ -206,9 +165,6 @@ class BoundaryFlips:
         They are what `dp_theory.numerics.quadrature.nested` takes.
         """
         steps = [(0.0, self.width)]
-        if self.check is not None:
-            slack = self.check.slack
-            steps += [(0.0, self.check.width), (-slack, self.check.width), (slack, self.check.width)]
         for jump in self.jumps:
             steps += [(-jump, 0.0), (jump, 0.0)]
         return [(level, float(np.hypot(blur, width))) for level, width in steps]
@@ -216,7 +172,7 @@ class BoundaryFlips:
     def observed(
         self, true: Float[np.ndarray, "2 3 N"], drift: Float[np.ndarray, " N"], blur: float, order: int
     ) -> Float[np.ndarray, "2 3 N"]:
-        """E[1, ζ, ζ²; observed label s, passed | t], for s = 1 and s = -1.
+        """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1.
 
         Parameters
         ----------
@@ -227,7 +183,7 @@ class BoundaryFlips:
         order
             Order of the panels of the inner integral.
         """
-        if self.shape == "probit" and self.check is None:  # sign(z + width·noise): the sign of a wider margin
+        if self.shape == "probit":  # sign(z + width·noise): the sign of a wider margin
             whole = np.hypot(blur, self.width)
             r = blur / whole
             b = np.clip(drift / whole, -40, 40)
@@ -310,13 +266,10 @@ def check_flips(flip: Flips) -> None:
 
 def draw_labels(
     flip: Flips, margin: Float[np.ndarray, " rows"], rng: np.random.Generator
-) -> tuple[Float[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-    """Labels ±1 of rows with these margins of their labeller, and whether each row passes the check."""
+) -> Float[np.ndarray, " rows"]:
+    """Labels ±1 of rows with these margins of their labeller."""
     wrong = rng.random(len(margin)) < (flip(margin) if isinstance(flip, BoundaryFlips) else flip)
-    y = np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
-    if isinstance(flip, BoundaryFlips) and flip.check is not None:
-        return y, rng.random(len(margin)) < flip.check(margin * y)
-    return y, np.ones(len(margin), bool)
+    return np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
 
 
 def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:

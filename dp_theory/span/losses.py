@@ -1,4 +1,4 @@
-"""Convex losses of a `SpanProblem` or `PracticeProblem`: SQUARE, LOGISTIC, SQUARED_HINGE, and how to write another.
+"""Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another.
 
 A loss ℓ(h; y) is a function of the score h of a row and its label y = ±1. All methods are elementwise and broadcast.
 """
@@ -191,6 +191,45 @@ class SquaredHinge(Loss):
 
 
 @dataclass(frozen=True)
+class Hinge(Loss):
+    """max(0, 1 − yh), the loss of support vector machines."""
+
+    margin: ClassVar[bool] = True
+    smooth: ClassVar[bool] = False
+
+    def value(self, h: Real, y: Real) -> Real:
+        """max(0, 1 − yh)."""
+        return np.maximum(1 - y * h, 0.0)
+
+    def slope(self, h: Real, y: Real) -> Real:
+        """−y within the margin, else 0."""
+        return np.where(y * h < 1, -y, 0.0)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        """0, where it is finite."""
+        return np.zeros_like(h)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """The score moved towards the margin by the strength, no further than the margin."""
+        return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        """As for every loss. The force is what brings the row to the margin, or the weight if that is less."""
+        missing = (1 - y * score) / response
+        return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """In closed form: the force is a ramp, less the ramp from where it reaches the weight."""
+        force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
+        beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
+        return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        """The margin on either side, and where the force of a row of weight 1 reaches it."""
+        return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
+
+
+@dataclass(frozen=True)
 class HardMargin(Loss):
     """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
 
@@ -243,8 +282,9 @@ def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[
 SQUARE = Square()
 LOGISTIC = Logistic()
 SQUARED_HINGE = SquaredHinge()
+HINGE = Hinge()
 HARD_MARGIN = HardMargin()
-LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE}
+LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE, "hinge": HINGE}
 
 
 def require_loss(loss: Any) -> None:

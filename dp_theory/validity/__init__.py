@@ -8,7 +8,7 @@ experiment       measures
 check            lays all of it side by side
 """
 
-from dp_theory.validity.check import RULES, STEPS, Check, check
+from dp_theory.validity.check import RULES, Check, check
 from dp_theory.validity.features import Features, read_features
 
-__all__ = ["RULES", "STEPS", "Check", "Features", "check", "read_features"]
+__all__ = ["RULES", "Check", "Features", "check", "read_features"]

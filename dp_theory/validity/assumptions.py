@@ -169,11 +169,10 @@ def _normal_tail(z: float) -> float:
 
 
 def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
-    """A*² against a normal with fitted mean and variance.
+    """A*² = A²(1 + .75/N + 2.25/N²) against a normal with fitted mean and variance.
 
-    It is A²(1 + .75/N + 2.25/N²), corrected for the size of the sample, with A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) +
-    ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats has A², too, but takes longer to import than
-    all else that `dp theory check` imports.
+    A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) + ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats has
+    A², but takes long to import.
     """
     n = len(sample)
     w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)

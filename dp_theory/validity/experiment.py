@@ -20,30 +20,10 @@ MOST_USED = 0.75  # share of the rows that may train; the others test, where the
 def measured_errors(
     view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
 ) -> Float[np.ndarray, "trials sizes"]:
-    """Test errors of ridge regression on the rows that a rule keeps.
+    """Test errors of ridge regression on the rows that a rule keeps, nan where it does not keep so many.
 
     A trial looks at the rows in random order and trains on the first that the rule keeps. All sizes of a trial share
     this order. The view's test rows test; where it has none, those that were not looked at do.
-
-    Parameters
-    ----------
-    view
-        The rows.
-    rule
-        Says with what probability a row is kept.
-    sizes
-        Numbers of kept rows.
-    lam
-        Ridge per kept row.
-    trials
-        Number of experiments.
-    seed
-        Seed of the orders. Trial k depends on it and on k alone.
-
-    Returns
-    -------
-    Float[np.ndarray, "trials sizes"]
-        nan where the rule does not keep as many of the first MOST_USED of the rows.
     """
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)

@@ -225,10 +225,7 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
-    """The members of the classes y = 1 and y = -1.
-
-    They are the wanted ones; else, of two classes, the higher and the lower, and of several the nearest two.
-    """
+    """The members of the classes y = 1 and y = -1."""
     there = np.unique(y)
     if len(there) < 2:
         raise InputError(f"y is {there[0]} in all rows: there must be two classes")

@@ -113,10 +113,7 @@ class KeptMoments:
         )
 
     def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> _Equivalent:
-        """The solution of (1). `second` is E[xxᵀ] and `mean_length` s̄.
-
-        The right side of δ's equation rises with δ: its values at δ = 0 and at δ = ∞ bracket the root.
-        """
+        """The solution of (1). `second` is E[xxᵀ] and `mean_length` s̄."""
         levels = self._levels
         ridge = lam * np.eye(len(second))
 

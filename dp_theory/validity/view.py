@@ -20,7 +20,7 @@ and E[v²] = |p̂|². Hence
     cos²γ = E[yv]/E[v²]                                                                                       (3)
     v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
 
-Whoever needs g takes v/√E[v²] over cos γ, and takes the variance of the rest, the `blur`, away.
+Whoever needs g takes v/√E[v²] over cos γ.
 """
 
 from __future__ import annotations
@@ -75,63 +75,23 @@ class FeatureView:
 
     Where selector and truth are one direction, as far as N rows can tell, the plane is a line: k = 1, and there is t
     alone. Otherwise k = 2. `FeatureView.of` makes it.
-
-    Attributes
-    ----------
-    x
-        The centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1.
-    y
-        Their labels, 1 and -1.
-    spectrum
-        The eigenvalues of Σ.
-    basis
-        u_s, and the unit vector along the rest of u_0.
-    plane
-        t and ζ.
-    blur
-        The variance of the noise that is in each of t and ζ and is none of the rows'.
-    score
-        v/√E[v²], or g where the truth is known.
-    tangent
-        tan γ; 0 where the truth is known.
-    rho
-        The cosine of u_s and u_0.
-    test
-        Other rows, as x and y, that only test.
     """
 
-    x: Float[np.ndarray, "rows d"]
-    y: Float[np.ndarray, " rows"]
-    spectrum: Float[np.ndarray, " d"]
-    basis: Float[np.ndarray, "d k"]
-    plane: Float[np.ndarray, "k rows"]
-    blur: Float[np.ndarray, " k"]
-    score: Float[np.ndarray, " rows"]
-    tangent: float
-    rho: float
+    x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
+    y: Float[np.ndarray, " rows"]  # their labels, 1 and -1
+    spectrum: Float[np.ndarray, " d"]  # the eigenvalues of Σ
+    basis: Float[np.ndarray, "d k"]  # u_s, and the unit vector along the rest of u_0
+    plane: Float[np.ndarray, "k rows"]  # t and ζ
+    score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
+    tangent: float  # tan γ; 0 where the truth is known
+    rho: float  # the cosine of u_s and u_0
+    # Other rows, as x and y, that only test.
     test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None = None
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """The view of features, without the directions that a ridge hides.
-
-        Parameters
-        ----------
-        features
-            Rows, labels and directions.
-        lam
-            The ridge per row, in units of Σ's mean eigenvalue.
-
-        Returns
-        -------
-        FeatureView
-            What the theory sees.
-
-        Raises
-        ------
-        InputError
-            For too few rows or directions, where w_s or w_g has no variance, and where the labels have nothing to do
-            with the features.
+        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides. Raises
+        InputError where rows, directions or labels do not suffice.
         """
         principal = _principal(features, lam)
         spectrum = principal.spectrum
@@ -151,19 +111,16 @@ class FeatureView:
         if squared_sine <= max(tangent**2, PARALLEL):
             basis = selector[:, None]
             plane = t[None]
-            blur = np.zeros(1)
             rho = float(np.sign(rho))
         else:
             rest = truth.direction - (truth.direction @ selector) * selector
             zeta = (truth.score / truth.cosine - rho * t) / np.sqrt(squared_sine)  # (1), (4)
             basis = np.column_stack([selector, rest / np.linalg.norm(rest)])
             plane = np.stack([t, zeta])
-            blur = np.array([0.0, tangent**2 / squared_sine])
-        return cls(principal.x, y, spectrum, basis, plane, blur, truth.score, tangent, rho, principal.test)
+        return cls(principal.x, y, spectrum, basis, plane, truth.score, tangent, rho, principal.test)
 
     @property
     def dimension(self) -> int:
-        """d."""
         return len(self.spectrum)
 
     @property
@@ -179,10 +136,7 @@ class FeatureView:
 
     @cached_property
     def lengths(self) -> Float[np.ndarray, " rows"]:
-        """Squared lengths s of rows off the plane, over their mean.
-
-        A row's length is taken as h/(1 − h), with h its leverage there: as if other rows had whitened it.
-        """
+        """Squared lengths s of rows off the plane over their mean, each h/(1 − h) of its leverage h there."""
         leverage = np.square(self.off_plane).sum(1) / len(self.y)
         squares = leverage / (1 - leverage)
         return squares / squares.mean()

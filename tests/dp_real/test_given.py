@@ -1,5 +1,6 @@
 """A run takes Python objects: a module, a generator, tensors; when to add, which labels, what is hard."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,11 @@ def objects() -> dict[str, Any]:
     return {"learner": module, "generator": draw, "data": {"validation": cloud(90, 1), "test": cloud(300, 2)}}
 
 
-def low_loss(practice: Practice) -> bool:
-    return practice.state.train_loss is not None and practice.state.train_loss < 0.9
-
-
-def margin(logits: Tensor) -> Tensor:
-    best = logits.softmax(-1).topk(2).values
-    return best[:, 1] - best[:, 0]
-
-
-def confused(practice: Practice, count: int) -> Tensor:
-    assert practice.validation is not None
-    wrong = practice.learner.logits(practice.validation.x[:]).argmax(1).cpu() != practice.validation.y
-    weights = practice.validation.y[wrong].bincount(minlength=3) + 1.0
-    return (weights / weights.sum() * count).round().long().cumsum(0).searchsorted(torch.arange(count), right=True) % 3
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
+(SHOWN,) = re.findall(r"```python\n(def low_loss.*?)```", GUIDE, re.S)
+shown: dict[str, Any] = {"torch": torch}
+exec(SHOWN, shown)  # the functions of the page
+low_loss, confused, margin = (shown[name] for name in ("low_loss", "confused", "margin"))
 
 
 def test_a_notebook_trains_its_own_module_on_its_own_generator(objects: dict[str, Any], tmp_path: Path):
@@ -76,10 +68,10 @@ def test_when_which_and_what_is_hard_are_functions(objects: dict[str, Any], tmp_
     assert all(losses[step] < 0.9 for step in steps[1:])
     assert (losses[: steps[1] - 1] >= 0.9).all()
     assert done.pool.y[30:45].bincount(minlength=3).tolist() != [5, 5, 5]
-    plain = run(PLAN, tmp_path / "entropy", **objects, should_add=low_loss, labels=confused)
-    assert Run(tmp_path / "entropy").pool.y.tolist()[:45] == done.pool.y.tolist()[:45]
-    assert not torch.equal(Run(tmp_path / "entropy").pool.x[30:45], done.pool.x[30:45])
-    assert plain["pool_size"] == 60
+    run(PLAN, tmp_path / "entropy", **objects, should_add=low_loss, labels=confused)
+    by_entropy = Run(tmp_path / "entropy").pool
+    assert by_entropy.y[:45].tolist() == done.pool.y[:45].tolist()
+    assert not torch.equal(by_entropy.x[30:45], done.pool.x[30:45])
 
 
 def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -92,7 +84,7 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     monkeypatch.setattr("dp_real.given._objects", {})
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for name in ("data", "learner"):
-        with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object .* resume=True, {name}="):
+        with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in ("data",) if key != name})
     with pytest.raises(InputError, match="a run of another configuration"):
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
@@ -105,7 +97,7 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
 def test_what_is_given_fits(objects: dict[str, Any], tmp_path: Path):
     with pytest.raises(InputError, match="data is of type int: should be RealData, or"):
         run(PLAN, tmp_path / "run", **objects | {"data": 3})
-    with pytest.raises(InputError, match="generator.kind = 'given' has no denoiser to guide"):
+    with pytest.raises(InputError, match=r"generator.kind = 'given' has no denoiser to guide"):
         run(PLAN | {"guidance": {}}, tmp_path / "run", **objects)
 
 

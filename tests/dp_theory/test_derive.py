@@ -15,12 +15,12 @@ from dp_theory import (
     predict,
     theorem1,
 )
-from dp_theory.budgets.phases import keep_hard_law
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import Equations
 from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+from tests.dp_theory.budgets.laws import keep_hard_law
 
 ALPHA, RHO = np.array([0.3, 0.8, 1.5, 3.0]), np.array([[-0.6], [0.0], [0.4], [0.95]])
 SYMBOLS = (derive.p, derive.gamma, derive.beta, derive.beta_tilde, derive.rho, derive.phi)

@@ -25,7 +25,6 @@ from dp_theory import (
 )
 from dp_theory.budgets.least_error import least_error
 from dp_theory.budgets.optimum import optimum
-from dp_theory.budgets.phases import boundary
 from tests.mistyped import mistyped
 
 HARD = KeepHard(1.0)
@@ -64,7 +63,6 @@ MOMENTS = HARD.moments(0.5)
         (lambda: SpanProblem((1, 0), mistyped([3]), 0.1), "must be a list of Groups"),
         (lambda: Group(ratio=mistyped(None)), "ratio = None must be a real number"),
         (lambda: optimum("a", psi=0.5), "rho = 'a' must be a real number"),
-        (lambda: boundary("a"), "rho = 'a' must be a real number"),
         (lambda: least_error("keep-hard", 0.9, "a"), "psi = 'a' must be a real number"),
         (lambda: sweep(mistyped("a")), "alpha = 'a' must be a real number"),
         (lambda: sweep(0.5, n=mistyped("a")), "n = 'a' must be a real number"),

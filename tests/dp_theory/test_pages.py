@@ -10,7 +10,7 @@ from scipy.special import expit, ndtr
 from scipy.stats import norm
 
 from dp_theory import Addition, BoundaryFlips, Group, KeepHard, PracticeProblem, SpanProblem, influence, predict
-from dp_theory.fitting.stack import _Line
+from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
 from dp_theory.multiclass.softmax import bend
 from dp_theory.noise import row_worth
@@ -294,7 +294,7 @@ def test_a_row_near_the_boundary_is_worth_what_its_page_says():
         assert row_worth(BoundaryFlips.of_share(share), 1e-5) == pytest.approx(expected, rel=2e-3)
 
 
-def test_the_floor_and_the_laws_are_their_page():
+def test_the_floor_and_the_power_law_are_their_page():
     """(T9.1), (T9.2) and (T9.13)."""
     error, deviation, floor, d = 0.12, 0.004, 0.05, 300.0
     cosine = np.cos(np.pi * error) * np.cos(np.pi * floor)
@@ -304,7 +304,6 @@ def test_the_floor_and_the_laws_are_their_page():
     expected = np.arccos(cosine) / np.pi, np.sqrt((own + off) / (1 - cosine**2)) / np.pi
     np.testing.assert_allclose(found, expected, rtol=EXACT)
 
-    for alpha in (0, 1):
-        law = _Line(0.03, alpha, np.zeros(2), np.eye(2), 0.0)
-        e = np.exp(law.log_error(np.array(-1.7)))
-        assert np.log(e - 0.03) - alpha * np.log(0.5 - e) == pytest.approx(-1.7, rel=EXACT)
+    law = _PowerLaws(*np.array([[-1.7], [-0.4], [np.log(0.03)], [0.0]]))
+    e = np.exp(law.log_error(np.array([2.0])))
+    assert np.log(e - 0.03) == pytest.approx(-1.7 - 0.4 * 2.0, rel=EXACT)

@@ -21,21 +21,7 @@ if TYPE_CHECKING:
 
 
 def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with a scalar problem: draw the pool, select, fit, and measure, in O(n·d·min(n, d)) operations.
-
-    Parameters
-    ----------
-    problem
-        A problem whose parameters are numbers.
-    d
-        Dimension.
-    seed, trial
-        Fix the random numbers.
-
-    Returns
-    -------
-    test_error, overlap, squared_norm
-    """
+    """Test error, overlap and squared norm of one experiment, every number drawn, in O(n·d·min(n, d)) operations."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
     x = rng.standard_normal((n, d))
@@ -48,13 +34,7 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
 
 
 def pool_size(problem: Problem, d: int) -> int:
-    """n = round(d/phi), the rows of the pool.
-
-    Raises
-    ------
-    InputError
-        Where the pool is empty or larger than any, and where d has no room for w0.
-    """
+    """n = round(d/phi), the rows of the pool. Raises InputError where it is empty, and where d has no room for w0."""
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")

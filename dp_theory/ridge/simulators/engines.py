@@ -8,10 +8,7 @@ from dp_theory.ridge.simulators.trials import LAW, check_size, generator, run_tr
 
 
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with a scalar problem that has exactly the law of `dense_trial`, in O(kept + d) operations.
-
-    Parameters and results are those of `dense_trial`; dp_theory.ridge.simulators.law has the method.
-    """
+    """One experiment with a scalar problem that has exactly the law of `dense_trial`, in O(kept + d) operations."""
     rng = generator(seed, LAW, trial)
     (outputs,) = law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)
     return tuple(outputs)
@@ -29,32 +26,8 @@ def check_engine(engine: str) -> None:
 def simulate_problem(
     problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
 ) -> Simulation:
-    """Means and standard errors over independent experiments in dimension d with n = round(d/phi) pool rows.
-
-    Parameters
-    ----------
-    problem
-        The problem. Arrays are simulated cell by cell with common random numbers.
-    d
-        Dimension. None counts as missing.
-    trials
-        Number of experiments.
-    engine
-        A name of ENGINES.
-    seed
-        Seed of the random numbers.
-    workers
-        Number of processes, as in dp_theory.numerics.parallel.
-
-    Returns
-    -------
-    Simulation
-        Arrays of the problem's shape, or floats for a scalar problem.
-
-    Raises
-    ------
-    InputError
-        Where d is missing, where d or trials is below 1, and where the pool would be empty.
+    """Means and standard errors over independent experiments in dimension d with n = round(d/phi) pool rows, cell by
+    cell with common random numbers.
     """
     d = check_size(d, trials)
     cells = list(problem.cells())

@@ -43,52 +43,19 @@ _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviati
 
 
 class Draw(NamedTuple):
-    """One draw of w_hat for each lam.
+    """One draw of w_hat for each lam."""
 
-    Attributes
-    ----------
-    special
-        Its coordinates along the special directions (lams, k).
-    rest
-        The norm of its other coordinates (lams,).
-    unknowns
-        How many equations were needed.
-    bound
-        Bound of the error of w_hat by leaving out the other equations, over |w_hat|.
-    """
-
-    special: np.ndarray
-    rest: np.ndarray
-    unknowns: int
-    bound: float
+    special: np.ndarray  # its coordinates along the special directions (lams, k)
+    rest: np.ndarray  # the norm of its other coordinates (lams,)
+    unknowns: int  # how many equations were needed
+    bound: float  # bound of the error of w_hat by leaving out the other equations, over |w_hat|
 
 
 def trial(
     rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Float[np.ndarray, "lams 3"]:
-    """Test error, overlap and squared norm of one data set of n rows, of which `rule` keeps some, for each ridge.
-
-    It costs O(kept + d) operations at most. If no row is kept, w_hat = 0 and the test error is 1/2.
-
-    Parameters
-    ----------
-    rule, rho
-        Selection rule and cosine, in the conventions of dp_theory.ridge.problem. They are scalar.
-    n
-        Rows of the pool.
-    d
-        Dimension.
-    lams
-        Ridges per pool row (lams,).
-    rng
-        Random numbers.
-    full
-        Whether to solve the whole system, as in `draw`.
-
-    Raises
-    ------
-    InputError
-        As `draw` does.
+    """Test error, overlap and squared norm of one data set of n rows, of which `rule` keeps some, for each ridge per
+    pool row, in O(kept + d) operations.
     """
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -130,30 +97,11 @@ def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.nda
 def draw(
     factor: Float[np.ndarray, "b b"], m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Draw:
-    """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam.
+    """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam, from their triangular
+    factor.
 
-    Parameters
-    ----------
-    factor
-        Triangular factor of labels and special columns, from `triangle`.
-    m
-        Kept rows.
-    d
-        Dimension.
-    n
-        Normaliser: rows of the pool.
-    lams
-        Ridges (lams,), at least 0. 0 is the limit lam → 0, the solution of least norm where d > m.
-    rng
-        Random numbers.
-    full
-        Whether to solve the whole system, as a reference. By default Z grows until the solution is certified to
-        TOLERANCE.
-
-    Raises
-    ------
-    InputError
-        Where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    lam = 0 is the limit, the solution of least norm where d > m. Z grows until the solution is certified to TOLERANCE,
+    or is solved in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -233,10 +181,7 @@ def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tu
 
 
 def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
-    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift.
-
-    N12 couples these equations to the neglected ones. It only reaches the last b of either.
-    """
+    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift."""
     b = len(bands) - 1
     y = bands[0, 0]
     right = np.zeros((size, 1 + b))
@@ -297,10 +242,7 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j).
-
-    Column 0 of Z is y, and no part of X.
-    """
+    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j)."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))

@@ -35,29 +35,8 @@ def run_trials(
     seed: int,
     workers: int | None,
 ) -> Simulation:
-    """Means and standard errors over trials of one experiment, or of an array of experiments.
-
-    Parameters
-    ----------
-    trial
-        trial(cell, d, seed, k) -> (test_error, overlap, squared_norm) of experiment number k.
-    cells
-        Scalar problems, in C order. They share their random numbers.
-    shape
-        Shape of the array of cells.
-    d
-        Dimension of the experiment.
-    trials
-        Number of experiments with each cell.
-    seed
-        Seed of the random numbers.
-    workers
-        Number of processes, as in dp_theory.numerics.parallel.
-
-    Returns
-    -------
-    Simulation
-        Arrays of `shape`, or floats for a single cell.
+    """Means and standard errors over trials, trial(cell, d, seed, k), of an array of cells that share their random
+    numbers.
     """
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
@@ -86,12 +65,8 @@ def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, 
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """The dimension d of an experiment, once it and the number of trials are known to be possible.
-
-    Raises
-    ------
-    InputError
-        Where d is missing, and where either number is not whole, below 1, or too large.
+    """The dimension d of an experiment. Raises InputError where it is missing, and where d or trials is not whole,
+    below 1, or too large.
     """
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")

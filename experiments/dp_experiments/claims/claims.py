@@ -262,7 +262,7 @@ def pruning_cost_in_theory() -> str:
 def theorem1_holds() -> str:
     """Theorem 1 against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
     from dp_theory import verify
-    from dp_theory.verification.theorem1 import CELLS
+    from dp_theory.verification import CELLS
 
     table = verify(CELLS[::3], d=1000, dense_d=40, trials=40)
     largest = table["z"].abs().max()

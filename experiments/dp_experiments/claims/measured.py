@@ -43,12 +43,6 @@ def stored_runs(name: str) -> pd.DataFrame:
     return pd.read_csv(stored_path(name), comment="#")
 
 
-def stored_rows(name: str) -> list[list[str]]:
-    """The cells of docs/results/NAME.csv as they are written, heads first, without dates. Raises as `stored_runs`."""
-    cells = pd.read_csv(stored_path(name), comment="#", header=None, dtype=str, keep_default_na=False)
-    return cells.loc[:, cells.iloc[0] != "date"].to_numpy().tolist()
-
-
 def stored_path(name: str) -> Path:
     """The path of docs/results/NAME.csv. Raises MissingError outside a checkout of the project."""
     path = RESULTS / f"{name}.csv"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dp_experiments.claims.claims import CLAIMS, Claim
 
-HEAD = """# The paper's claims, one by one
+HEAD = """# Claim by claim
 
 This page is written by `dp claims --docs docs`, and a test fails if it is stale. *Recomputed* is what
 follows from the paper's own tables. *Theory* is computed by `dp_theory`. *Ours* comes from the runs of

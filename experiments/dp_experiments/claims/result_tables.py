@@ -5,8 +5,6 @@ A page has a place for a table, which names it:
     <!-- table: digits -->
     ...
     <!-- end -->
-
-Where single runs were not kept, docs/results/means has the rows of the table, under the command that repeats it.
 """
 
 from __future__ import annotations
@@ -15,18 +13,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import indent
 
 import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
-from dp_experiments.claims.measured import RESULTS, Difference, paired, stored_rows, stored_runs
+from dp_experiments.claims.measured import Difference, paired, stored_runs
 from dp_experiments.claims.page import markdown
 
-PLACE = re.compile(r"^(?P<indent> *)<!-- table: (?P<name>\S+) -->\n.*?^ *<!-- end -->", re.S | re.M)
-MEANS = "means"  # the folder of tables whose single runs were not kept
-TRIED = "tried"  # the folder of tables of what was tried, whose code was not kept either
+PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,13 @@ class ArmsTable:
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
-        heads = ["arm", "made", "kept", *self.columns.values()]
+        heads = ["arm", "samples", *self.columns.values()]
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
         lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for arm, label in self.arms.items():
             mean = runs[runs["arm"] == arm].mean(numeric_only=True)
-            cells = [label, f"{mean['generated']:,.0f}", f"{mean['kept']:,.0f}"]
+            made, kept = round(mean["generated"]), round(mean["kept"])
+            cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
             cells += [f"{mean[column]:.2f}" for column in self.columns]
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
@@ -72,17 +68,6 @@ def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
     return f"{sign}{abs(difference.mean):.2f} ± {difference.se:.2f}"
 
 
-GLYPHS = {
-    "practice-32000": "practice, 32,000",
-    "practice-16000": "practice, 16,000",
-    "practice-8000": "practice, 8,000",
-    "static-128000": "static, 128,000",
-    "static-64000": "static, 64,000",
-    "static-32000": "static, 32,000",
-    "static-16000": "static, 16,000",
-    "static-8000": "static, 8,000",
-}
-"""Practice and static data on glyphs, by their number of samples."""
 TAIL = {"test": "test", "many": "many", "medium": "medium", "few": "few"}
 """All classes, and those with many, medium and few real images."""
 UNADJUSTED = "training.label_smoothing=0.2@training.logit_adjustment=0"
@@ -110,20 +95,22 @@ TABLES = {
     ),
     "glyphs": ArmsTable(
         runs="glyphs",
-        arms=GLYPHS
-        | {
+        arms={
+            "practice-32000": "practice, 32,000",
+            "practice-16000": "practice, 16,000",
+            "practice-8000": "practice, 8,000",
+            "static-128000": "static, 128,000",
+            "static-64000": "static, 64,000",
+            "static-32000": "static, 32,000",
+            "static-16000": "static, 16,000",
+            "static-8000": "static, 8,000",
             "prune-in-loop-8000": "prune in the loop",
             "prune-once-8000": "prune once",
             "practice-unguided-8000": "the loop, unguided",
             "random-direction-8000": "in random directions",
         },
         leads=("practice-32000", "practice-16000", "practice-8000"),
-    ),
-    "glyphs-other-kinds": ArmsTable(
-        runs="glyphs",
-        arms=GLYPHS,
-        leads=(),
-        columns={"handwriting": "handwriting", "display": "display", "test": "test"},
+        columns={"test": "test", "handwriting": "handwriting", "display": "display"},
     ),
     "tails": ArmsTable(
         runs="tails",
@@ -195,38 +182,16 @@ TABLES = {
 }
 
 
-def stored_table(name: str) -> str:
-    """The table of docs/results/NAME.csv in Markdown, as it is stored. Raises MissingError if it is not there."""
-    rows = stored_rows(name)
-    lines = [" | ".join(row) for row in rows]
-    return "\n".join([f"| {lines[0]} |", "|---" * len(rows[0]) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
-
-
 def with_tables(page: str) -> str:
     """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
-    return PLACE.sub(_place, page)
-
-
-def _place(place: re.Match[str]) -> str:
-    """A place with its table, which is indented as the place is, since a table may belong to a point of a list."""
-    text = f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->"
-    return indent(text, place["indent"])
-
-
-def table_names() -> list[str]:
-    """The names of all tables."""
-    means = sorted(path.stem for path in (RESULTS / MEANS).glob("*.csv"))
-    tried = sorted(f"{TRIED}/{path.stem}" for path in (RESULTS / TRIED).glob("*.csv"))
-    return [*TABLES, *means, *tried]
+    return PLACE.sub(lambda place: f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->", page)
 
 
 def table(name: str) -> str:
     """The table of this name in Markdown. Raises InputError if there is none."""
-    if name in TABLES:
-        return TABLES[name].markdown()
-    if name not in table_names():
-        raise InputError(f"there is no table {name!r}; there are {', '.join(table_names())}")
-    return stored_table(name if name.startswith(f"{TRIED}/") else f"{MEANS}/{name}")
+    if name not in TABLES:
+        raise InputError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    return TABLES[name].markdown()
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:

@@ -150,7 +150,7 @@ def test_intervals_are_where_the_likelihood_says():
 
 @pytest.mark.slow
 def test_coverage():
-    """95 % intervals hold the truth, and 10x forecasts what comes, as often as they say: docs/results/forecasts.md."""
+    """95 % intervals hold the truth, and 10x forecasts what comes, as often as they say: docs/results/report.md."""
     names = ("dimension", "rho", "flip", "ridge", "floor")
     hits = dict.fromkeys([*names, "static", "prune"], 0)
     asked = {"strategy": ["static", "prune"], "kept": [16_000, 16_000], "keep": [1, KEEP], "trials": [4, 4]}

@@ -9,7 +9,7 @@ from scipy.optimize import root_scalar
 
 from dp_theory import Curve, InputError, fit, forecast
 from dp_theory.fitting import Fit
-from dp_theory.fitting.stack import Stack, law_draws, stack
+from dp_theory.fitting.stack import POWER_LAW, THEORY, Foreseen, Stack, power_law_draws, stack, theory_draws
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     TRUTH,
@@ -41,7 +41,7 @@ def test_a_target_below_the_floor_is_never_reached():
     curve = noiseless_curve("static", np.geomspace(50, 6400, 12), {"floor": 0.1})
     table = forecast(fit(curve, {"flip": 0.1, "ridge": 0.02}), 0.05)
     assert np.isinf(table.more).all()
-    assert (table.use == "no").all()
+    assert set(table.use) <= {"no", "unknown"}  # a power law without that floor is not refuted
     assert "window = 1 is assumed" in table.note[1]
 
 
@@ -107,34 +107,38 @@ def test_the_theory_keeps_its_own_curve():
 
 
 def test_hidden_points_weigh_by_the_square_root_of_their_density():
-    """(T9.14) written anew for two laws: one cut of a curve of six sizes, so that one point is hidden once."""
+    """(T9.14) written anew: one cut of a curve of six sizes, so that one point is hidden once."""
     kept = np.array([100, 200, 400, 800, 1600, 3200])
     error = np.array([0.40, 0.30, 0.24, 0.19, 0.155, 0.13])
     curve = Curve(["static"] * 6, kept, error, se=0.04 * error)
-    family = stack(fit(curve, {"flip": 0.0, "ridge": 0.01}))
+    known = {"flip": 0.0, "ridge": 0.01}
+    family = stack(fit(curve, known))
     assert family is not None
-    density = {}
-    for name in ("power law with floor", "saturating law"):
-        draws = law_draws(name, curve.at(slice(0, 5)), kept[5:])
+    seen = curve.at(slice(0, 5))
+    mean, low, high = np.exp(fit(seen, known).first_order(curve.at([5]), 0.95))
+    density = []
+    for draws in (theory_draws(mean, low, high, 0.95), power_law_draws(seen, kept[5:])):
         normal = stats.norm.pdf(np.log(error[5]), draws.log_error[:, 0], 0.04)
-        density[name] = 0.1 / 3 + 0.9 * np.average(normal, weights=draws.weight)
-    ratio = family.weights["power law with floor"] / family.weights["saturating law"]
-    plain, saturating = density.values()
-    assert abs(np.log(plain / saturating)) > 0.2
-    assert ratio == pytest.approx(np.sqrt(plain / saturating))
+        density.append(0.1 / 3 + 0.9 * np.average(normal, weights=draws.weight))
+    assert abs(np.log(density[0] / density[1])) > 0.2
+    assert family.weights[THEORY] / family.weights[POWER_LAW] == pytest.approx(np.sqrt(density[0] / density[1]))
 
 
-def test_a_law_that_does_not_suit_the_curve_is_no_member():
-    """A law that saturates at chance cannot take a point there, and the others foresee all the same."""
-    kept = np.array([20, 40, 80, 160, 320, 640, 1280])
-    error = np.array([0.495, 0.36, 0.29, 0.22, 0.17, 0.13, 0.1])
-    family = stack(fit(Curve(["static"] * 7, kept, error, se=0.02 * error), {"flip": 0.0, "ridge": 0.01}))
-    assert family is not None
-    assert set(family.weights) == {"theory", "power law with floor", "power law with floor, larger sizes"} | {
-        "saturating law, larger sizes"
-    }
-    theory = law_draws("power law with floor", family.plain, np.array([2560.0]))
-    assert 0.05 < family.foreseen(np.array([2560.0]), theory).quantiles(0.5)[0] < 0.1
+@pytest.mark.parametrize("floor", [0.0, 0.03])
+def test_without_noise_the_interval_holds_the_truth(floor: float):
+    """Samples of points without noise are one curve, which a power law continues too surely."""
+    kept = np.geomspace(100, 6400, 8)
+    far = kept[-1] * np.array([2.0, 4.0, 10.0])
+
+    def law(n: np.ndarray) -> np.ndarray:
+        return (0.4 - floor) * (n / 100) ** -0.35 + floor
+
+    error = law(kept)
+    family = Stack(Curve(["static"] * 8, kept, error, se=1e-9), {POWER_LAW: 1.0})
+    nothing = Foreseen(np.zeros((1, 3)), np.ones(1))
+    found = family.foreseen(far, nothing)
+    assert (found.quantiles(0.025) < law(far)).all()
+    assert (law(far) < found.quantiles(0.975)).all()
 
 
 def test_points_that_scatter_leave_the_slope_beyond_them_open():
@@ -144,10 +148,10 @@ def test_points_that_scatter_leave_the_slope_beyond_them_open():
     relative = np.array([0.07, 0.07, 0.07, 0.06, 0.08, 0.08, 0.1, 0.06])
     far = np.array([125.0, 250.0, 500.0, 1250.0])
     truth = np.array([0.055, 0.0248, 0.0174, 0.0078])
-    certain = law_draws("power law with floor", Curve(["static"] * 8, kept, error, se=relative * error), far)
+    certain = power_law_draws(Curve(["static"] * 8, kept, error, se=relative * error), far)
     family = Stack(Curve(["static"] * 8, kept, error, se=relative * error), {"theory": 1.0})
     turned = family.foreseen(far, certain)
-    np.testing.assert_allclose(turned.quantiles(0.5), certain.quantiles(0.5), rtol=0.02)
+    np.testing.assert_allclose(turned.quantiles(0.5), certain.quantiles(0.5), rtol=0.04)
     widths = [np.log(each.quantiles(0.975) / each.quantiles(0.025)) for each in (certain, turned)]
     assert widths[1][0] == pytest.approx(widths[0][0])
     assert (np.diff(widths[1] - widths[0]) > 0.05).all()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from dp_theory import Curve, Direct, KeepAll, KeepHard, Problem, fit, predict
 from dp_theory.fitting import PARAMETERS
@@ -54,7 +55,12 @@ def test_the_likelihood_is_that_of_a_transcription():
     curve = law_curve(1, sizes=3)
     known = {name: value for name, value in TRUTH.items() if name != "window"}
     likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, Variance.THEORY, with_log=True)
-    z = np.array([PARAMETERS[name].to_z(value) for name, value in known.items()])
+    z = np.array(
+        [
+            brentq(lambda z, name=name, value=value: PARAMETERS[name].from_z(z) - value, -12, 12, xtol=1e-13)
+            for name, value in known.items()
+        ]
+    )
     rng = np.random.default_rng(0)
     expected = 0.0
     for strategy, n, keep, error in zip(curve.strategy, curve.generated, curve.keep, curve.error, strict=True):

@@ -18,7 +18,6 @@ from dp_theory import (
     Entropy,
     Group,
     KeepHard,
-    LabelCheck,
     MeasuredRows,
     PracticeProblem,
     SpanProblem,
@@ -29,10 +28,7 @@ from dp_theory import (
 )
 from dp_theory.noise import (
     Missed,
-    confirmation,
     judged_share,
-    last_useful,
-    phases,
     row_worth,
     selections,
     shares,
@@ -43,13 +39,13 @@ from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
-from dp_theory.verification.beyond import compare_with_experiment
-from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
 from tests.dp_theory.span.agreement import assert_agrees
+from tests.dp_theory.verification.beyond import compare_with_experiment
+from tests.dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
-CELLS = {"probit": SOFT, "heavy": HEAVY, "band, checked": BAND, "logistic": BoundaryFlips(0.1, shape="logistic")}
+CELLS = {"probit": SOFT, "heavy": HEAVY, "band": BAND, "logistic": BoundaryFlips(0.1, shape="logistic")}
 
 
 def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
@@ -82,10 +78,7 @@ def transcribed(flips: BoundaryFlips, keep: Rule, phi: float, lam: float) -> tup
         mass = (high - low)[:, None] / 2 * weight * norm.pdf(v) * (norm.pdf(middle) * dz)[:, None]
         mass = mass * keep.keep_probability(RHO * middle[:, None] + PRUNER[1] * v)
         for agreement, chance in ((1, 1 - f), (-1, f)):
-            passing = 1.0
-            if flips.check is not None:
-                passing = norm.cdf((agreement * np.abs(middle) + flips.check.slack) / flips.check.width)[:, None]
-            kept = mass * chance[:, None] * passing
+            kept = mass * chance[:, None]
             g = np.stack([np.broadcast_to(middle[:, None], v.shape), v])
             y = agreement * np.sign(middle)[:, None]
             total += kept.sum()
@@ -144,10 +137,6 @@ def test_a_probit_of_ones_own_is_the_closed_form():
     assert errors[0] == pytest.approx(errors[1], rel=1e-8)  # many drifts, from a table
 
 
-def test_a_check_that_doubts_nothing_is_none():
-    np.testing.assert_allclose(of(BoundaryFlips(0.3, check=LabelCheck(0.1, 5.0))), of(SOFT), rtol=1e-12)
-
-
 def test_width_of_a_share():
     for shape in ("probit", "exponential"):
         assert BoundaryFlips.of_share(0.07, shape).share == pytest.approx(0.07, rel=1e-9)
@@ -157,11 +146,11 @@ def test_width_of_a_share():
 
 
 def test_experiments_agree():
-    cells = {name: cell for name, cell in span_cells().items() if "heavy" in name or "checked" in name}
+    cells = {name: cell for name, cell in span_cells().items() if "heavy" in name or "band" in name}
     assert_agrees(compare_with_experiment(cells, trials=24, d=200, seed=3), 24)
 
 
-@pytest.mark.parametrize("name", ["practice, heavy flips, labeller", "practice, flips in a band, checked"])
+@pytest.mark.parametrize("name", ["practice, heavy flips, labeller", "practice, flips in a band"])
 def test_loops_agree(name):
     trials = 12
     loop = noisy_loops()[name]
@@ -192,7 +181,7 @@ def test_rows_with_flips_of_their_own():
 
 
 def test_shares_against_draws():
-    flips = BoundaryFlips(0.2, check=LabelCheck(0.3))
+    flips = BoundaryFlips(0.2)
     error = 0.1
     alpha = 0.4
     n = 10**6
@@ -203,9 +192,8 @@ def test_shares_against_draws():
     z = np.cos(np.pi * error) * t + np.sin(np.pi * error) * zeta[: len(t)]
     wrong = rng.random(len(z)) < flips(z)
     y = np.sign(z) * np.where(wrong, -1, 1)
-    passed = z * y + 0.3 * rng.standard_normal(len(z)) > 0
     missed = y * t < 0
-    drawn = [missed[passed].mean(), wrong[passed].mean(), wrong[passed & missed].mean(), passed.mean()]
+    drawn = [missed.mean(), wrong.mean(), wrong[missed].mean()]
     np.testing.assert_allclose(shares(flips, error, alpha), drawn, atol=0.003)
 
 
@@ -234,7 +222,7 @@ def test_worth_at_the_boundary_itself():
         row_worth(BoundaryFlips(0.3, 0.9, "window"), 1e-4)
 
 
-@pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, check=LabelCheck(0.3)), BoundaryFlips(0.2, 0.4)], ids=str)
+@pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, shape="logistic"), BoundaryFlips(0.2, 0.4)], ids=str)
 def test_worth_keeps_its_digits_next_to_the_boundary(flips):
     """It tends to a limit, or, where the boundary's labels are no coins, grows as alpha^-2."""
     grows = 2 if flips.eps < 0.5 else 0
@@ -262,8 +250,6 @@ def test_selections_are_the_recipe():
         group = Group(5.0, along=PRUNER, keep=rule, flip=HEAVY)
         expected = predict(SpanProblem((1.0, 0.0), [group], 1 / 8, 0.05)).test_error
         assert table.loc[name, "test_error"] == pytest.approx(float(expected), rel=1e-9)
-    with pytest.raises(InputError, match="no label check"):
-        selections(BAND, RHO, 8.0)
 
 
 @pytest.mark.parametrize(
@@ -292,25 +278,7 @@ def test_loops_have_their_best_ridge():
     assert ours["test_error"] < 0.0371
 
 
-def test_practice_pays_less_the_more_labels_are_wrong():
-    table = phases([0.01, 0.1, 0.3], rounds=2)
-    for _, cells in table.groupby(["panel", "x"]):
-        assert np.all(np.diff(cells.sort_values("y")["gain"]) < 0)
-    limits = last_useful(table).set_index("panel")["share"]
-    assert np.all(np.isinf(limits["practice, as many samples"]))
-    assert limits["practice, as much compute"].iloc[-1] == pytest.approx(0.09, abs=0.05)
-
-
-def test_a_check_pays_for_what_it_drops():
-    flips = BoundaryFlips.of_share(0.1)
-    plain = worth(flips, rounds=2, lams=(0.1,)).iloc[-1]
-    checked = worth(BoundaryFlips(flips.width, check=LabelCheck(0.02)), rounds=2, lams=(0.1,)).iloc[-1]
-    assert checked["made"] > checked["kept"]
-    assert (checked["test_error"], checked["wrong"]) < (0.8 * plain["test_error"], 0.2 * plain["wrong"])
-
-
 def test_a_judge_who_errs_near_the_boundary():
-    error = 0.05
     accuracy = 0.93
     n = 10**6
     rng = np.random.default_rng(0)
@@ -320,13 +288,6 @@ def test_a_judge_who_errs_near_the_boundary():
     answer = np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
     assert judged_share(float(np.mean(label == answer)), accuracy) == pytest.approx(flips.share, abs=0.002)
     assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
-    found = confirmation(flips, error, 0.4, accuracy)
-    t = np.cos(np.pi * error) * z + np.sin(np.pi * error) * rng.standard_normal(n)
-    inside = np.abs(t) < found.window
-    missed = inside & (label * t < 0)
-    assert missed.sum() / inside.sum() == pytest.approx(0.4, abs=0.01)
-    assert np.mean((label == answer)[inside]) == pytest.approx(found.confirmed, abs=0.01)
-    assert np.mean((label == answer)[missed]) == pytest.approx(found.confirmed_of_missed, abs=0.015)
 
 
 def test_measured_rows_may_be_lists():
@@ -344,7 +305,6 @@ def test_measured_rows_may_be_lists():
         (lambda: BoundaryFlips(0.3, shape="cauchy"), "unknown shape 'cauchy'"),
         (lambda: BoundaryFlips(0.3, shape=lambda u: 1 + u)(0.1), r"shape\(u\) = .* must lie in \[0, 1\]"),
         (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between .* and 0.5"),
-        (lambda: LabelCheck(0.0), "width = 0 must be positive"),
         (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
         (lambda: Addition(1.0, flip=2.0), "flip = 2 must lie in"),
         (lambda: Missed(SOFT, 0.6), "share = 0.6 must lie"),
@@ -368,9 +328,6 @@ def test_measured_rows_may_be_lists():
         (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
         (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
         (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
-        (lambda: confirmation(SOFT, 0.05, 0.4, 0.5), "accuracy = 0.5 must lie"),
-        (lambda: confirmation(SOFT, 0.05, 0.4, 2), "accuracy = 2 must lie"),
-        (lambda: confirmation(SOFT, 0.2, 0.1), "missed = 0.1 must be above"),
         (lambda: worth(SOFT, rounds=1, plans=[Addition(1.0, keep=lambda t, y: abs(t) < 1)]), "must keep a window"),
     ],
 )

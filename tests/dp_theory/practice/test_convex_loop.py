@@ -1,29 +1,39 @@
 """Practice under convex losses: the square loss gives the known loop, one stage the span recipe, λ → 0 the margin."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
+from dp_theory import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
 from dp_theory.budgets.exponents import scaling
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, prediction, row_errors
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, prediction, row_errors
+from dp_theory.practice import loop as loop_module
 from dp_theory.practice.cohorts import make_cohort
-from dp_theory.practice.convex_loop import ConvexLoop
-from dp_theory.practice.dmft import OrderParameters
 from dp_theory.practice.points import draw_points
 from dp_theory.practice.prediction import ORDER, solve_stages
+from dp_theory.practice.quadratic_forces import QuadraticLoss
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
-from dp_theory.span.losses import HARD_MARGIN, Loss
-from dp_theory.verification.convexloop import convex_loops
+from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 from tests.dp_theory.practice.loops import R11
+from tests.dp_theory.verification.convexloop import convex_loops
 
 PLANE = (1.0, 0.0)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
+
+
+@dataclass(frozen=True)
+class SquareByPoints(Loss):
+    """The square loss, which the loop does not know for it."""
+
+    value, slope, curvature, prox = Square.value, Square.slope, Square.curvature, Square.prox
+
+
+SQUARE_BY_POINTS = SquareByPoints()
 
 
 SQUARE_LOOPS = {
@@ -37,44 +47,32 @@ SQUARE_LOOPS = {
 }
 
 
-def by_points(problem: PracticeProblem, size: int = 2**11, seed: int = 0) -> OrderParameters:
-    """Order parameters of a loop by the convex solver, whatever its loss."""
-    loop = ConvexLoop(problem, size, seed)
-    parameters = OrderParameters.of_no_stage()
-    for stage in range(problem.stages):
-        rows = problem.initial_rows
-        cosine = 1.0
-        if stage:
-            cosine = parameters.cosine()
-            plan = problem.additions[stage - 1]
-            rows = plan(np.arccos(cosine) / np.pi) if callable(plan) else plan
-        selector = stage - 1 if stage else None
-        cohort = make_cohort(rows, problem.flip, cosine, selector, stage, problem.last_stage(stage), ORDER)
-        parameters = loop.next_stage(cohort, rows, cosine, parameters).parameters
-    return parameters
-
-
 @pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
-def test_square_loss_is_the_loop_with_the_square_loss(problem: PracticeProblem):
+def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem):
+    """Its control is the square loss then, so that points do not matter."""
     expected = predict(problem)
-    known = OrderParameters(expected.alignment, expected.covariance, expected.response)
-    for ours, theirs in zip(by_points(problem), known, strict=True):
+    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**11)
+    for ours, theirs in zip(
+        (found.alignment, found.covariance, found.response),
+        (expected.alignment, expected.covariance, expected.response),
+        strict=True,
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
 def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
-    """Without the quadratic loss that serves as control, which the square loss equals."""
-    monkeypatch.setattr(convex_loop, "closest_quadratic", lambda *arguments: (0.0, 1.0))
+    """The control has hardly any curvature."""
+    monkeypatch.setattr(loop_module, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
-    found = by_points(problem, 2**14)
-    np.testing.assert_allclose(found.a, expected.alignment, rtol=5e-3)
-    np.testing.assert_allclose(found.c, expected.covariance, rtol=5e-3)
+    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
+    np.testing.assert_allclose(found.alignment, expected.alignment, rtol=5e-3)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
-@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE], ids=str)
+@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE, HINGE], ids=str)
 def test_one_stage_is_the_span_recipe(loss, flip):
     loop = solve_stages(PracticeProblem(0.5, 0.02, flip=flip, loss=loss), size=2**16)
     expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
@@ -195,7 +193,7 @@ def test_a_large_ridge_is_solved(loss, lam):
 def test_means_of_forces_are_those_of_draws():
     score = np.array([-2.0, 0.3, 1.5])
     y = np.array([1.0, -1.0, 1.0])
-    for loss in (SQUARED_HINGE, HARD_MARGIN):
+    for loss in (SQUARED_HINGE, HINGE, HARD_MARGIN):
         known = loss.mean_answer(score, 0.7, y, np.array([2.0]), 0.4)
         u = score + 0.7 * np.random.default_rng(0).standard_normal((400_000, 1))
         force, bend = loss.answer(u, y, np.array([2.0]), 0.4)
@@ -214,6 +212,52 @@ def test_experiment(problem):
     answer = predict(problem)
     runs = simulate(problem, 80, 12)
     assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+
+
+def test_loops_that_were_once_not_found():
+    """Eight windows that narrow under the logistic loss, and hardly any ridge with few rows."""
+    windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
+    errors = solve_stages(windows, size=2**13).test_error
+    assert np.all(np.diff(errors) < 0)
+    assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
+    few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
+    assert np.all(np.diff(solve_stages(few, size=2**12).test_error) < 0)
+
+
+def test_the_hinge_against_the_experiment():
+    rounds = [Addition(1, keep=KeepHard(0.5)), Addition(1, keep=KeepEasy(0.5))]
+    problem = PracticeProblem(0.5, 0.05, rounds, flip=0.05, loss=HINGE)
+    answer = predict(problem)
+    assert answer.certificate.max() < 5e-3
+    runs = simulate(problem, 80, 12)
+    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+    assert np.abs((runs.squared_norm - answer.squared_norm) / runs.squared_norm_se).max() < 4
+
+
+def test_support_vectors_are_those_of_another_solver():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((60, 8))
+    y = np.sign(x[:, 0] + rng.standard_normal(60))
+    q = rng.uniform(0.5, 1.5, 60) / 60
+    ours = fit_convex(x, y, q, 0.1, HINGE)
+    slack = np.eye(60)
+    bound = {
+        "type": "ineq",
+        "fun": lambda v: y * (x @ v[:8]) + v[8:] - 1,
+        "jac": lambda v: np.hstack([y[:, None] * x, slack]),
+    }
+    other = minimize(
+        lambda v: 0.05 * v[:8] @ v[:8] + q @ v[8:],
+        np.append(ours, np.ones(60)),
+        jac=lambda v: np.append(0.1 * v[:8], q),
+        method="SLSQP",
+        bounds=[(None, None)] * 8 + [(0, None)] * 60,
+        constraints=bound,
+        options={"maxiter": 500, "ftol": 1e-12},
+    )
+    np.testing.assert_allclose(ours, other.x[:8], atol=2e-3)
+    with pytest.raises(InputError, match="the hinge needs lam > 0"):
+        fit_convex(x, y, q, 0.0, HINGE)
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
-"""The naive experiment against numpy's own solver and the theory; shared factorizations against the naive one."""
+"""The naive experiment against numpy's own solver and the theory."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
-from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure, truth
-from dp_theory.ridge.simulators.error_curves import error_curves, selected_rows
+from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 
@@ -27,15 +26,6 @@ def test_measure_is_the_angle_the_overlap_and_the_squared_norm():
     assert measure(-3 * w0, w0) == pytest.approx((1.0, -3.0, 9.0))
     assert measure(np.array([0.8, -0.6, 0.0]), w0) == pytest.approx((0.5, 0.0, 1.0))
     assert measure(np.zeros(3), w0) == (0.5, 0.0, 0.0)
-
-
-def test_error_curves_equal_the_naive_fits():
-    rng = np.random.default_rng(0)
-    x, y = selected_rows(KeepHard(0.5), 0.7, 300, 60, rng)
-    w0, sizes = truth(0.7, 60), np.array([200, 0, 1, 2, 59, 60, 61, 300, 200])
-    penalties = np.outer(np.arange(1, 10), [1e-3, 1.0, 1e4])
-    want = [[measure(fit_ridge(x[:m], y[:m], q), w0) for q in row] for m, row in zip(sizes, penalties, strict=True)]
-    np.testing.assert_allclose(error_curves(x, y, w0, sizes, penalties), np.array(want), rtol=1e-8)
 
 
 CELLS = [

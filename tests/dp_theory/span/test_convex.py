@@ -9,9 +9,9 @@ from scipy.special import expit
 
 from dp_theory import predict, simulate
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span import HINGE, LOGISTIC, SQUARED_HINGE, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.convex import predict_convex
-from dp_theory.verification.beyond import feature_cells
+from tests.dp_theory.verification.beyond import feature_cells
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)
@@ -105,6 +105,30 @@ def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
     separable = predict(replace(noisy, phi=0.8))
     assert separable.squared_norm == np.inf
     assert 0.35 < separable.test_error < 0.4
+
+
+def test_few_easy_rows_with_many_flips_are_solved_without_ridge():
+    """Powell's method alone missed them."""
+    group = Group(along=(0.48, np.sqrt(1 - 0.48**2)), keep=KeepEasy(1.0), flip=0.2)
+    problem = SpanProblem(PLANE, [group], 0.144, 0.0, loss=SQUARED_HINGE)
+    answer = predict(problem)
+    runs = simulate(problem, 150, 12)
+    assert abs(runs.test_error - answer.test_error) < 4 * runs.test_error_se
+
+
+@pytest.mark.parametrize("lam", [0.01, 0.5])
+def test_the_hinge_against_the_experiment(lam):
+    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.7), flip=0.1)], 0.5, lam, loss=HINGE)
+    answer = predict(problem)
+    runs = simulate(problem, 100, 12)
+    for name in ("test_error", "overlap", "squared_norm"):
+        off = getattr(runs, name) - getattr(answer, name)
+        assert abs(off) < 4 * getattr(runs, f"{name}_se")
+
+
+def test_the_hinge_has_the_margin_of_other_losses_without_ridge():
+    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.5))], 0.5, 0.0, loss=HINGE)
+    assert predict(problem) == predict(replace(problem, loss=LOGISTIC))
 
 
 def test_batch_is_loop():

@@ -12,8 +12,8 @@ from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.rules.moments import Moments
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, atoms
 from dp_theory.span.atoms import Weighed, kept_atoms
-from dp_theory.verification.beyond import compare_with_experiment, feature_cells
 from tests.dp_theory.span.agreement import assert_agrees
+from tests.dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dp_theory import InputError, KeepHard, Problem, predict, verify
-from dp_theory.verification import theorem1
-from dp_theory.verification.beyond import features
-from dp_theory.verification.noise import distribution, is_noise
+from dp_theory import InputError, KeepHard, Problem, predict, verification, verify
+from tests.dp_theory.verification.beyond import features
+from tests.dp_theory.verification.noise import distribution, is_noise
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
 SIZES: dict[str, Any] = {"dense_d": 100, "trials": 100}
 
 
 def planted(monkeypatch, predict_wrongly):
-    monkeypatch.setattr(theorem1, "predict", predict_wrongly)
+    monkeypatch.setattr(verification, "predict", predict_wrongly)
     return verify(CELLS, **SIZES)
 
 
@@ -61,14 +60,14 @@ def test_an_error_of_one_percent_in_one_quantity_is_rejected(monkeypatch, quanti
 
 def test_an_experiment_that_is_not_the_law_is_rejected(monkeypatch):
     """The dense simulator with labels of a truth that is 3 % off in the cosine."""
-    simulate = theorem1.simulate
+    simulate = verification.simulate
 
     def wrong(problem, d, trials, *, engine, **options):
         return simulate(
             replace(problem, rho=0.87) if engine == "dense" else problem, d, trials, engine=engine, **options
         )
 
-    monkeypatch.setattr(theorem1, "simulate", wrong)
+    monkeypatch.setattr(verification, "simulate", wrong)
     table = verify(CELLS[:1], **SIZES)
     assert (table["verdict"] == "DISAGREES").any()
     assert (table["z"].abs() < table["level"]).all()

@@ -113,15 +113,14 @@ def test_a_list_of_a_milliard_values_is_not_made():
         "practice --lam 1e308",
         "practice --initial 1e308",
         "practice --increment 1e308",
-        "best rule --rho 0.5 --psi 0.5 --lam 1e308",
-        "best rule --rho 0.5 --psi 1e-308",
+        "best --rho 0.5 --psi 0.5 --lam 1e308",
+        "best --rho 0.5 --psi 1e-308",
         "verify --trials 1000000000000000000",
         "verify --d 1000000000000000000",
         "classes --classes nan",
         "classes --classes inf",
-        "best rule --rho 0.9 --psi 0.5 --smallest-keep 1e-200",
-        "best rule --rho 0.9 --psi 0.5 --d 1e308",
-        "best any-rule --rho 0.9 --budget 1 --smallest-keep 1e-200",
+        "best --rho 0.9 --psi 0.5 --smallest-keep 1e-200",
+        "best --rho 0.9 --psi 0.5 --d 1e308",
         "noise --share 1e-12",
     ],
 )
@@ -151,9 +150,7 @@ def curve(folder: Path, se: float) -> Path:
 
 @pytest.mark.parametrize("se", [1e300, 1e-300])
 def test_standard_errors_that_no_error_has(se: float, theory: Theory, tmp_path: Path):
-    for command in (("fit",), ("forecast", "--target", 0.1)):
-        line = theory(command[0], curve(tmp_path, se), *command[1:]).refused()
-        assert "must lie between 1e-12 and 1" in line
+    assert "must lie between 1e-12 and 1" in theory("forecast", curve(tmp_path, se), "--target", 0.1).refused()
 
 
 @pytest.mark.parametrize(("scale", "problem"), [(1e-200, "spreads over"), (1e200, "spreads over"), (0, "no variance")])
@@ -210,7 +207,6 @@ def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFi
     [
         (["sweep", "--n", "1e9", "--trials", "1000", "--workers", "1"], "give fewer --n or --trials"),
         (["sweep", "--n", "1e6", "--d", "4000", "--engine", "dense", "--workers", "1"], "give fewer --n or --trials"),
-        (["best", "sequence", "--rounds", "100", "--phi", "1e-9"], "give a larger --phi or fewer --rounds"),
     ],
 )
 def test_hours_of_work_are_refused_beforehand(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
@@ -231,5 +227,5 @@ def test_many_points_are_not_fitted_one_by_one(tmp_path: Path, capsys: pytest.Ca
     rows = [f"static,{n},{0.05 + 0.5 / n**0.3}" for n in range(100, 1000)]
     curve = tmp_path / "curve.csv"
     curve.write_text("\n".join(["strategy,kept,error", *rows]) + "\n", encoding="utf-8")
-    assert run_dp("theory", "fit", str(curve), "--most-minutes", "0.05") == 2
+    assert run_dp("theory", "forecast", str(curve), "--most-minutes", "0.05") == 2
     assert "give the mean error of each size" in capsys.readouterr().err

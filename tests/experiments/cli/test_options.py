@@ -63,7 +63,7 @@ def test_gpus_that_are_hidden_get_no_worker(monkeypatch: pytest.MonkeyPatch):
         "theory predict --rho 0.9 --phi 0.5 --phi 0.6",
         "theory predict --rho 0.9 --phi 0.5 --json --json",
         "theory forecast table4 --target 0.1 --fix floor=0 --fix floor=0.1",
-        "theory fit table4 --where rule=keep-hard --where rule=keep-easy",
+        "theory forecast table4 --where rule=keep-hard --where rule=keep-easy",
         "real run digits --seed 1 --seed 2",
         "real tune digits --search training.steps=1:2 --search training.steps=1:3",
     ],

@@ -178,7 +178,7 @@ def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_out_may_be_here_and_may_have_a_colon(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Lance takes what stands before a colon for a kind of store."""
+    """Some libraries take what stands before a colon for a kind of store."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert dp("real", "export", run, "--out", ".", "--format", "parquet") == 0

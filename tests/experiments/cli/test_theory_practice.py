@@ -114,7 +114,7 @@ def test_other_losses(practice: Theory):
         ("--phi 2", "stage 0 has 1·n"),
         ("--rounds 2 --direct-cost -1", "direct cost = -1 must be at least 0"),
         ("--rounds 2 --d -5", "d = -5 must be at least 1"),
-        ("--rounds 1 --loss hinge", "one of square, logistic, squared-hinge"),
+        ("--rounds 1 --loss absolute", "one of square, logistic, squared-hinge, hinge"),
     ],
 )
 def test_bad_input_is_refused(practice: Theory, arguments: str, message: str):

@@ -5,8 +5,7 @@ import json
 import pytest
 from dp_experiments.cli.theory.options import values
 
-from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate
-from dp_theory.verification import beyond, measured, theorem1
+from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate, verification
 from tests.experiments.conftest import Theory
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
@@ -111,35 +110,14 @@ def test_simulate_prints_what_the_package_returns(theory: Theory, engine: str):
 
 def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
+    monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
     options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
     assert "0 disagree" in theory(*options).done()
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
-    monkeypatch.setattr(theorem1, "predict", lambda problem: predict(wrong))
+    monkeypatch.setattr(verification, "predict", lambda problem: predict(wrong))
     status, out, _ = theory(*options)
     assert status == 1
     assert "DISAGREES" in out
-
-
-def test_verify_all_reports_the_distribution_of_z(theory: Theory, monkeypatch: pytest.MonkeyPatch):
-    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
-    few = dict(list(beyond.loops().items())[:2])
-    monkeypatch.setattr(beyond, "loops", lambda: few)
-    monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
-    monkeypatch.setattr(beyond, "softmax_cells", dict)
-    one = dict(list(measured.CELLS.items())[:1])
-    monkeypatch.setattr(measured, "CELLS", one)
-    monkeypatch.setattr(beyond.features, "__defaults__", (6,))
-    options = ("--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1)
-    out = theory("verify", "--all", *options, "--json").done()
-    answer = json.loads(out)
-    assert {row["cell"] for row in answer["beyond"]} == {*few, *one}
-    assert answer["noise"]["cells"] == 4
-    assert {"mean", "sd", "largest", "p_value"} <= set(answer["noise"])
-
-
-# mistakes
 
 
 @pytest.mark.parametrize(

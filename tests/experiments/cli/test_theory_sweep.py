@@ -1,12 +1,8 @@
-"""`dp theory sweep`: its table and files, how it refuses, and how it goes on after an interruption."""
+"""`dp theory sweep`: its table and files, how it refuses."""
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +12,13 @@ from tests.experiments.conftest import Theory, with_defaults
 
 OF_SMALL: dict[str, object] = {"--d": 16, "--trials": 2, "--n": "8,40", "--workers": 1}
 SMALL = with_defaults((), OF_SMALL)
-LONG = ("--rule", "keep-hard", "--d", 128, "--trials", 100, "--n", "100:20000:10")
-BEGUN = 2000  # bytes of a journal in which some cells are finished
 DP = Path(sys.executable).with_name("dp")
 
 
 def test_sweep_writes_its_table_and_pictures(theory: Theory, tmp_path: Path):
     folder = tmp_path / "new" / "folder"
     out = theory("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder).done()
-    assert sorted(path.name for path in folder.iterdir()) == ["cells.jsonl", "sweep.csv", "sweep.pdf", "sweep.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["sweep.csv", "sweep.pdf", "sweep.png"]
     table = pd.read_csv(folder / "sweep.csv")
     assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
     assert set(table["rho"]) == {0.5, 0.9}
@@ -59,7 +53,6 @@ def test_sweep_json_is_one_object_with_winners(theory: Theory):
         (("--rule", "entropy@kappa=2,keep-hard@kappa=2"), "rule keep-hard has no kappa"),
         (("--x", "money"), "unknown axis 'money'"),
         (("--trials", "0"), "trials = 0"),
-        (("--resume",), "--resume needs --out"),
         (("--workers", "0"), "Invalid value for '--workers'"),
     ],
 )
@@ -82,43 +75,3 @@ def test_a_command_that_fails_leaves_no_folder(theory: Theory, tmp_path: Path):
     assert theory("sweep", *SMALL, "--alpha", "nan", "--out", tmp_path / "new").status == 2
     assert theory("practice", "--phi", 2, "--out", tmp_path / "new").status == 2
     assert not (tmp_path / "new").exists()
-
-
-# interruptions
-
-
-def interrupted(out: Path, workers: int, send: Callable[[int], None]) -> tuple[int, str]:
-    """The status and the last line of a sweep that `send` stops, given its process id, once cells are finished."""
-    command = [str(DP), "theory", "sweep", *map(str, LONG), "--workers", str(workers), "--out", str(out)]
-    running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    journal = out / "cells.jsonl"
-    while not journal.exists() or journal.stat().st_size < BEGUN:
-        time.sleep(0.02)
-    send(running.pid)
-    output, errors = running.communicate(timeout=30)
-    assert output == ""
-    assert "Traceback" not in errors
-    assert {path.name for path in out.iterdir()} - {".lock"} == {"cells.jsonl"}
-    return running.returncode, (errors.splitlines() or [""])[-1]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path, workers: int):
-    out = tmp_path / "out"
-    status, said = interrupted(out, workers, lambda pid: os.killpg(pid, signal.SIGINT))  # as a terminal does
-    assert status == 130
-    assert said == f"interrupted: what is finished is in {out}; --resume goes on from there"
-
-
-def test_a_killed_sweep_ends_like_an_unbroken_one(theory: Theory, tmp_path: Path):
-    out = tmp_path / "out"
-    interrupted(out, 1, lambda pid: os.kill(pid, signal.SIGKILL))
-    finished = len((out / "cells.jsonl").read_text().splitlines())
-    line = theory("sweep", *LONG, "--workers", 1, "--out", out).refused()
-    assert line == f"dp: --out {out} is not empty: --resume goes on with what is finished there"
-    theory("sweep", *LONG, "--workers", 1, "--out", out, "--resume").done()
-    assert len((out / "cells.jsonl").read_text().splitlines()) == 200 > finished
-    theory("sweep", *LONG, "--workers", 1, "--out", tmp_path / "unbroken").done()
-    assert (out / "sweep.csv").read_bytes() == (tmp_path / "unbroken" / "sweep.csv").read_bytes()

@@ -12,7 +12,7 @@ from dp_experiments.paper import gallery, overlay, paper_tables
 from dp_experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
 from dp_experiments.paper.reported import fig4_reported
 from dp_experiments.paper.stored import fig1, fig9
-from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra
+from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra, label_noise
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.reported import audit, printed_tables
 from dp_experiments.presets.variants import variants
@@ -508,3 +508,12 @@ def test_rounds_of_a_learner_that_forgets_should_grow():
     assert table["z"].abs().max() < 4
     assert "equal rounds end at an error" in fig_bootstrap.caption(table)
     assert fig_bootstrap.draw(table).axes
+
+
+def test_practice_pays_less_the_more_labels_are_wrong():
+    table = label_noise.phases([0.01, 0.1, 0.3], rounds=2)
+    for _, cells in table.groupby(["panel", "x"]):
+        assert np.all(np.diff(cells.sort_values("y")["gain"]) < 0)
+    limits = label_noise.last_useful(table).set_index("panel")["share"]
+    assert np.all(np.isinf(limits["practice, as many samples"]))
+    assert limits["practice, as much compute"].iloc[-1] == pytest.approx(0.09, abs=0.05)

@@ -4,21 +4,6 @@ from dp_experiments.cli.lazy import Numeric, make_group
 
 HERE = "dp_experiments.cli.theory"
 
-BEST = make_group(
-    "best",
-    "Which selection rule is best?",
-    {
-        "The selector is fixed": [
-            Numeric("rule", f"{HERE}.best", "Which named rule is best for so many rows, or for a budget?"),
-            Numeric("any-rule", f"{HERE}.best", "Which rule of all is best for a budget, and is it worth it?"),
-        ],
-        "The learner selects for itself": [
-            Numeric("one-round", f"{HERE}.best", "Which named rule is best for the second half of the rows?"),
-            Numeric("sequence", f"{HERE}.best", "Which rules of all are best, round by round?"),
-        ],
-    },
-)
-
 GROUP = make_group(
     "theory",
     "Asymptotics of learning from selected data, and their simulation.",
@@ -31,13 +16,12 @@ GROUP = make_group(
         "Ways to spend a budget": [
             Numeric("sweep", f"{HERE}.sweep", "At which size is static, pruned or directly drawn data better?"),
             Numeric("practice", f"{HERE}.practice", "What does a learner gain that chooses its own rows?"),
-            BEST,
+            Numeric("best", f"{HERE}.best", "Which rule is best for so many rows, or for a budget?"),
             Numeric("noise", f"{HERE}.noise", "What is practice worth where labels are wrong?"),
         ],
         "Measured data": [
             Numeric("check", f"{HERE}.check", "Does the theory hold for these features?"),
-            Numeric("fit", f"{HERE}.fit", "Which parameters of the theory fit a measured curve?"),
-            Numeric("forecast", f"{HERE}.fit", "How many more samples reach a test error?"),
+            Numeric("forecast", f"{HERE}.forecast", "What does a measured curve say of its next samples?"),
         ],
         "Trust": [
             Numeric("verify", f"{HERE}.verify", "Do theory and simulation agree?"),

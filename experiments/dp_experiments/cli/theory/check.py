@@ -116,8 +116,12 @@ def _show_json(found: "Check", given: "Features") -> None:
 
 def _show(found: "Check", given: "Features", level: float) -> None:
     view = found.view
-    rows = [row | {"effect": f"{row['effect']:+.1%}"} for row in records(found.assumptions)]
-    table(rows, title=f"what the theory assumes, at level {level:g}; effect: on the predicted error")
+    assumed, compared = records(found.assumptions.iloc[:-2]), records(found.assumptions.iloc[-2:])
+    columns = ("assumption", "statistic", "p_value", "verdict")
+    table([{name: row[name] for name in columns} for row in assumed], title=f"what is assumed, at level {level:g}")
+    print()
+    rows = [row | {"effect": f"{row['effect']:+.1%}"} for row in compared]
+    table(rows, title="what is predicted; effect: measured errors over predicted ones, less 1")
     print()
     table(records(found.curves[list(SHOWN)]), title="test error against kept rows: predicted and measured")
     others = "" if view.test is None else f" and {len(view.test[1])} test rows"

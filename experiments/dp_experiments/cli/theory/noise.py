@@ -37,10 +37,6 @@ def noise_command(
         str, typer.Option(help="How flips fall off the boundary: probit, logistic, exponential or window.")
     ] = "probit",
     eps: Annotated[float, typer.Option(help="Probability of a flip at the boundary.")] = COIN,
-    check: Annotated[
-        float | None,
-        typer.Option(help="Drop rows by a label check, which would itself label this share of plain rows wrong."),
-    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of practice.")] = 12,
     phi: Annotated[float, typer.Option(help="d over the rows of each round, and of the first pool.")] = 0.5,
     window: Annotated[
@@ -65,13 +61,11 @@ def noise_command(
     """
     if window is not None and missed is not None:
         raise InputError("--window and --missed are two ways to say which rows are added: give one")
-    if rho is not None and check is not None:
-        raise InputError("--rho selects once, without a label check: leave out --check, or --rho")
-    flips = _all_flips(_shares(share, confirmed, judge), shape, eps, check)
-    if rho is not None:
-        from dp_theory.noise import require_selection
+    from dp_theory.numerics.checks import require
 
-        require_selection(flips[0], rho)
+    if rho is not None:
+        require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
+    flips = _all_flips(_shares(share, confirmed, judge), shape, eps)
     costs = Costs(direct=direct_cost, training=training_cost)
     with claimed(out):
         practice = _practice(flips, rounds, phi, window or WINDOWS, missed, costs)
@@ -97,11 +91,9 @@ class NoiseWorth:
     costs: Costs
 
     @property
-    def prices(self) -> list[float]:
-        """The price of a row that is kept at the boundary, in plain rows, for each share."""
-        from dp_theory.noise import kept_price
-
-        return [kept_price(flips, self.costs) for flips in self.flips]
+    def price(self) -> float:
+        """The price of a row that is kept at the boundary, in plain rows."""
+        return self.costs.row("direct") / self.costs.row("static")
 
     @property
     def at_boundary(self) -> list[float | None]:
@@ -131,12 +123,11 @@ def _shares(share: str | None, confirmed: float | None, judge: float | None) -> 
     return [wrong]
 
 
-def _all_flips(shares: list[float], shape: str, eps: float, check: float | None) -> "list[BoundaryFlips]":
-    """Flips that leave each of these shares of plain rows with a wrong label, and the label check that follows."""
-    from dp_theory.span import BoundaryFlips, LabelCheck
+def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFlips]":
+    """Flips that leave each of these shares of plain rows with a wrong label."""
+    from dp_theory.span import BoundaryFlips
 
-    verifier = None if check is None else LabelCheck(BoundaryFlips.of_share(check).width)
-    return [BoundaryFlips.of_share(share, shape, eps=eps, check=verifier) for share in shares]
+    return [BoundaryFlips.of_share(share, shape, eps=eps) for share in shares]
 
 
 def _practice(
@@ -198,7 +189,7 @@ def _show_json(found: NoiseWorth) -> None:
     answer: dict[str, Any] = {
         "practice": records(found.practice),
         "selection": [] if found.selection is None else records(found.selection),
-        "price": found.prices,
+        "price": found.price,
         "worth_at_boundary": found.at_boundary,
     }
     emit_json(answer)
@@ -209,7 +200,7 @@ def _show(found: NoiseWorth) -> None:
     if found.selection is not None:
         print()
         table(records(found.selection), title="one selection of as many rows")
-    for flips, value, price in zip(found.flips, found.at_boundary, found.prices, strict=True):
+    for flips, value in zip(found.flips, found.at_boundary, strict=True):
         if value is not None:
-            worth_it = f"a row at the boundary is worth {value:.3g} plain ones at last, and costs {price:.3g}"
+            worth_it = f"a row at the boundary is worth {value:.3g} plain ones at last, and costs {found.price:.3g}"
             say(f"{flips.share:.3g} wrong: {worth_it}")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -62,9 +61,6 @@ def ridge(rows: str, further: str = "", metavar: str | None = None) -> Any:
 def folder_option(files: str) -> Any:
     """The option --out of a command that writes these files."""
     return typer.Option(help=f"New or empty folder for {files}.")
-
-
-BestFolder = Annotated[Path | None, folder_option("best.csv")]
 
 
 def values(name: str, text: str, geometric: bool = False) -> list[float]:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-JOURNAL = "cells.jsonl"  # the file of finished cells of a sweep
 LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with the engine dense also times d²
 DENSE_SECONDS = 2e-9
 SETTINGS = ("alpha", "rho", "lam")  # what a sweep may vary beside the number of samples
@@ -58,7 +56,6 @@ def sweep_command(
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, folder_option("sweep.csv, .png and .pdf")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Do not repeat the cells that --out has.")] = False,
     seed: Seed = 0,
     workers: WorkersOrAll = None,
     dask: Annotated[str | None, typer.Option(help="Address of a dask scheduler to compute on.")] = None,
@@ -76,19 +73,18 @@ def sweep_command(
     alphas = values("alpha", alpha)
     rhos = values("rho", rho)
     rules = names(rule)
-    if resume and out is None:
-        raise InputError("--resume needs --out: the folder of the sweep to go on with")
+    lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
     if dask is None and rows < float("inf"):  # impossible sizes are refused below
-        seconds = rows * (DENSE_SECONDS * d**2 if engine == "dense" else LAW_SECONDS) / (workers or cores())
+        seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / (workers or cores())
         allow_work(seconds, most_minutes, "give fewer --n or --trials")
-    with claimed(out, JOURNAL, resume), on_cluster(dask):
+    with claimed(out), on_cluster(dask):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
                 alphas,
                 rho=rhos,
-                lam=values("lam", lam, geometric=True),
+                lam=lams,
                 rules=rules,
                 d=d,
                 trials=trials,
@@ -100,7 +96,6 @@ def sweep_command(
                 seed=seed,
                 workers=workers or (cores() if dask is None else None),
                 advance=advance,
-                journal=None if out is None else out / JOURNAL,
             )
         if out is not None:
             _write(result, x, out)

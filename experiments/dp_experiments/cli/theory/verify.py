@@ -1,6 +1,6 @@
 """`dp theory verify`: theory against simulation, with exit status 1 where they disagree."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,6 @@ def verify_command(
     d: Annotated[int, typer.Option(help="Dimension at which the law is held against theory.")] = 20_000,
     dense_d: Annotated[int, typer.Option(help="Dimension at which the experiment is held against the law.")] = 200,
     trials: Annotated[int, typer.Option(help="Experiments for each cell.")] = 200,
-    everything: Annotated[bool, typer.Option("--all", help="Also hold what goes beyond Theorem 1.")] = False,
     seed: Seed = 0,
     workers: WorkersOrAll = None,
     as_json: Json = False,
@@ -28,34 +27,17 @@ def verify_command(
 
     Exit status: 0 they agree, 1 they disagree somewhere.
     """
-    import dp_theory
-    from dp_theory.verification.noise import is_noise
-    from dp_theory.verification.theorem1 import CELLS
+    from dp_theory.verification import CELLS, verify
 
     processes = workers or cores()
     with progress("verify", len(CELLS)) as advance:
-        cells = dp_theory.verify(d=d, dense_d=dense_d, trials=trials, seed=seed, workers=processes, advance=advance)
-    beyond = _beyond(cells, seed, processes) if everything else None
+        cells = verify(d=d, dense_d=dense_d, trials=trials, seed=seed, workers=processes, advance=advance)
     if as_json:
-        _show_json(cells, beyond)
+        _show_json(cells)
     else:
-        _show(cells, beyond, d, dense_d)
-    if _count(cells, DISAGREES) or (beyond is not None and not is_noise(beyond["noise"])):
+        _show(cells, d, dense_d)
+    if _count(cells, DISAGREES):
         raise typer.Exit(1)
-
-
-def _beyond(cells: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
-    """What goes beyond Theorem 1, and the distribution of z over its cells and those of Theorem 1."""
-    import pandas as pd
-
-    from dp_theory.verification.beyond import cell_count, features
-    from dp_theory.verification.noise import distribution
-
-    with progress("beyond Theorem 1", cell_count()) as advance:
-        found = features(seed=seed, workers=workers, advance=advance)
-    errors = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (cells, found)])
-    noise = distribution(errors["z"].to_numpy(), errors["trials"].to_numpy())
-    return {"beyond": records(found), "noise": noise}
 
 
 def _count(cells: "DataFrame", verdict: str) -> int:
@@ -71,7 +53,7 @@ def _precision(cells: "DataFrame") -> float:
     return float((cells["se"] / cells["simulation"].abs()).max())
 
 
-def _show_json(cells: "DataFrame", beyond: dict[str, Any] | None) -> None:
+def _show_json(cells: "DataFrame") -> None:
     emit_json(
         {
             "cells": records(cells),
@@ -80,12 +62,11 @@ def _show_json(cells: "DataFrame", beyond: dict[str, Any] | None) -> None:
             "level": _largest(cells, "level"),
             "disagree": _count(cells, DISAGREES),
             "largest_relative_se": _precision(cells),
-            **(beyond or {}),
         }
     )
 
 
-def _show(cells: "DataFrame", beyond: dict[str, Any] | None, d: int, dense_d: int) -> None:
+def _show(cells: "DataFrame", d: int, dense_d: int) -> None:
     table(records(cells.drop(columns=["level", "trials", "d", "dense_d"])), title="theory against simulation")
     print(
         f"\n{len(cells)} comparisons: law at d = {d} against theory, largest |z| {_largest(cells, 'z'):.2f};"
@@ -93,8 +74,3 @@ def _show(cells: "DataFrame", beyond: dict[str, Any] | None, d: int, dense_d: in
         f" (level {_largest(cells, 'level'):.2f}); {_count(cells, DISAGREES)} disagree\n"
         f"largest standard error {_precision(cells):.2%} of the value; {_count(cells, IMPRECISE)} above 1 %"
     )
-    if beyond is not None:
-        print()
-        table(beyond["beyond"], title="beyond Theorem 1, against the experiment")
-        noise = ", ".join(f"{name} {value:.3g}" for name, value in beyond["noise"].items())
-        print(f"\nz of the test error, all cells: {noise}")

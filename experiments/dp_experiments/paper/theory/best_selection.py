@@ -8,8 +8,8 @@ from dp_figures.curves import draw_curves
 from dp_figures.tables import predicted, simulated
 
 from dp_theory import Direct, Problem, simulate
-from dp_theory.selection import Bands, BestRule, Budget, best_selection
-from dp_theory.selection.rivals import rivals
+from dp_theory.budgets.least_error import RULE_NAMES, least_error
+from dp_theory.selection import BestRule, Budget, best_selection
 
 NUMBERS = ("predicted", "simulated")
 
@@ -23,7 +23,6 @@ PANELS = {
 """The axis of each panel, and the least and the largest budget."""
 BEST = "best"
 LABELS = "best, seeing labels"
-ENTROPY = "entropy"
 D = 4000
 TRIALS = 60
 
@@ -31,31 +30,32 @@ TRIALS = 60
 def compute(quick: bool) -> pd.DataFrame:
     """Tidy, with the column panel. x is the budget per dimension, y the error over that of the best rule of the score.
 
-    The best rule and the entropy rule are also simulated at some sizes, over the prediction of the best.
+    The best rule is also simulated at some sizes, over its prediction.
     """
     size = 5 if quick else 13
     parts = []
     for panel, (axis, low, high) in PANELS.items():
         for i, budget in enumerate(np.geomspace(low, high, size)):
             spent = Budget.of(RHO, float(budget), axis, smallest_keep=SMALLEST_KEEP)
-            usual = rivals(spent)
-            found = {BEST: best_selection(spent), LABELS: best_selection(spent, labels=True)}
-            found |= {name: usual[name] for name in (ENTROPY, "keep-hard", "keep-easy")}
-            least = found[BEST].test_error
-            parts += [predicted(name, [budget], [one.test_error / least], panel=panel) for name, one in found.items()]
+            best = best_selection(spent)
+            errors = {BEST: best.test_error, LABELS: best_selection(spent, labels=True).test_error}
+            for name in RULE_NAMES:
+                errors[name] = least_error(name, RHO, spent.psi, smallest_keep=SMALLEST_KEEP).test_error
+            parts += [
+                predicted(name, [budget], [error / best.test_error], panel=panel) for name, error in errors.items()
+            ]
             if i % 4 == 2:
-                parts += [_experiment(name, found[name], budget, least, panel) for name in (BEST, ENTROPY)]
+                parts.append(_experiment(best, budget, panel))
     return pd.concat(parts, ignore_index=True)
 
 
-def _experiment(name: str, found: BestRule, budget: float, least: float, panel: str) -> pd.DataFrame:
-    """The simulated error of a selection over `least`, with the z of its difference to the prediction."""
-    rule = found.rule.rule if isinstance(found.rule, Bands) else found.rule
-    problem = Problem(Direct(rule), RHO, 1 / found.kept, found.lam)
+def _experiment(best: BestRule, budget: float, panel: str) -> pd.DataFrame:
+    """The simulated error of the best rule over the predicted one, with the z of their difference."""
+    problem = Problem(Direct(best.rule.rule), RHO, 1 / best.kept, best.lam)
     runs = simulate(problem, D, TRIALS, engine="law", seed=round(1000 * budget))
-    z = (runs.test_error - found.test_error) / runs.test_error_se
-    relative = runs.test_error / least
-    return simulated(name, [budget], [relative], [runs.test_error_se / least], TRIALS, panel=panel, z=z)
+    z = (runs.test_error - best.test_error) / runs.test_error_se
+    relative = runs.test_error / best.test_error
+    return simulated(BEST, [budget], [relative], [runs.test_error_se / best.test_error], TRIALS, panel=panel, z=z)
 
 
 draw = partial(
@@ -79,9 +79,8 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"The test error of the usual rules, each at its best parameters and ridge, over that of the best of all rules "
         f"that see the score (selector at cosine {RHO} to the truth; no rule keeps less than {SMALLEST_KEEP:.0%}; "
-        f"training on a row costs 0.1 generated ones where compute counts). The entropy rule is up to "
-        f"{above(ENTROPY)} above it, keep-hard up to {above('keep-hard')}, keep-easy up to "
-        f"{above('keep-easy')}; a rule that sees labels too is up to {below:.0%} below. "
+        f"training on a row costs 0.1 generated ones where compute counts). Keep-hard is up to {above('keep-hard')} "
+        f"above it, keep-easy up to {above('keep-easy')}; a rule that sees labels too is up to {below:.0%} below. "
         f"With few rows the best rule is a band of middling scores, with many it is keep-hard. Points: {TRIALS} "
         f"simulated experiments in dimension {D}, at most |z| = {table['z'].abs().max():.1f} from theory."
     )

@@ -1,5 +1,6 @@
 """Practice or static data: which is better where the generator's labels are wrong near the boundary."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -7,13 +8,16 @@ import pandas as pd
 from dp_figures.phases import draw_phases
 
 from dp_theory import BoundaryFlips, Group, PracticeProblem, SpanProblem, simulate
-from dp_theory.noise import last_useful, phases, worth
-from dp_theory.noise.worth import COMPUTE, LAMS, SAMPLES, WINDOWS, plain_lam
+from dp_theory.noise import selections, worth
+from dp_theory.noise.worth import LAMS, WINDOWS, plain_lam
 
 NUMBERS = ("predicted", "simulated")
 
 LEVEL = 0.02  # a smaller relative gain does not pay
 PHI = 0.5
+RHO = 0.9  # of keep-hard's selector
+SAMPLES = "as many samples"
+COMPUTE = "as much compute"
 D = 300
 CHECKS = [(share, rounds) for share in (0.03, 0.12, 0.24) for rounds in (1, 3)]  # cells that are simulated
 
@@ -25,8 +29,53 @@ def compute(quick: bool) -> pd.DataFrame:
     (the share of static data's error that is saved). Simulated cells also have `predicted`, the gain by theory.
     """
     rounds, count, trials = (4, 6, 12) if quick else (12, 13, 60)
-    table = phases(np.linspace(0.005, 0.3, count).tolist(), rounds=rounds, phi=PHI).assign(kind="predicted")
+    table = phases(np.linspace(0.005, 0.3, count).tolist(), rounds).assign(kind="predicted")
     return pd.concat([table, *(_simulated(*cell, trials, seed) for seed, cell in enumerate(CHECKS))])
+
+
+def phases(wrong: Sequence[float], rounds: int) -> pd.DataFrame:
+    """Where practice and keep-hard help, over training rows x and shares y of wrong labels.
+
+    gain is the share of static data's error that is saved: by practice against as many samples or as much compute, and
+    by keep-hard against as many training rows.
+    """
+    parts = []
+    for share in wrong:
+        flips = BoundaryFlips.of_share(share)
+        table = worth(flips, rounds=rounds, phi=PHI).query("stage > 0")
+        hard = selections(flips, RHO, table["kept"]).query("rule == 'keep-hard'")
+        gains = {
+            f"practice, {SAMPLES}": table["saved"],
+            f"practice, {COMPUTE}": table["saved_compute"],
+            f"keep-hard, ρ = {RHO:g}": hard["saved"],
+        }
+        x = table["kept"].round(9).to_numpy()  # the same for every share
+        for panel, gain in gains.items():
+            parts.append(pd.DataFrame({"panel": panel, "x": x, "y": share, "gain": gain.to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def last_useful(table: pd.DataFrame) -> pd.DataFrame:
+    """The share of wrong labels beyond which the gain is negative, per panel and number of rows x.
+
+    It is nan where the gain is negative throughout, and inf where it is positive throughout.
+    """
+    found = []
+    for (panel, x), cells in table.groupby(["panel", "x"], sort=False):
+        y, gain = cells.sort_values("y")[["y", "gain"]].to_numpy(float).T
+        found.append({"panel": panel, "x": x, "share": _last_positive(y, gain)})
+    return pd.DataFrame(found)
+
+
+def _last_positive(y: np.ndarray, gain: np.ndarray) -> float:
+    """The y at which the gain last falls through 0, for ascending y (N,); nan or inf where it does not."""
+    useful = np.flatnonzero(gain > 0)
+    if len(useful) == 0:
+        return np.nan
+    last = useful[-1]
+    if last == len(y) - 1:
+        return np.inf
+    return float(y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1]))
 
 
 def _simulated(share: float, rounds: int, trials: int, seed: int) -> pd.DataFrame:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from dp_base.errors import InputError
+from dp_experiments.curve_files import chosen_rows
 from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_theory.fitting import Curve
-from dp_theory.fitting.curve_files import chosen_rows
 
 CURVES = {"table4": 4, "table5": 5}
 

@@ -1,0 +1,107 @@
+"""Fixed points of maps that are costly, smooth and mostly close to a contraction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import root
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Move = Callable[["Float[np.ndarray, ' n']"], "tuple[Float[np.ndarray, ' n'], float]"]
+
+_POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
+_NOWHERE = 1e3  # in place of moves where the map is not defined
+_MEMORY = 6  # moves of which the next one is made
+_LONGEST = 2.0  # an unknown moves no further by the map itself
+_FARTHEST = 3.0  # and by the method no further than this, or it moves by the map
+_ASTRAY = 20.0  # times the least miss, from which the search goes back to the best point and on from there carefully:
+_CAREFUL = 0.3  # by this part of the map's move there,
+_SHORTER = 0.7  # by so much less each time;
+_WORSE = 3.0  # and the point counts as so much worse, so that the search does not go back to it for ever
+_NEARER = 0.7  # factor of the start where the map is not defined
+
+
+def fixed_point(
+    move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int, enough: float
+) -> tuple[Float[np.ndarray, " n"], float]:
+    """A point that a map does not move, by Anderson's method of type II, or else by Powell's hybrid method.
+
+    Parameters
+    ----------
+    move
+        By how much the map moves a point, whose entries should be of the order of 1, and how far the point misses what
+        is sought: inf where the map is not defined.
+    start
+        Where the search begins.
+    tolerance
+        The miss at which Anderson's method ends.
+    steps
+        Points that it tries at most.
+    enough
+        The miss above which Powell's method is tried, from the start and from the best point.
+
+    Returns
+    -------
+    point, miss
+        The best point that was found. Its miss may be large.
+
+    References
+    ----------
+    Walker and Ni 2011, "Anderson acceleration for fixed-point iterations".
+    """
+    found, least = _by_anderson(move, start, tolerance, steps)
+    for begin in (start, found):
+        if least > enough:
+            point = root(lambda point: _excess(move, point), begin, method="hybr", options=_POWELL).x
+            _, miss = move(point)
+            if miss < least:
+                found, least = point, miss
+    return found, least
+
+
+def _excess(move: Move, point: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """By how much the map moves a point; far where it is not defined."""
+    moved, miss = move(point)
+    return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
+
+
+def _by_anderson(
+    move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int
+) -> tuple[Float[np.ndarray, " n"], float]:
+    """The best point of Anderson's method, and its miss."""
+    found, least = start, np.inf
+    anchor, bound, way = start, np.inf, np.zeros_like(start)
+    point = start
+    points: list[np.ndarray] = []
+    moves: list[np.ndarray] = []
+    for _ in range(steps):
+        moved, miss = move(point)
+        if miss < least:
+            found, least = point, miss
+        if miss < tolerance:
+            break
+        if miss < bound:
+            anchor, bound, way = point, miss, moved
+        if np.isinf(bound):
+            point = _NEARER * point
+            continue
+        if not miss <= _ASTRAY * bound:
+            point = anchor + _CAREFUL * np.clip(way, -1, 1)
+            bound, way = _WORSE * bound, _SHORTER * way
+            points, moves = [], []
+            continue
+        moved = np.clip(moved, -_LONGEST, _LONGEST)
+        points = [*points, point][-_MEMORY:]
+        moves = [*moves, moved][-_MEMORY:]
+        following = point + moved
+        if len(points) > 1:
+            of_moves = np.diff(moves, axis=0).T
+            of_points = np.diff(points, axis=0).T
+            mixed = following - (of_points + of_moves) @ np.linalg.lstsq(of_moves, moved, rcond=1e-12)[0]
+            following = mixed if np.abs(mixed - point).max() < _FARTHEST else following
+        point = following
+    return found, least

@@ -1,0 +1,225 @@
+"""Curves are read from the files that the project writes and from tables of one's own; others are refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from dp_experiments import curve_files
+from dp_experiments.curve_files import SWEEP, read_curve
+
+import dp_theory
+from dp_base.checksums import digest, seal
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import write_json
+from dp_theory import Curve, InputError, KeepHard
+
+COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
+
+
+@pytest.fixture(scope="module")
+def sweep() -> pd.DataFrame:
+    return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
+
+
+def test_a_sweep_is_read(tmp_path: Path, sweep: pd.DataFrame):
+    sweep.to_csv(tmp_path / "sweep.csv")
+    with pytest.raises(InputError, match=r"several curves, lam = 0\.01, 0\.1: choose with lam="):
+        read_curve(tmp_path / "sweep.csv")
+    curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert curve.rule == "keep-easy"
+    assert curve.exact
+    assert len(curve) == 9
+    assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
+    assert set(curve.strategy) == {"static", "prune", "direct"}
+    np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
+
+
+def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path: Path, sweep: pd.DataFrame):
+    table = sweep.copy()
+    table.loc[table["kind"] == "simulated", "kept"] -= table["kept"].min() - 0.5
+    table.to_csv(tmp_path / "sweep.csv")
+    curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert curve.kept.min() >= 1
+    assert "keep less than one row in the mean" in notes[1]
+
+
+def test_a_comparison_is_read(tmp_path: Path):
+    counts = {
+        "static": (1000, 1000, 97.0, 0.2),
+        "static-4000": (4000, 4000, 98.0, 0.1),
+        "practice": (900, 900, 98.1, 0.1),
+        "practice-400": (400, 400, 97.0, 0.1),
+        "prune-once": (4600, 1000, 97.5, 0.2),
+        "frozen": (1000, 1000, 97.0, 0.2),
+        "static@training.steps=6": (1000, 1000, 96.0, 0.2),
+    }
+    rows = [[series, "measured", *numbers, 4, 97.0] for series, numbers in counts.items()]
+    table = pd.DataFrame(rows, columns=COMPARISON)
+    table.astype({"kept": float}).to_csv(tmp_path / "comparison.csv")  # as a mean over seeds is written
+    run = tmp_path / "runs" / "practice-seed0"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")
+    curve, notes = read_curve(tmp_path / "comparison.csv")
+    assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
+    np.testing.assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
+    np.testing.assert_allclose(curve.se, [0.002, 0.001, 0.001, 0.002])
+    assert (curve.initial[2], curve.increment[2]) == (100, 200)
+    assert curve.keep[3] == pytest.approx(1000 / 4600)
+    assert notes[0] == "frozen is left out: it is no strategy of the theory"
+    assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
+    assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
+    assert "has two classes" in notes[3]
+    assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
+
+
+def branched(run: Path) -> Path:
+    """A run that has branches, with the checksums that it leaves."""
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n")
+    write_json(run / "result.json", {"inputs": {"config": digest(run / "config.toml")}})
+    seal(run, ["result.json"])
+    for size in (100, 150, 200):
+        folder = run / "branches" / f"{size:09d}"
+        folder.mkdir(parents=True)
+        write_json(folder / "result.json", {"pool_size": size, "test_accuracy": 0.8, "test_examples": 100})
+        seal(folder, ["result.json"])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("branches/000000150/result.json", '{"pool_size": 150, "test_accuracy": 0.9, "test_examples": 100}'),
+        ("branches/000000150/result.json", None),
+        ("branches/000000150/SHA256SUMS", "{"),
+        ("result.json", "{}"),
+        ("config.toml", "[practice]\ninitial = 10\nincrement = 50\n"),
+        ("config.toml", "[practice"),
+    ],
+)
+def test_damage_to_a_run_is_named(tmp_path: Path, name: str, content: str | None):
+    """An accuracy that somebody has edited was taken as measured."""
+    run = branched(tmp_path)
+    assert read_curve(run).curve.kept.tolist() == [100, 150, 200]
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(DamagedError, match=name):
+        read_curve(run)
+
+
+def test_branches_of_a_run_are_read(tmp_path: Path):
+    (tmp_path / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n[generator]\nkind = 'denoiser'\n")
+    for size, accuracy in ((100, 0.9), (200, 0.95)):
+        folder = tmp_path / "branches" / f"{size:09d}"
+        folder.mkdir(parents=True)
+        result = {"pool_size": size, "test_accuracy": accuracy, "test_examples": 400}
+        (folder / "result.json").write_text(json.dumps(result))
+    curve, notes = read_curve(tmp_path)
+    assert curve.kept.tolist() == [100, 200]
+    assert curve.initial.tolist() == [100, 100]
+    np.testing.assert_allclose(curve.se, [0.015, np.sqrt(0.05 * 0.95 / 400)])
+    assert "one run says nothing of other seeds" in notes[0]
+    assert "has two classes" in notes[1]
+    assert read_curve(tmp_path, {"kept": "200"}).curve.kept.tolist() == [200]
+    with pytest.raises(InputError, match="has no column colour"):
+        read_curve(tmp_path, {"colour": "red"})
+
+
+def read(folder: Path, text: str) -> curve_files.Reading:
+    """What a CSV file of this text holds."""
+    (folder / "curve.csv").write_text(text)
+    return read_curve(folder / "curve.csv")
+
+
+def test_a_table_of_ones_own_is_read(tmp_path: Path):
+    reading = read(tmp_path, "strategy,kept,error,se\nstatic,100,.3,.01\nstatic,400,.2,.01\n")
+    assert reading.curve.se.tolist() == [0.01, 0.01]
+
+
+@pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
+def test_accuracies_given_as_errors_are_remarked(tmp_path: Path, errors: tuple[float, ...], are_high: bool):
+    reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
+    assert any("are they accuracies?" in note for note in reading.notes) == are_high
+
+
+@pytest.mark.parametrize(("first", "is_told"), [(0.85, True), (0.49, False)])
+def test_errors_above_chance_are_of_more_classes_than_the_theory_has(tmp_path: Path, first: float, is_told: bool):
+    errors = (first, 0.45, 0.3)
+    reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,{10 * e},{e}\n" for e in errors))
+    assert any("has two classes" in note for note in reading.notes) == is_told
+
+
+def test_spaces_after_commas_do_no_harm(tmp_path: Path):
+    assert read(tmp_path, "strategy, kept, error\nstatic, 10, .2\n").curve.strategy.tolist() == ["static"]
+
+
+def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
+    rows = "static,100,.3,run #1,.01\nstatic,400,.2,,.01\nstatic,900,.1,#,.01\n"
+    reading = read(tmp_path, "# made by me\n# on a Monday\nstrategy,kept,error,note,se\n" + rows)
+    assert reading.curve.se.tolist() == [0.01] * 3
+    ids = read(
+        tmp_path, "\ufeff#one comment\nid,strategy,kept,error\n#4,static,100,.3\n#5,static,400,.2\n6,static,900,.1\n"
+    )
+    assert ids.curve.kept.tolist() == [100, 400, 900]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_accuracy", "is_told"),
+    [
+        *((name, True, False) for name in ("val_acc", "Test Accuracy", "valAcc", "top1", "top-5 acc", "correct", "F1")),
+        *((name, False, False) for name in ("error", "top1_err", "inaccuracy error", "val_loss", "misclassified")),
+        ("y", False, True),
+    ],
+)
+def test_which_columns_are_accuracies(tmp_path: Path, name: str, is_accuracy: bool, is_told: bool):
+    (tmp_path / "own.csv").write_text(f"n,{name}\n100,.7\n400,.8\n")
+    reading = read_curve(tmp_path / "own.csv", columns=("n", name))
+    assert reading.curve.error.tolist() == pytest.approx([0.3, 0.2] if is_accuracy else [0.7, 0.8])
+    assert any("is taken for test errors" in note for note in reading.notes) == is_told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("strategy,kept,error\n", r"curve\.csv has no rows below the names of its columns"),
+        ("# nothing else\n", "no CSV table: No columns"),
+        (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
+        (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
+        (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
+        ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error"),
+        ("", "no CSV table: No columns"),
+        ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),
+        ("strategy,kept,error\nstatic,1,1.5\n", r"error = 1.5 must lie in \(0, 1\)"),
+        ("strategy,kept,error\nstatic,0,.5\n", "kept = 0 must be at least 1"),
+        ("strategy,kept,error,se\nstatic,2,.5,0\n", "se = 0 must be positive, or left out"),
+        ("strategy,kept,error,se\nstatic,2,.5,.1\nstatic,3,.5,\n", "give it for all or for none"),
+        ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
+        ("strategy,kept,error\npractice,200,.5\n", "initial is missing: practice needs initial and increment"),
+        ("strategy,kept,error,initial\npractice,200,.5,100\n", "increment = nan must be given for practice"),
+        ("strategy,kept,error,keep\ndirect,200,.5,1.5\n", r"keep = 1.5 must lie in \(0, 1\]"),
+        ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
+        ("strategy,kept,error\nprune,200,.5\n", "generated or keep is missing: prune needs"),
+        ("strategy,kept,error\nstatic,many,.5\n", "kept = .* must be a real number"),
+    ],
+)
+def test_files_that_hold_no_curve_are_refused(tmp_path: Path, text: str, message: str):
+    with pytest.raises(InputError, match=message) as refused:
+        read(tmp_path, text)
+    assert "\n" not in str(refused.value)
+
+
+def test_files_that_are_missing_are_named(tmp_path: Path):
+    with pytest.raises(MissingError, match="does not exist"):
+        read_curve(tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"has no branches/SIZE/result\.json"):
+        read_curve(tmp_path)
+
+
+def test_points_that_are_no_curve_are_refused():
+    with pytest.raises(InputError, match="theory has no scatter for it"):
+        Curve(["practice"], [200], [0.2], initial=100, increment=100, exact=True)
+    with pytest.raises(InputError, match="a curve has no error"):
+        Curve.of({"strategy": ["static"], "kept": [1]})
