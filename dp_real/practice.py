@@ -58,7 +58,7 @@ class LoopState:
     generation_seconds: float = 0.0
     training_seconds: float = 0.0  # until data was last added; all but generation
     training_flops: int = 0  # until data was last added
-    train_loss: float | None = None  # the mean between the last two evaluations
+    train_loss: float | None = None  # the mean between the last two evaluations; None: data was just added
     accuracy: float = NO_ACCURACY  # of the last evaluation
 
     def record(self) -> dict[str, Any]:
@@ -140,9 +140,9 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether it is time to add, with additions left, at the constant learning rate."""
-        can = self.state.rounds <= self.config.practice.additions and self.at_constant_rate
-        return can and TRIGGERS[self.config.practice.trigger](self)
+        """Whether it is time to add, with additions left, at the constant rate, and an evaluation since the last one."""
+        left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
+        return left and self.at_constant_rate and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
         """Draw a round of `count` examples, commit it to the pool, and write a checkpoint."""
@@ -167,6 +167,7 @@ class Practice:
             state.total_guidance = drawn.total_guidance
             state.rounds += 1
             state.stale = 0
+            state.train_loss = None
             self.checkpoint(keep=False)
             rounds.forget()
 

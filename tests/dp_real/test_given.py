@@ -83,9 +83,9 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     monkeypatch.undo()
     monkeypatch.setattr("dp_real.given._objects", {})
     config = parse_config(Run(tmp_path / "run").config.model_dump())
-    for name in ("data", "learner"):
+    for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
-            run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in ("data",) if key != name})
+            run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
     with pytest.raises(InputError, match="a run of another configuration"):
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
     assert (
