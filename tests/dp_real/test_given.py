@@ -66,7 +66,7 @@ def test_when_which_and_what_is_hard_are_functions(objects: dict[str, Any], tmp_
     losses = done.metrics.set_index("step")["train_loss"]
     assert len(steps) == 3
     assert all(losses[step] < 0.9 for step in steps[1:])
-    assert (losses[: steps[1] - 1] >= 0.9).all()
+    assert (losses.loc[: steps[1] - 1] >= 0.9).all()
     assert done.pool.y[30:45].bincount(minlength=3).tolist() != [5, 5, 5]
     run(PLAN, tmp_path / "entropy", **objects, should_add=low_loss, labels=confused)
     by_entropy = Run(tmp_path / "entropy").pool
