@@ -140,7 +140,7 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether it is time to add: at the constant rate, with additions left, and an evaluation since the last one."""
+        """Whether it is time to add: additions are left, the rate is constant, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
         return left and self.at_constant_rate and TRIGGERS[self.config.practice.trigger](self)
 
