@@ -16,6 +16,7 @@ the selector's scores matter besides the teacher's, and 1 elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
 from dp_theory.multiclass.softmax_problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
+from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -40,8 +42,7 @@ FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
 WIDE = 1.0  # a ridge at which the root is found without a guess
 STEPS = 2  # ridges per decade, on the way from WIDE to narrower ones
 BLOCK = 1 << 12  # rows at a time: what stays in a processor's cache
-_DAMPED_STEPS = 20  # of the iteration that comes near the root at the first ridge
-_BROYDEN_STEPS = 50  # at most
+_SEARCH_STEPS = 40  # of the search for a root
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
@@ -71,19 +72,18 @@ def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
     """Each output and its standard error, in the order of SoftmaxPrediction, and then the number of points."""
     x = None
-    jacobian = None
     error = np.inf
     se = np.inf
     for level in LEVELS:
         equations = Equations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
         try:
-            x, jacobian = equations.solve() if x is None or jacobian is None else equations.resolve(x, jacobian)
+            x = equations.solve(x)
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root
             if level == LEVELS[-1]:
                 raise
             x = None
             continue
-        values, ses = equations.outputs(x, jacobian)
+        values, ses = equations.outputs(x, equations.jacobian(x))
         error = values[0]
         se = ses[0]
         if se <= tolerance * error:
@@ -110,60 +110,51 @@ class Equations:
         self.lam = problem.lam / self._share
         self.near: Float[np.ndarray, "rows K"] | None = None
 
-    def solve(self) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
-        """The root of `excess`, and the Jacobian there. Raises as `refine` does."""
+    def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
+        """The root of `excess`: from a point nearby, or where that fails or none is known, along ridges that narrow.
+
+        Raises ConvergenceError where `excess` stays above PRECISION, and where σ or δ runs away.
+        """
+        if start is not None:
+            with suppress(ConvergenceError):
+                return self._root(start)
         lam = self.lam
+        self.near = None
         count = 2 + int(np.ceil(STEPS * max(0.0, np.log10(WIDE / lam))))
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
-        off = self.excess(x)
-        columns = [(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))]
-        return self.refine(x, np.column_stack(columns))
-
-    def resolve(
-        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
-    ) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
-        """As `refine`. Where the root for fewer nodes is too far away for that, it is sought anew, as by `solve`."""
-        try:
-            return self.refine(x, jacobian)
-        except ConvergenceError:
-            self.near = None
-            return self.solve()
+        return x
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each of some ridges per kept row, of which the first must be wide, by Powell's method from the
-        line through the last two.
-        """
-        from scipy.optimize import root
+        """The root at each of some ridges per kept row, which take the place of the problem's; the first must be wide.
 
-        x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
-        self.lam = ridges[0]
-        for _ in range(_DAMPED_STEPS):
-            x = x + self.excess(x) / 2
-        before = x
+        Each search starts from the line through the last two roots. Raises as `solve`.
+        """
+        before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
-            guess = 2 * x - before
-            before = x
-            x = root(self.excess, guess, method="hybr", options={"xtol": 1e-10}).x
+            before, x = x, self._root(2 * x - before)
             yield x
 
-    def refine(
-        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
-    ) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
-        """The root of `excess` from a point nearby, by Broyden's method, and his Jacobian. Raises ConvergenceError
-        where `excess` stays above PRECISION.
-        """
+    def _root(self, start: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+        """The root of `excess` from a point nearby. Raises ConvergenceError where it is missed."""
+
+        def move(x: Float[np.ndarray, " unknowns"]) -> tuple[Float[np.ndarray, " unknowns"], float]:
+            try:
+                off = self.excess(x)
+            except ConvergenceError:
+                return np.zeros_like(x), np.inf
+            return off, float(np.abs(off).max())
+
+        x, missed = fixed_point(move, start, PRECISION, _SEARCH_STEPS, PRECISION)
+        if not missed <= PRECISION:
+            problem = f"phi = {self.problem.phi:g}, lam = {self.problem.lam:g}, {self.problem.classes} classes"
+            raise ConvergenceError(f"{problem}: the fixed point is missed by {missed:.1e}")
+        return x
+
+    def jacobian(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns unknowns"]:
+        """The Jacobian of `excess`, by differences."""
         off = self.excess(x)
-        for _ in range(_BROYDEN_STEPS):
-            if np.abs(off).max() <= PRECISION:
-                return x, jacobian
-            step = -np.linalg.solve(jacobian, off)
-            x = x + step
-            off = self.excess(x)
-            jacobian = jacobian + np.outer(off, step) / (step @ step)
-        problem = self.problem
-        missed = f"the fixed point is missed by {np.abs(off).max():.1e}"
-        raise ConvergenceError(f"phi = {problem.phi:g}, lam = {problem.lam:g}, {problem.classes} classes: {missed}")
+        return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
     def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
         """The map's image of x, less x. Expectations go over all nodes."""
