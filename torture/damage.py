@@ -67,7 +67,6 @@ COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
-    "pilot": ("*.json", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
     "sweep": ("cells.jsonl", "*.csv"),
 }
@@ -88,7 +87,6 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),
         "branch": lambda run: ("real", "branch", run, "--json"),
-        "rounds": lambda run: ("real", "rounds", run, "--json"),
         "doctor": lambda run: ("doctor", run),
         "fit": lambda run: ("theory", "fit", run, "--json"),
         "forecast": lambda run: ("theory", "forecast", run, "--target", 0.1, "--json"),
@@ -103,10 +101,10 @@ def commands() -> dict[str, str]:
     resumed = "damage to what --resume reads"
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real rounds", "real push", "real review", "theory fit"), run),
+        **dict.fromkeys(("real branch", "real push", "real review", "theory fit"), run),
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
-        **dict.fromkeys(("real compare", "real pilot", "real tune", "theory sweep"), resumed),
+        **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),
         **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
         **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
         "real cache clear": "it reads the cache as real cache list does",

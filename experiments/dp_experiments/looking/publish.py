@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from dp_base.checksums import RECORD, verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import write_text
+from dp_experiments.pages import markdown_table
 from dp_experiments.terminal import BREAKS, visible
 from dp_real.config import Config
 from dp_real.evaluation.card import CITATION
@@ -233,9 +234,7 @@ def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
     """Return rows as a table of Markdown."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([row[key] for key in head] for row in rows)]
-    return "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines)
+    return markdown_table(map(_plain, rows[0]), (map(_plain, row.values()) for row in rows)).strip()
 
 
 def _plain(value: Any) -> str:

@@ -24,7 +24,6 @@ GROUP = make_group(
             OfPipeline("init", f"{HERE}.configure", "Write a commented configuration for a task of your own."),
             OfPipeline("keys", f"{HERE}.configure", "List every key of a configuration, and what it means."),
             OfPipeline("plan", f"{HERE}.plan", "What does a run need, is it here, and what will it take?"),
-            OfPipeline("pilot", f"{HERE}.pilot", "Are the generator's labels right where the learner is unsure?"),
             OfPipeline("pretrain", f"{HERE}.run", "Get a preset's generator ready."),
         ],
         "Run": [
@@ -38,7 +37,6 @@ GROUP = make_group(
             OfPipeline("sample", f"{HERE}.sample", "Draw plain and guided samples from the same noise."),
             OfPipeline("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
             OfPipeline("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
-            OfPipeline("rounds", f"{HERE}.report", "Were the rounds harder, worse or narrower than plain samples?"),
             OfPipeline("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
             OfPipeline("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
             OfPipeline("push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."),
