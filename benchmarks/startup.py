@@ -30,9 +30,8 @@ OTHERS = (
     "theory derive lemma1",
     "theory sweep --help",
     "theory practice --help",
-    "real presets",
+    "real keys",
     "real run --help",
-    "real cache list",
     "figures --help",
     "doctor --help",
 )

@@ -37,7 +37,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("--version",),
     ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
     ("theory", "errata"),
-    ("real", "presets"),
+    ("real", "keys"),
     ("real", "init", "pets"),
     ("real", "run", *SMALL, "--out", "run"),
     ("real", "report", "run"),
@@ -187,7 +187,7 @@ def test_the_wheel_alone_answers_every_command(
     np.savez(tmp_path / "features.npz", X=x, y=x[:, 0] > 0)
 
     commands = {" ".join(words): command for words, command in leaves(root)}
-    helps = [f"{words} --help" for words in ("", "theory", "theory best", "real", "real cache", *commands)]
+    helps = [f"{words} --help" for words in ("", "theory", "theory best", "real", *commands)]
     theory = [f"theory {words} {options}" for words, options in THEORY.items()]
     assert {f"theory {words}" for words in THEORY} == {words for words in commands if words.startswith("theory")}
     real = [" ".join((words, *required(found))) for words, found in commands.items() if words.startswith("real")]

@@ -73,7 +73,7 @@ RESUMED = {
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
 RUN_AGAIN: Words = ("real", "run")
-CACHE_READERS: tuple[Words, ...] = (("real", "cache", "list"), ("doctor", "cache"), RUN_AGAIN)
+CACHE_READERS: tuple[Words, ...] = (("doctor", "cache"), RUN_AGAIN)
 
 
 def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
@@ -105,10 +105,9 @@ def commands() -> dict[str, str]:
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
         **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),
-        **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
-        **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
-        "real cache clear": "it reads the cache as real cache list does",
-        **dict.fromkeys(("real presets", "real init", "real keys", "play", "claims"), nothing),
+        "real run": "damage to the cache",
+        "real plan": "it reads the cache as real run does",
+        **dict.fromkeys(("real init", "real keys", "play", "claims"), nothing),
         **dict.fromkeys(
             (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise")), nothing
         ),

@@ -73,7 +73,6 @@ def test_theory_is_a_list_of_questions(capsys: pytest.CaptureFixture[str]):
         ("reel", "No such command 'reel'. Did you mean 'real'?"),
         ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
         ("theory best rul", "No such command 'rul'. Did you mean 'rule'?"),
-        ("real cache lst", "No such command 'lst'. Did you mean 'list'?"),
         ("theory optimum", "No such command 'optimum'."),
         ("theory best rule --roh 1", "No such option: --roh"),
     ],
@@ -91,7 +90,7 @@ def test_the_nearest_name_is_told(words: str, said: str, capsys: pytest.CaptureF
         ("dp theory pr", ["predict", "practice"]),
         ("dp theory best any", ["any-rule"]),
         ("dp theory predict --rh", ["--rho"]),
-        ("dp real ca", ["cache"]),
+        ("dp real ke", ["keys"]),
     ],
 )
 def test_words_are_completed(typed: str, offered: list[str]):

@@ -1,4 +1,4 @@
-"""`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
+"""`dp real run | resume | branch`: starts runs and continues them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,19 +100,6 @@ def resume_command(
             )
     result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
-
-
-def pretrain_command(
-    preset: Preset,
-    settings: Set = [],
-) -> None:
-    """The generator is trained here, or fetched. A run does the same on first use."""
-    from dp_real.runs.prepare import load_generator
-    from dp_real.runtime.cache import cache_folder
-
-    config = load_preset(preset, settings)
-    load_generator(config, progress=progress)
-    say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
 
 
 def branch_command(
