@@ -82,7 +82,7 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "resume": lambda run: ("real", "resume", run, "--json"),
         "report": lambda run: ("real", "report", run, "--out", out.with_suffix(".html"), "--json"),
         "export": lambda run: ("real", "export", run, "--out", out, "--format", "parquet", "--json"),
-        "push": lambda run: ("real", "push", run, "--to", out, "--json"),
+        "export to the hub": lambda run: ("real", "export", run, "--out", out, "--format", "hub", "--json"),
         "review": lambda run: ("real", "review", run, "--out", out.with_suffix(".html"), "--json"),
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),
@@ -101,7 +101,7 @@ def commands() -> dict[str, str]:
     resumed = "damage to what --resume reads"
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real push", "real review", "theory fit"), run),
+        **dict.fromkeys(("real branch", "real review", "theory fit"), run),
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
         **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),

@@ -74,7 +74,7 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
-        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --to")
+        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --out")
     api = HfApi()
     with _asking(repository):
         for kind, noun in KINDS.items():
@@ -86,14 +86,14 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
 def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
     """Upload one of the two folders. A repository that is there already stays private or public, as it is."""
     made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
-    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real push")
+    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
     return str(made)
 
 
 @contextmanager
 def _asking(repository: str) -> Iterator[None]:
     """Raise MissingError, in one line, in place of what the hub's client raises within the block."""
-    remedy = "dp real push --to FOLDER writes the same without the hub"
+    remedy = "dp real export --format hub --out FOLDER writes the same without the hub"
     try:
         yield
     except HfHubHTTPError as error:

@@ -25,8 +25,7 @@ GROUP = make_group(
             OfPipeline("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
             OfPipeline("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
             OfPipeline("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
-            OfPipeline("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
-            OfPipeline("push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."),
+            OfPipeline("export", f"{HERE}.export", "Write or publish a run's samples, their features or its learner."),
         ],
     },
 )
