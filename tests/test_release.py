@@ -36,7 +36,7 @@ EXTRAS = ("real", "track", "tune", "augment")
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("--version",),
     ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
-    ("theory", "errata"),
+    ("theory", "verify", "lemma1"),
     ("real", "keys"),
     ("real", "init", "pets"),
     ("real", "run", *SMALL, "--out", "run"),
@@ -64,8 +64,6 @@ THEORY = {  # the words of each command of `dp theory`, and what it takes at lea
     "fit": "curve.csv --columns n,error",
     "forecast": "curve.csv --columns n,error --target 0.1",
     "verify": "--dense-d 40 --trials 20",
-    "derive": "lemma1",
-    "errata": "--d 20 --trials 2",
 }
 OTHERS = ("figures --list", "figures fig7 --quick", "figures table1", "play", "--version")  # that need no extra
 OF_REAL = ("doctor", "doctor run", "doctor cache", "figures fig2-digits", "figures compare table4")

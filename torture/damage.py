@@ -111,7 +111,7 @@ def commands() -> dict[str, str]:
         **dict.fromkeys(
             (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise")), nothing
         ),
-        **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
+        **dict.fromkeys((f"theory {name}" for name in ("check", "verify")), nothing),
         **dict.fromkeys((f"theory best {name}" for name in ("rule", "any-rule", "one-round", "sequence")), nothing),
     }
 

@@ -23,7 +23,7 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
         tan(πE) = √(1 - rho²)·tan(πE_plain),    tan(πE_plain) = √(psi/(1 - psi))·√((π/2)/(1 - 2 flip)² - 1)
 
     The limits do not commute: at any lam > 0 the component along w_s, in which all rows are small, is lost as p → 0.
-    `dp theory derive keep-hard` derives the law.
+    `dp theory verify keep-hard` derives the law.
 
     Parameters
     ----------

@@ -36,4 +36,5 @@ def write_page(out: Path, text: str) -> None:
 def markdown_table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """A table in Markdown, each line with its end."""
     head = list(head)
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in (head, ["---"] * len(head), *rows))
+    first, *others = (f"| {' | '.join(map(str, row))} |\n" for row in (head, *rows))
+    return "".join((first, "|---" * len(head) + "|\n", *others))

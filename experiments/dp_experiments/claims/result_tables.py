@@ -23,6 +23,7 @@ from dp_base.errors import InputError
 from dp_base.files import write_text
 from dp_experiments.claims.measured import RESULTS, Difference, paired, stored_rows, stored_runs
 from dp_experiments.claims.page import markdown
+from dp_experiments.pages import markdown_table
 
 PLACE = re.compile(r"^(?P<indent> *)<!-- table: (?P<name>\S+) -->\n.*?^ *<!-- end -->", re.S | re.M)
 MEANS = "means"  # the folder of tables whose single runs were not kept
@@ -52,7 +53,7 @@ class ArmsTable:
             runs = runs.query(self.where)
         heads = ["arm", "made", "kept", *self.columns.values()]
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
-        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines = []
         for arm, label in self.arms.items():
             mean = runs[runs["arm"] == arm].mean(numeric_only=True)
             cells = [label, f"{mean['generated']:,.0f}", f"{mean['kept']:,.0f}"]
@@ -60,8 +61,8 @@ class ArmsTable:
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
             cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines) + "\n"
+            lines.append(cells)
+        return markdown_table(heads, lines)
 
 
 def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
@@ -197,9 +198,8 @@ TABLES = {
 
 def stored_table(name: str) -> str:
     """The table of docs/results/NAME.csv in Markdown, as it is stored. Raises MissingError if it is not there."""
-    rows = stored_rows(name)
-    lines = [" | ".join(row) for row in rows]
-    return "\n".join([f"| {lines[0]} |", "|---" * len(rows[0]) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
+    head, *rows = stored_rows(name)
+    return markdown_table(head, rows)
 
 
 def with_tables(page: str) -> str:

@@ -21,7 +21,7 @@ def claims_command(
     out: Annotated[Path | None, typer.Option(help="Folder of that run.  Default: runs/TABLE-ROW.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested.
+    """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
 
     What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
@@ -31,13 +31,16 @@ def claims_command(
         return
     from dp_experiments.claims.page import rows
     from dp_experiments.claims.result_tables import write_docs
+    from dp_experiments.paper.errata import errata
 
     found = rows()
     written = write_docs(docs, found) if docs else []
+    wrong = errata()
     if as_json:
-        emit_json({"claims": found})
+        emit_json({"claims": found, "errata": wrong})
         return
     table(found, columns=["where", "claim", "verdict", "path", "command"])
+    table(wrong, title="errata, with simulated values and their standard errors: docs/errata.md explains each")
     for page in written:
         print(page)
 

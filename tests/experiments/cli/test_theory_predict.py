@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import sympy
 from dp_experiments.cli.theory.options import values
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate
+from dp_theory.derive import DERIVATIONS, Derivation
 from dp_theory.verification import beyond, measured, theorem1
 from tests.experiments.conftest import Theory
 
@@ -121,6 +123,17 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
     assert "DISAGREES" in out
 
 
+def test_verify_shows_derivations_and_fails_where_one_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    text = theory("verify", "lemma1", "keep-hard").done()
+    assert "  p = erf(sqrt(2)*alpha/2)\n" in text
+    assert "  tan2, keep-hard less (1 - rho squared) of plain = 0\n" in text
+    answer = json.loads(theory("verify", "scaling", "--json").done())
+    assert answer["scaling"]["formulas"]["best p, rho = 1"] == "2*phi"
+    planted = Derivation("planted", {}, {"one": sympy.Integer(1)})
+    monkeypatch.setitem(DERIVATIONS, "lemma1", lambda: planted)
+    assert theory("verify", "lemma1").status == 1
+
+
 def test_verify_all_reports_the_distribution_of_z(theory: Theory, monkeypatch: pytest.MonkeyPatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
@@ -169,6 +182,7 @@ def test_verify_all_reports_the_distribution_of_z(theory: Theory, monkeypatch: p
         (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
         (("simulate", "--alpha", 1, "--rho", 0, "--phi", 1e4), "phi = 10000 must be below 700 at d = 350"),
         (("verify", "--d", 1), "d = 1 must be at least 4"),
+        (("verify", "lemma3"), "there is no derivation 'lemma3'"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[object, ...], said: str):

@@ -40,9 +40,7 @@ GROUP = make_group(
             Numeric("forecast", f"{HERE}.fit", "How many more samples reach a test error?"),
         ],
         "Trust": [
-            Numeric("verify", f"{HERE}.verify", "Do theory and simulation agree?"),
-            Numeric("derive", f"{HERE}.formulas", "Where do the formulas come from?"),
-            Numeric("errata", f"{HERE}.formulas", "Where is the printed paper wrong?"),
+            Numeric("verify", f"{HERE}.verify", "Do theory, simulation and computer algebra agree?"),
         ],
     },
 )
