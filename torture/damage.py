@@ -82,7 +82,6 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "resume": lambda run: ("real", "resume", run, "--json"),
         "report": lambda run: ("real", "report", run, "--out", out.with_suffix(".html"), "--json"),
         "export": lambda run: ("real", "export", run, "--out", out, "--format", "parquet", "--json"),
-        "export to the hub": lambda run: ("real", "export", run, "--out", out, "--format", "hub", "--json"),
         "review": lambda run: ("real", "review", run, "--out", out.with_suffix(".html"), "--json"),
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),

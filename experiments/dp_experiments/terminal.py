@@ -47,7 +47,7 @@ def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Sequence[Mappi
     if as_json:
         emit_json(facts)
         return
-    for part in shown:
+    for part in filter(None, shown):
         say(part) if isinstance(part, str) else table(part)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress
 
 
 def claims_command(
@@ -36,13 +36,9 @@ def claims_command(
     found = rows()
     written = write_docs(docs, found) if docs else []
     wrong = errata()
-    if as_json:
-        emit_json({"claims": found, "errata": wrong})
-        return
-    table(found, columns=["where", "claim", "verdict", "path", "command"])
-    table(wrong, title="errata, with simulated values and their standard errors: docs/errata.md explains each")
-    for page in written:
-        print(page)
+    shown = [{key: row[key] for key in ("where", "claim", "verdict", "path", "command")} for row in found]
+    explained = "errata, with simulated values and their standard errors: docs/errata.md explains each"
+    answer(as_json, {"claims": found, "errata": wrong}, shown, explained, wrong, *map(str, written))
 
 
 def _run_again(named: str, out: Path | None, as_json: bool) -> None:
@@ -51,13 +47,12 @@ def _run_again(named: str, out: Path | None, as_json: bool) -> None:
 
     row = StoredRow.read(named)
     found = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
-    if as_json:
-        emit_json(found)
-    else:
-        table(
-            [{"row": named, "arm": found["arm"]} | found["stored"], {"row": "now", "arm": found["arm"]} | found["now"]]
-        )
-        spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
-        say(f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}")
+    spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
+    answer(
+        as_json,
+        found,
+        [{"row": of, "arm": found["arm"]} | found[key] for of, key in ((named, "stored"), ("now", "now"))],
+        f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}",
+    )
     if not found["matches"]:
         raise typer.Exit(1)

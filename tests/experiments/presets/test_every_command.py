@@ -80,6 +80,7 @@ def test_every_command_after_a_small_run(preset: str, tmp_path: Path, capsys: py
     capsys.readouterr()
     commands = {name: readers(tmp_path / name)[name](run) for name in readers(tmp_path)}
     commands["sample"] = ("real", "sample", run, "--out", tmp_path / "sample", "--json")  # its classes differ
+    commands["hub"] = ("real", "export", run, "--out", tmp_path / "hub", "--format", "hub")
     commands["rounds"] = ("real", "report", run, "--rounds", "--out", tmp_path / "rounds.html", "--json")
     refused = {name: line for name, words in commands.items() if (line := refusal(capsys, *words))}
     assert not refusal(capsys, "doctor", "cache")
