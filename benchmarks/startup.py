@@ -27,12 +27,11 @@ COMMANDS = {
     "theory predict --alpha 1 --rho 0.5 --phi 1": PREDICT_AIM,
 }
 OTHERS = (
-    "theory derive lemma1",
+    "theory verify lemma1",
     "theory sweep --help",
     "theory practice --help",
-    "real presets",
+    "real keys",
     "real run --help",
-    "real cache list",
     "figures --help",
     "doctor --help",
 )

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dp_base.errors import InputError
+
 PART = ".part-"
 LOCK = ".lock"  # name of the file by which a folder is locked, see dp_base.locks
 FORMER = "former"  # name under which a folder that is being replaced is kept until the new one is in place
@@ -103,6 +105,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
+    """Raise InputError in place of an OSError of the block, which writes at the path that a user gave as an option."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{option}{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

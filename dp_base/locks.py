@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_base.errors import InputError
-from dp_base.files import LOCK, discard_parts, unused
+from dp_base.files import LOCK, asked_for, discard_parts, unused
 
 if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since all commands start with this module
@@ -41,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
     directly in it is deleted first. Raises InputError if another process writes there, and names that process. Raises
     InputError if the folder cannot be written to.
     """
-    with _refusing(folder):
+    with asked_for(folder):
         lock = _acquire_in(folder)
     try:
         with _holding(lock, folder):
@@ -57,7 +57,7 @@ def locked_beside(path: Path) -> Iterator[None]:
 
     The lock lies beside `path`. Raises InputError as `locked` does.
     """
-    with _refusing(path):
+    with asked_for(path):
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(_lock_beside(path), path)
@@ -139,15 +139,6 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
                 raise
             advice = f"interrupted: what is finished is in {out}; --resume goes on from there"
             raise KeyboardInterrupt(advice) from None
-
-
-@contextlib.contextmanager
-def _refusing(out: Path) -> Iterator[None]:
-    """Raise InputError in place of an OSError in the block, which makes and locks the folder of --out."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
 
 
 def _acquire_in(folder: Path) -> FileLock | None:

@@ -65,13 +65,12 @@ COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
-    "pilot": ("*.json", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
 }
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
 RUN_AGAIN: Words = ("real", "run")
-CACHE_READERS: tuple[Words, ...] = (("real", "cache", "list"), ("doctor", "cache"), RUN_AGAIN)
+CACHE_READERS: tuple[Words, ...] = (("doctor", "cache"), RUN_AGAIN)
 
 
 def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
@@ -80,12 +79,10 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "resume": lambda run: ("real", "resume", run, "--json"),
         "report": lambda run: ("real", "report", run, "--out", out.with_suffix(".html"), "--json"),
         "export": lambda run: ("real", "export", run, "--out", out, "--format", "parquet", "--json"),
-        "push": lambda run: ("real", "push", run, "--to", out, "--json"),
         "review": lambda run: ("real", "review", run, "--out", out.with_suffix(".html"), "--json"),
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),
         "branch": lambda run: ("real", "branch", run, "--json"),
-        "rounds": lambda run: ("real", "rounds", run, "--json"),
         "doctor": lambda run: ("doctor", run),
         "forecast": lambda run: ("theory", "forecast", run, "--target", 0.1, "--json"),
         "figures": lambda run: ("figures", "compare", run, "--out", out),
@@ -99,18 +96,17 @@ def commands() -> dict[str, str]:
     resumed = "damage to what --resume reads"
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real rounds", "real push", "real review"), run),
+        **dict.fromkeys(("real branch", "real review"), run),
         **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
-        **dict.fromkeys(("real compare", "real pilot", "real tune"), resumed),
-        **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
-        **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
-        "real cache clear": "it reads the cache as real cache list does",
-        **dict.fromkeys(("real presets", "real init", "real keys", "play", "claims"), nothing),
+        **dict.fromkeys(("real compare", "real tune"), resumed),
+        "real run": "damage to the cache",
+        "real plan": "it reads the cache as real run does",
+        **dict.fromkeys(("real init", "real keys", "play", "claims"), nothing),
         **dict.fromkeys(
             (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise", "sweep")), nothing
         ),
-        **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
+        **dict.fromkeys((f"theory {name}" for name in ("check", "verify")), nothing),
         "theory best": nothing,
     }
 

@@ -31,11 +31,9 @@ CHEAP = (
     "theory sweep",
     "real init",
     "real plan",
-    "real presets",
-    "real cache",
+    "real keys",
     "real report",
     "real export",
-    "real push",
     "real review",
     "real resume",
     "real evaluate",
@@ -68,7 +66,7 @@ ODD_VALUES = (
     "digits",
 )
 HUGE_VALUES = ("1e308", "1e18", str(2**63), str(-(2**63)), "9" * 300, "n" * 300, "a\nb")
-LONG = ("--measure", "--dask", "--workers", "--yes", "--along", "--d", "--trials", "--rounds", "--n")
+LONG = ("--measure", "--dask", "--workers", "--clear", "--along", "--d", "--trials", "--rounds", "--n")
 """Options that would begin long or lasting work, however right their values are."""
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.one_of(

@@ -1,13 +1,12 @@
 """The commands that are killed, run twice at once, and given full disks: how each begins, goes on and is judged."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from torture.attempt import POOL_ROWS, SMALL, Place, run_fault, without_times
+from torture.attempt import POOL_ROWS, SMALL, Place, run_fault
 
 Words = tuple[object, ...]
 """The words of a command line that follow `dp`."""
@@ -15,7 +14,6 @@ Fault = Callable[[Place, Path], str]
 """Says what is wrong with what a command left in a folder; empty if nothing is."""
 
 COMPARE: Words = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
-PILOT: Words = ("real", "pilot", *SMALL, "--seeds", 1, "--workers", 2)
 TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
 
 
@@ -45,7 +43,6 @@ def works(place: Place) -> dict[str, Work]:
         Work("run", ("real", "run", *SMALL), lambda out: ("real", "resume", out), run_fault),
         _with_resume("compare", COMPARE, "comparison.csv", _rows),
         _with_resume("tune", TUNE, "trials.csv", _rows),
-        _with_resume("pilot", PILOT, "pilot.json", _record),
         Work("export", export, lambda out: (*export, "--out", out), _export_fault),
         Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),
     )
@@ -68,11 +65,6 @@ def _with_resume(name: str, words: Words, result: str, content: Callable[[Path],
         return "" if content(out / result) == content(unbroken / result) else f"another {result}"
 
     return Work(name, words, lambda out: (*words, "--resume", "--out", out), fault)
-
-
-def _record(file: Path) -> object:
-    """A record in JSON, without times."""
-    return without_times(json.loads(file.read_text()))
 
 
 def _rows(file: Path) -> object:

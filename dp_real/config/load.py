@@ -98,6 +98,14 @@ def _from_command_line(value: Any) -> Any:
     return value
 
 
+def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one dictionary with dotted keys, which `set_key` takes."""
+    found: dict[str, Any] = {}
+    for key, value in sections.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
     """Set a dotted key in nested sections. Raises InputError, which begins with `where`, if a part of it is a value."""
     *path, last = key.split(".")

@@ -14,7 +14,17 @@ import torch
 
 from dp_base.checksums import RECORD, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
-from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
+from dp_base.files import (
+    LOCK,
+    asked_for,
+    discard_parts,
+    remove,
+    unused,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from dp_base.locks import locked
 from dp_base.reading import read_json
 from dp_real.accounts import line
@@ -272,10 +282,8 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
                 else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
             )
         return result
-    try:
+    with asked_for(out):
         write_text(files.config, config.to_toml())
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
     return None
 
 

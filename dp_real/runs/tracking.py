@@ -1,15 +1,15 @@
 """Dashboards: sends a run's evaluations and additions to TensorBoard or Weights & Biases, by accelerate."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from dp_base.errors import MissingError
 from dp_real.config import Config
+from dp_real.config.load import flat
 from dp_real.estimate.needs import tracker
 from dp_real.runs.folder import Tracker
 
@@ -26,17 +26,6 @@ def last_wandb_run(out: Path) -> str | None:
     return begun[-1].name.rpartition("-")[2] if begun else None
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, int | float | str | bool]:
-    """A configuration as dashboards take it: one level, whose keys have points between their parts."""
-    found: dict[str, int | float | str | bool] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{before}{key}.")
-        else:
-            found[before + key] = value if isinstance(value, int | float | str | bool) else str(value)
-    return found
-
-
 @contextmanager
 def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     """Yield a Tracker that reports the run in folder `out`; None if no dashboard is asked for."""
@@ -48,7 +37,9 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     )
     wandb = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
     wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
-    accelerator.init_trackers("deliberate-practice", flat(config.model_dump(mode="json")), {"wandb": wandb})
+    settings = flat(config.model_dump(mode="json"))
+    shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}
+    accelerator.init_trackers("deliberate-practice", shown, {"wandb": wandb})
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:

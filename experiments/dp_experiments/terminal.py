@@ -42,6 +42,15 @@ def emit_json(record: Mapping[str, Any]) -> None:
     print(strict_json(record, indent=2))
 
 
+def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Sequence[Mapping[Any, Any]]) -> None:
+    """Print what a command found: with --json the facts, else what is shown of them, rows as tables and the remarks."""
+    if as_json:
+        emit_json(facts)
+        return
+    for part in filter(None, shown):
+        say(part) if isinstance(part, str) else table(part)
+
+
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a data frame, for `table` and `emit_json`; keys are text."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

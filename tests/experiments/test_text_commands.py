@@ -87,7 +87,7 @@ def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--omega", "0,1000", "--n", "2", "--labels", "0,2", "--set", "guidance.likelihood_weight=0.0")
+    words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "look"), *words) == 0
     assert "samples.csv" in capsys.readouterr().err
     samples = pd.read_csv(tmp_path / "look" / "samples.csv")
@@ -96,7 +96,7 @@ def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys:
     assert chosen["entropy"].mean() >= plain["entropy"].mean()
     assert "likelihood" not in samples  # nobody asked the generator for it
     assert (
-        dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--labels", "1") == 0
+        dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--classes", "1") == 0
     )
     asked = pd.read_csv(tmp_path / "plain" / "samples.csv")
     assert len(asked) == 1
@@ -137,7 +137,7 @@ def test_all_columns_of_the_hardest_texts_are_in_view(run: Path, tmp_path: Path)
 
 
 def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--along", "--labels", "0,2", "--set", "guidance.likelihood_weight=0.0")
+    words = ("--along", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "own"), *words) == 0
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "hard"), *words, "--omega", "1000") == 0
     capsys.readouterr()

@@ -263,5 +263,5 @@ class OwnSets(DataConfig):
         if missing:
             raise MissingError("; ".join([*missing, *dispensable]))
         for problem in dispensable:
-            warn_once(f"{problem}; the run goes on without it, or asks for it by --require-sets")
+            warn_once(f"{problem}; the run goes on without it, or asks for it by data.require_sets")
         return found

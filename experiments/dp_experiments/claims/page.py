@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp_experiments.claims.claims import CLAIMS, Claim
+from dp_experiments.pages import markdown_table
 
 HEAD = """# Claim by claim
 
@@ -44,10 +45,11 @@ def _said(function: Callable[[], str] | None) -> str:
 
 def markdown(table: list[dict[str, str]]) -> str:
     """The page: a table of verdicts, and a section for each claim."""
-    lines = [HEAD, "| | claim | where | verdict | path |", "|---|---|---|---|---|"]
-    for number, row in enumerate(table, 1):
-        cells = [f"[{number}](#claim-{number})", row["claim"], row["where"], f"**{row['verdict']}**", row["path"]]
-        lines.append(f"| {' | '.join(cells)} |")
+    verdicts = [
+        [f"[{number}](#claim-{number})", row["claim"], row["where"], f"**{row['verdict']}**", row["path"]]
+        for number, row in enumerate(table, 1)
+    ]
+    lines = [HEAD, markdown_table(["", "claim", "where", "verdict", "path"], verdicts).strip()]
     for number, row in enumerate(table, 1):
         lines += [
             "",

@@ -20,6 +20,7 @@ from dp_base.errors import InputError
 from dp_base.files import write_text
 from dp_experiments.claims.measured import Difference, paired, stored_runs
 from dp_experiments.claims.page import markdown
+from dp_experiments.pages import markdown_table
 
 PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)
 
@@ -47,7 +48,7 @@ class ArmsTable:
             runs = runs.query(self.where)
         heads = ["arm", "samples", *self.columns.values()]
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
-        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines = []
         for arm, label in self.arms.items():
             mean = runs[runs["arm"] == arm].mean(numeric_only=True)
             made, kept = round(mean["generated"]), round(mean["kept"])
@@ -56,8 +57,8 @@ class ArmsTable:
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
             cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines) + "\n"
+            lines.append(cells)
+        return markdown_table(heads, lines)
 
 
 def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:

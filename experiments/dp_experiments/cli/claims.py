@@ -7,7 +7,7 @@ import typer
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress
 
 
 def claims_command(
@@ -21,7 +21,7 @@ def claims_command(
     out: Annotated[Path | None, typer.Option(help="Folder of that run.  Default: runs/TABLE-ROW.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested.
+    """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
 
     What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
@@ -31,15 +31,14 @@ def claims_command(
         return
     from dp_experiments.claims.page import rows
     from dp_experiments.claims.result_tables import write_docs
+    from dp_experiments.paper.errata import errata
 
     found = rows()
     written = write_docs(docs, found) if docs else []
-    if as_json:
-        emit_json({"claims": found})
-        return
-    table(found, columns=["where", "claim", "verdict", "path", "command"])
-    for page in written:
-        print(page)
+    wrong = errata()
+    shown = [{key: row[key] for key in ("where", "claim", "verdict", "path", "command")} for row in found]
+    explained = "errata, with simulated values and their standard errors: docs/errata.md explains each"
+    answer(as_json, {"claims": found, "errata": wrong}, shown, explained, wrong, *map(str, written))
 
 
 def _run_again(named: str, out: Path | None, as_json: bool) -> None:
@@ -48,13 +47,12 @@ def _run_again(named: str, out: Path | None, as_json: bool) -> None:
 
     row = StoredRow.read(named)
     found = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
-    if as_json:
-        emit_json(found)
-    else:
-        table(
-            [{"row": named, "arm": found["arm"]} | found["stored"], {"row": "now", "arm": found["arm"]} | found["now"]]
-        )
-        spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
-        say(f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}")
+    spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
+    answer(
+        as_json,
+        found,
+        [{"row": of, "arm": found["arm"]} | found[key] for of, key in ((named, "stored"), ("now", "now"))],
+        f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}",
+    )
     if not found["matches"]:
         raise typer.Exit(1)

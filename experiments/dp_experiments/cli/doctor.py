@@ -1,18 +1,21 @@
-"""`dp doctor`: is this machine ready, and is a folder intact? It fetches, writes and mends nothing."""
+"""`dp doctor`: is this machine ready, and is a folder intact? It fetches and mends nothing."""
 
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
 
+from dp_base.errors import InputError
 from dp_base.extras import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal import emit_json, say, table
+from dp_experiments.terminal import answer
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
 CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
@@ -34,21 +37,30 @@ def doctor_command(
             metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."
         ),
     ] = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear", help="Remove the cache: what is needed again is made again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Checks versions, devices, disk and cache, or whether a folder is intact, and says how to mend what is wrong.
 
     Exit status: 0 all is well, 2 a folder is damaged, 3 something is missing.
     """
+    if clear_cache:
+        if target != CACHE:
+            raise InputError("--clear is for the cache: dp doctor cache --clear")
+        from dp_real.runtime.cache import clear
+
+        clear()
     findings = list(_look_at(target))
     wrong = [finding for finding in findings if finding["problem"]]
-    if as_json:
-        emit_json({"version": version_line(), "healthy": not wrong, "findings": findings})
-    else:
-        table(findings, columns=["what", "found"])
-        for finding in wrong:
-            say(f"{finding['what']}: {finding['problem']}")
-        say(f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well")
+    answer(
+        as_json,
+        {"version": version_line(), "healthy": not wrong, "findings": findings},
+        [{"what": finding["what"], "found": finding["found"]} for finding in findings],
+        *(f"{finding['what']}: {finding['problem']}" for finding in wrong),
+        f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well",
+    )
     if wrong:
         raise typer.Exit(3 if target is None else 2)
 
@@ -56,7 +68,7 @@ def doctor_command(
 def _look_at(target: str | None) -> Iterator[Finding]:
     if target is None:
         return _machine()
-    return _cache() if target == CACHE else _folder(Path(target))
+    return _cache(listed=True) if target == CACHE else _folder(Path(target))
 
 
 def _machine() -> Iterator[Finding]:
@@ -138,7 +150,8 @@ def _disk(what: str, folder: Path) -> Finding:
     return _finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
 
 
-def _cache() -> Iterator[Finding]:
+def _cache(listed: bool = False) -> Iterator[Finding]:
+    """What is wrong in the cache, and how large it is. listed: what is right, too."""
     from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
 
     found = entries()
@@ -148,6 +161,9 @@ def _cache() -> Iterator[Finding]:
         what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
         yield _finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
     intact = [entry for entry in found if not entry.problem]
+    for entry in intact if listed else ():
+        age = timedelta(seconds=int(time.time() - entry.made))
+        yield _finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6
     yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
 
@@ -155,7 +171,6 @@ def _cache() -> Iterator[Finding]:
 def _folder(folder: Path) -> Iterator[Finding]:
     """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
     from dp_base.checksums import damage
-    from dp_base.errors import InputError
     from dp_real.runs.integrity import problems
     from dp_real.runs.run_files import RunFiles
 

@@ -42,7 +42,6 @@ def run_arms(
     progress: Progress,
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
-    test: bool = True,
     accept_changes: bool = False,
 ) -> pd.DataFrame:
     """Run every arm with each seed, in folders below `out`. A finished run is not repeated, another one is resumed.
@@ -53,7 +52,6 @@ def run_arms(
 
     workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes.
     settle: turns a configuration into that of an arm.
-    test: whether test images are looked at, at the end of a run.
     accept_changes: keep finished runs, and go on with others, though their data have changed since.
 
     Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
@@ -66,7 +64,7 @@ def run_arms(
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
     shared = shared_among(configs, comparison.drawn)
     order = drawers_first(configs)
-    jobs = [(*cells[index], folders[index], shared[index], test, accept_changes) for index in order]
+    jobs = [(*cells[index], folders[index], shared[index], accept_changes) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in in_parallel(workers, _run, jobs, visible_gpus(), name=_name):
@@ -120,12 +118,10 @@ def _generator_name(config: Config) -> str:
     return f"generator of split {config.data.split}"
 
 
-def _run(
-    arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool
-) -> dict[str, Any]:
+def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
     told = aside(_name(arm, config))
     resume = out.exists()
-    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared)
+    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 

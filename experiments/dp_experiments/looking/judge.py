@@ -1,4 +1,4 @@
-"""Judges: classifiers that say what an image shows, and that may guide a generator."""
+"""Judges: classifiers that say what an image shows, whether that was asked for, and that may guide a generator."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_experiments.terminal import records
 from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
-from dp_real.examples import Task
+from dp_real.examples import ExampleArray, Task
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run_files import RunFiles
-from dp_real.runtime.pixels import fit
-from dp_real.runtime.processes import device
+from dp_real.runtime.pixels import fit, to_float
+from dp_real.runtime.processes import device, slices
+
+JUDGED_TOGETHER = 256  # images
 
 
 @dataclass(frozen=True)
@@ -76,3 +81,29 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
     if not any(found) and len(names) == len(classes):
         return [{label} for label in range(len(classes))]
     return found
+
+
+def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
+    """Whether the judge takes each example for one of its class, bool [n]. Raises InputError for a class unknown to it.
+
+    x: [n, C, H, W]. labels: int64 [n].
+    """
+    unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
+    if unknown is not None:
+        raise InputError(f"the judge knows no class that means class {unknown}: name one of these classes as --judge")
+    blocks = slices(slice(0, len(labels)), JUDGED_TOGETHER)
+    with torch.no_grad():
+        answers = [answer for rows in blocks for answer in judge.logits(to_float(x[rows])).argmax(1).tolist()]
+    return np.array([answer in judge.accepted[label] for answer, label in zip(answers, labels, strict=True)], bool)
+
+
+def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
+    """For each round of a pool the share of rows that the judge confirms, and the share of those that were missed.
+
+    Missed: by the learner of the time. Keys: confirmed, and confirmed_of_missed (None if none was missed).
+    """
+    rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
+    rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
+    shares = rows.groupby("round")[["confirmed"]].mean()
+    shares["confirmed_of_missed"] = rows[~rows["correct"]].groupby("round")["confirmed"].mean()
+    return records(shares.astype(object).where(shares.notna(), None))

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from dp_base.checksums import RECORD, verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import write_text
+from dp_experiments.pages import markdown_table
 from dp_experiments.terminal import BREAKS, visible
 from dp_real.config import Config
 from dp_real.evaluation.card import CITATION
@@ -73,7 +74,7 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
-        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --to")
+        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --out")
     api = HfApi()
     with _asking(repository):
         for kind, noun in KINDS.items():
@@ -85,14 +86,14 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
 def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
     """Upload one of the two folders. A repository that is there already stays private or public, as it is."""
     made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
-    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real push")
+    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
     return str(made)
 
 
 @contextmanager
 def _asking(repository: str) -> Iterator[None]:
     """Raise MissingError, in one line, in place of what the hub's client raises within the block."""
-    remedy = "dp real push --to FOLDER writes the same without the hub"
+    remedy = "dp real export --format hub --out FOLDER writes the same without the hub"
     try:
         yield
     except HfHubHTTPError as error:
@@ -233,9 +234,7 @@ def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
     """Return rows as a table of Markdown."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([row[key] for key in head] for row in rows)]
-    return "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines)
+    return markdown_table(map(_plain, rows[0]), (map(_plain, row.values()) for row in rows)).strip()
 
 
 def _plain(value: Any) -> str:

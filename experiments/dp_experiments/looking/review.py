@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import pandas as pd
 import torch
 
@@ -16,6 +15,7 @@ from dp_base.errors import InputError
 from dp_experiments.looking.report.hardest_images import encoded
 from dp_experiments.looking.report.pictures import pictures
 from dp_experiments.looking.report.texts import likelihood
+from dp_experiments.pages import rendered
 from dp_experiments.terminal import visible
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
@@ -55,9 +55,9 @@ def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
 
 def review_page(run: Run, items: Sequence[dict[str, Any]]) -> str:
     """The HTML that shows the examples of `reviewed`. All values are escaped."""
-    loader = jinja2.PackageLoader("dp_experiments.looking", "")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("review.html.jinja").render(
+    return rendered(
+        "dp_experiments.looking",
+        "review.html.jinja",
         run=visible(str(run.path)),
         items=items,
         classes=pd.unique(pd.Series([item["class"] for item in items])),

@@ -23,7 +23,7 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.files import filled
 from dp_base.progress import Progress
-from dp_experiments.looking.judge import Judge, logits_of
+from dp_experiments.looking.judge import Judge, load_judge, logits_of
 from dp_experiments.looking.report.pictures import pictures
 from dp_real.config import Config
 from dp_real.data.sets.class_names import folder_names
@@ -69,10 +69,10 @@ class GridRow:
         return f"{learned}omega-{short if float(short) == self.omega else self.omega}"
 
 
-def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:
-    """A row for each strength, by default OMEGAS; without a judge, one plain row."""
-    usual = OMEGAS if judge else [0.0]
-    return [GridRow(omega, judge) for omega in omegas or usual]
+def rows_over(classifier: str | Path | None, config: Config, omegas: list[float] | None) -> list[GridRow]:
+    """A row for each strength, by default OMEGAS, guided by what `load_judge` takes; without one, a plain row."""
+    judge = load_judge(str(classifier), config.task) if classifier else None
+    return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
 class Replay:

@@ -49,7 +49,7 @@ class TextRow:
         return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
 
 
-def rows_over(run: Path | None, config: Config, omegas: list[float] | None) -> list[TextRow]:
+def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None) -> list[TextRow]:
     """A row for each strength, chosen by a run's latest learner; without a run, one plain row.
 
     Raises InputError unless the run learns the texts of these classes.
@@ -74,7 +74,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
     return [replace(rows[0], omega=0.0), *rows]
 
 
-def draw_texts(
+def draw(
     config: Config, rows: Sequence[TextRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
     """Write samples.csv, a line per text; returns that table.

@@ -11,13 +11,13 @@ from dp_experiments.presets.reported.audit import data_equivalence, misprinted_t
 from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
 from dp_theory.rules.entropy_rule import entropy_deficit
 
+DIMENSION = 200
+TRIALS = 40
 
-def errata(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
-    """A row for each claim: where it stands, and its value as printed, as it should be, and simulated with its error.
 
-    d, trials and seed are those of the simulations.
-    """
-    return [*_theorem1(d, trials, seed), *_proposition1(d, trials, seed), *_equation7(), *_tables()]
+def errata() -> list[dict[str, Any]]:
+    """A row for each claim: where it stands; its value as printed, as it should be, and simulated, with its error."""
+    return [*_theorem1(), *_proposition1(), *_equation7(), *_tables()]
 
 
 def _row(
@@ -27,7 +27,7 @@ def _row(
     return {"where": where, "what": what} | values
 
 
-def _theorem1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
+def _theorem1() -> list[dict[str, Any]]:
     """r of Theorem 1 with the factors of the main text, √(1 - rho²)·beta and rho·beta_tilde, against the proof's.
 
     It is computed without selection, where rho cannot matter. As printed, it does.
@@ -49,7 +49,7 @@ def _theorem1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     squared_norm = value("squared_norm")
     error = float(np.arccos(overlap / np.sqrt(squared_norm)) / np.pi)
     right = predict(problem)
-    seen = simulate(problem, d, trials, seed=seed)
+    seen = simulate(problem, DIMENSION, TRIALS)
     where = "Theorem 1, r in the main text"
     return [
         _row(where, "test error", error, right.test_error, seen.test_error, seen.test_error_se),
@@ -57,15 +57,15 @@ def _theorem1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _proposition1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
+def _proposition1() -> list[dict[str, Any]]:
     """The resolvent as Σ^-½(m_bar·Π⊥ + m_tilde·Π)Σ^-½, which puts lam where lam·Σ^-1 belongs."""
-    spectrum = 1 / np.arange(1.0, d + 1)
+    spectrum = 1 / np.arange(1.0, DIMENSION + 1)
     spectrum /= spectrum.mean()
-    along = 1 + 0.7 * (-1.0) ** np.arange(d)
+    along = 1 + 0.7 * (-1.0) ** np.arange(DIMENSION)
     phi = 0.5
     lam = 0.3
     rule = KeepHard(0.8)
-    problem = SpanProblem(np.ones(d), [Group(along=along, keep=rule)], phi, lam, spectrum)
+    problem = SpanProblem(np.ones(DIMENSION), [Group(along=along, keep=rule)], phi, lam, spectrum)
     rho = float(problem.whitened(problem.truth)[0] @ problem.whitened(along)[0])
     p, gamma, beta, beta_tilde = rule.moments(rho)
 
@@ -77,7 +77,7 @@ def _proposition1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     m_tilde = 1 / (gamma / (1 + delta) + lam)
     printed = (np.sqrt(1 - rho**2) * beta * m_bar + rho * beta_tilde * m_tilde) / (1 + delta)
     right = predict(problem)
-    seen = simulate(problem, trials=trials, seed=seed)
+    seen = simulate(problem, trials=TRIALS)
     norm = "squared norm", None, right.squared_norm, seen.squared_norm, seen.squared_norm_se
     return [
         _row("Proposition 1, resolvent", "overlap", printed, right.overlap, seen.overlap, seen.overlap_se),

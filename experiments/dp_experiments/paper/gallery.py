@@ -27,7 +27,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
-import jinja2
 import pandas as pd
 from dp_figures.curves import save
 from matplotlib.figure import Figure
@@ -35,9 +34,10 @@ from matplotlib.figure import Figure
 import dp_experiments.paper
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import needing
-from dp_base.files import unused, write_text
+from dp_base.files import asked_for, unused, write_text
 from dp_base.reading import read_json
 from dp_base.registry import GROUP
+from dp_experiments.pages import rendered
 from dp_experiments.paper.asked import RUN, Asked
 
 RECORD = "figures.json"
@@ -177,7 +177,7 @@ class Gallery:
         """Open or make the folder. Raises InputError if it holds anything but figures, or cannot be written to."""
         self.folder = folder
         self.record: dict[str, Any] = {}
-        try:
+        with asked_for(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / RECORD).exists():
                 self.record = _read_record(folder / RECORD)
@@ -187,8 +187,6 @@ class Gallery:
                 raise InputError(
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
-        except OSError as error:
-            raise InputError(f"--out {folder} is not a folder that can be written to: {error.strerror}") from None
 
     @property
     def page(self) -> Path:
@@ -214,10 +212,7 @@ class Gallery:
     def _write(self) -> None:
         self.record = dict(sorted(self.record.items()))
         write_text(self.folder / RECORD, json.dumps(self.record, indent=2, ensure_ascii=False))
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("dp_experiments.paper", ""), autoescape=True, undefined=jinja2.StrictUndefined
-        )
-        write_text(self.page, environment.get_template("gallery.html.jinja").render(record=self.record))
+        write_text(self.page, rendered("dp_experiments.paper", "gallery.html.jinja", record=self.record))
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
+from dp_experiments.pages import markdown_table
 from dp_experiments.presets.reported.printed_tables import table_path, table_rows
 
 if TYPE_CHECKING:
@@ -89,10 +90,9 @@ def _place(config: Config, row: str | None, table: pd.DataFrame) -> int:
 def write_table(name: str, folder: Path, runs: Iterable[Run] = ()) -> list[Path]:
     """Write a table as CSV, Markdown, LaTeX and HTML. Returns the paths. Raises InputError as `paper_table` does."""
     table = paper_table(name, runs)
-    markdown = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
     formats = {
         "csv": table.to_csv(index=False),
-        "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in markdown),
+        "md": markdown_table(table, table.itertuples(index=False)),
         "tex": table.to_latex(index=False, escape=True, caption=title(name)),
         "html": table.to_html(index=False, border=0),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jinja2
 import numpy as np
 
+from dp_experiments.pages import rendered
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
 
 RULES = {"hard": KeepHard, "easy": KeepEasy}
@@ -44,6 +44,4 @@ def checks(seed: int = 0) -> list[dict[str, Any]]:
 
 def page() -> str:
     """Return the HTML."""
-    loader = jinja2.PackageLoader("dp_experiments.playing", "")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True)
-    return environment.get_template("page.html.jinja").render(checks=json.dumps(checks()))
+    return rendered("dp_experiments.playing", "page.html.jinja", checks=json.dumps(checks()))

@@ -15,10 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file, toml_value
-from dp_experiments.tuning.settings import flat, with_settings
+from dp_experiments.tuning.tuned import with_settings
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of
+from dp_real.config.load import flat, key_of
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""
@@ -104,7 +104,7 @@ def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
         for value in asked:
             with_settings(config, {key: value}, where)
         return CategoricalDistribution([json.dumps(value) for value in asked])
-    own = flat(config).get(key)
+    own = flat(config.model_dump(mode="json")).get(key)
     match = RANGE.fullmatch(asked)
     is_number = isinstance(own, int | float) and not isinstance(own, bool)
     assert match, "read_searches has checked it"
@@ -134,7 +134,7 @@ def _bound(factor: str, text: str, own: float | None) -> float:
 
 def own_parameters(config: Config, space: Space) -> dict[str, Any]:
     """The configuration's own values as parameters of a trial, or the nearest that the space has, else its first."""
-    own = flat(config)
+    own = flat(config.model_dump(mode="json"))
     return {key: _nearest(distribution, own.get(key)) for key, distribution in space.items()}
 
 

@@ -19,10 +19,9 @@ from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_experiments.comparing.compare import on_seeds, prepare_generators
 from dp_experiments.terminal import aside
-from dp_experiments.tuning.settings import with_settings
 from dp_experiments.tuning.space import Space, own_parameters, settings_of, space_of
 from dp_experiments.tuning.trial_store import Trial, Trials, best_of, kept_trials, untried
-from dp_experiments.tuning.tuned import FORMAT, TUNED
+from dp_experiments.tuning.tuned import FORMAT, TUNED, with_settings
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData

@@ -15,15 +15,24 @@ from dp_base.errors import InputError
 from dp_base.formats import require_format
 from dp_base.reading import own_file, read_json
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.tuning.settings import flat, with_settings
-from dp_real.config import Config, parse_config
+from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of
+from dp_real.config.load import flat, key_of, parse_config, set_key
 
 TUNED = "best.json"
 FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
+Settings = Mapping[str, Any]
+"""Key of the configuration -> value."""
 ALONE = ("static", "real")  # arms that are not the loop
+
+
+def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
+    """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
+    raw = config.model_dump()
+    for key, value in settings.items():
+        set_key(raw, key, value, where)
+    return parse_config(raw, where)
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,8 @@ class Tuned:
         return sorted(self._changed(config) - settled)
 
     def _changed(self, config: Config) -> set[str]:
-        ours = flat(config)
-        tuned = flat(self.config)
+        ours = flat(config.model_dump(mode="json"))
+        tuned = flat(self.config.model_dump(mode="json"))
         keys = (ours.keys() | tuned.keys()) - {"name", "seed", "data.split"}
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 

@@ -148,7 +148,7 @@ def test_a_further_set_that_is_absent_is_named_and_left_out(root: Path, tmp_path
     assert list(config.load().sets) == ["two"]
     (told,) = caplog.messages
     assert told.startswith(f"{tmp_path}/gone: no such folder")
-    assert told.endswith("the run goes on without it, or asks for it by --require-sets")
+    assert told.endswith("the run goes on without it, or asks for it by data.require_sets")
     gone = next(each for each in config.describe() if each.name == "gone")
     assert (gone.problem is not None, gone.needed) == (True, False)
     lacking = config.model_copy(update={"validation": str(tmp_path / "nothing")})

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_table
 from dp_base.errors import InputError, MissingError
 from tests.experiments.conftest import run_dp
 
+NOISE = 3.5  # standard errors that a simulated value may lie from the right one
+CLEARLY = 7  # standard errors that it lies from the printed one at least
 PAGE = RESULTS.parent / "claims.md"
 
 
@@ -61,7 +64,8 @@ def test_a_verdict_rests_on_something():
 
 def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert run_dp("claims", "--docs", tmp_path, "--json") == 0
-    found = {row["claim"]: row for row in json.loads(capsys.readouterr().out)["claims"]}
+    answer = json.loads(capsys.readouterr().out)
+    found = {row["claim"]: row for row in answer["claims"]}
     fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
     assert fewest["recomputed"] == "3.4 times"  # 6.5M / 1.9M
     assert found["ImageNet-1k: 30 % fewer iterations"]["recomputed"] == "37 % fewer"  # 200k of 315k
@@ -70,6 +74,23 @@ def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str]
     assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
     written = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert written == PAGE.read_text(encoding="utf-8"), "dp claims --docs docs"
+    check_errata(answer["errata"])
+
+
+def check_errata(rows: list[dict[str, Any]]) -> None:
+    """The printed values must be wrong: clearly beside what is simulated, which the right ones are not."""
+    simulated = [row for row in rows if row["se"] is not None]
+    assert len(simulated) == 4
+    for row in simulated:
+        assert abs(row["simulated"] - row["right"]) < NOISE * row["se"], row
+        if row["printed"] is not None:
+            assert abs(row["simulated"] - row["printed"]) > CLEARLY * row["se"], row
+    sign = next(row for row in rows if row["where"].startswith("eq. 7"))
+    assert sign["printed"] < 0 < sign["right"]
+    right = {row["where"]: row["right"] for row in rows}
+    assert right["text, ImageNet-100"] == pytest.approx(31.25)
+    assert right["text, ImageNet-1k"] == pytest.approx(20.3, abs=0.05)
+    assert right["Table 4, N = 130k, k = 27"] == 1858000
 
 
 DOCS = RESULTS.parent

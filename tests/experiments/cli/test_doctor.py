@@ -1,7 +1,10 @@
 """`dp doctor`: what it says of a machine, of folders and of the cache, intact and damaged."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +15,7 @@ from dp_experiments.cli import doctor
 
 from dp_base.checksums import seal
 from dp_real.estimate.needs import Device
+from dp_real.runtime.cache import cache_folder
 from tests.experiments.conftest import run_dp as dp
 
 
@@ -118,9 +122,10 @@ def test_the_cache_intact_and_damaged(
     (entry.parent / ".part-1-digits-1-xyz" / "whole").mkdir(parents=True)
     (entry.parent / "digits-2.unfinished").mkdir()
     assert dp("doctor", "cache") == 0
-    first, second, whole = capsys.readouterr().out.splitlines()[1:]
+    first, second, entry_line, whole = capsys.readouterr().out.splitlines()[1:]
     assert f"half-made at {entry.parent}/.part-1-digits-1-xyz: of no use once it is killed" in first
     assert f"half-made at {entry.parent}/digits-2.unfinished: the next training goes on from it" in second
+    assert re.fullmatch(r"cache: generators/digits-0\t[\d.e-]+ MB, made 0:00:\d\d ago", entry_line)
     assert "1 intact entries" in whole
     (entry / "depends.json").write_text("[]")
     assert dp("doctor", "cache") == 2
@@ -128,3 +133,23 @@ def test_the_cache_intact_and_damaged(
     assert "damaged" in out
     assert "depends.json is damaged" in err
     assert f"remove {entry}, it is made again" in err
+
+
+def test_the_cache_is_cleared_unless_another_process_uses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert dp("doctor", "--clear") == 2
+    assert "--clear is for the cache" in capsys.readouterr().err
+    code = "from dp_real.runtime.cache import cached; cached('mine', {}, lambda folder: None); print(); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout
+    other.stdout.readline()
+    assert dp("doctor", "cache", "--clear") == 2
+    assert "is in use: wait for the runs that go on, or stop them" in capsys.readouterr().err
+    assert cache_folder().exists()
+    other.communicate(b"\n")
+    assert dp("doctor", "cache", "--clear") == 0
+    assert not cache_folder().exists()
+    assert "0 intact entries" in capsys.readouterr().out
+    assert dp("doctor", "cache", "--clear") == 0  # again: there is nothing, and that is fine

@@ -43,7 +43,7 @@ def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["real presets --json", "--help", PREDICT], ids=lambda words: words.split()[0])
+@pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT], ids=lambda words: words.split()[0])
 def test_a_reader_may_leave(command: str):
     done = shell(f"{DP} {command} | head -c 1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, "")

@@ -72,7 +72,7 @@ def test_theory_is_a_list_of_questions(capsys: pytest.CaptureFixture[str]):
     [
         ("reel", "No such command 'reel'. Did you mean 'real'?"),
         ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
-        ("real cache lst", "No such command 'lst'. Did you mean 'list'?"),
+        ("theory beast", "No such command 'beast'. Did you mean 'best'?"),
         ("theory optimum", "No such command 'optimum'."),
         ("theory best --roh 1", "No such option: --roh"),
     ],
@@ -89,7 +89,7 @@ def test_the_nearest_name_is_told(words: str, said: str, capsys: pytest.CaptureF
         ("dp th", ["theory"]),
         ("dp theory pr", ["predict", "practice"]),
         ("dp theory predict --rh", ["--rho"]),
-        ("dp real ca", ["cache"]),
+        ("dp real ke", ["keys"]),
     ],
 )
 def test_words_are_completed(typed: str, offered: list[str]):

@@ -136,7 +136,6 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
         (["compare", "digits", "--set", "seed=7"], "--first, --seeds and --splits say which"),
         (["compare", "digits", "--set", "data.split=3"], "--first, --seeds and --splits say which"),
         (["tune", "digits", "--set", "data.split=3"], "--first and --splits say which"),
-        (["pilot", "digits", "--set", "seed=7"], "a pilot's seeds begin at data.split"),
         (["frob"], "frob"),
     ],
 )
@@ -232,7 +231,7 @@ def test_compare_is_refused_before_generators_are_trained(
     (tmp_path / "file").touch()
     arguments = ["real", "compare", "digits", *SET, "--out"]
     assert dp(*arguments, str(tmp_path / "file" / "out")) == 2
-    assert "is not a folder that can be written to" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
     with locked(tmp_path / "out"):
         assert dp(*arguments, str(tmp_path / "out"), "--resume") == 2
         assert "is being written by process" in capsys.readouterr().err

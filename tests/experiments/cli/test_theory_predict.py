@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import sympy
 from dp_experiments.cli.theory.options import values
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate, verification
+from dp_theory.derive import DERIVATIONS, Derivation
 from tests.experiments.conftest import Theory
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
@@ -120,6 +122,20 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
     assert "DISAGREES" in out
 
 
+def test_verify_shows_derivations_and_fails_where_one_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    text = theory("verify", "lemma1", "keep-hard").done()
+    assert "  p = erf(sqrt(2)*alpha/2)\n" in text
+    assert "  tan2, keep-hard less (1 - rho squared) of plain = 0\n" in text
+    answer = json.loads(theory("verify", "scaling", "--json").done())
+    assert answer["scaling"]["formulas"]["best p, rho = 1"] == "2*phi"
+    planted = Derivation("planted", {}, {"one": sympy.Integer(1)})
+    monkeypatch.setitem(DERIVATIONS, "lemma1", lambda: planted)
+    assert theory("verify", "lemma1").status == 1
+
+
+# mistakes
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -147,6 +163,7 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
         (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
         (("simulate", "--alpha", 1, "--rho", 0, "--phi", 1e4), "phi = 10000 must be below 700 at d = 350"),
         (("verify", "--d", 1), "d = 1 must be at least 4"),
+        (("verify", "lemma3"), "there is no derivation 'lemma3'"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[object, ...], said: str):

@@ -62,7 +62,7 @@ def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[str
 
 def test_out_that_cannot_be_a_folder(theory: Theory, tmp_path: Path):
     (tmp_path / "file").touch()
-    assert "is not a folder that can be written to" in theory("sweep", *SMALL, "--out", tmp_path / "file").refused()
+    assert "cannot be written" in theory("sweep", *SMALL, "--out", tmp_path / "file").refused()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

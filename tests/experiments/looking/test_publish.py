@@ -35,7 +35,7 @@ def own_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
     out = tmp_path / "out"
-    assert dp("real", "push", run, "--to", out) == 0
+    assert dp("real", "export", run, "--out", out, "--format", "hub") == 0
     loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=str(tmp_path / "cache"))
     pool = Run(run).pool
     assert len(loaded) == len(pool)
@@ -56,7 +56,7 @@ def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
 
 
 def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hub, capfd: pytest.CaptureFixture[str]):
-    assert dp("real", "push", run, "me/mine") == 0
+    assert dp("real", "export", run, "--to-hub", "me/mine") == 0
     assert own_hub.private == {"datasets/me/mine": True, "models/me/mine": True}
     assert set(own_hub.files["datasets/me/mine"]) == {"README.md", "data/train.parquet"}
     learner = {path.name: path.read_bytes() for path in (run / "learner").iterdir() if path.name != "SHA256SUMS"}
@@ -65,10 +65,10 @@ def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hu
     out, err = capfd.readouterr()
     assert f"{own_hub.url}/datasets/me/mine" in err
     assert "hf_secret" not in out + err
-    assert dp("real", "push", run, "me/mine") == 2
+    assert dp("real", "export", run, "--to-hub", "me/mine") == 2
     assert "there is such a data set on the hub; name another, or add --update" in capfd.readouterr().err
     own_hub.files.clear()
-    assert dp("real", "push", run, "me/mine", "--update", "--public") == 0
+    assert dp("real", "export", run, "--to-hub", "me/mine", "--update", "--public") == 0
     assert set(own_hub.files) == {"datasets/me/mine", "models/me/mine"}
     assert own_hub.private["datasets/me/mine"]  # as it was
 
@@ -76,12 +76,12 @@ def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hu
 def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys):
     for status, what in ((403, "does not let this token write there"), (401, "does not accept the token")):
         own_hub.refuses = status
-        assert dp("real", "push", run, "me/mine") == 3
+        assert dp("real", "export", run, "--to-hub", "me/mine") == 3
         (line,) = capsys.readouterr().err.splitlines()
         assert what in line
         assert "hf_secret" not in line
     own_hub.url = "http://127.0.0.1:9"  # where nobody listens
-    assert dp("real", "push", run, "me/mine") == 3
+    assert dp("real", "export", run, "--to-hub", "me/mine") == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "the hub cannot be reached" in line
 
@@ -89,18 +89,19 @@ def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("words", "status", "complaint"),
     [
-        ((), 2, "name either a repository"),
-        (("me/mine", "--to", "x"), 2, "name either a repository"),
-        (("--to", "x", "--public"), 2, "are for the hub"),
-        (("mine",), 2, "must be OWNER/NAME"),
-        (("me/mine",), 3, "there is no token for the hub"),
+        ((), 2, "name either a folder"),
+        (("--to-hub", "me/mine", "--out", "x"), 2, "name either a folder"),
+        (("--to-hub", "me/mine", "--format", "jsonl"), 2, "--format jsonl is for a folder"),
+        (("--out", "x", "--public"), 2, "are for the hub"),
+        (("--to-hub", "mine"), 2, "must be OWNER/NAME"),
+        (("--to-hub", "me/mine"), 3, "there is no token for the hub"),
     ],
 )
 def test_mistakes_get_one_line(
     run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
-    assert dp("real", "push", run, *words) == status
+    assert dp("real", "export", run, *words) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
 

@@ -132,7 +132,7 @@ def test_guidance_starts_from_the_same_noise(run: Path, tmp_path: Path):
 
 def test_along_a_run(run: Path, tmp_path: Path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
-    assert dp("real", "sample", run, "--along", "--labels", "1,2", "--out", tmp_path / "out") == 0
+    assert dp("real", "sample", run, "--along", "--classes", "1,2", "--out", tmp_path / "out") == 0
     rows = table(tmp_path / "out")
     assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
         ("40", 0),
@@ -146,7 +146,7 @@ def test_along_a_run(run: Path, tmp_path: Path):
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
             assert float(row["entropy"]) == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
-    assert dp("real", "sample", run, "--along", "--omega", "0.1", "--labels", "1", "--out", tmp_path / "strong") == 0
+    assert dp("real", "sample", run, "--along", "--omega", "0.1", "--classes", "1", "--out", tmp_path / "strong") == 0
     assert [float(row["omega"]) for row in table(tmp_path / "strong")] == [0, 0.1, 0.1]
 
 
@@ -162,7 +162,7 @@ def test_settings_change_the_guidance(run: Path, tmp_path: Path):
 def test_a_transformers_classifier_on_digits(run: Path, vit: Path, tmp_path: Path):
     """It knows one of the classes; the preset's own generator needs no run."""
     out = tmp_path / "out"
-    assert dp("real", "sample", "digits", *SET, "--classifier", vit, "--labels", "2,3", "--out", out) == 0
+    assert dp("real", "sample", "digits", *SET, "--classifier", vit, "--classes", "2,3", "--out", out) == 0
     rows = table(out)
     assert [float(row["omega"]) for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
     assert {row["as_asked"] for row in rows if row["class"] == "2"} == {""}
@@ -234,9 +234,8 @@ def test_names_of_a_classifier():
         ("RUN", ["--omega", "-1"], 2, "--omega -1: must be numbers of at least 0"),
         ("RUN", ["--omega", "0,x"], 2, "--omega 0,x: must be numbers"),
         ("RUN", ["--omega", "nan"], 2, "--omega nan: must be numbers"),
-        ("RUN", ["--classes", "1", "--labels", "1"], 2, "say the same"),
         ("RUN", ["--classes", "1,eleven"], 2, "'eleven' is none of the 10 classes"),
-        ("RUN", ["--labels", "10"], 2, "'10' is none of the 10 classes"),
+        ("RUN", ["--classes", "10"], 2, "'10' is none of the 10 classes"),
         ("RUN", ["--classifier", "a/b/c"], 3, "a/b/c: no such folder"),
         ("RUN", ["--n", "0"], 2, "--n"),
     ],

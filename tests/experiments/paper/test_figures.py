@@ -368,8 +368,8 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["fig4-reportd"], "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
-        (["fig4-reported", "--out", "{file}"], "is not a folder that can be written to: File exists"),
-        (["fig4-reported", "--out", "{file}/x"], "is not a folder that can be written to: Not a directory"),
+        (["fig4-reported", "--out", "{file}"], "cannot be written: File exists"),
+        (["fig4-reported", "--out", "{file}/x"], "cannot be written: Not a directory"),
         (["fig4-reported", "--out", "{full}"], "holds something else"),
         (["--quick=3"], "quick"),
         (["fig7", "--set", "rh=0.6"], "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.tuning import tune as tuning
-from dp_experiments.tuning.settings import flat, with_settings
 from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
 from dp_experiments.tuning.tune import Plan, tune
-from dp_experiments.tuning.tuned import Tuned
+from dp_experiments.tuning.tuned import Tuned, with_settings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
 from dp_real.config import Config, load_config
+from dp_real.config.load import flat
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
@@ -391,7 +391,7 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
             else:
                 assert isinstance(searched, FloatDistribution | IntDistribution)
                 assert searched.low <= value <= searched.high, key
-        changed = flat(published.arm_config(config, arm))
+        changed = flat(published.arm_config(config, arm).model_dump(mode="json"))
         assert {key: changed[key] for key in settings} == settings
     published.check(["practice-unguided"], published.fresh)
     longer = load_preset(preset, ["training.steps=100"])

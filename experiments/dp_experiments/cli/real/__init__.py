@@ -4,28 +4,14 @@ from dp_experiments.cli.lazy import OfPipeline, make_group
 
 HERE = "dp_experiments.cli.real"
 
-CACHE = make_group(
-    "cache",
-    "What was made once and is kept, such as generators trained here.",
-    {
-        "Commands": [
-            OfPipeline("list", f"{HERE}.cache", "What is kept, how large is it, and how old?"),
-            OfPipeline("clear", f"{HERE}.cache", "Remove all of it."),
-        ]
-    },
-)
-
 GROUP = make_group(
     "real",
     "Train on generated data by deliberate practice.",
     {
         "Prepare": [
-            OfPipeline("presets", f"{HERE}.configure", "List the presets."),
             OfPipeline("init", f"{HERE}.configure", "Write a commented configuration for a task of your own."),
-            OfPipeline("keys", f"{HERE}.configure", "List every key of a configuration, and what it means."),
+            OfPipeline("keys", f"{HERE}.configure", "List the presets, or every key of one and what it means."),
             OfPipeline("plan", f"{HERE}.plan", "What does a run need, is it here, and what will it take?"),
-            OfPipeline("pilot", f"{HERE}.pilot", "Are the generator's labels right where the learner is unsure?"),
-            OfPipeline("pretrain", f"{HERE}.run", "Get a preset's generator ready."),
         ],
         "Run": [
             OfPipeline("run", f"{HERE}.run", "Train one learner."),
@@ -38,11 +24,8 @@ GROUP = make_group(
             OfPipeline("sample", f"{HERE}.sample", "Draw plain and guided samples from the same noise."),
             OfPipeline("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
             OfPipeline("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
-            OfPipeline("rounds", f"{HERE}.report", "Were the rounds harder, worse or narrower than plain samples?"),
             OfPipeline("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
-            OfPipeline("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
-            OfPipeline("push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."),
-            CACHE,
+            OfPipeline("export", f"{HERE}.export", "Write or publish a run's samples, their features or its learner."),
         ],
     },
 )

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +27,7 @@ from dp_experiments.cli.real.options import (
 from dp_experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from dp_experiments.comparing.axes import AXIS_LABELS
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress, records, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,31 +244,19 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
     """Print the arms, the exponents and the verdict, and say which arms did not become what was asked for."""
     from dp_experiments.comparing.verdict import verdict
 
-    rows: list[dict[Any, Any]] = found.summary.to_dict("records")
-    on_sets: list[dict[Any, Any]] = found.sets.to_dict("records")
-    slopes: list[dict[Any, Any]] = found.exponents.to_dict("records")
+    tables = {"arms": found.summary, "sets": found.sets, "exponents": found.exponents}
     said = verdict(found.runs, found.summary, len(plan.config.task.classes))
-    if as_json:
-        emit_json(
-            {
-                "preset": plan.config.name,
-                "seeds": plan.seeds,
-                "splits": plan.splits,
-                "arms": rows,
-                "sets": on_sets,
-                "exponents": slopes,
-                "verdict": said,
-            }
-        )
-    else:
-        table(rows, columns=[str(column) for column in found.summary if column not in NOT_SHOWN])
-        if on_sets:
-            table(on_sets, title="accuracy on further sets, percent")
-        if slopes:
-            table(slopes, title="test error ~ n^-exponent, n the samples in the pool")
-        for sentence in said:
-            say(sentence)
-        say(f"{plan.out}/comparison.csv, .png, .pdf")
+    answer(
+        as_json,
+        {"preset": plan.config.name, "seeds": plan.seeds, "splits": plan.splits}
+        | {name: records(rows) for name, rows in tables.items()}
+        | {"verdict": said},
+        records(found.summary.drop(columns=list(NOT_SHOWN))),
+        records(found.sets),
+        records(found.exponents),
+        *said,
+        f"{plan.out}/comparison.csv, .png, .pdf",
+    )
     _tell_too_few(plan, found)
     _tell_limits(found)
 

@@ -1,4 +1,4 @@
-"""`dp real presets | init | keys`: the configurations that there are, one for a new task, and what can be set."""
+"""`dp real init | keys`: the configurations that there are, one for a new task, and what can be set."""
 
 import json
 import shlex
@@ -11,10 +11,10 @@ import typer
 from pydantic_core import to_jsonable_python
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import Preset, Set
+from dp_experiments.cli.real.options import OptionalPreset, Set
 from dp_experiments.presets.presets import load_preset, preset_names
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal import emit_json, say, table
+from dp_experiments.terminal import answer, say
 
 if TYPE_CHECKING:
     from dp_real.sections import Section
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 BOUNDS = {"minimum": "≥ {:g}", "exclusiveMinimum": "> {:g}", "maximum": "≤ {:g}", "exclusiveMaximum": "< {:g}"}
 HUGE = 10**5  # larger bounds are not shown, since nobody comes near them
 KINDS = {"null": "none", "array": "list", "object": "table"}  # types of a JSON schema, as TOML calls them
-
-
-def presets_command(as_json: Json = False) -> None:
-    """Shows their sizes, and the validation accuracy that the paper reports for the rows of its tables."""
-    rows = [_preset(name) for name in (*preset_names(), *variants())]
-    if as_json:
-        emit_json({"presets": rows})
-        return
-    table(rows, columns=[key for key in rows[0] if key != "note"])
-    for row in rows:
-        if row["note"]:
-            say(f"{row['preset']}: {row['note']}")
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -67,6 +55,7 @@ def init_command(
 ) -> None:
     """The file is NAME.toml. Its comments say what to change."""
     from dp_base.errors import InputError
+    from dp_base.files import asked_for
     from dp_real.config.config import check_name
 
     path = Path(f"{name.removesuffix('.toml')}.toml")
@@ -75,15 +64,12 @@ def init_command(
         check_name(task)
     except ValueError as error:
         raise InputError(f"NAME {task[:100]!r}: {error}") from None
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(fill(template_of(kind), name=task))
-    except FileExistsError:
-        raise InputError(f"{path} exists and stays as it is; name another") from None
-    except FileNotFoundError:
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    if path.exists():
+        raise InputError(f"{path} exists and stays as it is; name another")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    with asked_for(path, ""), open(path, "x", encoding="utf-8") as file:
+        file.write(fill(template_of(kind), name=task))
     say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
 
 
@@ -115,16 +101,21 @@ def fill(template: str, name: str) -> str:
 
 
 def keys_command(
-    preset: Preset,
+    preset: OptionalPreset = None,
     settings: Set = [],
     as_json: Json = False,
 ) -> None:
-    """Shows its value there, its default, and what it may be."""
-    rows = list(keys(load_preset(preset, settings)))
-    if as_json:
-        emit_json({"preset": preset, "keys": rows})
+    """Shows a key's value there, its default, and what it may be.
+
+    Without a name it lists the presets, with the validation accuracy that the paper reports for the rows of its tables.
+    """
+    if preset:
+        rows = list(keys(load_preset(preset, settings)))
+        answer(as_json, {"preset": preset, "keys": rows}, rows)
         return
-    table(rows)
+    rows = [_preset(name) for name in (*preset_names(), *variants())]
+    shown = [{key: row[key] for key in row if key != "note"} for row in rows]
+    answer(as_json, {"presets": rows}, shown, *(f"{row['preset']}: {row['note']}" for row in rows if row["note"]))
 
 
 def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
 WORKERS_WITHOUT_GPU = 2
 
-Preset = Annotated[
-    str,
-    typer.Argument(
-        metavar="PRESET|FILE.toml",
-        help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real presets`), or a configuration file.",
-    ),
-]
+PRESET: Any = typer.Argument(
+    metavar="PRESET|FILE.toml",
+    help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real keys`), or a configuration file.",
+)
+Preset = Annotated[str, PRESET]
+OptionalPreset = Annotated[str | None, PRESET]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example guidance.omega=0.03.")
 ]

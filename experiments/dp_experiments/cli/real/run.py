@@ -1,4 +1,4 @@
-"""`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
+"""`dp real run | resume | branch`: starts runs and continues them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from dp_experiments.cli.real.options import (
 )
 from dp_experiments.cli.real.remarks import at_limit, counted, too_few
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -44,12 +44,9 @@ def run_command(
     gpus: Gpus = "all",
     processes: Processes = 1,
     accept_changes: AcceptChanges = False,
-    require_sets: Annotated[bool, typer.Option("--require-sets", help="Stop if a set of data.sets is absent.")] = False,
     as_json: Json = False,
 ) -> None:
     """The run's files are left in --out."""
-    if require_sets:
-        settings = [*settings, "data.require_sets=true"]
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
     from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.estimate.needs import require
@@ -102,19 +99,6 @@ def resume_command(
     _show(result, folder, as_json, begun.config)
 
 
-def pretrain_command(
-    preset: Preset,
-    settings: Set = [],
-) -> None:
-    """The generator is trained here, or fetched. A run does the same on first use."""
-    from dp_real.runs.prepare import load_generator
-    from dp_real.runtime.cache import cache_folder
-
-    config = load_preset(preset, settings)
-    load_generator(config, progress=progress)
-    say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
-
-
 def branch_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
     gpus: Gpus = "all",
@@ -135,10 +119,7 @@ def branch_command(
 
     with where as at_a_time:
         results = branch(folder, progress, at_a_time, accept_changes)
-    if as_json:
-        emit_json({"branches": results})
-    else:
-        table([{key: result[key] for key in SHOWN_OF_BRANCH} for result in results])
+    answer(as_json, {"branches": results}, [{key: result[key] for key in SHOWN_OF_BRANCH} for result in results])
     leave_figures(folder)
 
 
@@ -155,10 +136,5 @@ def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config")
     for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
         if remark:
             say(f"{config.name}: {remark}")
-    if as_json:
-        emit_json(result)
-    else:
-        table([{key: result[key] for key in SHOWN_OF_RUN}], title=result["name"])
-        if result.get("sets"):
-            table(counted(result["sets"]))
+    answer(as_json, result, [{key: result[key] for key in SHOWN_OF_RUN}], counted(result.get("sets", [])))
     leave_figures(folder)

@@ -10,7 +10,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Dask, Preset, Resources, Set, Workers, arm_names, on_cluster_asked, refuse
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -69,12 +69,13 @@ def tune_command(
         say(_cost(config, trials * len(names) * seeds))
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
-    if as_json:
-        emit_json({"preset": config.name, "arms": best})
-        return
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
-    table([{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys])
-    say(f"{out}/best.csv, trials.csv; dp real compare {preset} --tuned {out} compares them on fresh seeds and splits")
+    answer(
+        as_json,
+        {"preset": config.name, "arms": best},
+        [{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys],
+        f"{out}/best.csv, trials.csv; dp real compare {preset} --tuned {out} compares them on fresh seeds and splits",
+    )
 
 
 def _cost(config: "Config", runs: int) -> str:

@@ -24,9 +24,7 @@ GROUP = make_group(
             Numeric("forecast", f"{HERE}.forecast", "What does a measured curve say of its next samples?"),
         ],
         "Trust": [
-            Numeric("verify", f"{HERE}.verify", "Do theory and simulation agree?"),
-            Numeric("derive", f"{HERE}.formulas", "Where do the formulas come from?"),
-            Numeric("errata", f"{HERE}.formulas", "Where is the printed paper wrong?"),
+            Numeric("verify", f"{HERE}.verify", "Do theory, simulation and computer algebra agree?"),
         ],
     },
 )

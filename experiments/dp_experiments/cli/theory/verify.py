@@ -1,9 +1,11 @@
-"""`dp theory verify`: theory against simulation, with exit status 1 where they disagree."""
+"""`dp theory verify`: theory against simulation and computer algebra, with exit status 1 where they disagree."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores
 from dp_experiments.terminal import emit_json, progress, records, table
@@ -16,6 +18,13 @@ IMPRECISE = "imprecise"  # the verdict of one whose standard error is too large 
 
 
 def verify_command(
+    derivations: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard, practice, softmax.",
+        ),
+    ] = None,
     d: Annotated[int, typer.Option(help="Dimension at which the law is held against theory.")] = 20_000,
     dense_d: Annotated[int, typer.Option(help="Dimension at which the experiment is held against the law.")] = 200,
     trials: Annotated[int, typer.Option(help="Experiments for each cell.")] = 200,
@@ -25,19 +34,55 @@ def verify_command(
 ) -> None:
     """Holds Theorem 1 against its exact law, and the law against the experiment, over a set of problems.
 
-    Exit status: 0 they agree, 1 they disagree somewhere.
+    Derives the formulas by computer algebra, too. Exit status: 0 they agree, 1 they disagree somewhere.
     """
     from dp_theory.verification import CELLS, verify
 
+    if derivations:
+        derived = _derived(derivations)
+        if as_json:
+            emit_json(derived)
+        else:
+            for name in derivations:
+                found = derived[name]
+                print(found["title"], *(f"  {key} = {text}" for key, text in found["formulas"].items()), "", sep="\n")
+        if _wrong(derived):
+            raise typer.Exit(1)
+        return
     processes = workers or cores()
     with progress("verify", len(CELLS)) as advance:
         cells = verify(d=d, dense_d=dense_d, trials=trials, seed=seed, workers=processes, advance=advance)
+    wrong = _wrong(_derived(()))
     if as_json:
-        _show_json(cells)
+        _show_json(cells, wrong)
     else:
         _show(cells, d, dense_d)
-    if _count(cells, DISAGREES):
+        print(f"\nderived formulas that do not give what they must: {', '.join(wrong) or 'none'}")
+    if wrong or _count(cells, DISAGREES):
         raise typer.Exit(1)
+
+
+def _derived(names: Collection[str]) -> dict[str, Any]:
+    """Derivations by name, all if none is named: a title, formulas as text, and which of these must be 0."""
+    import sympy
+
+    from dp_theory.derive import DERIVATIONS
+
+    derived = {}
+    for name in names or DERIVATIONS:
+        if name not in DERIVATIONS:
+            raise InputError(f"there is no derivation '{name}': one of {', '.join(DERIVATIONS)}")
+        found = DERIVATIONS[name]()
+        formulas = {
+            key: sympy.sstr(value, full_prec=False) for key, value in (found.results | found.identities).items()
+        }
+        derived[name] = {"title": found.title, "formulas": formulas, "zero": list(found.identities)}
+    return derived
+
+
+def _wrong(derived: dict[str, Any]) -> list[str]:
+    """The formulas that must be 0 and are not."""
+    return [key for found in derived.values() for key in found["zero"] if found["formulas"][key] != "0"]
 
 
 def _count(cells: "DataFrame", verdict: str) -> int:
@@ -53,7 +98,7 @@ def _precision(cells: "DataFrame") -> float:
     return float((cells["se"] / cells["simulation"].abs()).max())
 
 
-def _show_json(cells: "DataFrame") -> None:
+def _show_json(cells: "DataFrame", wrong: list[str]) -> None:
     emit_json(
         {
             "cells": records(cells),
@@ -61,6 +106,7 @@ def _show_json(cells: "DataFrame") -> None:
             "largest_dense_z": _largest(cells, "dense_z"),
             "level": _largest(cells, "level"),
             "disagree": _count(cells, DISAGREES),
+            "derivations_wrong": wrong,
             "largest_relative_se": _precision(cells),
         }
     )

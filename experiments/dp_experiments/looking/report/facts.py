@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from dp_figures.curves import narrow_name
 
 from dp_base.errors import InputError
+from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.verdict import chance_remark, guesses, verdict
+from dp_experiments.looking.judge import agreement, confirmed, load_judge
 from dp_experiments.looking.report.hardest_images import hardest_images
 from dp_experiments.looking.report.pictures import (
     CAPTIONS,
@@ -27,8 +30,12 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.config.load import flat
+from dp_real.evaluation.round_quality import round_quality
 from dp_real.evaluation.sets import standard_error
+from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
+from dp_real.runs.run_files import RunFiles
 from dp_real.sections import MASK
 
 COSTS = {
@@ -48,6 +55,33 @@ COSTS = {
 
 """What each cost of a result is called in a report."""
 Facts = dict[str, Any]
+
+
+def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
+    """The facts of a run or a comparison, whose folder this is.
+
+    judge: adds to each round the share of its samples that this classifier confirms. rounds: adds `quality`, how the
+    rounds compare with real validation examples, as the latest learner sees them. Both are for runs. Raises InputError
+    for a comparison with either, and for a folder that is neither.
+    """
+    comparison = Comparison(folder)
+    if comparison.exists:
+        if judge or rounds:
+            raise InputError(f"{folder}: --judge and --rounds are only for runs; name those in {folder / 'runs'}")
+        return comparison_facts(comparison)
+    if not RunFiles(folder).is_run:
+        raise InputError(f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv")
+    run = Run(folder)
+    facts = run_facts(run)
+    if judge:
+        asked = load_judge(judge, run.config.task)
+        real = load_data(run.config, progress, test=False).validation
+        right = confirmed(asked, real.x, real.y.numpy())
+        facts["judge"] = {"what": judge, "images": len(right)} | with_error(float(right.mean()), len(right))
+        facts["rounds"] = [row | shares for row, shares in zip(facts["rounds"], agreement(run, asked), strict=False)]
+    if rounds:
+        facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
+    return facts
 
 
 def outcome(run: Run) -> Facts:
@@ -201,17 +235,6 @@ def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key) != MASK]
     return {key: [before.get(key), own.get(key)] for key in keys}
-
-
-def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
-    """Nested sections as one dictionary with dotted keys."""
-    found: Facts = {}
-    for key, value in sections.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def as_options(settings: Mapping[str, list[Any]]) -> list[str]:

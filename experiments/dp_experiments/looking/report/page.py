@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from dp_figures.curves import narrow_name
 
 from dp_experiments.looking.report.facts import COSTS, Facts
 from dp_experiments.looking.report.pictures import CAPTIONS
+from dp_experiments.pages import rendered
 
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
@@ -27,11 +27,10 @@ def page(facts: Sequence[Facts], refresh: int = 0) -> str:
 
     refresh: seconds after which a browser reads it again; 0: it does not.
     """
-    loader = jinja2.PackageLoader("dp_experiments.looking.report", "")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    filters = (columns, words, readable, embedded, for_phone, overview, with_errors)
-    environment.filters |= {function.__name__: function for function in filters}
-    return environment.get_template("page.html.jinja").render(
+    return rendered(
+        "dp_experiments.looking.report",
+        "page.html.jinja",
+        *(columns, words, readable, embedded, for_phone, overview, with_errors),
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from dp_figures.grids import draw_image_table
 
-from dp_experiments.looking.sample import rows_along, rows_over
+from dp_experiments.looking.sample import GridRow, rows_along
 from dp_experiments.paper.digits_runs import image_rows, shown_run, strength
 
 NUMBERS = ("measured",)
@@ -25,7 +25,7 @@ def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.D
     with shown_run(run) as shown:
         usual = strength(shown, omega, None if run else OMEGA)
         judge = rows_along(shown, [usual])[-1].judge
-        rows = rows_over(judge, [times * usual for times in TIMES])
+        rows = [GridRow(times * usual, judge) for times in TIMES]
         return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
+from dp_experiments.looking.judge import Judge, confirmed
 from dp_experiments.looking.report import hardest_images, pictures
 from dp_experiments.looking.report.page import NARROWEST_FIGURE, readable
 from dp_experiments.looking.report.pictures import (
@@ -32,6 +34,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from dp_base.errors import InputError
 from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
@@ -292,6 +295,19 @@ def test_a_judge_confirms_rows_of_each_round(run: Path, tmp_path: Path, capsys: 
     counts = [row["count"] for row in facts["rounds"]]
     assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
     assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
+    assert dp("real", "report", run, "--judge", run, "--out", page) == 0
+    out, err = capsys.readouterr()
+    _, _, head, *rounds = [line.split("\t") for line in out.splitlines()]
+    assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
+    assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
+    assert "of 250 real images" in err
+
+
+def test_a_judge_that_does_not_know_a_class_is_refused():
+    judge = Judge(lambda x: x, ["cat", "dog"], [{0}, set()])
+    assert confirmed(judge, torch.eye(2)[:1], np.array([0])).all()
+    with pytest.raises(InputError, match="the judge knows no class that means class 1"):
+        confirmed(judge, torch.eye(2), np.array([0, 1]))
 
 
 def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
@@ -301,9 +317,10 @@ def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
     capsys.readouterr()
     assert dp("real", "report", run, "--rounds", "--out", page, "--json") == 0
     (facts,) = json.loads(capsys.readouterr().out)["reports"]
-    assert dp("real", "rounds", run, "--json") == 0
-    assert facts["quality"] == json.loads(capsys.readouterr().out)["rounds"]
     assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
+    assert facts["quality"][0]["precision"] > facts["quality"][1]["precision"]  # the generator is hardly trained
+    assert dp("real", "report", run, "--rounds", "--out", page) == 0
+    assert capsys.readouterr().out.splitlines()[3].split("\t")[0] == "real, test"
     assert "<td>real, test</td>" in page.read_text()
 
 
@@ -517,7 +534,7 @@ def test_the_page_fits_narrow_screens_and_filters_its_gallery(run: Path, tmp_pat
     ("arguments", "complaint"),
     [
         (["RUN", "RUN"], "several folders: name the file of the report as --out FILE.html"),
-        (["RUN", "--out", "report.md"], "--out report.md: the report is a page"),
+        (["RUN", "--out", "report.md"], "--out report.md: it is a page"),
         (["RUN", "--out", "no/such/folder/report.html"], "report.html cannot be written: No such file"),
         (["nowhere"], "nowhere: neither a run"),
         ([], "Missing argument"),
