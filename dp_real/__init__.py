@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dp_real.config import Config, load_config
     from dp_real.generators.pipelines.guide import guide, unguide
     from dp_real.generators.pipelines.latent_diffusion import sample_images
-    from dp_real.given import give
     from dp_real.guidance.entropy import EntropyGuidance
+    from dp_real.objects import give
     from dp_real.pool import Pool
     from dp_real.runs.reader import Run
     from dp_real.runs.run import run
@@ -40,7 +40,7 @@ _HOMES = {
     "EntropyGuidance": "dp_real.guidance.entropy",
     "Pool": "dp_real.pool",
     "Run": "dp_real.runs.reader",
-    "give": "dp_real.given",
+    "give": "dp_real.objects",
     "guide": "dp_real.generators.pipelines.guide",
     "load_config": "dp_real.config",
     "run": "dp_real.runs.run",

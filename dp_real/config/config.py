@@ -6,13 +6,14 @@ Its sections [data], [generator] and [learner] are registered kinds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, model_validator
-from pydantic_core import PydanticKnownError
 
-import dp_real.given  # noqa: F401 (registers the kinds that stand for Python objects)
+import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
+from dp_base.errors import InputError
 from dp_base.formats import KEY
 from dp_base.registry import Registry
 from dp_real.data import DATA
@@ -45,6 +46,10 @@ def check_name(name: str) -> str:
     return name
 
 
+class KindError(ValueError):
+    """What is wrong with the key that says of which kind a section is, in whole words."""
+
+
 def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
     """The type of a section that may be any kind registered by the time that it is read. The key `tag` says which."""
 
@@ -54,12 +59,11 @@ def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"should be a section [{section}]")
         if tag not in value:
-            raise PydanticKnownError("union_tag_not_found", {"discriminator": tag})
+            raise KindError(f"key {section}.{tag} is missing")
         if value[tag] not in registry:
-            names = ", ".join(map(repr, registry))
-            raise PydanticKnownError(
-                "union_tag_invalid", {"discriminator": tag, "tag": str(value[tag]), "expected_tags": names}
-            )
+            with suppress(InputError):
+                registry[value[tag]]  # raises MissingError for a kind of another package that cannot be loaded
+            raise KindError(f"{section}.{tag} = {value[tag]!r}: should be one of {', '.join(map(repr, registry))}")
         return registry[value[tag]].model_validate(value, context=info.context)
 
     return Annotated[Any, PlainValidator(read)]

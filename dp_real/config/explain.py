@@ -1,15 +1,13 @@
 """Turns pydantic's validation errors into messages in terms of the configuration file."""
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import SecretStr
 
-from dp_base.errors import InputError
 from dp_base.registry import Registry
-from dp_real.config.config import Config
+from dp_real.config.config import Config, KindError
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
@@ -19,10 +17,7 @@ KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learn
 
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
-    """A short message for one entry of ValidationError.errors() of `raw`: the key, its value, what would be right.
-
-    Raises MissingError for a kind whose package cannot be loaded.
-    """
+    """A short message for one entry of ValidationError.errors() of `raw`: the key, its value, what would be right."""
     keys, section = _locate(problem["loc"], raw)
     key = ".".join(keys)
     match problem["type"]:
@@ -33,13 +28,8 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
             return f"unknown key {key}; {hint}"
         case "missing":
             return f"key {key} is missing"
-        case "union_tag_not_found":
-            return f"key {key}.{problem['ctx']['discriminator']} is missing"
-        case "union_tag_invalid":
-            context = problem["ctx"]
-            with contextlib.suppress(InputError):
-                KINDS[key][context["tag"]]  # raises for a kind of another package that cannot be loaded
-            return f"{key}.{context['discriminator']} = {context['tag']!r}: should be one of {context['expected_tags']}"
+        case "value_error" if isinstance(problem["ctx"]["error"], KindError):
+            return str(problem["ctx"]["error"])
     message = problem["msg"].removeprefix("Value error, ")
     field = section.model_fields.get(keys[-1]) if keys else None
     value = MASK if field and field.annotation is SecretStr else repr(problem["input"])

@@ -17,9 +17,9 @@ from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
-from dp_real.given import GIVEN, lacking
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.objects import GIVEN, lacking
 from dp_real.pool.marks import read_marks
 from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner

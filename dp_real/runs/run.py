@@ -16,7 +16,7 @@ from dp_real.accounts import MeasuredFlops
 from dp_real.alerts import Alerts, alert, alerting
 from dp_real.config import Config, load_config, parse_config
 from dp_real.estimate.needs import few_cores
-from dp_real.given import GIVEN, give, with_objects
+from dp_real.objects import GIVEN, give, with_objects
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
 from dp_real.runs.branch import cool_down

@@ -75,7 +75,7 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
     error = np.inf
     se = np.inf
     for level in LEVELS:
-        equations = Equations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
+        equations = SoftmaxEquations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
         try:
             x = equations.solve(x)
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root
@@ -94,7 +94,7 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
     )
 
 
-class Equations:
+class SoftmaxEquations:
     """The fixed point, with expectations over given nodes.
 
     Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ). Rows and ridges are counted per kept row rather than per row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import STEPS, WIDE, Equations
+from dp_theory.multiclass.prediction import STEPS, WIDE, SoftmaxEquations
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
@@ -29,7 +29,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     range is tried, and then a finer grid.
     """
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
-    equations = Equations(problem, nodes)
+    equations = SoftmaxEquations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
     best = int(np.argmax(_cosines(equations, ridges)))
     start = max(best - 1, 0)
@@ -47,7 +47,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     return replace(problem, lam=float(nodes.mass.mean()) * lam)
 
 
-def _cosines(equations: Equations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
+def _cosines(equations: SoftmaxEquations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
     """The learner's cosine to the teacher at each ridge of a path that begins at WIDE. The test error falls with it."""
     found = []
     for x in equations.path(ridges):

@@ -16,7 +16,7 @@ from dp_theory import (
     theorem1,
 )
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import Equations
+from dp_theory.multiclass.prediction import SoftmaxEquations
 from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -172,7 +172,7 @@ def test_fresh_rows_are_not_theorem1_with_the_main_texts_r(monkeypatch):
 def test_softmax_is_stationary_at_the_fixed_point(derived):
     """At the solution for three classes, whose expectations are means over the same nodes."""
     problem = SoftmaxProblem(3, make_selection("keep-hard", 3, keep=0.5), 0.8, 0.4, 0.1)
-    equations = Equations(problem, Nodes.of(3, problem.selection, problem.rho, SETS, 6, 0))
+    equations = SoftmaxEquations(problem, Nodes.of(3, problem.selection, problem.rho, SETS, 6, 0))
     x, _ = equations.solve()
     c1, c2, q, curvature = equations._moments(x).mean(1)
     known = {"c_1": c1, "c_2": c2, "q": q, "Gamma": curvature, "phi": equations.phi, "lambda": equations.lam}

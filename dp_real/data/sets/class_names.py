@@ -84,9 +84,10 @@ def task_classes(task: ImageNetTask) -> Classes:
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
-        folder_name(name): labels.get(entry.wnid)
+        spelt: labels.get(entry.wnid)
         for entry in imagenet_classes("imagenet1k")
         for name in (entry.wnid, str(entry.index), entry.name, *entry.lemmas)
+        for spelt in (name, folder_name(name))
     }
     return Classes(tuple(entry.name for entry in chosen), folders)
 

@@ -442,7 +442,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
         assert dp(*words, "--resume") == 2
     assert "begun with another code of the generator of practice on split 0" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr("dp_real.runs.identity._set_digest", lambda examples: "another")
+        patch.setattr("dp_real.runs.identity._set_digests", lambda name, examples: {name: "another"})
         assert dp(*words, "--resume") == 2
     assert "begun with another validation set of practice on split 0" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())

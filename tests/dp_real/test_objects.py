@@ -81,7 +81,7 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     with pytest.raises(ZeroDivisionError):
         run(PLAN, tmp_path / "run", **objects, should_add=low_loss)
     monkeypatch.undo()
-    monkeypatch.setattr("dp_real.given._objects", {})
+    monkeypatch.setattr("dp_real.objects._objects", {})
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
