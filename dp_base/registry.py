@@ -41,12 +41,12 @@ class Registry(Generic[Kind]):
     def __init__(self, what: str, room: str) -> None:
         self.what = what
         self.room = room
-        self._kinds: dict[str, tuple[int, Kind]] = {}
+        self._kinds: dict[str, tuple[int | None, Kind]] = {}
         self._broken: dict[str, str] = {}  # entry points that cannot be loaded, and why
         self._searched = False
 
-    def register(self, name: str, kind: Kind, *, place: int = LAST) -> Kind:
-        """Add a kind and return it. Lists are sorted by `place`, then by name.
+    def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
+        """Add a kind and return it. Lists are sorted by `place`, then by name; without a place it is in none.
 
         Raises ValueError if another kind has the name.
         """
@@ -55,7 +55,7 @@ class Registry(Generic[Kind]):
         self._kinds[name] = (place, kind)
         return kind
 
-    def named(self, name: str, *, place: int = LAST) -> Callable[[Decorated], Decorated]:
+    def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
         """Return a decorator that registers what it decorates."""
 
         def decorate(kind: Decorated) -> Decorated:
@@ -79,9 +79,10 @@ class Registry(Generic[Kind]):
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
-        """Return all names, sorted by place, then by name."""
+        """Return the names that have a place, sorted by it, then by name."""
         self._search()
-        return sorted(self._kinds, key=lambda name: (self._kinds[name][0], name))
+        places = {name: place for name, (place, _) in self._kinds.items() if place is not None}
+        return sorted(places, key=lambda name: (places[name], name))
 
     def items(self) -> list[tuple[str, Kind]]:
         """Return pairs of name and kind, in the order of `names`."""

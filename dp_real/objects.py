@@ -121,7 +121,7 @@ def real_data(thing: Any) -> RealData:
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
 
 
-@DATA.named(GIVEN)
+@DATA.named(GIVEN, place=None)
 class GivenData(DataConfig):
     """Tensors of yours, given to dp_real.run."""
 
@@ -144,7 +144,7 @@ class GivenData(DataConfig):
         return real_data(taken(self.digest, "data"))
 
 
-@LEARNERS.named(GIVEN)
+@LEARNERS.named(GIVEN, place=None)
 class GivenLearner(LearnerConfig):
     """A torch module of yours, or a function of the task that makes one, given to dp_real.run."""
 
@@ -162,7 +162,7 @@ class GivenLearner(LearnerConfig):
         return NetworkLearner.fresh(thing, task, training, seed)
 
 
-@GENERATORS.named(GIVEN)
+@GENERATORS.named(GIVEN, place=None)
 class GivenGenerator(GeneratorConfig):
     """A function (labels, generator) -> images of yours, or a Generator, given to dp_real.run."""
 

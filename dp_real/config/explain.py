@@ -46,7 +46,7 @@ def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str]
         if place == 0 and key in KINDS:
             named = raw[key] if isinstance(raw.get(key), Mapping) else {}
             tag = named.get("source" if key == "data" else "kind")
-            section = next((kind for name, kind in KINDS[key].items() if name == tag), Section)
+            section = KINDS[key][tag] if tag in KINDS[key] else Section  # noqa: SIM401 (a registry is no mapping)
         elif (field := section.model_fields.get(key)) and isinstance(field.annotation, type):
             section = field.annotation if issubclass(field.annotation, Section) else section
     return keys, section

@@ -109,7 +109,7 @@ def run(
         if function is not None:
             registry, section, key = VARIED[argument]
             name = f"{GIVEN} {give(function)}"
-            registry.register(name, function)
+            registry.register(name, function, place=None)
             raw[section] = {**raw.get(section, {}), key: name}
     config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))

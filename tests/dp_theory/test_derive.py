@@ -173,7 +173,7 @@ def test_softmax_is_stationary_at_the_fixed_point(derived):
     """At the solution for three classes, whose expectations are means over the same nodes."""
     problem = SoftmaxProblem(3, make_selection("keep-hard", 3, keep=0.5), 0.8, 0.4, 0.1)
     equations = SoftmaxEquations(problem, Nodes.of(3, problem.selection, problem.rho, SETS, 6, 0))
-    x, _ = equations.solve()
+    x = equations.solve()
     c1, c2, q, curvature = equations._moments(x).mean(1)
     known = {"c_1": c1, "c_2": c2, "q": q, "Gamma": curvature, "phi": equations.phi, "lambda": equations.lam}
     values = {name: value_at(value, known) for name, value in derived["softmax"].results.items()}

@@ -23,6 +23,7 @@ from dp_real.config.load import flat
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
+from dp_real.runs import identity
 from dp_real.text.generators.causal_lm import CausalLMConfig
 from tests.experiments.conftest import run_dp as dp
 
@@ -254,6 +255,7 @@ def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkey
 
 
 def test_a_learner_that_cannot_be_built_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_experiments.tuning.tune._inputs", lambda *what: {})  # the data need not be here
     widths: Mapping[str, Any] = {"learner.widths": [[8, 16], [8, 8, 8, 8, 8, 8]]}
     plan = Plan(("static",), widths, 1, 1, 0, 3)
     search(monkeypatch, tmp_path / "out", pretended, config=load_preset("fashion"), plan=plan)
@@ -452,7 +454,8 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
     with monkeypatch.context() as patch:  # an older tuning notes less
-        patch.setattr("dp_real.runs.integrity._rest", lambda name, examples: {f"rest of {name}": "new"})
+        own = identity._set_digests
+        patch.setattr(identity, "_set_digests", lambda name, examples: own(name, examples) | {f"rest of {name}": "new"})
         assert dp(*words, "--resume") == 0
     assert (out / "best.csv").read_text() == table
 
