@@ -14,7 +14,7 @@ from _timing import row, seconds
 from dp_theory import PracticeProblem, Window, predict, simulate
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import Newest
-from dp_theory.practice.loop import SQUARE_CONTROL, Equations, Loop
+from dp_theory.practice.loop import SQUARE_CONTROL, Loop, StageEquations
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.practice.quadratic_forces import newest_forces
 
@@ -26,7 +26,7 @@ def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
     loop = Loop.of(problem)
     errors = []
     for s, cohort in enumerate(cohorts):
-        equations = Equations(loop.with_rows(cohort, None, 1.0), problem.loss, float(problem.ridges[s]))
+        equations = StageEquations(loop.with_rows(cohort, None, 1.0), problem.loss, float(problem.ridges[s]))
         before = loop.parameters
         a, c, x = (before.a[-1], before.c[-1], before.x[-1]) if s else (0.5, np.zeros(0), np.zeros(0))
         vector = np.concatenate([[a], c, [c[-1] if s else 1.0], np.zeros(s), [x[-1] if s else 0.3]])

@@ -158,11 +158,11 @@ class Loop:
         grown = self.with_rows(cohort, rows, cosine)
         if isinstance(self.problem.loss, Square):
             _require_rows(self.problem, [known.cohort for known in grown.cohorts], stage)
-            vector, miss = Equations(grown, self.problem.loss, ridge).solved_for(SQUARE_CONTROL)
+            vector, miss = StageEquations(grown, self.problem.loss, ridge).solved_for(SQUARE_CONTROL)
             return grown.extended(change(Newest.of(vector)), self.problem.loss, ridge, SQUARE_CONTROL), miss
         miss = np.inf
         for loss, lam in candidate_limits(self.problem.loss, ridge):
-            vector, control, miss = Equations(grown, loss, lam).solved()
+            vector, control, miss = StageEquations(grown, loss, lam).solved()
             if miss <= EXACT:
                 return grown.extended(change(Newest.of(vector)), loss, lam, control), miss
         remedy = "give a larger lam, if the rows are about to be separable"
@@ -188,7 +188,7 @@ class Loop:
 
     def extended(self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss) -> Loop:
         """The loop with one more stage, whose cohort it has, at these order parameters."""
-        equations = Equations(self, loss, lam)
+        equations = StageEquations(self, loss, lam)
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
         each, forces = newest_forces(self.cohorts, newest, control)
@@ -213,7 +213,7 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Equations:
+class StageEquations:
     """(T3.9), (T3.10) and (T3.11) for the stage after those of a loop, whose cohort the loop has, at a loss and ridge.
 
     Vectors of unknowns are a_s, C_s0 … C_ss, X_s0 … X_ss.
@@ -376,7 +376,7 @@ class Equations:
 class _Search:
     """The damped fixed-point map of a stage in its coordinates, and the control, which it fits on the way."""
 
-    equations: Equations
+    equations: StageEquations
     control: QuadraticLoss
     settled: bool = False
 
