@@ -221,7 +221,7 @@ def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path: Path):
         pass
     with claimed(tmp_path / "out", journal="a", resume=True):
         pass
-    with pytest.raises(InputError, match="can be written"), claimed(tmp_path / "out" / "a"):
+    with pytest.raises(InputError, match="cannot be written"), claimed(tmp_path / "out" / "a"):
         pass
 
 

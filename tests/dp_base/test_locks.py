@@ -104,9 +104,9 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path: Path):
 
 def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="not a folder that can be written to"), locked(tmp_path / "file" / "out"):
+    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "out"):
         pass
-    with pytest.raises(InputError, match="can be written to"), locked_beside(tmp_path / "file" / "out" / "x"):
+    with pytest.raises(InputError, match="cannot be written"), locked_beside(tmp_path / "file" / "out" / "x"):
         pass
 
 

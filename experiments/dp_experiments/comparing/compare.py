@@ -225,13 +225,17 @@ class Comparison:
     @property
     def arms(self) -> pd.DataFrame:
         """The table that `summarize` made. Raises DamagedError if it is not as it was written."""
-        file = self.path / "comparison.csv"
         verify(self.path, REMEDY)
-        with own_file(file, REMEDY):
-            arms = pd.read_csv(file)
+        arms = self._read("comparison.csv")
+        with own_file(self.path / "comparison.csv", REMEDY):
             if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
                 raise ValueError("columns are missing")
         return arms
+
+    def _read(self, name: str) -> pd.DataFrame:
+        verify(self.path, REMEDY, [name])
+        with own_file(self.path / name, REMEDY):
+            return pd.read_csv(self.path / name)
 
     @property
     def baseline(self) -> str:
@@ -253,9 +257,7 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """A row for each run, with the contents of its result.json. Raises DamagedError if it cannot be read."""
-        verify(self.path, REMEDY, [RUNS])
-        with own_file(self.path / RUNS, REMEDY):
-            return pd.read_csv(self.path / RUNS)
+        return self._read(RUNS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
@@ -273,12 +275,7 @@ class Comparison:
     @property
     def sets(self) -> pd.DataFrame:
         """The table of `over_sets`, empty if there is none. Raises DamagedError if it is not as it was written."""
-        file = self.path / SETS
-        if not file.exists():
-            return pd.DataFrame()
-        verify(self.path, REMEDY, [SETS])
-        with own_file(file, REMEDY):
-            return pd.read_csv(file)
+        return self._read(SETS) if (self.path / SETS).exists() else pd.DataFrame()
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, sets: pd.DataFrame, exponents: pd.DataFrame) -> None:
         """Write the tables, each whole or not at all. Those of sets and of exponents are written if they have rows.

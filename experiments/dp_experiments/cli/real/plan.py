@@ -1,5 +1,6 @@
 """`dp real plan`: what a run needs, costs and lacks."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal import emit_json, progress, say, table
+from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -60,14 +61,8 @@ def plan_command(
         costs = {}
         say("what it takes is not known before that is there")
     note = variants()[preset].note if preset in variants() else ""
-    if as_json:
-        emit_json({"preset": config.name, "ready": ready, "needs": needed, "note": note} | costs)
-    else:
-        table(needed, title=config.name)
-        if note:
-            say(note)
-        if costs:
-            _show_costs(costs)
+    facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
+    answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()))
     raise typer.Exit(0 if ready else MissingError.exit_status)
 
 
@@ -117,29 +112,30 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
     return clock.costs(config, network, seconds, counts, validation, readers(device))
 
 
-def _show_costs(costs: dict[str, Any]) -> None:
+def _told(costs: dict[str, Any]) -> Iterator[Any]:
+    """The costs in sentences, and hours as a table."""
     images = costs["images"]
-    say(
+    yield (
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "
         f"of {costs['rows_per_step']:,} rows"
     )
     if any(costs["tokens"].values()):
-        say("tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items()))
+        yield "tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items())
     if costs["money"] is not None:
-        say(f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price")
-    say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items()))
+        yield f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price"
+    yield "disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items())
     memory = costs["memory"]
     if memory:
-        say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
+        yield "device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items())
     waiting = costs["waiting_steps"]
     constant = costs["constant_steps"]
-    say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
+    yield f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down"
     if waiting > constant:
-        say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
+        yield "so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience"
     if all(row["clock"] is None for row in costs["hours"]):
-        say("hours are not known beforehand: --measure times a few samples and steps, and says them")
+        yield "hours are not known beforehand: --measure times a few samples and steps, and says them"
         return
-    source = costs["seconds"]["source"]
     spread = costs["seconds"]["spread"]
-    table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
-    say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/results/cost.md)")
+    yield f"device-hours, and from gradients on hours by the clock; {costs['seconds']['source']}"
+    yield costs["hours"]
+    yield f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/results/cost.md)"
