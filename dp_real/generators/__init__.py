@@ -33,18 +33,9 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    Parameters
-    ----------
-    plain
-        TFLOP of a plain image.
-    guided
-        TFLOP of a guided image, without the learner's part of the guidance.
-    weights
-        Bytes of the whole generator.
-    resident
-        Bytes of the generator that stay on the device while the learner trains.
-    kept
-        Bytes that are kept for the backward pass of a guided image.
+    `plain` and `guided` are TFLOP of an image, without the learner's part of the guidance. `weights` are bytes of the
+    whole generator, `resident` those that stay on the device while the learner trains, and `kept` those kept for the
+    backward pass of a guided image.
     """
 
     plain: float
@@ -58,14 +49,7 @@ class ImageCost:
 class Requirement:
     """Something that a kind needs beside weights.
 
-    Parameters
-    ----------
-    what
-        Its name, in a few words.
-    found
-        What there is.
-    problem
-        What is missing, and how to get it; None: nothing is.
+    `problem` says what is missing and how to get it; None: nothing is.
     """
 
     what: str
@@ -91,28 +75,8 @@ class GeneratorConfig(Section):
     ) -> Generator:
         """Load the generator. A kind that is trained here is trained now if it is not in the cache.
 
-        Parameters
-        ----------
-        sampling
-            How its samples are drawn.
-        source
-            The data that its samples imitate.
-        data
-            The examples of `source`, if they are loaded already.
-        progress
-            Shows how far a training is.
-
-        Returns
-        -------
-        Generator
-            It is on this process's device, or moves there when it draws.
-
-        Raises
-        ------
-        MissingError
-            If weights or data are not there. The message says how to get them.
-        InputError
-            If they do not fit. The message says what would.
+        `data` are the examples of `source`, if they are loaded already. Raises MissingError if weights or data are not
+        there, and InputError if they do not fit.
         """
         raise NotImplementedError
 
@@ -122,7 +86,6 @@ class GeneratorConfig(Section):
 
     @property
     def begins_with_real(self) -> bool:
-        """Whether samples begin with real training images."""
         return False
 
     def check(self, source: DataConfig) -> None:
@@ -170,11 +133,11 @@ class GeneratorConfig(Section):
         return None
 
     def requirements(self) -> list[Requirement]:
-        """What it needs beside weights: packages, keys."""
+        """Packages and keys."""
         return []
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost of one image; None if it is not known."""
+        """None if it is not known."""
         return None
 
 
@@ -191,22 +154,7 @@ class TrainedHere(GeneratorConfig):
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
         """The real examples to train on. With the key `real` they are those that practice.start = "real" begins with.
 
-        Parameters
-        ----------
-        source
-            The data that the samples imitate.
-        data
-            The examples of `source`, if they are loaded already.
-
-        Returns
-        -------
-        TrainingExamples
-            All of them, or so many as `real` says.
-
-        Raises
-        ------
-        InputError
-            If the data have none, or fewer than asked for, or if there are fewer than classes.
+        Raises InputError if there are none, fewer than asked for, or fewer than classes.
         """
         import torch
 
@@ -236,23 +184,9 @@ class TrainedHere(GeneratorConfig):
     ) -> Path:
         """The folder that `train` filled, now or earlier. It is cached by the examples' content, not by their place.
 
-        Parameters
-        ----------
-        source
-            The data; its split seeds the training.
-        examples
-            What it is trained on.
-        classes
-            What the training uses of the classes: their number, or their names.
-        train
-            Fills the folder. It also takes the path of another one, for what lets it go on after a kill.
-        keys
-            The keys of this section that the training depends on; (): all of them.
-
-        Returns
-        -------
-        Path
-            The folder in the cache.
+        The training is seeded by the data's split, and depends on `keys` of this section; (): on all of them. `classes`
+        is what it uses of the classes: their number or names. The second path that `train` takes is for what lets it go
+        on after a kill.
         """
         import torch
 
@@ -277,21 +211,9 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path], Module],
         keys: tuple[str, ...] = (),
     ) -> Module:
-        """A module with the weights of a training that was done now or earlier.
+        """What `make` returned, with the weights of a training that was done now or earlier (`trained`).
 
-        Parameters
-        ----------
-        source, examples, n_classes, keys
-            See `trained`.
-        make
-            Returns the module with fresh weights.
-        train
-            Returns the trained module. It takes the path of a folder for what lets it go on after a kill.
-
-        Returns
-        -------
-        Module
-            What `make` returned, with the trained weights.
+        `train` takes the path of a folder for what lets it go on after a kill.
         """
         from safetensors.torch import load_file, save_file
 

@@ -34,14 +34,9 @@ class DenoiserConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it. See GeneratorConfig.
+        """Raises InputError for data without examples to train on.
 
-        Raises
-        ------
-        InputError
-            If the data have no examples to train on.
-        DivergedError
-            If what was trained is of no use. It is not cached then.
+        Raises DivergedError if what was trained is of no use. It is not cached then.
         """
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
@@ -59,5 +54,5 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
-        """See GeneratorConfig. The time of a step was measured on one core with the default sizes."""
+        """The time of a step was measured on one core with the default sizes."""
         return 0.009 * self.train_steps

@@ -75,7 +75,6 @@ class DiffusersConfig(GeneratorConfig):
         return self
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
-        """See GeneratorConfig."""
         for key in ("negative_prompt", "guidance_rescale"):
             if getattr(self, key) and sampling.branches == 1:
                 raise ValueError(
@@ -89,12 +88,11 @@ class DiffusersConfig(GeneratorConfig):
             )
 
     def first_step(self, steps: int) -> int:
-        """See GeneratorConfig. It is that of diffusers' image-to-image pipelines."""
+        """That of diffusers' image-to-image pipelines."""
         return steps - min(int(steps * self.strength), steps)
 
     @property
     def begins_with_real(self) -> bool:
-        """See GeneratorConfig."""
         return self.strength < 1
 
     def check(self, source: DataConfig) -> None:
@@ -109,7 +107,6 @@ class DiffusersConfig(GeneratorConfig):
 
     @property
     def precision(self) -> str:
-        """The dtype that the pipeline is loaded in."""
         return self.dtype
 
     def load(
@@ -117,12 +114,7 @@ class DiffusersConfig(GeneratorConfig):
     ) -> Generator:
         """Load the pipeline, on the GPU if there is one. It reads real examples for `strength` only.
 
-        Raises
-        ------
-        MissingError
-            If weights are missing.
-        InputError
-            For a pipeline or classes that cannot be used.
+        Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.pipelines.adapters import ADAPTERS
@@ -162,7 +154,6 @@ class DiffusersConfig(GeneratorConfig):
         return PipelineGenerator(model, asked, task.sample_shape, real)
 
     def _save_memory(self, network: Any, decoders: list[Any]) -> None:
-        """Switch on what `checkpointing` and `slicing` ask for."""
         if self.checkpointing:
             for part in (network, *decoders):
                 # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
@@ -178,7 +169,7 @@ class DiffusersConfig(GeneratorConfig):
         return {f"generator.{key}": place for key, place in places.items() if place}
 
     def requirements(self) -> list[Requirement]:
-        """See GeneratorConfig: a LoRA needs peft."""
+        """A LoRA needs peft."""
         if self.lora is None:
             return []
         problem = None if find_spec("peft") else f"generator.lora needs peft: {install_command('lora')}"

@@ -36,21 +36,12 @@ class FunctionConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Import the function. See GeneratorConfig.
-
-        Raises
-        ------
-        MissingError
-            If it cannot be imported.
-        InputError
-            If it is no function.
-        """
         from dp_real.generators.models.function import FunctionGenerator
 
         return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
 
     def requirements(self) -> list[Requirement]:
-        """The function is imported, since a run would find out later only. See GeneratorConfig."""
+        """The function is imported, since a run would find out later only."""
         problem = None
         try:
             self._function()
@@ -59,7 +50,7 @@ class FunctionConfig(GeneratorConfig):
         return [Requirement("generator", self.call, problem)]
 
     def _function(self) -> Callable[..., Any]:
-        """The function itself. Raises MissingError if it cannot be imported, and InputError if it is no function."""
+        """Raises MissingError if it cannot be imported, and InputError if it is no function."""
         try:
             function = resolve_name(self.call)
         except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
@@ -72,12 +63,11 @@ class FunctionConfig(GeneratorConfig):
         return function
 
     def code_digest(self) -> str:
-        """See Section. It is that of the function's module."""
+        """That of the function's module."""
         return code_digest(self.call.partition(":")[0])
 
     @property
     def remedy(self) -> str:
-        """See GeneratorConfig."""
         return f"mend {self._key}"
 
     @property

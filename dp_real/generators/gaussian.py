@@ -23,7 +23,7 @@ class GaussianConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Build the generator. Nothing is trained or fetched. See GeneratorConfig."""
+        """Nothing is trained or fetched."""
         from dp_real.generators.models.gaussian import GaussianGenerator
 
         (dimension,) = source.task.sample_shape

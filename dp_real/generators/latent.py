@@ -45,14 +45,9 @@ class LatentConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it. See GeneratorConfig.
+        """Raises InputError as `check_task` does, and if there are no examples to train on.
 
-        Raises
-        ------
-        InputError
-            If the data have no square images to train on, of a side that is a multiple of 8.
-        DivergedError
-            If what was trained is of no use. It is not cached then.
+        Raises DivergedError if what was trained is of no use. It is not cached then.
         """
         import torch
 
@@ -96,7 +91,7 @@ class LatentConfig(TrainedHere):
             )
 
     def training_seconds(self, task: Task) -> float:
-        """See GeneratorConfig. The times of a pixel and of a step were measured on one core."""
+        """The times of a pixel and of a step were measured on one core."""
         pixels = task.sample_shape[1] ** 2
         images = self.vae_steps * self.vae_batch + self.unet_steps * self.unet_batch
         return 1.8e-6 * pixels * images + 0.03 * (self.vae_steps + self.unet_steps)

@@ -27,19 +27,7 @@ AVERAGE_DECAY = 0.995  # of the averaged weights, a step
 
 
 class Denoiser(nn.Module):
-    """A residual MLP that predicts v from x_t, t and the class.
-
-    Parameters
-    ----------
-    sample_shape
-        Of one sample.
-    n_classes
-        The number of classes. The label `n_classes` means no class.
-    width
-        Of the hidden layers.
-    blocks
-        How many residual ones there are.
-    """
+    """A residual MLP that predicts v from x_t, t and the class. The label `n_classes` means no class."""
 
     def __init__(self, sample_shape: tuple[int, ...], n_classes: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -57,22 +45,7 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch *sample"], t: Shaped[Tensor, "*rows"], label: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch *sample"]:
-        """Predict v.
-
-        Parameters
-        ----------
-        x
-            Noised samples, x_t.
-        t
-            Their timesteps: one for all rows, or one for each.
-        label
-            Their classes.
-
-        Returns
-        -------
-        Float[Tensor, "batch *sample"]
-            The prediction.
-        """
+        """Predict v from x_t. `t` is one timestep for all rows, or one for each."""
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
@@ -93,18 +66,7 @@ def make_scheduler() -> DDIMScheduler:
 class DenoiserGenerator:
     """A Generator: a class-conditional denoiser under DDIM, with classifier-free guidance.
 
-    Parameters
-    ----------
-    denoiser
-        The network. It is frozen and moved to this process's device.
-    sample_shape
-        Of one sample.
-    n_classes
-        The number of classes.
-    steps
-        Of the sampler.
-    guidance_scale
-        Of classifier-free guidance; 1 or less: none.
+    The denoiser is frozen and moved to this process's device. A guidance_scale of 1 or less means none.
     """
 
     def __init__(
@@ -130,7 +92,7 @@ class DenoiserGenerator:
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
-        """See Generator. callback: is called with each step's index and its x0_hat."""
+        """`callback` is called with each step's index and its x0_hat."""
         labels = labels.to(processes.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -144,7 +106,7 @@ class DenoiserGenerator:
         return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
     def offload(self) -> None:
-        """See Generator. It is small and stays on the device."""
+        """It is small and stays on the device."""
 
 
 class DenoiserTraining(Protocol):
@@ -163,28 +125,8 @@ def train_denoiser(
 ) -> Denoiser:
     """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
 
-    Parameters
-    ----------
-    config
-        Sizes and settings.
-    images
-        The examples.
-    n_classes
-        The number of their classes.
-    seed
-        Of all draws.
-    advance
-        Is called with 1 after each step.
-
-    Returns
-    -------
-    Denoiser
-        The network with the averaged weights.
-
-    Raises
-    ------
-    DivergedError
-        If the loss, a weight or a trial sample is not finite, or a trial image has one value throughout.
+    `advance` is called with 1 after each step. Raises DivergedError if the loss, a weight or a trial sample is not
+    finite, or a trial image has one value throughout.
     """
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
     device = processes.device()

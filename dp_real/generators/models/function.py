@@ -23,19 +23,12 @@ WAITS = (1.0, 4.0, 16.0)
 class FunctionGenerator:
     """A Generator: samples of function(labels, seeds).
 
-    Parameters
-    ----------
-    function
-        Takes labels int64 [batch] and seeds uint64 [batch], both of numpy. It returns floats [batch, *sample_shape] of
-        numpy or torch, images in [-1, 1], or what else `as_samples` takes. Row i must be a function of labels[i] and
-        seeds[i] alone.
-    name
-        Of the function, with which errors begin.
-    task
-        What the samples are of.
-    as_samples
-        Makes samples of what the function returned for a number of labels, and raises InputError if that is something
-        else. The last argument is `name`. By default floats are taken (`as_numbers`).
+    The function takes labels int64 [batch] and seeds uint64 [batch] of numpy. It returns floats [batch, *sample_shape]
+    of numpy or torch, images in [-1, 1], or what else `as_samples` takes. Row i must be a function of labels[i] and
+    seeds[i] alone.
+
+    `as_samples` makes samples of what was returned for a number of labels, or raises InputError. Its last argument is
+    `name`, with which errors begin.
     """
 
     def __init__(
@@ -57,21 +50,16 @@ class FunctionGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
-        """See Generator.
+        """Raises InputError for what the function raises, for a wrong type, shape or range, and if it is to be guided.
 
-        Raises
-        ------
-        InputError
-            For what the function raises, for a wrong type, shape or range, and if guidance is asked for.
-        MissingError
-            If the function raises ConnectionError or TimeoutError four times in a row.
+        Raises MissingError if the function raises ConnectionError or TimeoutError four times in a row.
         """
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         return self.as_samples(self._asked(labels, seeds), len(labels), self.name)
 
     def _asked(self, labels: Tensor, seeds: np.ndarray) -> Any:
-        """What the function gives. A service that cannot be reached is asked again, after longer and longer waits."""
+        """A service that cannot be reached is asked again, after longer and longer waits."""
         for wait in (*WAITS, None):
             try:
                 return self.function(labels.numpy().copy(), seeds.copy())  # which it may change
@@ -91,4 +79,4 @@ class FunctionGenerator:
         return as_numbers(given, (count, *self.sample_shape), name)
 
     def offload(self) -> None:
-        """See Generator. Nothing is held here."""
+        """Nothing is held here."""

@@ -27,23 +27,8 @@ def posterior_mean(
     """The exact E[x0 | x_t = x, class].
 
     Without the class, x0 given x_t is N(√alpha_bar·x_t, (1 - alpha_bar)·I). The class truncates the first component at
-    0. That moves its mean by sign·σ·pdf(z)/cdf(z), where z = sign·mean/σ. Classifier-free guidance scales this move.
-
-    Parameters
-    ----------
-    x
-        Noised samples, x_t.
-    alpha_bar
-        The schedule's share of signal at this timestep.
-    sign
-        Of the first component in each row's class, 1 or -1.
-    guidance_scale
-        Of classifier-free guidance; 1: none.
-
-    Returns
-    -------
-    Float[Tensor, "batch dimension"]
-        The mean.
+    0, where its `sign` is 1 or -1. That moves its mean by sign·σ·pdf(z)/cdf(z), where z = sign·mean/σ. Classifier-free
+    guidance scales this move; 1: none.
     """
     mean = alpha_bar.sqrt() * x
     sigma = (1 - alpha_bar.double()).sqrt()
@@ -60,15 +45,6 @@ class GaussianGenerator:
 
     The only error is the discretisation. In each step DDIM shrinks a Gaussian by the cosine of the angle that the step
     takes along the noise schedule. After 30 steps its standard deviation is 0.96.
-
-    Parameters
-    ----------
-    dimension
-        Of one sample.
-    steps
-        Of the sampler.
-    guidance_scale
-        Of classifier-free guidance; 1: none.
     """
 
     n_classes = 2
@@ -91,7 +67,6 @@ class GaussianGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch dimension"]:
-        """See Generator."""
         return self.from_noise(row_noise(seeds, self.sample_shape), labels, guidance)
 
     def from_noise(
@@ -104,7 +79,7 @@ class GaussianGenerator:
         return sample(self._denoiser(labels), self.solver, x, guidance=guidance)
 
     def offload(self) -> None:
-        """See Generator. There are no weights to move."""
+        """There are no weights to move."""
 
     def _denoiser(self, labels: Int64[Tensor, " batch"]) -> Denoiser:
         sign = 2.0 * labels.double() - 1

@@ -14,8 +14,7 @@ def class_prompts(
 ) -> list[list[str]]:
     """A list per class: each template with the class's name in place of {}, and its {definition} and {synonyms}.
 
-    definitions, synonyms: see Task. A class without synonyms has its name. Raises InputError for a class without a
-    definition if a template asks for it.
+    A class without synonyms has its name. Raises InputError for a class without a definition if a template asks for it.
     """
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):

@@ -20,16 +20,8 @@ EVERY = 200  # steps between two times that the state is kept; a loop must not k
 class Resumable:
     """Keeps all that a training loop changes, and restores it.
 
-    Parameters
-    ----------
-    folder
-        Where the state is kept; None: nowhere. If its files are damaged, the loop begins again.
-    modules
-        What is trained, by name.
-    optimizer, schedule
-        Of the training.
-    draw
-        The loop's generator of random numbers.
+    `folder` is where; None: nowhere. If its files are damaged, the loop begins again. `draw` is the loop's generator of
+    random numbers.
     """
 
     def __init__(
@@ -83,7 +75,6 @@ class Resumable:
         return state["step"]
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors of the state, by name."""
         found: dict[str, Any] = {"draw": self.draw.get_state()}
         for name, module in self.modules.items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}

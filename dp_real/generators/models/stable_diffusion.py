@@ -61,27 +61,11 @@ def train_autoencoder(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train a VAE, and save it as diffusers does.
+    """Train a VAE, and save it in `folder` as diffusers does.
 
-    Parameters
-    ----------
-    config
-        The settings.
-    images
-        What it is trained on.
-    seed
-        Of all draws.
-    progress
-        Shows how far the training is.
-    folder
-        Where the VAE is saved.
-    unfinished
-        A folder that lets a killed training go on; None: it begins again.
+    `unfinished` is a folder that lets a killed training go on.
 
-    Raises
-    ------
-    DivergedError
-        If a loss or a weight is not finite, or if `check_vae` finds the VAE to be of no use.
+    Raises DivergedError if a loss or a weight is not finite, or if `check_vae` finds the VAE to be of no use.
     """
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
@@ -106,29 +90,8 @@ def train_pipeline(
 ) -> None:
     """Train a text encoder and a UNet together on the latents of images, and save the pipeline as diffusers does.
 
-    Parameters
-    ----------
-    config
-        The settings.
-    images
-        The images with their classes.
-    prompts
-        The captions of each class.
-    vae
-        A VAE that is trained on these images.
-    seed
-        Of all draws.
-    progress
-        Shows how far the training is.
-    folder
-        Where the pipeline is saved.
-    unfinished
-        A folder that lets a killed training go on; None: it begins again.
-
-    Raises
-    ------
-    DivergedError
-        If a loss or a weight is not finite.
+    `prompts` are the captions of each class. `vae` is trained on these images. `unfinished` is a folder that lets a
+    killed training go on. Raises DivergedError if a loss or a weight is not finite.
     """
     draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
@@ -157,16 +120,8 @@ def reconstruction_error(vae: AutoencoderKL, images: Float[Tensor, "images chann
 def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"], before: float) -> None:
     """Raise DivergedError if a VAE's weights are not finite, or if it reconstructs images too badly.
 
-    Too badly is worse than the mean image would, and worse than `before`.
-
-    Parameters
-    ----------
-    vae
-        The trained VAE.
-    images
-        What it was trained on.
-    before
-        Its reconstruction_error with fresh weights. A training of a few steps need not be much better.
+    Too badly is worse than the mean image would, and worse than `before`, its reconstruction_error with fresh weights.
+    A training of a few steps need not be much better.
     """
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     error = reconstruction_error(vae, images)
@@ -274,10 +229,7 @@ def train_vae(
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
-    """Train the VAE in place.
-
-    The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
-    """
+    """The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
     kept = Resumable(unfinished, {"vae": vae}, optimizer, anneal, draw)

@@ -52,56 +52,18 @@ class Adapter(Protocol):
     """What stands for no condition, in pipelines that are asked for prompts; empty: what the pipeline takes."""
 
     def embed(self, what: Any) -> Condition:
-        """The denoiser's condition for one row.
+        """The denoiser's condition for one row: a prompt or class number, or None for classifier-free guidance.
 
         Prompts of different lengths are padded with zeros behind, so their mask must be among the tensors.
-
-        Parameters
-        ----------
-        what
-            A prompt or class number; None: no condition, for classifier-free guidance.
-
-        Returns
-        -------
-        Condition
-            The tensors.
         """
         ...
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """What the denoiser says.
-
-        Parameters
-        ----------
-        x
-            Noised latents, x_t.
-        t
-            Their timestep.
-        condition
-            Of all rows.
-
-        Returns
-        -------
-        Latents
-            Its output, of the shape of x.
-        """
+        """What the denoiser says of x_t, in the shape of x."""
         ...
 
     def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
-        """One output of two, by classifier-free guidance.
-
-        Parameters
-        ----------
-        unconditional, conditional
-            Outputs of the denoiser.
-        guidance_scale
-            Of the guidance, in diffusers' convention: 1 gives the conditional output.
-
-        Returns
-        -------
-        Latents
-            The output.
-        """
+        """Classifier-free guidance, in diffusers' convention: a scale of 1 gives the conditional output."""
         ...
 
 
@@ -109,11 +71,6 @@ class NetworkAdapter:
     """Base of adapters whose denoiser is a part of the pipeline.
 
     The denoiser takes latents as they are, and its config gives their shape.
-
-    Parameters
-    ----------
-    pipe
-        The pipeline.
     """
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
@@ -136,16 +93,14 @@ class NetworkAdapter:
 
     @property
     def patch(self) -> int:
-        """See Adapter."""
         return self.network.config.get("patch_size", 1)
 
     def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
-        """See Adapter."""
         return unconditional + guidance_scale * (conditional - unconditional)
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images in pixels."""
+        """Height and width in pixels."""
         _, height, width = self.latent_shape
         return image_side(self.pipe.vae, height), image_side(self.pipe.vae, width)
 
@@ -154,7 +109,7 @@ ADAPTERS: dict[str, type[Adapter]] = {}
 
 
 def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
-    """Return a decorator that registers an adapter under the name of a pipeline's class."""
+    """Register an adapter under the name of a pipeline's class."""
 
     def register(adapter: type[Adapter]) -> type[Adapter]:
         ADAPTERS[pipeline] = adapter
@@ -170,11 +125,10 @@ class StableDiffusion(NetworkAdapter):
     part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the encoding of a prompt. Without a condition it is that of the empty prompt."""
+        """The encoding of a prompt. Without a condition it is that of the empty prompt."""
         return {"encoder_hidden_states": self.pipe.encode_prompt(self.text(what), self.network.device, 1, False)[0]}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         return self.network(x, t, **condition, return_dict=False)[0]
 
 
@@ -185,7 +139,7 @@ class StableDiffusionXL(NetworkAdapter):
     part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: both encodings of a prompt, the pooled one, and the size of the image."""
+        """Both encodings of a prompt, the pooled one, and the size of the image."""
         texts = self.pipe.encode_prompt(
             what or "",
             device=self.network.device,
@@ -202,7 +156,6 @@ class StableDiffusionXL(NetworkAdapter):
         }
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         added = {name: condition[name] for name in ("text_embeds", "time_ids")}
         return self.network(x, t, condition["encoder_hidden_states"], added_cond_kwargs=added, return_dict=False)[0]
 
@@ -212,14 +165,13 @@ class StableDiffusion3(NetworkAdapter):
     """Stable Diffusion 3: a transformer over latents and prompt encodings together, trained by flow matching."""
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the joint encoding of a prompt, and the pooled one."""
+        """The joint encoding of a prompt, and the pooled one."""
         text, _, pooled, _ = self.pipe.encode_prompt(
             self.text(what), None, None, device=self.network.device, do_classifier_free_guidance=False
         )
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         return self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
 
 
@@ -230,14 +182,13 @@ class DiT(NetworkAdapter):
     asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
 
     def embed(self, what: int | None) -> Condition:
-        """See Adapter: the class number. Raises InputError for a number that the model does not have."""
+        """Raises InputError for a class number that the model does not have."""
         classes = self.network.config.num_embeds_ada_norm
         if what is not None and what >= classes:
             raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
         return {"class_labels": torch.tensor([classes if what is None else what])}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
         return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
 
@@ -248,7 +199,7 @@ class PixArt(NetworkAdapter):
     """PixArt: a transformer that attends to a prompt. The alpha of large images is also told their size."""
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the encoding of a prompt with its mask, and the size of the image where it is asked for."""
+        """The encoding of a prompt with its mask, and the size of the image where it is asked for."""
         text, mask, _, _ = self.pipe.encode_prompt(self.text(what), False, device=self.network.device)
         condition = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
         if self.network.use_additional_conditions:
@@ -258,7 +209,6 @@ class PixArt(NetworkAdapter):
         return condition
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         text = {name: condition[name] for name in ("encoder_hidden_states", "encoder_attention_mask")}
         size = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
         answer = self.network(x, timestep=t.expand(len(x)), added_cond_kwargs=size, **text, return_dict=False)[0]
@@ -274,7 +224,7 @@ class Sana(NetworkAdapter):
         self.instruction = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
+        """The encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
         text, mask, _, _ = self.pipe.encode_prompt(
             self.text(what),
             False,
@@ -284,7 +234,6 @@ class Sana(NetworkAdapter):
         return {"encoder_hidden_states": text, "encoder_attention_mask": mask}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         timestep = t.expand(len(x)) * self.network.config.timestep_scale
         return self.network(x, timestep=timestep, **condition, return_dict=False)[0]
 
@@ -293,13 +242,11 @@ class PackedAdapter(NetworkAdapter):
     """Base of adapters of a transformer whose tokens are patches of 2 x 2 latents, with all channels of each."""
 
     def usual_shape(self) -> tuple[int, int, int]:
-        """See NetworkAdapter."""
         side = self.pipe.default_sample_size
         return self.network.config.in_channels // 4, side, side
 
     @property
     def patch(self) -> int:
-        """See Adapter."""
         return 2
 
     def tokens(self, x: Latents, t: Shaped[Tensor, ""]) -> dict[str, Any]:
@@ -316,7 +263,6 @@ class PackedAdapter(NetworkAdapter):
         }
 
     def latents(self, tokens: Float[Tensor, "batch tokens token_width"], x: Latents) -> Latents:
-        """Tokens as latents, of the shape of x."""
         scale = self.pipe.vae_scale_factor
         _, _, height, width = x.shape
         return self.pipe._unpack_latents(tokens, height * scale, width * scale, scale).view_as(x)
@@ -331,12 +277,11 @@ class Flux(PackedAdapter):
         self._positions = cache(pipe._prepare_latent_image_ids)  # they come from the CPU, so they are kept
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the encoding of a prompt, and the pooled one."""
+        """The encoding of a prompt, and the pooled one."""
         text, pooled, _ = self.pipe.encode_prompt(self.text(what), device=self.network.device)
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         positions = self._positions(1, x.shape[2] // 2, x.shape[3] // 2, x.device, x.dtype)
         text_positions = x.new_zeros(condition["encoder_hidden_states"].shape[1], 3)
         answer = self.network(**self.tokens(x, t), **condition, img_ids=positions, txt_ids=text_positions)[0]
@@ -348,19 +293,18 @@ class QwenImage(PackedAdapter):
     """Qwen-Image: a transformer over packed latents and a prompt together, trained by flow matching."""
 
     def embed(self, what: str | None) -> Condition:
-        """See Adapter: the encoding of a prompt, and its mask."""
+        """The encoding of a prompt, and its mask."""
         text, mask = self.pipe.encode_prompt(self.text(what) or " ", device=self.network.device)
         if mask is None:
             mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
         return {"encoder_hidden_states": text, "encoder_hidden_states_mask": mask}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
-        """See Adapter."""
         shapes = [[(1, x.shape[2] // 2, x.shape[3] // 2)]] * len(x)
         return self.latents(self.network(**self.tokens(x, t), **condition, img_shapes=shapes)[0], x)
 
     def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
-        """See Adapter. Each token gets the norm of the conditional one, as in the pipeline."""
+        """Each token gets the norm of the conditional one, as in the pipeline."""
         combined = super().combine(unconditional, conditional, guidance_scale)
         wanted = self.pipe._pack_latents(conditional, *conditional.shape)
         found = self.pipe._pack_latents(combined, *combined.shape)
@@ -369,24 +313,9 @@ class QwenImage(PackedAdapter):
 
 
 def adapt(pipe: Any, size: tuple[int, int] | None = None) -> Adapter:
-    """The adapter of a pipeline.
+    """The adapter of a pipeline, for images of (height, width) pixels; None: the pipeline's usual size.
 
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-    size
-        Height and width of the images in pixels; None: the pipeline's usual size.
-
-    Returns
-    -------
-    Adapter
-        Of that size.
-
-    Raises
-    ------
-    InputError
-        If there is no adapter for its class, or if it cannot draw that size.
+    Raises InputError if there is no adapter for its class, or if it cannot draw that size.
     """
     check_supported(type(pipe).__name__)
     adapter = ADAPTERS[type(pipe).__name__](pipe)
@@ -398,7 +327,7 @@ def adapt(pipe: Any, size: tuple[int, int] | None = None) -> Adapter:
 
 
 def _check_size(pipeline: str, adapter: Adapter, token_side: int, size: tuple[int, int]) -> None:
-    """Raise InputError unless a pipeline can draw images of that size. token_side: pixels of a token's side."""
+    """Raise InputError unless a pipeline can draw images of that size. `token_side` is in pixels."""
     most_tokens = adapter.network.config.get("pos_embed_max_size")
     limit = most_tokens * token_side if most_tokens else None
     if any(side % token_side or (limit and side > limit) for side in size):
@@ -409,7 +338,7 @@ def _check_size(pipeline: str, adapter: Adapter, token_side: int, size: tuple[in
 
 
 def check_supported(kind: str, where: str = "") -> None:
-    """Raise InputError unless there is an adapter for pipelines of class `kind`. where: begins the message."""
+    """Raise InputError unless there is an adapter for pipelines of class `kind`. `where` begins the message."""
     if kind not in ADAPTERS:
         raise InputError(f"{where}{kind} is no pipeline that can be used here; these can: {', '.join(ADAPTERS)}")
 
@@ -417,24 +346,7 @@ def check_supported(kind: str, where: str = "") -> None:
 def make_solver(pipe: Any, adapter: Adapter, steps: int) -> Solver:
     """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching.
 
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-    adapter
-        Of the pipeline.
-    steps
-        Of the sampler.
-
-    Returns
-    -------
-    Solver
-        With its timesteps set.
-
-    Raises
-    ------
-    InputError
-        For another schedule.
+    InputError: for another one.
     """
     config = pipe.scheduler.config
     if isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):

@@ -16,15 +16,9 @@ FIRST = 8  # rows in the first attempt on a GPU
 class DeviceBatches:
     """Draws rows in device batches. The size of a batch changes the rows by rounding only.
 
-    A batch that is too large for the GPU is halved and drawn again.
-
-    Parameters
-    ----------
-    size
-        Rows in a batch; 0: as many as fit, which is found once for each kind of work by doubling. Without a GPU, 0
-        means all rows: the size cannot be found there, as running out of memory ends the process.
-    gpu
-        Whether the device is a GPU.
+    A batch that is too large for the GPU is halved and drawn again. A `size` of 0 means as many rows as fit, found once
+    for each kind of work by doubling. Without a GPU it means all rows: the size cannot be found there, as running out
+    of memory ends the process.
     """
 
     def __init__(self, size: int, gpu: bool) -> None:
@@ -35,26 +29,10 @@ class DeviceBatches:
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
         """The result of work(slice(0, rows)), computed in parts.
 
-        Parameters
-        ----------
-        rows
-            How many rows there are.
-        work
-            Draws a slice of them, as a tensor [batch, ...].
-        kind
-            Tells apart work that needs different amounts of memory.
+        `kind` tells apart work that needs different amounts of memory.
 
-        Returns
-        -------
-        Tensor
-            The rows [rows, ...].
-
-        Raises
-        ------
-        MissingError
-            If not even one row fits.
-        RuntimeError
-            If not even one row can be computed, for reasons that need not be memory.
+        Raises MissingError if not even one row fits, and RuntimeError if not even one can be computed, for reasons that
+        need not be memory.
         """
         size, grows = self._found.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []

@@ -23,21 +23,9 @@ from dp_real.runtime.seeds import Stream, rng, row_noise
 class PipelineGenerator:
     """A Generator of images whose classes are prompts, or class numbers of a DiT.
 
-    Parameters
-    ----------
-    model
-        Draws the images.
-    asked
-        For each class, its prompts or class numbers. A row's seed picks one of them.
-    sample_shape
-        [channels, height, width] of the images, as the learner sees them.
-    real
-        Where the model begins with real images: these. A row's seed picks one of its class.
-
-    Raises
-    ------
-    InputError
-        If a class has no real image.
+    A row's seed picks one of those `asked` for its class, and one of the class's `real` images if the model begins with
+    these. Raises InputError if a class has no real image. `sample_shape` is that of the images as the learner sees
+    them.
     """
 
     def __init__(
@@ -62,7 +50,6 @@ class PipelineGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch channels height width"]:
-        """See Generator."""
         noise = row_noise(seeds, self.model.latent_shape)
         to_learner = partial(fit, shape=self.sample_shape)
         return self.model.sample(
@@ -70,11 +57,10 @@ class PipelineGenerator:
         ).cpu()
 
     def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
-        """See AnySize. The two share the pipeline."""
+        """The two share the pipeline."""
         return PipelineGenerator(self.model, self.asked, sample_shape, self.real)
 
     def offload(self) -> None:
-        """See Generator."""
         self.model.offload()
 
     def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
@@ -86,33 +72,16 @@ class PipelineGenerator:
         return self.real.x[torch.stack([rows[int(draw * len(rows))] for rows, draw in zip(ours, draws, strict=True)])]
 
     def _pick(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> list[Any]:
-        """The prompt or class number of each row."""
         choices = [self.asked[label] for label in labels.tolist()]
         return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """The numbers of classes in a class-conditional pipeline.
+    """The numbers of classes in a class-conditional pipeline, a list of one for each.
 
     Classes of an ImageNet task have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
-    id2label: by one of a class's names, by all of them, or by the number.
-
-    Parameters
-    ----------
-    id2label
-        Number -> the names of a class, with commas between.
-    classes
-        The names to look up.
-
-    Returns
-    -------
-    list[list[int]]
-        For each class, a list of its one number.
-
-    Raises
-    ------
-    InputError
-        For a class that has no number, or several.
+    id2label: by one of a class's names, which have commas between, by all of them, or by the number. Raises InputError
+    for a class that has no number, or several.
     """
     task = imagenet_of(classes)
     if task:

@@ -132,7 +132,7 @@ def unguide(pipe: Any) -> Any:
 
 
 def _check_pipeline(pipe: Any) -> None:
-    """Raise InputError for a pipeline that cannot be guided, with the reason."""
+    """Raise InputError for a pipeline that cannot be guided."""
     name = type(pipe).__name__
     told = signature(type(pipe).__call__).parameters
     for what, marks in NO_IMAGES.items():
@@ -153,15 +153,13 @@ def _check_pipeline(pipe: Any) -> None:
 
 
 def _refuse_mask(*_: Any, **__: Any) -> None:
-    """Raise InputError in place of reading a mask."""
     raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
 
 
 def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:
-    """The classifier as a function of images to logits.
+    """Raises InputError for a classifier in training mode, and for a function that cannot read float32.
 
-    Raises InputError for one in training mode, for a function that cannot read float32, and as known_classifier and
-    wrapped_classifier do.
+    Also raises what known_classifier and wrapped_classifier do.
     """
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier

@@ -30,33 +30,13 @@ CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes
 class LatentDiffusion:
     """A sampler made of a pipeline's parts, which are frozen. It is asked for prompts, or class numbers of a DiT.
 
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-    steps
-        Of the sampler.
-    guidance_scale
-        Of classifier-free guidance; 1 or less: none.
-    tiny_decoder
-        Decodes x0_hat for the guidance; None: the pipeline's VAE does. The images always come from that one.
-    size
-        Height and width of what is drawn, in pixels; None: the pipeline's usual size.
-    batch_size
-        Rows on the device at a time, see DeviceBatches.
-    offloads
-        Whether `offload` moves the weights off the device until they are needed again.
-    negative_prompt
-        What stands in place of the empty prompt in classifier-free guidance.
-    guidance_rescale
-        Share of classifier-free guidance's output that is scaled to the deviation of the conditional one.
-    first
-        The index of the step to begin with. If it is not 0, `sample` noises real images for that step.
+    A guidance_scale of 1 or less means none. `tiny_decoder` decodes x0_hat for the guidance only: the images always
+    come from the pipeline's VAE. `size` is (height, width) in pixels. `offloads` lets the weights leave the device
+    until they are needed again. `negative_prompt` stands in place of the empty prompt. `guidance_rescale` is the share
+    of classifier-free guidance's output that is scaled to the deviation of the conditional one. If the index `first` of
+    the step to begin with is not 0, `sample` noises real images for that step.
 
-    Raises
-    ------
-    InputError
-        For a pipeline that cannot be used, or cannot draw that size, or cannot encode real images to begin with.
+    Raises InputError for a pipeline that cannot be used, draw that size, or encode real images to begin with.
     """
 
     def __init__(
@@ -116,30 +96,12 @@ class LatentDiffusion:
         to_learner: Callable[[Tensor], Tensor] = identity,
         real: Float[Tensor, "batch colours height width"] | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Draw an image for each row.
+        """Draw an image for each row, from standard normal noise of `latent_shape`.
 
-        Parameters
-        ----------
-        asked
-            The prompts or class numbers.
-        noise
-            Standard normal, of `latent_shape`.
-        guidance
-            What guides the sampler; None: the images are plain.
-        to_learner
-            Turns images into what the learner sees.
-        real
-            With `first`, the image of each row to begin with, in [-1, 1]. It may be grey, and is resized.
+        They are returned as the learner sees them.
 
-        Returns
-        -------
-        Float[Tensor, "batch ..."]
-            The images, as the learner sees them.
-
-        Raises
-        ------
-        MissingError
-            If not even one row fits into the GPU.
+        With `first`, `real` is the image of each row to begin with, in [-1, 1]; it may be grey, and is resized. Raises
+        MissingError if not even one row fits into the GPU.
         """
 
         def draw(rows: slice) -> Tensor:
@@ -166,13 +128,12 @@ class LatentDiffusion:
         return self.solver.noised(x0, noise, self.first)
 
     def offload(self) -> None:
-        """Move the weights off the device, if `offloads` is set."""
         if self.offloads:
             self._move(torch.device("cpu"))
             torch.cuda.empty_cache()
 
     def _move(self, device: torch.device) -> None:
-        """Move the weights to a device, if they may leave it."""
+        """Weights that may not leave their device stay."""
         for part in self.modules if self.offloads else ():
             part.to(device)
 

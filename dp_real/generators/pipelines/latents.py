@@ -25,22 +25,11 @@ MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the eleme
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
-    """Decode latents to images.
+    """Decode latents to images; those of a decoder of films are [batch, channels, 1, height, width].
 
     A large batch is decoded in parts, so that no activation has more than MOST_ELEMENTS: 64 images of 512 x 512 have
-    twice as many in Stable Diffusion's decoder.
-
-    Parameters
-    ----------
-    vae
-        One of DECODERS. An AutoencoderTiny's config has a scaling factor of 1.
-    latents
-        [batch, channels, height, width], or [batch, channels, 1, height, width] of a decoder of films.
-
-    Returns
-    -------
-    Float[Tensor, "batch 3 height width"]
-        The images.
+    twice as many in Stable Diffusion's decoder. `vae` is one of DECODERS. An AutoencoderTiny's config has a scaling
+    factor of 1.
     """
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
@@ -69,14 +58,9 @@ def image_side(vae: Any, side: int) -> int:
 
 
 def frozen_decoder(vae: Any) -> Any:
-    """The decoder with frozen weights.
+    """The decoder with frozen weights. Raises InputError if it is none of DECODERS.
 
     One that would overflow in float16, as XL's own does, is copied in float32.
-
-    Raises
-    ------
-    InputError
-        If it is none of DECODERS.
     """
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
@@ -90,17 +74,7 @@ class Unpacker:
     """Unpacks the latents [batch, tokens, channels] of a pipeline that packs them, such as FLUX and Qwen-Image.
 
     The pipeline's own function does it. It needs the image's size, which `note` is told of before each call of the
-    pipeline.
-
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-
-    Raises
-    ------
-    InputError
-        For a pipeline that packs in a way of its own.
+    pipeline. Raises InputError for a pipeline that packs in a way of its own.
     """
 
     def __init__(self, pipe: Any) -> None:

@@ -22,22 +22,7 @@ from dp_real.runtime.model_folders import lacking, lora_file
 def load_index(model: str) -> dict[str, Any]:
     """Read a pipeline's model_index.json.
 
-    Parameters
-    ----------
-    model
-        A folder or hub id.
-
-    Returns
-    -------
-    dict[str, Any]
-        The content.
-
-    Raises
-    ------
-    MissingError
-        If there is none.
-    InputError
-        If there is no adapter for such a pipeline.
+    Raises MissingError without one, and InputError for a pipeline without an adapter.
     """
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
@@ -47,26 +32,10 @@ def load_index(model: str) -> dict[str, Any]:
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """Load a pipeline without its safety checker.
+    """Load a pipeline without its safety checker, with weights of type `dtype`.
 
-    Parameters
-    ----------
-    model
-        A folder or hub id.
-    dtype
-        Of its weights.
-
-    Returns
-    -------
-    Any
-        The pipeline.
-
-    Raises
-    ------
-    MissingError
-        If a file is missing.
-    InputError
-        If there is no adapter for it, or if diffusers does not accept its parts.
+    Raises MissingError if a file is missing, and InputError if there is no adapter or diffusers does not accept its
+    parts.
     """
     index = load_index(model)
     if Path(model).is_dir():
@@ -83,21 +52,10 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def add_lora(pipe: Any, model: str) -> None:
-    """Merge a LoRA into the weights of a pipeline, so that it draws as fast as without.
+    """Merge a LoRA, one file of safetensors, into the weights of a pipeline, so that it draws as fast as without.
 
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-    model
-        A folder or hub id with one file of safetensors.
-
-    Raises
-    ------
-    MissingError
-        If there is none, or if peft is not installed.
-    InputError
-        If it is no LoRA for this pipeline, or if several are there.
+    Raises MissingError if there is none or peft is not installed, and InputError if it is no LoRA for this pipeline, or
+    if several are there.
     """
     require_package("peft", "lora", "generator.lora")
     kind = type(pipe).__name__

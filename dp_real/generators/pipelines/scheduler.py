@@ -54,22 +54,8 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
     """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does. A copy by `plain` is not.
 
     The last step is not guided. But a schedule of a single step is, though no later step can repair that sample.
-
-    Parameters
-    ----------
-    scheduler
-        Of a pipeline.
-    guidance
-        With through = "x0" and scale = "relative".
-    decode
-        Maps x0_hat to what guidance.logits reads.
-
-    Raises
-    ------
-    InputError
-        For a scheduler that cannot be guided.
-    ValueError
-        For another kind of guidance.
+    `decode` maps x0_hat to what guidance.logits reads. Raises InputError for a scheduler that cannot be guided, and
+    ValueError for guidance other than through = "x0" and scale = "relative".
     """
     if (guidance.through, guidance.scale) != ("x0", "relative"):
         raise ValueError("a scheduler can guide through = 'x0', scale = 'relative' only")
@@ -119,12 +105,12 @@ def plain(scheduler: Any) -> Any:
 
 
 def is_guided_scheduler(scheduler: Any) -> bool:
-    """Whether the scheduler's steps are guided: `guide_steps` was called for it."""
+    """Whether `guide_steps` was called for it."""
     return "step" in vars(scheduler)
 
 
 def _check(scheduler: Any) -> None:
-    """Raise InputError for a scheduler that cannot be guided. The message says what to do."""
+    """Raise InputError for a scheduler that cannot be guided."""
     name = type(scheduler).__name__
     if not isinstance(scheduler, KNOWN):
         usual = "EulerDiscreteScheduler or DPMSolverMultistepScheduler"

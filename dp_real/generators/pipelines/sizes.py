@@ -158,19 +158,9 @@ SIZES = {
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """The size of a pipeline.
+    """The size of a pipeline; None if it was not counted.
 
     It is known by its hub id, or by its denoiser's configuration in its folder or in the hub's cache.
-
-    Parameters
-    ----------
-    model
-        A folder or hub id.
-
-    Returns
-    -------
-    PipelineSize | None
-        The size; None for a pipeline that was not counted.
     """
     if model in SIZES:
         return SIZES[model]
@@ -183,7 +173,6 @@ def known_size(model: str) -> PipelineSize | None:
 
 
 def _is_of(config: dict[str, Any], size: PipelineSize) -> bool:
-    """Whether a denoiser's configuration is that of a pipeline of this size."""
     return all(config.get(key) == value for key, value in size.config.items())
 
 
