@@ -50,7 +50,7 @@ class FunctionGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
-        """Raises InputError for what the function raises, for a wrong type, shape or range, and if it is to be guided.
+        """Raises InputError for what the function raises, for a wrong type, shape or range, and for guidance.
 
         Raises MissingError if the function raises ConnectionError or TimeoutError four times in a row.
         """

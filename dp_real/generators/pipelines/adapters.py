@@ -346,7 +346,7 @@ def check_supported(kind: str, where: str = "") -> None:
 def make_solver(pipe: Any, adapter: Adapter, steps: int) -> Solver:
     """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching.
 
-    InputError: for another one.
+    Raises InputError for another schedule.
     """
     config = pipe.scheduler.config
     if isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):

@@ -96,11 +96,9 @@ class LatentDiffusion:
         to_learner: Callable[[Tensor], Tensor] = identity,
         real: Float[Tensor, "batch colours height width"] | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Draw an image for each row, from standard normal noise of `latent_shape`.
+        """Draw an image for each row, as the learner sees it. The noise is standard normal, of `latent_shape`.
 
-        They are returned as the learner sees them.
-
-        With `first`, `real` is the image of each row to begin with, in [-1, 1]; it may be grey, and is resized. Raises
+        With `first`, `real` is the image of each row to begin with, in [-1, 1]. It may be grey, and is resized. Raises
         MissingError if not even one row fits into the GPU.
         """
 
