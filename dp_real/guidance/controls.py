@@ -18,14 +18,7 @@ from dp_real.sections import GuidanceConfig
 class RandomGuidance(EntropyGuidance):
     """Guidance of the same length in random directions, which shows what the direction of entropy guidance is worth.
 
-    Parameters
-    ----------
-    seeds
-        For each row, the seed of its directions.
-
-    Notes
-    -----
-    The other parameters are those of EntropyGuidance. `logits` is not used.
+    `seeds` are those of each row's directions. `logits` is not used.
     """
 
     reads_estimate: ClassVar[bool] = False
@@ -58,9 +51,9 @@ class RandomGuidance(EntropyGuidance):
     def gradient(
         self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
     ) -> Float[Tensor, "batch *latent"]:
-        """Standard normal noise, new at each call. See EntropyGuidance."""
+        """Standard normal noise, new at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 
     def for_rows(self, rows: slice) -> Self:
-        """See EntropyGuidance. The directions of these rows start from the first again."""
+        """The directions of these rows start from the first again."""
         return replace(super().for_rows(rows), seeds=self.seeds[rows])

@@ -20,15 +20,7 @@ from dp_real.sections import GuidanceConfig, is_guided
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     """Predictive entropy.
 
-    Parameters
-    ----------
-    logits
-        Of each row.
-
-    Returns
-    -------
-    Float[Tensor, " batch"]
-        The entropy in nats: 0 where the classifier is certain, ln(classes) where all classes are as likely.
+    It is in nats: 0 where the classifier is certain, ln(classes) where all classes are as likely.
     """
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
@@ -153,5 +145,4 @@ def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
 
 
 def _broadcast(rows: Float[Tensor, "batch 1"], x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
-    """A number for each row, with as many dimensions as x."""
     return rows.view(-1, *[1] * (x.dim() - 1))

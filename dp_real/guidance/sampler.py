@@ -31,27 +31,9 @@ def sample(
 ) -> Float[Tensor, "batch *latent"]:
     """Turn standard normal noise, or noised samples, into samples, by the solver's steps.
 
-    Parameters
-    ----------
-    denoiser
-        Says what of x_t is noise.
-    solver
-        The noise schedule and its steps.
-    x
-        The noise, or what `solver.noised` returned for the step `first`.
-    first
-        The index of the step to begin with.
-    guidance
-        What guides the steps; None: the samples are plain.
-    decode
-        Maps x0_hat to what guidance.logits reads: the VAE's decoder for a latent model.
-    callback
-        Is called with each step's index and its x0_hat (paper Fig. 8).
-
-    Returns
-    -------
-    Float[Tensor, "batch *latent"]
-        The samples.
+    `x` is the noise, or what `solver.noised` returned for the step with index `first`, the one to begin with. `decode`
+    maps x0_hat to what guidance.logits reads: the VAE's decoder for a latent model. `callback` is called with each
+    step's index and its x0_hat (paper Fig. 8).
     """
     timesteps = solver.timesteps.to(x.device)
     for index, t in enumerate(timesteps[first:], first):
@@ -73,7 +55,7 @@ def _guided_step(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-    """One guided step: the next x, and the denoised estimate x0_hat."""
+    """The next x, and the denoised estimate x0_hat."""
     through_denoiser = guidance.through == "unet"
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(through_denoiser)

@@ -18,67 +18,23 @@ class Solver(Protocol):
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """Take one step.
-
-        Parameters
-        ----------
-        output
-            What the denoiser said of x.
-        index
-            Of the step.
-        x
-            The sample before the step, x_t.
-
-        Returns
-        -------
-        tuple
-            The sample after the step, and the denoised estimate x0_hat.
-        """
+        """From x_t and what the denoiser said of it to the sample after the step, and the denoised estimate x0_hat."""
         ...
 
     def noised(
         self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """The sample before a step, x_t = a·x0 + sigma·noise.
-
-        Parameters
-        ----------
-        x0
-            Samples.
-        noise
-            Standard normal.
-        index
-            Of the step.
-
-        Returns
-        -------
-        Float[Tensor, "batch *latent"]
-            The noised samples.
-        """
+        """The sample before a step, x_t = a·x0 + sigma·noise. The noise is standard normal."""
         ...
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """What the denoiser would say if its score, -noise/sigma, had `by` added to it.
+        """What the denoiser would say if its score, -noise/sigma, had `by` added to it (paper, eq.
 
-        Parameters
-        ----------
-        output
-            What the denoiser said.
-        by
-            What is added to the score.
-        index
-            Of the step.
+        7, with its sign mended).
 
-        Returns
-        -------
-        Float[Tensor, "batch *latent"]
-            The output with that score. It is unchanged where x_t is noise only (a = 0).
-
-        References
-        ----------
-        Paper, eq. 7, with its sign mended.
+        It is unchanged where x_t is noise only (a = 0).
         """
         ...
 
@@ -87,35 +43,28 @@ class Solver(Protocol):
 class DDIM:
     """DDIM for diffusion (paper eq. 4). The denoiser predicts what scheduler.config.prediction_type names.
 
-    Parameters
-    ----------
-    scheduler
-        A DDIMScheduler of diffusers whose timesteps are set.
+    `scheduler` is a DDIMScheduler of diffusers whose timesteps are set.
     """
 
     scheduler: Any
 
     @property
     def timesteps(self) -> Shaped[Tensor, " steps"]:
-        """See Solver."""
         return self.scheduler.timesteps
 
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """See Solver."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def noised(
         self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """See Solver."""
         return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """See Solver."""
         # The schedule stays on the CPU: a GPU would be waited for.
         alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
         a = alpha_bar**0.5
@@ -130,36 +79,29 @@ class DDIM:
 class FlowEuler:
     """Euler for flow matching, where a = 1 - sigma. The denoiser predicts v = noise - x0, and x0_hat = x_t - sigma·v.
 
-    Parameters
-    ----------
-    scheduler
-        A FlowMatchEulerDiscreteScheduler of diffusers whose timesteps are set.
+    `scheduler` is a FlowMatchEulerDiscreteScheduler of diffusers whose timesteps are set.
     """
 
     scheduler: Any
 
     @property
     def timesteps(self) -> Shaped[Tensor, " steps"]:
-        """See Solver."""
         return self.scheduler.timesteps
 
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """See Solver."""
         sigma, next_sigma = self.scheduler.sigmas[index : index + 2].tolist()
         return x + (next_sigma - sigma) * output, x - sigma * output
 
     def noised(
         self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """See Solver."""
         sigma = self.scheduler.sigmas[index].item()
         return (1 - sigma) * x0 + sigma * noise
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """See Solver."""
         sigma = self.scheduler.sigmas[index].item()
         return output if sigma == 1 else output - sigma / (1 - sigma) * by
