@@ -30,11 +30,9 @@ class Solver(Protocol):
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """What the denoiser would say if its score, -noise/sigma, had `by` added to it (paper, eq.
+        """What the denoiser would say if its score, -noise/sigma, had `by` added to it.
 
-        7, with its sign mended).
-
-        It is unchanged where x_t is noise only (a = 0).
+        This is the paper's eq. 7, with its sign mended. It is unchanged where x_t is noise only (a = 0).
         """
         ...
 
