@@ -32,49 +32,17 @@ class LearnerConfig(Section):
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
-        """Build the module that is trained. Its weights are drawn from torch's random state.
+        """Build the module that is trained, with weights drawn from torch's random state.
 
-        Parameters
-        ----------
-        task : Task
-            The task to learn.
-
-        Returns
-        -------
-        nn.Module or None
-            Maps samples [B, *sample_shape] to logits [B, n_classes]. None if the learner is not a network, or if only
-            its weights tell its sizes.
-
-        Raises
-        ------
-        InputError
-            If the kind is not made for such a task.
+        It maps samples [B, *sample_shape] to logits [B, n_classes]. None if the learner is not a network, or if only
+        its weights tell its sizes. Raises InputError if the kind is not made for such a task.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Return the learner that a run starts from. By default it trains `network`.
+        """Return the learner that a run starts from, a function of the seed. By default it trains `network`.
 
-        Parameters
-        ----------
-        task : Task
-            The task to learn.
-        training : TrainingConfig
-            The section [training].
-        seed : int
-            The learner is a function of it.
-
-        Returns
-        -------
-        Learner
-            The learner, before its first step.
-
-        Raises
-        ------
-        MissingError
-            If weights are not there.
-        InputError
-            If the kind is not made for such a task.
+        Raises MissingError if weights are not there, and InputError if the kind is not made for such a task.
         """
         from dp_real.learners.models.network import NetworkLearner
 

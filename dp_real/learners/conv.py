@@ -26,7 +26,7 @@ class ConvConfig(LearnerConfig):
     hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W], or are too small."""
+        """Raises InputError for samples that are not images [C, H, W], or are too small."""
         from torch import nn
 
         shape = task.sample_shape

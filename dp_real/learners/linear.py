@@ -48,7 +48,7 @@ class LinearConfig(LearnerConfig):
     kappa: float = Field(default=1.0, gt=0, le=1e15, description="the entropy is that of sigmoid(kappa w·x)")
 
     def network(self, task: Task) -> None:
-        """Return None, since it is not a network."""
+        """It is no network."""
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """Return a learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""

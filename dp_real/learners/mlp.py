@@ -24,7 +24,7 @@ class MLPConfig(LearnerConfig):
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig. The network takes samples of any shape."""
+        """The network takes samples of any shape."""
         import torch
         from torch import nn
 

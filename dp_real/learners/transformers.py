@@ -39,33 +39,16 @@ class TransformersConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Return a learner with the classifier that is named, or with a fresh one. Raises as `classifier` does."""
+        """Raises as `classifier` does."""
         from dp_real.learners.models.classifier import ClassifierLearner
 
         return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
     def classifier(self, task: Task, seed: int) -> Classifier:
-        """Return the classifier to train.
+        """Return the classifier to train. The seed is that of fresh weights, such as a last layer for other classes.
 
-        Parameters
-        ----------
-        task : Task
-            The task to learn.
-        seed : int
-            The seed of fresh weights, such as those of a last layer for other classes.
-
-        Returns
-        -------
-        Classifier
-            The classifier that is named, or a fresh one.
-
-        Raises
-        ------
-        MissingError
-            If weights are missing.
-        InputError
-            If the weights are not those of an image classifier, if no classifier can have these sizes, or if the
-            samples are not images [C, H, W].
+        Raises MissingError if weights are missing. Raises InputError if they are not those of an image classifier, if
+        no classifier can have these sizes, or if the samples are not images [C, H, W].
         """
         from dp_real.learners.models.architectures import class_names, freeze_unused
         from dp_real.learners.models.classifier import known_classifier
@@ -92,5 +75,4 @@ class TransformersConfig(LearnerConfig):
         return fresh_classifier(task, self.architecture, self.config)
 
     def weights(self) -> dict[str, str]:
-        """Return the existing classifier if one is named."""
         return {"learner.model": self.model} if self.model else {}

@@ -25,34 +25,11 @@ def fresh_network(
     own: Mapping[str, Any],
     wrap: Callable[[Any], Network],
 ) -> Network:
-    """Make a fresh model and wrap it. The weights are drawn from torch's random state.
+    """Make a fresh model by a class AutoModelFor…, and wrap it. The weights are drawn from torch's random state.
 
-    Parameters
-    ----------
-    kind : Any
-        A class AutoModelFor… of transformers.
-    known : iterable of str
-        The architectures that this class knows.
-    architecture : str
-        The model's type, as transformers names it.
-    sizes : mapping
-        The model's sizes that the user sets, as transformers names them.
-    own : mapping
-        The sizes that the task asks for. Each is used if the architecture has such a key and `sizes` does not set it.
-    wrap : callable
-        Makes the network of the model.
-
-    Returns
-    -------
-    nn.Module
-        What `wrap` returns.
-
-    Raises
-    ------
-    InputError
-        If a name is not known, or no network of these sizes can be made.
-    MissingError
-        If the architecture needs a package that is not installed.
+    Of `own`, the sizes that the task asks for, those are used that the architecture has a key for and the user's
+    `sizes` do not set. Raises InputError if a name is not `known` or no network of these sizes can be made, and
+    MissingError if the architecture needs a package that is not installed.
     """
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
@@ -86,24 +63,9 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze weights that no logit depends on, such as a mask token. Weight decay alone would change them.
+    """Freeze in place weights that no logit depends on, such as a mask token. Weight decay alone would change them.
 
-    Parameters
-    ----------
-    classifier : nn.Module
-        The network, which is changed in place.
-    sample_shape : tuple of int
-        The shape of an example.
-
-    Returns
-    -------
-    nn.Module
-        The same network.
-
-    Raises
-    ------
-    InputError
-        If the network cannot classify by itself.
+    Raises InputError if the network cannot classify by itself.
     """
     with torch.enable_grad():
         device = next(classifier.parameters()).device

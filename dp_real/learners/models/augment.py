@@ -34,38 +34,14 @@ def crop_and_flip(
     flip: bool,
     size: Sequence[int] | None = None,
 ) -> Float[Tensor, "batch channels new_height new_width"]:
-    """Resize a random window of each image, and mirror it with probability 1/2.
+    """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
-    The window's share of the image's area is uniform on [least_area, 1]. Its aspect ratio is log-uniform on [3/4, 4/3].
-    A side that would leave the image is cut off.
+    The window's share of the image's area is uniform on [least_area, 1], and 0 takes whole images. Its aspect ratio is
+    log-uniform on [3/4, 4/3]. A side that would leave the image is cut off.
 
-    Parameters
-    ----------
-    x : Float[Tensor, "batch channels height width"]
-        The images.
-    rng : np.random.Generator
-        The source of randomness.
-    least_area : float
-        The least share of the area. 0 takes whole images.
-    flip : bool
-        Whether images are mirrored.
-    size : sequence of int, optional
-        The height and width of the result. By default they are those of x. Then windows are only enlarged, so the
-        interpolation is bilinear. For another size, windows of whole pixels are resized with anti-aliasing.
-
-    Returns
-    -------
-    Float[Tensor, "batch channels new_height new_width"]
-        The changed images.
-
-    Raises
-    ------
-    InputError
-        If x does not have the shape of images.
-
-    References
-    ----------
-    Szegedy et al. (2015), Going deeper with convolutions.
+    By default `size`, (height, width), is that of x. Then windows are only enlarged, so the interpolation is bilinear.
+    For another size, windows of whole pixels are resized with anti-aliasing. Raises InputError if x does not have the
+    shape of images.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -76,7 +52,6 @@ def crop_and_flip(
 
 
 def _draw_windows(n: int, rng: np.random.Generator, least_area: float, flip: bool) -> Windows:
-    """Draw a window for each of n images."""
     area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
     width = np.minimum(np.sqrt(area * ratio), 1)
@@ -125,35 +100,12 @@ def mix(
     mixup: float,
     cutmix: float,
 ) -> tuple[Float[Tensor, "batch *sample"], Float[Tensor, "batch classes"]]:
-    """Blend each row of a batch with another one, by Mixup or CutMix.
+    """Blend each row of a batch with another one, by Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019).
 
-    If both are asked for, each row gets one of them at random. Under CutMix, the weight of a row's own label is the
-    share of the area that is really kept. It is more than the weight drawn if the window crosses the border.
-
-    Parameters
-    ----------
-    x : Float[Tensor, "batch *sample"]
-        The examples: images for CutMix, anything for Mixup.
-    y : Float[Tensor, "batch classes"]
-        The probabilities of the classes.
-    rng : np.random.Generator
-        The source of randomness.
-    mixup, cutmix : float
-        The parameter a of the weight's distribution Beta(a, a), or 0 not to mix in this way.
-
-    Returns
-    -------
-    tuple of Tensor
-        The blended examples and probabilities.
-
-    Raises
-    ------
-    InputError
-        If CutMix is asked for examples that are not images.
-
-    References
-    ----------
-    Zhang et al. (2018), mixup. Yun et al. (2019), CutMix.
+    `mixup` and `cutmix` are the parameter a of the weight's distribution Beta(a, a), or 0 not to mix in this way. If
+    both are asked for, each row gets one of them at random. Under CutMix, the weight of a row's own label is the share
+    of the area that is really kept. It is more than the weight drawn if the window crosses the border. Raises
+    InputError if CutMix is asked for examples that are not images.
     """
     if cutmix and x.dim() != 4:
         raise InputError(

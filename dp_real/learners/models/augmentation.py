@@ -15,19 +15,7 @@ from dp_real.sections import TrainingConfig
 class Augmentation:
     """Crops, flips, changes and mixes the rows of a parcel, as the section [training] says.
 
-    Parameters
-    ----------
-    task : Task
-        The task, which has the size of images that the module takes.
-    config : TrainingConfig
-        The section [training].
-    seed : int
-        The seed of all augmentation.
-
-    Raises
-    ------
-    MissingError
-        If RandAugment is asked for and kornia is not installed.
+    Raises MissingError if RandAugment is asked for and kornia is not installed.
     """
 
     def __init__(self, task: Task, config: TrainingConfig, seed: int) -> None:
@@ -41,21 +29,10 @@ class Augmentation:
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, parcel: int
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """Augment the rows of a parcel.
+        """Augment the rows of a parcel, whose place in the step is `parcel`.
 
-        Parameters
-        ----------
-        x : Shaped[Tensor, "batch *stored"]
-            The examples: codes as int32, or images, which may be larger than the module takes.
-        y : Shaped[Tensor, "batch *classes"]
-            The labels, int64 [B], or the probabilities of the classes, float [B, K].
-        step, parcel : int
-            The step, and the place of the parcel in it.
-
-        Returns
-        -------
-        tuple of Tensor
-            The examples at the module's size, and the labels. The labels are probabilities if examples are mixed.
+        x are codes as int32, or images, which may be larger than the module takes. They come back at the module's size.
+        y are labels, int64 [B], or probabilities, float [B, K]. They come back as probabilities if examples are mixed.
         """
         config = self.config
         if config.crop or config.flip:

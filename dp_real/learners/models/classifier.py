@@ -29,14 +29,8 @@ PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisa
 class Classifier(nn.Module):
     """Maps images in [-1, 1] to logits. Images are resized and normalised as the model expects.
 
-    Parameters
-    ----------
-    model : Any
-        An image classifier of transformers.
-    size : int
-        The height and width of the images that the model takes.
-    mean, std : sequence of float
-        The normalisation of pixels in [0, 1], one value for each channel.
+    `size` is the height and width that it takes. `mean` and `std` normalise pixels in [0, 1], one value for each
+    channel.
     """
 
     mean: Tensor
@@ -81,7 +75,6 @@ class ClassifierLearner(NetworkLearner):
         processor.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        """See Learner."""
         classifier: Any = self.in_use
         weights = load(AutoModelForImageClassification, str(folder)).state_dict()
         for name in _grey_convolutions(classifier.model):
@@ -117,27 +110,7 @@ def _grey_convolutions(model: nn.Module) -> list[str]:
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """Return a fresh classifier for images of the task's shape.
-
-    Parameters
-    ----------
-    task : Task
-        The task, whose samples are images [C, H, W].
-    architecture : str
-        The model's type, as transformers names it.
-    sizes : mapping
-        The model's sizes, as transformers names them.
-
-    Returns
-    -------
-    Classifier
-        The classifier. Its weights are drawn from torch's random state.
-
-    Raises
-    ------
-    InputError
-        See `fresh_network`.
-    """
+    """Return a fresh classifier for images of the task's shape. Raises as `fresh_network` does."""
     channels = task.sample_shape[0]
     size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)
@@ -149,29 +122,11 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier from a folder or the hub.
+    """Load a classifier from a folder or the hub. It takes the size of the samples [C, H, W] if it has none of its own.
 
-    Parameters
-    ----------
-    model : str
-        The folder or the hub id.
-    sample_shape : tuple of int
-        The shape [C, H, W] of the samples. Its size is taken if the model has none.
-    labels : dict
-        What `class_names` returns for the task's classes, or an empty dict to keep the model's classes. If the numbers
-        of classes differ, the last layer is fresh.
-
-    Returns
-    -------
-    Classifier
-        The classifier.
-
-    Raises
-    ------
-    MissingError
-        If weights are missing.
-    InputError
-        If the weights are not those of an image classifier.
+    `labels` is what `class_names` returns, or an empty dict to keep the model's classes. If the numbers of classes
+    differ, the last layer is fresh. Raises MissingError if weights are missing, and InputError if they are not those of
+    an image classifier.
     """
     loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
@@ -182,27 +137,9 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
     """Wrap an image classifier of transformers that is loaded already. Its weights and its mode stay as they are.
 
-    Parameters
-    ----------
-    model : Any
-        The model.
-    sample_shape : tuple of int
-        The shape [C, H, W] of the samples. Its size is taken if the model has none.
-    processor : Any, optional
-        The model's image processor. By default it is read from where the model came from.
-
-    Returns
-    -------
-    Classifier
-        The classifier.
-
-    Raises
-    ------
-    InputError
-        If it is not known how the model's images are normalised, or if its processor takes channels in another order
-        than red, green, blue.
-    MissingError
-        If there is no processor where the model came from.
+    It takes the size of the samples [C, H, W] if it has none of its own. By default its processor is read from where it
+    came from; MissingError is raised if none is there. Raises InputError if it is not known how images are normalised,
+    or if channels are in another order than red, green, blue.
     """
     name = type(model).__name__
     is_known = processor is not None or model.name_or_path or getattr(model.config, "pretrained_cfg", None)
@@ -236,31 +173,16 @@ class Normalisation(NamedTuple):
 def normalisation(model: str) -> Normalisation:
     """Return the mean and standard deviation by which a model's images are normalised.
 
-    The model's processor is given a black and a white image. So the result has all that it does to each channel.
-
-    Parameters
-    ----------
-    model : str
-        The folder or the hub id of the model.
-
-    Returns
-    -------
-    Normalisation
-        One mean and one standard deviation for each channel.
-
-    Raises
-    ------
-    MissingError
-        If the model's preprocessor_config.json is missing.
-    InputError
-        If the processor takes channels in another order than red, green, blue.
+    The model's processor is given a black and a white image. So the result has all that it does to each channel. Raises
+    MissingError if preprocessor_config.json is missing, and InputError if channels are in another order than red,
+    green, blue.
     """
     with reading(model, "image processor"):
         return normalisation_of(_image_processor(model), model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
-    """Return the mean and standard deviation of an image processor, see `normalisation`. model: begins an error."""
+    """What `normalisation` returns, for an image processor. `model` begins an error."""
     if timm := getattr(processor, "data_config", None):
         return Normalisation(timm["mean"], timm["std"])
     is_grey = np.size(processor.image_mean) == 1
@@ -281,7 +203,7 @@ def normalisation_of(processor: Any, model: str) -> Normalisation:
 
 
 def _image_processor(model: str) -> Any:
-    """Load the image processor of a model. Raises MissingError if its file cannot be read."""
+    """Raises MissingError if the processor's file cannot be read."""
     try:
         with no_code_of(model):
             return AutoImageProcessor.from_pretrained(

@@ -48,23 +48,14 @@ class StepGradient:
 
     It also fills what the module's layers gather in training, such as the statistics of BatchNorm.
 
-    The rows of a step are computed in pieces of as many rows as fit into memory, and the gradients of the pieces are
-    added up. The result is exact but for rounding. Rows influence each other in BatchNorm, and share a draw in dropout.
-    A module with such layers is computed parcel by parcel (see dp_real.runtime.shares). Then these layers do not depend
-    on the number of processes either, if that number divides the parcels. What the layers gather is averaged over the
-    pieces.
+    The rows of a step are computed in pieces of as many rows as fit into memory, or `rows` at most if that is not 0.
+    The gradients of the pieces are added up. The result is exact but for rounding. Rows influence each other in
+    BatchNorm, and share a draw in dropout, which `seed` fixes. A module with such layers is computed parcel by parcel
+    (see dp_real.runtime.shares). Then these layers do not depend on the number of processes either, if that number
+    divides the parcels. What the layers gather is averaged over the pieces.
 
     There is no DistributedDataParallel. A process whose memory runs out computes its rows again, and the others must
     not have received anything of the first try.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The network that is trained.
-    rows : int
-        The largest number of rows of a piece. 0 stands for as many as fit.
-    seed : int
-        The seed of dropout's draws.
     """
 
     def __init__(self, module: nn.Module, rows: int, seed: int) -> None:
@@ -80,30 +71,11 @@ class StepGradient:
     def fill(
         self, loss_of: Loss, prepare: Callable[[], list[PreparedRows]], share: StepShare, step: int
     ) -> Float[Tensor, ""]:
-        """Fill the gradients of a step.
+        """Fill the gradients of a step, and return the mean loss over all its rows.
 
-        Parameters
-        ----------
-        loss_of : Loss
-            The mean loss over the rows of a piece.
-        prepare : callable
-            Returns the rows of this process. It is called again if memory runs out.
-        share : StepShare
-            The rows of the step that this process trains on.
-        step : int
-            The number of the step, of which dropout's draws are a function.
-
-        Returns
-        -------
-        Float[Tensor, ""]
-            The mean loss over all rows of the step.
-
-        Raises
-        ------
-        MissingError
-            If not even one row fits into the GPU's memory.
-        RuntimeError
-            If not even one row can be computed, for reasons that need not be memory.
+        `loss_of` is the mean loss over the rows of a piece. `prepare` is called again if memory runs out. Dropout's
+        draws are a function of `step`. Raises MissingError if not even one row fits into the GPU's memory, and
+        RuntimeError if not even one can be computed, for reasons that need not be memory.
         """
         before = [buffer.clone() for buffer in self.gathered]
         loss = attempt(lambda: self._sum(loss_of, prepare(), share, step, before))
@@ -153,7 +125,6 @@ class StepGradient:
         return total
 
     def _pieces(self, parts: list[PreparedRows]) -> Iterator[Piece]:
-        """Divide the rows of this process into pieces that fit into memory."""
         if not self.by_parcel and len(parts) > 1:
             x = torch.cat([part.x for part in parts])
             y = torch.cat([part.y for part in parts])
@@ -189,6 +160,5 @@ def _has_dropout(layer: nn.Module) -> bool:
 
 
 def _copy(values: Iterable[Tensor], tensors: Iterable[Tensor]) -> None:
-    """Copy each value into the tensor at the same place."""
     for tensor, value in zip(tensors, values, strict=True):
         tensor.copy_(value)

@@ -23,25 +23,7 @@ from dp_real.runtime.shares import StepShare
 class LinearLearner:
     """A linear classifier with logits ±kappa w·x / 2. Its entropy is that of sigmoid(kappa w·x).
 
-    It starts at w = 0, where every entropy is ln 2.
-
-    Parameters
-    ----------
-    sample_shape : tuple of int
-        The shape of an example, which is flattened to d numbers.
-    n_classes : int
-        The number of classes, which must be 2.
-    lam : float
-        The penalty.
-    loss : {"ridge", "logistic"}
-        The loss, see the head of the module.
-    kappa : float
-        The factor of the logits.
-
-    Raises
-    ------
-    InputError
-        If there are not two classes.
+    It starts at w = 0, where every entropy is ln 2. Raises InputError if there are not two classes.
     """
 
     precision = "float32"
@@ -66,7 +48,6 @@ class LinearLearner:
         self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool that the weight is the optimum for
 
     def logits(self, x: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch 2"]:
-        """See Learner."""
         half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
@@ -94,7 +75,7 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """Return 0, since the solver's FLOPs are not counted."""
+        """The solver's FLOPs are not counted."""
         return 0
 
     def drain_loss(self) -> float:
@@ -106,18 +87,16 @@ class LinearLearner:
         return {"weight": self.weight, "loss": self.loss, "rows": self.rows}
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int = 0) -> None:
-        """See Learner."""
         self.weight = state["weight"]
         self.loss = state["loss"]
         self.rows = state["rows"]
 
     def finish_at(self, last_step: int) -> None:
-        """Do nothing, since there is no schedule."""
+        """There is no schedule."""
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors with the weight [d]."""
         save_file({"weight": self.weight}, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
-        """See Learner."""
         self.weight = load_file(folder / "model.safetensors")["weight"]

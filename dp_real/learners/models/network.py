@@ -30,20 +30,8 @@ from dp_real.sections import TrainingConfig
 class NetworkLearner:
     """Trains a module on batches, as the protocol Learner says.
 
-    With an exponential moving average of the weights (paper App. D), the averaged weights compute the logits.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Maps examples [B, *sample_shape] to logits [B, n_classes].
-    task : Task
-        The task that it learns.
-    config : TrainingConfig
-        The section [training].
-    seed : int
-        The seed of all that training draws, except for the batches.
-    device : torch.device, optional
-        The device to train on. By default it is that of the process.
+    With an exponential moving average of the weights (paper App. D), the averaged weights compute the logits. `seed` is
+    that of all that training draws, except for the batches. The default device is that of the process.
     """
 
     def __init__(
@@ -74,21 +62,7 @@ class NetworkLearner:
     def fresh(cls, build: Callable[[Task], nn.Module | None], task: Task, training: TrainingConfig, seed: int) -> Self:
         """Return a learner with fresh weights, which are a function of the seed alone.
 
-        Parameters
-        ----------
-        build : callable
-            Builds the module for a task. It draws weights from torch's random state.
-        task : Task
-            The task to learn.
-        training : TrainingConfig
-            The section [training].
-        seed : int
-            The seed of the weights and of training.
-
-        Returns
-        -------
-        NetworkLearner
-            The learner, before its first step.
+        `build` draws them from torch's random state.
         """
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
@@ -96,7 +70,7 @@ class NetworkLearner:
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
-        """See Learner. The averaged weights compute them if there is an average."""
+        """The averaged weights compute them if there is an average."""
         return self.in_use.eval()(at_task_size(x.to(self.device), self.task))
 
     def train_step(
@@ -106,23 +80,11 @@ class NetworkLearner:
         share: StepShare | None = None,
         offset: Float[Tensor, "batch classes"] | None = None,
     ) -> None:
-        """Make one AdamW step on the mean cross-entropy over the rows of the step. See Learner.
+        """Make one AdamW step on the mean cross-entropy over the rows of the step.
 
-        Parameters
-        ----------
-        x : Shaped[Tensor, "batch *stored"]
-            The examples, float or uint8.
-        y : Shaped[Tensor, "batch *classes"]
-            The labels, int64 [B], or the probabilities of the classes, float [B, K].
-        share : StepShare, optional
-            Which rows of the step these are. By default they are all rows, in each process.
-        offset : Float[Tensor, "batch classes"], optional
-            Is added to the logits of each row. Rows that are mixed get the offset of the first of the two.
-
-        Raises
-        ------
-        MissingError
-            If not even one row fits into the GPU's memory.
+        x is float or uint8. y is int64 [B], or the probabilities of the classes, float [B, K]. `offset` is added to the
+        logits of each row. Rows that are mixed get the offset of the first of the two. Raises MissingError if not even
+        one row fits into the GPU's memory.
         """
         share = share or StepShare.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks through all layers, which takes time
@@ -163,11 +125,9 @@ class NetworkLearner:
         return prepared
 
     def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
-        """Return the mean cross-entropy of rows that are computed together."""
         return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
 
     def _forward(self, x: Tensor) -> Tensor:
-        """Return the logits in training mode, computed in the configured precision."""
         if self.config.precision == "float32":
             return self.forward(x)
         with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
@@ -175,11 +135,10 @@ class NetworkLearner:
 
     @property
     def precision(self) -> str:
-        """See Learner."""
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """See Learner. They are counted in evaluation mode, so that nothing changes."""
+        """They are counted in evaluation mode, so that nothing changes."""
         weights = [weight for weight in self.parameters if weight.requires_grad]
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
@@ -190,7 +149,7 @@ class NetworkLearner:
         return count(compute_gradient)
 
     def drain_loss(self) -> float:
-        """Return the mean training loss since the last call. This waits for the device, which train_step does not."""
+        """This waits for the device, which train_step does not."""
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
@@ -203,7 +162,6 @@ class NetworkLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step."""
         return self.optimizer.param_groups[0]["lr"]
 
     @property
@@ -212,7 +170,6 @@ class NetworkLearner:
         return self.module if self.ema is None else self.ema
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that training changes, as tensors by name. `load_tensors` restores it."""
         state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
         state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
@@ -222,7 +179,6 @@ class NetworkLearner:
         return {name: value.contiguous() for name, value in state.items()}
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
-        """See Learner."""
         self.losses = list(state["losses"].to(self.device))
         self.module.load_state_dict(_below("module.", state))
         if self.ema is not None:
@@ -245,7 +201,6 @@ class NetworkLearner:
         save_file(weights, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
-        """See Learner."""
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def finish_at(self, last_step: int) -> None:

@@ -12,19 +12,8 @@ from dp_real.runtime.seeds import seeded
 class RandAugment:
     """Applies operations of kornia, chosen at random for each call, to all images of the call.
 
-    Each image has signs of its own.
-
-    Parameters
-    ----------
-    operations : int
-        The number of operations for each call.
-    magnitude : int
-        Their magnitude, between 0 and 30. This is kornia's scale, and the paper's.
-
-    Raises
-    ------
-    MissingError
-        If kornia is not installed.
+    Each image has signs of its own. The magnitude is between 0 and 30: kornia's scale, and the paper's. Raises
+    MissingError if kornia is not installed.
     """
 
     def __init__(self, operations: int, magnitude: int) -> None:
@@ -40,24 +29,9 @@ class RandAugment:
     def __call__(
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        """Change images. The result is a function of the images and of `draw`.
+        """Change images in [-1, 1] of 1 or 3 channels. The result is a function of the images and of `draw`.
 
-        Parameters
-        ----------
-        x : Float[Tensor, "batch channels height width"]
-            Images in [-1, 1] of 1 or 3 channels.
-        draw : torch.Generator
-            The source of randomness.
-
-        Returns
-        -------
-        Float[Tensor, "batch channels height width"]
-            The changed images, of as many channels. Operations take colours, so grey images are changed as colours.
-
-        Raises
-        ------
-        InputError
-            If x does not have the shape of such images.
+        Operations take colours, so grey images are changed as colours. Raises InputError for another shape.
         """
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
