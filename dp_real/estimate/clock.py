@@ -119,7 +119,7 @@ def costs(
 
 
 def summing(network: Network | None, devices: int) -> float:
-    """Return the seconds of the sum of the gradients in a step. Each device sends almost twice their float32 bytes."""
+    """The seconds of the sum of the gradients in a step. Each device sends almost twice their float32 bytes."""
     if network is None or devices == 1:
         return 0.0
     bandwidth = WITHIN_MACHINE if devices <= MACHINE else BETWEEN_MACHINES
@@ -127,7 +127,7 @@ def summing(network: Network | None, devices: int) -> float:
 
 
 def decoding(config: Config) -> float:
-    """Return the seconds of a core to decode an example of the pool. They are 0 if it is stored as numbers."""
+    """The seconds of a core to decode an example of the pool, 0 if it is stored as numbers."""
     if config.pool.storage != "jpeg":
         return 0.0
     channels, height, width = config.pool_shape
@@ -135,9 +135,9 @@ def decoding(config: Config) -> float:
 
 
 def cores(config: Config, seconds: Seconds) -> float | None:
-    """Return the cores that a device keeps busy: those that decode as fast as it trains, and one that drives it.
+    """The cores that a device keeps busy: those that decode as fast as it trains, and one that drives it.
 
-    It is None if training's speed is not known, or if no row of the pool is decoded.
+    None if training's speed is not known, or if no row of the pool is decoded.
     """
     if not seconds.row or not decoding(config):
         return None
@@ -145,10 +145,7 @@ def cores(config: Config, seconds: Seconds) -> float | None:
 
 
 def idle(config: Config, devices: int) -> float:
-    """Return the factor by which drawing takes longer because rounds are shared in whole blocks.
-
-    It is the mean over all samples.
-    """
+    """The factor, a mean over all samples, by which drawing takes longer because rounds are shared in whole blocks."""
     options = config.practice
     block = config.sampling.block_size
     rounds = [options.initial, *[options.increment * options.oversample] * options.additions]
@@ -161,7 +158,7 @@ def idle(config: Config, devices: int) -> float:
 
 
 def writing(config: Config, network: Network | None) -> float:
-    """Return the seconds to write the pool, the checkpoints before additions, and those in between."""
+    """The seconds to write the pool, the checkpoints before additions, and those in between."""
     options = config.practice
     steps_between = options.checkpoint_every * options.evaluate_every
     in_between = config.training.steps // steps_between if steps_between else 0
@@ -171,9 +168,9 @@ def writing(config: Config, network: Network | None) -> float:
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Return the hours of all parts. A part is how often something is done, and the seconds of doing it once.
+    """The hours of parts: how often each is done, and the seconds of doing it once.
 
-    The result is None if the seconds of a part that is done are not known.
+    None if the seconds of a part that is done are not known.
     """
     total = 0.0
     for number, seconds in parts:

@@ -10,7 +10,7 @@ from dp_real.estimate.work import Network
 
 
 def images(config: Config) -> tuple[int, int]:
-    """Return the numbers of plain and of guided images to draw, if every addition is made."""
+    """The numbers of plain and of guided images to draw, if every addition is made."""
     options = config.practice
     if options.examples == "real":
         return 0, 0
@@ -35,13 +35,13 @@ def tokens(config: Config) -> dict[str, int]:
 
 
 def money(config: Config) -> float | None:
-    """Return about what the tokens cost, by the prices of the generator's section. Return None if it has none."""
+    """About what the tokens cost, by the prices of the generator's section; None if it has none."""
     counts = tokens(config)
     return config.generator.money(counts["prompts"] + counts["judged"], counts["written"])
 
 
 def waiting_steps(config: Config) -> int:
-    """Return how many optimizer steps patience takes until every addition is made, if the accuracy never rises.
+    """How many optimizer steps patience takes until every addition is made, if the accuracy never rises.
 
     If these steps do not fit between warm-up and cool-down, the run ends with fewer additions.
     """
@@ -51,7 +51,7 @@ def waiting_steps(config: Config) -> int:
 
 
 def example_bytes(config: Config) -> float:
-    """Return the bytes of an example on disk. Other values than float32 take a byte each."""
+    """Bytes of an example on disk. Other values than float32 take a byte each."""
     shape = config.pool_shape
     pool = config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
@@ -61,12 +61,12 @@ def example_bytes(config: Config) -> float:
 
 
 def pool_bytes(config: Config) -> float:
-    """Return the bytes of the pool's examples on disk after all additions."""
+    """Bytes of the pool's examples on disk after all additions."""
     return config.samples * example_bytes(config)
 
 
 def drawing_bytes(config: Config) -> float:
-    """Return the bytes of the largest round's blocks, which lie beside the pool until the round is in it."""
+    """Bytes of the largest round's blocks, which lie beside the pool until the round is in it."""
     options = config.practice
     if options.examples == "real":
         return 0
@@ -75,7 +75,7 @@ def drawing_bytes(config: Config) -> float:
 
 
 def rows_per_step(config: Config) -> int:
-    """Return the rows of a training step, over all devices.
+    """Rows of a training step, over all devices.
 
     A learner that is solved at once takes the whole pool, which counts here with its largest size.
     """
@@ -83,7 +83,7 @@ def rows_per_step(config: Config) -> int:
 
 
 def checkpoint_bytes(config: Config, network: Network | None) -> float:
-    """Return the bytes of the latest checkpoint and of those before each addition.
+    """Bytes of the latest checkpoint and of those before each addition.
 
     A checkpoint has the weights, the two moments of AdamW, and the average of the weights if there is one.
     """

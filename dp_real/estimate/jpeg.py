@@ -14,7 +14,7 @@ TRIED = 4  # images
 
 @cache
 def jpeg_bytes(shape: tuple[int, int, int], quality: int) -> float:
-    """Return the mean bytes of an image [C, H, W] of the pool at this quality: about 71,000 for [3, 224, 224] at 95.
+    """The mean bytes of an image [C, H, W] of the pool at this quality: about 71,000 for [3, 224, 224] at 95.
 
     The images have the spectrum of natural ones, whose amplitudes fall as 1 / frequency (Field 1987).
     """

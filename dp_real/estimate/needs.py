@@ -77,7 +77,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """Return the days that a run takes on a CPU, as far as they are known, and 0 on GPUs."""
+    """As far as they are known; 0 on GPUs."""
     if not device.cores:
         return 0
     seconds = speed.assumed(config, network, device.name, device.cores)
@@ -87,10 +87,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]:
-    """Return all that a run of this configuration into the folder `out` needs.
-
-    `device` is the one to run on. By default it is what is found here.
-    """
+    """All that a run of this configuration into the folder `out` needs, by default on the device that is found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
@@ -106,7 +103,6 @@ def require(config: Config, out: Path) -> None:
 
 
 def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:
-    """Yield all that a run needs except for its data."""
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
@@ -147,7 +143,7 @@ def readers(device: Device) -> int:
 
 
 def _cores(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
-    """Yield the cores that decode the pool's JPEGs for GPUs, if there are such, and if it is known how many."""
+    """The cores that decode the pool's JPEGs for GPUs, if there are such, and if it is known how many."""
     wanted = None if device.cores else _cores_of_a_gpu(config, network, device)
     if wanted is None:
         return
@@ -180,7 +176,7 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Nee
 
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
-    """Yield the memory that training and drawing need, as far as it is known."""
+    """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
         peaks["training"] += (_rows_together(config) - 1) * peaks["row"]
@@ -194,7 +190,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _rows_together(config: Config) -> int:
-    """Return how many rows of a training step a CPU computes together."""
+    """How many rows of a training step a CPU computes together."""
     rows_per_step = cost.rows_per_step(config)
     return min(config.training.rows_per_device or rows_per_step, rows_per_step)
 
@@ -232,7 +228,7 @@ def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
 
 
 def _marks(file: str) -> Need:
-    """Return the need of the file that says which examples are left out."""
+    """The file that says which examples are left out."""
     try:
         return Need("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
     except (InputError, MissingError) as error:
@@ -240,7 +236,7 @@ def _marks(file: str) -> Need:
 
 
 def _trained(config: Config) -> Iterator[Need]:
-    """Yield the generator that is trained here, if there is one. It is never missing."""
+    """The generator that is trained here, if there is one. It is never missing."""
     seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
     if seconds:
         yield Need("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
@@ -260,7 +256,7 @@ def _weights(config: Config) -> Iterator[Need]:
 
 
 def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
-    """Return the need of a model: a folder, a packed one, or a hub id, which a key of the configuration names."""
+    """The need of a model that a key of the configuration names: a folder, a packed one, or a hub id."""
     if is_packed(model) and packed:
         return _packed(key, model)
     if fault := misnamed(model, pipeline):
@@ -286,7 +282,7 @@ def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
 
 
 def _to_fetch(key: str, model: str, fault: str) -> Need:
-    """Return the need of a model that is not here, a hub id. `fault` says so."""
+    """The need of a hub id that is not here, as `fault` says."""
     if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
         return Need(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:
@@ -298,7 +294,7 @@ def _to_fetch(key: str, model: str, fault: str) -> Need:
 
 
 def _packed(key: str, model: str) -> Need:
-    """Return the need of a model in one file, and of the package that reads it."""
+    """The need of a model in one file, and of the package that reads it."""
     try:
         file = model_file(model)
         if file.suffix == GGUF:
@@ -309,19 +305,16 @@ def _packed(key: str, model: str) -> Need:
 
 
 def _lacking_tokenizer(folder: Path) -> Lack | None:
-    """Say what the folder of a tokenizer lacks. Return None if it is whole."""
     is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
     return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
 
 
 def _lacking_lora(folder: Path) -> Lack | None:
-    """Say what keeps a folder from being that of one LoRA."""
     files = sum(1 for _ in folder.glob(ANY_WEIGHTS))
     return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
 
 
 def _data(config: Config) -> Iterator[Need]:
-    """Yield the sets of real examples."""
     for each in config.data.describe():
         of_what = "texts" if config.data.examples == "texts" else "images"
         count = "" if each.images is None else f": {each.images:,} {of_what}"

@@ -45,10 +45,7 @@ GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in trainin
 
 @dataclass(frozen=True)
 class Seconds:
-    """The seconds of one device for a plain image, for a guided one, and for a row of a training step.
-
-    They are None if they are not known.
-    """
+    """The seconds of one device for a plain image, a guided one, and a row of a training step; None: not known."""
 
     plain: float | None
     guided: float | None
@@ -58,7 +55,7 @@ class Seconds:
 
 
 def throughput(device: str, dtype: str) -> float | None:
-    """Return the TFLOP/s that a GPU of that name is assumed to reach, or None if it is not in the table."""
+    """The TFLOP/s that a GPU of that name is assumed to reach; None if it is not in the table."""
     for name, gpu in GPUS.items():
         if name in device:
             return gpu.rate * (FLOAT32 if dtype == "float32" else 1)
@@ -66,7 +63,7 @@ def throughput(device: str, dtype: str) -> float | None:
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """Return the seconds on a GPU of that name, or on `cores` cores of a CPU, by the table above."""
+    """The seconds on a GPU of that name, or on `cores` cores of a CPU, by the table above."""
     operations = image_operations(config, network)
     if cores:
         drawing = training = cores * CPU_CORE
@@ -110,7 +107,7 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds that `work` takes, and its result."""
+    """The seconds that `work` takes, and its result."""
     work()
     while True:
         failures = memory.failures()

@@ -27,10 +27,10 @@ class Network:
 
 
 def learner_network(config: Config) -> Network | None:
-    """Return the size of the learner, found from a module without memory for its weights.
+    """The size of the learner, found from a module without memory for its weights.
 
-    The result is None if LearnerConfig.network gives no module. It is also None if the module asks for the values of
-    its input, which has no memory either.
+    None if LearnerConfig.network gives no module, or if the module asks for the values of its input, which has no
+    memory either.
     """
     shape = config.task.sample_shape
     with torch.device("meta"):
@@ -49,7 +49,7 @@ def learner_network(config: Config) -> Network | None:
 
 
 def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Return the bytes that autograd keeps of module(x) for the backward pass. Shared memory counts once."""
+    """Bytes that autograd keeps of module(x) for the backward pass. Shared memory counts once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """Return the peak bytes on the device, in `training` one row at a time and in `drawing` one image at a time.
+    """The peak bytes on the device, in `training` one row at a time and in `drawing` one image at a time.
 
     `row` and `image` are the bytes that each further row or image takes.
 
@@ -82,7 +82,7 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
     on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of a
     guided image.
 
-    The result is None if the learner's size is not known. If the generator's is not known, it has only training.
+    None if the learner's size is not known. If the generator's is not known, it has only training.
     """
     if network is None:
         return None
