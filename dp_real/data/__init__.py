@@ -36,14 +36,11 @@ class DataConfig(Section):
 
     @property
     def task(self) -> Task:
-        """The shape of an example and the classes, without loading the examples.
-
-        Raises MissingError if only a missing folder tells them.
-        """
+        """Raises MissingError if only a missing folder tells it. The examples are not loaded."""
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """Return this section with all that otherwise only a folder would tell, for the record of a run.
+        """Return this section with all that otherwise only a folder would tell, for a run's record.
 
         Raises as `task` does.
         """
@@ -55,13 +52,12 @@ class DataConfig(Section):
         return True
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Make what `load` reads, and show the progress, if this source is made on first use. Raises as `load` does."""
+        """Make what `load` reads, if this source is made on first use. Raises as `load` does."""
 
     def load(self) -> RealData:
-        """Load the real examples.
+        """Raises MissingError if the examples are not there, InputError if they are broken or do not fit.
 
-        Raises MissingError if they are not there. Raises InputError if they are broken or do not fit. Both say what to
-        do.
+        Both say what to do.
         """
         raise NotImplementedError
 
@@ -70,14 +66,14 @@ class DataConfig(Section):
         return []
 
     def near(self, likeness: float) -> NearExamples | None:
-        """Return an empty set that tells which examples are alike to this degree. None: the kind has no such measure.
+        """Return an empty set that tells which examples are alike to this degree; 1 is the same example.
 
-        A likeness of 1 is the same example.
+        None stands for a kind without such a measure.
         """
         return None
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
-        """Return what a user's function gave for `count` labels as samples, see dp_real.generators.function.
+        """Return what a user's function gave for `count` labels as samples.
 
         Raises InputError, which begins with `giver`, if that is something else.
         """
@@ -86,10 +82,9 @@ class DataConfig(Section):
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """Read a further set of images for the task. `where` is written as dp_real.data.sets.places explains.
+        """Read a further set for the task. `where` is written as dp_real.data.sets.places explains.
 
-        Raises MissingError if the set is not there. Raises InputError if it is broken, or is no set of this task's
-        classes.
+        Raises MissingError if the set is not there, InputError if it is broken or is no set of this task's classes.
         """
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set

@@ -20,11 +20,10 @@ class DigitsConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """Ten classes of grey images."""
         return Task((1, 8, 8), tuple("0123456789"))
 
     def load(self) -> RealData:
-        """Load the images, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
+        """Of the images, shuffled by `split`, 900 are for the generator, 250 validate and 647 test."""
         import numpy as np
         import torch
         from sklearn import datasets

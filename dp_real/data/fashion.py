@@ -34,16 +34,11 @@ class FashionConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """Ten classes of grey images, padded from 28 to 32 pixels a side, which halves evenly."""
+        """The images are padded from 28 to 32 pixels a side, which halves evenly."""
         return Task((1, 32, 32), CLASSES)
 
     def load(self) -> RealData:
-        """Load the images.
-
-        The 60,000 published training images are shuffled by `split`. Of these, 2,000 validate and the rest are for the
-        generator. The 10,000 published test images test. Raises MissingError if a file is missing, and InputError if
-        one is broken.
-        """
+        """Of the 60,000 published training images, shuffled by `split`, 2,000 validate. The 10,000 test images test."""
         import torch
 
         from dp_real.runtime.seeds import Stream, rng
@@ -59,7 +54,7 @@ class FashionConfig(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """Return the status of the four files together, as one set."""
+        """The four files together are one set."""
         paths = [*self._paths("train"), *self._paths("t10k")]
         absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
         return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
@@ -69,7 +64,7 @@ class FashionConfig(DataConfig):
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        """Read the images of a part, float32 [n, 1, 32, 32], and their labels, int64 [n]."""
+        """Return images float32 [n, 1, 32, 32] and labels int64 [n]."""
         import torch
 
         images_file, labels_file = self._paths(part)
@@ -98,9 +93,8 @@ def _remedy(path: Path) -> str:
 def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of unsigned bytes as a uint8 array.
 
-    The file begins with the bytes 0, 0, 8 and the number of axes. The size of each axis follows as a big-endian integer
-    of four bytes, and then the values. If `path` does not exist, `path`.gz is read. Raises MissingError if neither
-    exists, and InputError for a broken file.
+    It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values. If
+    `path` does not exist, `path`.gz is read. Raises MissingError if neither exists, InputError for a broken file.
     """
     zipped = _zipped(path)
     try:

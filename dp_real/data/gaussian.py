@@ -23,16 +23,15 @@ class GaussianDataConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """Two classes of vectors."""
         return Task((self.dimension,), ("negative", "positive"))
 
     @property
     def has_training_examples(self) -> bool:
-        """False. The score of this distribution is known, so no generator is trained."""
+        """The score of this distribution is known, so no generator is trained."""
         return False
 
     def load(self) -> RealData:
-        """Draw the validation and test rows. The key `split` is the seed."""
+        """The key `split` is the seed."""
         import numpy as np
         import torch
 

@@ -43,18 +43,16 @@ class GlyphsConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """One class for each character, with the name that prompts use. The images are grey and square."""
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Draw the fonts on first use, which takes less than a minute. Raises as `load` does."""
+        """Draw the fonts on first use, which takes less than a minute."""
         self._collection(progress)
 
     def load(self) -> RealData:
-        """Load the images, split by groups of families that are alike.
+        """Of the groups of families that are alike, 55 % are for the generator, 15 % validate and 30 % test.
 
-        Of the groups, 55 % are for the generator, 15 % validate and 30 % test. Raises MissingError if fonts are
-        missing, and InputError if a folder has too few fonts that can be used.
+        Raises MissingError if fonts are missing, InputError if a folder has too few fonts that can be used.
         """
         collection = self._collection()
         generator, validation, test = self.split_fonts(collection)
@@ -69,8 +67,8 @@ class GlyphsConfig(DataConfig):
     def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
         """Return the rows of the collection's fonts that are for the generator, that validate, and that test.
 
-        All fonts of a group are on one side. Validation and test have up to FONTS_PER_GROUP fonts of each group. Raises
-        InputError if there are too few groups.
+        All fonts of a group are on one side; validation and test have up to FONTS_PER_GROUP of each. Raises InputError
+        if there are too few groups.
         """
         from dp_real.runtime.seeds import Stream, rng
 
@@ -92,7 +90,7 @@ class GlyphsConfig(DataConfig):
         return generator, validation, test
 
     def describe(self) -> list[SetStatus]:
-        """Return the status of the fonts as one set. They are counted, not drawn."""
+        """The fonts are one set. They are counted, not drawn."""
         from dp_real.data.typefaces.fonts import debian_fonts
 
         where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
@@ -102,11 +100,11 @@ class GlyphsConfig(DataConfig):
             return [SetStatus("fonts", where, None, str(error))]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig. `where` may also be "handwriting" or "display", for all fonts of that kind."""
+        """`where` may also be "handwriting" or "display", for all fonts of that kind."""
         return self._further(name, where, self._collection() if where in FURTHER else None)
 
     def _files(self) -> list[Path]:
-        """Return the font files. Raises MissingError if the folder is missing, or too many packages are."""
+        """Raises MissingError if the folder is missing, or too many packages are."""
         from dp_real.data.typefaces.fonts import DEBIANS_FONTS, debian_fonts, font_files
 
         if self.fonts is not None:
@@ -130,7 +128,7 @@ class GlyphsConfig(DataConfig):
         return collect(self._files(), progress)
 
     def _further(self, name: str, where: str, collection: Collection | None) -> ExampleSet:
-        """Read a further set. `collection` is needed only if `where` is a kind of families."""
+        """`collection` is needed only if `where` is a kind of families."""
         if where not in FURTHER or collection is None:
             return super().read_set(name, where)
         rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
@@ -139,7 +137,6 @@ class GlyphsConfig(DataConfig):
         return self._examples(collection, rows)
 
     def _examples(self, collection: Collection, rows: list[int]) -> Examples:
-        """Return the characters that these fonts have, at the task's size."""
         import torch
 
         from dp_real.runtime.pixels import fit, to_float

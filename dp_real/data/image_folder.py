@@ -52,29 +52,27 @@ class FolderConfig(OwnSets):
 
     @property
     def task(self) -> Task:
-        """See OwnSets."""
         return replace(super().task, resize=self.resize)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an image, [channels, size, size]."""
+        """[channels, size, size]."""
         return (self.channels, self.size, self.size)
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ImageSet:
-        """See OwnSets."""
         from dp_real.data.sets.places import read_set
 
         return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """See OwnSets. The images are decoded, as float32, on first use."""
+        """The images are decoded, as float32, on first use."""
         from dp_real.data.sets.images import TrainingImages
         from dp_real.data.sets.places import read_set
 
         return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """See OwnSets. No image is decoded."""
+        """No image is decoded."""
         from dp_real.data.sets.places import count_images
 
         return count_images(found, self.labels, needed)

@@ -30,15 +30,12 @@ class MadeUp(DataConfig):
         raise NotImplementedError
 
     def load(self) -> RealData:
-        """Load the sets as a user's own sets would be loaded."""
         return self.folders.load()
 
     def describe(self) -> list[SetStatus]:
-        """See OwnSets."""
         return self.folders.describe()
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See OwnSets."""
         return self.folders.read_set(name, where)
 
 
@@ -62,7 +59,6 @@ class StandInConfig(MadeUp):
 
     @property
     def task(self) -> Task:
-        """ImageNet's classes, and colour images of `size` pixels a side."""
         known = imagenet_classes(self.classes)
         return Task(
             (3, self.size, self.size),
@@ -74,10 +70,7 @@ class StandInConfig(MadeUp):
 
     @property
     def folders(self) -> FolderConfig:
-        """The section of a user who has ImageNet on disk. Its folders are in the cache, and filled on first use.
-
-        Each set has all classes of the published one. Reading leaves out classes that the task does not use.
-        """
+        """Each set has all classes of the published one. Reading leaves out classes that the task does not use."""
         from dp_real.runtime.cache import cached
 
         depends = {"recipe": RECIPE, "images": self.images, "size": self.size, "seed": self.split}
@@ -99,7 +92,7 @@ class StandInConfig(MadeUp):
 def write_sets(config: StandInConfig, root: Path) -> None:
     """Write all six sets below `root`.
 
-    Class folders are called by WordNet ids. Those of ImageNet-V2 are called by numbers without leading zeros.
+    Class folders are called by WordNet ids, those of ImageNet-V2 by numbers without leading zeros.
     """
     import numpy as np
     from PIL import Image

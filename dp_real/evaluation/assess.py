@@ -21,10 +21,10 @@ def assess(
     batch_size: int = 1024,
     hardness: Callable[[Tensor], Tensor] = entropy,
 ) -> tuple[Tensor, Tensor]:
-    """Return the entropy of each row in nats [n], and whether the prediction is y, bool [n]. Both are on the CPU.
+    """Return the entropy of each row in nats [n], and whether the prediction is y, bool [n], on the CPU.
 
-    hardness: another measure of logits [n, K], in place of the entropy. This process does all the work. Raises
-    DivergedError if a logit is not finite.
+    `hardness` may be another measure of logits [n, K]. This process does all the work. Raises DivergedError if a logit
+    is not finite.
     """
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
@@ -32,7 +32,7 @@ def assess(
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """Return the logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device.
+    """Return logits [B, K], on the CPU. Examples in uint8 are converted on the device.
 
     Raises DivergedError if a logit is not finite.
     """
@@ -58,5 +58,5 @@ def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = Non
 
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """Return the share of rows whose prediction is the label. See `predictions`."""
+    """Return the share of rows whose prediction is the label."""
     return (predictions(learner, images) == images.y).double().mean().item()

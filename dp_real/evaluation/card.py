@@ -96,7 +96,6 @@ run.learner().logits(x).argmax(1)"""
 
 
 def _use(config: Config) -> str:
-    """Return the lines that classify something with the learner."""
     shape = config.task.sample_shape
     is_image = len(shape) == 3
     if config.learner.library is None:
@@ -108,7 +107,6 @@ def _use(config: Config) -> str:
 
 
 def _examples(config: Config) -> str:
-    """Say what examples the learner was trained on."""
     if config.practice.examples == "real":
         return "the real examples that its generator was trained on"
     if config.practice.start == "real":
@@ -123,7 +121,6 @@ def _start(config: Config) -> str:
 
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rows of the card's table."""
     facts: dict[str, Any] = {}
     if result["test_accuracy"] is not None:
         facts["accuracy on test examples"] = f"{result['test_accuracy']:.4f}"
@@ -142,13 +139,13 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _passes(result: Mapping[str, Any]) -> dict[str, str]:
-    """Return the row of the denoiser's passes, which a generator of texts has none of."""
+    """A generator of texts has no passes of a denoiser."""
     forwards, backwards = result["denoiser_forwards"], result["denoiser_backwards"]
     return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
 
 
 def _header(config: Config) -> str:
-    """Return the hub's block of metadata. It is empty unless a library can read the learner."""
+    """The hub's block of metadata is empty unless a library can read the learner."""
     if config.learner.library is None:
         return ""
     data = ModelCardData(

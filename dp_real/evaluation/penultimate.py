@@ -17,8 +17,8 @@ BATCH = 1024  # examples that are computed together
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     """Return the input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
 
-    An input of more axes is flattened. Raises InputError for a learner that is not a network with such a layer. Raises
-    DivergedError if a logit is not finite.
+    An input of more axes is flattened. Raises InputError for a learner without such a layer, DivergedError if a logit
+    is not finite.
     """
     module = getattr(learner, "in_use", None)
     modules = module.modules() if isinstance(module, nn.Module) else ()

@@ -23,24 +23,12 @@ NEIGHBOURS = 5
 class Quality:
     """What a set of generated examples is like.
 
-    Parameters
-    ----------
-    precision
-        The share of them that is near a real example: are they like real ones?
-    recall
-        The share of real examples that is near a generated one, as the generated ones lie: do they reach all?
-    density
-        By how many real examples a generated one is near, over k; about 1 for examples that are real themselves.
-    coverage
-        The share of real examples that has a generated one near it.
-    vendi
-        The effective number of different examples, from 1 to their number: exp of the entropy of the eigenvalues of
-        their cosine similarities.
-
-    References
-    ----------
-    Precision and recall: Kynkäänniemi et al., NeurIPS 2019. Density and coverage: Naeem et al., ICML 2020. Vendi score:
-    Friedman and Dieng, TMLR 2023.
+    Precision is the share of them that is near a real example, and recall the share of real ones that is near a
+    generated one, as the generated ones lie (Kynkäänniemi et al., NeurIPS 2019). Density is by how many real examples a
+    generated one is near, over k: about 1 for real examples. Coverage is the share of real examples that has a
+    generated one near it (Naeem et al., ICML 2020). The Vendi score is the effective number of different examples, from
+    1 to their number: exp of the entropy of the eigenvalues of their cosine similarities (Friedman and Dieng, TMLR
+    2023).
     """
 
     precision: float
@@ -55,24 +43,9 @@ def quality(
     real: Float[np.ndarray, "real features"],
     neighbours: int = NEIGHBOURS,
 ) -> Quality:
-    """Compare generated examples with real ones. Only sets of the same sizes can be compared with each other.
+    """Compare features of generated and real examples. Only sets of the same sizes can be compared with each other.
 
-    Parameters
-    ----------
-    generated, real
-        Their features.
-    neighbours
-        k.
-
-    Returns
-    -------
-    Quality
-        The figures.
-
-    Raises
-    ------
-    InputError
-        If one of the sets has no more than k examples.
+    Raises InputError if one of the sets has no more than k = `neighbours` examples.
     """
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:

@@ -23,35 +23,12 @@ MOST = 2000
 def round_quality(
     learner: Learner, pool: Pool, data: RealData, most: int = MOST, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Compare each round of a pool with the real validation examples.
+    """Compare each round of a pool with the real validation examples, by the penultimate features of one learner.
 
-    All sets are seen by the penultimate features of one learner. As many examples are taken of each, since the figures
-    depend on their number.
-
-    Parameters
-    ----------
-    learner
-        Of the finished run.
-    pool
-        Of the run.
-    data
-        The real examples. If the test set is another one than the validation set, it is the first row: what real
-        examples reach themselves.
-    most
-        Examples of each set at most.
-    progress
-        Shows how far it is.
-
-    Returns
-    -------
-    list of dict
-        A row for each set. Keys: round (None for the test set), examples, entropy in nats and wrong (the mean entropy
-        and the share of errors by this learner), and the fields of Quality.
-
-    Raises
-    ------
-    InputError
-        If the learner has no penultimate features, or if a round has too few examples.
+    As many examples are taken of each set, since the figures depend on their number: at most `most`. A test set of its
+    own is the first row (round None): what real examples reach themselves. A row has round, examples, entropy (its mean
+    in nats), wrong (the share of this learner's errors) and the fields of Quality. Raises InputError if the learner has
+    no penultimate features, or if a round has too few examples.
     """
     round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
     members: dict[int | None, Tensor] = {}
@@ -81,11 +58,10 @@ def round_quality(
 
 
 def _spread(rows: Tensor, count: int) -> Tensor:
-    """Return `count` of the rows at random, always the same ones, in order. Test sets may be sorted by class."""
+    """Rows at random, always the same ones, in order, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]
 
 
 def _taken(x: ExampleArray, rows: Tensor) -> Tensor:
-    """Return the examples at these rows."""
     return torch.cat([x[row : row + 1] for row in rows.tolist()])

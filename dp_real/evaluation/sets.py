@@ -14,14 +14,14 @@ from dp_real.protocols import Learner
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """Return a row for each set: `set` (its name) and what `masked_accuracy` returns."""
+    """Return a row for each set: `set`, its name, and what `masked_accuracy` returns."""
     return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
 def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
     """Measure a learner that chooses only among the classes that a set has.
 
-    The result has `images` and `classes` (how many there are), `accuracy`, and `se`, the accuracy's standard error.
+    The result has `images` and `classes` (how many there are), `accuracy`, and its standard error `se`.
     """
     present = images.y.unique()
     return _counted(predictions(learner, images, among=present) == images.y, present)
@@ -42,7 +42,6 @@ def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list
 
 
 def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
-    """The columns of a row, from whether each example of these classes is predicted right."""
     accuracy = correct.double().mean().item()
     n = len(correct)
     return {"images": n, "classes": len(classes), "accuracy": accuracy, "se": standard_error(accuracy, n)}

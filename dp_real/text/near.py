@@ -23,7 +23,7 @@ BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred
 
 
 class NearTexts:
-    """Texts seen so far, none of them nearly another. likeness: from which on texts are nearly alike, in (0, 1]."""
+    """Texts seen so far, none of them nearly another. Texts are nearly alike from `likeness` on, in (0, 1]."""
 
     def __init__(self, likeness: float) -> None:
         self.likeness = likeness
@@ -37,7 +37,6 @@ class NearTexts:
         self._meeting: dict[int, int] = {}  # key of a band and its hashes -> the first text there
 
     def values(self, x: ExampleArray) -> list[str]:
-        """See NearExamples: the texts."""
         return texts_of(x)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
@@ -45,7 +44,7 @@ class NearTexts:
         return self._each(texts, remember=True)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:
-        """The same, but none of them is seen."""
+        """As `add`, but none of them is seen."""
         return self._each(texts, remember=False)
 
     def _each(self, texts: Sequence[str], remember: bool) -> np.ndarray:

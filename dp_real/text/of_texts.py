@@ -24,13 +24,12 @@ class OfTexts(DataConfig):
     pipeline_tag: ClassVar[str] = "text-classification"
 
     def near(self, likeness: float) -> NearTexts:
-        """See DataConfig."""
         from dp_real.text.near import NearTexts
 
         return NearTexts(likeness)
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
-        """See DataConfig: a list of str, which are cut to the length of this source."""
+        """A list of str, which are cut to the length of this source."""
         from dp_real.text.codes import to_codes
 
         texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []

@@ -31,15 +31,9 @@ MOST_TIMES = 4  # parameters that a model may have, for one that its file holds:
 def as_folder(model: str, progress: Progress = silent) -> str:
     """Return the folder of a model's weights and tokenizer. That of a packed one is made on first use, and cached.
 
-    A name that is no packed file's is returned as it is. The weights of a GGUF file are written as float32, four bytes
-    a parameter.
-
-    Raises
-    ------
-    MissingError
-        If there is no such file, or the package gguf is missing.
-    InputError
-        If it holds no model that transformers knows, or is larger than it should be.
+    A name that is no packed file's is returned as it is. A GGUF file's weights are written as float32. Raises
+    MissingError if there is no such file, or the package gguf is missing, InputError if it holds no model that
+    transformers knows, or is larger than it should be.
     """
     if not is_packed(model):
         return model
@@ -73,7 +67,7 @@ def gguf_parameters(model: str) -> int:
 
 
 def _unpack_zip(file: Path, folder: Path, advance: Any) -> None:
-    """Write the files of a model that lie at the top of a zip into a folder. Others are passed over."""
+    """Files of the model lie at the top of the zip. Others are passed over."""
     with zipfile.ZipFile(file) as archive:
         members = [each for each in archive.infolist() if Path(each.filename).suffix in MEMBERS]
         members = [each for each in members if Path(each.filename).name == each.filename]
@@ -90,7 +84,7 @@ def _unpack_zip(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
-    """Write the model and the tokenizer of a file into a folder, as transformers has them."""
+    """Write the model and the tokenizer into a folder, as transformers has them."""
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
@@ -113,10 +107,7 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
-    """Return the model that a file describes, without weights.
-
-    Raises InputError if it is much larger than what the file holds.
-    """
+    """Return the model without weights. Raises InputError if it is much larger than what the file holds."""
     import torch
     from gguf import GGUFReader
     from transformers.models.auto.configuration_auto import AutoConfig

@@ -28,7 +28,6 @@ class Rated(NamedTuple):
     positive: Bool[np.ndarray, " n"]
 
     def by_class(self) -> tuple[Int64[np.ndarray, " negative"], Int64[np.ndarray, " positive"]]:
-        """Return the rows of the negative and of the positive sentences, in order."""
         return np.flatnonzero(~self.positive), np.flatnonzero(self.positive)
 
 
@@ -49,7 +48,7 @@ def read_rated(archive: Path, domain: str, least: float) -> Rated:
 
 
 def _member(archive: bytes, name: str) -> bytes:
-    """Return a file of an archive, in memory. Raises ValueError if it is too large, or is none."""
+    """Raises ValueError if a file of the archive is too large, or is none."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
         info = opened.getmember(name)
         file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None
@@ -59,6 +58,6 @@ def _member(archive: bytes, name: str) -> bytes:
 
 
 def _sentence(line: str) -> tuple[str, float]:
-    """Return a sentence and its mean rating. A line has a number, the rating and the sentence, with tabs between."""
+    """A line has a number, the mean rating and the sentence, with tabs between."""
     _, rating, text = line.split("\t", 2)
     return " ".join(text.replace("''", '"').split()), float(rating)

@@ -25,27 +25,22 @@ class Strings(Storage):
     value_bytes: ClassVar[int] = 4
 
     def check(self) -> None:
-        """See Storage. Only sources of texts allow this storage."""
+        """Only sources of texts allow this storage."""
 
     @property
     def type(self) -> pa.DataType:
-        """See Storage."""
         return pa.large_string()
 
     @property
     def feature(self) -> dict[str, Any]:
-        """See Storage."""
         return {"dtype": "large_string", "_type": "Value"}
 
     def encode(self, x: Tensor) -> pa.Array:
-        """See Storage."""
         return pa.array(to_texts(x), pa.large_string())
 
     def decode(self, column: pa.Array) -> Int32[Tensor, "rows characters"]:
-        """See Storage."""
         return to_codes(column.to_pylist(), self.size)
 
     @property
     def exported(self) -> ExportColumn:
-        """See Storage."""
         return ExportColumn("text", pa.string(), {"dtype": "string", "_type": "Value"}, text)

@@ -104,7 +104,7 @@ def _read_folders(folder: Path, classes: Classes) -> Rows:
 
 
 def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
-    """The rows of a file, all as strings."""
+    """All columns are strings."""
     kind = "CSV with a line of column names" if csv else "JSON, an object a line"
     with foreign_file(where, f"{path.name} cannot be read as {kind}, in UTF-8"):
         if csv:
@@ -133,7 +133,6 @@ def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
 
 
 def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
-    """The columns of texts and labels, by name, by type, or by a usual name."""
     usual = [name for name in TEXTS if name in texts or (name in there and not texts)][:1]
     text = pick(place, "text", columns.image, usual or texts, there, TEXTS, EXAMPLE)
     return text, pick(place, "label", columns.label, labels, there, LABELS, EXAMPLE)

@@ -69,7 +69,6 @@ def own_words(least: int, most: int, advance: Callable[[int], None]) -> dict[str
 
 
 def _evenly(words: list[str]) -> list[str]:
-    """At most MOST of the words, evenly spaced, in order."""
     if len(words) <= MOST:
         return words
     return [words[i * len(words) // MOST] for i in range(MOST)]

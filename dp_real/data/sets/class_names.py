@@ -24,17 +24,16 @@ LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number 
 class Classes:
     """The classes of a task, and the folder names by which they are found.
 
-    Label i stands for the class `names[i]`. `folders` maps each known folder name to a label, or to None if the task
-    leaves that class out.
+    `folders` maps each known folder name to a label, or to None if the task leaves that class out.
     """
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """Return the label of a class by name, or None if the task leaves that class out.
+        """Return None for a class that the task leaves out.
 
-        Raises InputError, which names `place`, if the name is not known.
+        Raises InputError, which names `place`, for an unknown name.
         """
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
@@ -47,7 +46,7 @@ class Classes:
     def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
         """Raise InputError if a set that has these labels is empty, or lacks a label in `needed`.
 
-        `place` names the set in the message, and `what` names the kind of its examples.
+        The message names the set by `place` and the kind of its examples by `what`.
         """
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
@@ -63,10 +62,9 @@ def composed(name: str) -> str:
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """Return a user's classes, which folders have as their names.
+    """Return a user's classes, which folders have as their names, or as what `folder_names` makes of them.
 
-    A name that cannot be the name of a folder is also found by what `folder_names` makes of it. Unless some name is a
-    number, a folder may also be called by the number of its class, from 0.
+    Unless some name is a number, a folder may also be called by the number of its class, from 0.
     """
     names = [composed(name) for name in names]
     folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
@@ -77,10 +75,7 @@ def own_classes(names: Sequence[str]) -> Classes:
 
 
 def task_classes(task: ImageNetTask) -> Classes:
-    """Return the classes of an ImageNet task.
-
-    A folder may be called by the WordNet id of its class, by its number in ImageNet, or by one of its names.
-    """
+    """A folder may be called by the WordNet id of its class, by its number in ImageNet, or by one of its names."""
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
@@ -95,8 +90,8 @@ def task_classes(task: ImageNetTask) -> Classes:
 def folder_name(name: str) -> str:
     """Return the name of a class as the name of a folder.
 
-    What file systems forbid becomes an underscore: some characters, a leading dot, and dots and spaces at the end. A
-    name that Windows keeps for a device begins with one. A name that is too long is cut.
+    Some characters, a leading dot, and dots and spaces at the end become an underscore. A name that Windows keeps for a
+    device begins with one. A name that is too long is cut.
     """
     forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
     safe = re.sub(forbidden, "_", name).encode()[:LONGEST].decode(errors="ignore")
@@ -105,7 +100,7 @@ def folder_name(name: str) -> str:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Return a `folder_name` for each class. Where two would be alike, the number of the class is added.
+    """Return a `folder_name` for each class, with the class's number where two would be alike.
 
     Those that differ in case or in Unicode's form alone count as alike, since they do on some file systems.
     """
@@ -129,10 +124,9 @@ def _without_case(name: str) -> str:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder` that are not hidden. They are sorted as numbers if all are numbers, else by name.
+    """Return the folders that are not hidden, sorted as numbers if all are numbers, else by name.
 
-    Raises MissingError if `folder` does not exist. Raises InputError if it holds no folders, or one whose name is not
-    UTF-8.
+    Raises MissingError if `folder` does not exist, InputError if it holds no folders, or one whose name is not UTF-8.
     """
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
@@ -149,13 +143,10 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in all folders below it, without hidden ones.
+    """Yield the files in a folder and in all below it, without hidden ones, such as the ._1.jpg that a system left.
 
-    Hidden files are those that a system or an editor left, such as ._1.jpg. Links to folders are followed. A folder is
-    entered once, so that a link does not lead in circles.
-
-    Raises InputError for a folder that cannot be listed, and for a link to a folder above `folder`, since the files of
-    other classes would count as of this one.
+    Links to folders are followed, but a folder is entered once. Raises InputError for a folder that cannot be listed,
+    and for a link to a folder above `folder`, since the files of other classes would count as of this one.
     """
     top = Path(os.path.realpath(folder))
     entered: set[str] = set()
@@ -172,12 +163,12 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Answer a folder that cannot be listed, which os.walk would pass over. Raises InputError."""
+    """Raise InputError for a folder that cannot be listed, which os.walk would pass over."""
     raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
-    """Warn that these files of a set are not read, because they do not have the endings of `what`, such as images."""
+    """Warn that these files are not read, because they do not have the endings of `what`, such as images."""
     if files:
         kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
         warn_once(f"{folder}: {len(files)} files are not read, for their endings are none of {what}: {kinds}")

@@ -27,12 +27,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
-    """Read an image as uint8 [channels, size, size].
+    """Read an image as uint8 [channels, size, size], upright by EXIF, and with transparent pixels over white.
 
-    The shorter side is resized to `resize` pixels, and the middle `size` x `size` pixels are taken. `resize` must be at
-    least `size`, as in ImageNet's usual 256 for 224. If it is 0, it is `size`, so that only the longer side is cropped.
-    EXIF orientation is applied, and transparent pixels are laid over white. Raises InputError for a broken image, and
-    for one that is too large.
+    The shorter side is resized to `resize` pixels, and the middle is taken. `resize` must be at least `size`, as in
+    ImageNet's usual 256 for 224, or 0 for `size`. Raises InputError for a broken image, and for one that is too large.
     """
     try:
         with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
@@ -55,7 +53,7 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says, if that can be read.
 
-    ImageOps.exif_transpose does not serve. It also rewrites the EXIF block, and fails if another entry is broken.
+    ImageOps.exif_transpose also rewrites the EXIF block, and fails if another entry is broken.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
@@ -78,7 +76,6 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Lay an image that has transparent pixels over white."""
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")

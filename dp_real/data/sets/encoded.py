@@ -13,9 +13,7 @@ ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".
 class EncodedImage(Protocol):
     """A place from which an image file's bytes can be read, such as a Path. Its str() names it in messages."""
 
-    def read_bytes(self) -> bytes:
-        """Read the bytes of the file."""
-        ...
+    def read_bytes(self) -> bytes: ...
 
 
 class NamedImages(NamedTuple):
@@ -26,15 +24,14 @@ class NamedImages(NamedTuple):
 
 
 def read_encoded(source: EncodedImage) -> bytes:
-    """Read the bytes of an encoded image. Of files on disk, only regular ones are read, see `read_regular`."""
+    """Read the bytes of an encoded image. Of files on disk, only regular ones are read."""
     return read_regular(source) if isinstance(source, Path) else source.read_bytes()
 
 
 def read_regular(path: Path) -> bytes:
-    """Read the bytes of a regular file.
+    """Read the bytes of a regular file. Raises OSError for one that is not there, or cannot be read.
 
-    Raises ValueError for a pipe, a socket or a device without opening it, since reading it might never end. Raises
-    OSError for a file that is not there, or cannot be read.
+    Raises ValueError for a pipe, a socket or a device without opening it, since reading it might never end.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
@@ -44,9 +41,8 @@ def read_regular(path: Path) -> bytes:
 def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
     """Return the label of each image, or None for an image of a class that the task leaves out.
 
-    A number means what it means as the name of a class folder. There is one exception: if the task is a part of
-    ImageNet, and all names are numbers below its number of classes, then they are the task's own labels. Raises
-    InputError for an unknown class, and names the first image of that class.
+    A number means what it means as the name of a class folder. But if the task is a part of ImageNet, and all names are
+    numbers below its number of classes, they are the task's own labels. Raises InputError for an unknown class.
     """
     first_images: dict[str, EncodedImage] = {}
     for name, source in zip(named.names, named.sources, strict=True):

@@ -11,21 +11,9 @@ from dp_base.errors import InputError
 
 
 def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
-    """Return an array that a function gave as samples of this shape.
+    """Return the array of floats that a function gave as samples of `shape`, (batch, *sample_shape), images in [-1, 1].
 
-    Parameters
-    ----------
-    given
-        What the function gave: floats of numpy or torch, images in [-1, 1].
-    shape
-        (batch, *sample_shape).
-    giver
-        The function, with which errors begin.
-
-    Raises
-    ------
-    InputError
-        If it is no array, or has another shape, type or range.
+    Raises InputError, which begins with `giver`, if it is no array, or has another shape, type or range.
     """
     if not isinstance(given, np.ndarray | Tensor):
         raise InputError(f"{giver} gave a {type(given).__name__}: should be an array of numpy or torch")

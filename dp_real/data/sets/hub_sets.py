@@ -8,18 +8,17 @@ from dp_base.errors import InputError, MissingError
 
 @dataclass(frozen=True)
 class HubSet:
-    """A data set of the hub, or a folder in it, at a revision (the latest one if it is None)."""
+    """A data set of the hub, or a folder in it, at a revision. None is the latest one."""
 
     id: str
     folder: str | None = None
     revision: str | None = None
 
     def snapshot(self, split: str | None, fetch: bool) -> Path:
-        """Return the local folder of the Parquet or tar files.
+        """Return the local folder of the Parquet or tar files. A split picks those that have its name in their paths.
 
-        With `fetch`, files that are not in the hub's cache are fetched. With a split, only files that have its name in
-        their paths are fetched. Raises MissingError, which says what to do, if the files cannot be had. Raises
-        InputError if the data set has no such files.
+        With `fetch`, files that are not in the hub's cache are fetched. Raises MissingError, which says what to do, if
+        they cannot be had, InputError if the data set has none.
         """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -47,7 +46,7 @@ class HubSet:
         return folder
 
     def _pattern(self, split: str | None) -> str:
-        """Return the pattern of the names of files, without their endings."""
+        """Return the pattern of the files' names, without their endings."""
         name = f"*{split}*" if split else "*"
         return f"{self.folder}/{name}" if self.folder else name
 

@@ -36,10 +36,9 @@ def read_flat(folder: Path) -> NamedImages:
 
 
 def validation_wnid(name: str, folder: Path) -> str:
-    """Return the WordNet id of a validation image, such as ILSVRC2012_val_00000001.JPEG.
+    """Return the WordNet id of an image such as ILSVRC2012_val_00000001.JPEG, in `folder` or in a tar file there.
 
-    The image lies in `folder`, or in a tar file there. Raises MissingError if no file tells the classes. Raises
-    InputError if that file is broken, or does not list the image.
+    Raises MissingError if no file tells the classes, InputError if that file is broken, or does not list the image.
     """
     match = IMAGE.match(name)
     wnids = _validation_wnids(folder.resolve())
@@ -51,7 +50,7 @@ def validation_wnid(name: str, folder: Path) -> str:
 
 @cache
 def _validation_wnids(folder: Path) -> dict[int, str]:
-    """Return the WordNet id of each validation image by its number, from 1."""
+    """Return the WordNet ids by the images' numbers, from 1."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         with foreign_file(place, "the classes of the validation images cannot be read"):
             wnids = _wnids_at(place)
@@ -64,7 +63,7 @@ def _validation_wnids(folder: Path) -> dict[int, str]:
 
 
 def _wnids_at(place: Path) -> dict[int, str] | None:
-    """Return the WordNet ids by a file in this folder, or None if there is no such file."""
+    """Return None if this folder has no file that tells the WordNet ids."""
     if (place / KAGGLE).is_file():
         return _read_kaggles(place / KAGGLE)
     if (place / TRUTH).is_file():
@@ -78,7 +77,7 @@ def _wnids_at(place: Path) -> dict[int, str] | None:
 
 
 def _read_kaggles(file: Path) -> dict[int, str]:
-    """Read Kaggle's table. It has an image's name, and its class with boxes."""
+    """Kaggle's table has an image's name, and its class with boxes."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = [(IMAGE.match(row["ImageId"]), row["PredictionString"].split()[0]) for row in csv.DictReader(lines)]
     return {int(match[1]): wnid for match, wnid in rows if match}
@@ -97,7 +96,7 @@ def _read_kit(truth: str, meta: bytes) -> dict[int, str]:
 
 
 def _member(kit: tarfile.TarFile, name: str) -> bytes:
-    """Read a file of a tar file. Raises KeyError or ValueError if there is none of that name."""
+    """Raises KeyError or ValueError if there is no file of that name."""
     file = kit.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is no file")

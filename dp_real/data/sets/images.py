@@ -48,10 +48,9 @@ class ImageFiles:
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
     ) -> None:
-        """Take the encoded images, without reading them.
+        """Nothing is read yet. `sample_shape` is [C, S, S] with C = 1 (grey) or 3.
 
-        `sample_shape` is [C, S, S] with C = 1 (grey) or 3. `keep` says whether decoded rows may be kept. `resize` is
-        that of `read_image`.
+        `keep` says whether decoded rows may be kept. `resize` is that of `read_image`.
         """
         self.sources = sources
         self.resize = resize
@@ -74,7 +73,7 @@ class ImageFiles:
         return self._pixels[rows]
 
     def digests(self) -> list[str]:
-        """Return the SHA-256 of each encoded image. Raises InputError for a file that cannot be read."""
+        """Return SHA-256 digests of the encoded images. Raises InputError for a file that cannot be read."""
 
         def digest_of(source: EncodedImage) -> str:
             try:
@@ -86,7 +85,7 @@ class ImageFiles:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
-        """Return the size of each encoded image in bytes, or None where a table has it. Raises as `files` does."""
+        """Return bytes, or None for an image that a table has. Raises as `files` does."""
         return [getattr(each, "st_size", getattr(each, "size", None)) for each in self._stats()]
 
     def files(self) -> list[Hashable]:
@@ -102,7 +101,7 @@ class ImageFiles:
                 yield source.stat() if isinstance(source, Path) else source
 
     def broken(self, rows: slice) -> list[str]:
-        """Return a line for each of these images that cannot be read. It says what is wrong."""
+        """Return a line for each of these images that cannot be read, which says what is wrong."""
         problems = []
         for row in range(*rows.indices(len(self))):
             try:
@@ -112,7 +111,7 @@ class ImageFiles:
         return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
-        """Decode some rows by several threads, uint8 [len(rows), C, S, S]."""
+        """Decode by several threads, uint8 [len(rows), C, S, S]."""
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
@@ -141,7 +140,7 @@ class TrainingImages:
 
     @property
     def x(self) -> Tensor:
-        """See TrainingExamples. Raises InputError for a broken image."""
+        """Raises InputError for a broken image."""
         if self._x is None:
             pixels = self.files[:]
             _tell_flat(_are_flat(pixels), self.files.sources)
@@ -149,7 +148,7 @@ class TrainingImages:
         return self._x
 
     def fingerprint(self) -> list[str]:
-        """See TrainingExamples. Nothing is decoded. Raises InputError for a file that cannot be read."""
+        """Nothing is decoded. Raises InputError for a file that cannot be read."""
         digests = self.files.digests()
         _tell_two_labels(digests, self.y, self.files.sources)
         return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
@@ -163,11 +162,11 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """Find the images of class folders, as rows of sample_shape [C, S, S]. They are ordered by label, then by path.
+    """Find the images of class folders, as rows of sample_shape [C, S, S], ordered by label, then by path.
 
-    `keep` and `resize` are those of ImageFiles. A folder that is named like no class is skipped with a warning.
-    However, it raises InputError if a label in `needed` has no images, or none has, since the folder may be that of a
-    misspelled class. A class folder without images raises InputError, too.
+    A folder that is named like no class is skipped with a warning. Raises InputError if a label in `needed` has no
+    images, or none has, since such a folder may be that of a misspelled class. A class folder without images raises it,
+    too.
     """
     files: dict[int, list[Path]] = {}
     strays: list[InputError] = []
@@ -201,7 +200,7 @@ def read_folder(
 
 
 class Seen(NamedTuple):
-    """What was seen of some images that were decoded ahead: either the broken ones, or two values for each image."""
+    """What was seen of images that were decoded ahead: either the broken ones, or two values for each image."""
 
     broken: list[str]
     flat: list[bool]
@@ -211,9 +210,9 @@ class Seen(NamedTuple):
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     """Decode images before a run, so that a broken one stops it early. Each process decodes its share.
 
-    Sets that are kept in memory are decoded whole. Of a larger set, about SAMPLED images are decoded, evenly spaced.
-    Raises an InputError that names the broken images, in all processes. Warns of images of one value, and of image
-    files with two labels.
+    Sets that are kept in memory are decoded whole, of a larger one about SAMPLED images, evenly spaced. Raises an
+    InputError that names the broken images, in all processes. Warns of images of one value, and of image files with two
+    labels.
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
@@ -252,7 +251,6 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
-    """Return the rows of a set that are decoded ahead."""
     is_kept = images.kept if isinstance(images, ImageFiles) else isinstance(images, Tensor)
     step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
     sampled = processes.read_slices(-(-images.shape[0] // step))
@@ -260,14 +258,13 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Return whether each image, uint8 or float32 [n, C, S, S], has one value, or nearly, in each of its channels."""
+    """Return whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each of its channels."""
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
     low, high = values.flatten(2).aminmax(dim=2)
     return ((high - low).amax(1) < NEARLY_ONE).tolist()
 
 
 def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
-    """Warn of images of one value."""
     found = [name for is_flat, name in zip(flat, names, strict=True) if is_flat]
     if found:
         warn_once(

@@ -17,24 +17,10 @@ SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most freque
 
 
 def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
-    """How many real examples each class has. Which classes are frequent is a function of the data split.
+    """How many real examples each class has, `total` together. Which are frequent is a function of the data split.
 
-    Parameters
-    ----------
-    total
-        Examples of all classes together.
-    n_classes
-        The number of classes, at most `total`.
-    imbalance
-        How many times as many examples the most frequent class has as the rarest. A class has at least one, so that
-        the ratio is smaller where the total is small.
-    split
-        The data split.
-
-    Returns
-    -------
-    Int[np.ndarray, " classes"]
-        The counts, of sum `total`.
+    The most frequent class has `imbalance` times as many as the rarest. A class has at least one, so that the ratio is
+    smaller where the total is small. There are at most `total` classes.
     """
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
     spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class
@@ -46,7 +32,7 @@ def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int
 
 
 def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
-    """Rows of real examples with these labels. They are random, and those of a smaller count are among a larger one's.
+    """Random rows of real examples with these labels. Those of a smaller count are among a larger one's.
 
     There must be as many examples of each class (dp_real.runs.prepare.check_real_examples).
     """
@@ -58,6 +44,6 @@ def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split
 
 
 def shots(counts: Int64[Tensor, " classes"]) -> dict[str, Int64[Tensor, " third"]]:
-    """The classes in three groups by their number of real examples: many, medium and few. Each has a third of them."""
+    """A third of the classes each with many, medium and few real examples."""
     order = counts.argsort(descending=True, stable=True)
     return dict(zip(SHOTS, order.tensor_split(3), strict=True))

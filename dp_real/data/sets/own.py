@@ -28,7 +28,7 @@ SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "tes
 
 
 def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
-    """Check the key `classes`. Raises ValueError unless it is missing, an ImageNet task, or two or more names."""
+    """Raises ValueError unless the key `classes` is missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
     given = tuple(value) if isinstance(value, list | tuple) else ()
@@ -88,10 +88,9 @@ class OwnSets(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The shape of an example, and the classes.
+        """The classes are those of the key `classes`, or the folders of `validation`.
 
-        The classes are those of the key `classes`, or the folders of `validation` if the key is not set. Raises
-        InputError if a definition or a synonym is given for something else.
+        Raises InputError if a definition or a synonym is given for something else.
         """
         names = self.labels.names
         fault = self._text_of_no_class(names)
@@ -108,11 +107,11 @@ class OwnSets(DataConfig):
         )
 
     def resolved(self) -> Self:
-        """See DataConfig. The classes become part of the section, since renaming a folder later would change them."""
+        """The classes become part of the section, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
     def _text_of_no_class(self, classes: Collection[str]) -> str | None:
-        """Say which definition or synonym is for something that is none of the classes. Return None if none is."""
+        """Say which definition or synonym is for something that is none of the classes."""
         for key in ("definitions", "synonyms"):
             for name in sorted(set(getattr(self, key)) - set(classes)):
                 return f"{key}.{name}: {name!r} is none of the classes"
@@ -124,15 +123,14 @@ class OwnSets(DataConfig):
         raise NotImplementedError
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ExampleSet:
-        """Read a set that was found.
+        """Read a set that must have the labels `needed`. `keep` says whether its examples may stay in memory.
 
-        `needed` are the labels that it must have. `keep` says whether its examples may stay in memory. Raises
-        InputError for an unknown class, and if a label in `needed` has no example.
+        Raises InputError for an unknown class, and if a label in `needed` has no example.
         """
         raise NotImplementedError
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """Read a set that was found, to train on it. Raises as `read` does."""
+        """Read a set to train on it. Raises as `read` does."""
         raise NotImplementedError
 
     def count(self, found: Located, needed: Collection[int]) -> int:
@@ -141,15 +139,13 @@ class OwnSets(DataConfig):
 
     @property
     def has_training_examples(self) -> bool:
-        """Whether a set to train a generator on is named."""
         return self.train is not None
 
     @property
     def labels(self) -> Classes:
-        """The classes, and the folder names by which they are found.
+        """Raises MissingError if only a missing folder tells the classes.
 
-        Raises MissingError if only a missing folder tells the classes. Raises InputError if it has one class only, or
-        the splits of a set instead of classes.
+        Raises InputError if it has one class only, or the splits of a set instead of classes.
         """
         match self.classes:
             case None:
@@ -177,10 +173,9 @@ class OwnSets(DataConfig):
         return {name: where for name, where in own.items() if where} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """Return the labels that a set must have.
+        """The sets validation, test and train need all labels. A further set may lack classes.
 
-        The sets validation, test and train need all labels. A further set may lack classes. However, the set
-        imagenet-NAME of an ImageNet task must have the classes of the published set.
+        However, the set imagenet-NAME of an ImageNet task must have the classes of the published set.
         """
         if name in ("validation", "test", "train"):
             return range(len(self.labels.names))
@@ -189,10 +184,10 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Load the sets. Further sets that are not there are left out, unless `require_sets` is set.
+        """Further sets that are not there are left out, unless `require_sets` is set.
 
-        Raises one MissingError for all sets that are needed and not there. Raises InputError for a set that is broken
-        or lacks a class.
+        Raises one MissingError for all sets that are needed and not there, InputError for a set that is broken or lacks
+        a class.
         """
         found = self._locate_all()
         train = self._read_training(found["train"]) if self.train else None
@@ -206,11 +201,11 @@ class OwnSets(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """Return the status of each named set. Only examples that the task uses are counted."""
+        """Only examples that the task uses are counted."""
         return [self._describe(name, where) for name, where in self.places.items()]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig. The set imagenet-NAME of an ImageNet task must have the classes of the published set."""
+        """The set imagenet-NAME of an ImageNet task must have the classes of the published set."""
         from dp_real.data.sets.places import locate
 
         return self._read(locate(where), name)
@@ -240,10 +235,9 @@ class OwnSets(DataConfig):
         return name in self.sets and not self.require_sets
 
     def _locate_all(self) -> dict[str, Located]:
-        """Find the sets, by name.
+        """Raises one MissingError for all sets that are absent.
 
-        Raises one MissingError for all sets that are absent, unless a run goes on without them. Then a warning names
-        them.
+        Those that a run goes on without are named in a warning.
         """
         from dp_real.data.sets.places import locate
 

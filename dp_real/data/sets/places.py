@@ -44,7 +44,7 @@ Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
 class Located:
     """A set that was found but not read.
 
-    `where` is what names it in the configuration. `paths` is one folder (with class folders, with images, or written by
+    `where` names it in the configuration. `paths` is one folder (with class folders, with images, or written by
     save_to_disk), or files of one kind.
     """
 
@@ -58,8 +58,8 @@ class Located:
 def locate(where: str, fetch: bool = True) -> Located:
     """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched.
 
-    Raises MissingError, which says how to get the set, if it is not there. Raises InputError if `where` is not written
-    as above, or names something other than a regular file or a folder.
+    Raises MissingError, which says how to get the set, if it is not there, InputError if `where` is not written as
+    above, or names something other than a regular file or a folder.
     """
     with foreign_file(where[:100]):
         return _locate(where, fetch)
@@ -85,7 +85,6 @@ def _locate(where: str, fetch: bool) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """Return the layout of `path`, and its folder or files."""
     for kind in ("parquet", "tar", "csv", "jsonl"):
         if path.suffix.lower() == f".{kind}" and not path.is_dir():
             return kind, [path] if path.exists() else _matching(where, str(path))
@@ -99,10 +98,7 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
 
 
 def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """Return the layout of a folder, and the folder or its files. If it has image files, it is taken as class folders.
-
-    A folder without any of the known files is taken as class folders, too.
-    """
+    """A folder that has image files, or none of the known files, is taken as class folders."""
     if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [folder]
     if ilsvrc.is_flat(folder):
@@ -117,7 +113,7 @@ def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout,
 
 
 def _exists(where: str) -> bool:
-    """Whether a path exists. Raises InputError for a text that is no path."""
+    """Raises InputError for a text that is no path."""
     try:
         return Path(where).exists()
     except (OSError, ValueError) as error:  # it is too long, or has a null byte
@@ -125,7 +121,7 @@ def _exists(where: str) -> bool:
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
-    """Return the files of a pattern, in order. Raises MissingError if one of its expanded parts matches none."""
+    """Return files in order. Raises MissingError if one of the pattern's expanded parts matches none."""
     files: dict[str, list[str]] = {}
     for part in expand(pattern):
         # A file may have a [ in its name, which is no pattern then.
@@ -175,8 +171,8 @@ def read_set(
 ) -> ImageSet:
     """Read a set of images as rows of sample_shape [C, S, S].
 
-    Images of class folders are ordered by label and path, others are in their own order. `keep` and `resize` are those
-    of ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
+    Those of class folders are ordered by label and path, others keep their order. `keep` and `resize` are those of
+    ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
     """
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
@@ -190,7 +186,7 @@ def read_set(
 
 
 def _named_images(found: Located, classes: Classes) -> NamedImages:
-    """Find the images of a set that are not in class folders, and their class names."""
+    """The set's images must not be in class folders."""
     match found.kind:
         case "flat":
             return ilsvrc.read_flat(found.paths[0])
@@ -206,7 +202,7 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """Return how many of a set's images are of the task's classes. Raises InputError as `read_set` does."""
+    """Count the images of the task's classes. Raises InputError as `read_set` does."""
     if found.kind != "parquet":
         any_shape = (3, 1, 1)  # nothing is decoded
         return len(read_set(found, classes, any_shape, needed, keep=False).y)

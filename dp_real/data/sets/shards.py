@@ -18,7 +18,7 @@ from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file inside an uncompressed tar file. `offset` and `size` are in bytes. Those of one place are equal."""
+    """A file inside an uncompressed tar file, at an offset and of a size in bytes. Those of one place are equal."""
 
     shard: Path
     name: str = field(compare=False)
@@ -26,7 +26,6 @@ class ShardFile:
     size: int
 
     def read_bytes(self) -> bytes:
-        """Read the bytes of the file."""
         with open(self.shard, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -62,7 +61,7 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
 
 
 def _named(files: Sequence[ShardFile], label: str | None) -> Iterator[tuple[ShardFile, str]]:
-    """Yield the images of a shard with their class names. Raises as `read_shards` does."""
+    """Raises as `read_shards` does."""
     images = [file for file in files if _is_image(file)]
     labels = _label_files(files, label)
     stems = [next(filter(labels.__contains__, _stems(file.name)), None) for file in images]
@@ -82,10 +81,10 @@ def _is_image(file: ShardFile) -> bool:
 
 
 def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[ShardFile]:
-    """Yield the files of a tar file that are not hidden, as if they lay in `folder`.
+    """Yield the files that are not hidden as if they lay in `folder`. The tar file begins at `offset` of `shard`.
 
-    The tar file begins at `offset` of `shard`. If it contains a class's tar file, the files of that one follow, in a
-    folder of their own. Raises as `_entries` does.
+    If it contains a class's tar file, the files of that one follow, in a folder of their own. Raises as `_entries`
+    does.
     """
     for name, entry in _entries(tar, shard).items():
         path = PurePosixPath(name)
@@ -98,7 +97,7 @@ def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> I
 
 
 def _entries(tar: tarfile.TarFile, shard: Path) -> dict[str, tarfile.TarInfo]:
-    """Return the files of a tar file that are not hidden, by name. A link is the file that it leads to.
+    """Return the files that are not hidden, by name. A link is the file that it leads to.
 
     Raises InputError for a name that stands twice, for a link that leads to no file of the archive, and for an entry
     whose bytes do not lie there as they are. Raises ReadError if the archive does not end behind the last entry: the
@@ -134,7 +133,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
-    """Return the entry that a name stands for, through links. Raises InputError if it is none of the archive's."""
+    """Follow links to the entry. Raises InputError if it is none of the archive's."""
     passed: set[str] = set()
     target = name
     while target in entries and target not in passed:
@@ -171,12 +170,10 @@ def _label_files(files: Sequence[ShardFile], label: str | None) -> dict[str, Sha
 
 
 def _ending(label: str | None) -> str:
-    """Return the ending of the files whose text is a label."""
     return f".{label or 'cls'}".lower()
 
 
 def _written_name(file: ShardFile, label: str | None) -> str:
-    """Read the class name from a label file."""
     with foreign_file(file, "there is no label in it", "#KEY names another key"):
         text = file.read_bytes().decode("utf-8-sig")
         is_text = file.name.lower().endswith(_ending(label))
@@ -198,7 +195,7 @@ def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unla
 def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -> dict[str, ShardFile]:
     """Pick the image that each label file is for, by its stem: the one called STEM.jpg, not STEM.mask.png.
 
-    `stems` are those of the images' label files. Raises InputError if there are two.
+    Raises InputError if there are two.
     """
     groups: dict[str, list[ShardFile]] = {}
     for file, stem in zip(images, stems, strict=True):
@@ -214,7 +211,7 @@ def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -
 
 
 def _name_by_place(file: ShardFile) -> str:
-    """Return the class name of an image by its folder, or by its number among ImageNet's validation images."""
+    """The class is that of the folder, or of the number among ImageNet's validation images."""
     folder = PurePosixPath(file.name).parent.name
     if folder:
         return folder

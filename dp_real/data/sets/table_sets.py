@@ -23,7 +23,7 @@ LABELS = ("label", "cls", "wnid", "class", "class_name")
 class Columns(NamedTuple):
     """The names of the image column and the label column, as #IMAGE,LABEL or #LABEL gives them.
 
-    None stands for a name that is not given. That column is then found by its type or by a usual name.
+    A column whose name is None is found by its type or by a usual name.
     """
 
     image: str | None = None
@@ -40,7 +40,7 @@ class TableImage:
     row: int
 
     def read_bytes(self) -> bytes:
-        """Read the encoded image. Raises ValueError if the row has none."""
+        """Raises ValueError if the row has no image."""
         cell = self.data[self.row][self.column]
         if not cell or not (cell["bytes"] or cell["path"]):
             raise ValueError("the row has no image")
@@ -51,7 +51,7 @@ class TableImage:
 
 
 def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> NamedImages:
-    """Find the images of a data set, in order. Raises InputError if its image or label column cannot be told."""
+    """Find the images in order. Raises InputError if the image or label column cannot be told."""
     from datasets import Image
 
     image, label = pick_columns(place, data.features, columns)
@@ -61,7 +61,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
 
 
 def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
-    """Return the names of the image column and the label column. Raises InputError if one cannot be told."""
+    """Return the names of the image and the label column. Raises InputError if one cannot be told."""
     from datasets import ClassLabel, Image
 
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
@@ -80,11 +80,10 @@ def pick(
     usual: Sequence[str],
     example: str = "IMAGE",
 ) -> str:
-    """Pick a column of a table.
+    """Pick a column: the one `asked` for, else the only one that `fits` by its type, else the first `usual` one.
 
-    If a column is `asked` for by name, it is that one. Otherwise it is the only one that `fits` by its type. If none
-    fits, it is the first that has a `usual` name. `there` are all columns. Raises InputError if this gives no column or
-    several. The message says that `what` is sought, and how to name the columns of `example` and label.
+    `there` are all columns. Raises InputError if this gives no column or several. The message says that `what` is
+    sought, and how to name the columns of `example` and label.
     """
     if asked:
         found = [name for name in there if name == asked]
@@ -99,10 +98,7 @@ def pick(
 
 
 def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """Return the class name of each row, from the values of a label column.
-
-    If the column's `feature` has class names, a value is the position of its name. Otherwise the value itself is taken
-    as the name.
+    """Return the class name of each row: its value, or what is at that position if the column's `feature` has names.
 
     The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
     are known are in ImageNet's order, the position decides the class. Raises InputError, which names `place`, for a
@@ -121,7 +117,7 @@ def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classe
 
 
 def plain_names(place: str, values: Sequence[Any]) -> list[str]:
-    """Return the values of a label column as names. Raises InputError, which names `place`, for a row without one."""
+    """Return a label column as names. Raises InputError, which names `place`, for a row without one."""
     for row, value in enumerate(values):
         if value is None or value == "" or value != value:  # nan is not equal to itself
             raise InputError(f"{place}: row {row} has no label; give it one, or remove the row")
@@ -151,10 +147,7 @@ def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
 
 
 def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
-    """Open Parquet files. `datasets` copies them to its cache once, and memory-maps the copy.
-
-    Raises InputError if it cannot read them.
-    """
+    """Open Parquet files, which `datasets` copies to its cache once. Raises InputError if it cannot read them."""
     from datasets import load_dataset
 
     with foreign_file(place, "not Parquet files that `datasets` can read"):
@@ -162,7 +155,7 @@ def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
 
 
 def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
-    """Return the class name of each row of Parquet files. Only the labels are read, and nothing is copied.
+    """Return the class name of each row. Only the labels are read, and nothing is copied.
 
     Raises InputError if the files cannot be read, or if the label column cannot be told.
     """
@@ -176,7 +169,7 @@ def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, cla
 
 
 def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
-    """Return the value of a split, or of the only one if `split` is None.
+    """None picks the only split.
 
     Raises InputError if there is no such split, or if there are several and none is named.
     """
@@ -190,7 +183,7 @@ def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
 
 
 def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
-    """Return the data files of a split in a folder. `datasets` tells the split by their names."""
+    """Return the data files of a split, which `datasets` tells by their names."""
     from datasets import load_dataset_builder
 
     files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files

@@ -42,17 +42,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Collection:
-    """Fonts and their characters.
-
-    The images are uint8 [fonts, CHARACTERS, SIDE, SIDE]. A character that a font does not have is all 0.
-    """
+    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]. One that a font does not have is all 0."""
 
     faces: list[Face]
     images: np.ndarray
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """Return the collection of these font files, from the cache or drawn now, which takes less than a minute.
+    """Return the collection from the cache, or draw it now, which takes less than a minute.
 
     A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
     written to.
@@ -99,7 +96,7 @@ class DrawnFont:
 
 
 def _read_fonts(files: Sequence[Path], workers: int, progress: Progress) -> list[Font]:
-    """Read what the files say of themselves, by several processes. Files that are no fonts are left out."""
+    """Files that are no fonts are left out."""
     fonts: list[Font] = []
     with progress("reading fonts", len(files)) as advance:
         for font in in_parallel(workers, read_font, [(path,) for path in files], batch_size=32):
@@ -110,7 +107,6 @@ def _read_fonts(files: Sequence[Path], workers: int, progress: Progress) -> list
 
 
 def _draw_fonts(fonts: Sequence[Font], workers: int, progress: Progress) -> list[DrawnFont]:
-    """Draw fonts by several processes."""
     drawn: list[DrawnFont] = []
     with progress("drawing fonts", len(fonts)) as advance:
         for each in in_parallel(workers, _draw, [(font,) for font in fonts], batch_size=8):
@@ -120,7 +116,7 @@ def _draw_fonts(fonts: Sequence[Font], workers: int, progress: Progress) -> list
 
 
 def _draw(font: Font) -> DrawnFont:
-    """Draw a font. It cannot be used if it has too few characters, or draws small letters as capitals."""
+    """A font cannot be used if it has too few characters, or draws small letters as capitals."""
     images = draw_font(font)
     traits = features(images)
     usable = images.any((1, 2)).sum() >= LEAST_CHARACTERS and not is_unicase(traits)
@@ -130,9 +126,8 @@ def _draw(font: Font) -> DrawnFont:
 def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
     """Keep the fonts that are legible and differ from the others of their group.
 
-    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` are float32 [fonts, CHARACTERS, features]. If most
-    of a font's signs beyond ASCII are not read right, the font has other letters in their places. These signs of it are
-    then set to 0 in `images`.
+    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` float32 [fonts, CHARACTERS, features]. If most of a
+    font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in `images`.
     """
     groups = _group(fonts, images)
     is_read = read_by_others(traits, groups)
@@ -152,7 +147,7 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
 
 
 def _group(fonts: Sequence[Font], images: np.ndarray) -> list[int]:
-    """Return the group of each font. Families are compared by their first fonts."""
+    """Families are compared by their first fonts."""
     first_rows: dict[str, int] = {}
     for row, font in enumerate(fonts):
         first_rows.setdefault(font.family, row)

@@ -48,11 +48,7 @@ BOLD_BIT = 1
 
 @dataclass(frozen=True)
 class Font:
-    """A font file.
-
-    `weight` is OpenType's, which is 400 for regular. `characters` are those of CHARACTERS that the font has, in their
-    order.
-    """
+    """A font file. Its `weight` is OpenType's (400: regular), its `characters` in the order of CHARACTERS."""
 
     path: Path
     family: str
@@ -64,7 +60,6 @@ class Font:
 
     @property
     def bold(self) -> bool:
-        """Whether the weight is nearer to bold than to regular."""
         return self.weight > (REGULAR + BOLD) / 2
 
 
@@ -76,7 +71,7 @@ DEBIANS_FONTS = Path(str(resources.files("dp_real.data.typefaces") / "debian.csv
 def debian_fonts() -> dict[Path, str]:
     """Return the fonts of DEBIANS_FONTS, each with its package.
 
-    They are named one by one, so that no other font that happens to be on a computer changes the data.
+    They are named one by one, so that no other font on a computer changes the data.
     """
     with open(DEBIANS_FONTS, encoding="utf-8", newline="") as file:
         return {DEBIAN / row["font"]: row["package"] for row in csv.DictReader(file)}
@@ -88,7 +83,7 @@ def font_files(folder: Path) -> list[Path]:
 
 
 def read_font(path: Path) -> Font | None:
-    """Read what a font file says of itself. Return None if it cannot be read, or does not have the letters in use."""
+    """Return None if a file cannot be read, or does not have the letters in use."""
     from fontTools.ttLib import TTFont
 
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of dates and of padding
@@ -101,7 +96,7 @@ def read_font(path: Path) -> Font | None:
 
 
 def _describe(path: Path, font: Any) -> Font | None:
-    """Return what an open font says of itself, or None if it does not have the letters in use."""
+    """Return None if an open font does not have the letters in use."""
     known = font.getBestCmap() or {}
     characters = "".join(character for character in CHARACTERS if ord(character) in known)
     family = _name(font, (16, 1), path.stem.partition("-")[0])
@@ -118,7 +113,7 @@ def _describe(path: Path, font: Any) -> Font | None:
 
 
 def _kind(family: str, metrics: Any) -> Kind:
-    """Return the kind of a family by its name, or else by the OS/2 table of its font, which may be None."""
+    """Tell a family's kind by its name, or else by the OS/2 table of its font, which may be None."""
     if DISPLAY.search(family):
         return "display"
     if HANDWRITING.search(family):
@@ -129,7 +124,7 @@ def _kind(family: str, metrics: Any) -> Kind:
 
 
 def _name(font: Any, numbers: Sequence[int], default: str) -> str:
-    """Return the first of these entries of the font's name table that has a letter in it."""
+    """Return the first of these entries of the name table that has a letter in it."""
     table = font.get("name")
     if table is None:
         return default
@@ -143,8 +138,8 @@ def _name(font: Any, numbers: Sequence[int], default: str) -> str:
 def pick_styles(fonts: Iterable[Font]) -> list[Font]:
     """Pick up to four fonts of each family: regular, bold, italic and bold italic.
 
-    The font with the weight nearest to the usual one is taken. Of equally near ones it is the one with the most
-    characters, and then the one with the shortest style name, which is the plainest.
+    The weight nearest to the usual one is taken, then the most characters, then the shortest style name, which is the
+    plainest.
     """
     by_style: dict[tuple[str, bool, bool], list[Font]] = defaultdict(list)
     for font in fonts:

@@ -12,9 +12,8 @@ SAME = 0.99  # mean cosine of two fonts of a group beyond which one of them is l
 
 
 def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the mean cosine of two fonts' characters, for each pair of fonts, float [n, m].
+    """Return the mean cosine of the characters that both fonts have, float [n, m], from [n, C, S, S] and [m, C, S, S].
 
-    `images` are [n, C, S, S] and `others` are [m, C, S, S]. The mean is over the characters that both fonts have.
     Images are averaged over 2 x 2 pixels first, which makes the cosine tolerate a shift of a fraction of a pixel.
     """
     unit_images = _unit_vectors(images)
@@ -35,9 +34,9 @@ def _unit_vectors(images: np.ndarray) -> np.ndarray:
 
 
 def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
-    """Return the group of each family, int [n]. Families of one group nearly coincide, or share their first name.
+    """Return the group of each family, int [n], by its name and the images [n, C, S, S] of one of its fonts.
 
-    `names` are those of the families, and `images` [n, C, S, S] are of one font of each.
+    Families of one group nearly coincide, or share their first name.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

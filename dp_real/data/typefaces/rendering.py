@@ -16,10 +16,10 @@ PLACES = {character: place for place, character in enumerate(CHARACTERS)}
 
 
 def draw_font(font: Font) -> np.ndarray:
-    """Draw the characters of a font, uint8 [CHARACTERS, SIDE, SIDE]. A character that it does not have is all 0.
+    """Draw a font as uint8 [CHARACTERS, SIDE, SIDE]. A character that it does not have is all 0.
 
-    Characters of one font that look exactly the same, such as boxes in place of missing ones, are left out. A font that
-    FreeType cannot draw has no character.
+    Characters that look exactly the same, such as boxes in place of missing ones, are left out. A font that FreeType
+    cannot draw has none.
     """
     images = np.zeros((len(CHARACTERS), SIDE, SIDE), np.uint8)
     try:
@@ -34,7 +34,7 @@ def draw_font(font: Font) -> np.ndarray:
 
 
 def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
-    """Draw one character, centred, uint8 [SIDE, SIDE]. It is black if it has no ink."""
+    """Draw one character, centred, uint8 [SIDE, SIDE], black if it has no ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))
@@ -52,9 +52,9 @@ def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 
 def stretched(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Stretch the ink of an image [SIDE, SIDE] to [SMALL, SMALL]. Also return the ink's width and height in pixels.
+    """Stretch the ink of an image [SIDE, SIDE], which must have some, to [SMALL, SMALL].
 
-    The image must have some ink.
+    Also return the ink's width and height in pixels.
     """
     rows = np.flatnonzero(image.max(1))
     columns = np.flatnonzero(image.max(0))

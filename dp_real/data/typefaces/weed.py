@@ -14,9 +14,9 @@ FOLDS = 5
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """Return simple features of images [n, SIDE, SIDE], float32 [n, SMALL * SMALL + 3].
+    """Return the stretched ink of images [n, SIDE, SIDE], its width, height and their ratio, in float32.
 
-    They are the stretched ink, its width, its height, and the ratio of the two. An image without ink has zeros.
+    They are [n, SMALL * SMALL + 3]. An image without ink has zeros.
     """
     found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
@@ -26,10 +26,9 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def is_unicase(traits: np.ndarray) -> bool:
-    """Whether a font draws small letters as capitals, from its features [CHARACTERS, features].
+    """Whether a font draws small letters as capitals, by the median correlation of its features [CHARACTERS, features].
 
-    The median correlation of stretched small letters and their capitals decides. Pairs that the font lacks do not
-    count. A font that lacks all pairs cannot be used either, so this is true of it.
+    Pairs that the font lacks do not count. A font that lacks all of them cannot be used either, so this is true of it.
     """
     ink = traits[:, : SMALL * SMALL]
     correlations = []
@@ -44,9 +43,9 @@ def is_unicase(traits: np.ndarray) -> bool:
 def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
     """Return which characters of each font a ridge classifier reads right, bool [n, CHARACTERS].
 
-    `traits` are the fonts' features [n, CHARACTERS, features]. `groups` [n] are those of families that are alike. The
-    groups are divided into FOLDS parts, and a classifier that was fitted to the other parts reads each one. If there
-    are fewer groups than parts, every character that a font has counts as read.
+    The features are [n, CHARACTERS, features], the groups of families that are alike [n]. Groups are divided into FOLDS
+    parts, and each is read by a classifier that was fitted to the others. With fewer groups than parts, every character
+    that a font has counts as read.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
@@ -65,8 +64,8 @@ def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
 
 
 def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
-    """Return the share of each font's characters that are read right, float64 [n].
+    """Return the share of each font's characters that are read right, float64 [n], from bool [n, C].
 
-    Both arguments are bool [n, C]. A font without any of these characters has a share of 1.
+    A font without any of these characters has a share of 1.
     """
     return np.where(is_there.any(1), is_read.sum(1) / np.maximum(1, is_there.sum(1)), 1.0)

@@ -25,15 +25,13 @@ class TextConfig(OfTexts, OwnSets):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Texts of up to `length` characters."""
         return (self.length,)
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> Examples:
-        """See OwnSets. All is held in memory. Raises InputError for a text that is empty, or no text in UTF-8, too."""
+        """All is held in memory. Raises InputError for a text that is empty, or no text in UTF-8, too."""
         from dp_real.text.text_sets import read_texts
 
         return read_texts(found, self.labels, self.length, needed)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """See OwnSets."""
         return self.read(found, needed)

@@ -49,11 +49,10 @@ class ReviewsConfig(OfTexts):
 
     @property
     def task(self) -> Task:
-        """Negative and positive."""
         return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
 
     def load(self) -> RealData:
-        """The sentences, as many of each class, split by `split`.
+        """There are as many sentences of each class.
 
         Raises MissingError if the archive is missing, InputError if it is broken or has too few sentences.
         """
@@ -80,7 +79,7 @@ class ReviewsConfig(OfTexts):
         return RealData(self.task, train, validation, test, sets)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig; texts. `where` may also name a domain, all of whose sentences are taken."""
+        """`where` may also name a domain, all of whose sentences are taken."""
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate
         from dp_real.text.text_sets import read_texts
@@ -91,7 +90,6 @@ class ReviewsConfig(OfTexts):
         return self._examples(rated, list(range(len(rated.texts))))
 
     def describe(self) -> list[SetStatus]:
-        """The archive, as one set."""
         missing = None if self._archive.is_file() else self._problem
         return [SetStatus("reviews", str(self._archive), None, missing)]
 

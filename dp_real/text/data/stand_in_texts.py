@@ -37,14 +37,12 @@ class StandInTextConfig(OfTexts, MadeUp):
 
     @property
     def task(self) -> Task:
-        """Four topics."""
         topics = tuple(WHO_AND_WHAT)
         none = ("",) * len(WHO_AND_WHAT)
         return Task((self.length,), topics, definitions=none, synonyms=none)
 
     @property
     def folders(self) -> TextConfig:
-        """The section of a user with such texts on disk. Its folders are in the cache, and are filled on first use."""
         from dp_real.runtime.cache import cached
 
         root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)

@@ -43,15 +43,14 @@ class WordsConfig(OfTexts):
 
     @property
     def task(self) -> Task:
-        """Eleven languages."""
         return Task((self.most,), tuple(LANGUAGES))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Read the lists on first use, in half a minute. Raises as `load` does."""
+        """Read the lists on first use, in half a minute."""
         self._words(progress)
 
     def load(self) -> RealData:
-        """The words, split by `split` so that those with the same first STEM letters are on one side.
+        """Words with the same first STEM letters are on one side of the split.
 
         Raises MissingError if lists are missing, InputError if there are too few words of these lengths.
         """
@@ -88,7 +87,6 @@ class WordsConfig(OfTexts):
         return Examples(to_codes(chosen, self.most), torch.tensor(labels))
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig; texts."""
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate
         from dp_real.text.text_sets import read_texts
@@ -96,12 +94,11 @@ class WordsConfig(OfTexts):
         return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
 
     def describe(self) -> list[SetStatus]:
-        """The lists, as one set."""
         missing = missing_packages()
         return [SetStatus("words", "/usr/share/dict", None, _problem(missing) if missing else None)]
 
     def _words(self, progress: Progress = silent) -> list[list[str]]:
-        """The words of each language, in order, that no other language has."""
+        """The words of each language that no other has, in order."""
         from dp_real.runtime.cache import cached
         from dp_real.text.word_lists import RECIPE, digest_lists, own_words
 

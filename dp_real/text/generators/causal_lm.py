@@ -74,18 +74,16 @@ class CausalLMConfig(GeneratorConfig):
 
     @property
     def precision(self) -> str:
-        """The dtype that the model is loaded in."""
         return self.dtype
 
     @property
     def remedy(self) -> str:
-        """See GeneratorConfig."""
         return "change generator.prompts or stop, or raise generator.max_new_tokens"
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the model. Real examples are needed for prompts with examples only.
+        """Real examples are needed for prompts with examples only.
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
@@ -106,21 +104,19 @@ class CausalLMConfig(GeneratorConfig):
 
     @property
     def shows_examples(self) -> bool:
-        """See GeneratorConfig."""
         return self.shots > 0
 
     def weights(self) -> dict[str, str]:
-        """The model."""
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """See GeneratorConfig: CHARACTERS a token are assumed, and SHOT tokens an example."""
+        """CHARACTERS a token are assumed, and SHOT tokens an example."""
         asked = max(len(template) for template in self.prompts) + len(self.system)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost of a text: two operations a parameter and token. None if the model is not here."""
+        """Two operations a parameter and token of a text. None if the model is not here."""
         from dp_real.runtime.model_folders import GGUF, held
         from dp_real.text.packed_models import gguf_parameters
 

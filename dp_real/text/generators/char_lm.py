@@ -39,10 +39,9 @@ class CharLMConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it.
+        """A model that is of no use is not cached.
 
-        Raises InputError if the data have no texts to train on, DivergedError if what was trained is of no use: it is
-        not cached then.
+        Raises InputError if the data have no texts to train on, DivergedError if what was trained is of no use.
         """
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
@@ -61,5 +60,5 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
-        """From the steps and the characters, by the time measured on one core with the default sizes."""
+        """By the time measured on one core with the default sizes, for the steps and the characters."""
         return 2e-9 * self.train_steps * self.train_batch * task.sample_shape[0] * self.layers * self.width**1.5

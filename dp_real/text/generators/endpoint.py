@@ -131,13 +131,12 @@ class EndpointConfig(GeneratorConfig):
 
     @property
     def remedy(self) -> str:
-        """See GeneratorConfig."""
         return "change generator.prompts, stop or refusals, or raise generator.max_new_tokens"
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Prepare to ask. Nothing is asked yet. Real examples are needed for prompts with examples only.
+        """Nothing is asked yet. Real examples are needed for prompts with examples only.
 
         Raises MissingError without the package openai, or without the key.
         """
@@ -159,7 +158,7 @@ class EndpointConfig(GeneratorConfig):
         return f"generator.key = '{self.key}': that environment variable is not set: it should hold the key of the API"
 
     def requirements(self) -> list[Requirement]:
-        """The package, the key, and what was answered already. See GeneratorConfig."""
+        """The package, the key, and what was answered already."""
         from importlib.util import find_spec
 
         from dp_real.text.models.answers import Answers
@@ -174,21 +173,19 @@ class EndpointConfig(GeneratorConfig):
 
     @property
     def shows_examples(self) -> bool:
-        """See GeneratorConfig."""
         return self.shots > 0
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """See GeneratorConfig: CHARACTERS a token are assumed, and SHOT tokens an example."""
+        """CHARACTERS a token are assumed, and SHOT tokens an example."""
         asked = max(len(template) for template in self.prompts) + len(self.system)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
 
     def judged_tokens(self, task: Task) -> int:
-        """See GeneratorConfig: the question with the text, once."""
+        """The question with the text, once."""
         return (len(self.judge) + sum(map(len, task.classes))) // CHARACTERS + self.max_new_tokens
 
     def money(self, read: int, written: int) -> float | None:
-        """See GeneratorConfig: by the prices."""
         if not (self.prompt_price or self.completion_price):
             return None
         return (read * self.prompt_price + written * self.completion_price) / 1e6

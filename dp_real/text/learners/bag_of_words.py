@@ -29,7 +29,6 @@ class BagOfWordsConfig(LearnerConfig):
     buckets: int = Field(default=2**18, ge=2, le=2**24, description="n-grams share as many weights, by a hash")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig."""
         from dp_real.text.models.bag_of_words import BagOfWords
 
         return BagOfWords(task.n_classes, self.unit, self.longest, self.buckets)

@@ -39,7 +39,6 @@ class NGramsConfig(LearnerConfig):
         return self
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig."""
         from dp_real.text.models.ngrams import NGramNetwork
 
         lengths = range(self.shortest, self.longest + 1)

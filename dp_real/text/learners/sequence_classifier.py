@@ -46,7 +46,7 @@ class TransformersTextConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """A learner with the classifier that is named, or a fresh one; fresh weights are a function of the seed.
+        """Fresh weights are a function of the seed.
 
         Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
         """
@@ -63,7 +63,7 @@ class TransformersTextConfig(LearnerConfig):
         return SequenceLearner(classifier, task, training, seed)
 
     def network(self, task: Task) -> SequenceClassifier | None:
-        """A fresh classifier; None for an existing one, whose sizes are with its weights."""
+        """None stands for an existing classifier, whose sizes are with its weights."""
         if self.model:
             return None
         from dp_real.text.models.sequence_classifier import fresh_classifier

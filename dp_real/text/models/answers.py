@@ -47,12 +47,11 @@ class Answer:
 
     @property
     def has_thoughts(self) -> bool:
-        """Whether the model thought aloud."""
         return bool(THOUGHT.search(self.text))
 
 
 def without_thoughts(text: str) -> str:
-    """The text behind the last thought; empty if that has no end."""
+    """The text behind the last thought, or an empty one if that has no end."""
     begin = 0
     for mark in THOUGHT.finditer(text):
         begin = mark.end() if mark[1] else len(text)
@@ -77,7 +76,7 @@ class Answers:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Keep the file open in the block. Raises MissingError if the cache cannot be written to."""
+        """Raises MissingError if the cache cannot be written to."""
         keep(cache_folder())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,13 +97,13 @@ class Answers:
             self._database = None
 
     def find(self, question: str) -> Answer | None:
-        """The answer to a question, which is a digest; None if there is none yet."""
+        """Find the answer to a question, which is a digest."""
         with self._named():
             row = self._open.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
             return None if row is None else _intact(question, row[0])
 
     def keep(self, question: str, answer: Answer) -> Answer:
-        """Keep an answer, count its tokens, and return it. Of several answers to a question the first one stands."""
+        """Keep an answer, and count its tokens. Of several answers to a question the first one stands."""
         with self._named():
             with self._open as transaction:
                 kept = asdict(answer)
@@ -116,7 +115,7 @@ class Answers:
             return self.find(question) or answer
 
     def spent(self) -> Spent:
-        """The tokens that all answers took, also those of other runs that asked the same model."""
+        """Count the tokens of other runs that asked the same model, too."""
         with self._named():
             return Spent(*self._open.execute("SELECT read, written FROM spent").fetchone())
 
@@ -155,7 +154,7 @@ class Answers:
 
 
 def _intact(question: str, text: str) -> Answer:
-    """The answer that is kept as this text. Raises ValueError if it is not what came for this question."""
+    """Raises ValueError if this text is not what came for this question."""
     kept = json.loads(text)
     noted = kept.pop(DIGEST, None)  # answers of version 0.2 have none
     if noted is not None and noted != json_digest([question, kept]):

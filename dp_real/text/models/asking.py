@@ -46,9 +46,7 @@ class EndpointSettings(Protocol):
     token_budget: int
     money_budget: float
 
-    def money(self, read: int, written: int) -> float | None:
-        """What so many tokens cost."""
-        ...
+    def money(self, read: int, written: int) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ class Question:
 
     @property
     def digest(self) -> str:
-        """Under which its answer is kept."""
         return question_of(self.body, [self.path, self.row])
 
 
@@ -77,14 +74,10 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         self.limit = limit
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Send a request, and read its answer whole.
+        """Read the answer whole.
 
-        Raises
-        ------
-        httpx2.ReadTimeout
-            If the answer takes too long, however often a part of it comes.
-        httpx2.ReadError
-            If it is too large.
+        Raises httpx2.ReadTimeout if it takes too long, however often a part of it comes, httpx2.ReadError if it is too
+        large.
         """
         content = bytearray()
         try:
@@ -105,15 +98,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 class Asking:
-    """Asks the questions of a block. What was answered earlier is not asked again.
-
-    Parameters
-    ----------
-    settings
-        Whom to ask, and how much.
-    answers
-        What is kept; it is open.
-    """
+    """Asks the questions of a block. What was answered earlier is not asked again. `answers` must be open."""
 
     def __init__(self, settings: EndpointSettings, answers: Answers) -> None:
         self.settings = settings
@@ -122,19 +107,10 @@ class Asking:
         self._spent = ""  # which budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers, in order.
+        """Return the answers in order. Once a request fails for good, or the budget is spent, nothing more is sent.
 
-        Once a request fails for good, or the budget is spent, nothing more is sent. What is in flight is waited for, as
-        it will be paid for.
-
-        Raises
-        ------
-        Interrupted
-            If the budget is spent.
-        InputError
-            If the endpoint refuses a request.
-        MissingError
-            If it does not answer.
+        What is in flight is waited for, as it will be paid for. Raises Interrupted if the budget is spent, InputError
+        if the endpoint refuses a request, MissingError if it does not answer.
         """
         by_digest = {each.digest: each for each in questions}
         kept = {digest: self.answers.find(digest) for digest in by_digest}
@@ -168,7 +144,7 @@ class Asking:
         return os.environ.get(self.settings.key, "").strip() if self.settings.key else ""
 
     async def _one(self, client: openai.AsyncOpenAI, at_a_time: asyncio.Semaphore, question: Question) -> Answer | None:
-        """The answer to one question, which is kept; None if it was not asked."""
+        """None stands for a question that was not asked."""
         async with at_a_time:
             self._spent = self._spent or self._budget_spent()
             if self._stopped or self._spent:
@@ -246,7 +222,7 @@ def without(key: str, said: str) -> str:
 
 
 def read_answer(reply: Any, question: Question) -> Answer:
-    """The answer in a reply of the API. Raises Malformed if there is none."""
+    """Raises Malformed if a reply has no answer."""
     try:
         choice = reply["choices"][0]
         message = choice.get("message") or {"content": choice.get("text")}
@@ -267,7 +243,7 @@ def read_answer(reply: Any, question: Question) -> Answer:
 
 
 def _likeliest(logprobs: Any) -> dict[str, float]:
-    """The likeliest first tokens of an answer, with their log-probabilities; {} if the API gives none."""
+    """Log-probabilities of the likeliest first tokens of an answer; {} if the API gives none."""
     content = (logprobs or {}).get("content") or []
     listed = content[0].get("top_logprobs") or [] if content else []
     found = {str(each["token"]): float(each["logprob"]) for each in listed}
@@ -275,7 +251,7 @@ def _likeliest(logprobs: Any) -> dict[str, float]:
 
 
 def _tokens(usage: Any, question: Question, text: str) -> Spent:
-    """The tokens of the prompt and of the answer, as the API counts them; else about as many as there should be."""
+    """The tokens of the prompt and of the answer, as the API counts them, else about as many as there should be."""
     read, written = (
         usage.get(f"{what}_tokens") if isinstance(usage, dict) else None for what in ("prompt", "completion")
     )

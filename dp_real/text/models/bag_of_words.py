@@ -30,7 +30,6 @@ class BagOfWords(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K]."""
         counts: Any = self.vectorizer.transform(to_texts(x))
         begins, columns, values = (
             torch.from_numpy(each).to(self.weight.device) for each in (counts.indptr, counts.indices, counts.data)

@@ -35,7 +35,7 @@ MOST_CHARACTERS = 10**6  # of a prompt
 
 
 class Settings(Protocol):
-    """How prompts are put, and texts are drawn; see dp_real.text.generators.causal_lm."""
+    """How prompts are put, and texts are drawn."""
 
     chat: bool
     system: str
@@ -61,8 +61,7 @@ class CausalLMGenerator:
         length: int,
         shown: ExampleSet | None,
     ) -> None:
-        """model: its folder or hub id. prompts: of each class. length: characters of the longest texts. shown: where
-        the examples in prompts are from.
+        """`model` is a folder or a hub id. Texts have `length` characters at most. Prompts show examples of `shown`.
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
@@ -96,7 +95,7 @@ class CausalLMGenerator:
         self.offload()
 
     def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:
-        """A row's prompt, with its examples, as the model reads it. pick: which of the class's; None: by the seed."""
+        """A row's prompt, with its examples, as the model reads it. The seed picks it if `pick` is None."""
         several = self.prompts[label]
         prompt = several[int(seed) % len(several) if pick is None else pick]
         if self.shown is not None:
@@ -111,9 +110,9 @@ class CausalLMGenerator:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
-        """Prompts as the model's inputs, padded on the left. room: tokens that are to follow.
+        """Prompts as the model's inputs, padded on the left.
 
-        Raises InputError if that is more than the model's context.
+        Raises InputError if with `room` tokens that follow they are more than the model's context.
         """
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
@@ -129,7 +128,7 @@ class CausalLMGenerator:
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator; texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
+        """Texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
         if guidance is not None:
             raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         self.model.to(processes.device())
@@ -169,8 +168,9 @@ class CausalLMGenerator:
 
     @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:
-        """See LikelihoodGenerator: by Bayes, from the likelihood of the text's tokens after the first prompt of each
-        class. The prompts have the same examples for all rows.
+        """By Bayes, from the likelihood of the text's tokens after the first prompt of each class.
+
+        The prompts have the same examples for all rows.
         """
         prompts = [self.asked(label, np.uint64(0), pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
@@ -196,6 +196,5 @@ class CausalLMGenerator:
         return (each * mask).sum(1).cpu()
 
     def offload(self) -> None:
-        """See Generator."""
         if self.config.offload:
             self.model.to("cpu")

@@ -32,7 +32,7 @@ class CharLMSizes(Protocol):
 
 
 class CharLMTraining(CharLMSizes, Protocol):
-    """The same, and the settings of its training."""
+    """The sizes, and the settings of the training."""
 
     train_steps: int
     train_batch: int
@@ -61,7 +61,7 @@ class CharLM(nn.Module):
     def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
 
-        state: that after the characters before these; None: there are none, and the first character cannot be EDGE.
+        `state` is that after the characters before these. None: there are none, and the first cannot be EDGE.
         """
         h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
         logits = self.leave(self.drop(h))
@@ -77,7 +77,7 @@ class CharLM(nn.Module):
         return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
 
     def codes(self, indices: Tensor) -> Tensor:
-        """The inverse of `indices`: what is behind the first EDGE is dropped."""
+        """The inverse of `indices`. What is behind the first EDGE is dropped."""
         known = torch.cat([self.characters.new_zeros(1), self.characters])[indices]
         return known * (indices != EDGE).cumprod(1)
 
@@ -91,17 +91,17 @@ class CharLM(nn.Module):
 
 
 class CharLMGenerator:
-    """Texts of a character model, a character after the other."""
+    """Texts of a character model, a character after the other, at most `length` of them."""
 
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
-        """length: of the longest texts, in characters. temperature: divides the logits in sampling."""
+        """Sampling divides the logits by `temperature`."""
         self.model = model.eval().requires_grad_(False).to(processes.device())
         self.sample_shape = (length,)
         self.n_classes = n_classes
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator; texts, int32. Raises InputError if guidance is asked for."""
+        """Texts, int32. Raises InputError if guidance is asked for."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         device = processes.device()
@@ -118,14 +118,14 @@ class CharLMGenerator:
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        """See LikelihoodGenerator: by Bayes, from the likelihoods under each class."""
+        """By Bayes, from the likelihoods under each class."""
         device = processes.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
-        """See Generator. It is small and stays on the device."""
+        """The model is small and stays on the device."""
 
 
 def known_characters(texts: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def train_char_lm(
     unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> CharLM:
-    """Train a character model: AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
+    """Train a character model by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
 
     All draws are a function of the seed. advance(n) is called for steps that are done. Raises DivergedError if the loss
     or a weight is not finite.

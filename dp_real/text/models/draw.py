@@ -18,11 +18,10 @@ class SeededDraw(LogitsProcessor):
     """Makes the greedy choice of `generate` a draw from the distribution: all tokens but the drawn one become -inf."""
 
     def __init__(self, uniform: Tensor, prompt: int) -> None:
-        """uniform: float64 [B, most new tokens]. prompt: tokens of the padded prompts."""
+        """`uniform` is float64 [B, most new tokens]. `prompt` counts the tokens of the padded prompts."""
         self.uniform = uniform
         self.prompt = prompt
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """See LogitsProcessor."""
         drawn = inverse_transform(scores, self.uniform[:, input_ids.shape[1] - self.prompt])
         return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)

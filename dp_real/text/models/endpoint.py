@@ -32,7 +32,7 @@ AS_JSON = "Answer with a JSON object that has the probability of each."
 
 
 class EndpointPrompts(EndpointSettings, Protocol):
-    """How prompts are put; see dp_real.text.generators.endpoint."""
+    """How prompts are put."""
 
     chat: bool
     system: str
@@ -51,20 +51,8 @@ class EndpointPrompts(EndpointSettings, Protocol):
 class EndpointGenerator:
     """Texts of a language model behind an HTTP API. A row's seed picks its prompt and its examples, and is sent.
 
-    An answer is kept in the user's cache. So a row is a function of its label and its seed, even where the API is not.
-
-    Parameters
-    ----------
-    config
-        Whom to ask, and how.
-    prompts
-        Of each class.
-    classes
-        Their names.
-    length
-        Characters of the longest texts.
-    shown
-        Where the examples in prompts are from; None: prompts have none.
+    An answer is kept in the user's cache, so that a row is a function of its label and its seed, even where the API is
+    not. Texts have `length` characters at most. Prompts show examples of `shown`, or none.
     """
 
     def __init__(
@@ -90,16 +78,10 @@ class EndpointGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Int32[Tensor, "batch characters"]:
-        """See Generator. A refusal, and an answer that was cut off, is an empty text.
+        """A refusal, and an answer that was cut off, is an empty text.
 
-        Raises
-        ------
-        Interrupted
-            Once the budget is spent.
-        InputError
-            If guidance is asked for, or if the API refuses a request.
-        MissingError
-            If the API does not answer.
+        Raises Interrupted once the budget is spent, InputError if guidance is asked for or if the API refuses a
+        request, and MissingError if it does not answer.
         """
         if guidance is not None:
             raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
@@ -125,7 +107,6 @@ class EndpointGenerator:
             return asyncio.run(Asking(self.config, self.answers).ask(questions))
 
     def prompt(self, label: int, seed: int) -> str:
-        """A row's prompt, with its examples."""
         several = self.prompts[label]
         prompt = several[seed % len(several)]
         if self.shown is None:
@@ -136,7 +117,6 @@ class EndpointGenerator:
         return prompt.replace("{examples}", "\n\n".join(texts))
 
     def question(self, label: int, seed: int) -> Question:
-        """The request for a row."""
         config = self.config
         body: dict[str, Any] = {
             "temperature": config.temperature,
@@ -169,12 +149,9 @@ class EndpointGenerator:
         return text[: min(ends, default=len(text))].strip()
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
-        """See LikelihoodGenerator: the model is asked which class a text is of.
+        """The model is asked which class a text is of.
 
-        Raises
-        ------
-        InputError
-            If the API gives no log-probabilities, or if there are more classes than it gives some for.
+        Raises InputError if the API gives no log-probabilities, or if there are more classes than it gives some for.
         """
         as_json = self.config.judgement == "json"
         if not as_json and self.n_classes > TOP:
@@ -187,7 +164,6 @@ class EndpointGenerator:
         return torch.stack([read(answer) for answer in answers])
 
     def judging(self, text: str) -> Question:
-        """The request that asks for the class of a text."""
         as_json = self.config.judgement == "json"
         marked = [
             f"- {name}" if as_json else f"{mark}. {name}" for mark, name in zip(self._marks, self.classes, strict=True)
@@ -206,7 +182,7 @@ class EndpointGenerator:
 
     @property
     def _schema(self) -> dict[str, Any]:
-        """What makes an API answer with a JSON object of a number for each class."""
+        """This makes an API answer with a JSON object of a number for each class."""
         schema = {
             "type": "object",
             "properties": {name: {"type": "number"} for name in self.classes},
@@ -216,7 +192,7 @@ class EndpointGenerator:
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "classes", "schema": schema}}}
 
     def _by_letter(self, answer: Answer) -> Float64[Tensor, " classes"]:
-        """By the log-probabilities of the letters. A class whose letter is not listed is as likely as the last one."""
+        """A class whose letter is not listed is as likely as the last one that is."""
         if not answer.top:
             raise InputError(
                 f"generator.base_url = '{self.config.base_url}' gives no log-probabilities: set generator.judgement = "
@@ -231,16 +207,16 @@ class EndpointGenerator:
         return torch.stack(sums).log_softmax(0)
 
     def _stated(self, answer: Answer) -> Float64[Tensor, " classes"]:
-        """By the probabilities in the answer. An answer that is none says nothing: all classes are as likely."""
+        """An answer without probabilities says nothing: all classes are as likely."""
         weights = stated_weights(without_thoughts(answer.text), self.classes) or [1.0] * self.n_classes
         return (torch.tensor(weights, dtype=torch.float64) / sum(weights)).log()
 
     def offload(self) -> None:
-        """See Generator. Nothing is held here."""
+        """Nothing is held here."""
 
 
 def stated_weights(text: str, classes: Sequence[str]) -> list[float] | None:
-    """The weight that a JSON object states for each class, at least LEAST of their sum; None if it states none."""
+    """The weight that a JSON object states for each class, at least LEAST of their sum."""
     try:
         stated = json.loads(text)
         weights = [float(stated[name]) for name in classes]

@@ -77,7 +77,7 @@ class NGramNetwork(nn.Module):
         self.layers = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), *layers, nn.Linear(widths[-1], n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K]. The embeddings' sum is divided by the root of their number, so that its length is alike."""
+        """The embeddings' sum is divided by the root of their number, so that its length is alike."""
         codes = x.long()
         found = ngrams(codes if self.unit == "character" else words(codes), self.lengths, self.buckets)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)

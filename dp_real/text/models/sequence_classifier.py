@@ -35,7 +35,7 @@ class SequenceClassifier(nn.Module):
         self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K]. Without gradients texts of like length are read together, which pads them less."""
+        """Without gradients texts of like length are read together, which pads them less."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
@@ -57,13 +57,11 @@ class SequenceLearner(NetworkLearner):
     """A learner that saves what AutoModelForSequenceClassification and AutoTokenizer read."""
 
     def save(self, folder: Path) -> None:
-        """Write the model with its class names, and its tokenizer."""
         classifier: Any = self.in_use
         classifier.model.save_pretrained(folder)
         classifier.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        """See Learner."""
         classifier: Any = self.in_use
         classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
@@ -71,7 +69,7 @@ class SequenceLearner(NetworkLearner):
 def fresh_classifier(
     task: Task, architecture: str, sizes: Mapping[str, Any], tokenizer: Any, most: int
 ) -> SequenceClassifier:
-    """A fresh classifier; see fresh_network. tokenizer: None: the text's bytes in UTF-8."""
+    """Without a tokenizer, tokens are the text's bytes in UTF-8."""
     tokenizer = tokenizer or ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
