@@ -17,6 +17,7 @@ from PIL import Image
 
 from dp_real.learners.models.augment import crop_and_flip, mix
 from dp_real.pool import Batch, Loader, Pool
+from dp_real.pool.pool import read_round
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
 
@@ -31,7 +32,7 @@ def main() -> None:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
         zeros, no = np.zeros(IMAGES, np.int64), np.zeros(IMAGES, bool)
         facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
-        facts |= {"correct": no}
+        facts |= {"correct": no, "round": zeros.astype(np.int32)}
         pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES, SIZE)), **facts))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
@@ -40,7 +41,7 @@ def main() -> None:
             loader.batch(step)
         ours, wall = STEPS * BATCH / (time.process_time() - begin), STEPS * BATCH / (time.perf_counter() - wall)
         batch, labels = loader.batch(0)
-        files = pool._data.to_table(columns=["example"])["example"].to_pylist()
+        files = [cell["bytes"] for cell in read_round(pool.path / "round-0000")["example"].to_pylist()]
     begin = time.process_time()
     for file in files:
         np.asarray(Image.open(io.BytesIO(file)))

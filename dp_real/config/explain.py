@@ -45,7 +45,7 @@ def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str]
     for place, key in enumerate(keys):
         if place == 0 and key in KINDS:
             named = raw[key] if isinstance(raw.get(key), Mapping) else {}
-            tag = named.get("source" if key == "data" else "kind")
+            tag = str(named.get("source" if key == "data" else "kind"))
             section = KINDS[key][tag] if tag in KINDS[key] else Section  # noqa: SIM401 (a registry is no mapping)
         elif (field := section.model_fields.get(key)) and isinstance(field.annotation, type):
             section = field.annotation if issubclass(field.annotation, Section) else section

@@ -90,13 +90,13 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
     assert (
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)["test_accuracy"]
-        == (whole["test_accuracy"])
+        == whole["test_accuracy"]
     )
 
 
 def test_what_is_given_fits(objects: dict[str, Any], tmp_path: Path):
     with pytest.raises(InputError, match="data is of type int: should be RealData, or"):
-        run(PLAN, tmp_path / "run", **objects | {"data": 3})
+        run(PLAN, tmp_path / "run", learner=objects["learner"], generator=draw, data=3)
     with pytest.raises(InputError, match=r"generator.kind = 'given' has no denoiser to guide"):
         run(PLAN | {"guidance": {}}, tmp_path / "run", **objects)
 
