@@ -57,7 +57,8 @@ def _pool(folder: Path, rounds: int):
     facts |= {"correct": no}
     example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
     for index in range(rounds):
-        pool.append(index, Batch(row=np.arange(count), example=example, **facts))
+        number = np.full(count, index, np.int32)
+        pool.append(index, Batch(row=np.arange(count), round=number, example=example, **facts))
     return pool
 
 

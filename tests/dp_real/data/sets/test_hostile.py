@@ -88,7 +88,7 @@ def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path
     example = pool.storage.encode(torch.rand(2, 1, 2, 2))
     columns = {"row": n, "label": n, "seed": n.astype("u8"), "omega": zero.astype("f4"), "entropy": zero.astype("f4")}
     columns |= {"correct": zero == 0, "draws": n, "redrawn": n}
-    columns |= {"seconds": zero}
+    columns |= {"seconds": zero, "round": n.astype("i4")}
     pool.append(0, Batch(**columns, example=example))
     (tmp_path / "out").mkdir()
     write_folder(pool, ("a:b", "a?b"), tmp_path / "out")
