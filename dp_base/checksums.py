@@ -69,7 +69,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """The first file that is not as it was sealed, and what is wrong with it; None if all are, or nothing was sealed."""
+    """The first file that is not as it was sealed, and its fault; None if all are, or nothing was sealed."""
     if not (folder / RECORD).exists():
         return None
     try:

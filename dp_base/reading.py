@@ -59,7 +59,7 @@ def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "")
 
 @contextmanager
 def own_file(path: Path, remedy: str) -> Iterator[None]:
-    """Turn errors of a block that reads one file of the project into a DamagedError that names the file and the remedy."""
+    """Turn errors of a block that reads one file of the project into a DamagedError with the file and the remedy."""
     try:
         yield
     except (InputError, MissingError):

@@ -26,7 +26,7 @@ _held_locks: list[FileLock] = []  # keeps this process's locks until it ends
 
 
 def ending_with_this_process() -> dict[str, Any]:
-    """Arguments for joblib.Parallel that make its processes, also those without work yet, end when this process does."""
+    """Arguments for joblib.Parallel by which its processes, also idle ones, end when this process does."""
     return {"initializer": _start_worker, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE_TIMEOUT}
 
 
