@@ -129,8 +129,8 @@ class Samples(NamedTuple):
 def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
     """Samples of draw(rows, their seeds).
 
-    A row of no use is drawn again, from the seed next to its own. Raises DivergedError if more than LARGEST_SHARE of
-    the rows are of no use (one may always be), or if a row still is after REDRAWS.
+    A row of no use is drawn again, from the seed next to its own. Raises DivergedError, "`what` … `remedy`", if more
+    than LARGEST_SHARE of the rows are of no use (one may always be), or if a row still is after REDRAWS.
     """
     seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
     x = draw(np.arange(len(seeds)), seeds)

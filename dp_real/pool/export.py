@@ -33,8 +33,9 @@ GROUP = 1000  # rows that are written to Parquet together
 
 
 def example_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a pool in order: the columns FACTS, `posterior` with soft labels, and `example`, float32 or
-    int32 codes.
+    """Yield the rows of a pool in order: the columns FACTS, `posterior` with soft labels, and `example`.
+
+    The example is float32 [*sample_shape], or int32 if it is codes.
     """
     for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()

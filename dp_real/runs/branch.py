@@ -73,6 +73,7 @@ def cool_down(
 
 
 def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequence[str]) -> list[dict[str, Any]]:
+    """All processes share the work on each branch."""
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress, test=test)

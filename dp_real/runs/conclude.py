@@ -116,7 +116,7 @@ def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
 
-    `likeness` is the limit. The main process counts.
+    Keys: pool and validation. `likeness` is the limit. The main process counts.
     """
 
     def counted() -> dict[str, float]:

@@ -63,6 +63,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 
 
 def _usable(folder: Path) -> bool:
+    """Its files are verified once in this process."""
     if not folder.exists():
         _intact.discard(folder)
         return False

@@ -240,6 +240,7 @@ def _parts(index: dict[str, Any]) -> dict[str, str]:
 
 
 def _lacking_file(folder: Path, kind: str) -> str | None:
+    """The missing file; "." for the folder itself."""
     if not folder.is_dir():
         return "."
     needed = next((files for word, files in NEEDED_FILES.items() if word in kind), None)

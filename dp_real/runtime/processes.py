@@ -292,6 +292,7 @@ def add_up(tensors: Sequence[torch.Tensor]) -> None:
 
 @contextmanager
 def _as_one_vector(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """After the block, the tensors have the values of the vector."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     yield values
     for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):

@@ -47,7 +47,6 @@ def draw_phases(
 
 
 def _draw_map(ax: Axes, rows: pd.DataFrame, level: float, shades: dict[str, Any]) -> None:
-    """Draw one panel: the map, its lines at ±level, and the simulated dots."""
     grid = rows[rows["kind"] == "predicted"].pivot(index="y", columns="x", values="gain")
     x = grid.columns.to_numpy(float)
     y = grid.index.to_numpy(float)

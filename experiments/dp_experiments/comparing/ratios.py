@@ -124,7 +124,6 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
-    """The arms of each series, from the series of each arm."""
     members: dict[str, list[str]] = {}
     for arm, name in series.items():
         members.setdefault(name, []).append(arm)

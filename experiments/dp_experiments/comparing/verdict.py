@@ -68,7 +68,6 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
-    """An arm's accuracy, and its paired difference to a rival."""
     difference = test[arm] - test[rival]
     units = len(difference)
     mean = float(difference.mean())

@@ -86,7 +86,7 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
 def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
     """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n].
 
-    Raises InputError for a class unknown to it.
+    labels: int64 [n]. Raises InputError for a class unknown to it.
     """
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:

@@ -63,7 +63,6 @@ class GridRow:
 
     @property
     def folder(self) -> str:
-        """The name of the folder of its images."""
         learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
         short = f"{self.omega:g}"
         return f"{learned}omega-{short if float(short) == self.omega else self.omega}"
@@ -163,7 +162,7 @@ def sample_row(
 ) -> Tensor:
     """The images of a row, [n, C, H, W], drawn in blocks as a run draws them.
 
-    Raises DivergedError if one is not finite, or has one value throughout.
+    y: labels [n]. Raises DivergedError if one is not finite, or has one value throughout.
     """
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []

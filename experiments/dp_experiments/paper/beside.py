@@ -47,13 +47,11 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
 
 
 def _name(source: str) -> str:
-    """What a source is called: its last folder, or the name of a table."""
     path = Path(source)
     return source if source in _tables() else (path.parent if path.is_file() else path).resolve().name
 
 
 def _tables() -> dict[str, int]:
-    """The numbers of the tables that have sizes, by their names."""
     return {f"table{number}": number for number in SCALING.values()}
 
 

@@ -182,7 +182,7 @@ def _batch(
 
 
 def _bare(config: Config) -> Config:
-    """The configuration without what a trial has no use for: branches and dashboards."""
+    """Without what a trial has no use for: branches and dashboards."""
     practice = config.practice.model_copy(update={"branch": False})
     return config.model_copy(update={"practice": practice, "tracker": "none"})
 

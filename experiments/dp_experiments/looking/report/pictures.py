@@ -174,8 +174,8 @@ def draw_scaling(results: pd.DataFrame) -> Figure:
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
     """Count the examples of each class: a row for each, indexed by its name.
 
-    Columns: initial, right and wrong (added examples that the learner of the time got right or wrong), entropy (the
-    mean over the added ones, in nats).
+    Columns: initial (of the initial round), right and wrong (added ones that the learner of the time got right or
+    wrong), entropy (the mean over added ones, in nats).
     """
     facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0]
