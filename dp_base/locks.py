@@ -69,7 +69,7 @@ def locked_beside(path: Path) -> Iterator[None]:
 def in_turn(path: Path) -> Iterator[None]:
     """Wait for other writers of `path`, then be its only writer within the block.
 
-    Raises OSError if the lock cannot be made.
+    The lock lies beside `path`. Raises OSError if the lock cannot be made.
     """
     lock = _acquire(_lock_beside(path), path, wait=True)
     with _holding(lock, path.parent, path.name):

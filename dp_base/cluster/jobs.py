@@ -38,8 +38,9 @@ def on_cluster(
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
-    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786. They
-    need this package installed. An address of None changes nothing.
+    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
+
+    They need this package installed. An address of None changes nothing.
 
     resources: what each job takes of its worker, such as {"GPU": 1} (`dask worker --resources`). folder: where jobs
     write; it must be locked by this process and shared by all machines. tell: called with a line when a named job

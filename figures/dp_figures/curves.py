@@ -29,9 +29,11 @@ def draw_curves(
     ordered: bool = False,
     sharey: bool = True,
 ) -> Figure:
-    """Draw predicted rows as lines and empirical rows as points with error bars. A line has a shaded band where its
-    y_low and y_high are apart. Points that were reported are open, others are filled. The points of a series without
-    a predicted line are joined by a thin line. Series keep the order of their first row.
+    """Draw predicted rows as lines and empirical rows as points with error bars.
+
+    A line has a shaded band where its y_low and y_high are apart. Points that were reported are open, others are
+    filled. The points of a series without a predicted line are joined by a thin line. Series keep the order of their
+    first row.
 
     panel: a column, each of whose values gets a panel, in the order of their first row. ordered: whether the series are
     steps of one quantity (style.series_styles). Raises ValueError for a table that check_table refuses.

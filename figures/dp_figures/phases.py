@@ -18,9 +18,10 @@ SIMULATED = {"marker": "o", "s": 26, "edgecolors": "black", "linewidths": 0.7, "
 def draw_phases(
     table: pd.DataFrame, *, xlabel: str, ylabel: str, value: str, low: str, high: str, none: str, level: float
 ) -> Figure:
-    """Draw, for each panel, a map of the gain over (x, y), with x logarithmic. The sign of the gain says which of two
-    choices wins. The table has the columns `panel`, `kind`, `x`, `y` and `gain`. The predicted rows of a panel form
-    a grid. The simulated rows are dots in the colour of their own gain.
+    """Draw, for each panel, a map of the gain over (x, y), with x logarithmic.
+
+    The sign of the gain says which of two choices wins. The table has the columns `panel`, `kind`, `x`, `y` and `gain`.
+    The predicted rows of a panel form a grid. The simulated rows are dots in the colour of their own gain.
 
     value: what the gain is; the title of the colour bar. low, high: names of the choices that win where the gain is
     negative and where it is positive. none: what is said where the gain is smaller than `level`.

@@ -44,10 +44,12 @@ def run_arms(
     settle: Callable[[Config, str], Config] = arm_config,
     accept_changes: bool = False,
 ) -> pd.DataFrame:
-    """Run every arm with each seed, in folders below `out`. A finished run is not repeated, another one is resumed. The
-    seeds are first + i for i < seeds, each on the data split first + (i mod splits), which has its own generator.
-    Arms with the same seed share the split, the initial weights and the noise of each row, so that they can be
-    compared in pairs. What they draw alike in their initial rounds is drawn once.
+    """Run every arm with each seed, in folders below `out`.
+
+    A finished run is not repeated, another one is resumed. The seeds are first + i for i < seeds, each on the data
+    split first + (i mod splits), which has its own generator. Arms with the same seed share the split, the initial
+    weights and the noise of each row, so that they can be compared in pairs. What they draw alike in their initial
+    rounds is drawn once.
 
     workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
     a configuration into that of an arm. accept_changes: go on though data have changed since.
