@@ -32,8 +32,9 @@ def cache_folder() -> Path:
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
-    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`, and may keep
-    in `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
+
+    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`, and may keep in
+    `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
 
     While one process makes the folder, others that want the same one wait. The lock is on an open file, so it ends with
     its process. A damaged folder is made again with a warning. Other processes cannot clear the cache until this one

@@ -31,10 +31,12 @@ def draw_images(
     marked: np.ndarray | None = None,
     width: float | None = None,
 ) -> Figure:
-    """Draw a labelled grid of images. images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if
-    coloured, with values in [0, 1]. Grey pixels that are nan stay white, so that a place may have no image. rows,
-    columns: titles above their labels. notes: shape (rows, columns), a few characters below each image. marked:
-    bool, shape (rows, columns), which get a frame. width: in inches; style.width() unless given.
+    """Draw a labelled grid of images.
+
+    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured, with values in [0, 1]. Grey
+    pixels that are nan stay white, so that a place may have no image. rows, columns: titles above their labels. notes:
+    shape (rows, columns), a few characters below each image. marked: bool, shape (rows, columns), which get a frame.
+    width: in inches; style.width() unless given.
 
     Raises ValueError if the labels do not match the images, or if a value lies outside [0, 1].
     """
