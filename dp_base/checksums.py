@@ -31,7 +31,7 @@ def digest(path: Path) -> str:
 
 
 def sampled_digest(path: Path) -> str:
-    """Return a digest of a file by which weights are told apart, and that takes no time even if the file is large.
+    """A digest by which weights are told apart, and that takes no time even if the file is large.
 
     A file of up to READ_WHOLE bytes is read whole. Of a larger one the size counts, and PARTS evenly spaced parts, from
     its first bytes to its last: other weights differ in nearly all their bytes. Raises OSError if it cannot be read.
@@ -48,25 +48,19 @@ def sampled_digest(path: Path) -> str:
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:
-    """Return the SHA-256 of a value's JSON as hexadecimal digits.
-
-    With `sort_keys`, the order of a mapping's keys does not count.
-    """
+    """Return the SHA-256 of a value's JSON as hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the digest of each named file of a folder. Several threads read them.
-
-    Raises OSError if a file cannot be read.
-    """
+    """The digest of each named file of a folder, read by several threads. Raises OSError if a file cannot be read."""
     names = list(names)
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
 
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write the checksums of the named files of a folder, or of all its files if no names are given."""
+    """Write the checksums of the named files of a folder, or of all."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
@@ -75,10 +69,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """The first file that is not as it was sealed, and what is wrong with it; None if all are, or nothing was sealed.
-
-    names: look at these only.
-    """
+    """The first file that is not as it was sealed, and its fault; None if all are, or nothing was sealed."""
     if not (folder / RECORD).exists():
         return None
     try:
@@ -92,9 +83,9 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
 
 
 def changed(folder: Path, wanted: dict[str, str]) -> str | None:
-    """Say which file of a folder is missing or does not have the wanted digest. Return None if every file is right.
+    """Say which file of a folder is missing or does not have the `wanted` digest, by its name; None if all are right.
 
-    Only the first such file is named. `wanted` maps the names of files to their digests.
+    Only the first such file is named.
     """
     for name in wanted:
         if not (folder / name).is_file():

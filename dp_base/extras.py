@@ -55,7 +55,7 @@ def lacking(extra: str) -> list[str]:
 
 
 def require_extra(extra: str, feature: str) -> None:
-    """Raise MissingError, which says how to install an extra that a feature needs, unless all of it is installed."""
+    """Raise MissingError, which says how to install an extra, unless all of it is installed."""
     first, *others = lacking(extra) or [""]
     if first:
         more = f" and {len(others)} more packages" if others else ""

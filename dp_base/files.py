@@ -40,10 +40,9 @@ def discard_parts(folder: Path, name: str = "") -> None:
     """Clean up what dead processes left half-written in a folder.
 
     Half-written files are deleted. A folder that was moved aside to be replaced is moved back if its replacement never
-    took its place. With `name`, only parts of that name are touched.
-
-    The caller must hold the lock of the folder, or that of `name`. So no process on another machine is writing there.
-    A process on this machine is dead if no process has its number.
+    took its place. With `name`, only parts of that name are touched. The caller must hold the lock of the folder, or
+    that of `name`, so no process on another machine is writing there. A process on this machine is dead if no process
+    has its number.
     """
     if not folder.is_dir():
         return
@@ -76,7 +75,7 @@ def _discard(path: Path, process: int, replaced: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine. A number that no process can have counts as alive."""
+    """A number that no process can have counts as alive."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -90,10 +89,10 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. It replaces `path` if the block ends without error, else it is deleted.
+    """Yield a temporary path to write to.
 
-    The temporary file is there already, empty and with the mode that the umask says. Raises OSError if the folder of
-    `path` cannot be written to.
+    It replaces `path` if the block ends without error, else it is deleted. The file is there already, empty and with
+    the mode that the umask says. Raises OSError if the folder of `path` cannot be written to.
     """
     random_word = secrets.token_hex(4)
     # The ending stays, because writers choose a format by it.
@@ -134,15 +133,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file of strict JSON, whole or not at all. See `strict_json`."""
+    """Write a file of strict JSON (`strict_json`), whole or not at all."""
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
 def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
     """Return what the system said if an error comes from a full or read-only disk; None for any other error.
 
-    The text names the file if the error does. `codes` are the system's error numbers that count. Libraries that are not
-    written in Python pass them on in the words of the message only, so the words are searched, too.
+    The text names the file if the error does. Libraries that are not written in Python pass the system's error numbers
+    on in the words of the message only, so the words are searched for those of `codes`, too.
     """
     if isinstance(error, OSError) and error.errno in codes:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -191,9 +190,8 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def share_files(folder: Path) -> None:
-    """Let those read the files of a new folder who may read the folder, as the umask says.
-
-    safetensors makes files that only their owner can read.
+    """Let those read the files of a new folder who may read the folder, as the umask says: safetensors makes files that
+    only their owner can read.
     """
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for path in folder.rglob("*"):
@@ -202,7 +200,7 @@ def share_files(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Make the system write a folder and its files to the disk now, so that they survive a loss of power."""
+    """Write a folder and its files to the disk now, so that they survive a loss of power."""
     for path in (*folder.iterdir(), folder):
         with contextlib.suppress(OSError):  # some file systems cannot do this, and Windows cannot for folders
             place = os.open(path, os.O_RDONLY)
@@ -214,10 +212,10 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill. Its content moves to the existing `folder` if the block ends without error.
+    """Yield an empty folder to fill.
 
-    Otherwise the content is deleted. Raises OSError if `folder` has an entry of the same name already, or cannot be
-    written to.
+    Its content moves to the existing `folder` if the block ends without error, else it is deleted. Raises OSError if
+    `folder` has an entry of the same name already, or cannot be written to.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
@@ -229,7 +227,7 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """Return the text as the name of one file.
+    """The text as the name of one file.
 
     A slash is escaped, since it would begin a folder. A text that is too long is cut, and ends with its own hash.
     """
@@ -242,9 +240,10 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists. A folder disappears in one step, before its files are deleted.
+    """Remove a file or folder if it exists.
 
-    A file that another process still reads stays on NFS, and so does the folder, under a hidden name. This is no error.
+    A folder disappears in one step, before its files are deleted. A file that another process still reads stays on NFS
+    with the folder, under a hidden name; this is no error.
     """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)

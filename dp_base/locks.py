@@ -38,8 +38,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Make this process the folder's only writer within the block.
 
     The folder is made if it is missing, and removed if the block leaves it empty. What killed writers left half-written
-    directly in it is deleted first. Raises InputError if another process writes there, and names that process. Raises
-    InputError if the folder cannot be written to.
+    directly in it is deleted first. Raises InputError, naming the process, if another one writes there, or if the
+    folder cannot be written to.
     """
     with asked_for(folder):
         lock = _acquire_in(folder)
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 def locked_beside(path: Path) -> Iterator[None]:
     """Make this process the only writer of a file or folder that appears as a whole at the end of the block.
 
-    The lock lies beside `path`. Raises InputError as `locked` does.
+    Raises InputError as `locked` does.
     """
     with asked_for(path):
         path = path.resolve()
@@ -114,11 +114,11 @@ def clearing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Lock the folder of a command's --out option, as `locked` does. Do nothing if `out` is None.
+    """Lock the folder of a command's --out option, as `locked` does.
 
-    `journal` names the file or folder below `out` in which the command keeps finished work. The folder must be empty,
-    unless `resume` is set and it holds the journal. Otherwise InputError is raised before the block. If there is a
-    journal when the user interrupts the block, the KeyboardInterrupt that leaves it says how to resume.
+    Do nothing if `out` is None. `journal` names what below `out` keeps finished work. The folder must be empty, unless
+    `resume` is set and it holds the journal; otherwise InputError is raised before the block. If there is a journal
+    when the user interrupts the block, the KeyboardInterrupt says how to resume.
     """
     if out is None:
         yield
@@ -142,7 +142,7 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
 
 
 def _acquire_in(folder: Path) -> FileLock | None:
-    """Make a folder if it is missing, and lock it. Raises as `_acquire` does."""
+    """Raises as `_acquire` does."""
     for _ in range(REMOVALS):
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
@@ -152,10 +152,10 @@ def _acquire_in(folder: Path) -> FileLock | None:
 
 
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
-    """Lock a file, and write into it which process holds it. Return None where the file system has no locks.
+    """Lock a file, and write into it which process holds it; None where the file system has no locks.
 
-    `what` names the locked thing in messages. If another process holds the lock, this waits for it with `wait`, or for
-    `patience` seconds, and then raises InputError. Raises OSError if the file cannot be made.
+    If another process holds the lock, this waits for it with `wait`, or for `patience` seconds, and then raises
+    InputError. Raises OSError if the file cannot be made.
     """
     from filelock import FileLock, Timeout
 
@@ -178,8 +178,8 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
 def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
     """Run a block under a lock that is held already, and release the lock at its end.
 
-    What dead writers left in `folder` is deleted first; with `name`, only what is of that name. The lock file is
-    deleted while it is still locked. This is safe, because a process that waited for it checks that it still exists.
+    What dead writers left in `folder`, of that name only if one is given, is deleted first. The lock file is deleted
+    while it is still locked: a process that waited for it checks that it still exists.
     """
     try:
         discard_parts(folder, name)
@@ -192,7 +192,6 @@ def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[No
 
 
 def _lock_beside(path: Path) -> Path:
-    """Return the path of the lock file beside a path."""
     return path.with_name(f".{path.name}{LOCK}")
 
 
@@ -205,7 +204,6 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _owner(file: Path) -> str:
-    """Say which process holds a lock file."""
     try:
         owner = json.loads(file.read_text(encoding="utf-8"))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"

@@ -44,8 +44,7 @@ def toml_value(text: str) -> Any:
 def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "") -> Iterator[None]:
     """Run a block that reads what others wrote, and turn its errors into an InputError "place: wrong: cause; remedy".
 
-    Errors of the project pass, since they are told already. So does the error of a full disk, which is not the file's
-    fault: some libraries copy a file while they read it.
+    Errors of the project pass. So does that of a full disk, as some libraries copy a file while they read it.
     """
     try:
         yield
@@ -60,10 +59,7 @@ def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "")
 
 @contextmanager
 def own_file(path: Path, remedy: str) -> Iterator[None]:
-    """Run a block that reads one file that the project wrote.
-
-    Its errors become a DamagedError that names the file and the remedy.
-    """
+    """Turn errors of a block that reads one file of the project into a DamagedError with the file and the remedy."""
     try:
         yield
     except (InputError, MissingError):
@@ -73,7 +69,7 @@ def own_file(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """Read the object in a JSON file of the project. Raises DamagedError if it holds no object, or cannot be read."""
+    """Read the object in a JSON file of the project. Raises DamagedError if it cannot be read, or is no object."""
     with own_file(path, remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):

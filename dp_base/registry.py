@@ -32,10 +32,11 @@ OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # who
 
 
 class Registry(Generic[Kind]):
-    """The kinds of one thing. The modules that define them are imported on first use.
+    """The kinds of one thing.
 
-    `what` is the plural name of the thing, and its entry points are in the group deliberate_practice.WHAT. `room` is
-    the module, or the package whose modules, register kinds when imported. Sub-packages are not searched.
+    The modules that define them are imported on first use. `what` is the plural name of the thing; its entry points are
+    in the group deliberate_practice.WHAT. `room` is the module, or the package whose modules, register kinds when
+    imported. Sub-packages are not searched.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -46,7 +47,7 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
-        """Add a kind and return it. Lists are sorted by `place`, then by name; without a place it is in none.
+        """Lists are sorted by `place`, then by name; without a place the kind is in none.
 
         Raises ValueError if another kind has the name.
         """
@@ -56,7 +57,7 @@ class Registry(Generic[Kind]):
         return kind
 
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
-        """Return a decorator that registers what it decorates."""
+        """A decorator that registers what it decorates."""
 
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)
@@ -65,10 +66,7 @@ class Registry(Generic[Kind]):
         return decorate
 
     def __getitem__(self, name: str) -> Kind:
-        """Return the kind of that name.
-
-        Raises InputError if there is none, and MissingError if another package's kind cannot be loaded.
-        """
+        """Raises InputError for an unknown name, and MissingError if another package's kind cannot be loaded."""
         self._search()
         if name in self._kinds:
             return self._kinds[name][1]
@@ -79,17 +77,16 @@ class Registry(Generic[Kind]):
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
-        """Return the names that have a place, sorted by it, then by name."""
+        """The names that have a place, sorted by it, then by name."""
         self._search()
         places = {name: place for name, (place, _) in self._kinds.items() if place is not None}
         return sorted(places, key=lambda name: (places[name], name))
 
     def items(self) -> list[tuple[str, Kind]]:
-        """Return pairs of name and kind, in the order of `names`."""
         return [(name, self._kinds[name][1]) for name in self.names()]
 
     def summaries(self) -> dict[str, str]:
-        """Return one line about each kind: its `help`, or the first line of its docstring."""
+        """One line about each kind: its `help`, or the first line of its docstring."""
         return {
             name: getattr(kind, "help", None) or (inspect.getdoc(kind) or "").partition("\n")[0]
             for name, kind in self.items()
@@ -103,7 +100,6 @@ class Registry(Generic[Kind]):
         return name in self._kinds
 
     def _search(self) -> None:
-        """Import the modules and entry points that register kinds, once."""
         if self._searched:
             return
         self._searched = True  # set first: a kind's module may ask the registry while it is imported
@@ -115,7 +111,7 @@ class Registry(Generic[Kind]):
             self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
-        """Load a kind of another package. An error is kept, and raised only when that kind is asked for."""
+        """Load another package's kind. An error is kept, and raised only when that kind is asked for."""
         try:
             entry.load()
         except KeyboardInterrupt:
@@ -125,10 +121,10 @@ class Registry(Generic[Kind]):
 
 
 def code_digest(module: str) -> str:
-    """Return a digest of the code of a module from outside this project, and of the code beside it that it imports.
+    """A digest of the code of a module from outside this project, and of the code beside it that it imports.
 
-    What it imports counts if it is of the same package, or if both lie in one folder and not where packages are
-    installed. No code is run. The digest is empty for a module of this project, and for one that has no file.
+    What it imports counts if it is of the same package, or lies in the same folder and not where packages are
+    installed. No code is run. Empty for a module of this project, and for one that has no file.
     """
     found: dict[str, str] = {}
     first = _file_of(module)
@@ -144,7 +140,7 @@ def code_digest(module: str) -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    """Return the file of a module that is not this project's, without importing anything. None if it has none."""
+    """The file of a module that is not this project's, without importing anything; None if it has none."""
     package, *inner = module.split(".")
     try:
         spec = None if package in OWN else find_spec(package)

@@ -12,29 +12,11 @@ if TYPE_CHECKING:
 
 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
-    """Return the table of a CSV file whose first line names the columns.
+    """The rows, numbered from 0, of a CSV file whose first line names the columns.
 
-    pandas takes the first column as row labels where rows have a field more than there are names, so that all columns
-    shift. It renames columns of equal names. Both are refused here.
-
-    Parameters
-    ----------
-    path
-        The file.
-    comments
-        Whether lines that begin with # may stand above the names. A # elsewhere is part of a value.
-    options
-        As `pandas.read_csv` takes them.
-
-    Returns
-    -------
-    pd.DataFrame
-        The rows, numbered from 0.
-
-    Raises
-    ------
-    ValueError
-        For rows with more fields than there are columns, and for columns of equal names. pandas raises further ones.
+    With `comments`, lines that begin with # may stand above the names. Raises ValueError for rows with more fields than
+    there are columns, which pandas would take as row labels so that all columns shift, and for columns of equal names,
+    which pandas would rename. pandas raises further ones.
     """
     import pandas as pd
 

@@ -26,10 +26,7 @@ _held_locks: list[FileLock] = []  # keeps this process's locks until it ends
 
 
 def ending_with_this_process() -> dict[str, Any]:
-    """Return arguments for joblib.Parallel that make its processes end when this process does.
-
-    This includes worker processes that have no work yet.
-    """
+    """Arguments for joblib.Parallel by which its processes, also idle ones, end when this process does."""
     return {"initializer": _start_worker, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE_TIMEOUT}
 
 
@@ -43,9 +40,9 @@ def in_parallel(
 ) -> Iterator[Any]:
     """Yield function(*job) for each job in order, computed by `workers` processes that end with this one.
 
-    With `gpus`, each process sees one of these GPUs, see `on_gpus_of_their_own`. `batch_size` is the number of jobs
-    that are sent to a process together. If `workers` is None, the cluster of the block `on_cluster` computes them, each
-    in a process of its own, and name(*job) is what the user is told of a job.
+    With `gpus`, each process sees one of these GPUs, see `on_gpus_of_their_own`. `batch_size` jobs are sent to a
+    process together. If `workers` is None, the cluster of the block `on_cluster` computes them, each in a process of
+    its own, and name(*job) is what the user is told of a job.
     """
     if workers is None:
         return _on_this_cluster(function, list(jobs), name)
@@ -73,7 +70,7 @@ def ignoring_interrupts() -> Iterator[None]:
 
 
 def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: Callable[..., str]) -> Iterator[Any]:
-    """Yield function(*job) for each job in order. Those that end early wait for the ones before them."""
+    """Jobs that end early wait for the ones before them."""
     cluster = this_cluster()
     assert cluster is not None, "workers=None is for blocks of on_cluster"
     waiting: dict[int, Any] = {}
@@ -88,8 +85,8 @@ def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: 
 def quiet_when_left(results: Any) -> Iterator[Any]:
     """Yield the results of joblib's generator, without its warning if the caller stops early.
 
-    The caller stops early on an interrupt or an error, which is reported anyway. `results` is annotated as Any, because
-    joblib declares a list or a generator.
+    That is on an interrupt or an error, which is reported anyway. `results` is Any because joblib declares a list or a
+    generator.
     """
     try:
         for result in results:  # noqa: UP028 - `yield from` would close the generator before warnings are off
@@ -101,17 +98,15 @@ def quiet_when_left(results: Any) -> Iterator[Any]:
 
 
 def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of `ending_with_this_process`, and make each process see only one of the GPUs.
+    """As `ending_with_this_process`, and each process sees only one of `gpus`, named as in CUDA_VISIBLE_DEVICES.
 
-    Several processes share a GPU, as evenly as possible, if there are more processes than GPUs. `gpus` are named as in
-    CUDA_VISIBLE_DEVICES.
+    Processes beyond the number of GPUs share them as evenly as possible.
     """
     return ending_with_this_process() | {"initargs": (os.getpid(), _numbers_folder().name, tuple(gpus))}
 
 
 @cache
 def _numbers_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make the folder in which the workers of this process take their numbers."""
     return tempfile.TemporaryDirectory(prefix="dp-workers-")
 
 
@@ -127,7 +122,7 @@ def _start_worker(parent: int, numbers_folder: str = "", gpus: Sequence[str] = (
 
 
 def take_number(folder: Path) -> int:
-    """Take the lowest number that no living process has taken in this folder. This process keeps it until it ends."""
+    """Take the lowest number that no living process has taken in this folder, until this process ends."""
     from filelock import FileLock, Timeout
 
     number = 0

@@ -76,11 +76,9 @@ class MeasuredFlops:
     _known: dict[str, int] = field(default_factory=dict)
 
     def plain(self) -> int:
-        """FLOPs of a plain sample."""
         return self._once("plain", self._draw_plain)
 
     def guided(self) -> int:
-        """FLOPs of a guided sample, or of a candidate with what the learner and the generator do to judge it."""
         return self._once("guided", self._draw_guided)
 
     def soft_labels(self) -> int:
@@ -123,7 +121,6 @@ class Clock:
         self._begin = time.monotonic() - seconds
 
     def advance(self, seconds: float) -> None:
-        """Count these seconds, too."""
         self._begin -= seconds
 
     def now(self) -> float:
@@ -154,8 +151,8 @@ class Pace:
     def stop(self, seen: int) -> dict[str, float]:
         """End a measurement, once the device has done all steps.
 
-        Returns `images_per_second` over all processes; `waiting_share`, of the time, for rows; and `gpu_memory`, the
-        most bytes that were in use so far, if there is a GPU.
+        Returns `images_per_second` over all processes; `waiting_share`, of the time, for rows; and on a GPU
+        `gpu_memory`, the peak in bytes.
         """
         if self._begin is None:
             return {}

@@ -26,15 +26,9 @@ Event = Literal["finish", "stall", "collapse", "hang", "restart"]
 
 @dataclass(frozen=True)
 class Alerts:
-    """Where a run's alerts go.
+    """Where a run's alerts go: `target` is a command that gets a line of JSON on its stdin, or an http(s) URL.
 
-    Parameters
-    ----------
-    target
-        A command, with its arguments, that gets a line of JSON on its stdin; or an http(s) URL that it is posted to.
-        Empty: nowhere.
-    run
-        The run's folder.
+    An empty target drops them.
     """
 
     target: str = field(repr=False)
@@ -53,15 +47,7 @@ class Alerts:
         return cls(target, run)
 
     def send(self, event: Event, **facts: Any) -> None:
-        """Send an alert. What goes wrong with it is remarked on, and the run goes on.
-
-        Parameters
-        ----------
-        event
-            What happened.
-        facts
-            More about it, as values for JSON.
-        """
+        """What goes wrong with an alert is remarked on, and the run goes on."""
         if not self.target:
             return
         message = json.dumps({"event": event, "run": str(self.run.absolute())} | facts) + "\n"
@@ -84,7 +70,7 @@ _present = Alerts("", Path())
 
 
 def alert(event: Event, **facts: Any) -> None:
-    """Send an alert of the run that this process is at, if there is one. See Alerts.send."""
+    """Send an alert of the run that this process is at, if there is one. facts: values for JSON."""
     _present.send(event, **facts)
 
 

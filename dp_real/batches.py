@@ -71,13 +71,10 @@ class MiniBatches:
 class LogitAdjustment:
     """What is added to logits in training: training.logit_adjustment times the log of each class's share.
 
-    The shares are those among the real rows for a real row, and those among the generated rows for a generated one.
-    Were they of the whole pool, rare classes that are filled up with generated rows would count as frequent. But a
-    learner that can tell the two kinds of rows apart takes what looks real for a class that has many real rows.
-
-    References
-    ----------
-    Menon et al. (2021), Long-tail learning via logit adjustment, for rows of one kind.
+    The shares are among the real rows for a real row, and among the generated ones for a generated row: were they of
+    the whole pool, rare classes that are filled up would count as frequent. But a learner that can tell the two kinds
+    apart takes what looks real for a class that has many real rows. After Menon et al. (2021), Long-tail learning via
+    logit adjustment, for rows of one kind.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:

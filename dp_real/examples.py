@@ -22,7 +22,7 @@ class Space(Protocol):
 
     @property
     def n_classes(self) -> int:
-        """The number of classes. Labels are 0 to n_classes - 1."""
+        """Labels are 0 to n_classes - 1."""
         ...
 
 
@@ -38,7 +38,7 @@ class Task:
 
     @property
     def n_classes(self) -> int:
-        """The number of classes. Labels are 0 to n_classes - 1."""
+        """Labels are 0 to n_classes - 1."""
         return len(self.classes)
 
 
@@ -53,18 +53,14 @@ class ExampleArray(Protocol):
         """[n, *sample_shape]."""
         ...
 
-    def __getitem__(self, rows: slice, /) -> Tensor:
-        """The rows of a slice, as a tensor."""
-        ...
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 class ExampleSet(Protocol):
     """Examples x with labels y, to evaluate on rather than to train on."""
 
     @property
-    def x(self) -> ExampleArray:
-        """The examples."""
-        ...
+    def x(self) -> ExampleArray: ...
 
     @property
     def y(self) -> Tensor:
@@ -76,11 +72,11 @@ class NearExamples(Protocol):
     """A growing set of examples that tells which further ones are nearly one of it."""
 
     def values(self, x: ExampleArray, /) -> list[Any]:
-        """Return examples as the other methods take them, which is as the pool's column lists them."""
+        """Examples as the other methods take them, which is as the pool's column lists them."""
         ...
 
     def add(self, values: Sequence[Any], /) -> np.ndarray:
-        """Add examples. Returns bool [n]: whether each is nearly an earlier one."""
+        """Returns bool [n]: whether each is nearly an earlier one."""
         ...
 
     def like(self, values: Sequence[Any], /) -> np.ndarray:
@@ -114,7 +110,6 @@ class Examples:
     y: Tensor
 
     def fingerprint(self) -> list[str]:
-        """Hashes of the values."""
         from dp_real.runtime.cache import fingerprints
 
         return fingerprints(self.x, self.y)
@@ -146,20 +141,6 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
     """Random rows of examples, as many of each class as there are, up to an equal share.
 
     A larger count adds to the rows of a smaller one.
-
-    Parameters
-    ----------
-    y
-        The labels of all examples.
-    count
-        How many rows to take; at most n.
-    seed
-        Of the order.
-
-    Returns
-    -------
-    Int64[np.ndarray, " count"]
-        The rows.
     """
     import numpy as np
     import pandas as pd

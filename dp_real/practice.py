@@ -62,12 +62,10 @@ class LoopState:
     accuracy: float = NO_ACCURACY  # of the last evaluation
 
     def record(self) -> dict[str, Any]:
-        """The state as values for JSON; `restored` reads them."""
         return asdict(self)
 
     @classmethod
     def restored(cls, record: dict[str, Any]) -> LoopState:
-        """The state from such a record."""
         fields: dict[str, Any] = record | {"costs": GenerationCosts(**record["costs"])}
         return cls(**fields)
 
@@ -145,7 +143,7 @@ class Practice:
         return left and self.at_constant_rate and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
-        """Draw a round of `count` examples, commit it to the pool, and write a checkpoint."""
+        """Draw a round, commit it to the pool, and write a checkpoint."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         begin = self.clock.now()
@@ -195,7 +193,7 @@ class Practice:
         }
 
     def round_labels(self, count: int) -> Int64[Tensor, " count"]:
-        """The classes of a round's examples, real ones first."""
+        """Real examples come first."""
         real = real_labels(self.config, self.state.rounds)
         self.taken = torch.cat([self.pool.y, real])
         labels = LABELS[self.config.practice.classes](self, count - len(real))
@@ -203,12 +201,10 @@ class Practice:
 
     @property
     def done(self) -> bool:
-        """Whether the last step was taken."""
         return self.state.step >= self.state.last_step
 
     @property
     def at_constant_rate(self) -> bool:
-        """Whether the learning rate is neither warming up nor cooling down."""
         training = self.config.training
         return training.warmup_steps <= self.state.step < self.state.last_step - training.cooldown_steps
 
@@ -290,7 +286,6 @@ class Practice:
 
     @cached_property
     def row_flops(self) -> int:
-        """FLOPs of training on one row."""
         return self.learner.row_flops(self.config.task.sample_shape)
 
     @contextmanager

@@ -127,10 +127,10 @@ class Samples(NamedTuple):
 
 
 def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
-    """Samples of draw(rows, their seeds). A row of no use is drawn again, from the seed next to its own.
+    """Samples of draw(rows, their seeds).
 
-    Raises DivergedError if more than LARGEST_SHARE of the rows are of no use (one may always be), or if a row still is
-    after REDRAWS. The message begins with `what` and ends with `remedy`.
+    A row of no use is drawn again, from the seed next to its own. Raises DivergedError, "`what` … `remedy`", if more
+    than LARGEST_SHARE of the rows are of no use (one may always be), or if a row still is after REDRAWS.
     """
     seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
     x = draw(np.arange(len(seeds)), seeds)
@@ -164,7 +164,7 @@ class SampleDrawer:
     storage: Storage
 
     def plain(self, labels: Tensor, seeds: np.ndarray, what: str = "samples") -> Samples:
-        """Plain samples for labels int64 [B] and seeds uint64 [B]. what: begins an error, see draw_sound."""
+        """labels: int64 [B]. seeds: uint64 [B]. what: begins an error, see draw_sound."""
 
         def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
             return self.generator.sample(labels[rows], seeds, None)
@@ -291,7 +291,6 @@ class Rounds:
 
     @property
     def drawer(self) -> SampleDrawer:
-        """Draws the samples."""
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
 
@@ -342,7 +341,7 @@ class Rounds:
         return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
 
     def _files(self, index: int) -> list[Path]:
-        """The files of this process's blocks of a round, if they are on disk."""
+        """Empty if blocks are not on disk."""
         return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []
 
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
@@ -351,7 +350,6 @@ class Rounds:
         return Batch.kept(self.folder / block_name(index, block.start), lambda: draw(block), self.pool.metadata)
 
     def _block(self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice) -> Batch:
-        """Draw a block, and let the learner assess it."""
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
         n, candidates = len(labels), self.config.guidance.candidates if kind == "chosen" else 1
         starts = range(rows.start, rows.start + n * candidates, n)

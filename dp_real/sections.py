@@ -96,7 +96,7 @@ LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
 
 
 def _strength(value: Any) -> float | Literal["auto"]:
-    """The value of guidance.omega, if it can be one. Raises ValueError otherwise."""
+    """Raises ValueError if the value cannot be guidance.omega."""
     if value == "auto":
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_OMEGA:
@@ -207,7 +207,6 @@ class GuidanceConfig(Section):
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
-        """Indices of the sampler's steps that are guided."""
         return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
 
 
@@ -305,12 +304,10 @@ class TrainingConfig(Section):
 
     @property
     def warmup_steps(self) -> int:
-        """Optimizer steps of the linear warm-up."""
         return round(self.warmup * self.steps)
 
     @property
     def cooldown_steps(self) -> int:
-        """Optimizer steps of the cool-down."""
         return round(self.cooldown * self.steps)
 
     @model_validator(mode="after")
@@ -366,7 +363,7 @@ class PracticeConfig(Section):
 
     @property
     def all_real(self) -> int:
-        """How many examples of the pool are real ones."""
+        """How many examples of the pool are real."""
         return self.initial if self.examples == "real" else self.real_examples
 
     @property

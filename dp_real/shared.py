@@ -32,10 +32,7 @@ class Shared:
         return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], Batch]) -> Batch:
-        """These rows, which have these labels and seeds, as another run drew them; else draw() makes them for all.
-
-        Waits while another run draws them.
-        """
+        """These rows as another run drew them, for which it waits; else draw() makes them for all."""
         if rows.stop > self.rows:
             return draw()
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
@@ -65,7 +62,7 @@ def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]
 
 
 def drawers_first(configs: Sequence[Config]) -> list[int]:
-    """An order in which to run them. Of runs that draw alike, the one that draws the most comes before all others."""
+    """Of runs that draw alike, the one that draws the most comes before all others."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 
@@ -86,6 +83,5 @@ def _family(config: Config) -> str:
 
 
 def _drawn_at_first(config: Config) -> int:
-    """How many samples the initial round draws."""
     practice = config.practice
     return 0 if practice.examples == "real" else practice.initial - practice.real_examples

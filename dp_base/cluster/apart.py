@@ -53,8 +53,7 @@ def end_with(parent: int) -> None:
 def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Callable[[], bool]) -> Ending:
     """Compute function(*job) in a process of its own, which imports what this one could and works in the folder `cwd`.
 
-    Once `unwanted()` holds, the process is told to stop by SIGTERM, and the job is lost. Raises OSError if the process
-    cannot be started.
+    Once `unwanted()` holds, SIGTERM tells it to stop, and the job is lost. Raises OSError if it cannot be started.
     """
     ours, theirs = Pipe()
     path = os.pathsep.join(filter(None, sys.path))
@@ -86,7 +85,6 @@ def _wait(process: subprocess.Popen) -> None:
 
 
 def _cause(status: int) -> str:
-    """Say how a process ended that left no ending."""
     if status >= 0:
         return f"its process ended with status {status}"
     hint = ", perhaps because the machine ran out of memory" if status == -signal.SIGKILL else ""

@@ -40,11 +40,11 @@ def on_cluster(
 ) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
 
-    These workers need this package installed. An address of None changes nothing.
+    They need this package installed. An address of None changes nothing.
 
-    resources: what each job takes of its worker, such as {"GPU": 1}, see `dask worker --resources`.
-    folder: where jobs write. It must be locked by this process, and all machines must share it.
-    tell: called with a line when a named job begins, ends or is lost.
+    resources: what each job takes of its worker, such as {"GPU": 1} (`dask worker --resources`). folder: where jobs
+    write; it must be locked by this process and shared by all machines. tell: called with a line when a named job
+    begins, ends or is lost.
 
     Raises MissingError without the package distributed, and InputError where no scheduler answers.
     """
@@ -113,9 +113,10 @@ class Cluster:
         self._tell = tell
 
     def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, function(*job)) of each job as it ends. Jobs run in threads of the workers.
+        """Yield (index, function(*job)) as each job ends.
 
-        Raises what the jobs raise, and MissingError if workers keep dying in a job, or if the scheduler is gone.
+        Jobs run in threads of the workers. Raises what the jobs raise, and MissingError if workers keep dying in a job,
+        or if the scheduler is gone.
         """
         names = [f"{function.__name__} {index}" for index in range(len(jobs))]
         return self._ended(function, jobs, names)
@@ -123,10 +124,10 @@ class Cluster:
     def results_apart(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
-        """Do the same for long jobs: each runs in a process of its own, in this process's working folder.
+        """Do the same for long jobs, each in a process of its own, in this process's working folder.
 
         A job that was lost begins anew in another process, while the old one may just be ending: it waits for the locks
-        that this one holds. names: of the jobs, for the user.
+        that this one holds.
         """
         lock = self._folder.resolve() / LOCK if self._folder is not None else None
         owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
@@ -148,7 +149,6 @@ class Cluster:
             self._client.unsubscribe_topic(place.topic)
 
     def _suited(self) -> bool:
-        """Whether there is a worker with the resources that a job takes."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return any(
             all(worker["resources"].get(name, 0) >= amount for name, amount in self._resources.items())
@@ -158,7 +158,7 @@ class Cluster:
     def _ended(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) of each job as it ends. A result that says that the job was lost is not yielded."""
+        """A result that says that the job was lost is not yielded."""
         from distributed import as_completed
 
         losses = Counter[int]()
@@ -182,12 +182,12 @@ class Cluster:
             self._client.cancel(list(indices), force=True)
 
     def _send(self, function: Callable[..., Any], job: tuple, name: str, index: int) -> Future:
-        """Send a job. Those before it come first."""
+        """Jobs that come before it go first."""
         key = f"{name}-{uuid4().hex}"
         return self._client.submit(function, *job, key=key, priority=-index, resources=self._resources or None)
 
     def _result(self, future: Future, name: str) -> Any:
-        """Return what a job returned. Raises as `results` does."""
+        """Raises as `results` does."""
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
@@ -224,13 +224,12 @@ def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) ->
 
 
 def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
-    """Say that a job has ended, and how long the others will take if they go on at the same rate."""
+    """Say that a job has ended, and how long the others will take at the same rate."""
     left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
     return f"{name}: ended; {done} of {total}{left}"
 
 
 def _clock(seconds: float) -> str:
-    """A duration in the unit that suits it."""
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -88,7 +88,6 @@ def override_key(raw: dict[str, Any], override: str) -> None:
 
 
 def _from_command_line(value: Any) -> Any:
-    """The value of an override, whose texts say where they come from."""
     if isinstance(value, str):
         return FromCommandLine(value)
     if isinstance(value, list):

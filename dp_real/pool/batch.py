@@ -62,26 +62,24 @@ class Batch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[Batch]) -> Batch:
-        """Return the rows of all batches, in order."""
         return cls.of(pa.concat_tables([batch.table() for batch in batches]))
 
     def select(self, mask: np.ndarray) -> Batch:
-        """Return the rows where `mask`, bool [n], is set."""
+        """mask: bool [n]."""
         return self.of(self.table().filter(pa.array(mask)))
 
     def among(self, kept: np.ndarray) -> Batch:
-        """Return the rows that are kept, int64 [m] in ascending order; each then counts among these."""
+        """Return the rows `kept`, int64 [m] in ascending order; each then counts among these."""
         batch = self.select(np.isin(self.row, kept))
         return replace(batch, row=kept.searchsorted(batch.row))
 
     def table(self) -> pa.Table:
-        """Return the columns as a table."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return pa.table({name: column for name, column in columns.items() if column is not None})
 
     @classmethod
     def of(cls, table: pa.Table) -> Batch:
-        """Return the batch of such a table. The examples are not copied, and may lie in a memory-mapped file."""
+        """The examples are not copied, and may lie in a memory-mapped file."""
         columns: dict[str, Any] = {}
         for field in fields(cls):
             if field.name not in ("example", "posterior"):
@@ -91,7 +89,7 @@ class Batch:
         return cls(**columns)
 
     def write(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-        """Write the batch as an Arrow file, whole or not at all."""
+        """Whole or not at all."""
         table = self.table().replace_schema_metadata(metadata)
         with whole_file(path) as partial, pa.ipc.new_stream(str(partial), table.schema) as writer:
             writer.write_table(table, max_chunksize=TOGETHER)

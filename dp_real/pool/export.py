@@ -33,10 +33,9 @@ GROUP = 1000  # rows that are written to Parquet together
 
 
 def example_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a pool in order.
+    """Yield the rows of a pool in order: the columns FACTS, `posterior` with soft labels, and `example`.
 
-    A row has the columns dp_real.pool.FACTS, `posterior` if the pool has soft labels, and `example`. The example is
-    float32 [*sample_shape], or int32 if it is codes.
+    The example is float32 [*sample_shape], or int32 if it is codes.
     """
     for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()
@@ -107,7 +106,6 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def _parquet_schema(pool: Pool, classes: Sequence[str]) -> pa.Schema:
-    """Return the schema of the Parquet file, with the description by which `datasets` knows the columns."""
     column = pool.stored.exported
     fields: dict[str, Any] = {column.name: column.type, "label": pa.int64()}
     fields |= {key: pa.type_for_alias(kind) for key, kind in WRITTEN.items()}

@@ -18,18 +18,8 @@ NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_typ
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of examples.
-
-    Parameters
-    ----------
-    name : str
-        The column's name.
-    type : pa.DataType
-        Its type in a Parquet file.
-    feature : dict
-        Its description for `datasets`.
-    value : callable
-        The value for an example [*sample_shape].
+    """A column of examples: its type in Parquet, its description for `datasets`, and the value for an example
+    [*sample_shape].
     """
 
     name: str

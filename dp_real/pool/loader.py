@@ -32,14 +32,8 @@ class Loader:
     """A pool's mini-batches.
 
     If the pool is on disk, or a GPU trains, threads prepare the next ones meanwhile. For a GPU they are in pinned
-    memory, from which they are copied while it computes.
-
-    Parameters
-    ----------
-    pool : Pool
-        The pool.
-    rows_at : callable
-        Returns the positions int64 [B] that a step trains on, in the pool as it is when called.
+    memory, from which they are copied while it computes. rows_at: returns a step's rows int64 [B], in the pool as it is
+    when called.
     """
 
     def __init__(self, pool: Pool, rows_at: Callable[[int], Tensor]) -> None:
@@ -52,18 +46,7 @@ class Loader:
         self.waited = 0.0  # seconds that `batch` took
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """Return the mini-batch of a step.
-
-        Parameters
-        ----------
-        step : int
-            The number of the step.
-
-        Returns
-        -------
-        tuple of Tensor
-            See Pool.minibatch.
-        """
+        """What Pool.minibatch gives for the rows of a step."""
         begin = time.monotonic()
         try:
             return self._batch(step)
@@ -82,7 +65,6 @@ class Loader:
         return parts[0] if len(parts) == 1 else self._join(parts)
 
     def _start(self, step: int) -> list[Future[MiniBatch]]:
-        """Let the threads prepare the rows of a step, a parcel each."""
         rows = self.rows_at(step)
         need_joining = len(rows) > PARCEL  # and are pinned only then
         return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(PARCEL)]
@@ -92,7 +74,6 @@ class Loader:
         return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
 
     def _join(self, parts: list[MiniBatch]) -> MiniBatch:
-        """Join several parts into one batch, where it will lie in memory."""
         x, y = parts[0]
         n = sum(len(targets) for _, targets in parts)
         # Decoded images are in this layout. Joining them in the same one is 5 times faster.

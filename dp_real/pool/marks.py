@@ -22,7 +22,7 @@ MARK = re.compile("[0-9a-f]{64}")
 def mark_of(example: Tensor, name: str) -> str:
     """Return the mark of an example [*sample_shape] of the class `name`.
 
-    Images are compared as bytes, and texts without the zeros behind them, which depend on how long others may be.
+    Images are compared as bytes, texts without the zeros behind them, whose number depends on the other texts.
     """
     values = to_bytes(example) if example.ndim == 3 else example
     content = values.contiguous().numpy().tobytes().rstrip(b"\0")

@@ -211,7 +211,6 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.version = index + 1
 
     def _read(self, rows: Tensor) -> Tensor:
-        """The examples at these rows, as they are stored."""
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
         with opening(self.path):

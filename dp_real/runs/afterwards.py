@@ -26,12 +26,11 @@ FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
+    """A row for each set: the run's validation, test and further sets, and `sets` (name -> where).
 
-    If only `sets` are there, because the learner was taken elsewhere, only those are judged, and a warning says so.
-    Raises InputError if the run is not finished, has a set of such a name, or is of numbers that are no square images
-    while `sets` are there.
-    Raises as DataConfig.load and DataConfig.read_set do.
+    If only `sets` are there, because the learner was taken elsewhere, only those are judged, with a warning. Raises
+    InputError if the run is not finished, has a set of such a name, or is of numbers that are no square images while
+    `sets` are there, and as DataConfig.load and DataConfig.read_set do.
     """
     if not run.complete:
         raise InputError(

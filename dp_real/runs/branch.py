@@ -73,7 +73,7 @@ def cool_down(
 
 
 def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequence[str]) -> list[dict[str, Any]]:
-    """The results of the branches, one after the other. All processes share the work on each."""
+    """All processes share the work on each branch."""
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress, test=test)
@@ -88,7 +88,7 @@ def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequen
 def _spread(
     files: RunFiles, progress: Progress, test: bool, workers: int | None, changed: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The results of the branches, several at a time. One that is lost starts over."""
+    """Several branches go on at a time. One that is lost starts over."""
     config = load_config(files.config)
     config.data.prepare(progress)
     planned = _planned(files, changed)
@@ -109,7 +109,6 @@ def _branch_alone(plan: BranchPlan, config: Config, pool_folder: Path, test: boo
 
 
 def _name(plan: BranchPlan, *others: Any) -> str:
-    """What the user is told of a branch."""
     return f"branch at {int(plan.out.path.name)}"
 
 
@@ -142,7 +141,6 @@ def _planned(files: RunFiles, changed: Sequence[str]) -> list[BranchPlan]:
 def _branch_at(
     plan: BranchPlan, config: Config, data: RealData, pool_folder: Path, progress: Progress, test: bool
 ) -> dict[str, Any]:
-    """The result of a branch that is not complete."""
     learner = fresh_learner(config)
     state, pool_version = when_visible(lambda: restore_learner(learner, plan.checkpoint), plan.checkpoint)
     pool = Pool(pool_folder, config.pool_shape, pool_version, config.pool)

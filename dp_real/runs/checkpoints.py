@@ -39,10 +39,10 @@ def write_checkpoint(
     inputs: dict[str, str] | None = None,
     accepted: list[str] | None = None,
 ) -> None:
-    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
+    """Write a checkpoint into a folder of them.
 
-    logs, inputs: how far the run's logs are written, and what it reads (log_marks of
-    dp_real.runs.integrity, and dp_real.runs.identity). accepted: what had changed among these when the run was resumed.
+    An existing one of that name is kept: it has the same content. logs, inputs: the log_marks of
+    dp_real.runs.integrity, and dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
     Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
@@ -138,10 +138,8 @@ def state_problem(checkpoint: Path) -> str | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of LoopState, its format number, pool_version, logs and inputs.
-
-    `accepted` is there if inputs have changed and this was accepted.
-    Raises DamagedError if it cannot be read, InputError if it has another format.
+    """Read state.json: the fields of LoopState, its format number, pool_version, logs, inputs, and `accepted` if inputs
+    have changed. Raises DamagedError if it cannot be read, InputError if it has another format.
     """
     record = read_json(checkpoint / "state.json", _remedy(checkpoint))
     require_format(record, FORMAT, checkpoint / "state.json")

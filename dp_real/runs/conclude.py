@@ -66,7 +66,7 @@ def conclude(
 
 
 def _save_learner(learner: Learner, files: RunFiles) -> None:
-    """Write the learner. Its card comes later, as people edit it, and has no checksum."""
+    """The card comes later, as people edit it, and has no checksum."""
     with processes.main_first() as main:
         if main:
             files.learner.mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
 
-    The keys are `pool` and `validation`. Examples count as nearly alike from `likeness` on. The main process counts.
+    Keys: pool and validation. `likeness` is the limit. The main process counts.
     """
 
     def counted() -> dict[str, float]:

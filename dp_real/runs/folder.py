@@ -65,11 +65,10 @@ class RunFolder:
         inputs: dict[str, str] | None = None,
         accept_changes: bool = False,
     ) -> None:
-        """advance: called with the number of steps made since the last call, counted from `step`.
+        """advance: called with the steps made since its last call, counted from `step`.
 
-        inputs: the identity of the run (dp_real.runs.identity), which its checkpoints note.
-        accept_changes: go on from a checkpoint though inputs are others than when it was written. `accepted` then
-        lists what changed.
+        inputs: the identity of the run (dp_real.runs.identity), which its checkpoints note. accept_changes: go on
+        though inputs are others than at the checkpoint. `accepted` then lists what changed.
         """
         self.files = files
         self._track = tracker or (lambda row, step: None)
@@ -86,7 +85,7 @@ class RunFolder:
         self._alone = here.num_processes == 1
 
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
-        """See Recorder. The log gets a line, unless the last one is younger than LINES_APART."""
+        """The log gets a line, unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
             if time.monotonic() - self._told_at > LINES_APART:
@@ -97,21 +96,19 @@ class RunFolder:
         self._step = row["step"]
 
     def addition(self, row: dict[str, Any], pool: Pool) -> None:
-        """See Recorder. If the pool has images, some of the new ones are shown in figures/round-INDEX.png."""
+        """If the pool has images, some of the new ones are shown in figures/round-INDEX.png."""
         if self._main:
             append_row(self.files.rounds, row)
             show_newest(pool, self.files.figures / f"round-{row['round']}.png")
         self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
-        """See Recorder."""
         if self._main:
             write_checkpoint(
                 self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted
             )
 
     def best(self, learner: Learner) -> None:
-        """See Recorder. The best learner so far is replaced."""
         if self._main:
             with whole_folder(self.files.best, replace=True) as staged:
                 learner.save(staged)
@@ -162,14 +159,13 @@ class RunFolder:
         write_json(note, self._inputs)
 
     def _check_inputs(self, newest: Path | None) -> None:
-        """Compare the inputs with those of the checkpoint to go on from. Raises InputError as `restore` does."""
         record = {} if newest is None else read_record(newest)
         changed = differences(self.files, record.get("inputs", {}), self._inputs)
         changed = accepted(changed, self._accept_changes, "the run will not end as it would have")
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
 
     def stop_requested(self) -> bool:
-        """See Recorder. Several processes must agree, which they do every AGREE_EVERY steps."""
+        """Several processes must agree, which they do every AGREE_EVERY steps."""
         self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
         return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
 
@@ -261,10 +257,10 @@ def naming_command(command: str) -> Iterator[None]:
 
 
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
-    """Claim the folder for this run. With `resume`, returns the result if the run is complete already, else None.
+    """Claim the folder for this run.
 
-    Raises InputError if the folder holds something else, if it holds this run and `resume` is not set, or if it cannot
-    be written to. Raises DamagedError if a complete run has lost its configuration.
+    With `resume`, return the result of a complete run. Raises InputError if the folder holds something else, holds this
+    run and `resume` is not set, or cannot be written to, and DamagedError if a complete run has lost its configuration.
     """
     out = files.path
     if not unused(out):

@@ -61,8 +61,8 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
     """Digests of what a run of this configuration depends on besides it.
 
     These are the classes in their order, the code of kinds from outside this project, the models, the marks of examples
-    that are left out, and unless `data` is None the set that validates, the training examples if the run uses them, and
-    with `test` the test set and the further sets, see `_set_digests`. Their places do not matter.
+    that are left out, and unless `data` is None the validation set, the training examples if the run uses them, and
+    with `test` the test and further sets. Their places do not matter.
     """
     draws = config.practice.draws
     found = {

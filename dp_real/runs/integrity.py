@@ -119,7 +119,6 @@ def _config_problems(files: RunFiles) -> Iterator[Damage]:
 
 
 def _checkpoint_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the checkpoints, and of the logs as these know them."""
     for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
             yield Damage(problem, f"remove {checkpoint} to do without that checkpoint")
@@ -128,7 +127,6 @@ def _checkpoint_problems(files: RunFiles) -> Iterator[Damage]:
 
 
 def _pool_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the pool at its newest version."""
     if not files.pool.exists():
         return
     problem = pool_problem(files.pool)
@@ -137,14 +135,12 @@ def _pool_problems(files: RunFiles) -> Iterator[Damage]:
 
 
 def _part_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the result, the trained learner and the best learner."""
     for part in (files.path, files.learner, files.best):
         if problem := damage(part):
             yield Damage(problem, _go_back(files))
 
 
 def _log_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the logs' lines."""
     for log in (files.metrics, files.rounds):
         try:
             read_rows(log)
@@ -153,7 +149,6 @@ def _log_problems(files: RunFiles) -> Iterator[Damage]:
 
 
 def _branch_problems(files: RunFiles) -> Iterator[Damage]:
-    """Of the branches."""
     for branch in files.branches:
         if problem := damage(branch.path) or damage(branch.learner):
             yield Damage(problem, branch.branch_again)

@@ -40,7 +40,8 @@ class Parts:
 def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
     """Load the parts of a run, and check that its plan can be carried out with them.
 
-    test: whether test images and further sets are decoded. Raises as the functions below do.
+    test: whether test images and further sets are decoded. Raises as load_data, load_generator, fresh_learner and
+    check_plan do.
     """
     marks = read_marks(config.pool.marks)
     data = load_data(config, progress, test=test)
@@ -53,9 +54,8 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
     """Load the real data, in the main process first.
 
-    Images that are kept in memory are decoded now, and some of the others. progress: shows that, and what is made on
-    first use. test: whether test images and further sets are decoded. Raises as DataConfig.load does, and InputError
-    for a broken image.
+    Images that are kept in memory are decoded now, and some of the others. test: whether test images and further sets
+    are decoded. Raises as DataConfig.load does, and InputError for a broken image.
     """
     with processes.phase("reading the data", patient=True):
         with processes.main_first():
@@ -69,7 +69,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """Load the generator, or train it as own_torch says, in the main process first.
 
-    data: the real data, if they are loaded already. Raises as GeneratorConfig.load does.
+    Raises as GeneratorConfig.load does.
     """
     with (
         processes.phase("loading the generator", patient=True),

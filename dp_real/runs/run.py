@@ -148,7 +148,6 @@ def _threads(config: Config, files: RunFiles, resume: bool) -> int:
 def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
-    """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
         parts = prepare(config, progress, test=test)

@@ -21,7 +21,7 @@ class RunFiles:
 
     @classmethod
     def of(cls, folder: str | Path) -> RunFiles:
-        """The files of a folder that is a run's. Raises InputError if it is not one."""
+        """Raises InputError if the folder is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:
             raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
@@ -34,67 +34,62 @@ class RunFiles:
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder is a run's, which has its configuration before all else."""
+        """A run's folder has its configuration before all else."""
         return self.config.is_file()
 
     @property
     def config(self) -> Path:
-        """config.toml, resolved and complete."""
         return self.path / "config.toml"
 
     @property
     def metrics(self) -> Path:
-        """metrics.jsonl, a row per evaluation."""
+        """A row per evaluation."""
         return self.path / "metrics.jsonl"
 
     @property
     def rounds(self) -> Path:
-        """rounds.jsonl, a row per round."""
+        """A row per round."""
         return self.path / "rounds.jsonl"
 
     @property
     def pool(self) -> Path:
-        """pool, a folder a round."""
         return self.path / "pool"
 
     @property
     def drawing(self) -> Path:
-        """drawing, the blocks of the round that is being drawn."""
+        """The blocks of the round that is being drawn."""
         return self.path / "drawing"
 
     @property
     def drawn_with(self) -> Path:
-        """drawing/inputs.json, what the first round depends on, before which there is no checkpoint."""
+        """What the first round depends on, before which there is no checkpoint."""
         return self.drawing / "inputs.json"
 
     @property
     def checkpoints(self) -> Path:
-        """checkpoints, a folder with one folder each."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """best, the learner of the best validation accuracy, if training.keep_best is set."""
+        """The learner of the best validation accuracy, if training.keep_best is set."""
         return self.path / "best"
 
     @property
     def learner(self) -> Path:
-        """learner, the trained learner."""
         return self.path / "learner"
 
     @property
     def result(self) -> Path:
-        """result.json, which exists only when the run is complete."""
+        """Exists only when the run is complete."""
         return self.path / "result.json"
 
     @property
     def figures(self) -> Path:
-        """figures, the pictures of the run."""
         return self.path / "figures"
 
     @property
     def branches(self) -> list[RunFiles]:
-        """branches/SIZE, the cool-downs from each pool size, by size."""
+        """The cool-downs by pool size."""
         return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
 
     @property

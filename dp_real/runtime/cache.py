@@ -33,13 +33,12 @@ def cache_folder() -> Path:
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
 
-    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`. Then it may keep
-    in the folder `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
+    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`, and may keep in
+    `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
 
-    While one process makes the folder, others that want the same one wait, so that a generator is not trained twice.
-    The lock is on an open file, so it ends with its process in any case. A damaged folder is made again with a warning.
-    From now on the cache is kept from being cleared by others until this process ends. Raises MissingError if the cache
-    cannot be written to.
+    While one process makes the folder, others that want the same one wait. The lock is on an open file, so it ends with
+    its process. A damaged folder is made again with a warning. Other processes cannot clear the cache until this one
+    ends. Raises MissingError if the cache cannot be written to.
     """
     keep(cache_folder())
     digest = json_digest(depends, sort_keys=True)[:16]
@@ -65,7 +64,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 
 
 def _usable(folder: Path) -> bool:
-    """Whether an entry is there and is as it was made. Its files are verified once in this process."""
+    """Its files are verified once in this process."""
     if not folder.exists():
         _intact.discard(folder)
         return False
@@ -78,10 +77,7 @@ def _usable(folder: Path) -> bool:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make a folder of the cache, and run a block that writes to it.
-
-    Raises MissingError if the folder cannot be made, or if the block lacks room or permission to write.
-    """
+    """Raises MissingError if the folder cannot be made, or if the block lacks room or permission to write."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except Exception as error:
@@ -101,7 +97,7 @@ def _unwritable(problem: str) -> MissingError:
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """Return a hash of the values of each array. Arrays are those of numpy, or tensors of torch on the CPU."""
+    """Return a hash of the values of each array, of numpy or a tensor on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
@@ -124,7 +120,6 @@ def entries() -> list[Entry]:
 
 
 def _is_half_made(path: Path) -> bool:
-    """Whether a path below the cache belongs to what is half-made."""
     return PART in str(path) or UNFINISHED in str(path)
 
 
@@ -146,10 +141,7 @@ def _entry(folder: Path, root: Path) -> Entry:
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """Return what is wrong with each damaged entry, by its folder. `cached` makes such an entry again when needed.
-
-    `among` are the entries, if the caller has them. Listing them reads them all.
-    """
+    """Return what is wrong with each damaged entry, by its folder. `cached` makes such an entry again when needed."""
     found = entries() if among is None else among
     return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
 

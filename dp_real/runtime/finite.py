@@ -40,10 +40,7 @@ class LossWatch:
 
 
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
-    """Raise DivergedError if one of the samples [B, ...] has a fault, see `faults`.
-
-    The message names the samples by `what` and ends with `remedy`.
-    """
+    """Raise DivergedError, "`what` … `remedy`", if one of the samples [B, ...] has one of the `faults`."""
     for fault, bad in faults(samples).items():
         if bad.any():
             raise DivergedError(f"{what}: {int(bad.sum())} of {len(samples)} samples are {fault}: {remedy}")

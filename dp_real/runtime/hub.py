@@ -36,7 +36,7 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """Load a model by `kind.from_pretrained`, from safetensors only. `model` is a folder, or a hub id.
+    """Load a model, a folder or a hub id, by `kind.from_pretrained`, from safetensors only.
 
     A hub id that is not in the hub's cache is fetched. Raises MissingError if `model` is neither, or cannot be read, or
     needs a package. Raises InputError if it needs code of its own, is broken, or has weights that are not finite.
@@ -104,11 +104,11 @@ def no_code_of(model: str) -> Iterator[None]:
 
 @contextmanager
 def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
-    """Run a block that reads a model. Yield whether `model` is a folder; otherwise it is a hub id.
+    """Run a block that reads a model.
 
-    `what` names the model in messages, and `pipeline` is that of `misnamed`. Raises MissingError if `model` is neither
-    a folder nor a hub id, and in place of what the block raises for files and packages that are missing. Raises
-    InputError in place of what the block raises for a folder that is broken.
+    Yield whether `model` is a folder, not a hub id. Raises MissingError if `model` is neither, and in place of what the
+    block raises for files and packages that are missing. Raises InputError in place of what it raises for a folder that
+    is broken.
     """
     if fault := misnamed(model, pipeline):
         raise MissingError(fault)
@@ -138,7 +138,7 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """Return what `work` returns, and raise what it raises, or RuntimeError if it takes longer than that.
+    """Return what `work` returns, or raise RuntimeError if it takes longer.
 
     It is then left behind in a thread, which does not keep the process from ending.
     """
@@ -159,9 +159,9 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Within the block, keep diffusers and transformers from printing warnings and the progress of reading and writing.
+    """Keep diffusers and transformers from printing warnings and progress.
 
-    The progress bars of downloads, which are the hub's own, stay.
+    The bars of downloads, which are the hub's own, stay.
     """
     before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
     try:

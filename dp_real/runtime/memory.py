@@ -51,7 +51,7 @@ def failures() -> int:
 
 
 def attempt(work: Callable[[], Result]) -> Result | None:
-    """Return what `work` returns, or None if the device ran out of memory. In that case the memory is freed again."""
+    """Return what `work` returns, or None if the device ran out of memory, which is then freed."""
     global _failures, _said
     try:
         return work()
@@ -67,10 +67,7 @@ def attempt(work: Callable[[], Result]) -> Result | None:
 
 
 def too_small(remedy: str) -> MissingError | RuntimeError:
-    """What to raise when not even a single row could be computed. What had other reasons keeps its own words.
-
-    `remedy` says what was tried and what takes less memory.
-    """
+    """What to raise when not even a single row could be computed. What had other reasons keeps its own words."""
     is_doubtful = any(sign.lower() in _said.lower() for sign in DOUBTFUL)
     return RuntimeError(_said) if is_doubtful else MissingError(remedy)
 

@@ -84,9 +84,9 @@ def download_command(model: str) -> str:
 
 
 def misnamed(model: str, pipeline: bool = False) -> str | None:
-    """Say what is to replace a URL, or a file where a folder should be. Return None if `model` is neither.
+    """Say what is to replace a URL, or a file where a folder should be; None if `model` is neither.
 
-    `pipeline` says whether it is to be a pipeline of diffusers. A checkpoint in one file can be made into one.
+    A checkpoint in one file can be made into a pipeline.
     """
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
@@ -99,7 +99,6 @@ def misnamed(model: str, pipeline: bool = False) -> str | None:
 
 
 def _instead_of(file: Path, pipeline: bool) -> str:
-    """Say what to name instead of a file: the pipeline that it is in, or what it can be converted to."""
     pipelines = [folder for folder in file.absolute().parents[:2] if (folder / "model_index.json").is_file()]
     if pipeline and pipelines:
         return f"name the pipeline that it is in: {pipelines[0]}"
@@ -139,9 +138,9 @@ def model_file(model: str) -> Path:
 
 
 def weights_digest(model: str) -> str:
-    """Return what tells a model from one of the same name: a digest of its files, or of the hub its commit.
+    """Return a digest of a model's files, or of the hub its commit; empty if the model is not here.
 
-    Of a large file a part is read, see dp_base.checksums.sampled_digest. It is empty if the model is not here.
+    Of a large file a part is read (dp_base.checksums.sampled_digest).
     """
     folder = Path(model)
     try:
@@ -183,7 +182,6 @@ def missing_package(error: ImportError) -> str:
 
 
 def _lacking_timm(folder: Path) -> Lack | None:
-    """Say that a folder has a model of timm, which is read by that package, if it is not installed."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -197,9 +195,9 @@ def _lacking_timm(folder: Path) -> Lack | None:
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
-    """Say what a folder lacks of its model, or of the pipeline that its model_index.json names. None if it is whole.
+    """Say what a folder lacks of its model, or of the pipeline that its model_index.json names; None if it is whole.
 
-    Libraries do not refuse all such folders. Of one without files, transformers makes a tokenizer that knows no word.
+    Libraries do not refuse all such folders: of one without files, transformers makes a tokenizer that knows no word.
     """
     index = folder / "model_index.json"
     be_whole = f"it {WHOLE}"
@@ -229,9 +227,9 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
 
 
 def _parts(index: dict[str, Any]) -> dict[str, str]:
-    """Return the parts of a pipeline that are loaded, and the name of each one's class.
+    """The parts of a pipeline that are loaded, and the name of each one's class.
 
-    The index has [library, class] for a part, or two nulls if the pipeline does not have it.
+    The index has [library, class] for a part, or two nulls for one that it does not have.
     """
     parts = {}
     for part, kind in index.items():
@@ -242,7 +240,7 @@ def _parts(index: dict[str, Any]) -> dict[str, str]:
 
 
 def _lacking_file(folder: Path, kind: str) -> str | None:
-    """Return which file the folder of a part of this class lacks, "." for the folder itself, or None."""
+    """The missing file; "." for the folder itself."""
     if not folder.is_dir():
         return "."
     needed = next((files for word, files in NEEDED_FILES.items() if word in kind), None)
@@ -259,7 +257,6 @@ def _lacking_file(folder: Path, kind: str) -> str | None:
 
 
 def _variant(folder: Path) -> str:
-    """Return the variant of the weights in the folder of a part, such as fp16, or an empty text if there is none."""
     for file in sorted(folder.iterdir()):
         if match := VARIANT.fullmatch(file.name):
             return match[1]

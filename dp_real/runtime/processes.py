@@ -63,14 +63,14 @@ def this_process() -> PartialState:
 
 @cache
 def _object_group() -> Any:
-    """Return the group that sends objects between CPUs. nccl would copy them to the GPUs and back."""
+    """nccl would copy objects to the GPUs and back."""
     return distributed.new_group(backend="gloo", timeout=TIMEOUT)
 
 
 def _leave(here: PartialState) -> None:
     """End the process groups in order, and the threads of the one that is kept here.
 
-    A thread of gloo may still hold the last object that was sent. It aborts if the interpreter ends before it lets go.
+    A thread of gloo may still hold the last object that was sent, and aborts if the interpreter ends first.
     """
     here.destroy_process_group()
     _object_group.cache_clear()
@@ -92,15 +92,15 @@ def visible_gpus() -> list[str]:
 def own_cores() -> int:
     """Return the number of cores for this process: its share, if a launcher started several on the machine.
 
-    They are those that it may use. Affinity (srun's, for example) and a container's quota may leave it a few of many.
+    Affinity (srun's) and a container's quota may leave it a few of many.
     """
     return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def reader_threads(cores: int) -> int:
-    """Return how many threads of a process with so many cores read ahead: one a core, within bounds.
+    """Return how many threads read ahead: one a core, within bounds.
 
-    Two are the least, so that one decodes while the other waits for the disk.
+    At least two, so that one decodes while the other waits for the disk.
     """
     return min(MOST_READERS, max(2, cores))
 
@@ -110,7 +110,6 @@ def reader_threads(cores: int) -> int:
 
 @cache
 def _watch() -> Watch:
-    """Return the watch over the waits of this process, which is one of several."""
     here = PartialState()
     store: Any = distributed_c10d._get_default_store()
     own_store = store.clone()  # because a store waits for one thread at a time
@@ -119,7 +118,7 @@ def _watch() -> Watch:
 
 @contextmanager
 def joining(what: str, lasting: bool = False) -> Iterator[None]:
-    """Run a block that waits for all processes. `what` names it in messages.
+    """Run a block that waits for all processes.
 
     With `lasting`, the block only tells a GPU to wait, and the process itself waits later, where it needs the result.
     Raises LostError if the others cannot be reached.
@@ -141,9 +140,8 @@ def joining(what: str, lasting: bool = False) -> Iterator[None]:
 def phase(name: str, *, patient: bool = False) -> Iterator[None]:
     """Say what this process does within the block, for the messages of others that wait for it.
 
-    A patient phase may take any time. In others, the run is ended after an hour without a sign of life (see
-    dp_real.runtime.watch). After the block, the process is in the phase in which it was before. If the block fails, the
-    messages still say what the process did in it.
+    A patient phase may take any time. In others, the run is ended after an hour without a sign of life
+    (dp_real.runtime.watch). Afterwards the process is in the earlier phase, unless the block fails.
     """
     if this_process().num_processes == 1:
         yield
@@ -189,11 +187,10 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run a block that all processes run. If it fails here, this process ends without waiting for the others.
+    """Run a block that all processes run.
 
-    Ending the process group in order would wait for the others, while they wait for this process. The launcher sees it
-    end, and ends the others. A process that has lost another one gives the launcher time for this, before it raises
-    LostError.
+    If it fails here, this process ends without waiting for the others. They wait for this process, so an orderly end
+    would hang. A process that has lost another one gives the launcher time to end it, before it raises LostError.
     """
     try:
         yield
@@ -221,9 +218,9 @@ def gather(items: list[Result]) -> list[Result]:
 
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return function(item) for each item, in every process. One process computes each result.
+    """Return function(item) for each item, in every process.
 
-    Results must be on the CPU.
+    One process computes each result, which must be on the CPU.
     """
     here = this_process()
     own: list[tuple[int, Result]] = []
@@ -295,7 +292,7 @@ def add_up(tensors: Sequence[torch.Tensor]) -> None:
 
 @contextmanager
 def _as_one_vector(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Yield the values of all tensors as one vector. After the block, the tensors have the values of the vector."""
+    """After the block, the tensors have the values of the vector."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     yield values
     for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -304,9 +301,9 @@ def _as_one_vector(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 @contextmanager
 def main_first() -> Iterator[bool]:
-    """Let the main process run the block before the others. Yield whether this is the main process.
+    """Let the main process run the block before the others.
 
-    An exception in the main process is raised in all processes, so that none waits for ever.
+    Yield whether this is it. Its exception is raised in all processes, so that none waits for ever.
     """
     here = this_process()
     failure: Exception | None = None

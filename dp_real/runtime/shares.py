@@ -36,10 +36,9 @@ class StepShare:
 
     @classmethod
     def of(cls, size: int, process: int = 0, processes: int = 1) -> StepShare:
-        """Return the share of one of several processes.
+        """The shares are consecutive, and their sizes differ by one row at most.
 
-        The shares are consecutive, and their sizes differ by one row at most. If there are fewer rows than processes,
-        some shares are empty, but not the first one.
+        If there are fewer rows than processes, some shares are empty, but not the first one.
         """
         begin = -(-size * process // processes)
         end = -(-size * (process + 1) // processes)
@@ -59,7 +58,6 @@ class StepShare:
 
     @property
     def rows(self) -> int:
-        """The number of rows that this process trains on."""
         return sum(part.own.stop - part.own.start for part in self.parts)
 
     def weight(self, rows: int) -> float:
@@ -70,7 +68,7 @@ class StepShare:
 def edges(size: int) -> list[int]:
     """Return where the parcels of `size` rows begin, and where the last one ends.
 
-    The sizes of the parcels differ by one row at most.
+    Their sizes differ by one row at most.
     """
     parcels = -(-size // PARCEL)
     return [size * index // parcels for index in range(parcels + 1)] if parcels else [0]

@@ -9,8 +9,7 @@ PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing c
 def adopt_tasks() -> None:
     """Tell torch the rank of this process, as torchrun would, if srun started the process beside others.
 
-    Nothing changes if torchrun has done so already, or if the process is srun's only one. A batch script is no task of
-    srun, though SLURM numbers it like one.
+    Nothing changes if torchrun has done so. A batch script is no task of srun, though SLURM numbers it like one.
     """
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ:

@@ -68,21 +68,18 @@ class Watch:
         self._thread = threading.Thread(target=self._look_again_and_again, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. It ends before the interpreter does."""
+        """The thread ends before the interpreter does."""
         self._thread.start()
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """End the thread, and wait for that. An interpreter that ends while a thread is in the store aborts."""
+        """Wait for the thread's end. An interpreter that ends while a thread is in the store aborts."""
         self._stopped.set()
         self._thread.join(timeout=ENDING)
 
     @contextmanager
     def joining(self, what: str, lasting: bool = False) -> Iterator[None]:
-        """Run a block that waits for all processes.
-
-        With `lasting`, what follows the block also waits, until the process joins again or enters a phase.
-        """
+        """With `lasting`, what follows the block also waits, until the process joins again or enters a phase."""
         self.joined += 1
         self._told = 0.0
         self._missing = {}
@@ -94,15 +91,11 @@ class Watch:
                 self.waiting = None
 
     def enter(self, phase: Phase) -> None:
-        """Say that this process does something else from now on."""
         self.phase = phase
         self.waiting = None
 
     def look(self) -> None:
-        """Leave a note, and compare it with those of the others if this process waits.
-
-        Raises RuntimeError if the store has closed.
-        """
+        """Raises RuntimeError if the store has closed."""
         name, patient = self.phase
         self.store.set(f"watch/{self.rank}", f"{self.joined}|{int(patient)}|{self.beats}|{name}")
         waiting = self.waiting
@@ -110,7 +103,6 @@ class Watch:
             self._compare(waiting)
 
     def _look_again_and_again(self) -> None:
-        """Look until this process ends, or the store closes because the others do."""
         while not self._stopped.wait(LOOKS):
             try:
                 self.look()
@@ -118,9 +110,10 @@ class Watch:
                 return
 
     def _compare(self, waiting: _Wait) -> None:
-        """Say which processes are missing, if this process has waited for long. End the run if they are lost.
+        """Say which processes are missing, if this process has waited for long.
 
-        Of the processes that wait, the first one speaks. The pauses between messages grow.
+        End the run if they are lost. Of the processes that wait, the first one speaks. The pauses between messages
+        grow.
         """
         now = time.monotonic()
         waited = now - waiting.since
@@ -154,7 +147,6 @@ class Watch:
         return known if known and known.note == note else _Seen(note, since)
 
     def _note(self, rank: int) -> _Note:
-        """Read the note of a process."""
         if rank == self.rank:
             return _Note(self.joined, self.phase.patient, self.beats, self.phase.name)
         if not self.store.check([f"watch/{rank}"]):

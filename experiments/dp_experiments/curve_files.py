@@ -55,30 +55,13 @@ class _Start(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file, or of the folder of a run that has branches.
+    """The curve of a CSV file, or of the folder of a run that has branches, with notes on what it leaves out.
 
-    Of a sweep it is the simulated points of static data and of one rule. Of a comparison it is the test errors of the
-    arms that are strategies of the theory. Of a run it is the test error of each branch.
-
-    Parameters
-    ----------
-    path
-        A CSV file, or a run's folder.
-    where
-        Values that columns must have, for a file that holds several curves. Examples are `{"lam": "0.01", "rule":
-        "keep-easy"}` for a sweep, and `{"settings": "training.steps=6000"}` for the arms of a comparison.
-
-    Returns
-    -------
-    Reading
-        The curve, and notes on what it leaves out.
-
-    Raises
-    ------
-    MissingError
-        Where there is no such file, or where a run has no configuration.
-    InputError
-        Where the file holds no curve, which names the columns that are needed, or several curves.
+    Of a sweep it is the simulated points of static data and of one rule, of a comparison the test errors of the arms
+    that are strategies of the theory, of a run the test error of each branch. `where` chooses among several curves, as
+    {"lam": "0.01", "rule": "keep-easy"} of a sweep, or {"settings": "training.steps=6000"} of a comparison. Raises
+    MissingError for no such file or configuration, and InputError for no curve, naming the columns that it needs, or
+    several.
     """
     path = Path(path)
     where = dict(where or {})
@@ -122,28 +105,10 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 def chosen_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """The rows of a table whose columns have given values.
+    """The rows of a table whose columns have the values `where`.
 
-    Parameters
-    ----------
-    path
-        Where the table is from, for messages.
-    table
-        The table.
-    where
-        The values, by the name of the column. Numbers are compared as numbers.
-    single
-        Columns that must have only one value in the rows that are left.
-
-    Returns
-    -------
-    pd.DataFrame
-        The rows, with all columns.
-
-    Raises
-    ------
-    InputError
-        Where the table has no such column, no such value, or several values in a column of `single`.
+    Numbers are compared as numbers. Raises InputError for no such column or value, or for several values in a column of
+    `single`; `path` is named in messages.
     """
     for name, value in where.items():
         table = _rows_with(path, table, name, value)
@@ -156,7 +121,6 @@ def chosen_rows(
 
 
 def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
-    """The rows that have this value in the column of that name."""
     if name not in table:
         raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
     column = table[name]
@@ -173,7 +137,6 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """The table of a CSV file. Raises InputError where it is none."""
     with foreign_file(path, "no CSV table", NEEDED):
         table = read_plain_csv(path, comments=True, skipinitialspace=True)
     if table.empty:
@@ -305,7 +268,6 @@ def _unchanged_config(run: Path) -> Path:
 
 
 def _section(config: Path, name: str) -> dict[str, Any]:
-    """A section of a run's configuration; empty where there is none."""
     if not config.exists():
         return {}
     with own_file(config, "restore it"):

@@ -12,10 +12,10 @@ LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, 
 
 
 def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table with these names of columns. Texts stand as they are: what is in brackets is no markup.
+    """Print a table.
 
-    No text is cut. On a narrow terminal cells go on in the next line; those of the first column, the names of the rows,
-    are the last to.
+    What is in brackets is no markup, and no text is cut. On a narrow terminal cells go on in the next line, the first
+    column's last.
     """
     grid = Table(title=Text(title, style="italic") if title else None)
     for name in names:
@@ -30,7 +30,7 @@ class Rate(ProgressColumn):
     """The column with the steps per second."""
 
     def render(self, task: Task) -> Text:
-        """The rate as text, empty before the first step."""
+        """Empty before the first step."""
         return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 

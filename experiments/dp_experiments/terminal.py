@@ -24,7 +24,7 @@ VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTI
 
 
 def visible(text: str) -> str:
-    """Return a text with its control characters spelled out, such as \\u001b, so that a terminal obeys none of them.
+    r"""A text with its control characters spelled out, such as \u001b, so that a terminal obeys none of them.
 
     Names of classes and generated texts may hold some. Tabs and new lines stay.
     """
@@ -106,7 +106,7 @@ class ProgressLines:
         self.told_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
-        """Count steps, and print a line if it is time for one."""
+        """Print a line if it is time for one."""
         self.done += steps
         passed = time.monotonic() - self.told_at
         far = self.done - self.told >= LINES_APART * self.total
@@ -127,7 +127,7 @@ class ProgressLines:
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
     """The progress of one of several pieces of work at a time: a line a minute if piped.
 
-    On a terminal nothing is shown, since the pieces have a bar together. Returns a function like `progress`.
+    On a terminal nothing is shown, since the pieces have a bar together.
     """
 
     @contextlib.contextmanager

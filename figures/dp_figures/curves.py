@@ -33,13 +33,10 @@ def draw_curves(
 
     A line has a shaded band where its y_low and y_high are apart. Points that were reported are open, others are
     filled. The points of a series without a predicted line are joined by a thin line. Series keep the order of their
-    first row. The legend stands outside the panels and names the series and the kinds.
+    first row.
 
-    panel: a column. Each of its values gets a panel with the value as its title, in the order of their first row.
-    ordered: whether the series are steps of one quantity, see style.series_styles.
-    sharey: whether the panels share the y axis.
-
-    Raises ValueError for a table that check_table refuses.
+    panel: a column, each of whose values gets a panel, in the order of their first row. ordered: whether the series are
+    steps of one quantity (style.series_styles). Raises ValueError for a table that check_table refuses.
     """
     check_table(table, *([panel] if panel else []))
     if panel is None:
@@ -77,7 +74,6 @@ def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
 
 
 def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
-    """Draw one series in one panel: its line, then the points of each empirical kind with their error bars."""
     line = rows.query("kind == 'predicted'").sort_values("x")
     ax.plot(line["x"], line["y"], zorder=2, **look)
     if (line["y_high"] > line["y_low"]).any():
@@ -131,7 +127,7 @@ def _readable(value: float) -> str:
 
 
 def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
-    """Add a legend of series, by colour and dash, and of kinds, in grey: beside up to two columns, below more.
+    """Series by colour and dash, and kinds in grey: beside up to two columns, below more.
 
     A single series is not named, and nothing is added where there is nothing to tell apart.
     """
@@ -153,9 +149,9 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
 
 
 def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
-    """Draw y and its interval on a horizontal axis, a line for each row, the highest y on top.
+    """Draw y and its interval on a horizontal axis, a line for each row, named by its series, the highest y on top.
 
-    A line bears the name of the row's series. Raises ValueError for a table that check_table refuses.
+    Raises ValueError for a table that check_table refuses.
     """
     check_table(table)
     rows = table.sort_values("y", ignore_index=True)
@@ -182,9 +178,10 @@ def narrow_name(name: str) -> str:
 
 
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Write `stem`.png and `stem`.pdf, or one of them. Returns their paths.
+    """Write `stem`.png and `stem`.pdf, or one of them.
 
-    Each file is written whole or not at all. The same figure gives the same bytes, since no date is written.
+    Returns their paths. Each file is written whole or not at all. No date is written, so the same figure gives the same
+    bytes.
     """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)

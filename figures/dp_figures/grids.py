@@ -33,12 +33,10 @@ def draw_images(
 ) -> Figure:
     """Draw a labelled grid of images.
 
-    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured, with values in [0, 1]. Pixels of
-        grey images that are nan stay white, so that a place may have no image.
-    rows, columns: titles above the labels of rows and of columns.
-    notes: shape (rows, columns), a few characters below each image.
-    marked: bool, shape (rows, columns), which images get a frame.
-    width: of the figure, in inches; style.width() unless given.
+    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured, with values in [0, 1]. Grey
+    pixels that are nan stay white, so that a place may have no image. rows, columns: titles above their labels. notes:
+    shape (rows, columns), a few characters below each image. marked: bool, shape (rows, columns), which get a frame.
+    width: in inches; style.width() unless given.
 
     Raises ValueError if the labels do not match the images, or if a value lies outside [0, 1].
     """
@@ -86,13 +84,13 @@ class _Layout(NamedTuple):
 
     @classmethod
     def of(cls, images: np.ndarray, gap_below: float) -> "_Layout":
-        """The layout of a grid of images. gap_below: the gap below an image, as a share of its height."""
+        """gap_below: the gap below an image, as a share of its height."""
         high, wide = images.shape[2:4]
         return cls(high, wide, high + max(1, round(gap_below * high)), wide + max(1, round(GAP * wide)))
 
 
 def _name_places(ax: Axes, layout: _Layout, row_labels: Sequence[object], column_labels: Sequence[object]) -> None:
-    """Put labels to the left of the rows and above the columns, and leave out lines and ticks."""
+    """Label rows and columns, and leave out lines and ticks."""
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -123,7 +121,7 @@ def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
     """Draw a grid from a table with a row for each image, which is square, and grey or coloured.
 
     The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on, the three colours of a pixel beside
-    each other. Rows and columns keep the order of their first appearance. A place without an image stays white. Raises
+    each other. Rows and columns keep the order of their first appearance; a place without an image stays white. Raises
     ValueError if a place is taken twice, if the pixels do not make a square, or if a value lies outside [0, 1].
     """
     if table.duplicated(["row", "column"]).any():

@@ -23,9 +23,8 @@ def draw_phases(
     The sign of the gain says which of two choices wins. The table has the columns `panel`, `kind`, `x`, `y` and `gain`.
     The predicted rows of a panel form a grid. The simulated rows are dots in the colour of their own gain.
 
-    value: what the gain is; the title of the colour bar.
-    low, high: names of the choices that win where the gain is negative and where it is positive.
-    none: what is said of the part between the two lines, where the gain is smaller than `level`.
+    value: what the gain is; the title of the colour bar. low, high: names of the choices that win where the gain is
+    negative and where it is positive. none: what is said where the gain is smaller than `level`.
     """
     limit = max(np.nanquantile(table["gain"].abs(), 0.99), 2 * level)
     high_look, low_look = style.series_styles(2)
@@ -49,7 +48,6 @@ def draw_phases(
 
 
 def _draw_map(ax: Axes, rows: pd.DataFrame, level: float, shades: dict[str, Any]) -> None:
-    """Draw one panel: the map, its lines at ±level, and the simulated dots."""
     grid = rows[rows["kind"] == "predicted"].pivot(index="y", columns="x", values="gain")
     x = grid.columns.to_numpy(float)
     y = grid.index.to_numpy(float)

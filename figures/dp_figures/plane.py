@@ -43,7 +43,6 @@ def draw_pools(table: pd.DataFrame) -> Figure:
 
 
 def _name_marks(figure: Figure, colour: str) -> None:
-    """A legend below the panels."""
     point: dict[str, Any] = {"linestyle": "none", "marker": CLASSES[0], "color": colour}
     handles = [
         Line2D([], [], markersize=4, markeredgecolor="black", label="newest samples", **point),

@@ -8,11 +8,10 @@ from dp_figures.curves import draw_curves
 
 
 def draw_data_equivalence(table: pd.DataFrame) -> Figure:
-    """Draw the paper's Fig. 4, with an arrow in each panel that shows how much data is saved.
-
-    The arrow leads from the largest static size to the smallest practice run that beats all static ones, and bears the
-    ratio of their sizes. The table is tidy, with the columns `dataset` (a panel for each), `bound` (">" for a run that
-    beats all static ones) and `ratio`. Raises ValueError for a table that check_table refuses.
+    """Draw the paper's Fig. 4, with an arrow in each panel from the largest static size to the smallest practice run
+    that beats all static ones. The arrow bears the ratio of their sizes. The table is tidy, with the columns
+    `dataset` (a panel for each), `bound` (">" for a run that beats all static ones) and `ratio`. Raises ValueError
+    for a table that check_table refuses.
     """
     figure = draw_curves(
         table,

@@ -56,11 +56,10 @@ def narrow() -> Iterator[None]:
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Give figures their look within a block. It is needed both where a figure is built and where it is saved.
+    """Give figures their look within a block, both where a figure is built and where it is saved.
 
-    The parameters that a user or a notebook has set, such as those of a matplotlibrc, hold again after the block.
-    Characters that DejaVu Sans lacks are taken from the FALLBACKS that are installed. If none has them, they are drawn
-    as boxes, and a remark says so.
+    Parameters that a user or a notebook has set hold again after the block. Characters that DejaVu Sans lacks come from
+    the FALLBACKS that are installed; else they are boxes, and a remark says so.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -123,8 +122,8 @@ def plain(text: object) -> str:
 def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
     """The colour and the line style of each of `count` series, as keyword arguments of Line2D.
 
-    If `ordered`, the series are steps of one quantity. Their colours then run through viridis, a sequential map whose
-    lightness also rises evenly. Otherwise colours are unrelated, and neighbours differ in their dash.
+    If `ordered`, the series are steps of one quantity, and run through viridis, whose lightness also rises evenly.
+    Otherwise colours are unrelated, and neighbours differ in their dash.
     """
     import matplotlib
 

@@ -32,7 +32,7 @@ def simulated(series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike, n_seeds: A
 def measured(
     series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike = np.nan, n_seeds: Any = 1, **groups: Any
 ) -> pd.DataFrame:
-    """Make a table of means over `n_seeds` runs, with one standard error, which is nan for a single run."""
+    """A table of means over `n_seeds` runs, with one standard error, which is nan for a single run."""
     return _table("measured", series, x, y, se, n_seeds, groups)
 
 
@@ -44,20 +44,15 @@ def reported(series: Any, x: ArrayLike, y: ArrayLike, **groups: Any) -> pd.DataF
 def _table(
     kind: str, series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike, n_seeds: Any, groups: dict[str, Any]
 ) -> pd.DataFrame:
-    """Make a table with a row for each point. Each argument is one value, or has a value for each point.
-
-    groups: further columns.
-    """
+    """Each argument is one value, or has a value for each point. groups: further columns."""
     x, y, se = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float), np.asarray(se, float))
     columns = {"series": series, "kind": kind, "x": x, "y": y, "y_low": y - se, "y_high": y + se, "n_seeds": n_seeds}
     return pd.DataFrame(columns | groups)
 
 
 def check_table(table: pd.DataFrame, *groups: str) -> None:
-    """Check that a table can be drawn.
-
-    groups: the columns that it must have beside COLUMNS. Raises ValueError if a column is missing, if there are no
-    rows, if a kind is unknown, if x or y is not finite, or if y lies outside its interval.
+    """Raise ValueError if a column, of COLUMNS or `groups`, is missing, there are no rows, a kind is unknown, x or y is
+    not finite, or y lies outside its interval.
     """
     missing = [column for column in (*COLUMNS, *groups) if column not in table.columns]
     if missing:

@@ -10,8 +10,8 @@ from dp_figures.curves import draw_curves
 def draw_against_keep_fraction(table: pd.DataFrame) -> Figure:
     """Draw error against the kept fraction, and mark the interpolation threshold p = φ (the paper's Fig. 7).
 
-    The table is tidy, with the columns `panel` and `threshold`; the latter is constant in each panel. Raises ValueError
-    for a table that check_table refuses.
+    The table is tidy, with the columns `panel` and `threshold`, constant in each panel. Raises ValueError for a table
+    that check_table refuses.
     """
     figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
     with style.paper():

@@ -26,8 +26,8 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
     """Draw lines over the steps, each in a band from y_low to y_high, and a marker where data were added.
 
     The table is tidy, of kind measured, with the columns `quantity` (a panel for each, and the label of its y axis) and
-    `added` (true in the rows at which data were added). The quantities in `logy` get a logarithmic axis. The legend
-    leaves out what needs no telling apart. Raises ValueError for a table that check_table refuses.
+    `added` (true in the rows at which data were added). The legend leaves out what needs no telling apart. Raises
+    ValueError for a table that check_table refuses.
     """
     check_table(table, "quantity", "added")
     quantities = list(dict.fromkeys(table["quantity"]))
@@ -54,7 +54,6 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
 
 
 def _draw_quantity(ax: Axes, rows: pd.DataFrame, looks: dict[Any, dict[str, Any]]) -> None:
-    """Draw the series of one panel, with their bands and the additions on them."""
     for name, look in looks.items():
         own = rows.loc[rows["series"] == name]
         ax.plot(own["x"], own["y"], linewidth=1.2, **look)

@@ -22,16 +22,7 @@ from dp_real.sections import PoolConfig
 
 @dataclass(frozen=True)
 class Storage(ABC):
-    """Converts between examples and a column of the pool. The base of the kinds of storage.
-
-    Parameters
-    ----------
-    config : PoolConfig
-        The section [pool].
-    sample_shape : tuple of int
-        The shape of an example.
-
-    """
+    """Converts between examples and a column of the pool. The base of the kinds of storage."""
 
     config: PoolConfig
     sample_shape: tuple[int, ...]
@@ -45,13 +36,11 @@ class Storage(ABC):
 
     @property
     def size(self) -> int:
-        """The number of values of an example."""
         return int(np.prod(self.sample_shape))
 
     @property
     @abstractmethod
-    def type(self) -> pa.DataType:
-        """The type of the column."""
+    def type(self) -> pa.DataType: ...
 
     @property
     @abstractmethod
@@ -59,12 +48,10 @@ class Storage(ABC):
         """The column as `datasets` describes it."""
 
     @abstractmethod
-    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
-        """Return the column for these examples."""
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array: ...
 
     @abstractmethod
-    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
-        """Return the examples of such a column."""
+    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]: ...
 
     def fits(self, rows: int) -> bool:
         """Whether this many rows may be in memory."""

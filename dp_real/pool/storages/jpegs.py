@@ -21,27 +21,22 @@ class Jpegs(Storage):
     value_bytes: ClassVar[int] = 0
 
     def check(self) -> None:
-        """See Storage."""
         shape = self.sample_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(shape)}")
 
     @property
     def type(self) -> pa.DataType:
-        """See Storage."""
         return pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
     @property
     def feature(self) -> dict[str, Any]:
-        """See Storage."""
         return {"_type": "Image"}
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
-        """See Storage."""
         stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)
         files = pa.array(pixels.encode(stored, self.config.quality), pa.binary())
         return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(self.type))
 
     def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:
-        """See Storage."""
         return pixels.decode(column.flatten()[0].to_pylist(), self.sample_shape)

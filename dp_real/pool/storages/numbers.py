@@ -22,16 +22,14 @@ class Floats(Storage):
     value_type: ClassVar[pa.DataType] = pa.float32()
 
     def check(self) -> None:
-        """See Storage: examples of any shape are numbers."""
+        """Examples of any shape are numbers."""
 
     @property
     def type(self) -> pa.DataType:
-        """See Storage."""
         return pa.list_(self.value_type, self.size)
 
     @property
     def feature(self) -> dict[str, Any]:
-        """See Storage."""
         return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
 
     def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
@@ -39,12 +37,10 @@ class Floats(Storage):
         return x
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
-        """See Storage."""
         values = self.stored(x).flatten().numpy()
         return pa.FixedSizeListArray.from_arrays(pa.array(values), self.size)
 
     def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
-        """See Storage."""
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
 
 
@@ -56,7 +52,7 @@ class Bytes(Floats):
     value_type: ClassVar[pa.DataType] = pa.uint8()
 
     def check(self) -> None:
-        """See Storage: only images have values that end at -1 and 1."""
+        """Only images have values that end at -1 and 1."""
         if len(self.sample_shape) != 3:
             raise InputError(
                 "pool.storage = 'uint8' keeps images, whose values end at -1 and 1; "
@@ -64,5 +60,4 @@ class Bytes(Floats):
             )
 
     def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
-        """See Floats."""
         return x if x.dtype == torch.uint8 else pixels.to_bytes(x)

@@ -102,7 +102,7 @@ class StoredRow:
 
 
 def _tests(runs: pd.DataFrame, row: pd.Series) -> pd.Series:
-    """See StoredRow. The others are those arms that have a run wherever this one has."""
+    """The other arms are those that have a run wherever this one has."""
     kinds = [column for column in ("stage", "settings", "objective", "arm") if column in runs]
     key = tuple(row[kinds].fillna(""))
     table = runs.fillna({kind: "" for kind in kinds}).pivot_table("test", ["split", "seed"], kinds)

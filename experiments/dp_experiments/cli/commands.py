@@ -40,12 +40,12 @@ class Commands(TyperGroup):
     """A group of commands that raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the arguments, and print the help if it is asked for. Raises Stopped and Unread."""
+        """Print the help if it is asked for. Raises Stopped and Unread."""
         with passed_on():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was chosen. Raises Stopped and Unread."""
+        """Raises Stopped and Unread."""
         with passed_on():
             return super().invoke(ctx)
 
@@ -54,8 +54,8 @@ class Commands(TyperGroup):
 def passed_on() -> Iterator[None]:
     """Raise Stopped or Unread in place of exceptions that typer would not pass on.
 
-    Raises InputError for a path that cannot exist, and MissingError for a disk that is full or read-only, or for a
-    package of the full pipeline that is not installed.
+    Raises InputError for a path that cannot exist, and MissingError for a full or read-only disk, or for a package that
+    is not installed.
     """
     try:
         with needing("real", "this command"):
@@ -131,7 +131,7 @@ root = make_root()
 
 
 def run() -> int:
-    """Run `dp` on the arguments of this process, and return the exit status (see `main`).
+    """Run `dp` on the arguments of this process, and return the exit status.
 
     Where several processes share the work, rank 0 prints. Another rank prints only an error that rank 0 does not have.
     """
@@ -181,7 +181,6 @@ class Lines(logging.Handler):
     """Prints what a logger says as remarks: a line an evaluation, for logs that are read from far away."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         say(record.getMessage())
 
 
@@ -189,7 +188,6 @@ class VisibleFormatter(logging.Formatter):
     """Formats warnings of the packages without control characters, since they quote names from foreign files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
         return visible(super().format(record))
 
 
@@ -220,9 +218,10 @@ def is_reporter(message: str) -> bool:
 
 
 def finish_streams() -> int:
-    """Write out what stdout and stderr still hold. Returns 3, after a line, if stdout's device is full, else 0.
+    """Write out what stdout and stderr still hold.
 
-    A stream that cannot be written to is pointed at the null device. Otherwise Python would complain at its end.
+    Returns 3, after a line, if stdout's device is full, else 0. A stream that cannot be written to is pointed at the
+    null device, else Python would complain at its end.
     """
     status = 0
     for stream in (sys.stdout, sys.stderr):

@@ -88,7 +88,7 @@ def _compare(sources: list[str], out: Path) -> None:
 
 
 def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
-    """The figures with their parameters. Figures without either are not loaded before their turn."""
+    """Figures without settings or runs are not loaded before their turn."""
     from dp_experiments.paper.asked import Asked, read_settings
     from dp_experiments.paper.gallery import load
 
@@ -125,7 +125,7 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
 
 
 def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
-    """Draw figures one after the other. One that fails does not stop the others, but the command."""
+    """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 
     failed: dict[str, InputError | MissingError] = {}

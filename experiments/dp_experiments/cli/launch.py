@@ -30,7 +30,7 @@ RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is no
 
 
 def process_count(gpus: str, processes: int) -> int:
-    """How many processes to start. It is 1 if this is one of several already, or if there are not several GPUs.
+    """1 if this is one of several processes already, or if there are not several GPUs.
 
     Raises InputError for a text that is no number of GPUs, and MissingError for more GPUs than there are.
     """
@@ -51,12 +51,11 @@ def process_count(gpus: str, processes: int) -> int:
 
 
 def run_and_restart(count: int, out: Path, alert: "SecretStr", *arguments: str) -> int:
-    """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the status to exit with.
+    """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the exit status.
 
-    `alert` is the key of the configuration: the run's folder does not have it, so the environment hands it on.
-    If a process fails or is killed, as by a fault of a GPU or of the network, the run goes on from its newest intact
-    checkpoint, at most RESTARTS times in a row without a newer one. Wrong input, what is missing, a learner that
-    diverged and an interruption end it at once.
+    `alert` is handed on by the environment, because the run's folder does not have it. If a process fails or is killed,
+    the run goes on from its newest intact checkpoint, at most RESTARTS times in a row without a newer one. Wrong input,
+    what is missing, a learner that diverged and an interruption end it at once.
     """
     from dp_real.alerts import Alerts
 
@@ -90,10 +89,10 @@ def _reached(out: Path) -> str | None:
 
 
 def run_together(count: int, *arguments: str) -> int:
-    """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the status to exit with.
+    """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the exit status.
 
-    They write to the stdout and stderr of this process. If one fails, the others are ended. If one was killed, this
-    process tells the signal. On one of STOP_SIGNALS they stop by agreement.
+    If one fails, the others are ended. If one was killed, this process tells the signal. On one of STOP_SIGNALS they
+    stop by agreement.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -124,7 +123,7 @@ def run_together(count: int, *arguments: str) -> int:
 
 
 def _set_environment(count: int) -> None:
-    """Share the cores among the processes, and give them time to stop. What the user has set stays as it is."""
+    """Share the cores among the processes, and give them time to stop. What the user has set stays."""
     import torch
 
     from dp_real.runtime.processes import own_cores

@@ -24,7 +24,7 @@ class OnceCommand(TyperCommand):
     """A command that refuses an option which is given twice, of which typer would take the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments. Raises InputError for an option that takes one value and is given several."""
+        """Raises InputError for an option that takes one value and is given several."""
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for parameter in given:
             if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
@@ -45,7 +45,7 @@ class LazyCommand(TyperCommand):
 
     @cached_property
     def loaded(self) -> TyperCommand:
-        """The command with its options; the first use imports the module."""
+        """The first use imports the module."""
         name = self.name or ""
         function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
         app = typer.Typer(add_completion=False)
@@ -57,11 +57,11 @@ class LazyCommand(TyperCommand):
         return command
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function that the command runs: this one, unless a subclass wraps it."""
+        """A subclass may wrap the function that the command runs."""
         return function
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the arguments as the loaded command does; the context belongs to that command."""
+        """The context belongs to the loaded command."""
         with uncollected():
             return self.loaded.make_context(*arguments, **options)
 
@@ -70,7 +70,7 @@ class Numeric(LazyCommand):
     """A lazy command that computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, run under `finite_numbers`."""
+        """The function runs under `finite_numbers`."""
         from dp_theory.numerics.overflow import finite_numbers
 
         return finite_numbers()(function)
@@ -80,7 +80,7 @@ class OfPipeline(LazyCommand):
     """A lazy command of the full pipeline: without the packages of the extra `real` it says how to get them."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, which is not run unless all of the extra is installed."""
+        """The function is not run unless all of the extra is installed."""
 
         @wraps(function)
         def run(*arguments: Any, **options: Any) -> Any:

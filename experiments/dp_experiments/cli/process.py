@@ -18,8 +18,8 @@ IMPORTING = "<frozen importlib._bootstrap>"  # the file name of Python's import 
 def open_streams() -> None:
     """Open those of stdin, stdout and stderr that are closed onto the null device.
 
-    Otherwise the next file that is opened would take their number, and output for the terminal would go into it. What
-    stdout's encoding does not have is spelled out, as on stderr, since a long command must not fail with its answer.
+    Otherwise the next file that is opened would take their number and get the terminal's output. What stdout's encoding
+    does not have is spelled out, as on stderr: a long command must not fail with its answer.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -47,7 +47,7 @@ def uncollected() -> Iterator[None]:
 def skip_last_collection() -> None:
     """Spare Python the search for garbage when it ends, which takes a tenth of a short command.
 
-    With torch it is left alone, since torch's objects may have something to do when they end.
+    Torch's objects may have something to do when they end, so with torch it is left alone.
     """
     if "torch" not in sys.modules:
         gc.freeze()
@@ -56,8 +56,7 @@ def skip_last_collection() -> None:
 def stop(number: int, frame: FrameType | None) -> None:
     """Answer Ctrl-C with a KeyboardInterrupt, or end the process at once if a module is being imported.
 
-    Libraries in C++ end in std::terminate, or in an error of another kind, if an exception passes through them while
-    they are imported.
+    Libraries in C++ end in std::terminate if an exception passes through them while they are imported.
     """
     while frame is not None:
         if frame.f_code.co_filename == IMPORTING:

@@ -44,15 +44,15 @@ def run_arms(
     settle: Callable[[Config, str], Config] = arm_config,
     accept_changes: bool = False,
 ) -> pd.DataFrame:
-    """Run every arm with each seed, in folders below `out`. A finished run is not repeated, another one is resumed.
+    """Run every arm with each seed, in folders below `out`.
 
-    The seeds are first + i for i < seeds, each on the data split first + (i mod splits). Each split has its own
-    generator. Arms with the same seed share the split, the initial weights and the noise of each row, so that they can
-    be compared in pairs. What they draw alike in their initial rounds is drawn once.
+    A finished run is not repeated, another one is resumed. The seeds are first + i for i < seeds, each on the data
+    split first + (i mod splits), which has its own generator. Arms with the same seed share the split, the initial
+    weights and the noise of each row, so that they can be compared in pairs. What they draw alike in their initial
+    rounds is drawn once.
 
-    workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes.
-    settle: turns a configuration into that of an arm.
-    accept_changes: keep finished runs, and go on with others, though their data have changed since.
+    workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
+    a configuration into that of an arm. accept_changes: go on though data have changed since.
 
     Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
@@ -96,8 +96,8 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
     """Get the generators of these configurations ready, so that the runs find them in the cache.
 
-    A generator that is trained here is trained once for each data split. Runs on real examples alone need none. Raises
-    as load_generator does.
+    One that is trained here is trained once for each data split. Runs on real examples alone need none. Raises as
+    load_generator does.
     """
     distinct: dict[tuple[int | None, str], tuple[Config]] = {}
     for config in configs:
@@ -126,17 +126,15 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_chan
 
 
 def _name(arm: str, config: Config, *others: Any) -> str:
-    """What the user is told of a run."""
     return f"{arm}, seed {config.seed}"
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
-    """Make a table with a row for each arm: accuracies in percent, and the paired difference to the baseline.
+    """A row for each arm: accuracies in percent, and the paired difference to the baseline.
 
-    The table is tidy (dp_figures.tables). `x` names an axis of `comparing.axes`, which the column x counts; each
-    axis also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away.
-    Means and standard errors are over `units` independent units, see `comparing.ratios`. If there are static
-    arms, the columns of ratios.worth follow.
+    The table is tidy (dp_figures.tables). `x` names an axis of `comparing.axes`, which the column x counts; each axis
+    also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away, over
+    `units` independent units (`comparing.ratios`). With static arms, the columns of ratios.worth follow.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     difference = test.sub(test[baseline], axis=0)
@@ -158,10 +156,10 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
 
 
 def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Make a table with a row for each arm and further set: accuracies in percent, and the paired difference.
+    """A row for each arm and further set: accuracies in percent, and the paired difference.
 
     Further sets are those of data.sets, and with practice.imbalance the classes of many, medium and few real ones.
-    Means and standard errors are over independent units, as in `summarize`. Without such sets the table is empty.
+    Means and standard errors are over independent units, as in `summarize`. Empty without such sets.
     """
     parts = []
     accuracies = pd.DataFrame([{row["set"]: row["accuracy"] for row in sets} for sets in runs["sets"]], runs.index)
@@ -204,7 +202,7 @@ class Comparison:
         self.path = path
 
     def run_folder(self, arm: str, seed: int) -> Path:
-        """The folder of a run, whether it exists or not."""
+        """It may not exist."""
         return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
 
     @property
@@ -219,12 +217,11 @@ class Comparison:
 
     @property
     def exists(self) -> bool:
-        """Whether the comparison is complete."""
         return (self.path / "comparison.csv").is_file()
 
     @property
     def arms(self) -> pd.DataFrame:
-        """The table that `summarize` made. Raises DamagedError if it is not as it was written."""
+        """Raises DamagedError if it is not as it was written."""
         verify(self.path, REMEDY)
         arms = self._read("comparison.csv")
         with own_file(self.path / "comparison.csv", REMEDY):
@@ -239,11 +236,10 @@ class Comparison:
 
     @property
     def baseline(self) -> str:
-        """The arm from which differences are taken."""
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def seal(self) -> None:
-        """Write the checksums of the tables and figures. What is in the folder beside them is none of its own."""
+        """What is in the folder beside the tables and figures is none of its own."""
         names = [
             RUNS,
             SETS,
@@ -278,7 +274,7 @@ class Comparison:
         return self._read(SETS) if (self.path / SETS).exists() else pd.DataFrame()
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, sets: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Write the tables, each whole or not at all. Those of sets and of exponents are written if they have rows.
+        """Each table is written whole or not at all; those of sets and of exponents if they have rows.
 
         `seal` follows when the figure is there, too.
         """

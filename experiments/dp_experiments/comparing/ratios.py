@@ -25,10 +25,9 @@ Meaning = tuple[str, str | float]
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """What each run cost: a column for each axis of dp_experiments.comparing.axes.
+    """A column for each axis of dp_experiments.comparing.axes.
 
-    `runs` has the contents of result.json. For a run that generates nothing, "generated" counts the real examples.
-    FLOPs that were not counted are nan.
+    For a run that generates nothing, "generated" counts the real examples. FLOPs that were not counted are nan.
     """
     generated = runs["samples_generated"]
     training = runs["training_flops"]
@@ -43,7 +42,7 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """Arrange values of runs: a row for each independent unit, a column for each arm, in the order of the arms.
+    """A row for each independent unit, a column for each arm, in the order of the arms.
 
     Where a unit is a split, a value is the mean over its seeds.
     """
@@ -54,7 +53,7 @@ def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
 def series_of(arms: Sequence[str]) -> dict[str, str]:
     """The name of each arm's series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE.
 
-    Arms whose settings mean the same are of one series, which is named as the first of them writes the settings.
+    Arms whose settings mean the same are one series, named as the first of them writes the settings.
     """
     parsed = {arm: ArmName.parse(arm) for arm in arms}
     shared = set.intersection(*(set(map(_meaning, arm.settings)) for arm in parsed.values()))
@@ -68,17 +67,13 @@ def series_of(arms: Sequence[str]) -> dict[str, str]:
 
 
 def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
-    """What static data of the same mean test accuracy costs, for each arm. The table is empty without static arms.
+    """What static data of the same mean test accuracy costs, for each arm; empty without static arms.
 
-    Costs are counted on `x`, an axis of dp_experiments.comparing.axes. The columns are
-
-    - static_series: the static series against which the arm is held, if there are several. It is the one that is
-      nearest to the arm in settings.
-    - static_to_match and bound: the cost of static data, see audit.static_equivalent.
-    - ratio: static_to_match over the arm's own cost.
-    - ratio_low and ratio_high: the ends of its interval (Fieller 1954, of paired differences); nan with one unit. They
-      lie on the same curve, where static data is first not surely worse and where it is first surely better. An end
-      beyond the static arms is 0 or inf.
+    Costs are counted on `x`, an axis of dp_experiments.comparing.axes. Columns: static_series, the static series that
+    is nearest to the arm in settings, if there are several; static_to_match and bound (audit.static_equivalent); ratio,
+    static_to_match over the arm's own cost; ratio_low and ratio_high, the ends of its interval (Fieller 1954, of paired
+    differences), nan with one unit. They lie on the same curve, where static data is first not surely worse and where
+    it is first surely better. An end beyond the static arms is 0 or inf.
     """
     series = series_of(list(runs["arm"].unique()))
     static = {name: arms for name, arms in _members(series).items() if ArmName.parse(name).arm == "static"}
@@ -109,14 +104,9 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
 def exponents(runs: pd.DataFrame) -> pd.DataFrame:
     """How fast errors fall: a row for each series of arms that ended with at least three sizes of pools.
 
-    The columns are
-
-    - series, and sizes, their number.
-    - exponent: the b of test error ~ n^-b, with n the size of the pool. It is the mean over units of slopes that are
-      fitted to logarithms by least squares.
-    - low and high: the ends of its interval, nan with one unit.
-
-    A run without an error counts as one with half of an image wrong.
+    Columns: series; sizes, their number; exponent, the b of test error ~ n^-b with n the size of the pool, the mean
+    over units of slopes fitted to logarithms by least squares; low and high, the ends of its interval, nan with one
+    unit. A run without an error counts as one with half of an image wrong.
     """
     error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
     table = by_unit(runs, np.log(error))
@@ -134,7 +124,6 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
-    """The arms of each series, from the series of each arm."""
     members: dict[str, list[str]] = {}
     for arm, name in series.items():
         members.setdefault(name, []).append(arm)
@@ -150,9 +139,8 @@ def _meaning(setting: str) -> Meaning:
 
 
 def _nearest(name: str, static: Mapping[str, list[str]]) -> str:
-    """The static series that is nearest to a series in settings.
-
-    One is preferred whose settings the series all has, then one that shares more settings, then one with fewer.
+    """The static series nearest to a series in settings: one whose settings the series all has, then one that shares
+    more, then one with fewer.
     """
     own = set(map(_meaning, name.split("@")[1:]))
     settings = {series: set(map(_meaning, series.split("@")[1:])) for series in static}
@@ -174,7 +162,7 @@ def _half_width(values: np.ndarray) -> np.ndarray:
 def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, float]:
     """The sizes at which static data is first not surely worse than an arm, and first surely better.
 
-    n: the sizes of the static curve, increasing, shape (sizes,). ahead: the accuracy of static data less that of the
+    n: the increasing sizes of the static curve, shape (sizes,). ahead: the accuracy of static data less that of the
     arm, shape (units, sizes). largest: the largest size that was tried. Both are nan with one unit.
     """
     index = np.arange(len(n))
@@ -191,7 +179,7 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
 
 
 def _first_crossing(log_size: np.ndarray, values: np.ndarray, otherwise: float) -> float:
-    """The size at which values are first not negative; `otherwise` if they all are. Both have the shape (places,)."""
+    """The size at which values, shape (places,), are first not negative; `otherwise` if they all are."""
     if not (values >= 0).any():
         return otherwise
     at = int((values >= 0).argmax())

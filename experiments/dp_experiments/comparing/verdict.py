@@ -18,21 +18,10 @@ AT_CHANCE = 3  # standard errors above 1 / classes, within which an accuracy is 
 
 
 def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str]:
-    """The sentences that a reader of a comparison wants first.
+    """The sentences that a reader of a comparison wants first, from runs.csv and the table of `summarize`.
 
-    Parameters
-    ----------
-    runs
-        A row for each run, with the contents of result.json (runs.csv of a comparison).
-    summary
-        The table of `dp_experiments.comparing.compare.summarize` of these runs.
-    classes
-        The number of classes.
-
-    Returns
-    -------
-    A sentence for each arm that practises, against the best static arm; without such arms, for the arm that is ahead.
-    The last one names arms that only guess, if there are any.
+    One for each arm that practises, against the best static arm; without such arms, for the arm that is ahead. The last
+    one names arms that only guess, if there are any.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     kinds = {arm: ArmName.parse(arm).arm for arm in test.columns}
@@ -79,7 +68,6 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
-    """An arm's accuracy, and its paired difference to a rival."""
     difference = test[arm] - test[rival]
     units = len(difference)
     mean = float(difference.mean())
@@ -95,7 +83,6 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
 
 
 def _times(ratio: float) -> str:
-    """A ratio with two digits."""
     return "∞" if math.isinf(ratio) else f"{ratio:.2g}"
 
 

@@ -84,9 +84,9 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
 
 
 def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
-    """Whether the judge takes each example for one of its class, bool [n]. Raises InputError for a class unknown to it.
+    """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n].
 
-    x: [n, C, H, W]. labels: int64 [n].
+    labels: int64 [n]. Raises InputError for a class unknown to it.
     """
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:
@@ -98,9 +98,8 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 
 def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
-    """For each round of a pool the share of rows that the judge confirms, and the share of those that were missed.
-
-    Missed: by the learner of the time. Keys: confirmed, and confirmed_of_missed (None if none was missed).
+    """For each round of a pool the share of rows that the judge confirms, and that of those that the learner of the
+    time missed. Keys: confirmed, and confirmed_of_missed (None if none was missed).
     """
     rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())

@@ -66,10 +66,10 @@ def stage(run: Run, folder: Path) -> None:
 
 
 def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list[str]:
-    """Upload what `stage` wrote into a data set and a model of this name, owner/name. Returns their addresses.
+    """Upload what `stage` wrote into a data set and a model of this name, owner/name.
 
-    They are private unless they are to be public. Raises InputError for a name that cannot be one, or that is taken
-    unless `update` allows a further commit there. Raises MissingError without a token, a network or the right to write.
+    Returns their addresses. They are private unless `public`. Raises InputError for a name that cannot be one, or is
+    taken unless `update`, and MissingError without a token, a network or the right to write.
     """
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
@@ -175,7 +175,7 @@ def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _header(config: Config, rows: int) -> str:
-    """Return the block of metadata, with the fields that the user is to fill in as comments."""
+    """The block of metadata, with the fields that the user is to fill in as comments."""
     task = config.data.pipeline_tag
     data = DatasetCardData(
         pretty_name=_plain(config.name),
@@ -187,13 +187,11 @@ def _header(config: Config, rows: int) -> str:
 
 
 def _size(rows: int) -> str:
-    """The hub's name for a number of rows."""
     ends = (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")
     return next((name for end, name in ends if rows < end), "n>10M")
 
 
 def _origin(facts: pd.DataFrame) -> str:
-    """Say how they were drawn: in rounds, or at once."""
     if facts["round"].any():
         return """, drawn by Deliberate Practice (arXiv:2502.15588): while a learner
 trained on them, a generator added examples that it found hard"""
@@ -201,7 +199,7 @@ trained on them, a generator added examples that it found hard"""
 
 
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
-    """Say what of it is real, or may repeat what is."""
+    """What of it is real, or may repeat what is."""
     said = []
     real = int((facts["seed"] == REAL_SEED).sum())
     if real:
@@ -212,7 +210,7 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
 
 
 def _generator(config: Config) -> str:
-    """Return the sections that say how examples were drawn, as TOML: also the model and its prompts."""
+    """The sections that say how examples were drawn, as TOML: also the model and its prompts."""
     sections = config.model_dump(mode="json", exclude_none=True)
     return tomli_w.dumps({name: sections[name] for name in ("generator", "sampling", "guidance")}).strip()
 
@@ -233,10 +231,9 @@ def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
 
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
-    """Return rows as a table of Markdown."""
     return markdown_table(map(_plain, rows[0]), (map(_plain, row.values()) for row in rows)).strip()
 
 
 def _plain(value: Any) -> str:
-    """Return a value without anything that Markdown or HTML would obey in a cell or a heading."""
+    """Without anything that Markdown or HTML would obey in a cell or a heading."""
     return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")

@@ -63,7 +63,6 @@ class GridRow:
 
     @property
     def folder(self) -> str:
-        """The name of the folder of its images."""
         learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
         short = f"{self.omega:g}"
         return f"{learned}omega-{short if float(short) == self.omega else self.omega}"
@@ -161,9 +160,9 @@ def draw(
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images of a row, drawn in blocks as a run draws them. y: labels [n]. Returns [n, C, H, W].
+    """The images of a row, [n, C, H, W], drawn in blocks as a run draws them.
 
-    Raises DivergedError if one is not finite, or has one value throughout.
+    y: labels [n]. Raises DivergedError if one is not finite, or has one value throughout.
     """
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
@@ -193,9 +192,8 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any
 
 
 def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return a table for a CSV file in which no text is a formula to a spreadsheet.
-
-    A text that begins like a formula gets an apostrophe before it. Numbers stay as they are.
+    """A table for a CSV file in which no text is a formula to a spreadsheet: one that begins like one gets an
+    apostrophe.
     """
 
     def quoted(value: object) -> object:

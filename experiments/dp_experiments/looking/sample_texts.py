@@ -79,9 +79,9 @@ def draw(
 ) -> pd.DataFrame:
     """Write samples.csv, a line per text; returns that table.
 
-    In each row, a text is chosen among the same candidates: guidance.candidates, or CANDIDATES. Without a learner, the
-    first candidate is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round
-    of a run with this seed. Where the configuration asks the generator how likely a label is, there is a column of it.
+    In each row, a text is chosen among the same candidates: guidance.candidates, or CANDIDATES; without a learner, the
+    first is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round of a run
+    with this seed. Where the configuration asks the generator how likely a label is, there is a column of it.
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)

@@ -30,13 +30,12 @@ class Asked:
 
     @property
     def stem(self) -> str:
-        """The name of its files, without their ending: NAME, or NAME@KEY=VALUE."""
+        """Of its files: NAME, or NAME@KEY=VALUE."""
         shown = {key: value.name if isinstance(value, Path) else value for key, value in self.settings.items()}
         return file_name("@".join([self.name, *(f"{key}={value}" for key, value in shown.items())]))
 
     @property
     def command(self) -> str:
-        """The command that draws it."""
         words = ["dp", "figures", self.name]
         for key, value in self.settings.items():
             words += ["--run", str(value)] if key == RUN else ["--set", f"{key}={value}"]
@@ -44,23 +43,10 @@ class Asked:
 
 
 def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], runs: Sequence[Path]) -> Asked:
-    """Read the parameters that a person gives a figure.
+    """The parameters KEY=VALUE and folders of runs that a person gives a figure.
 
-    Parameters
-    ----------
-    name
-        Of the figure.
-    compute
-        Of its module.
-    texts
-        Of the form KEY=VALUE.
-    runs
-        Folders of runs.
-
-    Raises
-    ------
-    InputError
-        If the figure has no such parameter, with those that it has, or if a value is of another type than the usual.
+    Raises InputError for a parameter that the figure has not, naming those it has, or for a value of another type than
+    the usual.
     """
     usual = {
         key: parameter.default
@@ -90,7 +76,7 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
 
 
 def _number(text: str, value: Any, usual: float) -> float:
-    """A value as a number of the type of the usual one. Raises InputError if it is none."""
+    """Raises InputError if the text is no number of the type of the usual value."""
     wanted = "a whole number" if isinstance(usual, int) else "a number"
     right = int if isinstance(usual, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):

@@ -29,23 +29,11 @@ RATIOS = ("series", "baseline", "x", "y", "baseline_x", "bound", "ratio", "ratio
 
 
 def laid_out(sources: list[str]) -> pd.DataFrame:
-    """Return the curves of several sources in one table.
+    """The curves of several sources in one tidy table, x in samples generated and y in percent.
 
-    Parameters
-    ----------
-    sources
-        Each table4 or table5, a sweep (its folder or sweep.csv), the folder of a comparison, or that of a run.
-
-    Returns
-    -------
-    DataFrame
-        Tidy, x in samples generated and y in percent. A series is named by its source, and by its name there. The
-        columns `source` and `units`, of independent repeats, are added.
-
-    Raises
-    ------
-    InputError
-        If a source is none of these, or two have the same name.
+    A source is table4 or table5, a sweep (its folder or sweep.csv), the folder of a comparison, or that of a run. A
+    series is named by its source, and by its name there. The columns `source` and `units`, of independent repeats, are
+    added. Raises InputError if a source is none of these, or two have the same name.
     """
     names = [_name(source) for source in sources]
     parts = []
@@ -59,13 +47,11 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
 
 
 def _name(source: str) -> str:
-    """What a source is called: its last folder, or the name of a table."""
     path = Path(source)
     return source if source in _tables() else (path.parent if path.is_file() else path).resolve().name
 
 
 def _tables() -> dict[str, int]:
-    """The numbers of the tables that have sizes, by their names."""
     return {f"table{number}": number for number in SCALING.values()}
 
 
@@ -114,20 +100,11 @@ def _of_sweep(file: Path) -> pd.DataFrame:
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many samples of a baseline each point is worth, over its own.
+    """How many samples of a baseline each point is worth, over its own: the columns RATIOS, of a table of `laid_out`.
 
-    Parameters
-    ----------
-    table
-        Of `laid_out`. The baseline of a series is the static one of its source, or else of the first source that has
-        one, or else the first series.
-
-    Returns
-    -------
-    DataFrame
-        The columns RATIOS. The ratio's interval is that of 95 %, from the standard errors of the point and of the
-        baseline, taken as independent. It is nan where one of them is not known, and its ends beyond the baseline's
-        sizes are 0 or inf.
+    The baseline of a series is the static one of its source, else of the first source that has one, else the first
+    series. The interval is that of 95 %, from the standard errors of the point and of the baseline, taken as
+    independent. It is nan where one is not known, and its ends beyond the baseline's sizes are 0 or inf.
     """
     names = list(table["series"].unique())
     static = table[table["series"].str.contains(": static")].groupby("source")["series"].first()
@@ -149,7 +126,7 @@ def _points(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _ratio(point: dict[str, Any], base: pd.DataFrame) -> dict[str, Any]:
-    """The row of one point. base: the baseline's points, by x."""
+    """base: the baseline's points, by x."""
     n = base["x"].to_numpy(float)
     accuracy = base["y"].to_numpy(float)
     (number,), (bound,) = static_equivalent(np.array([point["y"]]), n, accuracy)

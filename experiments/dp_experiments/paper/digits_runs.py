@@ -70,9 +70,8 @@ def digits_learners(config: Config) -> tuple[Generator, list[SizedLearner]]:
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """A strength of guidance that was asked for, or else the usual one, or that of a run's last guided addition.
-
-    omega: 0 if none was asked for. Raises InputError if it is below that, or if no addition of the run was guided.
+    """A strength of guidance that was asked for (0: none was), else the usual one, else that of a run's last guided
+    addition. Raises InputError if it is below 0, or if no addition of the run was guided.
     """
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
@@ -105,8 +104,8 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
     """Draw an image of each of a run's first classes in every row, all from the same noise.
 
-    The columns are `row` (its name, and the mean entropy that its judge assigns to it, in nats), `column` (the class),
-    `data` (the name of the configuration), `omega`, and those of pixel_columns.
+    Columns: `row` (its name, and the mean entropy that its judge assigns to it, in nats), `column` (the class), `data`
+    (the name of the configuration), `omega`, and those of pixel_columns.
     """
     config = run.config
     generator = load_generator(config, progress=progress)
@@ -123,10 +122,9 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """Columns pixel_0, pixel_1 and so on, in [0, 1], with a row for each image.
+    """Columns pixel_0, pixel_1 and so on, in [0, 1], with a row for each image of x, [n, 1 or 3, H, W] in [-1, 1].
 
-    x: [n, 1, H, W] or [n, 3, H, W], in [-1, 1]. Sides of more than LARGEST pixels are reduced to that. The three
-    colours of a pixel are in columns beside each other.
+    Sides of more than LARGEST pixels are reduced to that. The three colours of a pixel are beside each other.
     """
     x = x.float().cpu()
     if x.shape[-1] > LARGEST:

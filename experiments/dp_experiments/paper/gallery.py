@@ -50,15 +50,13 @@ class FigureModule(Protocol):
     """The functions of a figure's module."""
 
     def compute(self, quick: bool, **settings: Any) -> pd.DataFrame:
-        """Compute the table; if `quick`, with fewer trials and seeds. settings: parameters that are not as usual."""
+        """If `quick`, with fewer trials and seeds. settings: parameters that are not as usual."""
         ...
 
-    def draw(self, table: pd.DataFrame) -> Figure:
-        """Draw the table."""
-        ...
+    def draw(self, table: pd.DataFrame) -> Figure: ...
 
     def caption(self, table: pd.DataFrame) -> str:
-        """Say what the figure shows, with the numbers of this table."""
+        """What the figure shows, with the numbers of this table."""
         ...
 
 
@@ -174,7 +172,7 @@ class Gallery:
     """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or make the folder. Raises InputError if it holds anything but figures, or cannot be written to."""
+        """Raises InputError if the folder holds anything but figures, or cannot be written to."""
         self.folder = folder
         self.record: dict[str, Any] = {}
         with asked_for(folder):
@@ -190,11 +188,10 @@ class Gallery:
 
     @property
     def page(self) -> Path:
-        """The path of the page that shows the figures."""
         return self.folder / "index.html"
 
     def up_to_date(self, asked: Asked, quick: bool) -> bool:
-        """Whether the files of a figure exist, drawn by this version of the code with the same `quick`.
+        """Whether the files of a figure were drawn by this version of the code with the same `quick`.
 
         One that is drawn from a run never is: the run may have gone on.
         """

@@ -83,7 +83,7 @@ def traces(
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The test errors and the rows of one run, see Trace."""
+    """The test errors and the rows of one run."""
     done = Run(folder)
     learners = [done.learner(at) for at in (*done.checkpoints, None)]
     weights = np.array([learner.tensors()["weight"].numpy() for learner in learners])
@@ -115,7 +115,7 @@ def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
 
 
 def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
-    """The test error of each stage, for ridge regression, if the rounds add what `plans` say. Shape (stages,).
+    """The test error of each stage, shape (stages,), for ridge regression, if the rounds add what `plans` say.
 
     Raises InputError for other data or another learner.
     """
@@ -144,9 +144,8 @@ def plain_rows(config: Config) -> RoundPlan:
 
 
 def keep_hard_threshold(t: np.ndarray) -> float:
-    """The alpha at which keep-hard leaves of N(0, 1) the mean |t| of these rows; inf if that is as large as plain.
-
-    t: the rows' margins, shape (rows,).
+    """The alpha at which keep-hard leaves of N(0, 1) the mean |t| of these margins, shape (rows,); inf if that is as
+    large as plain.
     """
 
     def excess(alpha: float) -> float:
@@ -156,10 +155,9 @@ def keep_hard_threshold(t: np.ndarray) -> float:
 
 
 def realised_rule(t: np.ndarray) -> SymmetricRule:
-    """The rule q(|t|) that these rows seem to have been kept by, as a histogram.
+    """The rule q(|t|) that rows of margins t, shape (rows,), seem to have been kept by, as a histogram.
 
-    It is how much more often rows lie at a margin than those of N(0, 1), divided by its largest value. t: the rows'
-    margins, shape (rows,).
+    It is how much more often rows lie at a margin than those of N(0, 1), divided by its largest value.
     """
     edges = np.unique(np.quantile(np.abs(t), np.linspace(0, 1, BINS + 1)))
     edges[0] = 0.0
@@ -171,10 +169,9 @@ def realised_rule(t: np.ndarray) -> SymmetricRule:
 def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     """The test error of each stage of a guided loop, predicted from what its rows report: ever more of it.
 
-    - keep-hard: rounds keep |t| ≤ alpha, the rows' own threshold.
-    - rule: rounds keep by the realised q(t), with labels and ζ as plain rows have them there.
-    - labels: keep-hard, but labels agree with the learner (the mean of y t) as little as those of the rows do.
-    - rows: the law of (t, ζ, y) as it is.
+    keep-hard: rounds keep |t| ≤ alpha, the rows' own threshold. rule: rounds keep by the realised q(t), with labels and
+    ζ as plain rows have them there. labels: keep-hard, but labels agree with the learner (the mean of y t) as little as
+    those of the rows do. rows: the law of (t, ζ, y) as it is.
     """
     kept = config.practice.increment / config.practice.initial
     plans: dict[str, list[RoundPlan]] = {"keep-hard": [], "rule": [], "labels": [], "rows": []}

@@ -20,13 +20,12 @@ def overlay(
     band: bool = False,
     **groups: Any,
 ) -> pd.DataFrame:
-    """Make a table of test errors, predicted at x_line for the problem `line` and simulated at x_points for `points`.
+    """Test errors, predicted at x_line for the problem `line` and simulated at x_points for `points`.
 
-    `line` has a problem for each element of x_line, and `points` for each of x_points. Theory is the limit d → ∞. With
+    `line` has a problem for each element of x_line, and `points` for each of x_points. Theory is the limit d → ∞; with
     `band` it is the mean in dimension d, with the band in which 95 % of single experiments lie. y_low and y_high of
-    points are one standard error away, and z is (simulated - predicted) / standard error.
-
-    groups: constant columns, such as the series.
+    points are one standard error away, and z is (simulated - predicted) / standard error. groups: constant columns,
+    such as the series.
     """
     x_line = np.asarray(x_line, float)
     x_points = np.asarray(x_points, float)

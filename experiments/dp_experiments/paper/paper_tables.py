@@ -31,20 +31,10 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
-    """A table of the paper, and the validation accuracies of runs of its presets.
-
-    Parameters
-    ----------
-    name
-        table1 … table5.
-    runs
-        Complete runs of presets such as `imagenet100-table4-3`, and their branches. Their mean in percent is in the
-        column "own val" of the row that the preset repeats, and their number in "own runs".
-
-    Raises
-    ------
-    InputError
-        If a run is of no row of this table, or not complete.
+    """A table of the paper, table1 … table5, and the validation accuracies of complete runs of its presets, such as
+    `imagenet100-table4-3`, and their branches. Their mean in percent is in the column "own val" of the row that the
+    preset repeats, and their number in "own runs". Raises InputError if a run is of no row of this table, or not
+    complete.
     """
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")

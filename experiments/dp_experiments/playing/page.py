@@ -16,17 +16,9 @@ CHECKED = 200
 
 
 def checks(seed: int = 0) -> list[dict[str, Any]]:
-    """Return points within the ranges of the sliders, with the errors that dp_theory predicts.
+    """Points within the ranges of the sliders, with the errors that dp_theory predicts.
 
-    Parameters
-    ----------
-    seed
-        Of the points.
-
-    Returns
-    -------
-    list of dict
-        Keys: rule, alpha, rho, lam (per training row), rows (training rows per dimension), error.
+    Keys: rule, alpha, rho, lam (per training row), rows (training rows per dimension), error.
     """
     draw = np.random.default_rng(seed)
     found = []

@@ -33,12 +33,9 @@ def page_of_run() -> str:
 
 
 def table_of(document: str) -> pd.DataFrame:
-    """Return the rows that the page's script wrote, with the columns COLUMNS.
+    """The rows that the page's script wrote, with the columns COLUMNS.
 
-    Parameters
-    ----------
-    document
-        The page after its scripts have run.
+    document: the page after its scripts have run.
     """
     found = re.search(r'data-run="([^"]*)"', document)
     if found is None:

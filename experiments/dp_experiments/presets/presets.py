@@ -28,7 +28,7 @@ def families() -> list[str]:
 
 
 def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Config":
-    """The configuration of a preset, a variant or a FILE.toml, with key=value overrides and top-level values.
+    """A preset, a variant or a FILE.toml, with key=value overrides and top-level values.
 
     Raises InputError for an unknown name, and as load_config does.
     """

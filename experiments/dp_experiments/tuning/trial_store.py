@@ -71,7 +71,7 @@ class Trials:
         return found
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial, in one transaction. They come in the order of their numbers."""
+        """In one transaction. Trials come in the order of their numbers."""
         kept = create_trial(
             state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
             value=trial.accuracy,
@@ -82,11 +82,9 @@ class Trials:
         self._study.add_trial(kept)
 
     def __iter__(self) -> Iterator[Trial]:
-        """Those that are over, in the order of their numbers."""
         return map(_trial, self._study.get_trials(deepcopy=False))
 
     def __len__(self) -> int:
-        """How many are over."""
         return len(self._study.get_trials(deepcopy=False))
 
 
@@ -133,8 +131,8 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 def untried(arm: str, space: Space, kept: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
     """The best parameters of another arm, if this one has not tried them; what they leave open is this arm's best.
 
-    Each arm searches by itself, so that a difference between arms may be the luck of a search. What is good for one is
-    therefore tried by all. kept: the trials of all arms before the batch.
+    Each arm searches by itself, and a difference between arms may be the luck of a search, so what is good for one is
+    tried by all. kept: the trials of all arms before the batch.
     """
     own = best_of(kept[arm])
     for other, trials in kept.items():

@@ -63,7 +63,6 @@ class Proposal(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the trial's folder."""
         return file_name(f"{self.arm}-trial{self.number}")
 
 
@@ -115,7 +114,7 @@ def tune(
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    """Write down what is asked for. Raises InputError if the folder was begun with something else."""
+    """Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
     asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
@@ -167,7 +166,7 @@ def _firsts(
 def _batch(
     config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
 ) -> Iterator[Proposal]:
-    """The trials of a batch that are not over. first: parameters for the first of them, if they are given."""
+    """The trials of a batch that are not over. first: parameters for the first of them."""
     for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
         if number < len(kept):
             continue
@@ -183,7 +182,7 @@ def _batch(
 
 
 def _bare(config: Config) -> Config:
-    """The configuration without what a trial has no use for: branches and dashboards."""
+    """Without what a trial has no use for: branches and dashboards."""
     practice = config.practice.model_copy(update={"branch": False})
     return config.model_copy(update={"practice": practice, "tracker": "none"})
 
@@ -207,12 +206,10 @@ def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None
 
 
 def _name(config: Config, out: Path, *others: Any) -> str:
-    """What the user is told of a run."""
     return f"{out.parent.name}, {out.name}"
 
 
 def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]) -> Trial:
-    """The trial that these runs of a proposal make up."""
     accuracies = [accuracy for accuracy, _, _ in ended if accuracy is not None]
     problem = next((problem for _, _, problem in ended if problem), proposal.problem)
     accuracy = None if problem else sum(accuracies) / len(accuracies)
@@ -223,9 +220,9 @@ def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]
 def _write(
     config: Config, plan: Plan, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], out: Path
 ) -> list[dict[str, Any]]:
-    """Write the tables and the best settings. Returns a row per arm. Raises DivergedError if all trials of one failed.
+    """Write the tables, in percent, and the best settings.
 
-    Accuracies in the tables are in percent.
+    Returns a row per arm. Raises DivergedError if all trials of one failed.
     """
     rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))

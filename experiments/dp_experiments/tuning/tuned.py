@@ -109,7 +109,7 @@ class Tuned:
     def source(self, arm: str) -> str:
         """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
 
-        Arms that are the loop but for one thing, the controls, get those of practice. Raises InputError if none fits.
+        Controls, the loop but for one thing, get those of practice. Raises InputError if none fits.
         """
         if arm in self.settings:
             return arm

@@ -139,7 +139,6 @@ class AskedComparison:
                 )
 
     def tell(self) -> None:
-        """Say what a user should know before the runs begin."""
         if self.config.generator.trained_here and any(config.practice.draws for config in self.arms.values()):
             count = min(self.splits, self.seeds)
             generators = "one generator is" if count == 1 else f"{count} generators, one a data split, are"

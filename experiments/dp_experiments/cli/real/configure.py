@@ -25,7 +25,6 @@ KINDS = {"null": "none", "array": "list", "object": "table"}  # types of a JSON 
 
 
 def _preset(name: str) -> dict[str, Any]:
-    """What is listed of a preset, or of a variant of one."""
     config = load_preset(name)
     variant = variants().get(name)
     plan = config.practice
@@ -148,7 +147,6 @@ def _written(value: Any) -> str:
 
 
 def _may_be(schema: dict[str, Any]) -> str:
-    """What a JSON schema allows, in short."""
     if "anyOf" in schema:
         return " or ".join(_may_be(one) for one in schema["anyOf"])
     choices = schema.get("enum", [schema["const"]] if "const" in schema else None)

@@ -99,7 +99,6 @@ def export_command(
 
 
 def _write_pool(run: "Run", form: str, folder: Path) -> None:
-    """Write all samples of a run."""
     from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
     write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]

@@ -106,9 +106,10 @@ def at_a_time(workers: int | None) -> int:
 def on_cluster_asked(
     dask: str | None, resources: str, workers: int | None, folder: Path
 ) -> "AbstractContextManager[int | None]":
-    """A block in which runs go where --dask says. It yields how many go on at a time; None: the cluster decides.
+    """A block in which runs go where --dask says.
 
-    folder: where runs write. Raises InputError for options that exclude each other, and as `on_cluster` does.
+    It yields how many go on at a time; None: the cluster decides. folder: where runs write. Raises InputError for
+    options that exclude each other, and as `on_cluster` does.
     """
     from contextlib import nullcontext
 

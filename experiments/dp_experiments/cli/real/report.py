@@ -92,7 +92,7 @@ def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") ->
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, which may have gone just now."""
+    """The bytes of a file, which may have gone just now; 0 then."""
     try:
         return path.stat().st_size
     except OSError:

@@ -124,7 +124,6 @@ def branch_command(
 
 
 def _flags(**given: bool) -> list[str]:
-    """The flags that are set, as words of the command line."""
     return [f"--{name.replace('_', '-')}" for name, on in given.items() if on]
 
 

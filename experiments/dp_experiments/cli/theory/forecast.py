@@ -108,7 +108,6 @@ def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with a dash for an empty note."""
     return [row | {"note": row["note"] or "-"} for row in rows]
 
 

@@ -103,7 +103,6 @@ def sweep_command(
 
 
 def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
-    """Print the simulated points, and who wins at which sizes on the axis `x`."""
     from dp_theory.budgets.sweeps import noise_check
     from dp_theory.budgets.winners import winners
 
@@ -128,7 +127,6 @@ def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
 
 
 def _varying(result: "DataFrame") -> list[str]:
-    """The settings that have several values in a sweep."""
     return [name for name in SETTINGS if result[name].nunique() > 1]
 
 

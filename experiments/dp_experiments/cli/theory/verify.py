@@ -94,7 +94,6 @@ def _largest(cells: "DataFrame", column: str) -> float:
 
 
 def _precision(cells: "DataFrame") -> float:
-    """The largest standard error, over the simulated value."""
     return float((cells["se"] / cells["simulation"].abs()).max())
 
 

@@ -60,9 +60,9 @@ Facts = dict[str, Any]
 def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
     """The facts of a run or a comparison, whose folder this is.
 
-    judge: adds to each round the share of its samples that this classifier confirms. rounds: adds `quality`, how the
-    rounds compare with real validation examples, as the latest learner sees them. Both are for runs. Raises InputError
-    for a comparison with either, and for a folder that is neither.
+    judge: adds to each round the share of its samples that it confirms. rounds: adds `quality`, how the rounds compare
+    with real validation examples, as the latest learner sees them. Raises InputError for a comparison with either, and
+    for a folder that is neither.
     """
     comparison = Comparison(folder)
     if comparison.exists:
@@ -85,10 +85,7 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
 
 
 def outcome(run: Run) -> Facts:
-    """What a run came to so far: its name, seed, step, pool size and accuracies.
-
-    There is a row for each set whose accuracy is known, with its standard error.
-    """
+    """What a run came to so far: its name, seed, step, pool size, and accuracies with their standard errors."""
     config = run.config
     result = run.result
     metrics = run.metrics
@@ -198,7 +195,7 @@ def comparison_facts(comparison: Comparison) -> Facts:
 
 
 def with_error(accuracy: float, n: int | None) -> Facts:
-    """An accuracy over n independent examples, and its binomial standard error, which is None if n is not known."""
+    """An accuracy over n independent examples, and its binomial standard error, None if n is not known."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
 
 
@@ -262,7 +259,7 @@ def run_command(config: Config, base: Config | None) -> str | None:
 
 
 def compare_command(comparison: Comparison) -> str | None:
-    """The command that repeats a comparison of a preset's arms. None if none is found.
+    """The command that repeats a comparison of a preset's arms; None if none is found.
 
     The settings of each run are tried in turn. They are right if the configurations of all runs follow from them.
     """

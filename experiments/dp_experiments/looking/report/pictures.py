@@ -81,9 +81,9 @@ def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
 
 
 def draw_run(run: Run) -> list[Path]:
-    """Write the pictures that a run's files allow, each whole or not at all. Returns their paths.
+    """Write the pictures that a run's files allow, each whole or not at all, as PNG only, which takes half the time.
 
-    They are written as PNG only, which takes half the time.
+    Returns their paths.
     """
     return [path for name, draw in drawings(run).items() for path in save(draw(), run.files.figures / name, ["png"])]
 
@@ -117,10 +117,7 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
 
 
 def readable_pool(run: Run) -> Pool | None:
-    """The pool of a run; None if there is none yet, or if it is damaged, since all else can be shown.
-
-    A remark says what is damaged.
-    """
+    """The pool of a run; None if there is none yet or, with a remark, if it is damaged, since all else can be shown."""
     try:
         return run.pool
     except DamagedError as error:
@@ -177,8 +174,8 @@ def draw_scaling(results: pd.DataFrame) -> Figure:
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
     """Count the examples of each class: a row for each, indexed by its name.
 
-    The columns are initial (examples of the initial round), right and wrong (examples that were added, and that the
-    learner of the time got right or wrong), and entropy (the mean over those that were added, in nats).
+    Columns: initial (of the initial round), right and wrong (added ones that the learner of the time got right or
+    wrong), entropy (the mean over added ones, in nats).
     """
     facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0]
@@ -234,9 +231,9 @@ def spread_out(count: int, most: int = SHOWN) -> list[int]:
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """Images as figures draw them, those that are large made smaller.
+    """Images [B, C, H, W] in [-1, 1] as figures draw them, large ones made smaller.
 
-    x: [B, C, H, W] in [-1, 1]. Returns values in [0, 1], of shape (B, H, W) if grey, (B, H, W, 3) if coloured.
+    Returns values in [0, 1], of shape (B, H, W) if grey, (B, H, W, 3) if coloured.
     """
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)

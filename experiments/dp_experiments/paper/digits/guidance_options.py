@@ -87,13 +87,11 @@ class Schedule(NamedTuple):
 
     @property
     def settings(self) -> list[str]:
-        """KEY=VALUE for a configuration."""
         window = f"guidance.window={list(self.window)}"
         return [window, f"guidance.every={self.every}", f"guidance.through={self.through}"]
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Columns of the table."""
         return {"through": self.through, "every": self.every, "window": window_name(self.window)}
 
 
@@ -144,7 +142,7 @@ class Bench:
         self.judge = SVC().fit(self.data.generator.x.flatten(1), self.data.generator.y)
 
     def sample(self, config: Config, omega: float) -> OptionSamples:
-        """Draw samples at strength omega; 0: plain ones."""
+        """Strength 0 draws plain samples."""
         generator = load_generator(config, self.data, progress)
         guidance = EntropyGuidance.of(config.guidance, self.learner.logits, omega) if omega else None
         _, plain_seconds = self._timed(generator, slice(0, BLOCK), None)

@@ -74,7 +74,6 @@ def _best(
 
 
 def _errors(group: Group, rows: float, lams: np.ndarray) -> np.ndarray:
-    """Test errors at several ridges."""
     return np.asarray(predict(SpanProblem((1.0, 0.0, 0.0), [group], 1 / rows, lams)).test_error)
 
 

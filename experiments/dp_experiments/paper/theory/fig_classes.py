@@ -46,7 +46,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _rows(curves: pd.DataFrame, classes: int, rule: str) -> pd.DataFrame:
-    """The rows of curves for a number of classes and a rule, by kept rows per dimension."""
     return curves[(curves["classes"] == classes) & (curves["rule"] == rule)].set_index("kept")
 
 

@@ -48,10 +48,10 @@ def static_equivalent(
 
 
 def data_equivalence() -> pd.DataFrame:
-    """Tables 4 and 5, one row per run. The practice rows have their static equivalent.
+    """Tables 4 and 5, one row per run; practice rows have their static equivalent.
 
-    Columns: dataset, method, total, val (%), static_equivalent (samples), bound (of static_equivalent and
-    ratio), ratio = static_equivalent / total, note.
+    Columns: dataset, method, total, val (%), static_equivalent (samples), bound (of static_equivalent and ratio), ratio
+    = static_equivalent / total, note.
     """
     parts = []
     for dataset, number in SCALING.items():
