@@ -83,16 +83,13 @@ class OrderParameters(NamedTuple):
 
     @classmethod
     def of_no_stage(cls) -> OrderParameters:
-        """Those before the first stage."""
         return cls(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
 
     @property
     def stages(self) -> int:
-        """The number of stages S."""
         return len(self.a)
 
     def extended(self, newest: Newest) -> OrderParameters:
-        """One more stage."""
         return OrderParameters(
             np.append(self.a, newest.one), with_edge(self.c, newest.symmetric), with_row(self.x, newest.lower)
         )
@@ -114,12 +111,10 @@ class Newest(NamedTuple):
 
     @classmethod
     def of(cls, vector: Float[np.ndarray, "*trials unknowns"]) -> Newest:
-        """The parts of a vector of 2s + 3 numbers."""
         stages = vector.shape[-1] // 2
         return cls(vector[..., 0], vector[..., 1 : stages + 1], vector[..., stages + 1 :])
 
     def vector(self) -> Float[np.ndarray, "*trials unknowns"]:
-        """The parts in one vector."""
         return np.concatenate([self.one[..., None], self.symmetric, self.lower], axis=-1)
 
 

@@ -40,14 +40,8 @@ _TARGETS = (0.05, 1e3)  # between which its target lies
 
 @dataclass(frozen=True)
 class RowForces:
-    """The residual forces of N points on the stages solved so far.
-
-    Attributes
-    ----------
-    force
-        f_s of every point.
-    slope
-        -df_s/dη_j of every point, or one matrix for all if they have the same.
+    """The residual forces f_s of N points on the stages solved so far, and their slopes -df_s/dη_j, one for all if
+    equal.
     """
 
     force: Float[np.ndarray, "points solved"]
@@ -74,18 +68,10 @@ class RowForces:
 
 @dataclass(frozen=True)
 class NewestScores:
-    """What N points score at the newest stage s before their own force on it: u_s of (T4.6).
+    """What N points score at the newest stage s before their own force on it: u_s of (T4.6), with its slopes du_s/dη_j.
 
-    Attributes
-    ----------
-    score
-        u_s.
-    slope
-        du_s/dη_j of every point for the b stages of the cohort, or one row for all points.
-    noise
-        Standard deviation of the part of u_s that is independent of the scores of all earlier stages.
-    centre
-        u_s without that part.
+    `noise` is the standard deviation of the part of u_s that is independent of all earlier scores; `centre` is u_s
+    without it.
     """
 
     score: Float[np.ndarray, " points"]
@@ -153,8 +139,8 @@ class SampledCohort:
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
         """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
 
-        smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then the
-        noise that is new at this stage is integrated out, point by point, which leaves functions without a jump.
+        If f_s is not smooth, its slope would jump from point to point. Then the noise that is new at this stage is
+        integrated out, point by point.
         """
         newest = self.newest_scores(before, parameters)
         y = self.points.y
@@ -191,9 +177,8 @@ class SampledCohort:
 
 
 def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
-    """The quadratic loss whose derivative is closest to that of the loss.
-
-    That is by weighted least squares over the rows that train the newest stage, at their fitted scores.
+    """The quadratic loss whose derivative is closest to that of the loss, by weighted least squares over the newest
+    stage's rows at their fitted scores.
     """
     s = parameters.stages - 1
     response = parameters.x[s, s]

@@ -67,23 +67,10 @@ _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new fal
 class Loop:
     """A loop with scalar rules after some of its stages. It never changes: `next_stage` gives the one after.
 
-    Attributes
-    ----------
-    problem
-        The loop.
-    size, seed
-        Number of points of a cohort, a power of two, and what decides them, for losses other than the square.
-    cohorts, points
-        The rows of all rounds so far, with their forces on the stages so far, under the quadratic losses that serve as
-        control. With a loss other than the square also as points, with their forces under the loss.
-    parameters
-        The order parameters.
-    losses
-        The loss of each stage: the problem's, or HARD_MARGIN where lam = 0 and the rows are separable.
-    modes, means, pulled
-        M_e of (T3.7) at each eigenvalue, M_e b, and M_e(E[f g] - Λa/e).
-    ff
-        E[f fᵀ].
+    For losses other than the square, a cohort has `size` points, a power of two, drawn by `seed`, with their forces
+    under the loss; `cohorts` has the forces under the quadratic losses that serve as control. `losses` has the
+    problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable. `modes`, `means` and `pulled` are
+    M_e of (T3.7) at each eigenvalue, M_e b, and M_e(E[f g] - Λa/e); `ff` is E[f fᵀ].
     """
 
     problem: PracticeProblem
@@ -131,27 +118,12 @@ class Loop:
         cosine: float = 1.0,
         change: Callable[[Newest], Newest] = lambda newest: newest,
     ) -> tuple[Loop, float]:
-        """The loop after one more stage, which trains on one more cohort.
+        """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
 
-        Comes with the relative residual: by how much the equations are missed, relative to the order parameters.
-
-        Parameters
-        ----------
-        cohort
-            The rows of the newest round.
-        rows, cosine
-            What they were made from, and the cosine between their selector's θ_k and Σ^½w_g, 1 for the first pool. A
-            loss other than the square needs them.
-        change
-            What is made of the stage's order parameters before the loop goes on with them.
-
-        Raises
-        ------
-        InputError
-            Where lam = 0 and a stage of the square loss has no more rows than dimensions, and under another loss for
-            rows that are known by their moments alone.
-        ConvergenceError
-            Where no order parameters are found that meet the equations.
+        The stage trains on one more cohort, made from `rows` at this `cosine` with its selector, which only losses
+        other than the square need; `change` is applied to its order parameters before the loop goes on. Raises
+        InputError where lam = 0 and a stage of the square loss has no more rows than dimensions, and under another loss
+        for rows known by their moments alone; ConvergenceError where the equations are not met.
         """
         stage = self.parameters.stages
         ridge = float(self.problem.ridges[stage])

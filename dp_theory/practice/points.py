@@ -40,23 +40,11 @@ _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Points:
-    """N weighted points that stand for the kept rows of a cohort, which b stages train on.
+    """N weighted points that stand for the kept rows of a cohort, which b stages train on, with y, `weight` (single if
+    all are equal) and view (t, ζ).
 
-    Attributes
-    ----------
-    cohort
-        The rows.
-    y
-        Observed labels.
-    weight
-        Weights of the rows in the training loss, or a single one if all are equal.
-    mass
-        In column j the weights, in units of n, of functions of y, view and the first j normals: E[F] is the sum of
-        mass·F over the points.
-    view
-        (t, ζ) as in `Cohort`.
-    normals
-        Standard normals: what each of the cohort's stages adds to the noise of (T3.15), dp_theory.practice.dmft.
+    Column j of `mass` has the weights, in units of n, of functions F of y, view and the first j normals: E[F] is the
+    sum of mass·F. `normals` are what each of the stages adds to the noise of (T3.15).
     """
 
     cohort: Cohort
@@ -82,23 +70,10 @@ class Points:
 def draw_points(
     cohort: Cohort, rows: Addition, flip: Flips, cosine: float, size: int, rng: np.random.Generator
 ) -> Points:
-    """Scrambled Sobol points for the rows of a cohort.
+    """Scrambled Sobol points for the rows of a cohort; `size` is a power of two.
 
-    The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows. So a narrow
-    window takes no more points than a wide one.
-
-    Parameters
-    ----------
-    cohort, rows
-        The cohort, and the addition that it was made from.
-    flip
-        How labels of these rows are flipped.
-    cosine
-        Cosine between the selector's θ_k and Σ^½w_g; 1 for plain rows.
-    size
-        Number of points, a power of two.
-    rng
-        The generator that scrambles the points.
+    The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows: a narrow window
+    takes no more points than a wide one.
     """
     scores = _KeptScores(rows, flip, cosine)
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)

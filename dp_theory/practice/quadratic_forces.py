@@ -57,20 +57,9 @@ class QuadraticLoss:
 class CohortForces:
     """The rows of a round, and their forces on the b stages so far that train on them, for each of J classes.
 
-    Attributes
-    ----------
-    cohort
-        The rows.
-    g, z_bar
-        The labeller's score and z_k/C_kk, by (t, ζ) of a row. The latter is 0 for plain rows.
-    selector_variance
-        C_kk. It is 1 for plain rows.
-    shared
-        C_jk/C_kk of each stage j. It is 0 for plain rows.
-    slope
-        B of (T3.16).
-    product, by_view, by_label
-        Sums over the rows of f fᵀ, f (t, ζ) and f y.
+    `g` and `z_bar` give the labeller's score and z_k/C_kk by (t, ζ); `selector_variance` is C_kk and `shared`
+    C_jk/C_kk. For plain rows z_bar and shared are 0, and C_kk is 1. `slope` is B of (T3.16). `product`, `by_view` and
+    `by_label` are sums over the rows of f fᵀ, f (t, ζ) and f y.
     """
 
     cohort: Cohort
