@@ -30,20 +30,8 @@ class Atoms:
     """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass·F.
 
     The projections of a row on the k basis vectors are g = Q t + ζ e + noise orthogonal to both. t holds the r
-    coordinates that the rule sees, and ζ is the labeller's own coordinate.
-
-    Attributes
-    ----------
-    y
-        Observed label.
-    q
-        Weight, positive.
-    t
-        The coordinates t.
-    mass, zeta, zeta2
-        E[1, ζ, ζ²; the atom].
-    frame
-        [Q, e], of r + 1 columns. e = 0 where the labeller lies in the span of Q.
+    coordinates that the rule sees, and ζ is the labeller's own. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom];
+    `frame` is [Q, e], with e = 0 where the labeller lies in the span of Q.
     """
 
     y: Float[np.ndarray, " N"]
@@ -71,29 +59,13 @@ def kept_atoms(
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
-    """The atoms of a group, in blocks, since several directions have many.
+    """The atoms of a group with scalar rules, in blocks, since several directions have many. Raises InputError above
+    MOST_ATOMS.
 
     They are nodes of quadrature for what the group's rule sees. ζ is integrated in closed form, or by `BoundaryFlips`.
-
-    Parameters
-    ----------
-    problem
-        The problem that the group belongs to, for its directions.
-    group
-        A group whose rule has numbers for parameters.
-    order
-        Order of the panels.
-    score
-        One more unit vector (k + 1,) to integrate over, with a coordinate off the span, for a convex loss.
-    bends
-        Places along the score where the integrand bends, each with a width.
-    least
-        Nodes of less than this share of the block's largest mass are left out.
-
-    Raises
-    ------
-    InputError
-        Where there are more than MOST_ATOMS.
+    For a convex loss, `score` is one more unit vector (k + 1,) to integrate over, with a coordinate off the span, and
+    `bends` are places along it where the integrand bends, each with a width. Nodes of less than the share `least` of a
+    block's largest mass are left out.
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
     seen = along
@@ -193,16 +165,9 @@ def _selected(group: Group, t: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Weighed:
-    """The kept rows of a group by their J distinct weights: all that the square loss needs of them.
+    """The kept rows of a group by their J distinct weights q: all that the square loss needs of them.
 
-    Attributes
-    ----------
-    q
-        The distinct weights.
-    mass, pull, second
-        For each weight E[1, y·(t, ζ), (t, ζ)(t, ζ)ᵀ; q], in the coordinates of `frame`.
-    frame
-        The directions of t and ζ, as in `Atoms`.
+    `mass`, `pull` and `second` are E[1, y·(t, ζ), (t, ζ)(t, ζ)ᵀ; q] in the coordinates of `frame`, as in `Atoms`.
     """
 
     q: Float[np.ndarray, " J"]
@@ -213,12 +178,8 @@ class Weighed:
 
     @classmethod
     def of(cls, blocks: Iterator[Atoms]) -> Weighed:
-        """The rows of a group from its atoms.
-
-        Raises
-        ------
-        InputError
-            Where they have more than MOST_WEIGHTS different weights.
+        """The rows of a group from its atoms. Raises InputError where they have more than MOST_WEIGHTS different
+        weights.
         """
         parts: list[tuple[Array, Array]] = []  # weights, and columns of what is summed over each
         held = 0
@@ -293,20 +254,10 @@ def labelled(
     weight: Float[np.ndarray, "2 N"],
     frame: Float[np.ndarray, "k r+1"],
 ) -> Atoms:
-    """The atoms with y = 1, then those with y = -1, of given nodes. Atoms without mass or weight are left out.
+    """The atoms with y = 1, then those with y = -1, of nodes t with this measure. Atoms without mass or weight are left
+    out.
 
-    Parameters
-    ----------
-    t
-        Coordinates of the nodes.
-    measure
-        Mass of the nodes.
-    labels
-        E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels.
-    share, weight
-        Share of n and weight of the rows kept with either label.
-    frame
-        The directions of t and ζ.
+    `labels` are those of `observed_labels`; `share` and `weight` are of the rows kept with either label.
     """
     mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
     used = (mass > 0) & (weight > 0)

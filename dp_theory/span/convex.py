@@ -45,25 +45,11 @@ _RIDGES = 13  # by so many steps
 
 
 def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """Limits of a problem under its loss.
+    """Limits of a problem under its loss; quadrature may leave the relative error `tolerance`, by default 1e-8.
 
-    lam = 0 is the limit λ → 0+. For a loss with `margin` (dp_theory.span.losses) whose kept rows are separable, the
-    direction is that of the max-margin solution, and overlap and squared_norm are infinite.
-
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    tolerance
-        Largest relative error that quadrature may leave, by default 1e-8.
-
-    Raises
-    ------
-    InputError
-        If no row is kept.
-    ConvergenceError
-        If the quadrature misses the tolerance, and where the fixed point is not found. The message names phi, lam and
-        the residual.
+    lam = 0 is the limit λ → 0+. For a loss with `margin` whose kept rows are separable, the direction is that of the
+    max-margin solution, and overlap and squared_norm are infinite. Raises InputError if no row is kept;
+    ConvergenceError if the quadrature misses the tolerance, and where the fixed point is not found.
     """
     return certified(problem, _solve, _ORDERS, tolerance=_TOLERANCE if tolerance is None else tolerance)
 

@@ -273,18 +273,9 @@ def draw_labels(
 
 
 def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:
-    """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1.
+    """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ.
 
     With b = drift/blur, the true label sign(b + ζ) has Φ(sb), sφ(b) and Φ(sb) − sbφ(b) (T2.11).
-
-    Parameters
-    ----------
-    flip
-        How labels are flipped.
-    drift, blur
-        The labeller's margin given t is drift + blur·ζ.
-    order
-        Order of the panels of an inner integral.
     """
     b = np.clip(drift / max(blur, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
     density = pdf(b)

@@ -19,13 +19,9 @@ _MEAN_NODES = 32  # of a force's mean over a score
 class Loss(Protocol):
     """A convex loss ℓ(h; y).
 
-    Attributes
-    ----------
-    margin
-        Whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses that fall
-        to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003).
-    smooth
-        Whether the forces have a derivative everywhere, as functions of the score.
+    `margin` says whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses
+    that fall to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003). `smooth` says whether the forces
+    have a derivative everywhere.
     """
 
     margin: ClassVar[bool] = False
@@ -48,25 +44,9 @@ class Loss(Protocol):
         ...
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """How a row answers to its score without itself.
+        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and −∂f/∂score.
 
-        Parameters
-        ----------
-        score
-            The row's score by a learner that did not see it.
-        y
-            Its label.
-        weight
-            Its weight.
-        response
-            How much the row's own force moves its score.
-
-        Returns
-        -------
-        force
-            f = −weight·ℓ'(h; y), with which the row pulls the learner. h = score + response·f is the fitted score.
-        bend
-            −∂f/∂score.
+        `response` is how much the row's own force moves its score: h = score + response·f is the fitted one.
         """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
@@ -97,15 +77,12 @@ class Square(Loss):
     """(y − h)²/2, the paper's loss."""
 
     def value(self, h: Real, y: Real) -> Real:
-        """(y − h)²/2."""
         return (y - h) ** 2 / 2
 
     def slope(self, h: Real, y: Real) -> Real:
-        """h − y."""
         return h - y
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """1."""
         return np.ones_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -120,7 +97,6 @@ class Logistic(Loss):
     margin: ClassVar[bool] = True
 
     def value(self, h: Real, y: Real) -> Real:
-        """ln(1 + exp(−yh))."""
         return np.logaddexp(0, -y * h)
 
     def slope(self, h: Real, y: Real) -> Real:
@@ -134,13 +110,9 @@ class Logistic(Loss):
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
 
-        The root lies in [w, w + strength]. The left side rises. It bends up below u = 0 and down above, so that
-        Newton's method from the point of this interval nearest to 0 moves one way only: it cannot overshoot or cycle.
-
-        Raises
-        ------
-        ConvergenceError
-            Where a hundred steps do not reach the root.
+        The root lies in [w, w + strength]. The left side rises, bends up below u = 0 and down above, so that Newton's
+        method from the point of this interval nearest to 0 cannot overshoot or cycle. Raises ConvergenceError where a
+        hundred steps do not reach the root.
         """
         w = y * score
         u = np.clip(0.0, w, w + strength)
@@ -166,7 +138,6 @@ class SquaredHinge(Loss):
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """max(0, 1 − yh)²/2."""
         return np.maximum(1 - y * h, 0.0) ** 2 / 2
 
     def slope(self, h: Real, y: Real) -> Real:
@@ -186,7 +157,6 @@ class SquaredHinge(Loss):
         return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
 
 
@@ -198,7 +168,6 @@ class Hinge(Loss):
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """max(0, 1 − yh)."""
         return np.maximum(1 - y * h, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
@@ -240,7 +209,6 @@ class HardMargin(Loss):
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """0 where yh ≥ 1, else ∞."""
         return np.where(y * h < 1, np.inf, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
@@ -265,7 +233,6 @@ class HardMargin(Loss):
         return _mean_of_ramp(score, noise, y, 1 / response)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
 
 
@@ -294,10 +261,10 @@ def require_loss(loss: Any) -> None:
 
 
 def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges of which the first that has a solution is the one at this ridge.
+    """Losses and ridges of which the first that has a solution is the one at this ridge; the last is the loss itself.
 
     At lam = 0 and for a loss with `margin`, that of HARD_MARGIN comes first: it has a solution where the rows are
-    separable. The last is always the loss itself at its own ridge.
+    separable.
     """
     own = (loss, lam)
     if lam == 0 and loss.margin:

@@ -55,21 +55,9 @@ def select(
     t: Float[np.ndarray, "r rows"],
     y: Float[np.ndarray, " rows"],
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Keep probability and weight of each row.
+    """Keep probability and weight of each row, whose projections are t and observed labels y.
 
-    Parameters
-    ----------
-    keep, weight
-        As in `Group`. Parameters of a rule must be numbers.
-    t
-        Projections of the rows.
-    y
-        Observed labels.
-
-    Raises
-    ------
-    InputError
-        Where a probability lies outside [0, 1], and where a weight is negative or not finite.
+    Raises InputError where a probability lies outside [0, 1], and where a weight is negative or not finite.
     """
     if isinstance(keep, Rule):
         probability = keep.keep_probability(t[0])
@@ -294,18 +282,8 @@ class SpanProblem:
 
 @dataclass(frozen=True, eq=False)
 class SpanCell:
-    """A scalar element of a `SpanProblem`, for those who solve or simulate it.
-
-    Attributes
-    ----------
-    problem
-        The problem, which has the directions and the spectrum of all its cells.
-    groups
-        Its groups with the rules of this cell, whose parameters are numbers.
-    phi, lam
-        Aspect ratio and ridge of this cell.
-    loss
-        The loss to solve it under.
+    """A scalar element of a `SpanProblem`, which has the directions and the spectrum, under the loss that it is to be
+    solved for.
     """
 
     problem: SpanProblem

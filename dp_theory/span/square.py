@@ -34,19 +34,8 @@ _NUDGE = 1e-6  # of ln δ, for a derivative
 def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
     """Limits of a problem under the square loss, whatever its `loss` says.
 
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    tolerance
-        Largest relative error that quadrature may leave, by default 1e-9.
-
-    Raises
-    ------
-    InputError
-        If no row is kept.
-    ConvergenceError
-        If the quadrature misses the tolerance.
+    Quadrature may leave the relative error `tolerance`, by default 1e-9: else ConvergenceError. Raises InputError if no
+    row is kept.
     """
     several = max(len(problem.directions(group)[1]) for group in problem.groups) > 1
     orders = _ORDERS_OF_SEVERAL if several else _ORDERS
@@ -70,7 +59,6 @@ class _AtThePeak(Solution):
     """The ridgeless limit where φ is the kept fraction: σ² is infinite."""
 
     def errors(self) -> tuple[float, float]:
-        """Infinite."""
         return np.inf, np.inf
 
 
@@ -125,11 +113,9 @@ class _SquareEquations:
         return [rows.q / (1 + rows.q * delta) for rows in self.rows]
 
     def mean_weight(self, delta: float) -> float:
-        """E[q̃]."""
         return sum(rows.mean(f) for rows, f in zip(self.rows, self.softened(delta), strict=True))
 
     def evaluate(self, delta: float) -> _Evaluation:
-        """a and σ² at this δ."""
         weights = self.softened(delta)
         t, c, second = _moments(self.rows, weights)
         bulk = Bulk.of(self.problem, t, self.phi, self.lam)
