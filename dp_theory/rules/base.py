@@ -199,24 +199,9 @@ def by_quadrature(
 ) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
-    Each f is of one sign. So the relative difference of two orders bounds the error of the lower order, and with it
-    that of the higher one.
-
-    Parameters
-    ----------
-    rule
-        The rule q.
-    rho
-        Cosine between selector and truth. It broadcasts with the rule's parameters to the shape of the results.
-    integrands
-        integrands(t, b) returns the value of every f at t > 0, where b = tau·t. The first must be f = 1.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the highest two orders differ by more than 1e-9.
-    InputError
-        Where nothing is kept.
+    integrands(t, b) returns every f at t > 0, b = tau·t, the first f = 1. Each f is of one sign, so that the relative
+    difference of two orders bounds the error of the lower one, and with it that of the higher. Raises ConvergenceError
+    where the highest two differ by more than 1e-9, and InputError where nothing is kept.
     """
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())
