@@ -112,7 +112,6 @@ def _by_weight(atoms: Atoms) -> tuple[Array, Array, Array, Array]:
 
 
 def _moment_error(addition: Addition, flip: Flips, cosine: float) -> float:
-    """The relative error of a rule's own moments, 0 where they are integrated here."""
     if not isinstance(addition.keep, Rule) or needs_quadrature(addition, flip):
         return 0.0
     return float(max(addition.keep.moments_with_errors(cosine)[1]))

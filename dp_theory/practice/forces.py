@@ -49,15 +49,12 @@ class RowForces:
 
     @classmethod
     def of_no_stage(cls, points: int) -> RowForces:
-        """Those before any stage."""
         return cls(np.zeros((points, 0)), np.zeros((1, 0, 0)))
 
     def first(self, size: int) -> RowForces:
-        """Those of the first `size` points."""
         return RowForces(self.force[:size], self.slope[:size])
 
     def extended(self, force: Array, slope: Array) -> RowForces:
-        """One more stage, whose forces (N,) and slopes (N or 1, solved + 1) are given."""
         solved = self.force.shape[1]
         matrices = max(len(slope), len(self.slope))
         slopes = np.zeros((matrices, solved + 1, solved + 1))
@@ -93,16 +90,13 @@ class SampledCohort:
 
     @classmethod
     def of(cls, points: Points) -> SampledCohort:
-        """The cohort before any stage."""
         none = RowForces.of_no_stage(len(points.y))
         return cls(points, none, none)
 
     def trains(self, stage: int) -> bool:
-        """Whether a stage trains on the rows."""
         return self.points.cohort.trains(stage)
 
     def extended(self, loss: Loss, control: QuadraticLoss, parameters: OrderParameters) -> SampledCohort:
-        """The cohort with its forces on one more stage, the newest one."""
         of_loss = self.of_loss.extended(*self.newest_forces(loss, self.of_loss, parameters))
         of_control = self.of_control.extended(*self.newest_forces(control, self.of_control, parameters))
         return SampledCohort(self.points, of_loss, of_control)

@@ -101,12 +101,10 @@ class Loop:
 
     @property
     def test_error(self) -> float:
-        """The test error (T3.13) of the newest stage."""
         return float(newest_error(self.parameters, self.overlaps[-1]))
 
     @property
     def overlaps(self) -> Float[np.ndarray, " stages"]:
-        """The overlaps o of (T3.12)."""
         if np.ndim(self.problem.labeller) == 0:  # the truth labels, or Σ = I, where θ off the labeller is isotropic
             return np.asarray(self.problem.labeller) * self.parameters.a
         return (self.problem.truth_direction * self.problem.labeller_direction) @ self.means
@@ -148,7 +146,6 @@ class Loop:
         )
 
     def with_rows(self, cohort: Cohort, rows: RoundRows | None, cosine: float) -> Loop:
-        """The loop with one more cohort, on which no stage has trained."""
         cohorts = (*self.cohorts, CohortForces.of(cohort, self.parameters))
         if isinstance(self.problem.loss, Square):
             return replace(self, cohorts=cohorts)
@@ -198,7 +195,6 @@ class StageEquations:
 
     @property
     def stage(self) -> int:
-        """The number of the stage."""
         return self.loop.parameters.stages
 
     def learner(self, newest: Newest, forces: Newest) -> tuple[Array, Array, Array]:
@@ -321,7 +317,6 @@ class StageEquations:
         return (float(np.hypot(a[-1], np.sqrt(c[-1, -1]))), float(x[-1, -1])) if len(a) else (1.0, 1.0)
 
     def coordinates(self, vector: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The coordinates of unknowns."""
         norm, response = self._units()
         a, c, x = Newest.of(vector)
         row = solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True) if self.stage else c[:0]
@@ -329,7 +324,6 @@ class StageEquations:
         return np.concatenate([[a / norm], row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
     def vector(self, coordinates: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The unknowns that have these coordinates."""
         norm, response = self._units()
         a, factor, x = Newest.of(coordinates)
         row = norm * np.append(factor[:-1], np.exp(factor[-1]))

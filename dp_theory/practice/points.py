@@ -150,7 +150,6 @@ class _KeptScores:
         return -true * ndtri(np.maximum(uniform * chance, _TINY))
 
     def weight(self, t: Array, kind: np.ndarray) -> Array:
-        """Weights of the rows in the training loss (N,)."""
         return self._rows.select(t, _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:

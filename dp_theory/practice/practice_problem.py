@@ -230,7 +230,6 @@ def _require_direction(name: str, vector: Array, size: int) -> None:
 
 
 def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
-    """The unit vector (d,) along Σ^½ times a vector, which may be one number for all entries."""
     whitened = np.sqrt(eigenvalues) * np.asarray(vector, float)
     return whitened / np.linalg.norm(whitened)
 

@@ -54,7 +54,6 @@ class Stages:
     losses: list[Loss]
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
-        """Test error, overlap with the truth and squared norm."""
         return np.stack([self.test_error, self.overlap, self.alignment**2 + np.diag(self.covariance)])
 
 
@@ -86,7 +85,6 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
 
 
 def _predict_cell(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
-    """The prediction of a loop with scalar rules."""
     if isinstance(problem.loss, Square):
         solved, certificate = _certified_square(problem, TOLERANCE if tolerance is None else tolerance)
     else:
@@ -147,7 +145,6 @@ class _LoopSolver:
         self._residuals: list[float] = []
 
     def add_stage(self) -> None:
-        """Solve the next stage."""
         stage = len(self._errors)
         rows = self._next_rows()
         selector = stage - 1 if stage else None
@@ -197,11 +194,9 @@ class _LoopSolver:
             )
 
     def _where(self, stage: int) -> str:
-        """The place in a message."""
         return f"practice at phi = {self._problem.phi:g}, lam = {self._problem.ridges[stage]:g}, stage {stage}"
 
     def solved(self) -> Stages:
-        """All stages so far."""
         a, c, x = self._loop.parameters
         return Stages(
             additions=self._additions,

@@ -48,7 +48,6 @@ class QuadraticLoss:
     def mean_answer(
         self, score: Array, noise: float, y: Array, weight: Array, response: float
     ) -> tuple[Array, Array, Array]:
-        """As `Loss.mean_answer`."""
         force, beta = self.answer(score, y, weight, response)
         return force, force**2 + (beta * noise) ** 2, beta
 
@@ -94,7 +93,6 @@ class CohortForces:
 
     @property
     def stages(self) -> slice:
-        """The stages so far that train on the rows."""
         return slice(self.cohort.first, self.cohort.first + len(self.shared))
 
 
@@ -188,5 +186,4 @@ def _applied(
 def _inner(
     one: Float[np.ndarray, "*trials J n"], other: Float[np.ndarray, "*trials n"]
 ) -> Float[np.ndarray, "*trials J"]:
-    """Inner products along the last axis."""
     return (one * other[..., None, :]).sum(axis=-1)
