@@ -43,11 +43,9 @@ class Atoms:
     frame: Float[np.ndarray, "k r+1"]
 
     def mean(self, f: Float[np.ndarray, " N"]) -> float:
-        """E[f] for one value of f for each atom."""
         return float(f @ self.mass)
 
     def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
-        """E[f g]."""
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
 
@@ -111,7 +109,6 @@ class _Axes(NamedTuple):
 
 
 def _axes(labeller: Array, seen: Array) -> _Axes:
-    """From a labeller (k,) and the seen directions (s, k)."""
     frame, triangle = np.linalg.qr(seen.T)
     c = labeller @ frame
     rest = labeller - frame @ c
@@ -205,11 +202,9 @@ class Weighed:
         return cls(q, sums[0], sums[1 : 1 + size].T, second, frame)
 
     def mean(self, f: Float[np.ndarray, " J"]) -> float:
-        """E[f] for one value of f for each weight."""
         return float(f @ self.mass)
 
     def linear(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, " k"]:
-        """E[f y g]."""
         return self.frame @ (f @ self.pull)
 
     def quadratic(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, "k k"]:

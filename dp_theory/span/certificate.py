@@ -70,7 +70,6 @@ class _RecentRows:
     known: dict[tuple[Sequence[Group], int], list[Weighed]] = field(default_factory=dict)
 
     def find(self, groups: Sequence[Group], order: int) -> list[Weighed]:
-        """The rows of each group. Groups are the same where they are one object."""
         key = (groups, order)
         found = self.known.pop(key, None)
         if found is None:
@@ -91,7 +90,6 @@ class _Attempt(NamedTuple):
 def _attempts(
     cell: SpanCell, solve: Solver, orders: Sequence[int], truth: Array, rows: _RecentRows
 ) -> Iterator[_Attempt]:
-    """Solutions of a scalar problem at rising orders. The lowest order may have none where there is one."""
     solution = None
     for order in orders:
         weighed = rows.find(cell.groups, order)
@@ -112,7 +110,6 @@ def _attempts(
 def _certified_cell(
     cell: SpanCell, solve: Solver, orders: Sequence[int], tolerance: float, truth: Array, rows: _RecentRows
 ) -> tuple[float, ...]:
-    """The fields of a prediction for a scalar problem."""
     attempts = _attempts(cell, solve, orders, truth, rows)
     solution, current = next(attempts)
     change = np.inf

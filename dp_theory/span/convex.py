@@ -75,7 +75,6 @@ class _ConvexSolution(Solution):
 
 
 def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
-    """The solution of a scalar problem, in the limit of its own if lam = 0."""
     if isinstance(previous, _ConvexSolution):
         return _found(previous.cell, order, previous.unknowns)
     afar = np.append(np.full(cell.problem.basis.shape[1], 1e-3), [-1.0, np.log(cell.phi)])
@@ -91,8 +90,6 @@ def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Soluti
 
 
 def _found(cell: SpanCell, order: int, start: Array) -> _ConvexSolution:
-    """The solution that is found from these unknowns."""
-
     def move(x: Array) -> tuple[Array, float]:
         try:
             with np.errstate(all="raise", under="ignore"):
@@ -126,7 +123,6 @@ def _residual(cell: SpanCell, excess: Array) -> float:
 
 
 def _excess(cell: SpanCell, order: int, unknowns: Array) -> Array:
-    """The fixed-point map's image less the unknowns."""
     problem = cell.problem
     k = problem.basis.shape[1]
     if not np.abs(unknowns[k:]).max() < FARTHEST:

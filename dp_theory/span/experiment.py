@@ -66,7 +66,6 @@ def span_trial(cell: SpanCell, d: int, seed: int, trial: int) -> tuple[float, fl
 def _draw(
     problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kept rows (kept, d), observed labels and weights of a group."""
     labeller, along = problem.directions(group)
     size = labeller.size
     z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))

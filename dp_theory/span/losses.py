@@ -31,13 +31,9 @@ class Loss(Protocol):
         """ℓ(h; y)."""
         ...
 
-    def slope(self, h: Real, y: Real) -> Real:
-        """The derivative ℓ' in h."""
-        ...
+    def slope(self, h: Real, y: Real) -> Real: ...
 
-    def curvature(self, h: Real, y: Real) -> Real:
-        """The second derivative ℓ'' ≥ 0 in h."""
-        ...
+    def curvature(self, h: Real, y: Real) -> Real: ...
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
@@ -86,7 +82,6 @@ class Square(Loss):
         return np.ones_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """(score + strength·y)/(1 + strength)."""
         return (score + strength * y) / (1 + strength)
 
 
@@ -126,7 +121,6 @@ class Logistic(Loss):
         raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """Where forces begin to vanish."""
         return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
 
 
@@ -141,11 +135,9 @@ class SquaredHinge(Loss):
         return np.maximum(1 - y * h, 0.0) ** 2 / 2
 
     def slope(self, h: Real, y: Real) -> Real:
-        """−y max(0, 1 − yh)."""
         return -y * np.maximum(1 - y * h, 0.0)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """1 within the margin, else 0."""
         return np.where(y * h < 1, 1.0, 0.0)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -153,7 +145,6 @@ class SquaredHinge(Loss):
         return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form: the force is proportional to how far the score lies within the margin."""
         return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
 
     def bends(self, response: float) -> list[tuple[float, float]]:
@@ -171,11 +162,9 @@ class Hinge(Loss):
         return np.maximum(1 - y * h, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
-        """−y within the margin, else 0."""
         return np.where(y * h < 1, -y, 0.0)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """0, where it is finite."""
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -212,11 +201,9 @@ class HardMargin(Loss):
         return np.where(y * h < 1, np.inf, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
-        """0 beyond the margin, −y·∞ within it."""
         return -y * self.value(h, y)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """0, where it is finite."""
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -224,7 +211,6 @@ class HardMargin(Loss):
         return y * np.maximum(1.0, y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """As for every loss. The force is what brings the row to the margin."""
         missing = np.maximum(1 - y * score, 0.0) / response
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 

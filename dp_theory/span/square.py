@@ -43,7 +43,6 @@ def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> P
 
 
 def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
-    """The fixed point of a scalar problem."""
     kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
     if cell.lam == 0 and abs(kept / cell.phi - 1) < _AT_THE_PEAK:
         return _AtThePeak(np.linalg.solve(second, c), np.inf, 0.0)
@@ -107,7 +106,6 @@ class _SquareEquations:
     ridgeless: bool  # whether λ → 0 with fewer kept rows than columns, in units of λ
 
     def softened(self, delta: float) -> list[Array]:
-        """q̃ of each group, for each distinct weight (J,)."""
         if self.ridgeless:
             return [np.full_like(rows.q, 1 / delta) for rows in self.rows]
         return [rows.q / (1 + rows.q * delta) for rows in self.rows]
