@@ -241,7 +241,6 @@ def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tup
 
 
 def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands) -> np.ndarray:
-    """The integrals (integrands, cells) by panels of one order."""
     _, tau = sine_and_tau(rho)
     t, weights = half_line(rule.breakpoints(), order)
     along_nodes = rule.map(lambda value: np.asarray(value, float)[..., None])
@@ -251,6 +250,5 @@ def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands)
 
 
 def _relative_difference(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """|coarse - fine|/|fine|, and 0 where they are equal."""
     difference = np.abs(coarse - fine)
     return np.divide(difference, np.abs(fine), out=np.zeros(difference.shape), where=difference > 0)
