@@ -95,8 +95,8 @@ class FinitePrediction(Prediction):
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d, to first order in 1/d: (T5.11), and (T5.12) for the certificate.
 
-    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where the rule keeps nothing;
-    ConvergenceError where the rule's moments are not certain to `tolerance`.
+    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where nothing is kept; ConvergenceError
+    where the moments miss `tolerance`.
     """
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
@@ -166,7 +166,9 @@ def scatter(
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
     """Means and standard deviations over single experiments of test error, overlap and squared norm; nan where
-    `predict_finite` would raise. Moments and lam are per pool row, and d need not be whole.
+    `predict_finite` would raise.
+
+    Moments and lam are per pool row, and d need not be whole.
     """
     p = moments.p
     n = d / phi
@@ -201,7 +203,6 @@ def _log_variance(
     lam: Float[np.ndarray, " cells"],
     d: int,
 ) -> Float[np.ndarray, " cells"]:
-    """The variance of ln sigma² at the mean number of kept rows."""
     m = moments.p * d / phi
     law = law_of_weights(*_per_kept_row(moments, fourth), d / m, lam / moments.p, m)
     return law.log1**2 + law.log2**2 + law.log3**2

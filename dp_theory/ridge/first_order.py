@@ -224,8 +224,6 @@ def _right_sides(e: _Residuals, gamma: Any, v: Any) -> tuple[Any, Any]:
 
 
 class _Fluctuation(NamedTuple):
-    """The limit, m times the shifts from it, and m times the covariance; of sigma², relative to its limit."""
-
     a_s: Any
     a_v: Any
     outside: Any  # sigma²

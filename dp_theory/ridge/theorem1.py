@@ -40,8 +40,8 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
     """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4).
 
-    At lam = 0 and phi = p the norm diverges: squared_norm is inf and test_error 1/2. Raises ConvergenceError where the
-    rule's moments are not certain to `tolerance`, and InputError where it keeps nothing.
+    At lam = 0 and phi = p squared_norm is inf and test_error 1/2. Raises ConvergenceError where the moments miss
+    `tolerance`, and InputError where nothing is kept.
     """
     shape = problem.shape
 
@@ -171,7 +171,6 @@ def limits(
 
 
 def _largest(errors: Moments) -> Any:
-    """The largest of the moments' relative errors, elementwise."""
     if all(np.ndim(error) == 0 for error in errors):
         return max(errors)
     return np.maximum.reduce(np.broadcast_arrays(*errors))
@@ -235,7 +234,6 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Compone
 
 
 def _outputs(components: _Components) -> tuple[Any, Any, Any]:
-    """The angle of w_hat to w0 over π, the component of w_hat along w0, and its squared length."""
     along = components.along
     angle = np.arctan2(np.sqrt(components.off), along)
     return angle / np.pi, along, along * along + components.off

@@ -54,8 +54,8 @@ class Draw(NamedTuple):
 def trial(
     rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Float[np.ndarray, "lams 3"]:
-    """Test error, overlap and squared norm of one data set of n rows, of which `rule` keeps some, for each ridge per
-    pool row, in O(kept + d) operations.
+    """Test error, overlap and squared norm of one data set of n rows for each ridge per pool row, in O(kept + d)
+    operations.
     """
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -100,8 +100,8 @@ def draw(
     """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam, from their triangular
     factor.
 
-    lam = 0 is the limit, the solution of least norm where d > m. Z grows until the solution is certified to TOLERANCE,
-    or is solved in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    lam = 0 is the limit, of least norm where d > m. Z grows until the solution is certified to TOLERANCE, or is solved
+    in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -146,10 +146,9 @@ def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 class _Equations(NamedTuple):
-    """Which normal equations are solved.
+    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y, w = Xᵀu.
 
-    Primal: (XᵀX + shift) u = Xᵀy, w = u. Dual: (XXᵀ + shift) u = y, w = Xᵀu. The smaller system of the two stays
-    regular as shift → 0.
+    The smaller system of the two stays regular as shift → 0.
     """
 
     m: int
@@ -158,7 +157,6 @@ class _Equations(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The number of equations in all."""
         return self.m if self.dual else self.d
 
 
@@ -255,7 +253,6 @@ def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _transpose_product(bands: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Xᵀu from the rows that u covers."""
     b = len(bands) - 1
     size = len(u)
     w = np.zeros(size + b + 1)
