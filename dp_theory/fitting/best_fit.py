@@ -48,8 +48,8 @@ def most_likely_exact(
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
     """The quasi-likelihood of an exact curve, and its most likely z.
 
-    The variance of this likelihood is (T9.5) at a z that is the estimate but for a hundredth of its standard error. It
-    is held as the points' standard errors.
+    Its variance is (T9.5) at a z within a hundredth of a standard error of the estimate, held as the points' standard
+    errors.
     """
     likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
@@ -96,12 +96,10 @@ def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None
 
 
 def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
-    """Random z, always the same."""
     return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
-    """A place to start from for a curve with practice."""
     curve = likelihood.curve
     others = ~curve.practised
     without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
@@ -119,7 +117,6 @@ def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
 
 
 def _search(likelihood: Likelihood, starts: Any) -> list[Float[np.ndarray, " free"]]:
-    """Where a search from each of the starts ends, the least deviance first."""
     from scipy.optimize import minimize
 
     has_practice = likelihood.curve.has_practice

@@ -231,7 +231,6 @@ class Curve:
 
 
 def _columns() -> list[str]:
-    """The names of the fields that are arrays."""
     return [field.name for field in fields(Curve) if field.name not in _OF_THE_CURVE]
 
 
@@ -255,5 +254,4 @@ def _column(name: str, value: Any, points: int) -> Array:
 
 
 def _filled(values: Array, default: Array) -> Array:
-    """The values, with the default in place of nan."""
     return np.where(np.isnan(values), default, values)

@@ -304,7 +304,6 @@ def _most_free(curve: Curve) -> int:
 
 
 def _fitted(curve: Curve, free: tuple[str, ...], known: dict[str, float], why_fixed: dict[str, str]) -> Fit:
-    """The most likely values of the free parameters, and c."""
     if curve.exact:
         likelihood, best = most_likely_exact(curve, free, known)
     else:

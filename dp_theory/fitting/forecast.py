@@ -132,14 +132,12 @@ def forecast(
 
 
 def _present_rows(curve: Curve) -> float:
-    """The plain rows that strategies go on from."""
     if curve.plain.any():
         return float(np.max(curve.kept[curve.plain]))
     return float(np.min(curve.initial))
 
 
 def _note_on_window(fitted: Fit) -> str:
-    """Why the window is assumed; nothing where it was fitted or given."""
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
     return f"window = 1 is assumed: {reason}" if reason else ""
 
@@ -180,7 +178,6 @@ def _loop_plans(start: float, once: bool) -> list[Curve]:
 
 
 def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
-    """A curve of these sizes. Its errors do not matter."""
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
 
 
@@ -233,10 +230,8 @@ class _Question:
         return _Answer(middle, least, most, self._reached(foreseen.quantiles(0.5), plan.kept, start))
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
-        """What the first plan takes that reaches the target for sure, else the first that does in the mean, else the
-        last.
-
-        `high` is inf where no number of rows may reach the target.
+        """What the first plan takes that reaches the target for sure, else in the mean, else the last; `high` is inf
+        where none may.
         """
         found = self._answer_of_first(plans, start)
         return found._replace(high=np.inf) if may_not_reach else found

@@ -73,7 +73,6 @@ class Likelihood:
     softening: float = 0.0
 
     def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
-        """The values of all parameters, free and fixed, at each z."""
         moved = {name: PARAMETERS[name].from_z(z[:, j]) for j, name in enumerate(self.free)}
         constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
         return moved | constant
@@ -117,7 +116,6 @@ class Likelihood:
     def _deviances(
         self, mean: Float[np.ndarray, "sets points"], variance: Float[np.ndarray, "sets points"]
     ) -> Float[np.ndarray, " sets"]:
-        """D, from the expectations and the variances of the points."""
         mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
         terms = (self.curve.error - mean) ** 2 / variance  # (T9.6), (T9.8)
         if self.with_log:

@@ -91,7 +91,6 @@ class Region:
         return least, largest
 
     def outermost(self, advance: Callable[[int], None]) -> Float[np.ndarray, "places free"]:
-        """The best z, and the places of the region where each free parameter is least and largest."""
         places = [self.best]
         for parameter in range(len(self.best)):
             for direction in (LEAST, LARGEST):
@@ -100,7 +99,6 @@ class Region:
         return np.array(places)
 
     def _end(self, parameter: int, direction: float) -> Float[np.ndarray, " free"]:
-        """The place of the region where a parameter is least, or largest."""
         at = Evaluations(self.likelihood)
         least = at.deviance(self.best)
         if self.likelihood.curve.has_practice:
@@ -154,7 +152,6 @@ class _IntervalSearch:
         return float(np.log(self.expected(z).mean[0]))
 
     def slope(self, z: Array) -> Array:
-        """∂g/∂z (free,)."""
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
@@ -162,7 +159,6 @@ class _IntervalSearch:
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
-        """Whether z is inside the region, or next to it."""
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:

@@ -68,7 +68,6 @@ class Stack:
     weights: Mapping[str, float]  # of THEORY and POWER_LAW; they sum to 1
 
     def foreseen(self, sizes: Float[np.ndarray, " sizes"], theory: Foreseen) -> Foreseen:
-        """What the family expects at these sizes, with what the theory expects there."""
         draws = []
         weights = []
         for name, weight in self.weights.items():
@@ -142,7 +141,6 @@ def _scatter(points: Curve) -> Array:
 
 
 def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Foreseen:
-    """What the theory expects of unseen points, to first order."""
     level = 0.95
     centre, low, high = fit(seen, fixed).first_order(unseen, level)
     return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
@@ -198,5 +196,4 @@ class _PowerLaws(NamedTuple):
         return best
 
     def log_error(self, x: Array) -> Float[np.ndarray, "samples points"]:
-        """ln E at ln n."""
         return np.logaddexp(self.level[:, None] + self.slope[:, None] * x, self.log_floor[:, None])

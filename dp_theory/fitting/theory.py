@@ -41,7 +41,7 @@ def predict_points(
 ) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
     """Mean test errors of a curve's points, and standard deviations of single experiments, for each set of parameters.
 
-    nan where the theory has no solution. Practice has no deviation.
+    nan where the theory has no solution; practice has no deviation.
     """
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
@@ -59,9 +59,8 @@ def predict_points(
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """Test error and its deviation against the truth, by equations (T9.1) and (T9.2).
-
-    `error` and `deviation` are those against the labeller, whose own error is `floor`. All arguments broadcast.
+    """Test error and its deviation against the truth, by (T9.1) and (T9.2), from those against the labeller, whose
+    error is `floor`.
     """
     cos_floor = np.cos(np.pi * floor)
     sin_floor = np.sin(np.pi * floor)
@@ -81,7 +80,6 @@ class _PoolGroup(NamedTuple):
 
 
 def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
-    """The plain, the pruned and the directly drawn points, as far as there are any."""
     plain = curve.plain
     if plain.any():
         size = curve.kept[plain]
@@ -156,9 +154,8 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
-    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`.
-
-    Where this would take more than MOST_ROUNDS steps, there are as many in equal ratios.
+    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`, in at most
+    MOST_ROUNDS equal ratios where that takes more.
     """
     if last <= initial:
         return np.array([initial])
