@@ -87,8 +87,8 @@ def _fit(
 ) -> Float[np.ndarray, "classes d"]:
     """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by scipy's L-BFGS.
 
-    The objective's curvature is lam at least. W is therefore off by at most ‖gradient‖/lam, which must be FIT of ‖W‖.
-    Raises ConvergenceError where it is more.
+    The curvature is lam at least, so that W is off by at most ‖gradient‖/lam. Raises ConvergenceError where that is
+    above FIT of ‖W‖.
     """
     from scipy.optimize import minimize
 

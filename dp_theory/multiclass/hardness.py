@@ -63,15 +63,13 @@ class Margin:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """The probability that the largest score leads by less than τ = -threshold.
-
-        It is 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du, by quadrature. The single number does not depend on `sets`.
+        """The probability that the largest score leads by less than τ = -threshold, 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du,
+        by quadrature.
         """
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
     def range(self, classes: int) -> tuple[float, float]:
-        """A margin of 25, and a margin of 0."""
         return -25.0, 0.0
 
 
@@ -104,9 +102,8 @@ class Uncertainty:
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
         """The radius R of each row where of(R · direction) = threshold, at most FARTHEST.
 
-        Newton's method on ln R keeps each radius inside a bracket, which is halved where a step would leave it, and
-        where the last step did not halve the error. Raises ConvergenceError where the entropy is missed by more than
-        PRECISION.
+        Newton's method on ln R stays in a bracket, which is halved where a step would leave it, and where the last did
+        not halve the error. Raises ConvergenceError where the entropy is missed by more than PRECISION.
         """
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
@@ -136,15 +133,14 @@ class Uncertainty:
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
-        """P(of(s) > threshold), from each set of quasi-random directions by itself.
+        """P(of(s) > threshold), from each set of quasi-random directions by itself. Raises as `reach` does.
 
-        A row exceeds the threshold where its radius is below `reach`. The radius has the chi distribution with K - 1
-        degrees of freedom, whatever the direction. Raises as `reach` does.
+        A row exceeds the threshold where its radius, of a chi distribution with K - 1 degrees of freedom, is below
+        `reach`.
         """
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
-        """0 and ln K, up to rounding."""
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 

@@ -36,8 +36,8 @@ class Nodes:
         """The nodes for a selection. They change smoothly from one to the next.
 
         The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, and those of the
-        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class. A
-        selection with a threshold moves the radius to the kept part of the ray.
+        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class; a
+        threshold moves it to the kept part of the ray.
         """
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)

@@ -37,9 +37,7 @@ class Selection(Protocol):
     """A rule that keeps a row with a probability that depends on its scores, but not on the order of the classes."""
 
     @property
-    def sees_scores(self) -> bool:
-        """Whether the probability depends on the scores at all."""
-        ...
+    def sees_scores(self) -> bool: ...
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
@@ -76,7 +74,6 @@ class Share:
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
@@ -93,21 +90,15 @@ class Threshold:
         require_number(limit=self.limit)
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """1 for rows on the kept side, 0 for others."""
         return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
-        """The probability that a row is on the kept side."""
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The radii become quantiles of the chi distribution on the kept side of the threshold.
-
-        The mass is the probability of that side.
-        """
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
         cdf = gammainc if self.hard else gammaincc
         quantile = gammaincinv if self.hard else gammainccinv
@@ -137,13 +128,11 @@ class Tilted:
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, " sets"]:
-        """The mean probability, over each set of quasi-random rows by itself."""
         return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
