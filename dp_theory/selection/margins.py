@@ -109,7 +109,6 @@ class SelectorView:
         return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
     def _signed(self, u: Array) -> Array:
-        """The features of u = y·t (6, N)."""
         _, tau = sine_and_tau(self.rho)
         clean = 1 - 2 * self.flip
         b = np.clip(tau * u, -_SURE, _SURE)
@@ -138,8 +137,8 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y), which counts by its mean over both signs and
-        jumps at the |t| `breaks`.
+        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) that jumps at the |t| `breaks`, by its mean over
+        both signs.
         """
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)

@@ -99,11 +99,9 @@ class RuleSearch:
         return float(finer[best]), float(found[best])
 
     def bands_near(self, start: Float[np.ndarray, " atoms"]) -> Bands:
-        """The bands that `explore` finds from here."""
         return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:
-        """The bands with their finite edges moved to the least value nearby."""
         bands = self.widened(bands)
         edges = MovingEdges(bands, self.view)
         if not edges.count:
@@ -130,7 +128,6 @@ class RuleSearch:
         return edges.bands(found.x) if is_allowed and found.fun < 1 else bands
 
     def _value_of(self, moments: Array) -> float:
-        """The value at these moments (6,)."""
         return float(self.objective.errors(moments[:, None])[0])
 
     def _constraints(self, edges: MovingEdges) -> list[dict]:
@@ -159,10 +156,10 @@ class RuleSearch:
         return _widened_by(bands, amount)  # pyright: ignore[reportArgumentType]
 
     def gap(self, bands: Bands) -> float:
-        """To first order, how much less the value of a rule nearby may be. It is 0 at a local optimum.
+        """To first order, how much less the value of a rule nearby may be; 0 at a local optimum.
 
-        A row is worth slope·features. At an optimum no row that is kept is worth more than one that is not, and none
-        more than 0 unless the least share is all that is kept.
+        There no row that is kept is worth more, by slope·features, than one that is not, and none more than 0 unless
+        the least share is all that is kept.
         """
         moments = self.view.moments(bands)
         slope = self.objective.slope(moments)
@@ -197,8 +194,8 @@ class MovingEdges:
     """Bands whose finite edges other than 0 move with coordinates z (edges + 1,), the last the logarithm of a common
     factor.
 
-    A narrow window around 0 may depend on its asymmetry a million times more than on its width: so the two are
-    different coordinates.
+    A narrow window around 0 may depend a million times more on its asymmetry than on its width, hence the common
+    factor.
     """
 
     _UNIT = 0.1  # of the distance of an edge to the next one, or to 0
@@ -222,7 +219,6 @@ class MovingEdges:
 
     @property
     def count(self) -> int:
-        """The number of edges that move."""
         return len(self._start)
 
     def _positions(self, z: Array) -> Array:
@@ -237,11 +233,9 @@ class MovingEdges:
         return Bands.between(edges, self._labels)
 
     def moments(self, z: Array) -> Array:
-        """The moments there (6,)."""
         return self._view.moments(self.bands(z))
 
     def jacobian(self, z: Array) -> Array:
-        """The derivative of the moments by the coordinates (6, edges + 1)."""
         edges = self._positions(z)
         by_edge = self._view.features(edges) * 2 * pdf(edges) * self._outward
         return np.column_stack([by_edge * np.exp(z[-1]) * self._scale * self._unit, by_edge @ edges])
@@ -259,5 +253,4 @@ class MovingEdges:
 
     @cached_property
     def distance_slopes(self) -> Array:
-        """The derivative of the distances by the coordinates (edges - 1, edges + 1)."""
         return np.column_stack([self._unit_differences, np.zeros(self.count - 1)])
