@@ -147,7 +147,6 @@ class _Runs:
         return _Curve(errors, kept, candidates)
 
     def simulated(self, d: int, trials: int, seed: int, workers: int | None) -> Float[np.ndarray, "trials points"]:
-        """The test errors of simulated curves."""
         runs = [
             simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in self.problems
         ]
@@ -171,7 +170,6 @@ def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
 
 
 def _resized(rows: RoundRows, kept: float) -> RoundRows:
-    """The same rows, `kept` of them."""
     if isinstance(rows, MeasuredRows):
         return replace(rows, kept=kept)
     return replace(rows, candidates=None, kept=kept)
@@ -187,7 +185,6 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
 
 
 def _join(stages: list[Array]) -> Array:
-    """The first run whole, then the last stage of each other run."""
     return np.concatenate([stages[0], [run[-1] for run in stages[1:]]])
 
 
@@ -207,7 +204,6 @@ def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | No
 
 
 def _records(series: str, kind: str, axis: str, x: Array, y: Array, se: Array, seeds: int) -> list[dict[str, Any]]:
-    """Records of `Scaling.curves`, one for each point."""
     return [
         {
             "series": series,
@@ -225,7 +221,6 @@ def _records(series: str, kind: str, axis: str, x: Array, y: Array, se: Array, s
 
 
 def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> dict[str, Any]:
-    """A record of `Scaling.exponents`."""
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
@@ -239,7 +234,6 @@ def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | 
 
 
 def _slope(x: Array, y: Array) -> tuple[float, float]:
-    """Least-squares slope and its standard error."""
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
     (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
     return float(slope), float(np.sqrt(covariance[0, 0]))

@@ -60,9 +60,9 @@ def least_error(
 ) -> LeastError:
     """The least test error of a rule of RULE_NAMES over its kept fraction p and the ridge, accurate to 1e-8.
 
-    psi = d/m is a number, or a function of p: a budget pays for fewer rows of a smaller p. A given keep or lam (0: the
-    ridgeless limit) is not searched. With a finite d, p/gamma ≤ d must hold for the expansion in 1/d; the search leaves
-    other fractions out, and a given one has nan. All but d and smallest_keep broadcast.
+    psi = d/m may be a function of p: a budget pays for fewer rows of a smaller p. A given keep or lam (0: the ridgeless
+    limit) is not searched. At a finite d, p/gamma ≤ d must hold for the expansion in 1/d: the search leaves other
+    fractions out, and a given one has nan. All but d and smallest_keep broadcast.
     """
     require_selector(rho, flip, lam)
     require_number(d=d)
@@ -92,7 +92,6 @@ def least_error(
 
 
 def _constant(value: Any) -> Callable[[Any], Any]:
-    """The function that has this value everywhere."""
     return lambda p: value
 
 
@@ -132,7 +131,6 @@ class _Errors:
         return best_ridge(error, np.shape(p))
 
     def _by_ridge(self, p: Any) -> Callable[[Any], Any]:
-        """The test error as a function of the ridge, in the limit d → ∞."""
         moments = direct_rule(self._name, p).moments(self._rho).flipped(self._flip)
         psi = self._psi_of(p)
         return lambda ridge: ridge_error(moments, self._rho, psi, ridge)

@@ -47,18 +47,10 @@ SIZES = 12  # numbers of samples, if none are given
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep, at one cosine between selector and truth.
+    """One curve of the sweep, at one cosine rho between selector and truth.
 
-    Attributes
-    ----------
-    strategy
-        One of STRATEGIES of dp_theory.numerics.costs.
-    name, rule
-        The rule, which keeps the same fraction p as keep-hard does at `alpha`.
-    alpha, p
-        That threshold and that fraction.
-    rho
-        The cosine.
+    The rule keeps the same fraction p as keep-hard does at `alpha`. `strategy` is one of STRATEGIES of
+    dp_theory.numerics.costs.
     """
 
     strategy: str
@@ -70,13 +62,12 @@ class Line:
 
     @property
     def series(self) -> str:
-        """The curve's name in tables and legends."""
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
-        """The problem with n samples generated and the ridge lam per training row. n and lam broadcast.
+        """The problem with n samples generated and the ridge lam per training row, which broadcast.
 
-        The ridge of a `Problem` is per pool row, hence p·lam for pruning.
+        A `Problem`'s ridge is per pool row, hence p·lam for pruning.
         """
         if self.strategy == "prune":
             return Problem(self.rule, self.rho, d / n, self.p * lam)
@@ -217,8 +208,8 @@ def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
     """Whether noise explains the distance of a sweep's points from its lines.
 
-    Returns `largest_z`, the largest |z|; `noise_level`, what it stays below in 95 % of sweeps by noise alone (Student
-    t, Bonferroni); `points`, how many there are; and `largest_se`, the largest standard error.
+    Returns the largest |z|; what it stays below in 95 % of sweeps by noise alone (Student t, Bonferroni); the number of
+    points; and the largest standard error.
     """
     from scipy.stats import t
 
@@ -236,7 +227,6 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterator[Line]:
-    """All curves. Raises InputError for a rule that cannot keep as much as keep-hard does."""
     for alpha, rho in product(map(float, alphas), map(float, rhos)):
         p = float(KeepHard(alpha).moments(0.0).p)
         matched = {name: _matched(name, p, alpha) for name in rules}
@@ -287,7 +277,6 @@ class _Series:
     costs: Costs
 
     def _theory(self, at: np.ndarray) -> Float[np.ndarray, " points"]:
-        """Predicted test errors at these numbers of samples."""
         return np.asarray(predict(self.line.problem(at, self.ridge, self.d)).test_error)
 
     def predicted(self, at: np.ndarray) -> pd.DataFrame:
@@ -345,7 +334,6 @@ def _trial(
     seed: int,
     trial: int,
 ) -> Float[np.ndarray, "lines sizes ridges"]:
-    """Test errors of the group's lines in one experiment."""
     if engine == "law":
         return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
     rng = generator(seed, CURVES, trial)

@@ -21,8 +21,8 @@ class _Interpolated(NamedTuple):
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The series of least predicted error of a sweep: a row for each interval from, to of the x axis, for every alpha,
-    rho and lam.
+    """The series of least predicted error of a sweep: a row for each interval of the x axis, for every alpha, rho and
+    lam.
     """
     import pandas as pd
 
@@ -42,7 +42,6 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> _Interpolated:
-    """A curve, whose x rise, on the grid."""
     from scipy.interpolate import PchipInterpolator
 
     at = np.log(grid)
