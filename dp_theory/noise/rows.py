@@ -117,7 +117,6 @@ class Missed:
         return float(np.exp(root_scalar(excess, bracket=(low, np.log(WIDEST)), xtol=1e-12).root))
 
     def __call__(self, test_error: float) -> Addition:
-        """The rows to add after a stage of this test error."""
         alpha = self.alpha(float(test_error))
         return Addition(kept=self.kept, keep=PLAIN if np.isinf(alpha) else KeepHard(alpha), flip=self.flips)
 

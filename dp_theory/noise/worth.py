@@ -112,7 +112,6 @@ class _Run(NamedTuple):
 
 
 def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage: int) -> dict[str, Any]:
-    """The row of `worth` for a stage, of the run that is best there."""
     error = float(run.solved.test_error[stage])
     kept = run.solved.kept[stage] / phi
     spent = costs.axes("direct", kept, kept, first=run.solved.kept[0] / phi)["compute"]
@@ -146,7 +145,6 @@ def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
 
 
 def _new_rows(flips: BoundaryFlips, solved: Stages) -> list[Shares]:
-    """What each stage's new rows are like."""
     found = [Shares(np.nan, shares(flips, _ANY_ERROR).wrong, np.nan)]
     for error, addition in zip(solved.test_error, solved.additions, strict=False):  # the last stage adds no rows
         if not isinstance(addition, Addition) or not isinstance(addition.keep, KeepHard | KeepAll):
@@ -214,7 +212,6 @@ class _OneShot:
     lams: Array | None  # (ridges,) to take the best of; None: of all ridges
 
     def with_rule(self, rule: Rule) -> _SelectedLearner:
-        """The best learner of the rows that a rule keeps."""
         moments = kept_moments(rule, self.flips, self.rho)
 
         def error(lam: Any) -> Any:
