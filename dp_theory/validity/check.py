@@ -189,7 +189,6 @@ def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: 
 
 
 def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
-    """The numbers of kept rows to compare: those wanted, or d/2, d, 2d, … up to half of the rows."""
     rows = len(view.y)
     if wanted is None:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
@@ -234,7 +233,6 @@ def _curve(
 
 
 def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int]) -> list[float]:
-    """The Gaussian theory's test error at each number of kept rows."""
     p = float(rule.moments(0.0).p)
     phi = p * view.dimension / np.asarray(sizes, float)
     against_truth = predict(view.problem(rule, phi, lam * p)).test_error
@@ -261,13 +259,11 @@ def _comparison(
 def _standard_errors(
     view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
 ) -> _StandardErrors:
-    """Standard errors of the mean over trials: which rows train, which rows of their kind the N rows are, and which
-    rows test.
+    """Standard errors of the mean over trials: by which rows train, which rows of their kind the N are, and which test.
 
-    Trials draw their rows without replacement from those that the rule keeps. With a share f of these on each, the
-    variance s² between trials is 1 - f of that of fresh rows, and the mean also scatters with the rows that there are
-    to keep, by f·s²/(1 - f): it counts against the theory. Where the N rows also test, their choice counts against the
-    theory alone.
+    Trials draw without replacement from the rows that the rule keeps, a share f each. So the variance s² between trials
+    is 1 - f of that of fresh rows, and the mean also scatters by f·s²/(1 - f) with the rows that there are to keep:
+    that counts against the theory. So does, against the theory alone, the choice of the N rows where they also test.
     """
     rows = len(view.y)
     mean = float(of_trials.mean())
@@ -287,7 +283,6 @@ def _standard_errors(
 
 
 def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
-    """The variance of an error rate over so many rows."""
     rate = min(0.5, max(mean, predicted, 0.5 / rows))
     return rate * (1 - rate) / rows
 
@@ -296,7 +291,6 @@ def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
 
 
 def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) -> list[dict[str, Any]]:
-    """The rows of `Check.assumptions` that are assumptions."""
     tests = {
         "selector's score t is normal": normal_selector(view),
         "truth's score g is normal": normal_truth(view),
@@ -357,8 +351,8 @@ def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: fl
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
-    """About how many more rows and trials would show that the Gaussian theory's errors are within the tolerance; each
-    may make up half of the scatter.
+    """About how many more rows and trials would show the Gaussian theory within the tolerance; each may make up half of
+    the scatter.
     """
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2

@@ -225,7 +225,6 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
-    """The members of the classes y = 1 and y = -1."""
     there = np.unique(y)
     if len(there) < 2:
         raise InputError(f"y is {there[0]} in all rows: there must be two classes")
@@ -270,7 +269,6 @@ def _rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) ->
 
 
 def _test_rows(x: ArrayLike, y: ArrayLike, *, pair: tuple[list[Any], list[Any]], columns: int) -> tuple[Array, Array]:
-    """The test rows of two classes. Raises InputError where there are none."""
     x = numbers("X_test", x)
     y = np.asarray(y)
     _check_test_rows(x, y, columns=columns)
@@ -383,5 +381,4 @@ def _check_direction(name: str, w: Array | None, x: Array) -> None:
 
 
 def _listed(values: np.ndarray) -> str:
-    """The first values, separated by commas."""
     return ", ".join(str(value) for value in values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")

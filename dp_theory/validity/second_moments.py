@@ -97,7 +97,6 @@ class KeptMoments:
 
     @cached_property
     def _levels(self) -> _Levels:
-        """The moments by length. Levels are as large as each other; empty ones are left out."""
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
@@ -113,7 +112,6 @@ class KeptMoments:
         )
 
     def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> _Equivalent:
-        """The solution of (1). `second` is E[xxᵀ] and `mean_length` s̄."""
         levels = self._levels
         ridge = lam * np.eye(len(second))
 

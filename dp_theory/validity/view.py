@@ -73,8 +73,7 @@ class _Principal(NamedTuple):
 class FeatureView:
     """N rows in d directions, as the theory sees them.
 
-    Where selector and truth are one direction, as far as N rows can tell, the plane is a line: k = 1, and there is t
-    alone. Otherwise k = 2. `FeatureView.of` makes it.
+    Where selector and truth are one direction, as far as N rows can tell, k = 1, and there is t alone. Otherwise k = 2.
     """
 
     x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
@@ -90,8 +89,9 @@ class FeatureView:
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides. Raises
-        InputError where rows, directions or labels do not suffice.
+        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides.
+
+        Raises InputError where rows, directions or labels do not suffice.
         """
         principal = _principal(features, lam)
         spectrum = principal.spectrum
@@ -125,7 +125,6 @@ class FeatureView:
 
     @property
     def truth(self) -> Float[np.ndarray, " k"]:
-        """u_0 in the basis."""
         return np.array([self.rho, np.sqrt(1 - self.rho**2)])[: len(self.plane)]
 
     @cached_property
@@ -146,7 +145,7 @@ class FeatureView:
         """The share of labels that the truth's own direction gets wrong, which the Gaussian theory takes for flips.
 
         A fitted truth errs on a share γ/π of the others besides, which is taken away. A known truth errs also where the
-        sample's mean moved its boundary, by a few N^-½; the least share over such moves is taken.
+        sample's mean moved its boundary, by a few N^-½: the least share over such moves is taken.
         """
         moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
@@ -154,7 +153,6 @@ class FeatureView:
         return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
 
     def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
-        """The Gaussian problem with this covariance, selector, truth and share of flips."""
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
         return SpanProblem(unwhitened @ self.truth, [group], phi, lam, self.spectrum)
