@@ -23,11 +23,10 @@ def run_jobs(
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list:
-    """[function(*job) for job in jobs].
+    """[function(*job) for job in jobs], by so many processes, which end with this one.
 
-    `workers` is the number of processes, which end with this one. 1 runs the jobs here. None leaves the choice to the
-    block `on_cluster`, or to joblib's configuration. `advance(1)` is called as each job ends. Raises InputError for a
-    number of workers that joblib does not know.
+    1 runs the jobs here; None leaves the number to the block `on_cluster`, or to joblib's configuration. `advance(1)`
+    is called as each job ends. Raises InputError for a number that joblib does not know.
     """
     require_workers(workers)
     results = {}
