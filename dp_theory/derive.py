@@ -7,8 +7,7 @@
     practice        two stages of the practice loop: their equations, and that fresh rows give Theorem 1
     softmax         the fixed point for K classes, as the stationary point of one function
 
-Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests turn
-these expressions into functions and hold the numeric code to them.
+Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows.
 """
 
 from collections.abc import Callable

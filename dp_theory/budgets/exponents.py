@@ -9,8 +9,7 @@ Six strategies have the same first pool. All but static keep the same number of 
     prune, newest rows      as prune each round, but trained on the newest rows only, not on the accumulated pool
     practice, newest rows   as practice, but trained on the newest rows only
 
-The axes are those of dp_theory.numerics.costs, per dimension. docs/theory/ask/practice.md has the exponents, and what
-follows.
+The axes are those of dp_theory.numerics.costs, per dimension.
 """
 
 from __future__ import annotations
@@ -113,7 +112,6 @@ def scaling(
 
 
 def _require_comparable(problem: PracticeProblem) -> None:
-    """Raise InputError unless the strategies can be compared for this problem."""
     if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
@@ -154,7 +152,6 @@ class _Runs:
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
-    """The loops of all strategies, with the strategies that share them and whether these draw directly."""
     whole = solve_stages(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]
@@ -189,13 +186,11 @@ def _join(stages: list[Array]) -> Array:
 
 
 def _counted(curve: _Curve, is_direct: bool, costs: Costs) -> dict[str, Any]:
-    """What each axis counts at the points of a curve (points,), whose first pool is plain in any case."""
     generated = curve.kept if is_direct else curve.candidates
     return costs.axes("direct" if is_direct else "prune", generated, curve.kept, first=generated[0])
 
 
 def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[dict[str, Any]]:
-    """Records of `Scaling.curves` for one series on one axis; samples: simulated errors (trials, points)."""
     records = _records(series, "predicted", axis, x, errors, 0 * errors, 0)
     if samples is not None:
         y, se = mean_and_se(samples, axis=0)

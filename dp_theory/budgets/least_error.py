@@ -1,12 +1,12 @@
 """The least test error of a named rule over its kept fraction and the ridge, for a number of training rows (ours).
 
 The learner is that of Theorem 1, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that
-pruning a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed,
-at cosine rho to the truth, and independent of the data. Labels are flipped with probability `flip`, whatever x.
+pruning a pool and drawing directly give the same learner at different cost. The selector is fixed, at cosine rho to the
+truth; labels are flipped with probability `flip`, whatever x.
 
-The limit d → ∞ is reached late by hard selection. Kept rows are short along w_s, of variance gamma/p (alpha²/3 for a
-small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite `d` the error is
-the mean test error in that dimension, by dp_theory.ridge.finite_dimension.
+Hard selection reaches the limit d → ∞ late. Kept rows are short along w_s, of variance gamma/p (alpha²/3 for a small
+p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite `d` the error is the
+mean test error of dp_theory.ridge.finite_dimension.
 """
 
 from __future__ import annotations
@@ -124,7 +124,6 @@ class _Errors:
         return (gamma * self._d >= 1) & (self._psi_of(p) <= self._d)
 
     def at_best_ridge(self, p: Any) -> tuple[Any, Any]:
-        """The test error at the given ridge or at the best one, and that ridge."""
         error = self._by_ridge(p) if self._d == np.inf else self._by_ridge_at_finite_d(p)
         if self._lam is not None:
             return error(self._lam), self._lam
@@ -136,7 +135,6 @@ class _Errors:
         return lambda ridge: ridge_error(moments, self._rho, psi, ridge)
 
     def _by_ridge_at_finite_d(self, p: Any) -> Callable[[Any], Any]:
-        """The test error as a function of the ridge, in the given dimension; 1/2 where the expansion does not hold."""
         rule = direct_rule(self._name, p)
         moments = rule.moments(self._rho).flipped(self._flip)
         fourth = rule.fourth_moments(self._rho).flipped(self._flip)

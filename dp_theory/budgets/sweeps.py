@@ -176,7 +176,6 @@ def sweep(  # noqa: PLR0913
 
 
 def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
-    """The costs. Raises InputError for an unknown axis x, and for costs that it cannot count."""
     require_axis(x)
     require_costs(direct=direct_cost, training=training_cost)
     if x == "compute":
@@ -187,7 +186,6 @@ def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
 
 
 def _checked_sizes(n: float | Sequence[float] | None, d: int) -> Int[np.ndarray, " sizes"]:
-    """Numbers of samples, rising: those given or the default ones."""
     if n is not None:
         require_some(n=n)
     sizes = np.unique(np.round(default_sizes(d) if n is None else numbers("n", n)))
@@ -257,7 +255,6 @@ def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
 def _by_line(
     groups: Sequence[tuple[Line, ...]], results: Sequence[np.ndarray]
 ) -> dict[Line, Float[np.ndarray, "trials sizes ridges"]]:
-    """The test errors of each line, from the results of all trials of one group after the other."""
     trials = len(results) // len(groups)
     samples = {}
     for place, group in enumerate(groups):
@@ -280,12 +277,10 @@ class _Series:
         return np.asarray(predict(self.line.problem(at, self.ridge, self.d)).test_error)
 
     def predicted(self, at: np.ndarray) -> pd.DataFrame:
-        """Rows of the table for the line of theory, at these numbers of samples."""
         theory = self._theory(at)
         return self._frame("predicted", at, y=theory, se=np.full(at.shape, np.nan), theory=theory, seeds=0)
 
     def simulated(self, at: np.ndarray, samples: Float[np.ndarray, "trials points"]) -> pd.DataFrame:
-        """Rows of the table for simulated points, at these numbers of samples. `samples` are test errors."""
         mean, se = mean_and_se(samples, axis=0)
         return self._frame("simulated", at, y=mean, se=se, theory=self._theory(at), seeds=len(samples))
 
@@ -358,7 +353,6 @@ def _trial(
 def _law_trial(
     line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
 ) -> Float[np.ndarray, "sizes ridges"]:
-    """Test errors of one line in one experiment, drawn from their law."""
     pool_ridges = line.problem(1.0, 1.0, d).lam * lams  # per pool row
     rule = line.problem(1.0, 1.0, d).rule
     errors = []

@@ -62,7 +62,6 @@ def most_likely_exact(
 def _with_variance_at(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
 ) -> Likelihood:
-    """The likelihood (T9.6) of an exact curve, with its variance held at z."""
     likelihood = Likelihood(curve, free, fixed)
     _, deviation = predict_points(curve, likelihood.values(z[None]))
     se = np.sqrt(variance_of_theory(curve, deviation)[0])
@@ -80,7 +79,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """The z of the least deviance that is found, by searches from `start` or from several places."""
+    """The z of the least deviance that is found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -178,7 +177,6 @@ class Evaluations:
         return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
 
     def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:
-        """By how much a step of Newton's method along the `moving` axes would lower the deviance."""
         here = self.linearise(z)
         information = here.information[moving][:, moving]
         return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)

@@ -235,7 +235,6 @@ def _columns() -> list[str]:
 
 
 def _strategies(strategy: Any) -> NDArray[np.str_]:
-    """The names of the points' strategies. Raises InputError for an unknown one, and where there is none."""
     names = np.atleast_1d(np.asarray(strategy, dtype=str))
     if not len(names):
         raise InputError("a curve needs a point")
@@ -246,7 +245,6 @@ def _strategies(strategy: Any) -> NDArray[np.str_]:
 
 
 def _column(name: str, value: Any, points: int) -> Array:
-    """A number for each point. Raises InputError where `value` has neither one element nor as many as points."""
     given = numbers(name, value)
     if given.ndim > 1 or given.size not in (1, points):
         raise InputError(f"{name} has {given.size} values for {points} points")

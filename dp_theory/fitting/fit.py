@@ -270,7 +270,6 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
 
 
 def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
-    """The values as floats. Raises InputError for an unknown parameter and for a value outside its range."""
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")

@@ -143,7 +143,6 @@ def _note_on_window(fitted: Fit) -> str:
 
 
 def _use(table: pd.DataFrame) -> Array:
-    """Which strategies to use, of a table that has the best one first."""
     if table["more"].isna().any():
         return np.full(len(table), "unknown")
     best = table.iloc[0]
@@ -167,7 +166,6 @@ def _pruned_plans(start: float, keep: float, rule: str) -> list[Curve]:
 
 
 def _loop_plans(start: float, once: bool) -> list[Curve]:
-    """A first pool, and then rows near the learner's boundary: in a single round for each size, or round by round."""
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
     plans = []
@@ -182,7 +180,6 @@ def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
 
 
 def _is_single_round(plan: Curve) -> bool:
-    """Whether each size of a plan of practice is reached by one round from the first pool."""
     return bool(plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1])
 
 
@@ -213,7 +210,6 @@ class _Question:
     places: Mapping[str, Float[np.ndarray, " places"]]  # parameters on the edge of the region of likely ones
 
     def answer_by_family(self, family: Stack, start: float) -> _Answer:
-        """What plain rows take by the theory and the empirical laws together."""
         (plan,) = _static_plans(start)
         table = self.fitted.bands(plan, self.level)
         mean = table["error"].to_numpy()
@@ -272,7 +268,6 @@ class _Question:
         return _last_crossing(np.log(self.target), np.log(errors), sizes)
 
     def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
-        """What the axis counts at the points of a plan (points,), beyond what the present rows took."""
         generated = plan.generated
         strategy = "static"
         if _is_single_round(plan):

@@ -78,7 +78,6 @@ class Likelihood:
         return moved | constant
 
     def deviances(self, z: Float[np.ndarray, "sets free"]) -> Float[np.ndarray, " sets"]:
-        """The deviance (T9.6), (T9.7) or (T9.8) at each z."""
         mean, deviation = predict_points(self.curve, self.values(z))
         return self._deviances(mean, self._variances(deviation))
 
@@ -142,7 +141,6 @@ def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray
 
 
 def _differences(values: Float[np.ndarray, "sets points"], free: int) -> Float[np.ndarray, "points free"]:
-    """The derivatives in z of values at the places of `_stencil`."""
     centre: Array = values[:1]
     ahead: Array = values[1 : 1 + free]
     back: Array = values[1 + free :]

@@ -1,17 +1,16 @@
 """The region of likely parameters about a fit: the intervals of parameters and of predictions.
 
-The region holds every z whose deviance exceeds its least by no more than is allowed,
+The region holds every z whose deviance (dp_theory.fitting.likelihood) exceeds its least by no more than is allowed,
 
     D(z) − D(z0) ≤ A = c q²                                                                                   (T9.9)
 
-with q the quantile of the normal, or of Student's t where the factor c was estimated. D and c are those of
-dp_theory.fitting.likelihood. The profile-likelihood interval of a number g(z) is the range of g over the region. To
-first order (Cramér-Rao) its half-width is
+with q the quantile of the normal, or of Student's t where the factor c was estimated. The profile-likelihood interval
+of a number g(z) is the range of g over the region. To first order (Cramér-Rao) its half-width is
 
     √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (T9.12)
 
-Two cases need care. A parameter at an end of its range has no slope there, so that (T9.12) gives an interval of width
-0. And with practice the theory takes so long that (T9.12) is used wherever the deviance confirms it.
+which is 0 for a parameter at an end of its range. With practice, whose theory takes long, (T9.12) is used wherever the
+deviance confirms it.
 """
 
 from __future__ import annotations
@@ -72,7 +71,6 @@ class Region:
         return centre, centre - half, centre + half
 
     def interval(self, point: Curve) -> tuple[float, float]:
-        """The least and the largest ln of the expected error of one point, by profile likelihood."""
         search = _IntervalSearch(self, point)
         ends = [search.centre]
         for start in [self.best, *self._inner_starts()]:
@@ -81,7 +79,6 @@ class Region:
         return min(ends), max(ends)
 
     def limits(self, parameter: int) -> tuple[float, float]:
-        """The least and the largest z of a free parameter, by profile likelihood."""
         if self.likelihood.curve.has_practice and abs(self.best[parameter]) < AT_END:
             information = self.likelihood.linearise(self.best).information
             half = np.sqrt(self.allowed) * float(np.linalg.norm(whitening_matrix(information)[parameter]))
@@ -205,7 +202,6 @@ class _Profile:
         self.has_practice = at.likelihood.curve.has_practice
 
     def end_from(self, place: Array) -> Array:
-        """The end (free,) that a search from a place of the region finds."""
         start = float(place[self.parameter])
         within = start
         beyond = start

@@ -52,7 +52,6 @@ class Foreseen:
     weight: Float[np.ndarray, " draws"]
 
     def quantiles(self, level: float) -> Float[np.ndarray, " sizes"]:
-        """The errors below which this share of the weight lies."""
         order = np.argsort(self.log_error, axis=0)
         cumulated = np.cumsum(self.weight[order], axis=0)
         place = (cumulated < level * cumulated[-1]).sum(axis=0)
@@ -85,7 +84,6 @@ class Stack:
         return Foreseen(np.minimum(turned, 0.0).reshape(-1, len(sizes)), np.tile(mixture.weight, _TURNS))
 
     def note(self) -> str:
-        """The members that count, the heaviest first, in one line."""
         ranked = sorted(self.weights.items(), key=lambda entry: -entry[1])
         return ", ".join(f"{name} {weight:.2g}" for name, weight in ranked if weight >= 0.05)
 
@@ -136,7 +134,6 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
 
 
 def _scatter(points: Curve) -> Array:
-    """The relative standard deviation of the points (points,), as far as it is known."""
     return np.nan_to_num(points.se / points.error)
 
 

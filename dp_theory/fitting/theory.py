@@ -1,16 +1,12 @@
 """The theory's error curves: mean and scatter of the points of a `Curve`, for many sets of parameters at once.
 
-Rows are labelled by w_g, and labels are flipped besides. The ridge is per *training* row, as in `sweep`. Theory first
-gives the error E' against w_g. The labeller's own error, the floor, is added by geometry: the part of w_hat off the
-plane of w_g and w_s lies at random against w0, so that
+Rows are labelled by w_g, labels are flipped besides, and the ridge is per *training* row. Theorem 1 at finite
+dimension, or for practice the limit d → ∞ of the loop (the mean alone), gives the error E' against w_g. The labeller's
+own error, the floor, is added by geometry: the part of w_hat off the plane of w_g and w_s lies at random against w0, so
+that
 
     cos πE = cos πE' · cos(π·floor)                                                                           (T9.1)
     Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (T9.2)
-
-(T9.1) is that of dp_theory.practice for a labeller. A curve may have three kinds of points:
-
-    plain and selected rows   Theorem 1 at finite dimension: mean and standard deviation of single experiments
-    practice                  the limit d → ∞ of the loop: the mean alone
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How unsure a selector of K classes is of a row.
 
-The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1). Along a ray s = R·v from the origin the margin
-rises, and the entropy of softmax(κ s) falls. A threshold on either therefore bounds the radius R. This makes
-expectations over selected rows smooth.
+The selector knows a row by its scores s (K,), s_k ~ N(0, 1). Along a ray s = R·v the margin rises, and the entropy of
+softmax(κ s) falls. So a threshold on either bounds R, and expectations over selected rows are smooth.
 """
 
 from __future__ import annotations
@@ -59,7 +58,6 @@ class Margin:
         return largest[..., 0] - largest[..., 1]
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """threshold / of(direction), at most FARTHEST: the margin is proportional to the radius."""
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
@@ -89,7 +87,6 @@ class Uncertainty:
     def _with_slope(
         self, scores: Float[np.ndarray, "rows K"]
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The entropy H of each row, and dH/d ln R."""
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)

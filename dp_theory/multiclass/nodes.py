@@ -1,8 +1,8 @@
 """Nodes of expectations over selected rows, in the coordinates that matter to K classes.
 
-A row is known by three things. Its scores under the teacher are g (K,). Its scores under the selector are
-s = ρ g + √(1 - ρ²) g'. Along all other directions it has z, which is normal like g and g'. Only differences between
-classes matter, so that all of these are centred. Classes may be renamed: the row's class, argmax g, is class 0.
+A row's scores are g (K,) under the teacher, s = ρ g + √(1 - ρ²) g' under the selector, and z along all other
+directions, which is normal like g and g'. Only differences between classes matter, so that all are centred. The row's
+class, argmax g, is named 0.
 """
 
 from __future__ import annotations

@@ -190,7 +190,6 @@ class SoftmaxEquations:
         return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
 
     def _moments(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns sets"]:
-        """(c_1, ..., c_k, E|f|²/(K - 1), Γ) of each set. The proximal points are kept for the next call."""
         if not np.abs(x[self.k :]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"

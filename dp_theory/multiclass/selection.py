@@ -41,9 +41,7 @@ class Selection(Protocol):
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
-        """The mean probability: SETS independent estimates, or a single number where it is known."""
-        ...
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]: ...
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
@@ -123,7 +121,6 @@ class Tilted:
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """exp(omega (H - ln K)), or exp(omega H) for omega < 0."""
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 

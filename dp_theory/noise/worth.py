@@ -1,9 +1,8 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension. Every learner has its best ridge. That of static data and of selections is known;
-loops take the best of LAMS and of some ridges that follow static data's. For plain rows the best ridge is
-lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z] (`BoundaryFlips.signal`). It does not depend on the
-flips' shape otherwise, since ridge regression knows no more of plain labels than c.
+Samples are counted per dimension, and every learner has its best ridge; loops take the best of LAMS and of some that
+follow static data's. For plain rows that is lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z]
+(`BoundaryFlips.signal`), all that ridge regression knows of the labels.
 """
 
 from __future__ import annotations
@@ -72,10 +71,10 @@ def worth(
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    Columns: stage; kept, the training rows so far per dimension; plan, its number, and lam; test_error; samples, the
-    number of static data's samples that reach this error over those of practice; compute, the same of their cost; saved
-    and saved_compute, the share of static data's error that practice saves; missed and wrong, the shares of the stage's
-    new rows that the selector misses and whose label is wrong.
+    `kept` counts training rows so far per dimension; `samples` and `compute` are what static data takes to reach this
+    error over what practice took; `saved` and `saved_compute` are the shares of static data's error that practice
+    saves; `missed` and `wrong` are the shares of the stage's new rows that the selector misses and whose label is
+    wrong.
     """
     import pandas as pd
 
@@ -224,7 +223,6 @@ class _OneShot:
         return _SelectedLearner(errors[best, np.arange(len(self.psi))], self.lams[best])
 
     def table(self, name: str, learner: _SelectedLearner, keep: float | Array) -> pd.DataFrame:
-        """The rows of `selections` for a rule; `keep` are its kept fractions."""
         import pandas as pd
 
         columns = {"rule": name, "rows": 1 / self.psi, "keep": keep}

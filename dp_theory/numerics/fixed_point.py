@@ -53,7 +53,6 @@ def _excess(move: Move, point: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n
 def _by_anderson(
     move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int
 ) -> tuple[Float[np.ndarray, " n"], float]:
-    """The best point of Anderson's method, and its miss."""
     found, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start

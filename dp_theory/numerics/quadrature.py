@@ -101,7 +101,6 @@ def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Ar
 
 
 def _panel_integrals(functions: Callable[[Array], Array], left: Array, right: Array, order: int) -> Array:
-    """The integral (F, panels) of each function over each panel."""
     t, weights = panels(np.stack([left, right], axis=-1), order)
     return (weights * functions(t.ravel()).reshape(-1, *t.shape)).sum(-1)
 

@@ -1,8 +1,8 @@
 """Cohorts: the rows that join the loop together, reduced to the moments that its theory needs of them.
 
-The rows of a round were chosen by one learner, the selector. It sees the score t of a row. ζ is the row's coordinate in
-the direction of the labeller off the selector, so that the labeller's own score is g = ρt + √(1 − ρ²)ζ, where ρ is the
-cosine between selector and labeller. Over plain rows t and ζ are independent N(0, 1).
+The learner that chose the rows of a round, the selector, sees a row's score t. ζ is its coordinate in the direction of
+the labeller off the selector, whose cosine is ρ, so that the labeller's own score is g = ρt + √(1 − ρ²)ζ. Over plain
+rows t and ζ are independent N(0, 1).
 """
 
 from __future__ import annotations

@@ -146,7 +146,6 @@ class _Pool:
             self._rows.append((x, rows.y, rows.weight / self._n))
 
     def fit(self, stage: int) -> Array:
-        """θ (d,) of the learner of this stage, trained on the pool."""
         ridge = self._problem.ridges[stage]
         if not isinstance(self._problem.loss, Square):
             x, y, weights = (np.concatenate(part) for part in zip(*self._rows, strict=True))

@@ -1,19 +1,18 @@
 """Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
 
-Equations are those of docs/theory, on the pages of the practice loop and of convex losses. Under a convex loss the
-fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's own
-force on it,
+The fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's
+own force on it,
 
     (T4.6) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
     (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
 
 E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
-(dp_theory.practice.points). A quadratic loss fitted to the loss serves as a control variate:
+(dp_theory.practice.points), which only take what the loss differs by from a quadratic one, fitted to it as a control
+variate:
 
     (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
 
-where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known. So points only sum what
-the loss differs by from a quadratic one; for the square loss that is nothing.
+where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known.
 """
 
 from __future__ import annotations
@@ -102,7 +101,6 @@ class SampledCohort:
         return SampledCohort(self.points, of_loss, of_control)
 
     def first(self, size: int) -> SampledCohort:
-        """The first `size` points, or all if there are fewer."""
         size = min(size, len(self.points.y))
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 

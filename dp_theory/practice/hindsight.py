@@ -76,7 +76,6 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 def _errors_of_cell(
     problem: PracticeProblem, rows: RoundRows, addition: int, wrong: bool, parameters: OrderParameters
 ) -> Array:
-    """The errors (stages,) on these rows of a loop with scalar rules."""
     if isinstance(rows, MeasuredRows):
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     every_stage = selected_row(addition, parameters, slice(None))

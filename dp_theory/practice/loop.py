@@ -1,23 +1,18 @@
 """The practice loop as far as it has come, and one more stage of it, under any convex loss.
 
-Equations are those of docs/theory/practice.md, and of dp_theory.practice.dmft. A new stage s has 2s + 3 unknowns: a_s,
-and the rows C_s· and X_s·, diagonals included. Nothing acts on the stages before, so that what belongs to them is kept.
-
-Under a quadratic loss the stage is solved without iteration:
+Equations are those of dp_theory.practice.dmft. A new stage s has 2s + 3 unknowns: a_s, and the rows C_s· and X_s·,
+diagonals included. Nothing acts on the stages before. Under a quadratic loss it is solved without iteration:
 
 1. X_ss solves a scalar equation of its own, since (T3.11) on the diagonal holds no other unknown of this stage.
-2. Given X_ss, the means of the forces (dp_theory.practice.quadratic_forces) are affine in the other unknowns, and so
-   are (T3.9), (T3.10) and (T3.11) for these. One linear solve is exact.
+2. Given X_ss, the means of the forces are affine in the other unknowns, and so are (T3.9), (T3.10) and (T3.11) for
+   these. One linear solve is exact.
 3. C_ss enters nothing else, and its own equation in (T3.10) is affine.
 
-Under another loss the plain fixed-point map moves every order parameter half way to the right-hand side of its
-equation, or less where C would not be positive, and Anderson's method finds what this map does not move: first over few
-points of each cohort, then over all. Points only sum what the loss differs by from a quadratic one, which is fitted on
-the way and serves as control variate (dp_theory.practice.forces). Max-margin solutions may need Powell's method.
-
-The search counts a stage by coordinates in which every vector stands for possible order parameters: a_s; the row s of
-C's Cholesky factor, with the logarithm of its diagonal element; the row s of X, with the logarithm of X_ss. They are in
-units of the stage before: lengths in units of |θ_s-1|, responses in units of X_s-1,s-1.
+Under another loss the fixed-point map moves every order parameter half way to the right-hand side of its equation, or
+less where C would not be positive, and Anderson's method finds what this map does not move: first over few points of
+each cohort, then over all. Max-margin solutions may need Powell's method. The search's coordinates always stand for
+possible order parameters: a_s; the row s of C's Cholesky factor, with the logarithm of its diagonal element; the row s
+of X, with the logarithm of X_ss. Lengths are in units of |θ_s-1|, responses in units of X_s-1,s-1.
 """
 
 from __future__ import annotations
@@ -156,7 +151,6 @@ class Loop:
         return replace(self, cohorts=cohorts, points=(*self.points, SampledCohort.of(points)))
 
     def extended(self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss) -> Loop:
-        """The loop with one more stage, whose cohort it has, at these order parameters."""
         equations = StageEquations(self, loss, lam)
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
@@ -231,7 +225,6 @@ class StageEquations:
         return Newest(a_off, c_off, x_off).vector()
 
     def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
-        """What the equations are missed by, over the sizes of the order parameters."""
         a, c, _ = self.loop.parameters
         own = np.hypot(newest.one, np.sqrt(newest.symmetric[-1]))
         norms = np.append(np.hypot(a, np.sqrt(np.diag(c))), newest.symmetric[-1] / own)
@@ -331,7 +324,6 @@ class StageEquations:
         return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))).vector()
 
     def is_possible(self, vector: Float[np.ndarray, " unknowns"]) -> bool:
-        """Whether X_ss and the new part of the learner are positive."""
         _, c, x = Newest.of(vector)
         before = self.loop.parameters.c
         new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)

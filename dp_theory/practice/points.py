@@ -55,7 +55,6 @@ class Points:
     normals: Float[np.ndarray, "points b"]
 
     def first(self, size: int) -> Points:
-        """The first `size` points. If that is a power of two, they are such a rule themselves."""
         share = len(self.y) / size
         return Points(
             self.cohort,
@@ -169,7 +168,6 @@ class _KeptScores:
         return keep * (weight > 0) * chance * pdf(t / _SCORE_WIDTH)
 
     def _amount(self, left: Array, width: Array, kind: np.ndarray) -> Array:
-        """Integrals of the density over intervals (intervals,) of one kind each."""
         x, shares = gauss(_PART_ORDER)
         t = left[:, None] + width[:, None] * x
         density = self._density(t.ravel(), np.repeat(kind, _PART_ORDER))

@@ -168,7 +168,6 @@ class _LoopSolver:
         return Newest(one, symmetric, lower)
 
     def _next_rows(self) -> RoundRows:
-        """The rows that the next stage is the first to have. A plan is asked for them."""
         stage = len(self._errors)
         if stage == 0:
             return self._problem.initial_rows
@@ -216,7 +215,6 @@ class _LoopSolver:
 
 
 def _certified_square(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
-    """A loop with the square loss, and its certificate (stages,)."""
     solved = solve_stages(problem, ORDERS[0])
     perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
     change = np.maximum(_change(solved, perturbed), solved.residual)
@@ -281,7 +279,6 @@ def _change(one: Stages, other: Stages) -> Array:
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
-    """The cohort, with every moment off by a random part of its error."""
     error = max(_MOMENT_ERROR, cohort.error)
     mass = _off(cohort.mass, rng, error)
     linear = _off(cohort.linear, rng, error)
@@ -290,5 +287,4 @@ def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
 
 
 def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
-    """The array, with every element off by up to `error` of itself."""
     return value * (1 + error * rng.uniform(-1, 1, np.shape(value)))

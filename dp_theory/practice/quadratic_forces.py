@@ -1,13 +1,12 @@
 """Forces of rows on the stages of a loop under quadratic losses, kept from stage to stage.
 
-Equations are those of docs/theory/practice.md, and of dp_theory.practice.dmft. By (T3.4) the force on a new stage s
-with the loss H(m y - h)²/2 is
+Equations are those of dp_theory.practice.dmft. By (T3.4) the force on a new stage s with the loss H(m y - h)²/2 is
 
     f_s = β(m y - η_s - Σ_j X_sj f_j),   β = cH/(1 + cH X_ss),   j < s,
 
-which is (T3.16) row by row. Given what the f_j on the stages before amount to, all means of f_s follow by linear
-algebra, without an inverse. `CohortForces` keeps the former, and `NewestForces` has the latter, for many values of the
-newest stage's order parameters at once. They are affine in these but for X_ss.
+which is (T3.16) row by row. Given what the f_j on the stages before amount to (`CohortForces`), all means of f_s follow
+by linear algebra, without an inverse (`NewestForces`, for many values of the newest stage's order parameters at once).
+They are affine in these but for X_ss.
 
 For rows that stage k selected, (T3.15) reads η_s = a_s g + C_sk z̄_k + noise, with z̄_k = z_k/C_kk. The noises of two
 stages have the covariance C_sj - C_sk C_jk/C_kk.
@@ -37,7 +36,6 @@ class QuadraticLoss:
     target: float = 1.0
 
     def bend(self, weight: Array, response: Array | float) -> Array:
-        """β of rows of these weights."""
         return weight * self.curvature / (1 + response * weight * self.curvature)
 
     def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
@@ -151,7 +149,6 @@ class NewestForces(NamedTuple):
             total.lower[..., k] -= by_view @ rows.z_bar + through_others
 
     def joined(self, rows: CohortForces) -> CohortForces:
-        """The forces of the rows on all stages, the newest included."""
         return replace(
             rows,
             shared=np.append(rows.shared, self.shared),

@@ -1,11 +1,8 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-Given their number m ~ Bin(n, p), the kept rows are independent draws from the selected distribution. For m such draws,
-dp_theory.ridge.first_order has the law of the weights. This module takes the means and the standard deviations of the
-outputs over that law, and over m.
-
-These expectations are over standard normals, by the rule of McNamee and Stenger (1967), which is exact up to degree 5.
-Its nodes have at most two coordinates that are not 0, and these are ±√3.
+The kept rows, given their number m ~ Bin(n, p), are independent draws, and dp_theory.ridge.first_order has the law of
+the weights. This module averages over that law and over m, by the rule of McNamee and Stenger (1967) for normals, which
+is exact up to degree 5. Its nodes have at most two coordinates that are not 0, and these are ±√3.
 """
 
 from __future__ import annotations
@@ -238,7 +235,6 @@ def _turned(law: WeightsLaw, rho: Any) -> _Turned:
 
 
 def _at_nodes(terms: _Turned, nodes: Array) -> tuple[Array, Array]:
-    """The component along w0, and the squared norm off it, at nodes (nodes, 4): (nodes, ...) each."""
     shape = (len(nodes), *terms.along.shape[1:])
     along, across, log = ((nodes @ x.reshape(4, -1)).reshape(shape) for x in terms)
     return along, across * across + np.exp(log)

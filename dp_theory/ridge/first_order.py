@@ -127,10 +127,7 @@ def _traces(psi: Any, lam: Any) -> _Traces:
 
 
 class _Residuals(NamedTuple):
-    """Moments with the residual ε = y − s·a_s − v·a_v at the limit's a.
-
-    The digit is the power of ε, and the letters after it are the other factors: e2_sv is E[ε² s v].
-    """
+    """Moments with the residual ε = y − s·a_s − v·a_v at the limit's a: e2_sv is E[ε² s v]."""
 
     e1_s: Any
     e1_v: Any

@@ -220,7 +220,6 @@ def by_quadrature(
 
 
 def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tuple[np.ndarray, np.ndarray]:
-    """Integrals and errors (integrands, cells) of a block of cells. Cells that agree are not computed again."""
     values = _with_order(rule, rho, _ORDERS[0], integrands)
     errors = np.full(values.shape, np.inf)
     left = np.arange(rho.size)

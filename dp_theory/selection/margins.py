@@ -128,7 +128,6 @@ class SelectorView:
 
     @cached_property
     def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
-        """Rising margins, and the moments of each."""
         margin, weights = self.nodes(CLOSE_EDGES)
         seen = np.abs(margin) < _REACH
         margin = margin[seen]
@@ -149,7 +148,6 @@ class SelectorView:
         return self.features(margin) @ (weights * kept)
 
     def bands(self, kept: Bool[np.ndarray, " atoms"]) -> Bands:
-        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms."""
         margin, features = self.atoms
         mass = features[0]
         negligible = _NEGLIGIBLE * mass[kept].sum()

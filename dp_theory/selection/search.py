@@ -1,12 +1,10 @@
 """The least value of a smooth function of a rule's moments, over all rules that keep at least a given share of rows.
 
-Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order is one of 0 and 1: it keeps
-the rows where slope·features is negative, or below the level at which it keeps the least share. At a local optimum q is
-that rule itself, so that the best rules keep bands of margins (T7.10). A search has three steps:
-
-`explore`   moves q on atoms towards that rule, by conditional gradients (Frank and Wolfe 1956);
-`polish`    moves the edges of the bands that were found;
-`gap`       says by how much the bands are worse, to first order, than the rule that is best to first order (T7.11).
+Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order keeps the rows where
+slope·features is negative, or below the level at which it keeps the least share. A local optimum is that rule itself:
+the best rules keep bands of margins (T7.10). `explore` moves q on atoms towards that rule, by conditional gradients
+(Frank and Wolfe 1956); `polish` moves the edges of the bands found; `gap` says by how much these are worse, to first
+order, than the best to first order (T7.11).
 """
 
 from __future__ import annotations
@@ -88,7 +86,6 @@ class RuleSearch:
         return choices[int(np.argmin(found))]
 
     def _best_fraction(self, moments: Array, way: Array) -> tuple[float, float]:
-        """The best fraction of a way from these moments, and the value there."""
         found = self.objective.errors(moments[:, None] + way[:, None] * _FRACTIONS)
         best = int(np.argmin(found))
         low = _FRACTIONS[max(best - 1, 0)]
@@ -131,8 +128,6 @@ class RuleSearch:
         return float(self.objective.errors(moments[:, None])[0])
 
     def _constraints(self, edges: MovingEdges) -> list[dict]:
-        """The constraints of `polish`, as scipy takes them: the least share is kept, and edges stay in order."""
-
         def share(z: Array) -> Array:
             return np.log(edges.moments(z)[:1].clip(TINY) / self.least)
 
@@ -145,8 +140,6 @@ class RuleSearch:
         return constraints
 
     def widened(self, bands: Bands) -> Bands:
-        """The bands, with all edges moved outwards by one amount if they keep less than the least share."""
-
         def excess(amount: float) -> float:
             return float(self.view.moments(_widened_by(bands, amount))[0]) - self.least
 
@@ -222,7 +215,6 @@ class MovingEdges:
         return len(self._start)
 
     def _positions(self, z: Array) -> Array:
-        """Where the moving edges are (edges,). They may be out of order on the way to an optimum."""
         return np.exp(z[-1]) * (self._start + self._scale * self._unit * z[:-1])
 
     def bands(self, z: Array) -> Bands:
@@ -241,14 +233,12 @@ class MovingEdges:
         return np.column_stack([by_edge * np.exp(z[-1]) * self._scale * self._unit, by_edge @ edges])
 
     def bounds(self) -> list[tuple[float, float]]:
-        """Bounds of the coordinates. Edges of |t| must stay positive."""
         low = np.full(self.count + 1, -np.inf)
         if not self._labels:
             low[:-1] = -self._start / self._scale / self._unit * (1 - 1e-9)
         return list(zip(low, [np.inf] * self.count + [self._LARGEST_LOG], strict=True))
 
     def distances(self, z: Array) -> Array:
-        """Distances between neighbouring edges (edges - 1,), positive where these are in order."""
         return np.diff(self._start) / self._scale + self._unit_differences @ z[:-1]
 
     @cached_property

@@ -227,7 +227,6 @@ def _sums(atoms: Atoms) -> Array:
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The same by weight for several parts together."""
     weights = np.concatenate([weights for weights, _ in parts], axis=-1)
     sums = np.concatenate([sums for _, sums in parts], axis=-1)
     return _by_weight(weights, sums)

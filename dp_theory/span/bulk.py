@@ -30,7 +30,6 @@ class Bulk:
 
     @classmethod
     def of(cls, problem: SpanProblem, t: float, phi: float, lam: float) -> Bulk:
-        """The bulk for a problem's spectrum and basis, in O(d k²) operations."""
         eigenvalues = problem.eigenvalues
         basis = problem.basis
         curvature = t * eigenvalues + lam

@@ -64,7 +64,6 @@ class _ConvexSolution(Solution):
     excess: Array  # by which the unknowns miss their equations
 
     def errors(self) -> tuple[float, float]:
-        """By the inverse of the equations' Jacobian in the unknowns, which differences give."""
         k = len(self.a)
         steps = _NUDGE * np.eye(len(self.unknowns))
         nudged = [_excess(self.cell, self.order, self.unknowns + step) for step in steps]

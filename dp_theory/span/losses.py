@@ -51,8 +51,8 @@ class Loss(Protocol):
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature, unless a loss knows them. A loss that is not smooth should: the force then has a
-        kink, which quadrature sees at its nodes alone.
+        By Gauss-Hermite quadrature. A loss that is not smooth should know them itself: quadrature sees a kink at its
+        nodes alone.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]
@@ -172,7 +172,7 @@ class Hinge(Loss):
         return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """As for every loss. The force is what brings the row to the margin, or the weight if that is less."""
+        """The force is what brings the row to the margin, or the weight if that is less."""
         missing = (1 - y * score) / response
         return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
 
@@ -191,8 +191,8 @@ class Hinge(Loss):
 class HardMargin(Loss):
     """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
 
-    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). The solution is
-    the same at any ridge λ > 0, and weights do not matter to it.
+    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). Neither λ > 0 nor
+    weights matter to it.
     """
 
     smooth: ClassVar[bool] = False
@@ -215,7 +215,7 @@ class HardMargin(Loss):
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form: the force is proportional to how far the score lies within the margin."""
+        """In closed form."""
         return _mean_of_ramp(score, noise, y, 1 / response)
 
     def bends(self, response: float) -> list[tuple[float, float]]:

@@ -1,13 +1,10 @@
 """What the span recipe is asked: ridge or convex regression on selected, weighted, relabelled Gaussian rows (ours).
 
 It generalises the paper's section 4: soft weights, verifiers, mixtures of groups with different rules, wrong labellers,
-flipped labels, a general covariance and any convex loss. Theorem 1 and Corollary 1 are special cases.
-
-Conventions
+flipped labels, a general covariance and any convex loss. Conventions:
 
 - Rows are x = Σ^½ z with z ~ N(0, I_d). Vectors are written in the eigenbasis of Σ, whose eigenvalues are `spectrum`.
-  `spectrum=None` is Σ = I. Then nothing but the angles between directions matters, so that vectors may be as short
-  as these angles need (two entries for two directions).
+  None is Σ = I. Then only the angles between directions matter, and vectors may be as short as these need.
 - A rule sees the standardised projection t = x·w / ‖Σ^½ w‖ ~ N(0, 1), so that thresholds are the paper's α. It also
   sees the label y = ±1 *as observed*: sign(x·labeller), flipped with probability `flip`.
 - ŵ = argmin (1/n) Σ_i q_i ℓ(ŵ·x_i; y_i) + (λ/2) ‖ŵ‖², the sum over kept rows with weights q_i. The square loss is

@@ -70,7 +70,6 @@ class _SquareSolution(Solution):
     here: _Evaluation
 
     def errors(self) -> tuple[float, float]:
-        """By the derivative in ln δ, and by the rounding of the equations at δ."""
         here = self.here
         nudged = self.equations.evaluate(self.delta * np.exp(_NUDGE))
         steps = (self.residual + EXPECTATION) / here.gap / _NUDGE  # of ln δ: the gap is its equation's derivative

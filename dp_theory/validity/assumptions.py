@@ -156,7 +156,6 @@ def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
 
 
 def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
-    """The test of the least p-value, of several tests' p-values and statistics."""
     if not found:
         return AssumptionTest("no rule selects", 1.0)
     p_value, statistic = min(found, key=lambda one: (one[0], -one[1]))

@@ -178,7 +178,6 @@ def check(
 
 
 def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
-    """Raises InputError for the first option outside its domain."""
     require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
     require_whole(trials=trials)
     require_seed(seed)
@@ -215,7 +214,6 @@ class _StandardErrors(NamedTuple):
 def _curve(
     view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
 ) -> list[dict[str, Any]]:
-    """A rule's rows of `Check.curves`, but for the rule's name."""
     moments = KeptMoments(view, rule)
     errors = measured_errors(view, rule, sizes, lam, trials, seed)
     theory = _gaussian_errors(view, rule, lam, sizes)
@@ -242,7 +240,6 @@ def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[
 def _comparison(
     view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"], shared: float
 ) -> dict[str, float]:
-    """The columns measured, se, z and z_law, beside a row's predictions. shared: see `_standard_errors`."""
     mean = float(of_trials.mean())
     errors = _standard_errors(view, of_trials, row["gaussian"], shared)
     return {

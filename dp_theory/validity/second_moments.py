@@ -71,7 +71,6 @@ class KeptMoments:
         return self.kept_rows**2 / max(float(np.square(self.keep).sum()), _LEAST)
 
     def error(self, n: float, lam: float) -> float:
-        """The test error after training on n of the kept rows, with the ridge lam per row."""
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
@@ -132,5 +131,4 @@ class KeptMoments:
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:
-    """xᵀMx of each row (rows,)."""
     return np.asarray(((x @ matrix) * x).sum(1))

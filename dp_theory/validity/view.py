@@ -6,16 +6,14 @@ Features are centred and whitened, x − mean = Σ^½z. Theory looks at a row in
     g = z·u_0       the truth's score, u_0 along Σ^½w_g, or along the pull E[yz] where w_g is not known
     ζ               the coordinate of the plane that is orthogonal to t, so that g = ρt + √(1 − ρ²)ζ          (1)
 
-All have variance 1. ρ is the cosine of u_s and u_0.
-
-A truth that is not known is the direction of least squares, ŷ = z·E[yz]. The labels of the same rows determined it, so
-that its scores are left out one by one, by the leverage h_i = |z_i|²/N,
+All have variance 1, and ρ is the cosine of u_s and u_0. A truth that is not known is the direction of least squares, ŷ
+= z·E[yz]. The same rows' labels determined it, so that its scores are left out one by one, by the leverage h_i =
+|z_i|²/N,
 
     v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                                                           (2)
 
-Now they are projections like any other, normal where rows are. Their direction is that of the rows' pull p̂, which is
-off the truth's p by an angle γ. In many directions the error p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|²
-and E[v²] = |p̂|². Hence
+These are projections like any other, on the rows' pull p̂, which is off the truth's p by an angle γ. In many directions
+p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|² and E[v²] = |p̂|². Hence
 
     cos²γ = E[yv]/E[v²]                                                                                       (3)
     v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
@@ -190,7 +188,6 @@ def _whitened_direction(w: Array, name: str, principal: _Principal) -> Array:
 
 
 def _require_company(leverage: Array) -> None:
-    """Raises InputError for a row that has a direction to itself."""
     row = int(leverage.argmax())
     if leverage[row] > MOST_LEVERAGE:
         raise InputError(

@@ -1,19 +1,18 @@
 """Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Conventions. Sigma = I. Labels and selection look at k orthonormal special directions only (the selector, the truth,
-...). The other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the
-normaliser n (the pool), not m. The law is exact for rows that are kept or dropped. Row weights would destroy the
-rotation invariance, so that soft weights need the dense simulator.
+Sigma = I. Labels and selection look at k orthonormal special directions only; the other D = d - k coordinates of the m
+kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the normaliser n (the pool), not m. Row weights
+would destroy the rotation invariance, so that soft weights need the dense simulator.
 
-The method. Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring
-[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals. Its first k + 1 columns are the triangular
-factor of [y | special]. With b = k + 1, and everything independent,
+Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring [y | special | rest]
+to an upper *banded* matrix Z with k + 2 diagonals, whose first k + 1 columns are the triangular factor of [y |
+special]. With b = k + 1, and everything independent,
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
 Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu and
-Edelman 2002 for b = 1), so that the normal equations are banded. A leading part of them is a Krylov space: it gives
-w_hat to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
+Edelman 2002 for b = 1). The normal equations are banded, and a leading part of them is a Krylov space: it gives w_hat
+to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
 
 In the code `bands` holds the diagonals of the leading rows of Z: bands[i, r] is Z[r, r + i].
 """
@@ -141,7 +140,6 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
 
 
 def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chi-distributed numbers. 0 degrees of freedom give 0."""
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
@@ -179,7 +177,6 @@ def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tu
 
 
 def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
-    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift."""
     b = len(bands) - 1
     y = bands[0, 0]
     right = np.zeros((size, 1 + b))
@@ -205,8 +202,8 @@ def _truncation_error(
 ) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
-    By block elimination the neglected unknowns solve S e2 = residual. S is the Schur complement, which is at least
-    shift + (smallest singular value of a Gaussian matrix)². The other unknowns are off by response·e2.
+    The neglected unknowns solve S e2 = residual, with the Schur complement S at least shift + (smallest singular value
+    of a Gaussian matrix)². The other unknowns are off by response·e2.
     """
     size = normal.shape[1]
     b = len(normal) - 1
