@@ -116,7 +116,6 @@ def verify(
 
 
 def _label(rule: Rule) -> str:
-    """The rule with its parameter, such as keep-hard 0.5."""
     if isinstance(rule, Direct):
         return f"direct {_label(rule.rule)}"
     name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(rule).__name__).lstrip("-")

@@ -123,7 +123,7 @@ def _require_comparable(problem: PracticeProblem) -> None:
 
 
 class _Curve(NamedTuple):
-    """The points of a curve: test errors, and rows kept and looked at per dimension."""
+    """Test errors of a curve's points, and rows kept and looked at per dimension."""
 
     errors: Float[np.ndarray, " points"]
     kept: Float[np.ndarray, " points"]
@@ -132,7 +132,7 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """The loops behind a curve. Its points are all stages of the first loop, then the last stage of each other."""
+    """The loops behind a curve: all stages of the first, then the last stage of each other."""
 
     problems: list[PracticeProblem]
 

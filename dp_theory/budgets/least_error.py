@@ -40,7 +40,7 @@ CELLS_AT_ONCE = 128  # of an array of parameters, each with a grid of p and lam
 
 
 class LeastError(NamedTuple):
-    """A least test error and where it is attained. All fields have one shape."""
+    """Least test errors, and where they are attained."""
 
     test_error: Any
     keep: Any  # kept fraction p
@@ -100,7 +100,7 @@ def _array(value: Real | None) -> np.ndarray | None:
 
 
 class _Errors:
-    """Test errors of a named rule as a function of its kept fraction p. Arrays broadcast."""
+    """Test errors of a named rule by its kept fraction p. Arrays broadcast."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ def require_selector(rho: Real, flip: Real, lam: Real | None) -> None:
 def blocks(
     given: dict[str, Any], shape: tuple[int, ...], count: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters there."""
+    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters."""
     flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
     cells = prod(shape)
     for start in range(0, cells, count):

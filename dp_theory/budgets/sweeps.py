@@ -199,7 +199,7 @@ def default_sizes(d: int) -> list[float]:
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` has, and reports as progress, for these parameters: keep-all is there beside the rules."""
+    """How many jobs `sweep` reports as progress: keep-all is there beside the rules."""
     return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
 
 
@@ -235,7 +235,7 @@ def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterat
 
 
 def _matched(rule: str, p: float, alpha: float) -> Rule:
-    """The rule that keeps the fraction p, as keep-hard does at alpha. Raises InputError for one that cannot."""
+    """The rule that keeps the fraction p. Raises InputError for one that cannot."""
     name, _ = read_rule(rule)
     try:
         return make_rule(rule, keep=p)
@@ -265,8 +265,6 @@ def _by_line(
 
 @dataclass(frozen=True)
 class _Series:
-    """One line at one ridge, counted on the axis x."""
-
     line: Line
     ridge: float
     d: int
@@ -287,7 +285,7 @@ class _Series:
     def _frame(
         self, kind: str, at: np.ndarray, *, y: np.ndarray, se: np.ndarray, theory: np.ndarray, seeds: int
     ) -> pd.DataFrame:
-        """Rows of the table. Theory has no standard error (nan), and that of a single trial is infinite."""
+        """Theory has no standard error (nan), and that of a single trial is infinite."""
         import pandas as pd
 
         bar = np.where(np.isfinite(se), se, np.nan)

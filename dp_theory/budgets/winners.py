@@ -14,8 +14,6 @@ _AGREE = 1e-6  # relative difference of errors that are the same
 
 
 class _Interpolated(NamedTuple):
-    """A curve on a grid."""
-
     log_error: Float[np.ndarray, " grid"]  # inf where the curve is not known
     doubt: Float[np.ndarray, " grid"]  # by how much interpolation may be wrong
 

@@ -62,6 +62,7 @@ def most_likely_exact(
 def _with_variance_at(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
 ) -> Likelihood:
+    """The likelihood (T9.6) of an exact curve, with its variance held at z."""
     likelihood = Likelihood(curve, free, fixed)
     _, deviation = predict_points(curve, likelihood.values(z[None]))
     se = np.sqrt(variance_of_theory(curve, deviation)[0])
@@ -71,7 +72,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least."""
+    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where it is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
     likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
@@ -173,7 +174,7 @@ class Evaluations:
         return self.linearise(z).gradient
 
     def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:
-        """The second derivative of D, to which twice the information is near. It has no zero eigenvalue."""
+        """The second derivative of D, near twice the information, without a zero eigenvalue."""
         return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
 
     def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:
@@ -182,6 +183,6 @@ class Evaluations:
         return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
 
     def stop_where_little_is_gained(self, z: Float[np.ndarray, " free"]) -> None:
-        """End a search from where the next step would gain next to nothing (scipy's way is to raise StopIteration)."""
+        """Raises StopIteration, which ends a search of scipy, where the next step would gain next to nothing."""
         if self.expected_gain(z) < _LEAST_GAIN:
             raise StopIteration

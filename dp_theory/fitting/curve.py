@@ -196,7 +196,6 @@ class Curve:
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 
     def _check(self) -> None:
-        """Raises InputError for the first condition that does not hold."""
         if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated).any():

@@ -187,8 +187,6 @@ def _is_single_round(plan: Curve) -> bool:
 
 
 class _Answer(NamedTuple):
-    """What it takes to reach the target."""
-
     more: float
     low: float
     high: float
@@ -200,8 +198,6 @@ _UNTOLD = _Answer(np.nan, np.nan, np.nan, np.nan)  # of strategies that the theo
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of every strategy."""
-
     fitted: Fit
     target: float
     x: str
@@ -242,7 +238,7 @@ class _Question:
         return in_the_mean[0] if in_the_mean else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
-        """What a plan takes at the fit, and at least and most within the region of likely parameters."""
+        """What a plan takes at the fit, and at least and most within the region."""
         table = self.fitted.bands(plan, self.level)
         mean = table["error"].to_numpy()
         counted = self._counted(plan, self.fitted.values, mean[0], start)
@@ -257,12 +253,12 @@ class _Question:
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
 
     def _more(self, plan: Curve, counted: Array, errors: Array, start: float) -> float:
-        """What the axis counts where the errors (points,) of a plan reach the target; inf where they do not."""
+        """What the axis counts where the errors (points,) reach the target; inf where they do not."""
         size = self._reached(errors, plan.kept, start)
         return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > start else 0.0
 
     def _reached(self, errors: Array, sizes: Array, start: float) -> float:
-        """The size at which errors (points,) reach the target. It is the start if they do so there already."""
+        """The size at which errors (points,) reach the target: the start if they do so there."""
         if start and errors[0] <= self.target:
             return start
         return _last_crossing(np.log(self.target), np.log(errors), sizes)

@@ -112,7 +112,7 @@ class Region:
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
     ) -> Float[np.ndarray, " free"] | None:
-        """The end by (T9.12), scaled to where the deviance is A above its least. None where it is far from that."""
+        """The end by (T9.12), scaled to where the deviance is A above its least; None far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
         risen = at.deviance(self.best + way) - least
@@ -122,7 +122,7 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """More places to search from: for each parameter at an end of its range, one where it has moved inwards."""
+        """For each parameter at an end of its range, a place where it has moved inwards."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -152,14 +152,14 @@ class _IntervalSearch:
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
-        """How far z is inside the region: 1 at the least deviance, 0 on the edge, negative outside."""
+        """How far z is inside the region: 1 at the least deviance, 0 on the edge."""
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:
-        """Values of g at places of the region that are as far as found in one direction: 1 is down, -1 is up."""
+        """Values of g as far as found in one direction: 1 is down, -1 is up."""
         from scipy.optimize import minimize
 
         scale = whitening_matrix(self.at.linearise(place).information)
@@ -224,7 +224,7 @@ class _Profile:
         return place
 
     def made_likely(self, place: Array, value: float) -> Array | None:
-        """A place (free,) of the region where the parameter's z has this value, found by moving the others."""
+        """The place (free,) where the parameter's z has this value, found by moving the others."""
         others = np.arange(len(place)) != self.parameter
         held = np.where(others, place, value)
         if self.at.deviance(held) > self.most and others.any():

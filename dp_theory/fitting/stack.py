@@ -89,7 +89,7 @@ class Stack:
 
 
 def stack(fitted: Fit) -> Stack | None:
-    """The family for the curve of a fit, weighted by hidden tails. None where its plain sizes are too few."""
+    """The family for the curve of a fit. None where its plain sizes are too few."""
     plain = fitted.curve.at(fitted.curve.plain) if fitted.curve.plain.any() else None
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
@@ -110,7 +110,7 @@ def stack(fitted: Fit) -> Stack | None:
 
 
 def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen:
-    """What the theory expects: quantiles of a normal of ln E on either side of the mean, with these ends (sizes,)."""
+    """Quantiles of a normal of ln E on either side of the mean, with these ends (sizes,)."""
     q = ndtri(_LEVELS)[:, None]
     reach = ndtri((1 + level) / 2)
     below = np.log(mean / low) / reach
@@ -144,7 +144,7 @@ def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Forese
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
-    """What the power law with floor, fitted to samples of the seen points, expects at sizes `kept` (sizes,)."""
+    """What the power law with floor expects at sizes `kept` (sizes,), fitted to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
     found = []
@@ -173,7 +173,7 @@ class _PowerLaws(NamedTuple):
 
     @classmethod
     def through(cls, x: Array, y: Float[np.ndarray, "samples points"], sigma: Array) -> _PowerLaws:
-        """The most likely ones, by a weighted line in ln (E − c) for each floor that is tried."""
+        """The most likely ones, by a weighted line in ln (E − c) for each floor tried."""
         best = cls(*np.full((4, len(y)), np.inf))
         error = np.exp(y)
         for share in _FLOORS:

@@ -116,7 +116,6 @@ def _pool_errors(
 
 
 def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
-    """Errors against the labeller for one set of parameters."""
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)

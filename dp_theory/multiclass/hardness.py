@@ -39,9 +39,7 @@ class Hardness(Protocol):
         ...
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """P(of(s) > threshold): an estimate from each set of quasi-random points, or a single number where it is known
-        exactly.
-        """
+        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known exactly."""
         ...
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -143,9 +141,7 @@ class Uncertainty:
 
 @lru_cache(8)
 def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
-    """`Uncertainty.exceeded`, with a memory: every level, ridge and number of rows asks for the same fraction again.
-    The array is read-only, since it is shared.
-    """
+    """`Uncertainty.exceeded` with a memory; the array is read-only, since it is shared."""
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
     for scores in sets_of_normals(classes, log2, sets):
@@ -159,9 +155,7 @@ def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) 
 
 
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
-    """The threshold that a fraction `keep` of the rows exceeds: a rough root from one set of points, then all sets near
-    it.
-    """
+    """The threshold that a fraction `keep` of the rows exceeds."""
     from scipy.optimize import brentq
 
     def excess(level: float, sets: int = SETS) -> float:

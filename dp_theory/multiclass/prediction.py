@@ -67,12 +67,12 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
 
 @lru_cache(2 * len(LEVELS))
 def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
-    """The nodes of a level, with a memory: problems that differ in phi and lam alone share them."""
+    """The nodes of a level, remembered for problems that differ in phi and lam alone."""
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
-    """Each output and its standard error, in the order of SoftmaxPrediction, and then the number of points."""
+    """Each output and its standard error, in the order of SoftmaxPrediction, then the number of points."""
     x = None
     error = np.inf
     se = np.inf
@@ -161,7 +161,7 @@ class SoftmaxEquations:
     def outputs(
         self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
     ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
-        """Test error, cross-entropy, overlap and squared norm, and their standard errors from the scatter of the sets
+        """Test error, cross-entropy, overlap and squared norm, and their standard errors by the scatter of the sets
         (T6.10).
         """
         off = (self._image(x, self._moments(x).T) - x).T
@@ -175,7 +175,7 @@ class SoftmaxEquations:
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
     def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
-        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set, at one x or at one for each."""
+        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set."""
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2

@@ -46,7 +46,7 @@ class Selection(Protocol):
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows to where the selection keeps them, each along its ray: the probability that each is kept, and the
+        """Move rows along their rays to where the selection keeps them: the probability that each is kept, and the
         factor of its radius.
         """
         ...
@@ -193,7 +193,7 @@ def _takes(name: str) -> tuple[str, ...]:
 
 
 def require_classes(classes: Any) -> None:
-    """Raises InputError unless `classes` is a whole number from 2 to MOST_CLASSES."""
+    """Raises InputError unless it is a whole number from 2 to MOST_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
 

@@ -73,7 +73,6 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
 
 
 def _one_side(flips: BoundaryFlips, test_error: float, alpha: float) -> _Side:
-    """The nodes with 0 < t ≤ alpha."""
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     t, measure, labels = nodes(float(np.cos(np.pi * test_error)), flips, Addition(1.0, keep=window), ORDER)
     inside = (t > 0) & (window.keep_probability(t) > 0)
@@ -101,9 +100,8 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows.
-
-        Raises InputError where no window has so many missed rows.
+        """The window of a learner of this test error, infinite for plain rows. Raises InputError where none has so many
+        missed rows.
         """
 
         def excess(log_alpha: float) -> float:

@@ -41,7 +41,7 @@ _ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does n
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data (T8.7), `rows` per dimension. Broadcasts."""
+    """The best ridge per row of static data (T8.7). Broadcasts."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 
@@ -102,8 +102,6 @@ def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[RoundPlan] 
 
 
 class _Run(NamedTuple):
-    """A loop with one plan and one ridge."""
-
     plan: int  # its number
     lam: float
     solved: Stages
@@ -132,12 +130,12 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
 
 
 def _saved(error: float, plain: float) -> float:
-    """The share of an error that is saved. It is 0 where the two differ by rounding alone."""
+    """The share of an error that is saved, 0 where the two differ by rounding alone."""
     return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges for loops to try, per row of a first pool of `rows` per dimension."""
+    """Ridges for loops to try, per row of the first pool."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]

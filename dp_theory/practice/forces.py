@@ -105,7 +105,7 @@ class SampledCohort:
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
     def newest_scores(self, before: RowForces, parameters: OrderParameters) -> NewestScores:
-        """u_s of (T4.6) for the newest stage s, with the forces `before` on the stages before it."""
+        """u_s of (T4.6) for the newest stage s."""
         cohort = self.points.cohort
         s = parameters.stages - 1
         row = selected_row(cohort.selector, parameters, slice(cohort.first, s + 1))
@@ -121,7 +121,7 @@ class SampledCohort:
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
-        """The forces of (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
+        """The forces (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
@@ -153,7 +153,7 @@ class SampledCohort:
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
-        """Add the sum over the points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        """Add the sum over points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
         cohort = self.points.cohort
         i = slice(cohort.first, parameters.stages)
         of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)

@@ -82,7 +82,7 @@ class Loop:
 
     @classmethod
     def of(cls, problem: PracticeProblem, size: int = FEW, seed: int = 0) -> Loop:
-        """The loop before its first stage. Raises InputError for more stages than their forces' memory allows."""
+        """The loop before its first stage. Raises InputError for more stages than memory allows."""
         trained = np.arange(1, problem.stages + 1) if problem.accumulate else np.ones(problem.stages)
         if not isinstance(problem.loss, Square) and np.sum(trained**2) > MOST_SLOPES:
             raise InputError(
@@ -96,10 +96,12 @@ class Loop:
 
     @property
     def test_error(self) -> float:
+        """The test error (T3.13) of the newest stage."""
         return float(newest_error(self.parameters, self.overlaps[-1]))
 
     @property
     def overlaps(self) -> Float[np.ndarray, " stages"]:
+        """The overlaps o of (T3.12)."""
         if np.ndim(self.problem.labeller) == 0:  # the truth labels, or Σ = I, where θ off the labeller is isotropic
             return np.asarray(self.problem.labeller) * self.parameters.a
         return (self.problem.truth_direction * self.problem.labeller_direction) @ self.means
@@ -257,7 +259,7 @@ class StageEquations:
         return vector, float(np.abs(self.relative(off, newest)).max())
 
     def _own_response(self, control: QuadraticLoss) -> float:
-        """X_ss: the root X of (T3.11), X = (1/n)Σ e/(lam + eΓ) with Γ = E[β], to rounding, found in ln X."""
+        """X_ss: the root X of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], of (T3.11), found in ln X."""
         problem = self.loop.problem
         e = problem.eigenvalues
         here = [rows.cohort for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
@@ -296,7 +298,7 @@ class StageEquations:
         return self.vector(found), search.control, miss
 
     def _start(self) -> Float[np.ndarray, " unknowns"]:
-        """Coordinates to begin with: a learner like that of the stage before, apart from the part of it that is new."""
+        """A learner like that of the stage before, apart from the part of it that is new."""
         if not self.stage:
             return _FIRST_START
         a, c, x = self.loop.parameters
@@ -332,7 +334,7 @@ class StageEquations:
 
 @dataclass
 class _Search:
-    """The damped fixed-point map of a stage in its coordinates, and the control, which it fits on the way."""
+    """The damped fixed-point map of a stage in its coordinates, and the control fitted on the way."""
 
     equations: StageEquations
     control: QuadraticLoss
@@ -368,7 +370,7 @@ class _Search:
 
 
 def _require_rows(problem: PracticeProblem, cohorts: Sequence[Cohort], stage: int) -> None:
-    """Raise InputError where the stage has no ridge and no more rows, those of the cohorts, than dimensions."""
+    """Raise InputError where a stage without ridge has no more rows than dimensions."""
     rows = sum(cohort.mass.sum() for cohort in cohorts if cohort.trains(stage))
     if problem.ridges[stage] == 0 and rows <= problem.phi:
         raise InputError(

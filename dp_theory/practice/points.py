@@ -99,9 +99,9 @@ def draw_points(
 
 
 class _KeptScores:
-    """The distribution of kinds and scores t among the kept rows, with t drawn from a wider normal.
+    """Kinds and scores t of the kept rows, with t drawn from a wider normal.
 
-    Where flips depend on the row, a bound of their probability takes its place; `correction` says by how much.
+    Where flips depend on the row, a bound of their probability takes its place, which `correction` mends.
     """
 
     def __init__(self, rows: Addition, flip: Flips, cosine: float) -> None:
@@ -128,7 +128,7 @@ class _KeptScores:
         self._cumulated = np.concatenate([[0.0], np.cumsum(amounts)])
 
     def quantile(self, uniform: Array) -> tuple[Int[np.ndarray, " points"], Array]:
-        """Kinds and scores t (N,) at which the distribution function takes these values (N,)."""
+        """Kinds and scores t (N,) at these values (N,) of the distribution function."""
         level = uniform * self._cumulated[-1]
         interval = np.searchsorted(self._cumulated[1:-1], level, side="right")
         left = self._left[interval]

@@ -142,7 +142,6 @@ class PracticeProblem:
             require_magnitude(initial=self.initial)
 
     def _check_cosine(self) -> None:
-        """Check labeller and truth where Σ = I."""
         if self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         labeller = numbers("labeller", self.labeller)
@@ -150,7 +149,6 @@ class PracticeProblem:
         require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
 
     def _check_vectors(self) -> None:
-        """Check labeller and truth where a spectrum is given."""
         labeller = numbers("labeller", self.labeller)
         spectrum = numbers("spectrum", self.spectrum)
         if spectrum.ndim != 1 or not spectrum.size:

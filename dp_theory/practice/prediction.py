@@ -130,7 +130,7 @@ def solve_stages(
 
 
 class _LoopSolver:
-    """Solves a loop with scalar rules, one stage after the other. The arguments are those of `solve_stages`."""
+    """Solves a loop with scalar rules, one stage after the other."""
 
     def __init__(
         self, problem: PracticeProblem, order: int, perturb: np.random.Generator | None, size: int, seed: int
@@ -161,7 +161,7 @@ class _LoopSolver:
         self._check_error()
 
     def _rounded(self, newest: Newest) -> Newest:
-        """The newest stage's order parameters, off by a random part of their rounding error if that is asked for."""
+        """The newest stage's order parameters, off by their rounding error if that is asked for."""
         if self._perturb is None:
             return newest
         one, lower, symmetric = (_off(part, self._perturb) for part in (newest.one, newest.lower, newest.symmetric))
@@ -271,7 +271,7 @@ def _certified_convex(problem: PracticeProblem, tolerance: float | None) -> tupl
 
 
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of the outputs of each stage (stages,); the overlap's is relative to the norm."""
+    """Largest relative difference of each stage's outputs (stages,); the overlap's is relative to the norm."""
     outputs = one.outputs()
     test_error, _, squared_norm = outputs
     sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])

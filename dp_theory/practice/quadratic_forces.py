@@ -71,7 +71,7 @@ class CohortForces:
 
     @classmethod
     def of(cls, cohort: Cohort, before: OrderParameters) -> CohortForces:
-        """The rows of a new round, which no stage has trained on, at the order parameters of the stages before."""
+        """The rows of a new round, at the order parameters of the stages before."""
         row = selected_row(cohort.selector, before, slice(0, 0))
         k = cohort.selector
         variance = 1.0 if k is None else float(before.c[k, k])
@@ -95,9 +95,9 @@ class CohortForces:
 
 
 class NewestForces(NamedTuple):
-    """The forces of a cohort's rows on the newest stage s, for each of J classes. The fields are as in `CohortForces`.
+    """The forces of a cohort's rows on the newest stage s: fields as in `CohortForces`.
 
-    `slope` and `product` are the newest rows of the matrices, their diagonals included, and `shared` is one number.
+    `slope` and `product` are the newest rows of the matrices, diagonals included, and `shared` is one number.
     """
 
     shared: Float[np.ndarray, " *trials"]
@@ -175,7 +175,7 @@ def newest_forces(
 def _applied(
     matrices: Float[np.ndarray, "J m n"], vectors: Float[np.ndarray, "*trials n"]
 ) -> Float[np.ndarray, "*trials J m"]:
-    """The matrices times the vectors, as one product of matrices, which is faster than others for few classes."""
+    """The matrices times the vectors as one product of matrices, which is faster for few classes."""
     classes, m, n = matrices.shape
     return (vectors @ matrices.reshape(classes * m, n).T).reshape(*vectors.shape[:-1], classes, m)
 

@@ -153,9 +153,7 @@ def limits(
     lam: Float[np.ndarray, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
-    """The fields of a `Prediction`, from the rule's moments and bounds of their relative errors. Raises
-    ConvergenceError where these are above the tolerance.
-    """
+    """The fields of a `Prediction`. Raises ConvergenceError where the moments' errors are above the tolerance."""
     error = _largest(errors)
     if tolerance is not None and not np.all(error <= tolerance):
         raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")
@@ -242,12 +240,10 @@ def _outputs(components: _Components) -> tuple[Any, Any, Any]:
 def _certificate(components: _Components, variance: Any, p: Any, error: Any, scalars: _Scalars) -> Any:
     """To first order, a bound of the relative error of every output; of the overlap, relative to |w_hat|.
 
-    `error` is the relative error of the moments. Numerators and denominators of a are off by `error`, and its
-    denominators by the condition of L besides. `twice` is twice the relative error of a: it bounds the error of the
-    overlap and of its square.
-
-    In |w_hat|² off w0 three parts are uncertain. The component in the plane across w0 cancels. sigma²/Q depends on u/L
-    and on the slope. The terms of Q are at most p.
+    Numerators and denominators of a are off by `error`, that of the moments, and denominators by the condition of L
+    besides. `twice` is twice the relative error of a: it bounds the error of the overlap and of its square. In |w_hat|²
+    off w0, the component in the plane across w0 cancels, sigma²/Q depends on u/L and on the slope, and the terms of Q
+    are at most p.
     """
     ell, ell_s, ell_v = components.sizes
     twice = 2 * (2 * error + scalars.condition * ell / np.minimum(ell_s, ell_v))

@@ -117,10 +117,7 @@ class SelectorView:
         return np.stack([share, u * share, w, u * u * share, u * w, share - b * w])
 
     def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
-        """Rising margins and their weights: E[q·features] is the sum of weights·features·q over them.
-
-        `breaks` are the |margin| at which q jumps.
-        """
+        """Rising margins, with jumps of q at `breaks`, and weights: E[q·features] is the sum of weights·features·q."""
         t, weights = half_line(breaks, _ORDER)
         if not self.labels:
             return t, weights

@@ -34,7 +34,7 @@ _NO_GAP = 1e-6  # ratio of a band's edges below which the lower one counts as 0
 
 
 class LocalOptimum(NamedTuple):
-    """A rule that is the best of its neighbours, with its value and its gap as `RuleSearch.gap` has it."""
+    """The best rule of its neighbours, with its value and its gap."""
 
     value: float
     bands: Bands
@@ -64,7 +64,7 @@ class RuleSearch:
         return np.where(worth < 0, 1.0, needed)
 
     def explore(self, start: Float[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-        """Which atoms a rule near a local optimum keeps, beginning with this q of them."""
+        """Which atoms a rule near a local optimum keeps."""
         features = self.view.atoms[1]
         q = start
         target = start
@@ -163,7 +163,7 @@ class RuleSearch:
         return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
 
     def _level(self, bands: Bands, moments: Array, slope: Array) -> float:
-        """Minus the worth of a row below which rows are to be kept: that at the edges if the least share is kept."""
+        """Minus the worth below which rows are kept: that at the edges if the least share is kept."""
         edges = bands.edges
         features = self.view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
         if moments[0] >= self.least * (1 + _LEAST_MET) or not features.size:
@@ -172,7 +172,7 @@ class RuleSearch:
 
 
 def _widened_by(bands: Bands, amount: float) -> Bands:
-    """The bands with all edges moved outwards. Bands that then meet are one."""
+    """The bands with all edges moved outwards; bands that meet are one."""
     wider: list[tuple[float, float]] = []
     for low, high in bands.bands:
         low = low - amount if bands.labels else max(low - amount, 0.0)

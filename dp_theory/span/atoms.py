@@ -127,7 +127,7 @@ class _StepPlanes(NamedTuple):
 
 
 def _steps(group: Group, axes: _Axes, directions: int, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    """Jumps of the rule along its directions, bends along the score that follows them, and steps of the labels."""
+    """Jumps of the rule, bends along the score, and steps of the labels."""
     planes = [axes.seen[i] for i, _ in group.jumps(directions)]
     level = [at for _, at in group.jumps(directions)]
     width = [0.0] * len(level)
@@ -146,13 +146,13 @@ def _steps(group: Group, axes: _Axes, directions: int, bends: Sequence[tuple[flo
 
 
 def _reach(group: Group, directions: int, order: int) -> float:
-    """How far from 0 nodes are made. It grows with the order, so that refining the order refines the tails' cut too."""
+    """How far from 0 nodes are made: it grows with the order, which thus refines the tails' cut too."""
     farthest_jump = max((abs(at) for _, at in group.jumps(directions)), default=0.0)
     return float(np.hypot(8 + order / 16, farthest_jump))
 
 
 def _selected(group: Group, t: Array) -> tuple[Array, Array]:
-    """Share of n and weight, (2, N) each, of a group's kept rows with projections t (r, N) and label 1, then -1."""
+    """Share of n and weight, (2, N) each, of kept rows with label 1, then -1."""
     positive = group.select(t, np.full(t.shape[1], 1.0))
     negative = group.select(t, np.full(t.shape[1], -1.0))
     keep = np.stack([positive[0], negative[0]])

@@ -64,7 +64,7 @@ def certified(problem: SpanProblem, solve: Solver, orders: Sequence[int], tolera
 
 @dataclass
 class _RecentRows:
-    """The kept rows by weight of the groups of a cell. Those of the last few orders are remembered."""
+    """The kept rows by weight of the last few orders."""
 
     problem: SpanProblem
     known: dict[tuple[Sequence[Group], int], list[Weighed]] = field(default_factory=dict)
@@ -142,8 +142,8 @@ def _change(previous: Array, current: Array, residual: float) -> float:
 def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     """Relative error of test error, overlap (over the norm) and squared norm by the solver's own errors.
 
-    If a is off by e and σ² by v, then the squared part off the truth is off by 2e·|a off the truth| + v. The relative
-    error of the angle is at most that of its tangent. Besides, directions are rounded, and the angles between them.
+    If a is off by e and σ² by v, the squared part off the truth is off by 2e·|a off the truth| + v, and the relative
+    error of the angle is at most that of its tangent. Besides, directions and the angles between them are rounded.
     """
     error, overlap, squared_norm, _ = outputs
     of_a, of_variance = solution.errors()

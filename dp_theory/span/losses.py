@@ -27,9 +27,7 @@ class Loss(Protocol):
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Real, y: Real) -> Real:
-        """ℓ(h; y)."""
-        ...
+    def value(self, h: Real, y: Real) -> Real: ...
 
     def slope(self, h: Real, y: Real) -> Real: ...
 

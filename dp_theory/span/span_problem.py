@@ -221,7 +221,6 @@ class SpanProblem:
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     def _named_vectors(self) -> Iterator[tuple[str, ArrayLike]]:
-        """Every direction, with the name of the parameter that gives it."""
         yield "truth", self.truth
         for group in self.groups:
             if group.labeller is not None:

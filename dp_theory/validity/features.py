@@ -348,7 +348,7 @@ def _check_shares(y: Array) -> None:
 
 
 def _check_copies(x: Array) -> None:
-    """Raises InputError where many rows are copies of others, since standard errors take rows for independent."""
+    """Raises InputError where many rows are copies: standard errors take rows for independent."""
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
     if 1 < distinct < (1 - MOST_REPEATED) * len(x):
         raise InputError(

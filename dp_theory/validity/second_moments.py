@@ -42,8 +42,6 @@ _LEAST = 1e-300  # a sum of squares that may be divided by
 
 
 class _Levels(NamedTuple):
-    """Moments of the kept rows by their length."""
-
     of_row: Int[np.ndarray, " rows"]  # the level of each row
     length: Float[np.ndarray, " levels"]  # s
     second: Float[np.ndarray, "levels d d"]  # E[xxᵀ; level]
@@ -51,8 +49,6 @@ class _Levels(NamedTuple):
 
 
 class _Equivalent(NamedTuple):
-    """The deterministic equivalent (1)."""
-
     soft: Float[np.ndarray, " levels"]  # 1/(1 + sδ)
     resolvent: Float[np.ndarray, "d d"]  # R
 
@@ -67,7 +63,7 @@ class KeptMoments:
 
     @property
     def independent(self) -> float:
-        """How many rows the moments are as certain as: N where a rule keeps any row with the same probability."""
+        """How many rows the moments are as certain as."""
         return self.kept_rows**2 / max(float(np.square(self.keep).sum()), _LEAST)
 
     def error(self, n: float, lam: float) -> float:

@@ -157,7 +157,7 @@ class FeatureView:
 
 
 def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
-    """The truth along a known direction. Which class is +1 is the caller's order: it points to where labels do."""
+    """The truth along a known direction, towards the class +1."""
     if np.mean(y * (z @ direction)) < 0:
         direction = -direction
     return _Truth(direction, z @ direction, 1.0)

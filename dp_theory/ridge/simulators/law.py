@@ -225,7 +225,7 @@ def _truncation_error(
 
 
 def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XᵀX of the first `size` columns q >= 1 of Z, in lower banded form: [j, q - 1] is its entry (q, q + j)."""
+    """XᵀX of the first `size` columns q ≥ 1 of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
@@ -237,7 +237,7 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j)."""
+    """XXᵀ of the first `size` rows of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
