@@ -40,11 +40,11 @@ _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Points:
-    """N weighted points that stand for the kept rows of a cohort, which b stages train on, with y, `weight` (single if
-    all are equal) and view (t, ζ).
+    """N weighted points that stand for the kept rows of a cohort, which b stages train on.
 
-    Column j of `mass` has the weights, in units of n, of functions F of y, view and the first j normals: E[F] is the
-    sum of mass·F. `normals` are what each of the stages adds to the noise of (T3.15).
+    `view` is (t, ζ) as in `Cohort`, and `weight` a single one if all are equal. Column j of `mass` has the weights, in
+    units of n, of functions F of y, view and the first j normals: E[F] is the sum of mass·F. `normals` are what each of
+    the stages adds to the noise of (T3.15).
     """
 
     cohort: Cohort

@@ -38,9 +38,9 @@ class Loss(Protocol):
         ...
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and −∂f/∂score.
+        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and its bend −∂f/∂score.
 
-        `response` is how much the row's own force moves its score: h = score + response·f is the fitted one.
+        The fitted score is h = score + response·f.
         """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)

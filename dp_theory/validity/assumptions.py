@@ -100,7 +100,7 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
 
 
 def equal_lengths(view: FeatureView) -> AssumptionTest:
-    """z|² off the plane scatters no more than that of normal rows: a one-sided z of its relative variance.
+    """|z|² off the plane scatters no more than that of normal rows: a one-sided z of its relative variance.
 
     Over N it is a leverage, for normal rows with the law Beta(d/2, (N − d)/2), of relative variance 2(1 − d/N)/d.
     """

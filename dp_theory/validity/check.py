@@ -256,11 +256,11 @@ def _comparison(
 def _standard_errors(
     view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
 ) -> _StandardErrors:
-    """Standard errors of the mean over trials: by which rows train, which rows of their kind the N are, and which test.
+    """Standard errors of the mean over trials, and of its differences from predictions.
 
-    Trials draw without replacement from the rows that the rule keeps, a share f each. So the variance s² between trials
-    is 1 - f of that of fresh rows, and the mean also scatters by f·s²/(1 - f) with the rows that there are to keep:
-    that counts against the theory. So does, against the theory alone, the choice of the N rows where they also test.
+    Trials draw without replacement a share f of the rows that the rule keeps. So the variance s² between trials is 1 -
+    f of that of fresh rows, and the mean also scatters by f·s²/(1 - f) with the rows that there are to keep, which
+    counts against the theory. So does, against the theory alone, the choice of the N rows where they also test.
     """
     rows = len(view.y)
     mean = float(of_trials.mean())
