@@ -212,7 +212,6 @@ def simulate(
 
 
 def _require_loop(problem: Any) -> PracticeProblem:
-    """The problem, if it is a loop. Raises InputError if it is no problem at all."""
     from dp_theory.practice.practice_problem import PracticeProblem
 
     if not isinstance(problem, PracticeProblem):

@@ -7,8 +7,7 @@
     practice        two stages of the practice loop: their equations, and that fresh rows give Theorem 1
     softmax         the fixed point for K classes, as the stationary point of one function
 
-Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests turn
-these expressions into functions and hold the numeric code to them.
+Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows.
 """
 
 from collections.abc import Callable
@@ -35,7 +34,7 @@ PLAIN = {  # moments of plain data with flipped labels: E[y x] = c·√(2/π)·w
 
 @dataclass(frozen=True)
 class Derivation:
-    """results: what is derived, by name. identities: differences to what it must agree with; each is 0.
+    """What is derived, by name, and differences that must be 0.
 
     Names are ASCII, so that LaTeX prints them; tan2 is tan²(πE).
     """
@@ -302,9 +301,9 @@ def _chosen_rows(second: _SecondStage) -> _ChosenForces:
 
 
 def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
-    """Γ_10 of keep-hard where the derivative of its window is taken directly, less that of (T3.17).
+    """Γ_10 of keep-hard with the derivative of its window taken directly, less that of (T3.17).
 
-    The window changes with η_0 = L t at t = ±alpha alone, where E[y - η_1 | t] is odd in t.
+    The window moves with η_0 = L t at t = ±alpha alone, where E[y - η_1 | t] is odd in t.
     """
     moments = lemma1().results
     sine = second.sine

@@ -1,11 +1,9 @@
 """Theorem 1 held against simulation over cells of parameters, as a test with a stated level.
 
-Theory is the limit d → ∞, the experiment has a finite d. Two steps bridge them, and neither is biased: theory is held
-against the law simulator at d = 20,000, where the bias c/d is far below the noise; and the law simulator against the
-experiment itself, every number drawn, at one small d, at which both have the same distribution. Every cell gives three
-quantities. The overlap and the squared norm are sharper tests than the error, which stays the same if w_hat is
-stretched. A difference is noise if |z| stays below the Student t quantile of a two-sided 1 % test, Bonferroni over
-cells, quantities and the two steps.
+Two steps, neither biased, lead from the limit to the experiment: theory against the law simulator at d = 20,000, where
+the bias c/d is far below the noise; and that against the experiment itself, every number drawn, at one small d. Overlap
+and squared norm are sharper tests than the error, which stays the same if w_hat is stretched. A difference is noise if
+|z| stays below the Student t quantile of a two-sided 1 % test, Bonferroni over cells, quantities and steps.
 """
 
 from __future__ import annotations
@@ -118,7 +116,6 @@ def verify(
 
 
 def _label(rule: Rule) -> str:
-    """The rule with its parameter, such as keep-hard 0.5."""
     if isinstance(rule, Direct):
         return f"direct {_label(rule.rule)}"
     name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(rule).__name__).lstrip("-")

@@ -9,8 +9,7 @@ Six strategies have the same first pool. All but static keep the same number of 
     prune, newest rows      as prune each round, but trained on the newest rows only, not on the accumulated pool
     practice, newest rows   as practice, but trained on the newest rows only
 
-The axes are those of dp_theory.numerics.costs, per dimension. docs/theory/ask/practice.md has the exponents, and what
-follows.
+The axes are those of dp_theory.numerics.costs, per dimension.
 """
 
 from __future__ import annotations
@@ -113,7 +112,6 @@ def scaling(
 
 
 def _require_comparable(problem: PracticeProblem) -> None:
-    """Raise InputError unless the strategies can be compared for this problem."""
     if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
@@ -125,7 +123,7 @@ def _require_comparable(problem: PracticeProblem) -> None:
 
 
 class _Curve(NamedTuple):
-    """The points of a curve: test errors, and rows kept and looked at per dimension."""
+    """Test errors of a curve's points, and rows kept and looked at per dimension."""
 
     errors: Float[np.ndarray, " points"]
     kept: Float[np.ndarray, " points"]
@@ -134,7 +132,7 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """The loops behind a curve. Its points are all stages of the first loop, then the last stage of each other."""
+    """The loops behind a curve: all stages of the first, then the last stage of each other."""
 
     problems: list[PracticeProblem]
 
@@ -147,7 +145,6 @@ class _Runs:
         return _Curve(errors, kept, candidates)
 
     def simulated(self, d: int, trials: int, seed: int, workers: int | None) -> Float[np.ndarray, "trials points"]:
-        """The test errors of simulated curves."""
         runs = [
             simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in self.problems
         ]
@@ -155,7 +152,6 @@ class _Runs:
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
-    """The loops of all strategies, with the strategies that share them and whether these draw directly."""
     whole = solve_stages(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]
@@ -171,7 +167,6 @@ def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
 
 
 def _resized(rows: RoundRows, kept: float) -> RoundRows:
-    """The same rows, `kept` of them."""
     if isinstance(rows, MeasuredRows):
         return replace(rows, kept=kept)
     return replace(rows, candidates=None, kept=kept)
@@ -187,18 +182,15 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
 
 
 def _join(stages: list[Array]) -> Array:
-    """The first run whole, then the last stage of each other run."""
     return np.concatenate([stages[0], [run[-1] for run in stages[1:]]])
 
 
 def _counted(curve: _Curve, is_direct: bool, costs: Costs) -> dict[str, Any]:
-    """What each axis counts at the points of a curve (points,), whose first pool is plain in any case."""
     generated = curve.kept if is_direct else curve.candidates
     return costs.axes("direct" if is_direct else "prune", generated, curve.kept, first=generated[0])
 
 
 def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[dict[str, Any]]:
-    """Records of `Scaling.curves` for one series on one axis; samples: simulated errors (trials, points)."""
     records = _records(series, "predicted", axis, x, errors, 0 * errors, 0)
     if samples is not None:
         y, se = mean_and_se(samples, axis=0)
@@ -207,7 +199,6 @@ def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | No
 
 
 def _records(series: str, kind: str, axis: str, x: Array, y: Array, se: Array, seeds: int) -> list[dict[str, Any]]:
-    """Records of `Scaling.curves`, one for each point."""
     return [
         {
             "series": series,
@@ -225,7 +216,6 @@ def _records(series: str, kind: str, axis: str, x: Array, y: Array, se: Array, s
 
 
 def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> dict[str, Any]:
-    """A record of `Scaling.exponents`."""
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
@@ -239,7 +229,6 @@ def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | 
 
 
 def _slope(x: Array, y: Array) -> tuple[float, float]:
-    """Least-squares slope and its standard error."""
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
     (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
     return float(slope), float(np.sqrt(covariance[0, 0]))

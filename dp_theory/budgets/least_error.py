@@ -1,12 +1,12 @@
 """The least test error of a named rule over its kept fraction and the ridge, for a number of training rows (ours).
 
 The learner is that of Theorem 1, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that
-pruning a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed,
-at cosine rho to the truth, and independent of the data. Labels are flipped with probability `flip`, whatever x.
+pruning a pool and drawing directly give the same learner at different cost. The selector is fixed, at cosine rho to the
+truth; labels are flipped with probability `flip`, whatever x.
 
-The limit d → ∞ is reached late by hard selection. Kept rows are short along w_s, of variance gamma/p (alpha²/3 for a
-small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite `d` the error is
-the mean test error in that dimension, by dp_theory.ridge.finite_dimension.
+Hard selection reaches the limit d → ∞ late. Kept rows are short along w_s, of variance gamma/p (alpha²/3 for a small
+p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite `d` the error is the
+mean test error of dp_theory.ridge.finite_dimension.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CELLS_AT_ONCE = 128  # of an array of parameters, each with a grid of p and lam
 
 
 class LeastError(NamedTuple):
-    """A least test error and where it is attained. All fields have one shape."""
+    """Least test errors, and where they are attained."""
 
     test_error: Any
     keep: Any  # kept fraction p
@@ -60,9 +60,9 @@ def least_error(
 ) -> LeastError:
     """The least test error of a rule of RULE_NAMES over its kept fraction p and the ridge, accurate to 1e-8.
 
-    psi = d/m is a number, or a function of p: a budget pays for fewer rows of a smaller p. A given keep or lam (0: the
-    ridgeless limit) is not searched. With a finite d, p/gamma ≤ d must hold for the expansion in 1/d; the search leaves
-    other fractions out, and a given one has nan. All but d and smallest_keep broadcast.
+    psi = d/m may be a function of p: a budget pays for fewer rows of a smaller p. A given keep or lam (0: the ridgeless
+    limit) is not searched. At a finite d, p/gamma ≤ d must hold for the expansion in 1/d: the search leaves other
+    fractions out, and a given one has nan. All but d and smallest_keep broadcast.
     """
     require_selector(rho, flip, lam)
     require_number(d=d)
@@ -92,7 +92,6 @@ def least_error(
 
 
 def _constant(value: Any) -> Callable[[Any], Any]:
-    """The function that has this value everywhere."""
     return lambda p: value
 
 
@@ -101,7 +100,7 @@ def _array(value: Real | None) -> np.ndarray | None:
 
 
 class _Errors:
-    """Test errors of a named rule as a function of its kept fraction p. Arrays broadcast."""
+    """Test errors of a named rule by its kept fraction p. Arrays broadcast."""
 
     def __init__(
         self,
@@ -125,20 +124,17 @@ class _Errors:
         return (gamma * self._d >= 1) & (self._psi_of(p) <= self._d)
 
     def at_best_ridge(self, p: Any) -> tuple[Any, Any]:
-        """The test error at the given ridge or at the best one, and that ridge."""
         error = self._by_ridge(p) if self._d == np.inf else self._by_ridge_at_finite_d(p)
         if self._lam is not None:
             return error(self._lam), self._lam
         return best_ridge(error, np.shape(p))
 
     def _by_ridge(self, p: Any) -> Callable[[Any], Any]:
-        """The test error as a function of the ridge, in the limit d → ∞."""
         moments = direct_rule(self._name, p).moments(self._rho).flipped(self._flip)
         psi = self._psi_of(p)
         return lambda ridge: ridge_error(moments, self._rho, psi, ridge)
 
     def _by_ridge_at_finite_d(self, p: Any) -> Callable[[Any], Any]:
-        """The test error as a function of the ridge, in the given dimension; 1/2 where the expansion does not hold."""
         rule = direct_rule(self._name, p)
         moments = rule.moments(self._rho).flipped(self._flip)
         fourth = rule.fourth_moments(self._rho).flipped(self._flip)
@@ -168,7 +164,7 @@ def require_selector(rho: Real, flip: Real, lam: Real | None) -> None:
 def blocks(
     given: dict[str, Any], shape: tuple[int, ...], count: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters there."""
+    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters."""
     flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
     cells = prod(shape)
     for start in range(0, cells, count):

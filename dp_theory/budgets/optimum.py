@@ -103,7 +103,6 @@ def optimum(
 
 
 def _require_budget(budget: Real, costs: Costs) -> None:
-    """Raise InputError for a budget that is not positive, and where rows cost nothing."""
     require_numbers(budget=budget)
     is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
     require("budget", budget, is_positive, "be positive: it is the cost per dimension")
@@ -114,7 +113,6 @@ def _require_budget(budget: Real, costs: Costs) -> None:
 def _best(
     strategy: str, name: str, costs: Costs, parameters: dict[str, Any], smallest_keep: float, d: float
 ) -> dict[str, Any]:
-    """Columns of `optimum` for a strategy with a rule at its best, (cells,) each or one value for all."""
     searched = {key: value for key, value in parameters.items() if key not in ("psi", "budget")}
     if strategy == "static":
         searched["keep"] = 1.0

@@ -47,18 +47,10 @@ SIZES = 12  # numbers of samples, if none are given
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep, at one cosine between selector and truth.
+    """One curve of the sweep, at one cosine rho between selector and truth.
 
-    Attributes
-    ----------
-    strategy
-        One of STRATEGIES of dp_theory.numerics.costs.
-    name, rule
-        The rule, which keeps the same fraction p as keep-hard does at `alpha`.
-    alpha, p
-        That threshold and that fraction.
-    rho
-        The cosine.
+    The rule keeps the same fraction p as keep-hard does at `alpha`. `strategy` is one of STRATEGIES of
+    dp_theory.numerics.costs.
     """
 
     strategy: str
@@ -70,13 +62,12 @@ class Line:
 
     @property
     def series(self) -> str:
-        """The curve's name in tables and legends."""
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
-        """The problem with n samples generated and the ridge lam per training row. n and lam broadcast.
+        """The problem with n samples generated and the ridge lam per training row, which broadcast.
 
-        The ridge of a `Problem` is per pool row, hence p·lam for pruning.
+        A `Problem`'s ridge is per pool row, hence p·lam for pruning.
         """
         if self.strategy == "prune":
             return Problem(self.rule, self.rho, d / n, self.p * lam)
@@ -185,7 +176,6 @@ def sweep(  # noqa: PLR0913
 
 
 def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
-    """The costs. Raises InputError for an unknown axis x, and for costs that it cannot count."""
     require_axis(x)
     require_costs(direct=direct_cost, training=training_cost)
     if x == "compute":
@@ -196,7 +186,6 @@ def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
 
 
 def _checked_sizes(n: float | Sequence[float] | None, d: int) -> Int[np.ndarray, " sizes"]:
-    """Numbers of samples, rising: those given or the default ones."""
     if n is not None:
         require_some(n=n)
     sizes = np.unique(np.round(default_sizes(d) if n is None else numbers("n", n)))
@@ -210,15 +199,15 @@ def default_sizes(d: int) -> list[float]:
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` has, and reports as progress, for these parameters: keep-all is there beside the rules."""
+    """How many jobs `sweep` reports as progress: keep-all is there beside the rules."""
     return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
     """Whether noise explains the distance of a sweep's points from its lines.
 
-    Returns `largest_z`, the largest |z|; `noise_level`, what it stays below in 95 % of sweeps by noise alone (Student
-    t, Bonferroni); `points`, how many there are; and `largest_se`, the largest standard error.
+    Returns the largest |z|; what it stays below in 95 % of sweeps by noise alone (Student t, Bonferroni); the number of
+    points; and the largest standard error.
     """
     from scipy.stats import t
 
@@ -236,7 +225,6 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterator[Line]:
-    """All curves. Raises InputError for a rule that cannot keep as much as keep-hard does."""
     for alpha, rho in product(map(float, alphas), map(float, rhos)):
         p = float(KeepHard(alpha).moments(0.0).p)
         matched = {name: _matched(name, p, alpha) for name in rules}
@@ -247,7 +235,7 @@ def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterat
 
 
 def _matched(rule: str, p: float, alpha: float) -> Rule:
-    """The rule that keeps the fraction p, as keep-hard does at alpha. Raises InputError for one that cannot."""
+    """The rule that keeps the fraction p. Raises InputError for one that cannot."""
     name, _ = read_rule(rule)
     try:
         return make_rule(rule, keep=p)
@@ -267,7 +255,6 @@ def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
 def _by_line(
     groups: Sequence[tuple[Line, ...]], results: Sequence[np.ndarray]
 ) -> dict[Line, Float[np.ndarray, "trials sizes ridges"]]:
-    """The test errors of each line, from the results of all trials of one group after the other."""
     trials = len(results) // len(groups)
     samples = {}
     for place, group in enumerate(groups):
@@ -278,8 +265,6 @@ def _by_line(
 
 @dataclass(frozen=True)
 class _Series:
-    """One line at one ridge, counted on the axis x."""
-
     line: Line
     ridge: float
     d: int
@@ -287,23 +272,20 @@ class _Series:
     costs: Costs
 
     def _theory(self, at: np.ndarray) -> Float[np.ndarray, " points"]:
-        """Predicted test errors at these numbers of samples."""
         return np.asarray(predict(self.line.problem(at, self.ridge, self.d)).test_error)
 
     def predicted(self, at: np.ndarray) -> pd.DataFrame:
-        """Rows of the table for the line of theory, at these numbers of samples."""
         theory = self._theory(at)
         return self._frame("predicted", at, y=theory, se=np.full(at.shape, np.nan), theory=theory, seeds=0)
 
     def simulated(self, at: np.ndarray, samples: Float[np.ndarray, "trials points"]) -> pd.DataFrame:
-        """Rows of the table for simulated points, at these numbers of samples. `samples` are test errors."""
         mean, se = mean_and_se(samples, axis=0)
         return self._frame("simulated", at, y=mean, se=se, theory=self._theory(at), seeds=len(samples))
 
     def _frame(
         self, kind: str, at: np.ndarray, *, y: np.ndarray, se: np.ndarray, theory: np.ndarray, seeds: int
     ) -> pd.DataFrame:
-        """Rows of the table. Theory has no standard error (nan), and that of a single trial is infinite."""
+        """Theory has no standard error (nan), and that of a single trial is infinite."""
         import pandas as pd
 
         bar = np.where(np.isfinite(se), se, np.nan)
@@ -345,7 +327,6 @@ def _trial(
     seed: int,
     trial: int,
 ) -> Float[np.ndarray, "lines sizes ridges"]:
-    """Test errors of the group's lines in one experiment."""
     if engine == "law":
         return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
     rng = generator(seed, CURVES, trial)
@@ -370,7 +351,6 @@ def _trial(
 def _law_trial(
     line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
 ) -> Float[np.ndarray, "sizes ridges"]:
-    """Test errors of one line in one experiment, drawn from their law."""
     pool_ridges = line.problem(1.0, 1.0, d).lam * lams  # per pool row
     rule = line.problem(1.0, 1.0, d).rule
     errors = []

@@ -14,15 +14,13 @@ _AGREE = 1e-6  # relative difference of errors that are the same
 
 
 class _Interpolated(NamedTuple):
-    """A curve on a grid."""
-
     log_error: Float[np.ndarray, " grid"]  # inf where the curve is not known
     doubt: Float[np.ndarray, " grid"]  # by how much interpolation may be wrong
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The series of least predicted error of a sweep: a row for each interval from, to of the x axis, for every alpha,
-    rho and lam.
+    """The series of least predicted error of a sweep: a row for each interval of the x axis, for every alpha, rho and
+    lam.
     """
     import pandas as pd
 
@@ -42,7 +40,6 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> _Interpolated:
-    """A curve, whose x rise, on the grid."""
     from scipy.interpolate import PchipInterpolator
 
     at = np.log(grid)

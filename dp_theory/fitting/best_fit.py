@@ -48,8 +48,8 @@ def most_likely_exact(
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
     """The quasi-likelihood of an exact curve, and its most likely z.
 
-    The variance of this likelihood is (T9.5) at a z that is the estimate but for a hundredth of its standard error. It
-    is held as the points' standard errors.
+    Its variance is (T9.5) at a z within a hundredth of a standard error of the estimate, held as the points' standard
+    errors.
     """
     likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
@@ -72,7 +72,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least."""
+    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where it is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
     likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
@@ -80,7 +80,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """The z of the least deviance that is found, by searches from `start` or from several places."""
+    """The z of the least deviance that is found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -96,12 +96,10 @@ def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None
 
 
 def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
-    """Random z, always the same."""
     return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
-    """A place to start from for a curve with practice."""
     curve = likelihood.curve
     others = ~curve.practised
     without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
@@ -119,7 +117,6 @@ def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
 
 
 def _search(likelihood: Likelihood, starts: Any) -> list[Float[np.ndarray, " free"]]:
-    """Where a search from each of the starts ends, the least deviance first."""
     from scipy.optimize import minimize
 
     has_practice = likelihood.curve.has_practice
@@ -177,16 +174,15 @@ class Evaluations:
         return self.linearise(z).gradient
 
     def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:
-        """The second derivative of D, to which twice the information is near. It has no zero eigenvalue."""
+        """The second derivative of D, near twice the information, without a zero eigenvalue."""
         return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
 
     def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:
-        """By how much a step of Newton's method along the `moving` axes would lower the deviance."""
         here = self.linearise(z)
         information = here.information[moving][:, moving]
         return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
 
     def stop_where_little_is_gained(self, z: Float[np.ndarray, " free"]) -> None:
-        """End a search from where the next step would gain next to nothing (scipy's way is to raise StopIteration)."""
+        """Raises StopIteration, which ends a search of scipy, where the next step would gain next to nothing."""
         if self.expected_gain(z) < _LEAST_GAIN:
             raise StopIteration

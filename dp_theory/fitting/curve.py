@@ -196,7 +196,6 @@ class Curve:
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 
     def _check(self) -> None:
-        """Raises InputError for the first condition that does not hold."""
         if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated).any():
@@ -231,12 +230,10 @@ class Curve:
 
 
 def _columns() -> list[str]:
-    """The names of the fields that are arrays."""
     return [field.name for field in fields(Curve) if field.name not in _OF_THE_CURVE]
 
 
 def _strategies(strategy: Any) -> NDArray[np.str_]:
-    """The names of the points' strategies. Raises InputError for an unknown one, and where there is none."""
     names = np.atleast_1d(np.asarray(strategy, dtype=str))
     if not len(names):
         raise InputError("a curve needs a point")
@@ -247,7 +244,6 @@ def _strategies(strategy: Any) -> NDArray[np.str_]:
 
 
 def _column(name: str, value: Any, points: int) -> Array:
-    """A number for each point. Raises InputError where `value` has neither one element nor as many as points."""
     given = numbers(name, value)
     if given.ndim > 1 or given.size not in (1, points):
         raise InputError(f"{name} has {given.size} values for {points} points")
@@ -255,5 +251,4 @@ def _column(name: str, value: Any, points: int) -> Array:
 
 
 def _filled(values: Array, default: Array) -> Array:
-    """The values, with the default in place of nan."""
     return np.where(np.isnan(values), default, values)

@@ -179,7 +179,6 @@ class Fit:
         return self._region(level).first_order(points)
 
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
-        """Value, low, high and note of a parameter."""
         if name in self.why_fixed:
             reason = self.why_fixed[name]
             value = np.nan if reason.startswith(NOT_IDENTIFIED) else self.values[name]
@@ -196,7 +195,6 @@ class Fit:
         return self.values[name], low, high, ""
 
     def _region(self, level: float) -> Region:
-        """The region of parameters that are likely at this level."""
         require_number(level=level)
         require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
         return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
@@ -270,7 +268,6 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
 
 
 def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
-    """The values as floats. Raises InputError for an unknown parameter and for a value outside its range."""
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
@@ -282,7 +279,7 @@ def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
 
 
 def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
-    """The parameters, but those given, that no point of the curve depends on, and the reasons."""
+    """The parameters, but those given, that no point depends on, and the reasons."""
     reasons = {}
     if not curve.selected.any():
         reasons["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
@@ -292,10 +289,7 @@ def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
 
 
 def _most_free(curve: Curve) -> int:
-    """How many parameters the curve can determine: one less than its different points, and one less for the scatter.
-
-    Raises InputError where it is none.
-    """
+    """One less than the curve's different points, and one less for the scatter. Raises InputError where it is none."""
     different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
     spare = 1 if curve.knows_scatter else 2
     if different - spare < 1:
@@ -304,7 +298,6 @@ def _most_free(curve: Curve) -> int:
 
 
 def _fitted(curve: Curve, free: tuple[str, ...], known: dict[str, float], why_fixed: dict[str, str]) -> Fit:
-    """The most likely values of the free parameters, and c."""
     if curve.exact:
         likelihood, best = most_likely_exact(curve, free, known)
     else:

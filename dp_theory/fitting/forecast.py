@@ -132,20 +132,17 @@ def forecast(
 
 
 def _present_rows(curve: Curve) -> float:
-    """The plain rows that strategies go on from."""
     if curve.plain.any():
         return float(np.max(curve.kept[curve.plain]))
     return float(np.min(curve.initial))
 
 
 def _note_on_window(fitted: Fit) -> str:
-    """Why the window is assumed; nothing where it was fitted or given."""
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
     return f"window = 1 is assumed: {reason}" if reason else ""
 
 
 def _use(table: pd.DataFrame) -> Array:
-    """Which strategies to use, of a table that has the best one first."""
     if table["more"].isna().any():
         return np.full(len(table), "unknown")
     best = table.iloc[0]
@@ -169,7 +166,6 @@ def _pruned_plans(start: float, keep: float, rule: str) -> list[Curve]:
 
 
 def _loop_plans(start: float, once: bool) -> list[Curve]:
-    """A first pool, and then rows near the learner's boundary: in a single round for each size, or round by round."""
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
     plans = []
@@ -180,12 +176,10 @@ def _loop_plans(start: float, once: bool) -> list[Curve]:
 
 
 def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
-    """A curve of these sizes. Its errors do not matter."""
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
 
 
 def _is_single_round(plan: Curve) -> bool:
-    """Whether each size of a plan of practice is reached by one round from the first pool."""
     return bool(plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1])
 
 
@@ -193,8 +187,6 @@ def _is_single_round(plan: Curve) -> bool:
 
 
 class _Answer(NamedTuple):
-    """What it takes to reach the target."""
-
     more: float
     low: float
     high: float
@@ -206,8 +198,6 @@ _UNTOLD = _Answer(np.nan, np.nan, np.nan, np.nan)  # of strategies that the theo
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of every strategy."""
-
     fitted: Fit
     target: float
     x: str
@@ -216,7 +206,6 @@ class _Question:
     places: Mapping[str, Float[np.ndarray, " places"]]  # parameters on the edge of the region of likely ones
 
     def answer_by_family(self, family: Stack, start: float) -> _Answer:
-        """What plain rows take by the theory and the empirical laws together."""
         (plan,) = _static_plans(start)
         table = self.fitted.bands(plan, self.level)
         mean = table["error"].to_numpy()
@@ -233,10 +222,8 @@ class _Question:
         return _Answer(middle, least, most, self._reached(foreseen.quantiles(0.5), plan.kept, start))
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
-        """What the first plan takes that reaches the target for sure, else the first that does in the mean, else the
-        last.
-
-        `high` is inf where no number of rows may reach the target.
+        """What the first plan takes that reaches the target for sure, else in the mean, else the last; `high` is inf
+        where none may.
         """
         found = self._answer_of_first(plans, start)
         return found._replace(high=np.inf) if may_not_reach else found
@@ -251,7 +238,7 @@ class _Question:
         return in_the_mean[0] if in_the_mean else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
-        """What a plan takes at the fit, and at least and most within the region of likely parameters."""
+        """What a plan takes at the fit, and at least and most within the region."""
         table = self.fitted.bands(plan, self.level)
         mean = table["error"].to_numpy()
         counted = self._counted(plan, self.fitted.values, mean[0], start)
@@ -266,18 +253,17 @@ class _Question:
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
 
     def _more(self, plan: Curve, counted: Array, errors: Array, start: float) -> float:
-        """What the axis counts where the errors (points,) of a plan reach the target; inf where they do not."""
+        """What the axis counts where the errors (points,) reach the target; inf where they do not."""
         size = self._reached(errors, plan.kept, start)
         return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > start else 0.0
 
     def _reached(self, errors: Array, sizes: Array, start: float) -> float:
-        """The size at which errors (points,) reach the target. It is the start if they do so there already."""
+        """The size at which errors (points,) reach the target: the start if they do so there."""
         if start and errors[0] <= self.target:
             return start
         return _last_crossing(np.log(self.target), np.log(errors), sizes)
 
     def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
-        """What the axis counts at the points of a plan (points,), beyond what the present rows took."""
         generated = plan.generated
         strategy = "static"
         if _is_single_round(plan):

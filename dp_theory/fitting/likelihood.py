@@ -62,7 +62,7 @@ class PointSlopes(NamedTuple):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The likelihood of a curve as a function of the free parameters' z."""
+    """The likelihood of a curve by the free parameters' z."""
 
     curve: Curve
     free: tuple[str, ...]  # names, in the order of z
@@ -73,19 +73,17 @@ class Likelihood:
     softening: float = 0.0
 
     def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
-        """The values of all parameters, free and fixed, at each z."""
         moved = {name: PARAMETERS[name].from_z(z[:, j]) for j, name in enumerate(self.free)}
         constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
         return moved | constant
 
     def deviances(self, z: Float[np.ndarray, "sets free"]) -> Float[np.ndarray, " sets"]:
-        """The deviance (T9.6), (T9.7) or (T9.8) at each z."""
         mean, deviation = predict_points(self.curve, self.values(z))
         return self._deviances(mean, self._variances(deviation))
 
     def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """The deviance, its gradient and the information at z, by finite differences, which are one-sided by default
-        with practice.
+        """The deviance, its gradient and the information at z, by finite differences, by default one-sided with
+        practice.
         """
         if one_sided is None:
             one_sided = self.curve.has_practice
@@ -101,12 +99,12 @@ class Likelihood:
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
     def slopes(self, points: Curve, z: Float[np.ndarray, " free"], *, one_sided: bool = False) -> PointSlopes:
-        """What the theory expects of other points at z, and its derivative in z. `one_sided` is as in `linearise`."""
+        """What the theory expects of other points at z, and its derivative in z."""
         mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
         return PointSlopes(mean[0], _differences(mean, len(z)))
 
     def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-        """v of each point, with its softening, where a single experiment has this standard deviation."""
+        """v of each point, with its softening."""
         if self.variance is Variance.THEORY:
             variance = variance_of_theory(self.curve, deviation)  # (T9.5)
         else:
@@ -117,7 +115,6 @@ class Likelihood:
     def _deviances(
         self, mean: Float[np.ndarray, "sets points"], variance: Float[np.ndarray, "sets points"]
     ) -> Float[np.ndarray, " sets"]:
-        """D, from the expectations and the variances of the points."""
         mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
         terms = (self.curve.error - mean) ** 2 / variance  # (T9.6), (T9.8)
         if self.with_log:
@@ -137,14 +134,13 @@ def whitening_matrix(information: Float[np.ndarray, "free free"]) -> Float[np.nd
 
 
 def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray, "sets free"]:
-    """z itself, then a step ahead along each axis, and then a step back unless differences are one-sided."""
+    """z, a step ahead along each axis, and a step back unless one-sided."""
     ahead = _STEP * np.eye(len(z))
     steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
     return z + np.vstack(steps)
 
 
 def _differences(values: Float[np.ndarray, "sets points"], free: int) -> Float[np.ndarray, "points free"]:
-    """The derivatives in z of values at the places of `_stencil`."""
     centre: Array = values[:1]
     ahead: Array = values[1 : 1 + free]
     back: Array = values[1 + free :]

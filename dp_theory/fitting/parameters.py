@@ -11,10 +11,8 @@ from scipy.special import expit
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number in an open range (low, high).
-
-    A search moves it freely as z, the logit of its place in the range: z = 0 is the middle, z → ±∞ are the ends. With
-    `log` the place is that of the logarithm.
+    """A number in an open range (low, high), which a search moves freely as z, the logit of its place (of its
+    logarithm's, with `log`).
     """
 
     low: float
@@ -23,7 +21,6 @@ class Parameter:
     assumed: float  # value where there are too few points to estimate it
 
     def from_z(self, z: Any) -> Any:
-        """The number at z. Arrays are taken element by element."""
         place = expit(z)
         if self.log:
             return np.exp(np.log(self.low) + np.log(self.high / self.low) * place)

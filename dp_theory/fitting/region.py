@@ -1,17 +1,16 @@
 """The region of likely parameters about a fit: the intervals of parameters and of predictions.
 
-The region holds every z whose deviance exceeds its least by no more than is allowed,
+The region holds every z whose deviance (dp_theory.fitting.likelihood) exceeds its least by no more than is allowed,
 
     D(z) − D(z0) ≤ A = c q²                                                                                   (T9.9)
 
-with q the quantile of the normal, or of Student's t where the factor c was estimated. D and c are those of
-dp_theory.fitting.likelihood. The profile-likelihood interval of a number g(z) is the range of g over the region. To
-first order (Cramér-Rao) its half-width is
+with q the quantile of the normal, or of Student's t where the factor c was estimated. The profile-likelihood interval
+of a number g(z) is the range of g over the region. To first order (Cramér-Rao) its half-width is
 
     √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (T9.12)
 
-Two cases need care. A parameter at an end of its range has no slope there, so that (T9.12) gives an interval of width
-0. And with practice the theory takes so long that (T9.12) is used wherever the deviance confirms it.
+which is 0 for a parameter at an end of its range. With practice, whose theory takes long, (T9.12) is used wherever the
+deviance confirms it.
 """
 
 from __future__ import annotations
@@ -72,7 +71,6 @@ class Region:
         return centre, centre - half, centre + half
 
     def interval(self, point: Curve) -> tuple[float, float]:
-        """The least and the largest ln of the expected error of one point, by profile likelihood."""
         search = _IntervalSearch(self, point)
         ends = [search.centre]
         for start in [self.best, *self._inner_starts()]:
@@ -81,7 +79,6 @@ class Region:
         return min(ends), max(ends)
 
     def limits(self, parameter: int) -> tuple[float, float]:
-        """The least and the largest z of a free parameter, by profile likelihood."""
         if self.likelihood.curve.has_practice and abs(self.best[parameter]) < AT_END:
             information = self.likelihood.linearise(self.best).information
             half = np.sqrt(self.allowed) * float(np.linalg.norm(whitening_matrix(information)[parameter]))
@@ -91,7 +88,6 @@ class Region:
         return least, largest
 
     def outermost(self, advance: Callable[[int], None]) -> Float[np.ndarray, "places free"]:
-        """The best z, and the places of the region where each free parameter is least and largest."""
         places = [self.best]
         for parameter in range(len(self.best)):
             for direction in (LEAST, LARGEST):
@@ -100,7 +96,6 @@ class Region:
         return np.array(places)
 
     def _end(self, parameter: int, direction: float) -> Float[np.ndarray, " free"]:
-        """The place of the region where a parameter is least, or largest."""
         at = Evaluations(self.likelihood)
         least = at.deviance(self.best)
         if self.likelihood.curve.has_practice:
@@ -117,7 +112,7 @@ class Region:
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
     ) -> Float[np.ndarray, " free"] | None:
-        """The end by (T9.12), scaled to where the deviance is A above its least. None where it is far from that."""
+        """The end by (T9.12), scaled to where the deviance is A above its least; None far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
         risen = at.deviance(self.best + way) - least
@@ -127,7 +122,7 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """More places to search from: for each parameter at an end of its range, one where it has moved inwards."""
+        """For each parameter at an end of its range, a place where it has moved inwards."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -154,19 +149,17 @@ class _IntervalSearch:
         return float(np.log(self.expected(z).mean[0]))
 
     def slope(self, z: Array) -> Array:
-        """∂g/∂z (free,)."""
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
-        """How far z is inside the region: 1 at the least deviance, 0 on the edge, negative outside."""
+        """How far z is inside the region: 1 at the least deviance, 0 on the edge."""
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
-        """Whether z is inside the region, or next to it."""
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:
-        """Values of g at places of the region that are as far as found in one direction: 1 is down, -1 is up."""
+        """Values of g as far as found in one direction: 1 is down, -1 is up."""
         from scipy.optimize import minimize
 
         scale = whitening_matrix(self.at.linearise(place).information)
@@ -209,7 +202,6 @@ class _Profile:
         self.has_practice = at.likelihood.curve.has_practice
 
     def end_from(self, place: Array) -> Array:
-        """The end (free,) that a search from a place of the region finds."""
         start = float(place[self.parameter])
         within = start
         beyond = start
@@ -232,7 +224,7 @@ class _Profile:
         return place
 
     def made_likely(self, place: Array, value: float) -> Array | None:
-        """A place (free,) of the region where the parameter's z has this value, found by moving the others."""
+        """The place (free,) where the parameter's z has this value, found by moving the others."""
         others = np.arange(len(place)) != self.parameter
         held = np.where(others, place, value)
         if self.at.deviance(held) > self.most and others.any():

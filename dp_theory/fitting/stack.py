@@ -52,7 +52,6 @@ class Foreseen:
     weight: Float[np.ndarray, " draws"]
 
     def quantiles(self, level: float) -> Float[np.ndarray, " sizes"]:
-        """The errors below which this share of the weight lies."""
         order = np.argsort(self.log_error, axis=0)
         cumulated = np.cumsum(self.weight[order], axis=0)
         place = (cumulated < level * cumulated[-1]).sum(axis=0)
@@ -68,7 +67,6 @@ class Stack:
     weights: Mapping[str, float]  # of THEORY and POWER_LAW; they sum to 1
 
     def foreseen(self, sizes: Float[np.ndarray, " sizes"], theory: Foreseen) -> Foreseen:
-        """What the family expects at these sizes, with what the theory expects there."""
         draws = []
         weights = []
         for name, weight in self.weights.items():
@@ -86,13 +84,12 @@ class Stack:
         return Foreseen(np.minimum(turned, 0.0).reshape(-1, len(sizes)), np.tile(mixture.weight, _TURNS))
 
     def note(self) -> str:
-        """The members that count, the heaviest first, in one line."""
         ranked = sorted(self.weights.items(), key=lambda entry: -entry[1])
         return ", ".join(f"{name} {weight:.2g}" for name, weight in ranked if weight >= 0.05)
 
 
 def stack(fitted: Fit) -> Stack | None:
-    """The family for the curve of a fit, weighted by hidden tails. None where its plain sizes are too few."""
+    """The family for the curve of a fit. None where its plain sizes are too few."""
     plain = fitted.curve.at(fitted.curve.plain) if fitted.curve.plain.any() else None
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
@@ -113,7 +110,7 @@ def stack(fitted: Fit) -> Stack | None:
 
 
 def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen:
-    """What the theory expects: quantiles of a normal of ln E on either side of the mean, with these ends (sizes,)."""
+    """Quantiles of a normal of ln E on either side of the mean, with these ends (sizes,)."""
     q = ndtri(_LEVELS)[:, None]
     reach = ndtri((1 + level) / 2)
     below = np.log(mean / low) / reach
@@ -137,19 +134,17 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
 
 
 def _scatter(points: Curve) -> Array:
-    """The relative standard deviation of the points (points,), as far as it is known."""
     return np.nan_to_num(points.se / points.error)
 
 
 def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Foreseen:
-    """What the theory expects of unseen points, to first order."""
     level = 0.95
     centre, low, high = fit(seen, fixed).first_order(unseen, level)
     return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
-    """What the power law with floor, fitted to samples of the seen points, expects at sizes `kept` (sizes,)."""
+    """What the power law with floor expects at sizes `kept` (sizes,), fitted to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
     found = []
@@ -178,7 +173,7 @@ class _PowerLaws(NamedTuple):
 
     @classmethod
     def through(cls, x: Array, y: Float[np.ndarray, "samples points"], sigma: Array) -> _PowerLaws:
-        """The most likely ones, by a weighted line in ln (E − c) for each floor that is tried."""
+        """The most likely ones, by a weighted line in ln (E − c) for each floor tried."""
         best = cls(*np.full((4, len(y)), np.inf))
         error = np.exp(y)
         for share in _FLOORS:
@@ -198,5 +193,4 @@ class _PowerLaws(NamedTuple):
         return best
 
     def log_error(self, x: Array) -> Float[np.ndarray, "samples points"]:
-        """ln E at ln n."""
         return np.logaddexp(self.level[:, None] + self.slope[:, None] * x, self.log_floor[:, None])

@@ -1,16 +1,12 @@
 """The theory's error curves: mean and scatter of the points of a `Curve`, for many sets of parameters at once.
 
-Rows are labelled by w_g, and labels are flipped besides. The ridge is per *training* row, as in `sweep`. Theory first
-gives the error E' against w_g. The labeller's own error, the floor, is added by geometry: the part of w_hat off the
-plane of w_g and w_s lies at random against w0, so that
+Rows are labelled by w_g, labels are flipped besides, and the ridge is per *training* row. Theorem 1 at finite
+dimension, or for practice the limit d → ∞ of the loop (the mean alone), gives the error E' against w_g. The labeller's
+own error, the floor, is added by geometry: the part of w_hat off the plane of w_g and w_s lies at random against w0, so
+that
 
     cos πE = cos πE' · cos(π·floor)                                                                           (T9.1)
     Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (T9.2)
-
-(T9.1) is that of dp_theory.practice for a labeller. A curve may have three kinds of points:
-
-    plain and selected rows   Theorem 1 at finite dimension: mean and standard deviation of single experiments
-    practice                  the limit d → ∞ of the loop: the mean alone
 """
 
 from __future__ import annotations
@@ -41,7 +37,7 @@ def predict_points(
 ) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
     """Mean test errors of a curve's points, and standard deviations of single experiments, for each set of parameters.
 
-    nan where the theory has no solution. Practice has no deviation.
+    nan where the theory has no solution; practice has no deviation.
     """
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
@@ -59,9 +55,8 @@ def predict_points(
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """Test error and its deviation against the truth, by equations (T9.1) and (T9.2).
-
-    `error` and `deviation` are those against the labeller, whose own error is `floor`. All arguments broadcast.
+    """Test error and its deviation against the truth, by (T9.1) and (T9.2), from those against the labeller, whose
+    error is `floor`.
     """
     cos_floor = np.cos(np.pi * floor)
     sin_floor = np.sin(np.pi * floor)
@@ -81,7 +76,6 @@ class _PoolGroup(NamedTuple):
 
 
 def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
-    """The plain, the pruned and the directly drawn points, as far as there are any."""
     plain = curve.plain
     if plain.any():
         size = curve.kept[plain]
@@ -122,7 +116,6 @@ def _pool_errors(
 
 
 def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
-    """Errors against the labeller for one set of parameters."""
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
@@ -156,9 +149,8 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
-    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`.
-
-    Where this would take more than MOST_ROUNDS steps, there are as many in equal ratios.
+    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`, in at most
+    MOST_ROUNDS equal ratios where that takes more.
     """
     if last <= initial:
         return np.array([initial])

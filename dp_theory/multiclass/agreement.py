@@ -31,8 +31,7 @@ def both_below(u: Float[np.ndarray, "*#grid"], v: Float[np.ndarray, "*#grid"], r
 def disagreement(classes: int, cosine: float) -> float:
     """P(argmax u ≠ argmax v) of K independent pairs (u_k, v_k) of standard normals with correlation `cosine`.
 
-    It is 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9), by quadrature over u + v and u - v. For two classes that is
-    arccos(cosine)/π.
+    It is 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9), by quadrature over u + v and u - v; for two classes arccos(cosine)/π.
     """
     if abs(cosine) == 1:
         return (1 - cosine) / 2 if classes == 2 else 0.0

@@ -130,7 +130,6 @@ def classes_curves(
 def _measured(
     problem: SoftmaxProblem, predicted: SoftmaxPrediction, experiments: Experiments, seed: int
 ) -> dict[str, float]:
-    """The columns of experiments, for a scalar problem."""
     runs = simulate_softmax(problem, experiments.d, experiments.trials, seed=seed, workers=experiments.workers)
     off = runs.test_error - predicted.test_error
     se = np.hypot(runs.test_error_se, predicted.test_error_se)

@@ -1,8 +1,7 @@
 """The experiment of a `SoftmaxProblem` at finite d: rows, classes, selection, and a fit by a standard solver.
 
-By rotation invariance the teacher's scores may be Bᵀx of the first K - 1 coordinates of x, with B the Helmert matrix.
-The part of the selector's scores that is independent of them is then the same of the next K - 1 coordinates. Trial k
-draws from SeedSequence(seed, (stream, k)).
+By rotation invariance the teacher's scores may be Bᵀx of the first K - 1 coordinates, with B the Helmert matrix, and
+the independent part of the selector's the same of the next K - 1. Trial k draws from SeedSequence(seed, (stream, k)).
 """
 
 from __future__ import annotations
@@ -87,8 +86,8 @@ def _fit(
 ) -> Float[np.ndarray, "classes d"]:
     """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by scipy's L-BFGS.
 
-    The objective's curvature is lam at least. W is therefore off by at most ‖gradient‖/lam, which must be FIT of ‖W‖.
-    Raises ConvergenceError where it is more.
+    The curvature is lam at least, so that W is off by at most ‖gradient‖/lam. Raises ConvergenceError where that is
+    above FIT of ‖W‖.
     """
     from scipy.optimize import minimize
 

@@ -1,8 +1,7 @@
 """How unsure a selector of K classes is of a row.
 
-The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1). Along a ray s = R·v from the origin the margin
-rises, and the entropy of softmax(κ s) falls. A threshold on either therefore bounds the radius R. This makes
-expectations over selected rows smooth.
+The selector knows a row by its scores s (K,), s_k ~ N(0, 1). Along a ray s = R·v the margin rises, and the entropy of
+softmax(κ s) falls. So a threshold on either bounds R, and expectations over selected rows are smooth.
 """
 
 from __future__ import annotations
@@ -40,9 +39,7 @@ class Hardness(Protocol):
         ...
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """P(of(s) > threshold): an estimate from each set of quasi-random points, or a single number where it is known
-        exactly.
-        """
+        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known exactly."""
         ...
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -59,19 +56,16 @@ class Margin:
         return largest[..., 0] - largest[..., 1]
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """threshold / of(direction), at most FARTHEST: the margin is proportional to the radius."""
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """The probability that the largest score leads by less than τ = -threshold.
-
-        It is 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du, by quadrature. The single number does not depend on `sets`.
+        """The probability that the largest score leads by less than τ = -threshold, 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du,
+        by quadrature.
         """
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
     def range(self, classes: int) -> tuple[float, float]:
-        """A margin of 25, and a margin of 0."""
         return -25.0, 0.0
 
 
@@ -91,7 +85,6 @@ class Uncertainty:
     def _with_slope(
         self, scores: Float[np.ndarray, "rows K"]
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The entropy H of each row, and dH/d ln R."""
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -104,9 +97,8 @@ class Uncertainty:
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
         """The radius R of each row where of(R · direction) = threshold, at most FARTHEST.
 
-        Newton's method on ln R keeps each radius inside a bracket, which is halved where a step would leave it, and
-        where the last step did not halve the error. Raises ConvergenceError where the entropy is missed by more than
-        PRECISION.
+        Newton's method on ln R stays in a bracket, which is halved where a step would leave it, and where the last did
+        not halve the error. Raises ConvergenceError where the entropy is missed by more than PRECISION.
         """
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
@@ -136,23 +128,20 @@ class Uncertainty:
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
-        """P(of(s) > threshold), from each set of quasi-random directions by itself.
+        """P(of(s) > threshold), from each set of quasi-random directions by itself. Raises as `reach` does.
 
-        A row exceeds the threshold where its radius is below `reach`. The radius has the chi distribution with K - 1
-        degrees of freedom, whatever the direction. Raises as `reach` does.
+        A row exceeds the threshold where its radius, of a chi distribution with K - 1 degrees of freedom, is below
+        `reach`.
         """
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
-        """0 and ln K, up to rounding."""
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 
 @lru_cache(8)
 def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
-    """`Uncertainty.exceeded`, with a memory: every level, ridge and number of rows asks for the same fraction again.
-    The array is read-only, since it is shared.
-    """
+    """`Uncertainty.exceeded` with a memory; the array is read-only, since it is shared."""
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
     for scores in sets_of_normals(classes, log2, sets):
@@ -166,9 +155,7 @@ def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) 
 
 
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
-    """The threshold that a fraction `keep` of the rows exceeds: a rough root from one set of points, then all sets near
-    it.
-    """
+    """The threshold that a fraction `keep` of the rows exceeds."""
     from scipy.optimize import brentq
 
     def excess(level: float, sets: int = SETS) -> float:

@@ -1,8 +1,8 @@
 """Nodes of expectations over selected rows, in the coordinates that matter to K classes.
 
-A row is known by three things. Its scores under the teacher are g (K,). Its scores under the selector are
-s = ρ g + √(1 - ρ²) g'. Along all other directions it has z, which is normal like g and g'. Only differences between
-classes matter, so that all of these are centred. Classes may be renamed: the row's class, argmax g, is class 0.
+A row's scores are g (K,) under the teacher, s = ρ g + √(1 - ρ²) g' under the selector, and z along all other
+directions, which is normal like g and g'. Only differences between classes matter, so that all are centred. The row's
+class, argmax g, is named 0.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Nodes:
         """The nodes for a selection. They change smoothly from one to the next.
 
         The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, and those of the
-        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class. A
-        selection with a threshold moves the radius to the kept part of the ray.
+        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class; a
+        threshold moves it to the kept part of the ray.
         """
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)

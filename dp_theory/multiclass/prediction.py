@@ -47,8 +47,10 @@ _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """The limits of a problem, with their standard errors. Raises InputError where the largest number of points misses
-    the tolerance, ConvergenceError where the fixed point is not found.
+    """The limits of a problem, with their standard errors.
+
+    Raises InputError where the largest number of points misses the tolerance, ConvergenceError where the fixed point is
+    not found.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
@@ -65,12 +67,12 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
 
 @lru_cache(2 * len(LEVELS))
 def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
-    """The nodes of a level, with a memory: problems that differ in phi and lam alone share them."""
+    """The nodes of a level, remembered for problems that differ in phi and lam alone."""
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
-    """Each output and its standard error, in the order of SoftmaxPrediction, and then the number of points."""
+    """Each output and its standard error, in the order of SoftmaxPrediction, then the number of points."""
     x = None
     error = np.inf
     se = np.inf
@@ -95,10 +97,9 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
 
 
 class SoftmaxEquations:
-    """The fixed point, with expectations over given nodes.
+    """The fixed point, with expectations over given nodes, in x = (a_1, ..., a_k, ln σ, ln δ).
 
-    Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ). Rows and ridges are counted per kept row rather than per row
-    of the pool, so that the way to them does not depend on how many rows nobody trains on.
+    Rows and ridges count per kept row, so that the way to them does not depend on how many rows nobody trains on.
     """
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
@@ -125,9 +126,9 @@ class SoftmaxEquations:
         return x
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each of some ridges per kept row, which take the place of the problem's; the first must be wide.
+        """The root at each of some ridges per kept row, the first a wide one. Raises as `solve`.
 
-        Each search starts from the line through the last two roots. Raises as `solve`.
+        Each search starts from the line through the last two roots.
         """
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
@@ -136,8 +137,6 @@ class SoftmaxEquations:
             yield x
 
     def _root(self, start: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The root of `excess` from a point nearby. Raises ConvergenceError where it is missed."""
-
         def move(x: Float[np.ndarray, " unknowns"]) -> tuple[Float[np.ndarray, " unknowns"], float]:
             try:
                 off = self.excess(x)
@@ -152,7 +151,6 @@ class SoftmaxEquations:
         return x
 
     def jacobian(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns unknowns"]:
-        """The Jacobian of `excess`, by differences."""
         off = self.excess(x)
         return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
@@ -163,7 +161,7 @@ class SoftmaxEquations:
     def outputs(
         self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
     ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
-        """Test error, cross-entropy, overlap and squared norm, and their standard errors from the scatter of the sets
+        """Test error, cross-entropy, overlap and squared norm, and their standard errors by the scatter of the sets
         (T6.10).
         """
         off = (self._image(x, self._moments(x).T) - x).T
@@ -177,7 +175,7 @@ class SoftmaxEquations:
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
     def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
-        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set, at one x or at one for each."""
+        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set."""
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2
@@ -192,7 +190,6 @@ class SoftmaxEquations:
         return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
 
     def _moments(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns sets"]:
-        """(c_1, ..., c_k, E|f|²/(K - 1), Γ) of each set. The proximal points are kept for the next call."""
         if not np.abs(x[self.k :]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
@@ -214,7 +211,6 @@ class SoftmaxEquations:
     def _image(
         self, x: Float[np.ndarray, " unknowns"], moments: Float[np.ndarray, "*sets unknowns"]
     ) -> Float[np.ndarray, "*sets unknowns"]:
-        """Where the map sends x, given the moments."""
         k = self.k
         phi = self.phi
         pull = moments[..., :k]  # c_j

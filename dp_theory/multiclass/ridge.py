@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
-    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row: the whole
-    range is tried, and then a finer grid.
-    """
+    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row."""
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
     equations = SoftmaxEquations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))

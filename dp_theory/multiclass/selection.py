@@ -37,20 +37,16 @@ class Selection(Protocol):
     """A rule that keeps a row with a probability that depends on its scores, but not on the order of the classes."""
 
     @property
-    def sees_scores(self) -> bool:
-        """Whether the probability depends on the scores at all."""
-        ...
+    def sees_scores(self) -> bool: ...
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
-        """The mean probability: SETS independent estimates, or a single number where it is known."""
-        ...
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]: ...
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows to where the selection keeps them, each along its ray: the probability that each is kept, and the
+        """Move rows along their rays to where the selection keeps them: the probability that each is kept, and the
         factor of its radius.
         """
         ...
@@ -76,7 +72,6 @@ class Share:
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
@@ -93,21 +88,15 @@ class Threshold:
         require_number(limit=self.limit)
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """1 for rows on the kept side, 0 for others."""
         return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
-        """The probability that a row is on the kept side."""
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The radii become quantiles of the chi distribution on the kept side of the threshold.
-
-        The mass is the probability of that side.
-        """
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
         cdf = gammainc if self.hard else gammaincc
         quantile = gammaincinv if self.hard else gammainccinv
@@ -132,18 +121,15 @@ class Tilted:
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-        """exp(omega (H - ln K)), or exp(omega H) for omega < 0."""
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 
     def keep_fraction(self, classes: int) -> Float[np.ndarray, " sets"]:
-        """The mean probability, over each set of quasi-random rows by itself."""
         return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
@@ -207,7 +193,7 @@ def _takes(name: str) -> tuple[str, ...]:
 
 
 def require_classes(classes: Any) -> None:
-    """Raises InputError unless `classes` is a whole number from 2 to MOST_CLASSES."""
+    """Raises InputError unless it is a whole number from 2 to MOST_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
 

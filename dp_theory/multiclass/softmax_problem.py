@@ -1,14 +1,15 @@
 """Multinomial logistic regression on rows that a selector of K classes chose: the problem and its answers.
 
-Conventions
+Conventions:
+
 - Rows are x ~ N(0, I_d). The teacher W* and the selector W_s are K directions each. A row's class is argmax W* x.
-- Only differences between classes count. Orthonormal directions and a simplex are therefore the same. Scores are W* x
+- Only differences between classes count, so that orthonormal directions and a simplex are the same. Scores are W* x
   and W_s x, each less its mean over the classes.
 - ρ is the cosine of a selector's direction with the teacher's of the same class: W_s x is ρ W* x plus √(1 - ρ²) times
   as many independent scores.
 - The learner is Ŵ = argmin (1/n) Σ ℓ(W x_i; y_i) + (λ/2) ‖W‖². The sum goes over kept rows, and ℓ is the cross-entropy
   of softmax(W x). The size n of the pool counts all rows, kept or not, and φ = d/n.
-- Rows are labelled without errors, so that they are separable. λ must therefore be positive.
+- Rows are labelled without errors, hence separable, so that λ must be positive.
 - The test error is P(argmax Ŵx ≠ argmax W*x). The cross-entropy is that of new rows, in nats.
 - The overlap is ⟨Ŵ, W*⟩/(K - 1) with W* centred. The squared norm is ‖Ŵ‖²/(K - 1).
 - Two classes are logistic regression with ridge λ/2, whose weights are √2 times as long.

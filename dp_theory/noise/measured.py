@@ -1,8 +1,7 @@
 """The flips of the theory from what a judge of real images says about generated rows (ours).
 
-The judge is a classifier that errs as probit flips do: it sees the margin through noise. So does the generator. Both
-labels of a row are then signs of normals. The probability that two such signs differ is the angle between the normals,
-over π. The angles of judge and label to the true margin give that between judge and label:
+The judge errs as probit flips do: it sees the margin through noise, and so does the generator. Both labels of a row are
+signs of normals, which differ with a probability of their angle over π, so that
 
     (1)  cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
 """

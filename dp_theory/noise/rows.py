@@ -73,7 +73,6 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
 
 
 def _one_side(flips: BoundaryFlips, test_error: float, alpha: float) -> _Side:
-    """The nodes with 0 < t ≤ alpha."""
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     t, measure, labels = nodes(float(np.cos(np.pi * test_error)), flips, Addition(1.0, keep=window), ORDER)
     inside = (t > 0) & (window.keep_probability(t) > 0)
@@ -101,9 +100,8 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows.
-
-        Raises InputError where no window has so many missed rows.
+        """The window of a learner of this test error, infinite for plain rows. Raises InputError where none has so many
+        missed rows.
         """
 
         def excess(log_alpha: float) -> float:
@@ -117,7 +115,6 @@ class Missed:
         return float(np.exp(root_scalar(excess, bracket=(low, np.log(WIDEST)), xtol=1e-12).root))
 
     def __call__(self, test_error: float) -> Addition:
-        """The rows to add after a stage of this test error."""
         alpha = self.alpha(float(test_error))
         return Addition(kept=self.kept, keep=PLAIN if np.isinf(alpha) else KeepHard(alpha), flip=self.flips)
 

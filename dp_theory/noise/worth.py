@@ -1,9 +1,8 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension. Every learner has its best ridge. That of static data and of selections is known;
-loops take the best of LAMS and of some ridges that follow static data's. For plain rows the best ridge is
-lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z] (`BoundaryFlips.signal`). It does not depend on the
-flips' shape otherwise, since ridge regression knows no more of plain labels than c.
+Samples are counted per dimension, and every learner has its best ridge; loops take the best of LAMS and of some that
+follow static data's. For plain rows that is lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z]
+(`BoundaryFlips.signal`), all that ridge regression knows of the labels.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does n
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data (T8.7), `rows` per dimension. Broadcasts."""
+    """The best ridge per row of static data (T8.7). Broadcasts."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 
@@ -72,10 +71,10 @@ def worth(
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    Columns: stage; kept, the training rows so far per dimension; plan, its number, and lam; test_error; samples, the
-    number of static data's samples that reach this error over those of practice; compute, the same of their cost; saved
-    and saved_compute, the share of static data's error that practice saves; missed and wrong, the shares of the stage's
-    new rows that the selector misses and whose label is wrong.
+    `kept` counts training rows so far per dimension; `samples` and `compute` are what static data takes to reach this
+    error over what practice took; `saved` and `saved_compute` are the shares of static data's error that practice
+    saves; `missed` and `wrong` are the shares of the stage's new rows that the selector misses and whose label is
+    wrong.
     """
     import pandas as pd
 
@@ -103,8 +102,6 @@ def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[RoundPlan] 
 
 
 class _Run(NamedTuple):
-    """A loop with one plan and one ridge."""
-
     plan: int  # its number
     lam: float
     solved: Stages
@@ -112,7 +109,6 @@ class _Run(NamedTuple):
 
 
 def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage: int) -> dict[str, Any]:
-    """The row of `worth` for a stage, of the run that is best there."""
     error = float(run.solved.test_error[stage])
     kept = run.solved.kept[stage] / phi
     spent = costs.axes("direct", kept, kept, first=run.solved.kept[0] / phi)["compute"]
@@ -134,19 +130,18 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
 
 
 def _saved(error: float, plain: float) -> float:
-    """The share of an error that is saved. It is 0 where the two differ by rounding alone."""
+    """The share of an error that is saved, 0 where the two differ by rounding alone."""
     return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges for loops to try, per row of a first pool of `rows` per dimension."""
+    """Ridges for loops to try, per row of the first pool."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]
 
 
 def _new_rows(flips: BoundaryFlips, solved: Stages) -> list[Shares]:
-    """What each stage's new rows are like."""
     found = [Shares(np.nan, shares(flips, _ANY_ERROR).wrong, np.nan)]
     for error, addition in zip(solved.test_error, solved.additions, strict=False):  # the last stage adds no rows
         if not isinstance(addition, Addition) or not isinstance(addition.keep, KeepHard | KeepAll):
@@ -214,7 +209,6 @@ class _OneShot:
     lams: Array | None  # (ridges,) to take the best of; None: of all ridges
 
     def with_rule(self, rule: Rule) -> _SelectedLearner:
-        """The best learner of the rows that a rule keeps."""
         moments = kept_moments(rule, self.flips, self.rho)
 
         def error(lam: Any) -> Any:
@@ -227,7 +221,6 @@ class _OneShot:
         return _SelectedLearner(errors[best, np.arange(len(self.psi))], self.lams[best])
 
     def table(self, name: str, learner: _SelectedLearner, keep: float | Array) -> pd.DataFrame:
-        """The rows of `selections` for a rule; `keep` are its kept fractions."""
         import pandas as pd
 
         columns = {"rule": name, "rows": 1 / self.psi, "keep": keep}

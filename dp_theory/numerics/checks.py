@@ -47,13 +47,13 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def require_numbers(**values: Any) -> None:
-    """Raises InputError for a value that is neither a real number nor an array of real numbers."""
+    """Raises InputError unless the value is a real number or an array of such."""
     for name, value in values.items():
         numbers(name, value)
 
 
 def require_number(**values: Any) -> None:
-    """Raises InputError for a value that is not a single real number."""
+    """Raises InputError unless the value is a single real number."""
     for name, value in values.items():
         shape = numbers(name, value).shape
         if shape:
@@ -61,7 +61,7 @@ def require_number(**values: Any) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """Raises InputError for a value that is not a whole number."""
+    """Raises InputError unless the value is a whole number."""
     for name, value in values.items():
         if not isinstance(value, Integral):
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
@@ -74,9 +74,8 @@ def require_seed(seed: Any) -> None:
 
 
 def require_workers(workers: Any) -> None:
-    """Raises InputError unless `workers` is None or a whole number other than 0.
-
-    None leaves the number of processes to joblib's configuration. joblib counts negative numbers from all cores down.
+    """Raises InputError unless `workers` is None, which is what joblib is configured to, or a whole number but 0; below
+    0 counts from all cores down.
     """
     if workers is not None:
         require_whole(workers=workers)
@@ -137,10 +136,7 @@ def require_magnitude(**values: Any) -> None:
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raises InputError "name = value must …" unless `holds` is true everywhere.
-
-    `value` and `holds` broadcast. The message shows the first element of `value` where `holds` is false.
-    """
+    """Raises InputError "name = value must …", with the first `value` where `holds` is false; both broadcast."""
     holds = np.asarray(holds)
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))

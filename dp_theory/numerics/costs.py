@@ -61,7 +61,6 @@ class Costs:
     training: float = TRAINING_COST
 
     def sample(self, strategy: str) -> float:
-        """Cost of generating one sample."""
         if strategy != "direct":
             return self.plain
         return DIRECT_COST * self.plain if self.direct is None else self.direct
@@ -73,7 +72,7 @@ class Costs:
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
         """What each axis counts when `generated` samples are generated and `kept` of them trained on; broadcasts.
 
-        first: how many of the samples are plain whatever the strategy, such as the first pool of a loop.
+        `first` samples are plain whatever the strategy, such as the first pool of a loop.
         """
         generation = self.plain * first + self.sample(strategy) * (generated - first)
         return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

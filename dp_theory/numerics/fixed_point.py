@@ -28,30 +28,12 @@ _NEARER = 0.7  # factor of the start where the map is not defined
 def fixed_point(
     move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int, enough: float
 ) -> tuple[Float[np.ndarray, " n"], float]:
-    """A point that a map does not move, by Anderson's method of type II, or else by Powell's hybrid method.
+    """The best point that is found, and its miss, by Anderson's method of type II (Walker and Ni 2011), or else by
+    Powell's hybrid method.
 
-    Parameters
-    ----------
-    move
-        By how much the map moves a point, whose entries should be of the order of 1, and how far the point misses what
-        is sought: inf where the map is not defined.
-    start
-        Where the search begins.
-    tolerance
-        The miss at which Anderson's method ends.
-    steps
-        Points that it tries at most.
-    enough
-        The miss above which Powell's method is tried, from the start and from the best point.
-
-    Returns
-    -------
-    point, miss
-        The best point that was found. Its miss may be large.
-
-    References
-    ----------
-    Walker and Ni 2011, "Anderson acceleration for fixed-point iterations".
+    `move` says by how much the map moves a point, whose entries should be of the order of 1, and its miss: inf where
+    the map is not defined. Anderson's method ends at the miss `tolerance`, or after so many steps. Above the miss
+    `enough`, Powell's method is tried from the start and from the best point.
     """
     found, least = _by_anderson(move, start, tolerance, steps)
     for begin in (start, found):
@@ -64,7 +46,6 @@ def fixed_point(
 
 
 def _excess(move: Move, point: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """By how much the map moves a point; far where it is not defined."""
     moved, miss = move(point)
     return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
 
@@ -72,7 +53,6 @@ def _excess(move: Move, point: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n
 def _by_anderson(
     move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int
 ) -> tuple[Float[np.ndarray, " n"], float]:
-    """The best point of Anderson's method, and its miss."""
     found, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start

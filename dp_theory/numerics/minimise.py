@@ -11,15 +11,11 @@ _FINEST = 1e-4  # spacing of ln x at which the search ends
 
 
 def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least value of each of an array of functions over [low, high], and the x where it is attained.
+    """The least value of each of an array of functions over [low, high], and the x where it is attained, of this shape.
 
-    `function` takes x of shape (points, *shape) and returns the values there. Both results have that `shape`. `low`
-    must be positive, because the grids are logarithmic.
-
-    The search evaluates a grid over the interval, and then finer ones between the neighbours of the best point so far.
-    The functions are smooth errors, but they may have several local minima, and the least may lie at an end of the
-    interval. scipy.optimize.elementwise.find_minimum takes twice as long from the same grid, and finds no minimum at
-    an end.
+    `function` takes x of shape (points, *shape). `low` must be positive: the grids are logarithmic, each finer between
+    the neighbours of the best point so far. The functions are smooth, but may have several local minima or the least at
+    an end, where scipy.optimize.elementwise.find_minimum finds none.
     """
     extra_axes = (1,) * len(shape)
     points = 2 + round(_PER_DECADE * np.log10(high / low))

@@ -12,10 +12,11 @@ from dp_base.errors import DivergedError
 
 @contextmanager
 def finite_numbers() -> Iterator[None]:
-    """Within the block, what overflows, divides by zero or has no value ends in a DivergedError.
+    """Within the block, what overflows, divides by zero or has no value ends in a DivergedError, where NumPy would warn
+    and go on.
 
-    NumPy would warn and go on. Formulas that expect such numbers, as in cells that another formula fills, say so by
-    an `np.errstate` of their own. A number that underflows is 0, which is what it nearly is.
+    Formulas that expect such numbers say so by an `np.errstate` of their own. A number that underflows is 0, which is
+    what it nearly is.
     """
     try:
         with np.errstate(over="raise", divide="raise", invalid="raise"):

@@ -1,9 +1,8 @@
 """Independent jobs: in this process, over processes, or on a cluster.
 
-joblib runs the jobs, so that any of its backends will do. With `workers=None`, the functions of this package use the
-cluster of a block `on_cluster` (dp_base.cluster), or else the backend that the caller configured:
-`with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job draws depends on the job alone,
-never on where or when it runs.
+With `workers=None`, joblib uses the cluster of a block `on_cluster` (dp_base.cluster), or the backend that the caller
+configured: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job draws depends on the
+job alone, never on where or when it runs.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ def run_jobs(
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list:
-    """[function(*job) for job in jobs].
+    """[function(*job) for job in jobs], by so many processes, which end with this one.
 
-    `workers` is the number of processes, which end with this one. 1 runs the jobs here. None leaves the choice to the
-    block `on_cluster`, or to joblib's configuration. `advance(1)` is called as each job ends. Raises InputError for a
-    number of workers that joblib does not know.
+    1 runs the jobs here; None leaves the number to the block `on_cluster`, or to joblib's configuration. `advance(1)`
+    is called as each job ends. Raises InputError for a number that joblib does not know.
     """
     require_workers(workers)
     results = {}
@@ -38,7 +36,6 @@ def run_jobs(
 
 
 def _started(function: Callable, jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[int, Any]]:
-    """Start the jobs. The iterator has (index, result) of each as it ends."""
     if workers == 1:
         return (_numbered(i, function, job) for i, job in enumerate(jobs))
     cluster = this_cluster()

@@ -39,8 +39,8 @@ def gauss(order: int) -> tuple[Array, Array]:
     """Gauss-Legendre nodes and weights, (order,) each, on [0, 1].
 
     The outermost weights of numpy and scipy have relative errors from 1e-13 (order 20) to 1e-10 (order 256), which
-    would show in tails. Two of Newton's steps in extended precision make all weights exact to rounding, where the
-    machine has extended precision.
+    would show in tails. Two of Newton's steps in extended precision, where the machine has it, make all exact to
+    rounding.
     """
     x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
     x, _ = _newton_step(order, x)
@@ -62,10 +62,10 @@ def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
 
 
 def panels(edges: Array, order: int) -> tuple[Array, Array]:
-    """Nodes and weights of the integral from the first edge to the last, with `order` nodes in each panel.
+    """Nodes and weights (..., panels·order) of the integral over panels whose `edges` (..., panels + 1) rise along the
+    last axis.
 
-    `edges` (..., panels + 1) rise along the last axis. A panel of width 0 has weight 0. Both results have the shape
-    (..., panels·order).
+    A panel of width 0 has weight 0.
     """
     x, weights = gauss(order)
     width = np.diff(edges)[..., None]
@@ -78,8 +78,7 @@ def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Ar
     """Edges of panels on which `order` nodes resolve all `functions`, which map t (N,) to values (F, N).
 
     A panel is halved, up to MOST_HALVINGS times, where that changes an integral over it by more than 1e-13 of the
-    whole integral. Thus the panels close in on a jump, wherever it is. The work is bounded: once there would be more
-    than MOST_PANELS panels, the rest is left as it is.
+    whole: so panels close in on a jump, wherever it is. Beyond MOST_PANELS panels the rest is left as it is.
     """
     kept = [edges[-1:]]  # left edges of panels that are fine enough, and the last edge
     left = edges[:-1]
@@ -102,7 +101,6 @@ def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Ar
 
 
 def _panel_integrals(functions: Callable[[Array], Array], left: Array, right: Array, order: int) -> Array:
-    """The integral (F, panels) of each function over each panel."""
     t, weights = panels(np.stack([left, right], axis=-1), order)
     return (weights * functions(t.ravel()).reshape(-1, *t.shape)).sum(-1)
 
@@ -141,16 +139,14 @@ def nested(
 ) -> Iterator[tuple[Array, Array, np.ndarray]]:
     """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
-    The integrand may take a step across each of F planes {t : planes[f]·t = level[f]}, a step of thickness width[f];
-    elsewhere it is smooth. `planes` is (F, r), `level` and `width` are (F,). Coordinate by coordinate, the line from
-    -reach to reach is cut where a plane meets it. Further cuts lie around it, on the scale to which the step is
-    blurred by its own thickness and by the coordinates that are still to come.
+    The integrand may take a step across each of F planes {t : planes[f]·t = level[f]}, of thickness width[f]; elsewhere
+    it is smooth. `planes` is (F, r), `level` and `width` are (F,). Coordinate by coordinate, the line from -reach to
+    reach is cut where a plane meets it, and around that on the scale to which its own thickness and the coordinates
+    still to come blur the step.
 
-    `begun` (i, M) holds the first i coordinates of M nodes to continue. Their weights are left to the caller. By
-    default nothing has begun. `end` is the number of coordinates to stop at, by default r.
-
-    Yields nodes (r, N), weights (N,), and for each node the column of `begun` that it continues (N,). The weights sum
-    to 1 over all blocks, or over all blocks that continue a column.
+    `begun` (i, M) holds the first i coordinates of M nodes to continue, by default none; their weights are left to the
+    caller. `end` is the number of coordinates to stop at, by default r. Yields nodes (r, N), weights (N,), which sum to
+    1 over all blocks or over those that continue a column, and the column of `begun` of each node (N,).
     """
     planes, level, width = _with_crossings(planes, level, width)
     nesting = _Nesting(planes, level, width, order, reach, planes.shape[1] if end is None else end)
@@ -171,7 +167,7 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of whole nodes that begin with the coordinates t (i, N), of the given mass and column (N,)."""
+        """Blocks of whole nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
         if len(t) == self.end:
             yield t, mass, column
             return

@@ -1,13 +1,9 @@
 """The practice loop: a learner that selects its own training rows, round by round, and its asymptotics.
 
-What is asked: `practice_problem`, and the `additions` of its rounds.
-
-How it is answered: `dmft` has the equations, and `cohorts` reduces the rows of a round to what these need. `loop`
-solves them stage by stage, with `quadratic_forces`, and for losses other than the square with the `forces` of rows at
-`points`.
-`prediction` goes through the stages and certifies the result. `experiment` runs the loop.
-
-What follows: `hindsight` looks back at the rows of a round.
+`practice_problem` and `additions` say what is asked. `dmft` has the equations, `cohorts` reduces the rows of a round to
+what these need, and `loop` solves them stage by stage, with `quadratic_forces`, and for other losses with the `forces`
+of rows at `points`. `prediction` certifies the result, `experiment` runs the loop, and `hindsight` looks back at the
+rows of a round.
 """
 
 from dp_theory.practice.additions import Addition, MeasuredRows, RoundPlan, RoundRows, Window

@@ -1,8 +1,8 @@
 """Cohorts: the rows that join the loop together, reduced to the moments that its theory needs of them.
 
-The rows of a round were chosen by one learner, the selector. It sees the score t of a row. ζ is the row's coordinate in
-the direction of the labeller off the selector, so that the labeller's own score is g = ρt + √(1 − ρ²)ζ, where ρ is the
-cosine between selector and labeller. Over plain rows t and ζ are independent N(0, 1).
+The learner that chose the rows of a round, the selector, sees a row's score t. ζ is its coordinate in the direction of
+the labeller off the selector, whose cosine is ρ, so that the labeller's own score is g = ρt + √(1 − ρ²)ζ. Over plain
+rows t and ζ are independent N(0, 1).
 """
 
 from __future__ import annotations
@@ -31,24 +31,12 @@ _LEAST_SLOPE = 0.1  # of the cosine over its sine, below which labels are smooth
 
 @dataclass(frozen=True)
 class Cohort:
-    """The rows of one round, in J classes of equal weight.
+    """The rows of one round, in J classes of equal weight c in the training loss.
 
-    A stage s trains on the rows if first ≤ s < last.
-
-    Attributes
-    ----------
-    weight
-        The weight c of the rows of each class in the training loss.
-    mass, linear, second
-        Sums over the rows of each class of 1, y·(t, ζ) and (t, ζ)(t, ζ)ᵀ, divided by n.
-    candidates
-        Rows that were looked at, in units of n.
-    selector
-        The stage k that chose the rows, or None for plain rows. Then t is the labeller's score and ζ does not matter.
-    first, last
-        The first stage that trains on the rows, and the one after the last.
-    error
-        Bound on the relative error of the moments, apart from that of quadrature.
+    `mass`, `linear` and `second` are sums over the rows of each class of 1, y·(t, ζ) and (t, ζ)(t, ζ)ᵀ, divided by n;
+    `candidates` are in units of n. `selector` is the stage k that chose the rows, or None for plain rows: then t is the
+    labeller's score. A stage s trains on the rows if first ≤ s < last. `error` bounds the relative error of the
+    moments, apart from that of quadrature.
     """
 
     weight: Float[np.ndarray, " classes"]
@@ -62,32 +50,15 @@ class Cohort:
     error: float
 
     def trains(self, stage: int) -> bool:
-        """Whether a stage trains on the rows."""
         return self.first <= stage < self.last
 
 
 def make_cohort(
     rows: RoundRows, flip: Flips, cosine: float, selector: int | None, first: int, last: int, order: int
 ) -> Cohort:
-    """The cohort of a round's rows.
+    """The cohort of a round's rows; Gauss-Legendre panels have this order. Raises InputError if the rule keeps no row.
 
-    Parameters
-    ----------
-    rows
-        What the round adds.
-    flip
-        How labels are flipped in the problem.
-    cosine
-        Cosine ρ between the selector's θ_k and Σ^½w_g; 1 for plain rows.
-    selector, first, last
-        As in `Cohort`.
-    order
-        Order of the Gauss-Legendre panels in t, where the moments need quadrature.
-
-    Raises
-    ------
-    InputError
-        If the rule keeps no row.
+    `cosine` is that between the selector's θ_k and Σ^½w_g, 1 for plain rows.
     """
     if isinstance(rows, MeasuredRows):
         one = np.ones(1)
@@ -113,8 +84,8 @@ def weighted_moments(
 ]:
     """Weight, mass, linear and second moments per candidate, as in `Cohort`.
 
-    There is one class, with the rule's own moments, if a rule keeps rows of one weight. Otherwise the moments are
-    integrated over nodes in t, and there is a class for each weight that occurs at a node.
+    A rule of one weight has one class, with the moments that it knows. Otherwise they are integrated over nodes in t,
+    with a class for each weight.
     """
     keep = addition.keep
     if isinstance(keep, Rule) and not isinstance(flip, BoundaryFlips) and not addition.has_functions:
@@ -128,12 +99,10 @@ def weighted_moments(
 
 
 def _by_weight(atoms: Atoms) -> tuple[Array, Array, Array, Array]:
-    """The results of `weighted_moments`, from nodes t and labels as atoms."""
     t = atoms.t[0]
     weight, class_of_atom = np.unique(atoms.q, return_inverse=True)
 
     def total(moment: Array) -> Array:
-        """Sums over the atoms of each class (J,)."""
         return np.asarray(np.bincount(class_of_atom, moment, len(weight)), float)
 
     linear = np.column_stack([total(atoms.y * t * atoms.mass), total(atoms.y * atoms.zeta)])
@@ -143,7 +112,6 @@ def _by_weight(atoms: Atoms) -> tuple[Array, Array, Array, Array]:
 
 
 def _moment_error(addition: Addition, flip: Flips, cosine: float) -> float:
-    """The relative error of a rule's own moments, 0 where they are integrated here."""
     if not isinstance(addition.keep, Rule) or needs_quadrature(addition, flip):
         return 0.0
     return float(max(addition.keep.moments_with_errors(cosine)[1]))
@@ -157,17 +125,13 @@ def needs_quadrature(rows: RoundRows, flip: Flips) -> bool:
 def nodes(
     cosine: float, flip: Flips, addition: Addition, order: int
 ) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"], Float[np.ndarray, "2 3 nodes"]]:
-    """Nodes t, their weights for t ~ N(0, 1), and what is known of the labels there.
-
-    The last is E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1. `flip` are the flips of these rows, and
-    `order` is that of the panels.
-    """
+    """Nodes t, their weights for t ~ N(0, 1), and E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1."""
     t, weights = panels(panel_edges(cosine, flip, addition, order), order)
     return t, weights * pdf(t), observed_labels(flip, cosine * t, sine(cosine), order)
 
 
 def panel_edges(cosine: float, flip: Flips, addition: Addition, order: int) -> Float[np.ndarray, " edges"]:
-    """Edges of panels in t, which lie at the addition's jumps and around the places where labels change.
+    """Edges of panels in t, at the addition's jumps and around the places where labels change.
 
     Panels on which `keep` or `weight` is a function are refined until `order` nodes resolve it.
     """
@@ -196,6 +160,5 @@ def for_both_labels(t: Float[np.ndarray, " nodes"]) -> tuple[Float[np.ndarray, "
 
 
 def _integrands(addition: Addition, t: Array) -> Array:
-    """Functions of t (N,) that have to be resolved for either label: (functions, N)."""
     keep, weight = addition.select(*for_both_labels(t))
     return np.stack([keep, keep * weight, keep * weight / (1 + weight)]).reshape(-1, len(t))

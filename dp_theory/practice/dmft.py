@@ -1,13 +1,11 @@
-"""Dynamical mean-field theory of the practice loop: its equations in the limit n, d → ∞ (derived here).
+"""Dynamical mean-field theory of the practice loop: its equations in the limit n, d → ∞ (ours).
 
-Why it is needed. If every stage trains on fresh rows, these are independent of their selector, and Theorem 1 applies
-with rho = cos(πE_k). If the pool accumulates, ŵ_s has been fitted to rows that also trained ŵ_k, and ŵ_k chose more of
-ŵ_s's rows. Treating those as an independent mixture is wrong at leading order. Dynamical mean-field theory keeps track
-of both effects. The method is that of Celentano, Cheng and Montanari 2021 ("The high-dimensional asymptotics of first
-order methods with random data"). In their words C and E[f fᵀ] below are the correlation functions of estimates and
-residuals, X and -Γ their response functions.
-
-The same equations with their derivation are on docs/theory/practice.md, whose numbers are used here.
+If every stage trains on fresh rows, these are independent of their selector, and Theorem 1 applies with rho =
+cos(πE_k). If the pool accumulates, ŵ_s has been fitted to rows that also trained ŵ_k, and ŵ_k chose more of ŵ_s's rows.
+Treating those as an independent mixture is wrong at leading order. The method is that of Celentano, Cheng and Montanari
+2021 ("The high-dimensional asymptotics of first order methods with random data"). In their words C and E[f fᵀ] below
+are the correlation functions of estimates and residuals, X and -Γ their response functions. docs/theory/practice.md
+derives the equations.
 
 Model
     Stages s = 0, 1, … minimise (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (λ_s/2)|w|² over the rows that they have (T3.1), and give
@@ -28,15 +26,15 @@ One row
 
 All rows. E is the sum over cohorts, in units of n, of the mean over their kept rows.
     (T3.6)  Γ_sj = -E[df_s/dη_j]     including that η_j decides which rows are kept, where j is their selector
-         E[f fᵀ] and E[f g] with the forces of (T3.5)
+            E[f fᵀ] and E[f g] with the forces of (T3.5)
 
 Learners. The entry of θ_s along the eigenvector of Σ with eigenvalue e, at which v has the entry v_e, is distributed as
     (T3.7)  θ_e = M_e (v_e b + ξ_e),   M_e = e(Λ + eΓ)^-1,   Λ = diag(λ_s),   ξ_e ~ N(0, E[f fᵀ]/n)
     (T3.8)  b = E[f g] + Γa
 so that the order parameters close:
     (T3.9)  a = Σ_e v_e² M_e b
-    (T3.10)  C = Σ_e v_e² (M_e b)(M_e b)ᵀ - aaᵀ + (1/n) Σ_e M_e E[f fᵀ] M_eᵀ
-    (T3.11)  X = (1/n) Σ_e M_e
+    (T3.10) C = Σ_e v_e² (M_e b)(M_e b)ᵀ - aaᵀ + (1/n) Σ_e M_e E[f fᵀ] M_eᵀ
+    (T3.11) X = (1/n) Σ_e M_e
     Where Σ = I a single mode e = v_e = 1 stands for all d: (1/n)Σ_e is phi times the mean over modes in either case.
 
 Results
@@ -53,10 +51,6 @@ stages that train on a row of weight c
     (T3.16) f = B(m y - η),   B = D(I + XD)^-1,   D = c diag(H)
     (T3.17) Γ = E[B] within these stages, and Γ_·k = -(E[f z_k] + E[B] C_·k)/C_kk
     The second part is the effect of selection. It follows from Stein's lemma, and has no densities at thresholds.
-
-Order of computation. dp_theory.practice.prediction goes through the stages. For each it makes the newest round's cohort
-(.cohorts), solves (T3.9) to (T3.11) for the newest rows of a, C and X (.loop), and evaluates (T3.12) and (T3.13). The
-order parameters of earlier stages do not change.
 
 Shapes. S stages; b stages that train on a cohort; J classes of a cohort; `modes` eigenvalues. Leading axes `trials` are
 values for the newest stage that are tried at once.
@@ -83,22 +77,18 @@ class OrderParameters(NamedTuple):
 
     @classmethod
     def of_no_stage(cls) -> OrderParameters:
-        """Those before the first stage."""
         return cls(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
 
     @property
     def stages(self) -> int:
-        """The number of stages S."""
         return len(self.a)
 
     def extended(self, newest: Newest) -> OrderParameters:
-        """One more stage."""
         return OrderParameters(
             np.append(self.a, newest.one), with_edge(self.c, newest.symmetric), with_row(self.x, newest.lower)
         )
 
     def cosine(self) -> float:
-        """The cosine between θ of the newest stage and v."""
         return self.a[-1] / np.hypot(self.a[-1], np.sqrt(self.c[-1, -1]))
 
 
@@ -114,12 +104,10 @@ class Newest(NamedTuple):
 
     @classmethod
     def of(cls, vector: Float[np.ndarray, "*trials unknowns"]) -> Newest:
-        """The parts of a vector of 2s + 3 numbers."""
         stages = vector.shape[-1] // 2
         return cls(vector[..., 0], vector[..., 1 : stages + 1], vector[..., stages + 1 :])
 
     def vector(self) -> Float[np.ndarray, "*trials unknowns"]:
-        """The parts in one vector."""
         return np.concatenate([self.one[..., None], self.symmetric, self.lower], axis=-1)
 
 

@@ -29,28 +29,12 @@ MOST_CANDIDATES = 1 << 20  # drawn at a time
 def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
-    """Run the loop `trials` times in dimension d.
+    """Run the loop `trials` times in dimension d, by default the spectrum's length; trial k draws from
+    SeedSequence(seed, spawn_key=(k,)).
 
-    Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes. Arrays of
-    parameters are simulated cell by cell with common random numbers.
-
-    Parameters
-    ----------
-    problem
-        The loop.
-    d
-        The dimension. With a spectrum it is the spectrum's length, which is then the default.
-    trials
-        Number of runs. Trial k draws from SeedSequence(seed, spawn_key=(k,)).
-    seed
-        Seed of all runs.
-    workers
-        Processes over trials; None is what joblib is configured to.
-
-    Raises
-    ------
-    InputError
-        Where d or trials is too small, and for rows that are known by their moments alone.
+    The theory resolves plans first, so that both use the same thresholds and sizes. Arrays of parameters are simulated
+    cell by cell with common random numbers. Raises InputError where d or trials is too small, and for rows that are
+    known by their moments alone.
     """
     size = None if problem.spectrum is None else len(problem.eigenvalues)
     d = check_size(size if d is None else d, trials)
@@ -94,11 +78,10 @@ def _resolved_rounds(cell: PracticeProblem) -> list[Addition]:
 def practice_trial(
     problem: PracticeProblem, rounds: Sequence[Addition], d: int, seed: int, trial: int
 ) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
-    """One run of a loop with scalar rules, whose rounds are resolved.
+    """One run of a loop with scalar rules, whose rounds are resolved, in the whitened eigenbasis of Σ.
 
     Returns test error, overlap and squared norm of each stage; the errors of each stage on the rows of each round that
-    were misclassified when they were added; and the rows kept so far, in units of n. Everything is written in the
-    whitened eigenbasis of Σ, where rows are z ~ N(0, I) and learners θ.
+    were misclassified when they were added; and the rows kept so far, in units of n.
     """
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
     n = d / problem.phi
@@ -151,7 +134,6 @@ class _Pool:
         self._rows: list[tuple[Array, Array, Array]] = []  # rows, labels and weights
 
     def add(self, rows: KeptRows) -> None:
-        """Add the rows of a round. If the pool does not accumulate, the others leave it."""
         if not self._problem.accumulate:
             self._gram[:] = 0.0
             self._moment[:] = 0.0
@@ -164,7 +146,6 @@ class _Pool:
             self._rows.append((x, rows.y, rows.weight / self._n))
 
     def fit(self, stage: int) -> Array:
-        """θ (d,) of the learner of this stage, trained on the pool."""
         ridge = self._problem.ridges[stage]
         if not isinstance(self._problem.loss, Square):
             x, y, weights = (np.concatenate(part) for part in zip(*self._rows, strict=True))
@@ -198,27 +179,11 @@ def draw_rows(
     selector: Float[np.ndarray, " d"] | None,
     rng: np.random.Generator,
 ) -> KeptRows:
-    """Draw the rows that a round keeps.
+    """Draw the rows that a round keeps. `labeller` is the unit vector along Σ^½w_g.
 
-    Parameters
-    ----------
-    addition
-        The round, its rule scalar.
-    flip
-        How labels of these rows are flipped.
-    n
-        The normaliser, in which the addition's size counts.
-    labeller
-        The unit vector along Σ^½w_g.
-    selector
-        θ of the learner that selects, or None for the first pool, whose scores are the labeller's.
-    rng
-        Where the rows are drawn from.
-
-    Notes
-    -----
-    Only (t, ζ), in the plane of selector and labeller, decides what is kept. The rest is drawn for kept rows alone.
-    Candidates are drawn in parts, so that memory holds them however few are kept.
+    `selector` is the θ that selects, or None for the first pool, whose scores are the labeller's. Only (t, ζ), in the
+    plane of the two, decides what is kept; the rest is drawn for kept rows alone, and candidates in parts that fit into
+    memory.
     """
     view = labeller if selector is None else selector / np.linalg.norm(selector)
     cosine = float(np.clip(view @ labeller, -1, 1))

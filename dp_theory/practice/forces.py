@@ -1,19 +1,18 @@
 """Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
 
-Equations are those of docs/theory, on the pages of the practice loop and of convex losses. Under a convex loss the
-fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's own
-force on it,
+The fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's
+own force on it,
 
     (T4.6) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
     (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
 
 E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
-(dp_theory.practice.points). A quadratic loss fitted to the loss serves as a control variate:
+(dp_theory.practice.points), which only take what the loss differs by from a quadratic one, fitted to it as a control
+variate:
 
     (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
 
-where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known. So points only sum what
-the loss differs by from a quadratic one; for the square loss that is nothing.
+where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known.
 """
 
 from __future__ import annotations
@@ -40,14 +39,8 @@ _TARGETS = (0.05, 1e3)  # between which its target lies
 
 @dataclass(frozen=True)
 class RowForces:
-    """The residual forces of N points on the stages solved so far.
-
-    Attributes
-    ----------
-    force
-        f_s of every point.
-    slope
-        -df_s/dη_j of every point, or one matrix for all if they have the same.
+    """The residual forces f_s of N points on the stages solved so far, and their slopes -df_s/dη_j, one for all if
+    equal.
     """
 
     force: Float[np.ndarray, "points solved"]
@@ -55,15 +48,12 @@ class RowForces:
 
     @classmethod
     def of_no_stage(cls, points: int) -> RowForces:
-        """Those before any stage."""
         return cls(np.zeros((points, 0)), np.zeros((1, 0, 0)))
 
     def first(self, size: int) -> RowForces:
-        """Those of the first `size` points."""
         return RowForces(self.force[:size], self.slope[:size])
 
     def extended(self, force: Array, slope: Array) -> RowForces:
-        """One more stage, whose forces (N,) and slopes (N or 1, solved + 1) are given."""
         solved = self.force.shape[1]
         matrices = max(len(slope), len(self.slope))
         slopes = np.zeros((matrices, solved + 1, solved + 1))
@@ -74,18 +64,10 @@ class RowForces:
 
 @dataclass(frozen=True)
 class NewestScores:
-    """What N points score at the newest stage s before their own force on it: u_s of (T4.6).
+    """What N points score at the newest stage s before their own force on it: u_s of (T4.6), with its slopes du_s/dη_j.
 
-    Attributes
-    ----------
-    score
-        u_s.
-    slope
-        du_s/dη_j of every point for the b stages of the cohort, or one row for all points.
-    noise
-        Standard deviation of the part of u_s that is independent of the scores of all earlier stages.
-    centre
-        u_s without that part.
+    `noise` is the standard deviation of the part of u_s that is independent of all earlier scores; `centre` is u_s
+    without it.
     """
 
     score: Float[np.ndarray, " points"]
@@ -107,27 +89,23 @@ class SampledCohort:
 
     @classmethod
     def of(cls, points: Points) -> SampledCohort:
-        """The cohort before any stage."""
         none = RowForces.of_no_stage(len(points.y))
         return cls(points, none, none)
 
     def trains(self, stage: int) -> bool:
-        """Whether a stage trains on the rows."""
         return self.points.cohort.trains(stage)
 
     def extended(self, loss: Loss, control: QuadraticLoss, parameters: OrderParameters) -> SampledCohort:
-        """The cohort with its forces on one more stage, the newest one."""
         of_loss = self.of_loss.extended(*self.newest_forces(loss, self.of_loss, parameters))
         of_control = self.of_control.extended(*self.newest_forces(control, self.of_control, parameters))
         return SampledCohort(self.points, of_loss, of_control)
 
     def first(self, size: int) -> SampledCohort:
-        """The first `size` points, or all if there are fewer."""
         size = min(size, len(self.points.y))
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
     def newest_scores(self, before: RowForces, parameters: OrderParameters) -> NewestScores:
-        """u_s of (T4.6) for the newest stage s, with the forces `before` on the stages before it."""
+        """u_s of (T4.6) for the newest stage s."""
         cohort = self.points.cohort
         s = parameters.stages - 1
         row = selected_row(cohort.selector, parameters, slice(cohort.first, s + 1))
@@ -143,7 +121,7 @@ class SampledCohort:
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
-        """The forces of (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
+        """The forces (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
@@ -153,8 +131,8 @@ class SampledCohort:
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
         """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
 
-        smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then the
-        noise that is new at this stage is integrated out, point by point, which leaves functions without a jump.
+        If f_s is not smooth, its slope would jump from point to point. Then the noise that is new at this stage is
+        integrated out, point by point.
         """
         newest = self.newest_scores(before, parameters)
         y = self.points.y
@@ -175,7 +153,7 @@ class SampledCohort:
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
-        """Add the sum over the points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        """Add the sum over points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
         cohort = self.points.cohort
         i = slice(cohort.first, parameters.stages)
         of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)
@@ -191,9 +169,8 @@ class SampledCohort:
 
 
 def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
-    """The quadratic loss whose derivative is closest to that of the loss.
-
-    That is by weighted least squares over the rows that train the newest stage, at their fitted scores.
+    """The quadratic loss whose derivative is closest to that of the loss, by weighted least squares over the newest
+    stage's rows at their fitted scores.
     """
     s = parameters.stages - 1
     response = parameters.x[s, s]

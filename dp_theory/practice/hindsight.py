@@ -76,7 +76,6 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 def _errors_of_cell(
     problem: PracticeProblem, rows: RoundRows, addition: int, wrong: bool, parameters: OrderParameters
 ) -> Array:
-    """The errors (stages,) on these rows of a loop with scalar rules."""
     if isinstance(rows, MeasuredRows):
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     every_stage = selected_row(addition, parameters, slice(None))
@@ -108,7 +107,7 @@ def _errors_of_cell(
 def _kept_nodes(rows: Addition, flip: Flips, cosine: float, wrong: bool) -> tuple[Array, Array, Array, Array]:
     """Nodes t and labels y that stand for kept rows, the measure of t that is kept, and the weights: (nodes,) each.
 
-    wrong: leave out rows that their selector gets right.
+    `wrong` leaves out rows that their selector gets right.
     """
     t, measure, _ = nodes(cosine, flip, rows, ORDER)
     t, y = for_both_labels(t)
@@ -119,9 +118,8 @@ def _kept_nodes(rows: Addition, flip: Flips, cosine: float, wrong: bool) -> tupl
 
 
 def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
-    """`fit` (nodes, stages, b) and `unfitted` (nodes, stages, stages) of the module's head.
-
-    x: the response X (stages, stages). trained: the b stages that train on the rows. weight: c at the nodes (nodes,).
+    """`fit` (nodes, stages, b) and `unfitted` (nodes, stages, stages) of the module's head, for the b stages that train
+    on the rows.
     """
     c = weight[:, None, None]
     stages = len(x)

@@ -1,23 +1,18 @@
 """The practice loop as far as it has come, and one more stage of it, under any convex loss.
 
-Equations are those of docs/theory/practice.md, and of dp_theory.practice.dmft. A new stage s has 2s + 3 unknowns: a_s,
-and the rows C_s· and X_s·, diagonals included. Nothing acts on the stages before, so that what belongs to them is kept.
-
-Under a quadratic loss the stage is solved without iteration:
+Equations are those of dp_theory.practice.dmft. A new stage s has 2s + 3 unknowns: a_s, and the rows C_s· and X_s·,
+diagonals included. Nothing acts on the stages before. Under a quadratic loss it is solved without iteration:
 
 1. X_ss solves a scalar equation of its own, since (T3.11) on the diagonal holds no other unknown of this stage.
-2. Given X_ss, the means of the forces (dp_theory.practice.quadratic_forces) are affine in the other unknowns, and so
-   are (T3.9), (T3.10) and (T3.11) for these. One linear solve is exact.
+2. Given X_ss, the means of the forces are affine in the other unknowns, and so are (T3.9), (T3.10) and (T3.11) for
+   these. One linear solve is exact.
 3. C_ss enters nothing else, and its own equation in (T3.10) is affine.
 
-Under another loss the plain fixed-point map moves every order parameter half way to the right-hand side of its
-equation, or less where C would not be positive, and Anderson's method finds what this map does not move: first over few
-points of each cohort, then over all. Points only sum what the loss differs by from a quadratic one, which is fitted on
-the way and serves as control variate (dp_theory.practice.forces). Max-margin solutions may need Powell's method.
-
-The search counts a stage by coordinates in which every vector stands for possible order parameters: a_s; the row s of
-C's Cholesky factor, with the logarithm of its diagonal element; the row s of X, with the logarithm of X_ss. They are in
-units of the stage before: lengths in units of |θ_s-1|, responses in units of X_s-1,s-1.
+Under another loss the fixed-point map moves every order parameter half way to the right-hand side of its equation, or
+less where C would not be positive, and Anderson's method finds what this map does not move: first over few points of
+each cohort, then over all. Max-margin solutions may need Powell's method. The search's coordinates always stand for
+possible order parameters: a_s; the row s of C's Cholesky factor, with the logarithm of its diagonal element; the row s
+of X, with the logarithm of X_ss. Lengths are in units of |θ_s-1|, responses in units of X_s-1,s-1.
 """
 
 from __future__ import annotations
@@ -67,23 +62,10 @@ _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new fal
 class Loop:
     """A loop with scalar rules after some of its stages. It never changes: `next_stage` gives the one after.
 
-    Attributes
-    ----------
-    problem
-        The loop.
-    size, seed
-        Number of points of a cohort, a power of two, and what decides them, for losses other than the square.
-    cohorts, points
-        The rows of all rounds so far, with their forces on the stages so far, under the quadratic losses that serve as
-        control. With a loss other than the square also as points, with their forces under the loss.
-    parameters
-        The order parameters.
-    losses
-        The loss of each stage: the problem's, or HARD_MARGIN where lam = 0 and the rows are separable.
-    modes, means, pulled
-        M_e of (T3.7) at each eigenvalue, M_e b, and M_e(E[f g] - Λa/e).
-    ff
-        E[f fᵀ].
+    For losses other than the square, a cohort has `size` points, a power of two, drawn by `seed`, with their forces
+    under the loss; `cohorts` has the forces under the quadratic losses that serve as control. `losses` has the
+    problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable. `modes`, `means` and `pulled` are
+    M_e of (T3.7) at each eigenvalue, M_e b, and M_e(E[f g] - Λa/e); `ff` is E[f fᵀ].
     """
 
     problem: PracticeProblem
@@ -100,7 +82,7 @@ class Loop:
 
     @classmethod
     def of(cls, problem: PracticeProblem, size: int = FEW, seed: int = 0) -> Loop:
-        """The loop before its first stage. Raises InputError for more stages than their forces' memory allows."""
+        """The loop before its first stage. Raises InputError for more stages than memory allows."""
         trained = np.arange(1, problem.stages + 1) if problem.accumulate else np.ones(problem.stages)
         if not isinstance(problem.loss, Square) and np.sum(trained**2) > MOST_SLOPES:
             raise InputError(
@@ -131,27 +113,12 @@ class Loop:
         cosine: float = 1.0,
         change: Callable[[Newest], Newest] = lambda newest: newest,
     ) -> tuple[Loop, float]:
-        """The loop after one more stage, which trains on one more cohort.
+        """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
 
-        Comes with the relative residual: by how much the equations are missed, relative to the order parameters.
-
-        Parameters
-        ----------
-        cohort
-            The rows of the newest round.
-        rows, cosine
-            What they were made from, and the cosine between their selector's θ_k and Σ^½w_g, 1 for the first pool. A
-            loss other than the square needs them.
-        change
-            What is made of the stage's order parameters before the loop goes on with them.
-
-        Raises
-        ------
-        InputError
-            Where lam = 0 and a stage of the square loss has no more rows than dimensions, and under another loss for
-            rows that are known by their moments alone.
-        ConvergenceError
-            Where no order parameters are found that meet the equations.
+        The stage trains on one more cohort, made from `rows` at this `cosine` with its selector, which only losses
+        other than the square need; `change` is applied to its order parameters before the loop goes on. Raises
+        InputError where lam = 0 and a stage of the square loss has no more rows than dimensions, and under another loss
+        for rows known by their moments alone; ConvergenceError where the equations are not met.
         """
         stage = self.parameters.stages
         ridge = float(self.problem.ridges[stage])
@@ -176,7 +143,6 @@ class Loop:
         )
 
     def with_rows(self, cohort: Cohort, rows: RoundRows | None, cosine: float) -> Loop:
-        """The loop with one more cohort, on which no stage has trained."""
         cohorts = (*self.cohorts, CohortForces.of(cohort, self.parameters))
         if isinstance(self.problem.loss, Square):
             return replace(self, cohorts=cohorts)
@@ -187,7 +153,6 @@ class Loop:
         return replace(self, cohorts=cohorts, points=(*self.points, SampledCohort.of(points)))
 
     def extended(self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss) -> Loop:
-        """The loop with one more stage, whose cohort it has, at these order parameters."""
         equations = StageEquations(self, loss, lam)
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
@@ -226,7 +191,6 @@ class StageEquations:
 
     @property
     def stage(self) -> int:
-        """The number of the stage."""
         return self.loop.parameters.stages
 
     def learner(self, newest: Newest, forces: Newest) -> tuple[Array, Array, Array]:
@@ -263,7 +227,6 @@ class StageEquations:
         return Newest(a_off, c_off, x_off).vector()
 
     def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
-        """What the equations are missed by, over the sizes of the order parameters."""
         a, c, _ = self.loop.parameters
         own = np.hypot(newest.one, np.sqrt(newest.symmetric[-1]))
         norms = np.append(np.hypot(a, np.sqrt(np.diag(c))), newest.symmetric[-1] / own)
@@ -296,7 +259,7 @@ class StageEquations:
         return vector, float(np.abs(self.relative(off, newest)).max())
 
     def _own_response(self, control: QuadraticLoss) -> float:
-        """X_ss: the root X of (T3.11), X = (1/n)Σ e/(lam + eΓ) with Γ = E[β], to rounding, found in ln X."""
+        """X_ss: the root X of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], of (T3.11), found in ln X."""
         problem = self.loop.problem
         e = problem.eigenvalues
         here = [rows.cohort for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
@@ -335,7 +298,7 @@ class StageEquations:
         return self.vector(found), search.control, miss
 
     def _start(self) -> Float[np.ndarray, " unknowns"]:
-        """Coordinates to begin with: a learner like that of the stage before, apart from the part of it that is new."""
+        """A learner like that of the stage before, apart from the part of it that is new."""
         if not self.stage:
             return _FIRST_START
         a, c, x = self.loop.parameters
@@ -349,7 +312,6 @@ class StageEquations:
         return (float(np.hypot(a[-1], np.sqrt(c[-1, -1]))), float(x[-1, -1])) if len(a) else (1.0, 1.0)
 
     def coordinates(self, vector: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The coordinates of unknowns."""
         norm, response = self._units()
         a, c, x = Newest.of(vector)
         row = solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True) if self.stage else c[:0]
@@ -357,7 +319,6 @@ class StageEquations:
         return np.concatenate([[a / norm], row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
     def vector(self, coordinates: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The unknowns that have these coordinates."""
         norm, response = self._units()
         a, factor, x = Newest.of(coordinates)
         row = norm * np.append(factor[:-1], np.exp(factor[-1]))
@@ -365,7 +326,6 @@ class StageEquations:
         return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))).vector()
 
     def is_possible(self, vector: Float[np.ndarray, " unknowns"]) -> bool:
-        """Whether X_ss and the new part of the learner are positive."""
         _, c, x = Newest.of(vector)
         before = self.loop.parameters.c
         new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)
@@ -374,7 +334,7 @@ class StageEquations:
 
 @dataclass
 class _Search:
-    """The damped fixed-point map of a stage in its coordinates, and the control, which it fits on the way."""
+    """The damped fixed-point map of a stage in its coordinates, and the control fitted on the way."""
 
     equations: StageEquations
     control: QuadraticLoss
@@ -410,7 +370,7 @@ class _Search:
 
 
 def _require_rows(problem: PracticeProblem, cohorts: Sequence[Cohort], stage: int) -> None:
-    """Raise InputError where the stage has no ridge and no more rows, those of the cohorts, than dimensions."""
+    """Raise InputError where a stage without ridge has no more rows than dimensions."""
     rows = sum(cohort.mass.sum() for cohort in cohorts if cohort.trains(stage))
     if problem.ridges[stage] == 0 and rows <= problem.phi:
         raise InputError(

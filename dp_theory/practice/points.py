@@ -42,21 +42,9 @@ _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 class Points:
     """N weighted points that stand for the kept rows of a cohort, which b stages train on.
 
-    Attributes
-    ----------
-    cohort
-        The rows.
-    y
-        Observed labels.
-    weight
-        Weights of the rows in the training loss, or a single one if all are equal.
-    mass
-        In column j the weights, in units of n, of functions of y, view and the first j normals: E[F] is the sum of
-        mass·F over the points.
-    view
-        (t, ζ) as in `Cohort`.
-    normals
-        Standard normals: what each of the cohort's stages adds to the noise of (T3.15), dp_theory.practice.dmft.
+    `view` is (t, ζ) as in `Cohort`, and `weight` a single one if all are equal. Column j of `mass` has the weights, in
+    units of n, of functions F of y, view and the first j normals: E[F] is the sum of mass·F. `normals` are what each of
+    the stages adds to the noise of (T3.15).
     """
 
     cohort: Cohort
@@ -67,7 +55,6 @@ class Points:
     normals: Float[np.ndarray, "points b"]
 
     def first(self, size: int) -> Points:
-        """The first `size` points. If that is a power of two, they are such a rule themselves."""
         share = len(self.y) / size
         return Points(
             self.cohort,
@@ -82,23 +69,10 @@ class Points:
 def draw_points(
     cohort: Cohort, rows: Addition, flip: Flips, cosine: float, size: int, rng: np.random.Generator
 ) -> Points:
-    """Scrambled Sobol points for the rows of a cohort.
+    """Scrambled Sobol points for the rows of a cohort; `size` is a power of two.
 
-    The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows. So a narrow
-    window takes no more points than a wide one.
-
-    Parameters
-    ----------
-    cohort, rows
-        The cohort, and the addition that it was made from.
-    flip
-        How labels of these rows are flipped.
-    cosine
-        Cosine between the selector's θ_k and Σ^½w_g; 1 for plain rows.
-    size
-        Number of points, a power of two.
-    rng
-        The generator that scrambles the points.
+    The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows: a narrow window
+    takes no more points than a wide one.
     """
     scores = _KeptScores(rows, flip, cosine)
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)
@@ -125,9 +99,9 @@ def draw_points(
 
 
 class _KeptScores:
-    """The distribution of kinds and scores t among the kept rows, with t drawn from a wider normal.
+    """Kinds and scores t of the kept rows, with t drawn from a wider normal.
 
-    Where flips depend on the row, a bound of their probability takes its place; `correction` says by how much.
+    Where flips depend on the row, a bound of their probability takes its place, which `correction` mends.
     """
 
     def __init__(self, rows: Addition, flip: Flips, cosine: float) -> None:
@@ -154,7 +128,7 @@ class _KeptScores:
         self._cumulated = np.concatenate([[0.0], np.cumsum(amounts)])
 
     def quantile(self, uniform: Array) -> tuple[Int[np.ndarray, " points"], Array]:
-        """Kinds and scores t (N,) at which the distribution function takes these values (N,)."""
+        """Kinds and scores t (N,) at these values (N,) of the distribution function."""
         level = uniform * self._cumulated[-1]
         interval = np.searchsorted(self._cumulated[1:-1], level, side="right")
         left = self._left[interval]
@@ -175,7 +149,6 @@ class _KeptScores:
         return -true * ndtri(np.maximum(uniform * chance, _TINY))
 
     def weight(self, t: Array, kind: np.ndarray) -> Array:
-        """Weights of the rows in the training loss (N,)."""
         return self._rows.select(t, _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
@@ -195,7 +168,6 @@ class _KeptScores:
         return keep * (weight > 0) * chance * pdf(t / _SCORE_WIDTH)
 
     def _amount(self, left: Array, width: Array, kind: np.ndarray) -> Array:
-        """Integrals of the density over intervals (intervals,) of one kind each."""
         x, shares = gauss(_PART_ORDER)
         t = left[:, None] + width[:, None] * x
         density = self._density(t.ravel(), np.repeat(kind, _PART_ORDER))

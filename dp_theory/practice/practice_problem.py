@@ -2,19 +2,18 @@
 
 Stage 0 trains on `initial`·n plain rows. After stage k the learner ŵ_k looks at fresh candidate rows and keeps some of
 them, or weights them, by its own scores. The next stage trains on all rows kept so far (`accumulate`), or on the newest
-rows alone. The paper argues for such a selector in section 4.2.2 and gives no theory of it; this one is ours. With a
-convex loss ℓ, by default the square loss (h − y)²/2, stage s is
+alone. The paper argues for such a selector in section 4.2.2 and gives no theory of it; this one is ours. With a convex
+loss ℓ, by default the square loss (h − y)²/2, stage s is
 
     ŵ_s = argmin (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (lam_s/2)|w|²
 
-where the sum is over the rows that stage s has, and c_i is the weight of a row.
+over the rows that it has, with weights c_i. Conventions:
 
-Conventions
 - n is one normaliser for all stages, and phi = d/n. Sizes of pools and rounds are in units of n.
 - Rows are x = Σ^½z with z ~ N(0, I_d), and θ_s = Σ^½ŵ_s. The score t = x·ŵ_k/|θ_k| of a plain row is N(0, 1), so that
   thresholds are the paper's alpha.
-- w0 is the truth. Labels are y = sign(x·w_g), flipped with probability `flip`, which is a number or `BoundaryFlips`.
-  `labeller` is cos(w_g, w0), or w_g itself where Σ is not the identity.
+- w0 is the truth. Labels are sign(x·w_g), flipped with probability `flip`. `labeller` is cos(w_g, w0), or w_g itself
+  where Σ is not the identity.
 - The test error of stage s is angle(θ_s, Σ^½w0)/π.
 """
 
@@ -143,7 +142,6 @@ class PracticeProblem:
             require_magnitude(initial=self.initial)
 
     def _check_cosine(self) -> None:
-        """Check labeller and truth where Σ = I."""
         if self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         labeller = numbers("labeller", self.labeller)
@@ -151,7 +149,6 @@ class PracticeProblem:
         require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
 
     def _check_vectors(self) -> None:
-        """Check labeller and truth where a spectrum is given."""
         labeller = numbers("labeller", self.labeller)
         spectrum = numbers("spectrum", self.spectrum)
         if spectrum.ndim != 1 or not spectrum.size:
@@ -230,7 +227,6 @@ def _require_direction(name: str, vector: Array, size: int) -> None:
 
 
 def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
-    """The unit vector (d,) along Σ^½ times a vector, which may be one number for all entries."""
     whitened = np.sqrt(eigenvalues) * np.asarray(vector, float)
     return whitened / np.linalg.norm(whitened)
 

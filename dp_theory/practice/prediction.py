@@ -35,20 +35,11 @@ _SAFETY = 4  # factor of the certificate over what one perturbed solution shows
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved loop with scalar rules. `alignment`, `covariance` and `response` are as in `PracticePrediction`.
+    """A solved loop with scalar rules: what `PracticePrediction` has, the rounds with plans resolved, and each stage's
+    loss.
 
-    Attributes
-    ----------
-    additions
-        The rows of each round, with plans resolved.
-    test_error, overlap
-        Test error and overlap with the truth, θ·Σ^½w0 over |Σ^½w0|.
-    kept, candidates
-        Rows kept and looked at so far, in units of n.
-    residual
-        By how much the equations of a stage are missed, relative to the order parameters.
-    losses
-        The loss of each stage.
+    `overlap` is θ·Σ^½w0 over |Σ^½w0|, `kept` and `candidates` are sums so far in units of n, and `residual` is by how
+    much a stage's equations are missed, relative to the order parameters.
     """
 
     additions: list[RoundRows]
@@ -63,42 +54,24 @@ class Stages:
     losses: list[Loss]
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
-        """Test error, overlap with the truth and squared norm."""
         return np.stack([self.test_error, self.overlap, self.alignment**2 + np.diag(self.covariance)])
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """The limits of every stage, for fresh or accumulated pools.
+    """The limits of every stage, for fresh or accumulated pools: fields of shape (*S, stages), S the problem's shape.
 
-    Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, its learner
-    turns to the max-margin solution: the overlap and the squared norm are infinite, and the order parameters are those
-    of HARD_MARGIN.
+    Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, overlap and
+    squared norm are infinite, and the order parameters are those of HARD_MARGIN.
 
-    Parameters
-    ----------
-    problem
-        The loop. Its rules' parameters may be arrays.
-    tolerance
-        Largest relative change that quadrature may still make. By default 1e-9 for the square loss, and 5e-3 for other
-        losses, which are integrated over quasi-random points. Where these miss the default, the answer is what they
-        reached: its certificate is larger then.
+    `tolerance` is the largest relative change that quadrature may still make, by default 1e-9 for the square loss.
+    Others are integrated over quasi-random points, with 5e-3; where these miss the default, the answer is what they
+    reached, and its certificate larger. For the square loss a stage's certificate is four times the largest change so
+    far by the rounding of moments and order parameters, or by more nodes, whose number rises until it changes less than
+    `tolerance` twice in a row. For others it is what four times as many points, drawn anew, changed.
 
-    Returns
-    -------
-    PracticePrediction
-        Fields of shape (*S, stages), S the problem's shape. For the square loss, the certificate of a stage is four
-        times the largest change, up to that stage, by either of two things. One is an error of moments and order
-        parameters of the size of their rounding. The other is more nodes for functions, whose number rises until it
-        changes less than `tolerance` twice in a row. For other losses the certificate is what four times as many
-        points, drawn anew, changed; that is some 1e-3 for the smallest number.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the order parameters miss their equations by more than 1e-9, where no number of nodes or points meets a
-        tolerance that was given or the effect of rounding, or where the test error falls below RESOLUTION.
-    InputError
-        Where a round keeps no row, and for problems that the loss does not take.
+    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where no number of nodes
+    or points meets a given tolerance or the effect of rounding, or where the test error falls below RESOLUTION;
+    InputError where a round keeps no row, and for problems that the loss does not take.
     """
     solved = [_predict_cell(cell, tolerance) for cell in problem.cells()]
     if not problem.shape:
@@ -112,7 +85,6 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
 
 
 def _predict_cell(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
-    """The prediction of a loop with scalar rules."""
     if isinstance(problem.loss, Square):
         solved, certificate = _certified_square(problem, TOLERANCE if tolerance is None else tolerance)
     else:
@@ -147,23 +119,9 @@ def solve_stages(
     size: int = SIZES[0],
     seed: int = 0,
 ) -> Stages:
-    """Solve a loop with scalar rules once, without a certificate.
+    """Solve a loop with scalar rules once, without a certificate. Raises as `predict_practice`.
 
-    Parameters
-    ----------
-    problem
-        The loop.
-    order
-        Order of the panels where moments are integrated.
-    perturb
-        If given, every moment and order parameter is multiplied by 1 ± its rounding error, drawn from this generator.
-    size, seed
-        Number and seed of the points of a cohort, for losses other than the square.
-
-    Raises
-    ------
-    ConvergenceError, InputError
-        As `predict_practice`.
+    `perturb` multiplies every moment and order parameter by 1 ± its rounding error.
     """
     solver = _LoopSolver(problem, order, perturb, size, seed)
     for _ in range(problem.stages):
@@ -172,7 +130,7 @@ def solve_stages(
 
 
 class _LoopSolver:
-    """Solves a loop with scalar rules, one stage after the other. The arguments are those of `solve_stages`."""
+    """Solves a loop with scalar rules, one stage after the other."""
 
     def __init__(
         self, problem: PracticeProblem, order: int, perturb: np.random.Generator | None, size: int, seed: int
@@ -187,7 +145,6 @@ class _LoopSolver:
         self._residuals: list[float] = []
 
     def add_stage(self) -> None:
-        """Solve the next stage."""
         stage = len(self._errors)
         rows = self._next_rows()
         selector = stage - 1 if stage else None
@@ -204,14 +161,13 @@ class _LoopSolver:
         self._check_error()
 
     def _rounded(self, newest: Newest) -> Newest:
-        """The newest stage's order parameters, off by a random part of their rounding error if that is asked for."""
+        """The newest stage's order parameters, off by their rounding error if that is asked for."""
         if self._perturb is None:
             return newest
         one, lower, symmetric = (_off(part, self._perturb) for part in (newest.one, newest.lower, newest.symmetric))
         return Newest(one, symmetric, lower)
 
     def _next_rows(self) -> RoundRows:
-        """The rows that the next stage is the first to have. A plan is asked for them."""
         stage = len(self._errors)
         if stage == 0:
             return self._problem.initial_rows
@@ -237,11 +193,9 @@ class _LoopSolver:
             )
 
     def _where(self, stage: int) -> str:
-        """The place in a message."""
         return f"practice at phi = {self._problem.phi:g}, lam = {self._problem.ridges[stage]:g}, stage {stage}"
 
     def solved(self) -> Stages:
-        """All stages so far."""
         a, c, x = self._loop.parameters
         return Stages(
             additions=self._additions,
@@ -261,7 +215,6 @@ class _LoopSolver:
 
 
 def _certified_square(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
-    """A loop with the square loss, and its certificate (stages,)."""
     solved = solve_stages(problem, ORDERS[0])
     perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
     change = np.maximum(_change(solved, perturbed), solved.residual)
@@ -272,9 +225,9 @@ def _certified_square(problem: PracticeProblem, tolerance: float) -> tuple[Stage
 
 
 def _with_enough_nodes(problem: PracticeProblem, fewest: Stages, tolerance: float) -> tuple[Stages, Array]:
-    """The loop with so many nodes that the last two steps of their number change less than `tolerance`.
+    """The loop with so many nodes that the last two steps of their number changed less than `tolerance`, and that
+    change (stages,).
 
-    Comes with what these two steps changed at most (stages,). `fewest` is the loop with the least number of nodes.
     Raises ConvergenceError if no number of nodes is enough.
     """
     solved = fewest
@@ -297,9 +250,8 @@ def _with_enough_nodes(problem: PracticeProblem, fewest: Stages, tolerance: floa
 def _certified_convex(problem: PracticeProblem, tolerance: float | None) -> tuple[Stages, Array]:
     """A loop with another loss, and its certificate (stages,).
 
-    There are so many points that the last step of their number changed less than `tolerance`, or SAMPLED_TOLERANCE if
-    none is given. If no number of points is enough for the latter, the certificate says what was reached. Raises
-    ConvergenceError if none is enough for a tolerance that was given.
+    The last step of the number of points changed less than `tolerance`. With none given, SAMPLED_TOLERANCE is tried,
+    and the certificate says what was reached. Raises ConvergenceError if a given tolerance is missed.
     """
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = solve_stages(problem, size=SIZES[0], seed=0)
@@ -319,7 +271,7 @@ def _certified_convex(problem: PracticeProblem, tolerance: float | None) -> tupl
 
 
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of the outputs of each stage (stages,); the overlap's is relative to the norm."""
+    """Largest relative difference of each stage's outputs (stages,); the overlap's is relative to the norm."""
     outputs = one.outputs()
     test_error, _, squared_norm = outputs
     sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])
@@ -327,7 +279,6 @@ def _change(one: Stages, other: Stages) -> Array:
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
-    """The cohort, with every moment off by a random part of its error."""
     error = max(_MOMENT_ERROR, cohort.error)
     mass = _off(cohort.mass, rng, error)
     linear = _off(cohort.linear, rng, error)
@@ -336,5 +287,4 @@ def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
 
 
 def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
-    """The array, with every element off by up to `error` of itself."""
     return value * (1 + error * rng.uniform(-1, 1, np.shape(value)))

@@ -1,13 +1,12 @@
 """Forces of rows on the stages of a loop under quadratic losses, kept from stage to stage.
 
-Equations are those of docs/theory/practice.md, and of dp_theory.practice.dmft. By (T3.4) the force on a new stage s
-with the loss H(m y - h)²/2 is
+Equations are those of dp_theory.practice.dmft. By (T3.4) the force on a new stage s with the loss H(m y - h)²/2 is
 
     f_s = β(m y - η_s - Σ_j X_sj f_j),   β = cH/(1 + cH X_ss),   j < s,
 
-which is (T3.16) row by row. Given what the f_j on the stages before amount to, all means of f_s follow by linear
-algebra, without an inverse. `CohortForces` keeps the former, and `NewestForces` has the latter, for many values of the
-newest stage's order parameters at once. They are affine in these but for X_ss.
+which is (T3.16) row by row. Given what the f_j on the stages before amount to (`CohortForces`), all means of f_s follow
+by linear algebra, without an inverse (`NewestForces`, for many values of the newest stage's order parameters at once).
+They are affine in these but for X_ss.
 
 For rows that stage k selected, (T3.15) reads η_s = a_s g + C_sk z̄_k + noise, with z̄_k = z_k/C_kk. The noises of two
 stages have the covariance C_sj - C_sk C_jk/C_kk.
@@ -37,7 +36,6 @@ class QuadraticLoss:
     target: float = 1.0
 
     def bend(self, weight: Array, response: Array | float) -> Array:
-        """β of rows of these weights."""
         return weight * self.curvature / (1 + response * weight * self.curvature)
 
     def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
@@ -48,7 +46,6 @@ class QuadraticLoss:
     def mean_answer(
         self, score: Array, noise: float, y: Array, weight: Array, response: float
     ) -> tuple[Array, Array, Array]:
-        """As `Loss.mean_answer`."""
         force, beta = self.answer(score, y, weight, response)
         return force, force**2 + (beta * noise) ** 2, beta
 
@@ -57,20 +54,9 @@ class QuadraticLoss:
 class CohortForces:
     """The rows of a round, and their forces on the b stages so far that train on them, for each of J classes.
 
-    Attributes
-    ----------
-    cohort
-        The rows.
-    g, z_bar
-        The labeller's score and z_k/C_kk, by (t, ζ) of a row. The latter is 0 for plain rows.
-    selector_variance
-        C_kk. It is 1 for plain rows.
-    shared
-        C_jk/C_kk of each stage j. It is 0 for plain rows.
-    slope
-        B of (T3.16).
-    product, by_view, by_label
-        Sums over the rows of f fᵀ, f (t, ζ) and f y.
+    `g` and `z_bar` give the labeller's score and z_k/C_kk by (t, ζ); `selector_variance` is C_kk and `shared`
+    C_jk/C_kk. For plain rows z_bar and shared are 0, and C_kk is 1. `slope` is B of (T3.16). `product`, `by_view` and
+    `by_label` are sums over the rows of f fᵀ, f (t, ζ) and f y.
     """
 
     cohort: Cohort
@@ -85,7 +71,7 @@ class CohortForces:
 
     @classmethod
     def of(cls, cohort: Cohort, before: OrderParameters) -> CohortForces:
-        """The rows of a new round, which no stage has trained on, at the order parameters of the stages before."""
+        """The rows of a new round, at the order parameters of the stages before."""
         row = selected_row(cohort.selector, before, slice(0, 0))
         k = cohort.selector
         variance = 1.0 if k is None else float(before.c[k, k])
@@ -105,14 +91,13 @@ class CohortForces:
 
     @property
     def stages(self) -> slice:
-        """The stages so far that train on the rows."""
         return slice(self.cohort.first, self.cohort.first + len(self.shared))
 
 
 class NewestForces(NamedTuple):
-    """The forces of a cohort's rows on the newest stage s, for each of J classes. The fields are as in `CohortForces`.
+    """The forces of a cohort's rows on the newest stage s: fields as in `CohortForces`.
 
-    `slope` and `product` are the newest rows of the matrices, their diagonals included, and `shared` is one number.
+    `slope` and `product` are the newest rows of the matrices, diagonals included, and `shared` is one number.
     """
 
     shared: Float[np.ndarray, " *trials"]
@@ -164,7 +149,6 @@ class NewestForces(NamedTuple):
             total.lower[..., k] -= by_view @ rows.z_bar + through_others
 
     def joined(self, rows: CohortForces) -> CohortForces:
-        """The forces of the rows on all stages, the newest included."""
         return replace(
             rows,
             shared=np.append(rows.shared, self.shared),
@@ -191,7 +175,7 @@ def newest_forces(
 def _applied(
     matrices: Float[np.ndarray, "J m n"], vectors: Float[np.ndarray, "*trials n"]
 ) -> Float[np.ndarray, "*trials J m"]:
-    """The matrices times the vectors, as one product of matrices, which is faster than others for few classes."""
+    """The matrices times the vectors as one product of matrices, which is faster for few classes."""
     classes, m, n = matrices.shape
     return (vectors @ matrices.reshape(classes * m, n).T).reshape(*vectors.shape[:-1], classes, m)
 
@@ -199,5 +183,4 @@ def _applied(
 def _inner(
     one: Float[np.ndarray, "*trials J n"], other: Float[np.ndarray, "*trials n"]
 ) -> Float[np.ndarray, "*trials J"]:
-    """Inner products along the last axis."""
     return (one * other[..., None, :]).sum(axis=-1)

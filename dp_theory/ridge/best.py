@@ -25,9 +25,7 @@ def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
 
 
 def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least of error(ridge) over the ridge, which is 0 or in RIDGES, and the ridge that attains it, for cells of
-    this shape.
-    """
+    """The least of error(ridge) over 0 and RIDGES, and the ridge that attains it, for cells of this shape."""
     least, ridge = minimise(error, *RIDGES, shape)
     ridgeless = error(0.0)
     return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge)

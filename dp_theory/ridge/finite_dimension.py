@@ -1,11 +1,8 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-Given their number m ~ Bin(n, p), the kept rows are independent draws from the selected distribution. For m such draws,
-dp_theory.ridge.first_order has the law of the weights. This module takes the means and the standard deviations of the
-outputs over that law, and over m.
-
-These expectations are over standard normals, by the rule of McNamee and Stenger (1967), which is exact up to degree 5.
-Its nodes have at most two coordinates that are not 0, and these are ±√3.
+The kept rows, given their number m ~ Bin(n, p), are independent draws, and dp_theory.ridge.first_order has the law of
+the weights. This module averages over that law and over m, by the rule of McNamee and Stenger (1967) for normals, which
+is exact up to degree 5. Its nodes have at most two coordinates that are not 0, and these are ±√3.
 """
 
 from __future__ import annotations
@@ -95,8 +92,8 @@ class FinitePrediction(Prediction):
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d, to first order in 1/d: (T5.11), and (T5.12) for the certificate.
 
-    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where the rule keeps nothing;
-    ConvergenceError where the rule's moments are not certain to `tolerance`.
+    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where nothing is kept; ConvergenceError
+    where the moments miss `tolerance`.
     """
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
@@ -166,7 +163,9 @@ def scatter(
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
     """Means and standard deviations over single experiments of test error, overlap and squared norm; nan where
-    `predict_finite` would raise. Moments and lam are per pool row, and d need not be whole.
+    `predict_finite` would raise.
+
+    Moments and lam are per pool row, and d need not be whole.
     """
     p = moments.p
     n = d / phi
@@ -201,7 +200,6 @@ def _log_variance(
     lam: Float[np.ndarray, " cells"],
     d: int,
 ) -> Float[np.ndarray, " cells"]:
-    """The variance of ln sigma² at the mean number of kept rows."""
     m = moments.p * d / phi
     law = law_of_weights(*_per_kept_row(moments, fourth), d / m, lam / moments.p, m)
     return law.log1**2 + law.log2**2 + law.log3**2
@@ -237,7 +235,6 @@ def _turned(law: WeightsLaw, rho: Any) -> _Turned:
 
 
 def _at_nodes(terms: _Turned, nodes: Array) -> tuple[Array, Array]:
-    """The component along w0, and the squared norm off it, at nodes (nodes, 4): (nodes, ...) each."""
     shape = (len(nodes), *terms.along.shape[1:])
     along, across, log = ((nodes @ x.reshape(4, -1)).reshape(shape) for x in terms)
     return along, across * across + np.exp(log)

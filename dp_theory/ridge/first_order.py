@@ -127,10 +127,7 @@ def _traces(psi: Any, lam: Any) -> _Traces:
 
 
 class _Residuals(NamedTuple):
-    """Moments with the residual ε = y − s·a_s − v·a_v at the limit's a.
-
-    The digit is the power of ε, and the letters after it are the other factors: e2_sv is E[ε² s v].
-    """
+    """Moments with the residual ε = y − s·a_s − v·a_v at the limit's a: e2_sv is E[ε² s v]."""
 
     e1_s: Any
     e1_v: Any
@@ -224,8 +221,6 @@ def _right_sides(e: _Residuals, gamma: Any, v: Any) -> tuple[Any, Any]:
 
 
 class _Fluctuation(NamedTuple):
-    """The limit, m times the shifts from it, and m times the covariance; of sigma², relative to its limit."""
-
     a_s: Any
     a_v: Any
     outside: Any  # sigma²

@@ -40,8 +40,8 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
     """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4).
 
-    At lam = 0 and phi = p the norm diverges: squared_norm is inf and test_error 1/2. Raises ConvergenceError where the
-    rule's moments are not certain to `tolerance`, and InputError where it keeps nothing.
+    At lam = 0 and phi = p squared_norm is inf and test_error 1/2. Raises ConvergenceError where the moments miss
+    `tolerance`, and InputError where nothing is kept.
     """
     shape = problem.shape
 
@@ -153,9 +153,7 @@ def limits(
     lam: Float[np.ndarray, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
-    """The fields of a `Prediction`, from the rule's moments and bounds of their relative errors. Raises
-    ConvergenceError where these are above the tolerance.
-    """
+    """The fields of a `Prediction`. Raises ConvergenceError where the moments' errors are above the tolerance."""
     error = _largest(errors)
     if tolerance is not None and not np.all(error <= tolerance):
         raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")
@@ -171,7 +169,6 @@ def limits(
 
 
 def _largest(errors: Moments) -> Any:
-    """The largest of the moments' relative errors, elementwise."""
     if all(np.ndim(error) == 0 for error in errors):
         return max(errors)
     return np.maximum.reduce(np.broadcast_arrays(*errors))
@@ -235,7 +232,6 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Compone
 
 
 def _outputs(components: _Components) -> tuple[Any, Any, Any]:
-    """The angle of w_hat to w0 over π, the component of w_hat along w0, and its squared length."""
     along = components.along
     angle = np.arctan2(np.sqrt(components.off), along)
     return angle / np.pi, along, along * along + components.off
@@ -244,12 +240,10 @@ def _outputs(components: _Components) -> tuple[Any, Any, Any]:
 def _certificate(components: _Components, variance: Any, p: Any, error: Any, scalars: _Scalars) -> Any:
     """To first order, a bound of the relative error of every output; of the overlap, relative to |w_hat|.
 
-    `error` is the relative error of the moments. Numerators and denominators of a are off by `error`, and its
-    denominators by the condition of L besides. `twice` is twice the relative error of a: it bounds the error of the
-    overlap and of its square.
-
-    In |w_hat|² off w0 three parts are uncertain. The component in the plane across w0 cancels. sigma²/Q depends on u/L
-    and on the slope. The terms of Q are at most p.
+    Numerators and denominators of a are off by `error`, that of the moments, and denominators by the condition of L
+    besides. `twice` is twice the relative error of a: it bounds the error of the overlap and of its square. In |w_hat|²
+    off w0, the component in the plane across w0 cancels, sigma²/Q depends on u/L and on the slope, and the terms of Q
+    are at most p.
     """
     ell, ell_s, ell_v = components.sizes
     twice = 2 * (2 * error + scalars.condition * ell / np.minimum(ell_s, ell_v))

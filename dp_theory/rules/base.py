@@ -199,24 +199,9 @@ def by_quadrature(
 ) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
-    Each f is of one sign. So the relative difference of two orders bounds the error of the lower order, and with it
-    that of the higher one.
-
-    Parameters
-    ----------
-    rule
-        The rule q.
-    rho
-        Cosine between selector and truth. It broadcasts with the rule's parameters to the shape of the results.
-    integrands
-        integrands(t, b) returns the value of every f at t > 0, where b = tau·t. The first must be f = 1.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the highest two orders differ by more than 1e-9.
-    InputError
-        Where nothing is kept.
+    integrands(t, b) returns every f at t > 0, b = tau·t, the first f = 1. Each f is of one sign, so that the relative
+    difference of two orders bounds the error of the lower one, and with it that of the higher. Raises ConvergenceError
+    where the highest two differ by more than 1e-9, and InputError where nothing is kept.
     """
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())
@@ -235,7 +220,6 @@ def by_quadrature(
 
 
 def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tuple[np.ndarray, np.ndarray]:
-    """Integrals and errors (integrands, cells) of a block of cells. Cells that agree are not computed again."""
     values = _with_order(rule, rho, _ORDERS[0], integrands)
     errors = np.full(values.shape, np.inf)
     left = np.arange(rho.size)
@@ -256,7 +240,6 @@ def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tup
 
 
 def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands) -> np.ndarray:
-    """The integrals (integrands, cells) by panels of one order."""
     _, tau = sine_and_tau(rho)
     t, weights = half_line(rule.breakpoints(), order)
     along_nodes = rule.map(lambda value: np.asarray(value, float)[..., None])
@@ -266,6 +249,5 @@ def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands)
 
 
 def _relative_difference(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """|coarse - fine|/|fine|, and 0 where they are equal."""
     difference = np.abs(coarse - fine)
     return np.divide(difference, np.abs(fine), out=np.zeros(difference.shape), where=difference > 0)

@@ -112,7 +112,6 @@ class Direct(Rule):
 
 
 def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
-    """Moments of a rule and their relative errors, divided by the kept fraction."""
     p, *others = moments
     p_error, *other_errors = errors
     divided = Moments(np.ones_like(p), *(moment / p for moment in others))

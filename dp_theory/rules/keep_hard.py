@@ -135,7 +135,6 @@ def _lemma1(alpha: Any, rho: Any) -> _Lemma1:
 
 
 def _bent(lemma: _Lemma1) -> Any:
-    """E[q y G² V] over the third power of √(1 - rho²)."""
     reach = np.minimum(lemma.steep, 30.0)  # beyond, exp(-steep²) is 0
     bent = lemma.near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
     if np.any(shallow := reach < _SMALL / SQRT2):

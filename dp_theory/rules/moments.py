@@ -50,20 +50,8 @@ class Moments(NamedTuple):
 
 
 class Fourth(NamedTuple):
-    """What the theorem at finite dimension needs beside `Moments`. They broadcast.
-
-    Attributes
-    ----------
-    t4
-        E[q G⁴].
-    yt3
-        E[q y G³].
-    yt2v
-        E[q y G² V].
-    ytv2
-        E[q y G V²].
-    yv3
-        E[q y V³].
+    """What the theorem at finite dimension needs beside `Moments`: E[q G⁴], E[q y G³], E[q y G² V], E[q y G V²], E[q y
+    V³].
     """
 
     t4: Real

@@ -46,7 +46,6 @@ class RidgeLimit(NamedTuple):
 
     @property
     def test_error(self) -> Array:
-        """The angle to w0 over π."""
         return np.arctan2(np.sqrt(self.off), self.along) / np.pi
 
 
@@ -90,7 +89,6 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
     by_a = -np.array([half[0] * a[0], half[0] * a[1] + half[1] * a[0], half[1] * a[1]])
 
     def through_bulk(d_r: float, d_psi: float) -> float:
-        """The derivative where r and psi change and moments do not."""
         d_ell = (d_psi - psi * d_r / r) / r
         d_spread = d_ell - d_r
         d_kappa = (d_r - at.kappa * d_spread) / at.spread
@@ -104,7 +102,7 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 def slope_by_moments(
     slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
 ) -> Float[np.ndarray, " 6"]:
-    """The derivative of the test error by the moments of a rule; d_psi and d_lam are those of psi and lam by the kept
+    """The derivative of the test error by the moments of a rule; d_psi and d_lam are those of psi and lam by its kept
     share p.
     """
     p = moments[0]

@@ -109,7 +109,6 @@ class SelectorView:
         return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
     def _signed(self, u: Array) -> Array:
-        """The features of u = y·t (6, N)."""
         _, tau = sine_and_tau(self.rho)
         clean = 1 - 2 * self.flip
         b = np.clip(tau * u, -_SURE, _SURE)
@@ -118,10 +117,7 @@ class SelectorView:
         return np.stack([share, u * share, w, u * u * share, u * w, share - b * w])
 
     def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
-        """Rising margins and their weights: E[q·features] is the sum of weights·features·q over them.
-
-        `breaks` are the |margin| at which q jumps.
-        """
+        """Rising margins, with jumps of q at `breaks`, and weights: E[q·features] is the sum of weights·features·q."""
         t, weights = half_line(breaks, _ORDER)
         if not self.labels:
             return t, weights
@@ -129,7 +125,6 @@ class SelectorView:
 
     @cached_property
     def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
-        """Rising margins, and the moments of each."""
         margin, weights = self.nodes(CLOSE_EDGES)
         seen = np.abs(margin) < _REACH
         margin = margin[seen]
@@ -138,8 +133,8 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y), which counts by its mean over both signs and
-        jumps at the |t| `breaks`.
+        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) that jumps at the |t| `breaks`, by its mean over
+        both signs.
         """
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
@@ -150,7 +145,6 @@ class SelectorView:
         return self.features(margin) @ (weights * kept)
 
     def bands(self, kept: Bool[np.ndarray, " atoms"]) -> Bands:
-        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms."""
         margin, features = self.atoms
         mass = features[0]
         negligible = _NEGLIGIBLE * mass[kept].sum()

@@ -1,12 +1,10 @@
 """The least value of a smooth function of a rule's moments, over all rules that keep at least a given share of rows.
 
-Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order is one of 0 and 1: it keeps
-the rows where slope·features is negative, or below the level at which it keeps the least share. At a local optimum q is
-that rule itself, so that the best rules keep bands of margins (T7.10). A search has three steps:
-
-`explore`   moves q on atoms towards that rule, by conditional gradients (Frank and Wolfe 1956);
-`polish`    moves the edges of the bands that were found;
-`gap`       says by how much the bands are worse, to first order, than the rule that is best to first order (T7.11).
+Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order keeps the rows where
+slope·features is negative, or below the level at which it keeps the least share. A local optimum is that rule itself:
+the best rules keep bands of margins (T7.10). `explore` moves q on atoms towards that rule, by conditional gradients
+(Frank and Wolfe 1956); `polish` moves the edges of the bands found; `gap` says by how much these are worse, to first
+order, than the best to first order (T7.11).
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ _NO_GAP = 1e-6  # ratio of a band's edges below which the lower one counts as 0
 
 
 class LocalOptimum(NamedTuple):
-    """A rule that is the best of its neighbours, with its value and its gap as `RuleSearch.gap` has it."""
+    """The best rule of its neighbours, with its value and its gap."""
 
     value: float
     bands: Bands
@@ -66,7 +64,7 @@ class RuleSearch:
         return np.where(worth < 0, 1.0, needed)
 
     def explore(self, start: Float[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-        """Which atoms a rule near a local optimum keeps, beginning with this q of them."""
+        """Which atoms a rule near a local optimum keeps."""
         features = self.view.atoms[1]
         q = start
         target = start
@@ -88,7 +86,6 @@ class RuleSearch:
         return choices[int(np.argmin(found))]
 
     def _best_fraction(self, moments: Array, way: Array) -> tuple[float, float]:
-        """The best fraction of a way from these moments, and the value there."""
         found = self.objective.errors(moments[:, None] + way[:, None] * _FRACTIONS)
         best = int(np.argmin(found))
         low = _FRACTIONS[max(best - 1, 0)]
@@ -99,11 +96,9 @@ class RuleSearch:
         return float(finer[best]), float(found[best])
 
     def bands_near(self, start: Float[np.ndarray, " atoms"]) -> Bands:
-        """The bands that `explore` finds from here."""
         return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:
-        """The bands with their finite edges moved to the least value nearby."""
         bands = self.widened(bands)
         edges = MovingEdges(bands, self.view)
         if not edges.count:
@@ -130,12 +125,9 @@ class RuleSearch:
         return edges.bands(found.x) if is_allowed and found.fun < 1 else bands
 
     def _value_of(self, moments: Array) -> float:
-        """The value at these moments (6,)."""
         return float(self.objective.errors(moments[:, None])[0])
 
     def _constraints(self, edges: MovingEdges) -> list[dict]:
-        """The constraints of `polish`, as scipy takes them: the least share is kept, and edges stay in order."""
-
         def share(z: Array) -> Array:
             return np.log(edges.moments(z)[:1].clip(TINY) / self.least)
 
@@ -148,8 +140,6 @@ class RuleSearch:
         return constraints
 
     def widened(self, bands: Bands) -> Bands:
-        """The bands, with all edges moved outwards by one amount if they keep less than the least share."""
-
         def excess(amount: float) -> float:
             return float(self.view.moments(_widened_by(bands, amount))[0]) - self.least
 
@@ -159,10 +149,10 @@ class RuleSearch:
         return _widened_by(bands, amount)  # pyright: ignore[reportArgumentType]
 
     def gap(self, bands: Bands) -> float:
-        """To first order, how much less the value of a rule nearby may be. It is 0 at a local optimum.
+        """To first order, how much less the value of a rule nearby may be; 0 at a local optimum.
 
-        A row is worth slope·features. At an optimum no row that is kept is worth more than one that is not, and none
-        more than 0 unless the least share is all that is kept.
+        There no row that is kept is worth more, by slope·features, than one that is not, and none more than 0 unless
+        the least share is all that is kept.
         """
         moments = self.view.moments(bands)
         slope = self.objective.slope(moments)
@@ -173,7 +163,7 @@ class RuleSearch:
         return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
 
     def _level(self, bands: Bands, moments: Array, slope: Array) -> float:
-        """Minus the worth of a row below which rows are to be kept: that at the edges if the least share is kept."""
+        """Minus the worth below which rows are kept: that at the edges if the least share is kept."""
         edges = bands.edges
         features = self.view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
         if moments[0] >= self.least * (1 + _LEAST_MET) or not features.size:
@@ -182,7 +172,7 @@ class RuleSearch:
 
 
 def _widened_by(bands: Bands, amount: float) -> Bands:
-    """The bands with all edges moved outwards. Bands that then meet are one."""
+    """The bands with all edges moved outwards; bands that meet are one."""
     wider: list[tuple[float, float]] = []
     for low, high in bands.bands:
         low = low - amount if bands.labels else max(low - amount, 0.0)
@@ -197,8 +187,8 @@ class MovingEdges:
     """Bands whose finite edges other than 0 move with coordinates z (edges + 1,), the last the logarithm of a common
     factor.
 
-    A narrow window around 0 may depend on its asymmetry a million times more than on its width: so the two are
-    different coordinates.
+    A narrow window around 0 may depend a million times more on its asymmetry than on its width, hence the common
+    factor.
     """
 
     _UNIT = 0.1  # of the distance of an edge to the next one, or to 0
@@ -222,11 +212,9 @@ class MovingEdges:
 
     @property
     def count(self) -> int:
-        """The number of edges that move."""
         return len(self._start)
 
     def _positions(self, z: Array) -> Array:
-        """Where the moving edges are (edges,). They may be out of order on the way to an optimum."""
         return np.exp(z[-1]) * (self._start + self._scale * self._unit * z[:-1])
 
     def bands(self, z: Array) -> Bands:
@@ -237,27 +225,22 @@ class MovingEdges:
         return Bands.between(edges, self._labels)
 
     def moments(self, z: Array) -> Array:
-        """The moments there (6,)."""
         return self._view.moments(self.bands(z))
 
     def jacobian(self, z: Array) -> Array:
-        """The derivative of the moments by the coordinates (6, edges + 1)."""
         edges = self._positions(z)
         by_edge = self._view.features(edges) * 2 * pdf(edges) * self._outward
         return np.column_stack([by_edge * np.exp(z[-1]) * self._scale * self._unit, by_edge @ edges])
 
     def bounds(self) -> list[tuple[float, float]]:
-        """Bounds of the coordinates. Edges of |t| must stay positive."""
         low = np.full(self.count + 1, -np.inf)
         if not self._labels:
             low[:-1] = -self._start / self._scale / self._unit * (1 - 1e-9)
         return list(zip(low, [np.inf] * self.count + [self._LARGEST_LOG], strict=True))
 
     def distances(self, z: Array) -> Array:
-        """Distances between neighbouring edges (edges - 1,), positive where these are in order."""
         return np.diff(self._start) / self._scale + self._unit_differences @ z[:-1]
 
     @cached_property
     def distance_slopes(self) -> Array:
-        """The derivative of the distances by the coordinates (edges - 1, edges + 1)."""
         return np.column_stack([self._unit_differences, np.zeros(self.count - 1)])

@@ -199,7 +199,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
 
 
 def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
-    """Local optima over all rules, the best first. There is one for each start, and equal ones are listed once."""
+    """Local optima over all rules, the best first: one for each start, equal ones once."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []

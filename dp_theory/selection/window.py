@@ -34,8 +34,8 @@ def best_window(
     """The best constant rule |t| < kappa·tan(πE) for the error after the last round, and the test errors of all stages
     with it.
 
-    Exactly one of kept and candidates is given: how many rows a round keeps or looks at, in units of n. No window is
-    narrower than that which keeps the share `least`; kappa = inf keeps all rows.
+    A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n. No window is narrower than
+    that which keeps the share `least`; kappa = inf keeps all rows.
     """
     loops = _WindowLoops(problem, rounds, Addition(candidates, kept), least)
     keeping_all = loops.errors(np.inf)
@@ -64,8 +64,6 @@ class _WindowLoops:
         self.narrowest = KeepHard.with_keep_fraction(least).alpha
 
     def errors(self, kappa: float) -> Float[np.ndarray, " stages"]:
-        """The test errors with this kappa."""
-
         def plan(test_error: float) -> Addition:
             if np.isinf(kappa):
                 return replace(self._rows, keep=KeepAll())
@@ -75,5 +73,4 @@ class _WindowLoops:
         return solve_stages(replace(self._problem, additions=[plan] * self._rounds)).test_error
 
     def log_error(self, log_kappa: float) -> float:
-        """ln of the last test error with kappa = exp(log_kappa)."""
         return float(np.log(self.errors(np.exp(log_kappa))[-1]))

@@ -30,20 +30,8 @@ class Atoms:
     """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass·F.
 
     The projections of a row on the k basis vectors are g = Q t + ζ e + noise orthogonal to both. t holds the r
-    coordinates that the rule sees, and ζ is the labeller's own coordinate.
-
-    Attributes
-    ----------
-    y
-        Observed label.
-    q
-        Weight, positive.
-    t
-        The coordinates t.
-    mass, zeta, zeta2
-        E[1, ζ, ζ²; the atom].
-    frame
-        [Q, e], of r + 1 columns. e = 0 where the labeller lies in the span of Q.
+    coordinates that the rule sees, and ζ is the labeller's own. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom];
+    `frame` is [Q, e], with e = 0 where the labeller lies in the span of Q.
     """
 
     y: Float[np.ndarray, " N"]
@@ -55,11 +43,9 @@ class Atoms:
     frame: Float[np.ndarray, "k r+1"]
 
     def mean(self, f: Float[np.ndarray, " N"]) -> float:
-        """E[f] for one value of f for each atom."""
         return float(f @ self.mass)
 
     def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
-        """E[f g]."""
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
 
@@ -71,29 +57,13 @@ def kept_atoms(
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
-    """The atoms of a group, in blocks, since several directions have many.
+    """The atoms of a group with scalar rules, in blocks, since several directions have many. Raises InputError above
+    MOST_ATOMS.
 
     They are nodes of quadrature for what the group's rule sees. ζ is integrated in closed form, or by `BoundaryFlips`.
-
-    Parameters
-    ----------
-    problem
-        The problem that the group belongs to, for its directions.
-    group
-        A group whose rule has numbers for parameters.
-    order
-        Order of the panels.
-    score
-        One more unit vector (k + 1,) to integrate over, with a coordinate off the span, for a convex loss.
-    bends
-        Places along the score where the integrand bends, each with a width.
-    least
-        Nodes of less than this share of the block's largest mass are left out.
-
-    Raises
-    ------
-    InputError
-        Where there are more than MOST_ATOMS.
+    For a convex loss, `score` is one more unit vector (k + 1,) to integrate over, with a coordinate off the span, and
+    `bends` are places along it where the integrand bends, each with a width. Nodes of less than the share `least` of a
+    block's largest mass are left out.
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
     seen = along
@@ -139,7 +109,6 @@ class _Axes(NamedTuple):
 
 
 def _axes(labeller: Array, seen: Array) -> _Axes:
-    """From a labeller (k,) and the seen directions (s, k)."""
     frame, triangle = np.linalg.qr(seen.T)
     c = labeller @ frame
     rest = labeller - frame @ c
@@ -158,7 +127,7 @@ class _StepPlanes(NamedTuple):
 
 
 def _steps(group: Group, axes: _Axes, directions: int, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    """Jumps of the rule along its directions, bends along the score that follows them, and steps of the labels."""
+    """Jumps of the rule, bends along the score, and steps of the labels."""
     planes = [axes.seen[i] for i, _ in group.jumps(directions)]
     level = [at for _, at in group.jumps(directions)]
     width = [0.0] * len(level)
@@ -177,13 +146,13 @@ def _steps(group: Group, axes: _Axes, directions: int, bends: Sequence[tuple[flo
 
 
 def _reach(group: Group, directions: int, order: int) -> float:
-    """How far from 0 nodes are made. It grows with the order, so that refining the order refines the tails' cut too."""
+    """How far from 0 nodes are made: it grows with the order, which thus refines the tails' cut too."""
     farthest_jump = max((abs(at) for _, at in group.jumps(directions)), default=0.0)
     return float(np.hypot(8 + order / 16, farthest_jump))
 
 
 def _selected(group: Group, t: Array) -> tuple[Array, Array]:
-    """Share of n and weight, (2, N) each, of a group's kept rows with projections t (r, N) and label 1, then -1."""
+    """Share of n and weight, (2, N) each, of kept rows with label 1, then -1."""
     positive = group.select(t, np.full(t.shape[1], 1.0))
     negative = group.select(t, np.full(t.shape[1], -1.0))
     keep = np.stack([positive[0], negative[0]])
@@ -193,16 +162,9 @@ def _selected(group: Group, t: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Weighed:
-    """The kept rows of a group by their J distinct weights: all that the square loss needs of them.
+    """The kept rows of a group by their J distinct weights q: all that the square loss needs of them.
 
-    Attributes
-    ----------
-    q
-        The distinct weights.
-    mass, pull, second
-        For each weight E[1, y·(t, ζ), (t, ζ)(t, ζ)ᵀ; q], in the coordinates of `frame`.
-    frame
-        The directions of t and ζ, as in `Atoms`.
+    `mass`, `pull` and `second` are E[1, y·(t, ζ), (t, ζ)(t, ζ)ᵀ; q] in the coordinates of `frame`, as in `Atoms`.
     """
 
     q: Float[np.ndarray, " J"]
@@ -213,12 +175,8 @@ class Weighed:
 
     @classmethod
     def of(cls, blocks: Iterator[Atoms]) -> Weighed:
-        """The rows of a group from its atoms.
-
-        Raises
-        ------
-        InputError
-            Where they have more than MOST_WEIGHTS different weights.
+        """The rows of a group from its atoms. Raises InputError where they have more than MOST_WEIGHTS different
+        weights.
         """
         parts: list[tuple[Array, Array]] = []  # weights, and columns of what is summed over each
         held = 0
@@ -244,11 +202,9 @@ class Weighed:
         return cls(q, sums[0], sums[1 : 1 + size].T, second, frame)
 
     def mean(self, f: Float[np.ndarray, " J"]) -> float:
-        """E[f] for one value of f for each weight."""
         return float(f @ self.mass)
 
     def linear(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, " k"]:
-        """E[f y g]."""
         return self.frame @ (f @ self.pull)
 
     def quadratic(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, "k k"]:
@@ -271,7 +227,6 @@ def _sums(atoms: Atoms) -> Array:
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The same by weight for several parts together."""
     weights = np.concatenate([weights for weights, _ in parts], axis=-1)
     sums = np.concatenate([sums for _, sums in parts], axis=-1)
     return _by_weight(weights, sums)
@@ -293,20 +248,10 @@ def labelled(
     weight: Float[np.ndarray, "2 N"],
     frame: Float[np.ndarray, "k r+1"],
 ) -> Atoms:
-    """The atoms with y = 1, then those with y = -1, of given nodes. Atoms without mass or weight are left out.
+    """The atoms with y = 1, then those with y = -1, of nodes t with this measure. Atoms without mass or weight are left
+    out.
 
-    Parameters
-    ----------
-    t
-        Coordinates of the nodes.
-    measure
-        Mass of the nodes.
-    labels
-        E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels.
-    share, weight
-        Share of n and weight of the rows kept with either label.
-    frame
-        The directions of t and ζ.
+    `labels` are those of `observed_labels`; `share` and `weight` are of the rows kept with either label.
     """
     mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
     used = (mass > 0) & (weight > 0)

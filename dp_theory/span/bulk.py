@@ -18,20 +18,8 @@ if TYPE_CHECKING:
 class Bulk:
     """What the directions outside the span contribute when a row's curvature is t on average.
 
-    With R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½ of (T2.4), and U the basis of the span:
-
-    Attributes
-    ----------
-    delta
-        tr(ΣR0)/n.
-    spread
-        tr(H0²)/n.
-    inside
-        UᵀH0U.
-    shrink
-        I − t UᵀH0U, computed without the cancellation.
-    outside
-        (I − UUᵀ) H0 U.
+    With R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½ of (T2.4), and U the basis of the span: `delta` is tr(ΣR0)/n, `spread`
+    tr(H0²)/n, `inside` UᵀH0U, `shrink` I − t UᵀH0U without the cancellation, and `outside` (I − UUᵀ) H0 U.
     """
 
     delta: float
@@ -42,17 +30,6 @@ class Bulk:
 
     @classmethod
     def of(cls, problem: SpanProblem, t: float, phi: float, lam: float) -> Bulk:
-        """The bulk for a problem's spectrum and basis, in O(d k²) operations.
-
-        Parameters
-        ----------
-        problem
-            Only its spectrum and its basis count.
-        t
-            Average curvature of a row.
-        phi, lam
-            Aspect ratio and ridge, numbers.
-        """
         eigenvalues = problem.eigenvalues
         basis = problem.basis
         curvature = t * eigenvalues + lam
@@ -78,23 +55,10 @@ class Bulk:
 def solve_delta(
     eigenvalues: Float[np.ndarray, " d"], phi: float, lam: float, mean_weight: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The one root of (T2.4), δ = (1/n) tr Σ(tΣ + λI)^-1, where t = mean_weight(δ). For Σ = I it is λδ + tδ = φ.
+    """The one root δ = (1/n) tr Σ(tΣ + λI)^-1 of (T2.4), t = mean_weight(δ), and its relative residual. For Σ = I it is
+    λδ + tδ = φ.
 
     t·δ must rise with δ, so that (right side)/δ falls.
-
-    Parameters
-    ----------
-    eigenvalues
-        Eigenvalues of Σ.
-    phi, lam
-        Aspect ratio and ridge.
-    mean_weight
-        t as a function of δ.
-
-    Returns
-    -------
-    delta, residual
-        The root, and by how much it misses the equation, relative to δ.
     """
     from scipy.optimize import root_scalar
 

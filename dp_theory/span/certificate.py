@@ -24,18 +24,10 @@ _RECENT = 3  # orders whose rows are kept for the next cell, which may share its
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver finds at one order of quadrature.
+    """What a solver finds at one order of quadrature: a, θ in the span's basis, and σ², the squared norm of θ off the
+    span.
 
-    Attributes
-    ----------
-    a
-        θ in the span's basis.
-    variance
-        σ², the squared norm of θ off the span.
-    residual
-        Relative residual of the fixed point.
-    endless
-        Whether ‖θ‖ is infinite. Then a and σ² fix its direction only.
+    `endless` says that ‖θ‖ is infinite; then a and σ² fix its direction only.
     """
 
     a: Float[np.ndarray, " k"]
@@ -44,10 +36,8 @@ class Solution:
     endless: bool = field(default=False, kw_only=True)
 
     def errors(self) -> tuple[float, float]:
-        """Bounds of |a - exact a| and of |variance - exact variance|, to first order.
-
-        They say what rounding and the residual leave of the solver's equations. What its quadrature leaves is not
-        among them.
+        """First-order bounds of |a - exact a| and of |variance - exact variance|, by rounding and residual, without
+        quadrature.
         """
         raise NotImplementedError
 
@@ -57,30 +47,13 @@ Solver = Callable[[SpanCell, int, Sequence[Weighed], Solution | None], Solution]
 
 
 def certified(problem: SpanProblem, solve: Solver, orders: Sequence[int], tolerance: float) -> Prediction:
-    """The prediction of a solver, whose order of quadrature is raised until it changes nothing more.
+    """The prediction of a solver for each cell, whose order of quadrature rises until it changes nothing more.
 
     The certificate is the sum of two relative errors. The first is the last change of test error, overlap (over the
-    norm), squared norm and kept fraction, or the fixed point's residual if that is larger. Quadrature converges
-    geometrically, so that the error of the order before bounds that of the result. The second is what rounding and
-    the solver's own errors make of the outputs. It grows without limit towards the peak of the ridgeless limit.
-
-    Parameters
-    ----------
-    problem
-        The problem. Each of its cells is solved by itself.
-    solve
-        The solver of a cell.
-    orders
-        Orders of quadrature, rising.
-    tolerance
-        Largest relative error of the first kind.
-
-    Raises
-    ------
-    ConvergenceError
-        If no order brings the first error below `tolerance`, or below the second.
-    InputError
-        If no row is kept.
+    norm), squared norm and kept fraction, or the fixed point's residual if that is larger; quadrature converges
+    geometrically, so that the error of the order before bounds that of the result. The second is what rounding and the
+    solver's own errors make of the outputs, without limit towards the ridgeless peak. Raises ConvergenceError if no
+    order brings the first below `tolerance`, or below the second; InputError if no row is kept.
     """
     truth = problem.whitened(problem.truth)[0] @ problem.basis
     rows = _RecentRows(problem)
@@ -91,13 +64,12 @@ def certified(problem: SpanProblem, solve: Solver, orders: Sequence[int], tolera
 
 @dataclass
 class _RecentRows:
-    """The kept rows by weight of the groups of a cell. Those of the last few orders are remembered."""
+    """The kept rows by weight of the last few orders."""
 
     problem: SpanProblem
     known: dict[tuple[Sequence[Group], int], list[Weighed]] = field(default_factory=dict)
 
     def find(self, groups: Sequence[Group], order: int) -> list[Weighed]:
-        """The rows of each group. Groups are the same where they are one object."""
         key = (groups, order)
         found = self.known.pop(key, None)
         if found is None:
@@ -118,7 +90,6 @@ class _Attempt(NamedTuple):
 def _attempts(
     cell: SpanCell, solve: Solver, orders: Sequence[int], truth: Array, rows: _RecentRows
 ) -> Iterator[_Attempt]:
-    """Solutions of a scalar problem at rising orders. The lowest order may have none where there is one."""
     solution = None
     for order in orders:
         weighed = rows.find(cell.groups, order)
@@ -139,7 +110,6 @@ def _attempts(
 def _certified_cell(
     cell: SpanCell, solve: Solver, orders: Sequence[int], tolerance: float, truth: Array, rows: _RecentRows
 ) -> tuple[float, ...]:
-    """The fields of a prediction for a scalar problem."""
     attempts = _attempts(cell, solve, orders, truth, rows)
     solution, current = next(attempts)
     change = np.inf
@@ -172,8 +142,8 @@ def _change(previous: Array, current: Array, residual: float) -> float:
 def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     """Relative error of test error, overlap (over the norm) and squared norm by the solver's own errors.
 
-    If a is off by e and σ² by v, then the squared part off the truth is off by 2e·|a off the truth| + v. The relative
-    error of the angle is at most that of its tangent. Besides, directions are rounded, and the angles between them.
+    If a is off by e and σ² by v, the squared part off the truth is off by 2e·|a off the truth| + v, and the relative
+    error of the angle is at most that of its tangent. Besides, directions and the angles between them are rounded.
     """
     error, overlap, squared_norm, _ = outputs
     of_a, of_variance = solution.errors()

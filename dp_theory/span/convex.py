@@ -45,25 +45,11 @@ _RIDGES = 13  # by so many steps
 
 
 def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """Limits of a problem under its loss.
+    """Limits of a problem under its loss; quadrature may leave the relative error `tolerance`, by default 1e-8.
 
-    lam = 0 is the limit λ → 0+. For a loss with `margin` (dp_theory.span.losses) whose kept rows are separable, the
-    direction is that of the max-margin solution, and overlap and squared_norm are infinite.
-
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    tolerance
-        Largest relative error that quadrature may leave, by default 1e-8.
-
-    Raises
-    ------
-    InputError
-        If no row is kept.
-    ConvergenceError
-        If the quadrature misses the tolerance, and where the fixed point is not found. The message names phi, lam and
-        the residual.
+    lam = 0 is the limit λ → 0+. For a loss with `margin` whose kept rows are separable, the direction is that of the
+    max-margin solution, and overlap and squared_norm are infinite. Raises InputError if no row is kept;
+    ConvergenceError if the quadrature misses the tolerance, and where the fixed point is not found.
     """
     return certified(problem, _solve, _ORDERS, tolerance=_TOLERANCE if tolerance is None else tolerance)
 
@@ -78,7 +64,6 @@ class _ConvexSolution(Solution):
     excess: Array  # by which the unknowns miss their equations
 
     def errors(self) -> tuple[float, float]:
-        """By the inverse of the equations' Jacobian in the unknowns, which differences give."""
         k = len(self.a)
         steps = _NUDGE * np.eye(len(self.unknowns))
         nudged = [_excess(self.cell, self.order, self.unknowns + step) for step in steps]
@@ -89,7 +74,6 @@ class _ConvexSolution(Solution):
 
 
 def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
-    """The solution of a scalar problem, in the limit of its own if lam = 0."""
     if isinstance(previous, _ConvexSolution):
         return _found(previous.cell, order, previous.unknowns)
     afar = np.append(np.full(cell.problem.basis.shape[1], 1e-3), [-1.0, np.log(cell.phi)])
@@ -105,8 +89,6 @@ def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Soluti
 
 
 def _found(cell: SpanCell, order: int, start: Array) -> _ConvexSolution:
-    """The solution that is found from these unknowns."""
-
     def move(x: Array) -> tuple[Array, float]:
         try:
             with np.errstate(all="raise", under="ignore"):
@@ -140,7 +122,6 @@ def _residual(cell: SpanCell, excess: Array) -> float:
 
 
 def _excess(cell: SpanCell, order: int, unknowns: Array) -> Array:
-    """The fixed-point map's image less the unknowns."""
     problem = cell.problem
     k = problem.basis.shape[1]
     if not np.abs(unknowns[k:]).max() < FARTHEST:

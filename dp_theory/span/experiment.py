@@ -30,26 +30,9 @@ def simulate_span(
 ) -> Simulation:
     """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
 
-    Parameters
-    ----------
-    problem
-        The problem. Arrays are simulated cell by cell with common random numbers.
-    d
-        Dimension. For Σ = I it must have room for the directions. With a spectrum it is the number of eigenvalues,
-        which is then the default.
-    trials
-        Number of experiments.
-    seed
-        Seed of the random numbers.
-    workers
-        Number of processes, as in dp_theory.numerics.parallel.
-
-    Raises
-    ------
-    InputError
-        For another d.
-    ConvergenceError
-        Where a fit fails.
+    For Σ = I, d must have room for the directions; with a spectrum it is by default the number of eigenvalues. Arrays
+    are simulated cell by cell with common random numbers. Raises InputError for another d, ConvergenceError where a fit
+    fails.
     """
     size = problem.eigenvalues.size
     if problem.spectrum is not None:
@@ -62,17 +45,7 @@ def simulate_span(
 
 
 def span_trial(cell: SpanCell, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """Test error, overlap and squared norm of one experiment.
-
-    Parameters
-    ----------
-    cell
-        A scalar problem.
-    d
-        Dimension.
-    seed, trial
-        Fix the random numbers.
-    """
+    """Test error, overlap and squared norm of one experiment."""
     problem = cell.problem
     rng = generator(seed, DENSE, trial)
     n = d / cell.phi
@@ -93,7 +66,6 @@ def span_trial(cell: SpanCell, d: int, seed: int, trial: int) -> tuple[float, fl
 def _draw(
     problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kept rows (kept, d), observed labels and weights of a group."""
     labeller, along = problem.directions(group)
     size = labeller.size
     z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))
@@ -115,24 +87,9 @@ def fit_convex(
 ) -> Float[np.ndarray, " d"]:
     """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|², by scipy's trust-region Newton method with the exact Hessian.
 
-    The fit is judged by the norm of the gradient. scipy's own status depends on differences of the objective, which
-    drown in rounding first.
-
-    Parameters
-    ----------
-    x, y, q
-        Rows, labels and weights.
-    lam
-        Ridge. At 0, a loss with `margin` has the `max_margin` solution where the rows are separable.
-    loss
-        The loss.
-    gradient
-        Largest norm of the gradient, relative to that at w = 0.
-
-    Raises
-    ------
-    ConvergenceError
-        Where the gradient is larger.
+    At lam = 0, a loss with `margin` has the `max_margin` solution where the rows are separable. Raises ConvergenceError
+    where the gradient is larger than `gradient` relative to that at w = 0. scipy's own status depends on differences of
+    the objective, which drown in rounding first.
     """
     from scipy.optimize import minimize
 
@@ -171,8 +128,8 @@ def support_vectors(
 ) -> Float[np.ndarray, " d"]:
     """The w of the least Σ q max(0, 1 - y w·x) + (lam/2)|w|², by its dual.
 
-    The duality gap bounds the distance from it: it is at most `gap`, relative to the value at w = 0. Raises
-    ConvergenceError where it is larger, and InputError for lam = 0.
+    Raises ConvergenceError where the duality gap, which bounds the distance from it, is above `gap` relative to the
+    value at w = 0; InputError for lam = 0.
     """
     from scipy.optimize import minimize
 
@@ -197,9 +154,7 @@ def support_vectors(
 def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:
     """The shortest w with y (w·x) ≥ 1 for all rows x, or None where the rows are not separable.
 
-    References
-    ----------
-    Lawson and Hanson 1974, chapter 23, "least distance programming" by non-negative least squares.
+    It is "least distance programming" by non-negative least squares (Lawson and Hanson 1974, chapter 23).
     """
     from scipy.optimize import nnls
 

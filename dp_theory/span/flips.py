@@ -1,14 +1,12 @@
-"""Labels that are wrong near the boundary: P(flip | z) = eps·g(|z|/width), with the labeller's own margin z (ours).
-
-This is (T8.1), and docs/theory/boundary-flips.md has what follows from it.
+"""Labels that are wrong near the boundary: P(flip | z) = eps·g(|z|/width) (T8.1), with the labeller's own margin z
+(ours).
 
 z = x·w_g is standardised, so that z ~ N(0, 1) over plain rows. g falls from 1 at the boundary to 0 far from it. With
-eps = 1/2, the default, nothing can be told at the boundary itself. Then the shape "probit" is y = sign(z + width·noise)
-with normal noise, and "logistic" is y ~ Bernoulli(σ(z/width)), soft labels as they are drawn.
+eps = 1/2, the default, the shape "probit" is y = sign(z + width·noise) with normal noise, and "logistic" is y ~
+Bernoulli(σ(z/width)), soft labels as they are drawn.
 
-A rule sees t. Given t, the margin is z = drift + blur·ζ, where ζ ~ N(0, 1) is independent of t. Of the labels, theory
-needs E[1, ζ, ζ²; observed label | t], as in dp_theory.span.atoms. It is closed for probit (T8.4), and one inner
-integral else (T8.3).
+Given the t that a rule sees, z = drift + blur·ζ, where ζ ~ N(0, 1) is independent of t. Theory needs E[1, ζ, ζ²;
+observed label | t], which is closed for probit (T8.4), and one inner integral else (T8.3).
 """
 
 from __future__ import annotations
@@ -273,18 +271,9 @@ def draw_labels(
 
 
 def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:
-    """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1.
+    """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ.
 
     With b = drift/blur, the true label sign(b + ζ) has Φ(sb), sφ(b) and Φ(sb) − sbφ(b) (T2.11).
-
-    Parameters
-    ----------
-    flip
-        How labels are flipped.
-    drift, blur
-        The labeller's margin given t is drift + blur·ζ.
-    order
-        Order of the panels of an inner integral.
     """
     b = np.clip(drift / max(blur, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
     density = pdf(b)

@@ -19,54 +19,28 @@ _MEAN_NODES = 32  # of a force's mean over a score
 class Loss(Protocol):
     """A convex loss ℓ(h; y).
 
-    Attributes
-    ----------
-    margin
-        Whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses that fall
-        to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003).
-    smooth
-        Whether the forces have a derivative everywhere, as functions of the score.
+    `margin` says whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses
+    that fall to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003). `smooth` says whether the forces
+    have a derivative everywhere.
     """
 
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Real, y: Real) -> Real:
-        """ℓ(h; y)."""
-        ...
+    def value(self, h: Real, y: Real) -> Real: ...
 
-    def slope(self, h: Real, y: Real) -> Real:
-        """The derivative ℓ' in h."""
-        ...
+    def slope(self, h: Real, y: Real) -> Real: ...
 
-    def curvature(self, h: Real, y: Real) -> Real:
-        """The second derivative ℓ'' ≥ 0 in h."""
-        ...
+    def curvature(self, h: Real, y: Real) -> Real: ...
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
         ...
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """How a row answers to its score without itself.
+        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and its bend −∂f/∂score.
 
-        Parameters
-        ----------
-        score
-            The row's score by a learner that did not see it.
-        y
-            Its label.
-        weight
-            Its weight.
-        response
-            How much the row's own force moves its score.
-
-        Returns
-        -------
-        force
-            f = −weight·ℓ'(h; y), with which the row pulls the learner. h = score + response·f is the fitted score.
-        bend
-            −∂f/∂score.
+        The fitted score is h = score + response·f.
         """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
@@ -75,8 +49,8 @@ class Loss(Protocol):
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature, unless a loss knows them. A loss that is not smooth should: the force then has a
-        kink, which quadrature sees at its nodes alone.
+        By Gauss-Hermite quadrature. A loss that is not smooth should know them itself: quadrature sees a kink at its
+        nodes alone.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]
@@ -97,19 +71,15 @@ class Square(Loss):
     """(y − h)²/2, the paper's loss."""
 
     def value(self, h: Real, y: Real) -> Real:
-        """(y − h)²/2."""
         return (y - h) ** 2 / 2
 
     def slope(self, h: Real, y: Real) -> Real:
-        """h − y."""
         return h - y
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """1."""
         return np.ones_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """(score + strength·y)/(1 + strength)."""
         return (score + strength * y) / (1 + strength)
 
 
@@ -120,7 +90,6 @@ class Logistic(Loss):
     margin: ClassVar[bool] = True
 
     def value(self, h: Real, y: Real) -> Real:
-        """ln(1 + exp(−yh))."""
         return np.logaddexp(0, -y * h)
 
     def slope(self, h: Real, y: Real) -> Real:
@@ -134,13 +103,9 @@ class Logistic(Loss):
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
 
-        The root lies in [w, w + strength]. The left side rises. It bends up below u = 0 and down above, so that
-        Newton's method from the point of this interval nearest to 0 moves one way only: it cannot overshoot or cycle.
-
-        Raises
-        ------
-        ConvergenceError
-            Where a hundred steps do not reach the root.
+        The root lies in [w, w + strength]. The left side rises, bends up below u = 0 and down above, so that Newton's
+        method from the point of this interval nearest to 0 cannot overshoot or cycle. Raises ConvergenceError where a
+        hundred steps do not reach the root.
         """
         w = y * score
         u = np.clip(0.0, w, w + strength)
@@ -154,7 +119,6 @@ class Logistic(Loss):
         raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """Where forces begin to vanish."""
         return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
 
 
@@ -166,15 +130,12 @@ class SquaredHinge(Loss):
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """max(0, 1 − yh)²/2."""
         return np.maximum(1 - y * h, 0.0) ** 2 / 2
 
     def slope(self, h: Real, y: Real) -> Real:
-        """−y max(0, 1 − yh)."""
         return -y * np.maximum(1 - y * h, 0.0)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """1 within the margin, else 0."""
         return np.where(y * h < 1, 1.0, 0.0)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -182,11 +143,9 @@ class SquaredHinge(Loss):
         return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form: the force is proportional to how far the score lies within the margin."""
         return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
 
 
@@ -198,15 +157,12 @@ class Hinge(Loss):
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """max(0, 1 − yh)."""
         return np.maximum(1 - y * h, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
-        """−y within the margin, else 0."""
         return np.where(y * h < 1, -y, 0.0)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """0, where it is finite."""
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -214,7 +170,7 @@ class Hinge(Loss):
         return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """As for every loss. The force is what brings the row to the margin, or the weight if that is less."""
+        """The force is what brings the row to the margin, or the weight if that is less."""
         missing = (1 - y * score) / response
         return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
 
@@ -233,22 +189,19 @@ class Hinge(Loss):
 class HardMargin(Loss):
     """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
 
-    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). The solution is
-    the same at any ridge λ > 0, and weights do not matter to it.
+    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). Neither λ > 0 nor
+    weights matter to it.
     """
 
     smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
-        """0 where yh ≥ 1, else ∞."""
         return np.where(y * h < 1, np.inf, 0.0)
 
     def slope(self, h: Real, y: Real) -> Real:
-        """0 beyond the margin, −y·∞ within it."""
         return -y * self.value(h, y)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """0, where it is finite."""
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
@@ -256,16 +209,14 @@ class HardMargin(Loss):
         return y * np.maximum(1.0, y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """As for every loss. The force is what brings the row to the margin."""
         missing = np.maximum(1 - y * score, 0.0) / response
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form: the force is proportional to how far the score lies within the margin."""
+        """In closed form."""
         return _mean_of_ramp(score, noise, y, 1 / response)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
 
 
@@ -294,10 +245,10 @@ def require_loss(loss: Any) -> None:
 
 
 def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges of which the first that has a solution is the one at this ridge.
+    """Losses and ridges of which the first that has a solution is the one at this ridge; the last is the loss itself.
 
     At lam = 0 and for a loss with `margin`, that of HARD_MARGIN comes first: it has a solution where the rows are
-    separable. The last is always the loss itself at its own ridge.
+    separable.
     """
     own = (loss, lam)
     if lam == 0 and loss.margin:

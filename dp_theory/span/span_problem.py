@@ -1,13 +1,10 @@
 """What the span recipe is asked: ridge or convex regression on selected, weighted, relabelled Gaussian rows (ours).
 
 It generalises the paper's section 4: soft weights, verifiers, mixtures of groups with different rules, wrong labellers,
-flipped labels, a general covariance and any convex loss. Theorem 1 and Corollary 1 are special cases.
-
-Conventions
+flipped labels, a general covariance and any convex loss. Conventions:
 
 - Rows are x = Σ^½ z with z ~ N(0, I_d). Vectors are written in the eigenbasis of Σ, whose eigenvalues are `spectrum`.
-  `spectrum=None` is Σ = I. Then nothing but the angles between directions matters, so that vectors may be as short
-  as these angles need (two entries for two directions).
+  None is Σ = I. Then only the angles between directions matter, and vectors may be as short as these need.
 - A rule sees the standardised projection t = x·w / ‖Σ^½ w‖ ~ N(0, 1), so that thresholds are the paper's α. It also
   sees the label y = ±1 *as observed*: sign(x·labeller), flipped with probability `flip`.
 - ŵ = argmin (1/n) Σ_i q_i ℓ(ŵ·x_i; y_i) + (λ/2) ‖ŵ‖², the sum over kept rows with weights q_i. The square loss is
@@ -55,21 +52,9 @@ def select(
     t: Float[np.ndarray, "r rows"],
     y: Float[np.ndarray, " rows"],
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Keep probability and weight of each row.
+    """Keep probability and weight of each row, whose projections are t and observed labels y.
 
-    Parameters
-    ----------
-    keep, weight
-        As in `Group`. Parameters of a rule must be numbers.
-    t
-        Projections of the rows.
-    y
-        Observed labels.
-
-    Raises
-    ------
-    InputError
-        Where a probability lies outside [0, 1], and where a weight is negative or not finite.
+    Raises InputError where a probability lies outside [0, 1], and where a weight is negative or not finite.
     """
     if isinstance(keep, Rule):
         probability = keep.keep_probability(t[0])
@@ -236,7 +221,6 @@ class SpanProblem:
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     def _named_vectors(self) -> Iterator[tuple[str, ArrayLike]]:
-        """Every direction, with the name of the parameter that gives it."""
         yield "truth", self.truth
         for group in self.groups:
             if group.labeller is not None:
@@ -294,18 +278,8 @@ class SpanProblem:
 
 @dataclass(frozen=True, eq=False)
 class SpanCell:
-    """A scalar element of a `SpanProblem`, for those who solve or simulate it.
-
-    Attributes
-    ----------
-    problem
-        The problem, which has the directions and the spectrum of all its cells.
-    groups
-        Its groups with the rules of this cell, whose parameters are numbers.
-    phi, lam
-        Aspect ratio and ridge of this cell.
-    loss
-        The loss to solve it under.
+    """A scalar element of a `SpanProblem`, which has the directions and the spectrum, under the loss that it is to be
+    solved for.
     """
 
     problem: SpanProblem

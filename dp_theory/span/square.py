@@ -34,19 +34,8 @@ _NUDGE = 1e-6  # of ln δ, for a derivative
 def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
     """Limits of a problem under the square loss, whatever its `loss` says.
 
-    Parameters
-    ----------
-    problem
-        The problem. Its parameters broadcast.
-    tolerance
-        Largest relative error that quadrature may leave, by default 1e-9.
-
-    Raises
-    ------
-    InputError
-        If no row is kept.
-    ConvergenceError
-        If the quadrature misses the tolerance.
+    Quadrature may leave the relative error `tolerance`, by default 1e-9: else ConvergenceError. Raises InputError if no
+    row is kept.
     """
     several = max(len(problem.directions(group)[1]) for group in problem.groups) > 1
     orders = _ORDERS_OF_SEVERAL if several else _ORDERS
@@ -54,7 +43,6 @@ def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> P
 
 
 def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
-    """The fixed point of a scalar problem."""
     kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
     if cell.lam == 0 and abs(kept / cell.phi - 1) < _AT_THE_PEAK:
         return _AtThePeak(np.linalg.solve(second, c), np.inf, 0.0)
@@ -70,7 +58,6 @@ class _AtThePeak(Solution):
     """The ridgeless limit where φ is the kept fraction: σ² is infinite."""
 
     def errors(self) -> tuple[float, float]:
-        """Infinite."""
         return np.inf, np.inf
 
 
@@ -83,7 +70,6 @@ class _SquareSolution(Solution):
     here: _Evaluation
 
     def errors(self) -> tuple[float, float]:
-        """By the derivative in ln δ, and by the rounding of the equations at δ."""
         here = self.here
         nudged = self.equations.evaluate(self.delta * np.exp(_NUDGE))
         steps = (self.residual + EXPECTATION) / here.gap / _NUDGE  # of ln δ: the gap is its equation's derivative
@@ -119,17 +105,14 @@ class _SquareEquations:
     ridgeless: bool  # whether λ → 0 with fewer kept rows than columns, in units of λ
 
     def softened(self, delta: float) -> list[Array]:
-        """q̃ of each group, for each distinct weight (J,)."""
         if self.ridgeless:
             return [np.full_like(rows.q, 1 / delta) for rows in self.rows]
         return [rows.q / (1 + rows.q * delta) for rows in self.rows]
 
     def mean_weight(self, delta: float) -> float:
-        """E[q̃]."""
         return sum(rows.mean(f) for rows, f in zip(self.rows, self.softened(delta), strict=True))
 
     def evaluate(self, delta: float) -> _Evaluation:
-        """a and σ² at this δ."""
         weights = self.softened(delta)
         t, c, second = _moments(self.rows, weights)
         bulk = Bulk.of(self.problem, t, self.phi, self.lam)

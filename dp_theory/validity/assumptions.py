@@ -66,9 +66,9 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
 
         P(y = 1) = ε + (1 − 2ε) Φ((v − b)/tan γ)
 
-    It is the least over ε, over the offset b that centring leaves, and over tan γ. The latter is the length of the
-    fitted truth's error, which has d coordinates. In one sample it is off `view.tangent` by 1/√(2d) of it, so that ln
-    of their ratio has a normal prior with this standard deviation.
+    It is the least over ε, the offset b that centring leaves, and tan γ. In one sample tan γ, the length of the fitted
+    truth's error in d coordinates, is off `view.tangent` by 1/√(2d) of it: so ln of their ratio has a normal prior with
+    this standard deviation.
     """
     from scipy.optimize import minimize
 
@@ -102,7 +102,7 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
 def equal_lengths(view: FeatureView) -> AssumptionTest:
     """|z|² off the plane scatters no more than that of normal rows: a one-sided z of its relative variance.
 
-    Over N it is a leverage. For normal rows it has the law Beta(d/2, (N − d)/2), of relative variance 2(1 − d/N)/d.
+    Over N it is a leverage, for normal rows with the law Beta(d/2, (N − d)/2), of relative variance 2(1 − d/N)/d.
     """
     rows = len(view.y)
     dimension = view.dimension - len(view.plane)
@@ -117,8 +117,8 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     """E[q y z] = 0 off the plane, for each rule q.
 
     The statistic is N|mean|² over its expectation: χ² with a degree of freedom for each direction. The sample's own z
-    is orthogonal to t and ζ, and to y where the truth was fitted to it. What these explain is taken out of q y, which
-    leaves e = q y − p y − b t with p = E[qyζ]/E[yζ]. Then E[e z] = 0 off the plane, as in the population.
+    is orthogonal to t and ζ, and to y where the truth was fitted to it. What these explain is taken out, which leaves e
+    = q y − p y − b t with p = E[qyζ]/E[yζ], and E[e z] = 0 as in the population.
     """
     z = view.off_plane
     freedom = view.dimension - len(view.plane)
@@ -156,7 +156,6 @@ def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
 
 
 def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
-    """The test of the least p-value, of several tests' p-values and statistics."""
     if not found:
         return AssumptionTest("no rule selects", 1.0)
     p_value, statistic = min(found, key=lambda one: (one[0], -one[1]))
@@ -164,15 +163,14 @@ def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
 
 
 def _normal_tail(z: float) -> float:
-    """P(Z > z) of a standard normal."""
     return float(ndtr(-z))
 
 
 def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
     """A*² = A²(1 + .75/N + 2.25/N²) against a normal with fitted mean and variance.
 
-    A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) + ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats has
-    A², but takes long to import.
+    A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) + ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats, which
+    has A², takes long to import.
     """
     n = len(sample)
     w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)

@@ -178,7 +178,6 @@ def check(
 
 
 def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
-    """Raises InputError for the first option outside its domain."""
     require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
     require_whole(trials=trials)
     require_seed(seed)
@@ -189,7 +188,6 @@ def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: 
 
 
 def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
-    """The numbers of kept rows to compare: those wanted, or d/2, d, 2d, … up to half of the rows."""
     rows = len(view.y)
     if wanted is None:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
@@ -216,7 +214,6 @@ class _StandardErrors(NamedTuple):
 def _curve(
     view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
 ) -> list[dict[str, Any]]:
-    """A rule's rows of `Check.curves`, but for the rule's name."""
     moments = KeptMoments(view, rule)
     errors = measured_errors(view, rule, sizes, lam, trials, seed)
     theory = _gaussian_errors(view, rule, lam, sizes)
@@ -234,7 +231,6 @@ def _curve(
 
 
 def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int]) -> list[float]:
-    """The Gaussian theory's test error at each number of kept rows."""
     p = float(rule.moments(0.0).p)
     phi = p * view.dimension / np.asarray(sizes, float)
     against_truth = predict(view.problem(rule, phi, lam * p)).test_error
@@ -244,7 +240,6 @@ def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[
 def _comparison(
     view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"], shared: float
 ) -> dict[str, float]:
-    """The columns measured, se, z and z_law, beside a row's predictions. shared: see `_standard_errors`."""
     mean = float(of_trials.mean())
     errors = _standard_errors(view, of_trials, row["gaussian"], shared)
     return {
@@ -261,13 +256,11 @@ def _comparison(
 def _standard_errors(
     view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
 ) -> _StandardErrors:
-    """Standard errors of the mean over trials: which rows train, which rows of their kind the N rows are, and which
-    rows test.
+    """Standard errors of the mean over trials, and of its differences from predictions.
 
-    Trials draw their rows without replacement from those that the rule keeps. With a share f of these on each, the
-    variance s² between trials is 1 - f of that of fresh rows, and the mean also scatters with the rows that there are
-    to keep, by f·s²/(1 - f): it counts against the theory. Where the N rows also test, their choice counts against the
-    theory alone.
+    Trials draw without replacement a share f of the rows that the rule keeps. So the variance s² between trials is 1 -
+    f of that of fresh rows, and the mean also scatters by f·s²/(1 - f) with the rows that there are to keep, which
+    counts against the theory. So does, against the theory alone, the choice of the N rows where they also test.
     """
     rows = len(view.y)
     mean = float(of_trials.mean())
@@ -287,7 +280,6 @@ def _standard_errors(
 
 
 def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
-    """The variance of an error rate over so many rows."""
     rate = min(0.5, max(mean, predicted, 0.5 / rows))
     return rate * (1 - rate) / rows
 
@@ -296,7 +288,6 @@ def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
 
 
 def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) -> list[dict[str, Any]]:
-    """The rows of `Check.assumptions` that are assumptions."""
     tests = {
         "selector's score t is normal": normal_selector(view),
         "truth's score g is normal": normal_truth(view),
@@ -357,8 +348,8 @@ def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: fl
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
-    """About how many more rows and trials would show that the Gaussian theory's errors are within the tolerance; each
-    may make up half of the scatter.
+    """About how many more rows and trials would show the Gaussian theory within the tolerance; each may make up half of
+    the scatter.
     """
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2

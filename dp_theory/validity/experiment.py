@@ -22,8 +22,8 @@ def measured_errors(
 ) -> Float[np.ndarray, "trials sizes"]:
     """Test errors of ridge regression on the rows that a rule keeps, nan where it does not keep so many.
 
-    A trial looks at the rows in random order and trains on the first that the rule keeps. All sizes of a trial share
-    this order. The view's test rows test; where it has none, those that were not looked at do.
+    A trial trains on the first kept rows of a random order, which all its sizes share. The view's test rows test; where
+    it has none, those that were not looked at do.
     """
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)

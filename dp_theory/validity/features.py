@@ -200,7 +200,6 @@ def read_features(path: str | Path, **options: Any) -> Features:
 
 
 def _read_arrays(path: Path) -> Mapping[str, Any]:
-    """The arrays of a file. Raises InputError where it has not the right ones."""
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
     told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
@@ -225,7 +224,6 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
-    """The members of the classes y = 1 and y = -1."""
     there = np.unique(y)
     if len(there) < 2:
         raise InputError(f"y is {there[0]} in all rows: there must be two classes")
@@ -238,7 +236,6 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[A
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The classes, or unions of classes, of these names. Raises InputError unless they are two, and apart."""
     is_float = there.dtype.kind == "f"
     named = {f"{value:g}" if is_float else str(value): value for value in there}  # 1.0 is asked for as 1
     sides = [str(side).split("+") for side in wanted]
@@ -263,14 +260,12 @@ def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any]
 
 
 def _rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:
-    """The rows of two classes, and 1 for those of the first, -1 for those of the second."""
     is_first = np.isin(y, pair[0])
     is_used = is_first | np.isin(y, pair[1])
     return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
 
 
 def _test_rows(x: ArrayLike, y: ArrayLike, *, pair: tuple[list[Any], list[Any]], columns: int) -> tuple[Array, Array]:
-    """The test rows of two classes. Raises InputError where there are none."""
     x = numbers("X_test", x)
     y = np.asarray(y)
     _check_test_rows(x, y, columns=columns)
@@ -282,7 +277,6 @@ def _test_rows(x: ArrayLike, y: ArrayLike, *, pair: tuple[list[Any], list[Any]],
 
 
 def _leading_components(x: Array, components: int) -> Array:
-    """The leading principal components of rows, as columns (columns, components)."""
     require_whole(components=components)
     fits = 1 <= components <= x.shape[1]
     require("components", components, fits, f"lie between 1 and {x.shape[1]}, the columns of X")
@@ -292,7 +286,6 @@ def _leading_components(x: Array, components: int) -> Array:
 
 
 def _trained_selector(x: Array, y: Array, lam: float) -> Array:
-    """Ridge regression on centred rows. Raises InputError where it is 0."""
     centred = x - x.mean(0)
     mean_variance = max(float(centred.var(0).mean()), _NO_VARIANCE)
     selector = fit_ridge(centred, y, lam * len(x) * mean_variance)
@@ -334,7 +327,6 @@ def _check_finite(x: Array, name: str) -> None:
 
 
 def _check_labels(x: Array, y: np.ndarray, which: str = "") -> None:
-    """`which` is "_test" for test rows."""
     name = f"y{which}"
     if np.shape(y) != (len(x),):
         raise InputError(f"{name} has shape {np.shape(y)}: X{which} has {len(x)} rows, so that it must be ({len(x)},)")
@@ -356,7 +348,7 @@ def _check_shares(y: Array) -> None:
 
 
 def _check_copies(x: Array) -> None:
-    """Raises InputError where many rows are copies of others, since standard errors take rows for independent."""
+    """Raises InputError where many rows are copies: standard errors take rows for independent."""
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
     if 1 < distinct < (1 - MOST_REPEATED) * len(x):
         raise InputError(
@@ -383,5 +375,4 @@ def _check_direction(name: str, w: Array | None, x: Array) -> None:
 
 
 def _listed(values: np.ndarray) -> str:
-    """The first values, separated by commas."""
     return ", ".join(str(value) for value in values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")

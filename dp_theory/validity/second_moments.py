@@ -42,8 +42,6 @@ _LEAST = 1e-300  # a sum of squares that may be divided by
 
 
 class _Levels(NamedTuple):
-    """Moments of the kept rows by their length."""
-
     of_row: Int[np.ndarray, " rows"]  # the level of each row
     length: Float[np.ndarray, " levels"]  # s
     second: Float[np.ndarray, "levels d d"]  # E[xxᵀ; level]
@@ -51,8 +49,6 @@ class _Levels(NamedTuple):
 
 
 class _Equivalent(NamedTuple):
-    """The deterministic equivalent (1)."""
-
     soft: Float[np.ndarray, " levels"]  # 1/(1 + sδ)
     resolvent: Float[np.ndarray, "d d"]  # R
 
@@ -67,11 +63,10 @@ class KeptMoments:
 
     @property
     def independent(self) -> float:
-        """How many rows the moments are as certain as: N where a rule keeps any row with the same probability."""
+        """How many rows the moments are as certain as."""
         return self.kept_rows**2 / max(float(np.square(self.keep).sum()), _LEAST)
 
     def error(self, n: float, lam: float) -> float:
-        """The test error after training on n of the kept rows, with the ridge lam per row."""
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
@@ -97,7 +92,6 @@ class KeptMoments:
 
     @cached_property
     def _levels(self) -> _Levels:
-        """The moments by length. Levels are as large as each other; empty ones are left out."""
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
@@ -113,7 +107,6 @@ class KeptMoments:
         )
 
     def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> _Equivalent:
-        """The solution of (1). `second` is E[xxᵀ] and `mean_length` s̄."""
         levels = self._levels
         ridge = lam * np.eye(len(second))
 
@@ -134,5 +127,4 @@ class KeptMoments:
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:
-    """xᵀMx of each row (rows,)."""
     return np.asarray(((x @ matrix) * x).sum(1))

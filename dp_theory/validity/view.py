@@ -6,16 +6,14 @@ Features are centred and whitened, x − mean = Σ^½z. Theory looks at a row in
     g = z·u_0       the truth's score, u_0 along Σ^½w_g, or along the pull E[yz] where w_g is not known
     ζ               the coordinate of the plane that is orthogonal to t, so that g = ρt + √(1 − ρ²)ζ          (1)
 
-All have variance 1. ρ is the cosine of u_s and u_0.
-
-A truth that is not known is the direction of least squares, ŷ = z·E[yz]. The labels of the same rows determined it, so
-that its scores are left out one by one, by the leverage h_i = |z_i|²/N,
+All have variance 1, and ρ is the cosine of u_s and u_0. A truth that is not known is the direction of least squares, ŷ
+= z·E[yz]. The same rows' labels determined it, so that its scores are left out one by one, by the leverage h_i =
+|z_i|²/N,
 
     v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                                                           (2)
 
-Now they are projections like any other, normal where rows are. Their direction is that of the rows' pull p̂, which is
-off the truth's p by an angle γ. In many directions the error p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|²
-and E[v²] = |p̂|². Hence
+These are projections like any other, on the rows' pull p̂, which is off the truth's p by an angle γ. In many directions
+p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|² and E[v²] = |p̂|². Hence
 
     cos²γ = E[yv]/E[v²]                                                                                       (3)
     v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
@@ -73,8 +71,7 @@ class _Principal(NamedTuple):
 class FeatureView:
     """N rows in d directions, as the theory sees them.
 
-    Where selector and truth are one direction, as far as N rows can tell, the plane is a line: k = 1, and there is t
-    alone. Otherwise k = 2. `FeatureView.of` makes it.
+    Where selector and truth are one direction, as far as N rows can tell, k = 1, and there is t alone. Otherwise k = 2.
     """
 
     x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
@@ -90,8 +87,9 @@ class FeatureView:
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides. Raises
-        InputError where rows, directions or labels do not suffice.
+        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides.
+
+        Raises InputError where rows, directions or labels do not suffice.
         """
         principal = _principal(features, lam)
         spectrum = principal.spectrum
@@ -125,7 +123,6 @@ class FeatureView:
 
     @property
     def truth(self) -> Float[np.ndarray, " k"]:
-        """u_0 in the basis."""
         return np.array([self.rho, np.sqrt(1 - self.rho**2)])[: len(self.plane)]
 
     @cached_property
@@ -146,7 +143,7 @@ class FeatureView:
         """The share of labels that the truth's own direction gets wrong, which the Gaussian theory takes for flips.
 
         A fitted truth errs on a share γ/π of the others besides, which is taken away. A known truth errs also where the
-        sample's mean moved its boundary, by a few N^-½; the least share over such moves is taken.
+        sample's mean moved its boundary, by a few N^-½: the least share over such moves is taken.
         """
         moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
@@ -154,14 +151,13 @@ class FeatureView:
         return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
 
     def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
-        """The Gaussian problem with this covariance, selector, truth and share of flips."""
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
         return SpanProblem(unwhitened @ self.truth, [group], phi, lam, self.spectrum)
 
 
 def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
-    """The truth along a known direction. Which class is +1 is the caller's order: it points to where labels do."""
+    """The truth along a known direction, towards the class +1."""
     if np.mean(y * (z @ direction)) < 0:
         direction = -direction
     return _Truth(direction, z @ direction, 1.0)
@@ -192,7 +188,6 @@ def _whitened_direction(w: Array, name: str, principal: _Principal) -> Array:
 
 
 def _require_company(leverage: Array) -> None:
-    """Raises InputError for a row that has a direction to itself."""
     row = int(leverage.argmax())
     if leverage[row] > MOST_LEVERAGE:
         raise InputError(

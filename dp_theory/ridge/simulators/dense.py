@@ -54,10 +54,7 @@ def labels(x: Float[np.ndarray, "n d"], w0: Float[np.ndarray, " d"]) -> Float[np
 
 
 def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], penalty: float) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ (w·x_i - y_i)² + penalty·|w|².
-
-    A penalty of 0 gives the solution of least norm, and no rows give w = 0.
-    """
+    """The w of the least Σ (w·x_i - y_i)² + penalty·|w|², that of least norm at penalty 0."""
     kept, d = x.shape
     if kept == 0:
         return np.zeros(d)

@@ -1,19 +1,18 @@
 """Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Conventions. Sigma = I. Labels and selection look at k orthonormal special directions only (the selector, the truth,
-...). The other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the
-normaliser n (the pool), not m. The law is exact for rows that are kept or dropped. Row weights would destroy the
-rotation invariance, so that soft weights need the dense simulator.
+Sigma = I. Labels and selection look at k orthonormal special directions only; the other D = d - k coordinates of the m
+kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the normaliser n (the pool), not m. Row weights
+would destroy the rotation invariance, so that soft weights need the dense simulator.
 
-The method. Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring
-[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals. Its first k + 1 columns are the triangular
-factor of [y | special]. With b = k + 1, and everything independent,
+Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring [y | special | rest]
+to an upper *banded* matrix Z with k + 2 diagonals, whose first k + 1 columns are the triangular factor of [y |
+special]. With b = k + 1, and everything independent,
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
 Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu and
-Edelman 2002 for b = 1), so that the normal equations are banded. A leading part of them is a Krylov space: it gives
-w_hat to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
+Edelman 2002 for b = 1). The normal equations are banded, and a leading part of them is a Krylov space: it gives w_hat
+to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
 
 In the code `bands` holds the diagonals of the leading rows of Z: bands[i, r] is Z[r, r + i].
 """
@@ -54,8 +53,8 @@ class Draw(NamedTuple):
 def trial(
     rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Float[np.ndarray, "lams 3"]:
-    """Test error, overlap and squared norm of one data set of n rows, of which `rule` keeps some, for each ridge per
-    pool row, in O(kept + d) operations.
+    """Test error, overlap and squared norm of one data set of n rows for each ridge per pool row, in O(kept + d)
+    operations.
     """
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -100,8 +99,8 @@ def draw(
     """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam, from their triangular
     factor.
 
-    lam = 0 is the limit, the solution of least norm where d > m. Z grows until the solution is certified to TOLERANCE,
-    or is solved in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    lam = 0 is the limit, of least norm where d > m. Z grows until the solution is certified to TOLERANCE, or is solved
+    in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -141,15 +140,13 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
 
 
 def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chi-distributed numbers. 0 degrees of freedom give 0."""
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
 class _Equations(NamedTuple):
-    """Which normal equations are solved.
+    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y, w = Xᵀu.
 
-    Primal: (XᵀX + shift) u = Xᵀy, w = u. Dual: (XXᵀ + shift) u = y, w = Xᵀu. The smaller system of the two stays
-    regular as shift → 0.
+    The smaller system of the two stays regular as shift → 0.
     """
 
     m: int
@@ -158,7 +155,6 @@ class _Equations(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The number of equations in all."""
         return self.m if self.dual else self.d
 
 
@@ -181,7 +177,6 @@ def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tu
 
 
 def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
-    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift."""
     b = len(bands) - 1
     y = bands[0, 0]
     right = np.zeros((size, 1 + b))
@@ -207,8 +202,8 @@ def _truncation_error(
 ) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
-    By block elimination the neglected unknowns solve S e2 = residual. S is the Schur complement, which is at least
-    shift + (smallest singular value of a Gaussian matrix)². The other unknowns are off by response·e2.
+    The neglected unknowns solve S e2 = residual, with the Schur complement S at least shift + (smallest singular value
+    of a Gaussian matrix)². The other unknowns are off by response·e2.
     """
     size = normal.shape[1]
     b = len(normal) - 1
@@ -230,7 +225,7 @@ def _truncation_error(
 
 
 def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XᵀX of the first `size` columns q >= 1 of Z, in lower banded form: [j, q - 1] is its entry (q, q + j)."""
+    """XᵀX of the first `size` columns q ≥ 1 of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
@@ -242,7 +237,7 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j)."""
+    """XXᵀ of the first `size` rows of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
@@ -255,7 +250,6 @@ def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _transpose_product(bands: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Xᵀu from the rows that u covers."""
     b = len(bands) - 1
     size = len(u)
     w = np.zeros(size + b + 1)
