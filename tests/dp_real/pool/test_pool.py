@@ -34,7 +34,7 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path):
     pool = Pool(tmp_path / "pool", SHAPE)
     assert len(pool) == 0
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
-    assert (tmp_path / "pool" / RECORD).read_text(encoding="utf-8").endswith("}\n")
+    assert (tmp_path / "pool" / "round-0000" / RECORD).read_text(encoding="utf-8").endswith(".arrow\n")
     assert torch.equal(pool.minibatch(torch.tensor([6, 0]))[0], x[[6, 0]])
     reopened = Pool(tmp_path / "pool", SHAPE, pool.version)
     assert torch.equal(reopened.x[:], x)

@@ -125,10 +125,9 @@ MAKING = {
     "branch": ["real", "branch", "RUN"],
     "export": ["real", "export", "RUN", "--out", "OUT"],
     "features": ["real", "export", "RUN", "--out", "OUT", "--format", "features", "--rows", "10"],
-    "push": ["real", "push", "RUN", "--to", "OUT"],
+    "push": ["real", "export", "RUN", "--format", "hub", "--out", "OUT"],
     "sample": ["real", "sample", "RUN", "--omega", "0", "--out", "OUT"],
     "evaluate": ["real", "evaluate", "RUN"],
-    "rounds": ["real", "rounds", "RUN"],
 }
 SHOWING = {"report": ["real", "report", "RUN"], "review": ["real", "review", "RUN"]}
 
@@ -263,9 +262,9 @@ def test_the_cache_is_not_cleared_beside_a_run(tmp_path: Path, monkeypatch: pyte
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "made\n"
-    assert dp("real", "cache", "clear", "--yes") == 2
+    assert dp("doctor", "cache", "--clear") == 2
     assert "deliberate-practice is in use: wait for the runs that go on" in capsys.readouterr().err
     assert list(tmp_path.glob("*/a-*/depends.json"))
     process.communicate("\n", timeout=60)
-    assert dp("real", "cache", "clear", "--yes") == 0
+    assert dp("doctor", "cache", "--clear") == 0
     assert list(tmp_path.iterdir()) == []

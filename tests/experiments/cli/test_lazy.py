@@ -72,7 +72,7 @@ def test_theory_is_a_list_of_questions(capsys: pytest.CaptureFixture[str]):
     [
         ("reel", "No such command 'reel'. Did you mean 'real'?"),
         ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
-        ("theory beast", "No such command 'beast'. Did you mean 'best'?"),
+        ("theory beast", "No such command 'beast'. Did you mean 'best', 'forecast'?"),
         ("theory optimum", "No such command 'optimum'."),
         ("theory best --roh 1", "No such option: --roh"),
     ],

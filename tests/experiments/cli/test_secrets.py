@@ -27,7 +27,7 @@ def test_its_value_is_in_nothing_that_a_run_or_a_command_leaves(
     assert "alert: not sent: CalledProcessError" in caplog.text
     assert f'alert = "{MASK}"' in (run / "config.toml").read_text()
     assert f'alert = "{MASK}"' in (run / "learner" / "README.md").read_text()
-    assert dp("real", "push", run, "--to", tmp_path / "published") == 0
+    assert dp("real", "export", run, "--format", "hub", "--out", tmp_path / "published") == 0
     assert dp("real", "report", run) == 0
     assert dp("real", "report", run, "--json") == 0
     assert dp("doctor", run) == 0

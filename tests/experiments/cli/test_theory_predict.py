@@ -84,8 +84,7 @@ def test_values():
         ("sweep",): "the training rows",
         ("classes",): "the training rows",
         ("check",): "the kept rows",
-        ("best", "rule"): "the training rows",
-        ("best", "sequence"): "the rows of the first pool",
+        ("best",): "the training rows",
         ("practice",): "n; 0",
     }.items(),
 )

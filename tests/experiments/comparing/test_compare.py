@@ -108,7 +108,7 @@ def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pyte
     assert dp("doctor", tmp_path) == 2
     assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
     if name == "comparison.csv":
-        assert dp("theory", "fit", tmp_path / name) == 3
+        assert dp("theory", "forecast", tmp_path / name) == 3
         assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
 
 

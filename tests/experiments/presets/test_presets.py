@@ -166,13 +166,13 @@ def test_each_file_says_how_to_run_it():
 
 
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "presets", "--json") == 0
+    assert dp("real", "keys", "--json") == 0
     rows = {row["preset"]: row for row in json.loads(capsys.readouterr().out)["presets"]}
     assert list(rows) == [*preset_names(), *variants()]
     row = rows["imagenet100-table4-5"]
     assert (row["samples"], row["omega"], row["reported"]) == (160_000, 0.05, 64.40)
     assert (rows["imagenet100-table4-14"]["omega"], rows["digits"]["reported"]) == (None, None)
-    assert dp("real", "presets") == 0
+    assert dp("real", "keys") == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1 + len(rows)
     assert "imagenet100-table4-11: misprint" in err

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import OptionalPreset, Set
@@ -143,7 +143,7 @@ def _written(value: Any) -> str:
     """A value as TOML has it, with secrets masked; none: not set."""
     if value is None:
         return "none"
-    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
+    return json.dumps(TypeAdapter(Any).dump_python(value, mode="json"), ensure_ascii=False)
 
 
 def _may_be(schema: dict[str, Any]) -> str:

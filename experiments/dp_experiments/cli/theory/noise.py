@@ -142,7 +142,7 @@ def _practice(
     plans = [_plans(flips, window, missed) for flips in all_flips]
     loops = sum(loops_of_worth(flips, phi, of_flips) for flips, of_flips in zip(all_flips, plans, strict=True))
     if rounds > MANY_ROUNDS:
-        say(f"{loops} loops of {rounds} rounds: one of 50 takes about .2 seconds, one of 100 about a second")
+        say(f"{loops} loops of {rounds} rounds: one of 50 takes about .4 seconds, one of 100 about two")
     with progress("noise", loops) as advance:
         for flips, of_flips in zip(all_flips, plans, strict=True):
             stages = worth(flips, rounds=rounds, phi=phi, plans=of_flips, costs=costs, advance=advance)
