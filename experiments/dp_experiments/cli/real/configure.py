@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import TypeAdapter
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import OptionalPreset, Set
@@ -143,6 +142,8 @@ def _written(value: Any) -> str:
     """A value as TOML has it, with secrets masked; none: not set."""
     if value is None:
         return "none"
+    from pydantic import TypeAdapter  # of the extra `real`, which help pages do without
+
     return json.dumps(TypeAdapter(Any).dump_python(value, mode="json"), ensure_ascii=False)
 
 
