@@ -129,7 +129,7 @@ def test_one_error_for_all(script: Path, tmp_path: Path, config: Config):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     process = launch(script, 2, str(tmp_path / "config.toml"), str(tmp_path / "taken"))
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=240)
     assert process.returncode != 0
     assert out.count("InputError: --out") >= 1
 
@@ -143,7 +143,7 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
-    process.communicate(timeout=120)
+    process.communicate(timeout=240)
     assert not (out / "result.json").exists()
     evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert evaluated[-1] <= stopped_at(out) < evaluated[-1] + 10  # where all of them agreed to stop
@@ -171,7 +171,7 @@ def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, 
     (tmp_path / "config.toml").write_text(config.to_toml())
     arguments = ("real", "run", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"))
     process = launch(tmp_path / "script.py", 2, *arguments)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)  # twenty seconds on two idle cores; the patience of a hang is 600
     assert process.returncode != 0
     (told,) = (line for line in out.splitlines() if line.startswith("dp:"))
     assert told.startswith("dp: rank 1: step 10: broken; the last good checkpoint stays: ")

@@ -55,7 +55,7 @@ def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
     single, together = tmp_path / "single", tmp_path / "together"
     assert dp("real", "run", "digits", *SET, "--out", str(single)) == 0
     process = start("run", "digits", *SET, "--out", str(together), "--processes", "2", "--json")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert err.splitlines()[0] == "2 processes share the work"
     assert json.loads(out)["processes"] == 2
@@ -76,13 +76,13 @@ def test_a_signal_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Pat
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signalled)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert [line for line in err.splitlines() if "Traceback" in line or "torch" in line] == []
     assert f"dp real resume {out} goes on" in err
     assert list((out / "checkpoints").glob("latest-*"))
     again = start("run", "digits", *SET, "--out", str(out), "--processes", "2")  # without --resume
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=240)
     assert (again.returncode, err.count("dp: ")) == (2, 1), err
 
 
@@ -127,10 +127,10 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path: Path):
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     tasks[1].send_signal(signal.SIGTERM)
-    _, err = tasks[1].communicate(timeout=60)
+    _, err = tasks[1].communicate(timeout=240)
     (latest,) = (out / "checkpoints").glob("latest-*")  # as soon as rank 1 has left
     assert json.loads((latest / "state.json").read_text())["step"] > 0
-    tasks[0].communicate(timeout=60)
+    tasks[0].communicate(timeout=240)
     assert [task.returncode for task in tasks] == [130, 130], err
 
 
@@ -226,7 +226,7 @@ def test_a_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch):
 def test_sruns_tasks_are_the_processes_of_a_run(tmp_path: Path):
     command = ["run", "digits", *SET, "--out", str(tmp_path / "run"), "--json"]
     tasks = [start(*command, **TASK, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)]
-    (out, err), (nothing, silence) = (task.communicate(timeout=120) for task in tasks)
+    (out, err), (nothing, silence) = (task.communicate(timeout=240) for task in tasks)
     assert [task.returncode for task in tasks] == [0, 0], err
     assert json.loads(out)["processes"] == 2
     assert nothing + silence == ""
