@@ -252,7 +252,7 @@ def test_notes_stand_below_their_images_and_frames_around_them():
         assert not sheet[below - 1, round(x)]
         assert sheet[below : below + 3, round(x)].all()
         box = text.get_window_extent()
-        (_, low), (_, high) = ax.transData.inverted().transform([(0, box.y0), (0, box.y1)])
+        (_, low), (_, high) = ax.transData.inverted().transform(np.array([(0, box.y0), (0, box.y1)]))
         assert y - 0.5 <= high < low <= y + 13 * 0.26
     (frame,) = ax.patches
     assert isinstance(frame, Rectangle)
@@ -308,4 +308,4 @@ def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
     (bars,) = ax.collections
     ends = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
-    np.testing.assert_allclose(ends, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
+    np.testing.assert_allclose(ends, np.array([(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)]))
