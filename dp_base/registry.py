@@ -49,9 +49,9 @@ class Registry(Generic[Kind]):
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
         """Lists are sorted by `place`, then by name; without a place the kind is in none.
 
-        Raises ValueError if another kind has the name.
+        Raises ValueError if another kind has the name. One without a place is replaced: its name is a digest.
         """
-        if name in self._kinds and self._kinds[name][1] is not kind:
+        if place is not None and name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")
         self._kinds[name] = (place, kind)
         return kind

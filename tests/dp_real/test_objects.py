@@ -94,6 +94,19 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     )
 
 
+def test_a_cell_that_runs_again_gives_its_function_again(objects: dict[str, Any], tmp_path: Path):
+    """It is another object of the same code, and takes the place of the first."""
+    for again in ("once", "twice"):
+        asked: list[int] = []
+
+        def each_time(practice: Practice, asked: list[int] = asked) -> bool:
+            asked.append(practice.state.step)
+            return True
+
+        run(PLAN, tmp_path / again, **objects, should_add=each_time)
+        assert asked
+
+
 def test_what_is_given_fits(objects: dict[str, Any], tmp_path: Path):
     with pytest.raises(InputError, match="data is of type int: should be RealData, or"):
         run(PLAN, tmp_path / "run", learner=objects["learner"], generator=draw, data=3)
