@@ -62,11 +62,6 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
         raise InputError(f"{where}: " + "; ".join(explain(problem, raw) for problem in error.errors())) from error
 
 
-def anchored(config: Config, folder: Path) -> Config:
-    """Return a configuration whose relative paths, which are meant from `folder`, became absolute."""
-    return Config.model_validate(config.model_dump(), context={FOLDER: folder})
-
-
 def key_of(override: str) -> str:
     """The key of `key=value`."""
     return override.partition("=")[0].strip()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dp_real.config import Config, anchored, load_config
+from dp_real.config import Config, load_config, parse_config
 
 OWN = """
 [data]
@@ -64,5 +64,5 @@ def test_those_of_a_preset_wait_until_a_run_records_them(file: Path):
     relative = load_config(file, anchor=False)
     assert places(relative)["validation"] == "data/val"
     assert places(relative)["model"] == "models/mine"
-    assert places(anchored(relative, file.parent)) == places(load_config(file))
-    assert anchored(load_config(file), Path("/")) == load_config(file)
+    assert places(parse_config(relative.model_dump(), folder=file.parent)) == places(load_config(file))
+    assert parse_config(load_config(file).model_dump(), folder=Path("/")) == load_config(file)
