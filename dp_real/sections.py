@@ -15,9 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
     PlainValidator,
-    SecretStr,
     model_validator,
 )
 
@@ -57,24 +55,6 @@ Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
-
-
-MASK = str(SecretStr("hidden"))
-"""What stands for a secret wherever a configuration is shown or written."""
-
-
-def variable(secret: SecretStr) -> str:
-    """The environment variable that a secret is in, if it reads $NAME; else an empty text."""
-    value = secret.get_secret_value()
-    return value[1:] if re.fullmatch(r"\$[A-Za-z_]\w*", value) else ""
-
-
-def _shown(secret: SecretStr) -> str:
-    return secret.get_secret_value() if variable(secret) else str(secret)
-
-
-Secret = Annotated[SecretStr, PlainSerializer(_shown, when_used="json")]
-"""A value that only the user may see. No file of a run has it. If it reads $NAME, an environment variable has it."""
 
 
 class SamplingConfig(Section):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.errors import InputError
@@ -26,7 +26,6 @@ from dp_real.sections import (
     PoolConfig,
     PracticeConfig,
     SamplingConfig,
-    Secret,
     Section,
     Seed,
     TrainingConfig,
@@ -86,11 +85,6 @@ class Config(Section):
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
-    alert: Secret = Field(
-        default=SecretStr(""),
-        description="a command, or an http(s) URL, that gets a line of JSON on what happens to the run; "
-        "$NAME: it is in that environment variable; nothing else is written down",
-    )
     data: AnyData
     generator: AnyGenerator
     sampling: SamplingConfig = SamplingConfig()
@@ -196,7 +190,7 @@ class Config(Section):
 
     def goes_on_from(self, begun: Config) -> bool:
         """Whether a run that began with another configuration may go on with this one: no number would differ."""
-        same = self.model_copy(update={"compare": begun.compare, "alert": begun.alert})
+        same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):
             kept = {key: getattr(begun.generator, key) for key in self.generator.may_change}
             same = same.model_copy(update={"generator": self.generator.model_copy(update=kept)})
@@ -247,8 +241,5 @@ class Config(Section):
         return ", or ".join(keys) or self.generator.remedy
 
     def to_toml(self) -> str:
-        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config.
-
-        Secrets are masked.
-        """
+        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""
         return tomli_w.dumps({KEY: FORMAT} | self.model_dump(mode="json", exclude_none=True))

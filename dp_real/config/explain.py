@@ -4,14 +4,12 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import SecretStr
-
 from dp_base.registry import Registry
 from dp_real.config.config import Config, KindError
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import MASK, Section
+from dp_real.sections import Section
 
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 
@@ -31,9 +29,7 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
         case "value_error" if isinstance(problem["ctx"]["error"], KindError):
             return str(problem["ctx"]["error"])
     message = problem["msg"].removeprefix("Value error, ")
-    field = section.model_fields.get(keys[-1]) if keys else None
-    value = MASK if field and field.annotation is SecretStr else repr(problem["input"])
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {value}"
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
     where = f"{key}{shown}: " if key else ""
     return f"{where}{message[:1].lower()}{message[1:]}"
 

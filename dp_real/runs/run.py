@@ -13,7 +13,6 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.accounts import MeasuredFlops
-from dp_real.alerts import Alerts, alert, alerting
 from dp_real.config import Config, load_config, parse_config
 from dp_real.estimate.needs import few_cores
 from dp_real.objects import GIVEN, give, with_objects
@@ -122,11 +121,8 @@ def run(
         result = processes.from_main(finished)
         with naming_command(f"dp real resume {files.path}"):
             if not result:
-                main = processes.this_process().is_main_process
-                with own_torch(config), quietly(), alerting(Alerts.of(config.alert, files.path)):
+                with own_torch(config), quietly():
                     result = _train(config, files, progress, test, shared, accept_changes)
-                    if main:
-                        alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
             if config.practice.branch:
                 cool_down(files, progress, test)
     return result
@@ -190,8 +186,6 @@ def _train(
         except DivergedError as error:
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
-            if processes.this_process().is_main_process:
-                alert("collapse", step=state.step, message=str(error))
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
     return conclude(practice, data, files, test, facts)

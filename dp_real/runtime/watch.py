@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from dp_real.alerts import alert
-
 LOOKS = 5.0  # seconds between notes
 ENDING = 5.0  # seconds that a look at the store may still take when the process ends
 PATIENCE = 300.0  # seconds of waiting until a message says so
@@ -130,15 +128,12 @@ class Watch:
         if not missing or min(present) != self.rank:
             return
         names = " and ".join(f"rank {rank} (last seen {notes[rank].phase})" for rank in missing)
-        said = f"waiting for {waited / 60:.0f} min in {waiting.what} for {names}"
-        _say(f"dp: {said}")
-        alert("stall", message=said)
+        _say(f"dp: waiting for {waited / 60:.0f} min in {waiting.what} for {names}")
         if all(now - since >= LIMIT and not note.patient for note, since in self._missing.values()):
             _say(
                 f"dp: {names} did not come to {waiting.what}, nor go on, for {LIMIT / 60:.0f} min: the run ends; "
                 "resume it"
             )
-            alert("hang", message=f"{names} did not come to {waiting.what}: the run ended")
             os._exit(1)
 
     def _seen(self, rank: int, note: _Note, since: float) -> _Seen:

@@ -13,7 +13,6 @@ import typer
 from dp_experiments.terminal import say
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 Gpus = Annotated[
@@ -25,7 +24,6 @@ PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps
 CODE = "from dp_experiments.cli.main import main; main()"
 PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
-ALERT = "DP_ALERT"  # the environment variable that hands a run's alert on to its restarts
 RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
 
 
@@ -50,29 +48,19 @@ def process_count(gpus: str, processes: int) -> int:
     return int(gpus)
 
 
-def run_and_restart(count: int, out: Path, alert: "SecretStr", *arguments: str) -> int:
+def run_and_restart(count: int, out: Path, *arguments: str) -> int:
     """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the exit status.
 
-    `alert` is handed on by the environment, because the run's folder does not have it. If a process fails or is killed,
-    the run goes on from its newest intact checkpoint, at most RESTARTS times in a row without a newer one. Wrong input,
-    what is missing, a learner that diverged and an interruption end it at once.
+    If a process fails or is killed, the run goes on from its newest intact checkpoint, at most RESTARTS times in a row
+    without a newer one. Wrong input, what is missing, a learner that diverged and an interruption end it at once.
     """
-    from dp_real.alerts import Alerts
-
-    alerts = Alerts.of(alert, out)
-    handed_on = []
-    if alerts.target:
-        os.environ[ALERT] = alerts.target
-        handed_on = ["--set", f"alert=${ALERT}"]
     status = run_together(count, *arguments)
     left = RESTARTS
     reached = _reached(out)
     while status == 1 and reached is not None and left > 0:
-        said = f"a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}"
-        say(f"dp: {said}")
-        alerts.send("restart", message=said)
-        again = [*handed_on, *(word for word in arguments if word in PASSED_ON)]
-        status = run_together(count, "real", "resume", str(out), *again)
+        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}")
+        kept = [word for word in arguments if word in PASSED_ON]
+        status = run_together(count, "real", "resume", str(out), *kept)
         newest = _reached(out)
         left = RESTARTS if newest != reached else left - 1
         reached = newest

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 from dp_real import run
-from dp_real.alerts import Alerts
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
@@ -62,8 +61,6 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(Alerts, "send", lambda self, event, **facts: told.append({"event": event} | facts))
     accuracies = iter([0.5, 0.8, 0.11, 0.1])
     monkeypatch.setattr("dp_real.runs.run.validator", lambda data: lambda learner: next(accuracies))
     said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
@@ -71,8 +68,6 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
         run(config, tmp_path / "run")
     (latest,) = (tmp_path / "run" / "checkpoints").glob("latest-*")
     assert json.loads((latest / "state.json").read_text())["step"] < 30
-    assert [(alert["event"], alert["step"]) for alert in told] == [("collapse", 30)]
-    assert "which is chance" in told[0]["message"]
 
 
 @pytest.mark.parametrize(

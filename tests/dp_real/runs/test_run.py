@@ -18,7 +18,6 @@ import dp_real.practice
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
-from dp_real.alerts import Alerts
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, Task, balanced_rows
@@ -504,15 +503,12 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
     ]
 
 
-def test_a_dashboard_is_told_of_the_configuration_but_no_secret(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     accelerator = Mock(trackers=[])
     monkeypatch.setattr("dp_real.runs.tracking.Accelerator", lambda **options: accelerator)
-    with tracking(parse_config(config.model_dump() | {"alert": "secret", "tracker": "wandb"}), tmp_path):
+    with tracking(parse_config(config.model_dump() | {"tracker": "wandb"}), tmp_path):
         _, told, options = accelerator.init_trackers.call_args.args
     assert (told["training.batch_size"], told["name"]) == (config.training.batch_size, config.name)
-    assert "secret" not in str(told)
     assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
     assert last_wandb_run(tmp_path) is None
     for name in ("run-20260101_101010-abc1", "offline-run-20260201_101010-def2", "latest-run"):
@@ -520,19 +516,17 @@ def test_a_dashboard_is_told_of_the_configuration_but_no_secret(
     assert last_wandb_run(tmp_path) == "def2"
 
 
-def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
+def test_the_log_has_a_line_of_each_evaluation(
     config: Config,
     generator: Generator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    told: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(Alerts, "send", lambda self, event, **facts: told.append((event, {"to": self.target} | facts)))
     monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
     lines: list[str] = []
     log = logging.getLogger("dp_real.steps")
     monkeypatch.setattr(log, "info", lambda text, *facts: lines.append(text % facts))
-    run(parse_config(config.model_dump() | {"alert": "notify-me"}), tmp_path / "run")
+    run(config, tmp_path / "run")
     rows = traces(tmp_path / "run")["metrics.jsonl"]
     assert len(lines) == len(rows)
     for row, line in zip(rows, lines, strict=True):
@@ -541,14 +535,6 @@ def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
         )
         for fact in (f"pool {row['pool_size']:,}", " rows/s", "waiting for rows", "gradient ", " left"):
             assert fact in line
-    assert [event for event, _ in told] == ["finish"]
-    assert (told[0][1]["to"], told[0][1]["test_accuracy"]) == (
-        "notify-me",
-        Run(tmp_path / "run").result["test_accuracy"],
-    )
-    another = parse_config(config.model_dump() | {"alert": "another"})
-    run(another, tmp_path / "run", resume=True)  # nothing depends on the key
-    assert len(told) == 1
 
 
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 from dp_experiments.cli import launch
-from pydantic import SecretStr
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from dp_real.alerts import Alerts
 from dp_real.runtime import slurm
 from tests.experiments.conftest import run_dp as dp
 
@@ -150,24 +148,14 @@ def test_a_run_goes_on_after_a_process_was_killed(
 def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked: list[tuple[str, ...]] = []
-    told: list[tuple[str, str]] = []
     words = ("real", "run", "digits", "--set", "a=1", "--json")
-    monkeypatch.setenv(launch.ALERT, "")
-    monkeypatch.setattr(Alerts, "send", lambda self, event, message: told.append((self.target, event)))
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
-    assert launch.run_and_restart(2, tmp_path, SecretStr(""), *words) == 1
+    assert launch.run_and_restart(2, tmp_path, *words) == 1
     assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
-    assert told == launch.RESTARTS * [("", "restart")]
-    asked.clear()
-    told.clear()
-    assert launch.run_and_restart(2, tmp_path, SecretStr("notify-me"), *words) == 1
-    assert told == launch.RESTARTS * [("notify-me", "restart")]
-    assert asked[1][3:] == ("--set", "alert=$DP_ALERT", "--json")  # the folder does not have it
-    assert Alerts.of(SecretStr("$DP_ALERT"), tmp_path).target == "notify-me"
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
     asked.clear()
-    assert launch.run_and_restart(2, tmp_path, SecretStr(""), *words) == 2
+    assert launch.run_and_restart(2, tmp_path, *words) == 2
     assert len(asked) == 1
 
 

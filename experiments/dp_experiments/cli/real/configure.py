@@ -139,7 +139,7 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
 
 
 def _written(value: Any) -> str:
-    """A value as TOML has it, with secrets masked; none: not set."""
+    """A value as TOML has it; none: not set."""
     if value is None:
         return "none"
     from pydantic import TypeAdapter  # of the extra `real`, which help pages do without

@@ -64,7 +64,7 @@ def run_command(
             str(config.seed),
             *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
         ]
-        raise typer.Exit(run_and_restart(count, out, config.alert, "real", "run", preset, *changes, *given))
+        raise typer.Exit(run_and_restart(count, out, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
@@ -92,9 +92,7 @@ def resume_command(
         if count > 1:
             changes = [part for setting in settings for part in ("--set", setting)]
             flags = _flags(accept_changes=accept_changes, json=as_json)
-            raise typer.Exit(
-                run_and_restart(count, folder, config.alert, "real", "resume", str(folder), *changes, *flags)
-            )
+            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *changes, *flags))
     result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 

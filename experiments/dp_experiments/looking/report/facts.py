@@ -36,7 +36,6 @@ from dp_real.evaluation.sets import standard_error
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from dp_real.runs.run_files import RunFiles
-from dp_real.sections import MASK
 
 COSTS = {
     "steps": "optimizer steps",
@@ -226,11 +225,11 @@ def preset_of(config: Config) -> Config | None:
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
     """The settings in which a configuration differs from a base: by key, the base's value and its own.
 
-    Without a base they are those that differ from the defaults, with None for the base's value. Secrets are left out.
+    Without a base they are those that differ from the defaults, with None for the base's value.
     """
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
-    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key) != MASK]
+    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
     return {key: [before.get(key), own.get(key)] for key in keys}
 
 
