@@ -226,7 +226,6 @@ class PoolConfig(Section):
         default=False,
         description="keep the generator's own probability of each class, and train on it in place of the label",
     )
-    quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
     )

@@ -103,7 +103,7 @@ class Files:
 
     def __init__(self, x: Tensor) -> None:
         self.shape = x.shape[1:]
-        self.files = pixels.encode(pixels.to_bytes(x), quality=95)
+        self.files = pixels.encode(pixels.to_bytes(x))
 
     def __len__(self) -> int:
         return len(self.files)

@@ -55,7 +55,7 @@ def example_bytes(config: Config) -> float:
     shape = config.pool_shape
     pool = config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
-        return jpeg_bytes(shape, pool.quality)
+        return jpeg_bytes(shape)
     bytes_per_value = 4 if pool.storage == "float32" else 1
     return bytes_per_value * prod(shape)
 

@@ -13,8 +13,8 @@ TRIED = 4  # images
 
 
 @cache
-def jpeg_bytes(shape: tuple[int, int, int], quality: int) -> float:
-    """The mean bytes of an image [C, H, W] of the pool at this quality: about 71,000 for [3, 224, 224] at 95.
+def jpeg_bytes(shape: tuple[int, int, int]) -> float:
+    """The mean bytes of an image [C, H, W] of the pool: about 71,000 for [3, 224, 224].
 
     The images have the spectrum of natural ones, whose amplitudes fall as 1 / frequency (Field 1987).
     """
@@ -26,4 +26,4 @@ def jpeg_bytes(shape: tuple[int, int, int], quality: int) -> float:
     planes /= planes.std((-2, -1), keepdims=True)
     x = COMMON**0.5 * planes[:, :1] + (1 - COMMON) ** 0.5 * planes[:, 1:]
     pixels = (127.5 + 255 * CONTRAST * x).clip(0, 255).astype(np.uint8)
-    return float(np.mean([len(file) for file in encode(torch.from_numpy(pixels), quality)]))
+    return float(np.mean([len(file) for file in encode(torch.from_numpy(pixels))]))

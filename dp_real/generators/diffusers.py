@@ -64,7 +64,6 @@ class DiffusersConfig(GeneratorConfig):
         description="rows on the GPU at a time, halved when memory runs out; 0: as many as fit",
     )
     checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
-    slicing: bool = Field(default=False, description="decode row by row")
     compile: bool = Field(default=False, description="torch.compile denoiser and decoders: minutes at first")
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
 
@@ -159,9 +158,6 @@ class DiffusersConfig(GeneratorConfig):
                 # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
                 if part._supports_gradient_checkpointing:
                     part.enable_gradient_checkpointing()
-        if self.slicing:
-            for decoder in decoders:
-                decoder.enable_slicing()
 
     def weights(self) -> dict[str, str]:
         """The pipeline, and the tiny decoder and the LoRA if they are used."""

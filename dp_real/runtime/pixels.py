@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from dp_real.runtime.processes import own_cores
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as Pillow has them for real images
+JPEG_QUALITY = 95  # of a pool's files, from 1 to 100
 VISIBLE = 48  # pixels a side that an image has at least, to be looked at
 
 
@@ -57,12 +58,12 @@ def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
     return images
 
 
-def encode(pixels: Tensor, quality: int) -> list[bytes]:
+def encode(pixels: Tensor) -> list[bytes]:
     """Encode each image of uint8 [B, C, H, W], with C = 1 or 3, as JPEG, with colours at full resolution."""
 
     def encode_one(image: Tensor) -> bytes:
         with io.BytesIO() as buffer:
-            to_image(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+            to_image(image).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
             return buffer.getvalue()
 
     with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases Python's global lock

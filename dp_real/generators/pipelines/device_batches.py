@@ -46,7 +46,7 @@ class DeviceBatches:
                 grows = False
                 if size == 0:
                     raise too_small(
-                        "a single row needs more memory than the GPU has: generator.checkpointing or slicing = true, "
+                        "a single row needs more memory than the GPU has: generator.checkpointing = true, "
                         "generator.decoder = 'tiny', guidance.through = 'x0' or dtype = 'bfloat16' take less"
                     )
             else:

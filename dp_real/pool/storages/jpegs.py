@@ -35,7 +35,7 @@ class Jpegs(Storage):
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
         stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)
-        files = pa.array(pixels.encode(stored, self.config.quality), pa.binary())
+        files = pa.array(pixels.encode(stored), pa.binary())
         return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(self.type))
 
     def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:

@@ -105,7 +105,7 @@ def test_a_scale_of_at_most_1_asks_for_the_prompt_alone(scale: float):
 def test_a_decoder_that_cannot_save_memory_is_left_as_it_is(make: Callable[[], Any], tmp_path: Path):
     pipe = pipeline(make)
     pipe.save_pretrained(tmp_path)
-    generator: Any = load_generator(tiny.config_of(tmp_path, checkpointing=True, slicing=True))
+    generator: Any = load_generator(tiny.config_of(tmp_path, checkpointing=True))
     assert generator.model.network.is_gradient_checkpointing
     pipe.vae.half()
     LatentDiffusion(pipe, STEPS, 1.0)  # a float16 decoder of another kind than Stable Diffusion's

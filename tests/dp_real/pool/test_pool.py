@@ -165,7 +165,7 @@ def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loaders, "PARCEL", 3)
     x = smooth(8)
-    pool = stored(tmp_path, x, storage="jpeg", quality=95)
+    pool = stored(tmp_path, x, storage="jpeg")
     joined, y = Loader(pool, lambda step: torch.arange(8)).batch(0)
     assert torch.equal(joined, pool.minibatch(torch.arange(8))[0])
     assert joined.is_contiguous(memory_format=torch.channels_last)
