@@ -19,8 +19,8 @@ from dp_real.data.typefaces.fonts import LEAST_CHARACTERS, Font, Kind, pick_styl
 from dp_real.data.typefaces.groups import different, group_families
 from dp_real.data.typefaces.rendering import draw_font
 from dp_real.data.typefaces.weed import features, is_unicase, read_by_others, shares
+from dp_real.distributed import own_cores
 from dp_real.runtime.cache import cached
-from dp_real.runtime.processes import own_cores
 
 RECIPE = 1  # raise it when the images change
 LEGIBLE: dict[Kind, float] = {"text": 0.55, "handwriting": 0.25, "display": 0.25}
