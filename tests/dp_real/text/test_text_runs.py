@@ -344,7 +344,10 @@ def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCapture
     def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
         assert self.prompts.shown is not None
         return torch.cat(
-            [self.prompts.shown.x[row : row + 1] for row in self.members[int(labels[0])][: len(labels)].tolist()]
+            [
+                self.prompts.shown.x[row : row + 1]
+                for row in self.prompts.members[int(labels[0])][: len(labels)].tolist()
+            ]
         )
 
     with pytest.MonkeyPatch.context() as patch:
