@@ -340,7 +340,7 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
     assert answer["rows_per_step"] == 2048
     assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
-    assert answer["hours"][0]["validating"] == pytest.approx(500 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
+    assert answer["hours"][0]["validating"] == pytest.approx(3125 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
     assert answer["seconds"]["guided"] == pytest.approx(92.58 / 150, rel=1e-3)
 
 
