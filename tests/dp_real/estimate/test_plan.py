@@ -58,7 +58,7 @@ def config(**changes: dict[str, Any]) -> Config:
             "additions": 3,
             "patience": 2,
             "evaluate_every": 20,
-            "patience_policy": "incremental",
+            "patience_growth": 1.0,
         },
         "pool": {"storage": "uint8"},
     }
@@ -90,7 +90,7 @@ def test_what_a_run_makes():
     assert cost.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
     assert cost.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
     assert cost.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert cost.waiting_steps(config(practice={"patience_policy": "fixed"})) == 20 * 6
+    assert cost.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
     assert cost.pool_bytes(mine) == 250 * 3 * 8 * 8
     assert cost.pool_bytes(config(pool={"storage": "float32"})) == 4 * 250 * 192
     assert cost.drawing_bytes(mine) == 100 * 192  # the first round is the largest
