@@ -17,7 +17,7 @@ from transformers.optimization import get_wsd_schedule
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.images import read_image
 from dp_real.evaluation.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
