@@ -57,7 +57,6 @@ def test_lists_are_a_phase_diagram(theory: Theory, tmp_path: Path):
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
 
 
-
 def test_the_best_of_all_rules_stands_beside_the_named_ones(theory: Theory):
     options = ("--rho", 0.9, "--candidate-cost", 0, "--training-cost", 1, "--smallest-keep", 0.1)
     answer = json.loads(theory("best", *options, "--budget", 1, "--json").done())

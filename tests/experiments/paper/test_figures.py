@@ -402,8 +402,6 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     assert "Permission denied" in capsys.readouterr().err
 
 
-
-
 def test_rounds_should_shrink():
     """In theory and in simulation, where labels are exact; growing rounds lose."""
     table = fig_growth.compute(quick=True)
@@ -413,8 +411,3 @@ def test_rounds_should_shrink():
     assert table["z"].abs().max() < 4
     assert "least at 0.7" in fig_growth.caption(table)
     assert fig_growth.draw(table).axes
-
-
-
-
-
