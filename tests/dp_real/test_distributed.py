@@ -214,10 +214,10 @@ import atexit
 from pathlib import Path
 def threads():
     return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-atexit.register(lambda: print(f"left: {threads()}\n", end=""))
+atexit.register(lambda: print(f"left: {threads()}\\n", end=""))
 from dp_real import distributed
 distributed.gather([0])
-print(f"there: {threads()}\n", end="")
+print(f"there: {threads()}\\n", end="")
 """
 
 
