@@ -18,7 +18,7 @@ from dp_real.anchors import Place
 from dp_real.data import DATA
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
-from dp_real.text.of_texts import OfTexts
+from dp_real.text.data.own_texts import OfTexts
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
