@@ -138,9 +138,9 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether it is time to add: additions are left, the rate is constant, and something was evaluated since."""
+        """Whether it is time to add: additions are left, the rate lets it, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
-        return left and self.at_constant_rate and TRIGGERS[self.config.practice.trigger](self)
+        return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
         """Draw a round, commit it to the pool, and write a checkpoint."""
@@ -204,9 +204,20 @@ class Practice:
         return self.state.step >= self.state.last_step
 
     @property
-    def at_constant_rate(self) -> bool:
-        training = self.config.training
-        return training.warmup_steps <= self.state.step < self.state.last_step - training.cooldown_steps
+    def in_time(self) -> bool:
+        """Whether the learning rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        training, step = self.config.training, self.state.step
+        if step >= self.state.last_step - training.cooldown_steps:
+            return False
+        early = self.config.practice.in_warmup and self.validation is not None
+        return step >= training.warmup_steps or (early and self.knows_something)
+
+    @property
+    def knows_something(self) -> bool:
+        """Whether the best accuracy so far is above chance beyond doubt."""
+        assert self.validation is not None
+        chance = 1 / self.config.task.n_classes
+        return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """Take one step, with the evaluation and the checkpoint that are due after it.
@@ -299,9 +310,14 @@ class Practice:
 
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
     """Whether an accuracy on so many examples is that of chance, after one was well above it, beyond doubt."""
-    noise = sqrt(chance * (1 - chance) / examples)
     above = best - chance
-    return above > max(WELL_ABOVE, BEYOND_DOUBT * noise) and accuracy - chance < AT_CHANCE * above
+    doubt = BEYOND_DOUBT * accuracy_error(chance, examples)
+    return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
+
+
+def accuracy_error(accuracy: float, examples: int) -> float:
+    """The standard error of an accuracy that was measured on so many examples."""
+    return sqrt(accuracy * (1 - accuracy) / examples)
 
 
 # when to add, and which labels: other packages, and notebooks, can add theirs

@@ -308,8 +308,14 @@ class PracticeConfig(Section):
     increment: Count = Field(default=1, description="samples of an addition")
     additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
     patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
-    patience_policy: Literal["fixed", "incremental"] = Field(
-        default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
+    patience_growth: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="T_max grows as (pool / N) to this power, from `patience` at N; 0: it is fixed; 1: in proportion",
+    )
+    in_warmup: bool = Field(
+        default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
@@ -368,13 +374,8 @@ class PracticeConfig(Section):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations, at least 1.
-
-        The policy `incremental` makes it proportional to the pool. So patience always takes as many passes over it.
-        """
-        if self.patience_policy == "fixed":
-            return self.patience
-        return max(1, round(self.patience * pool_size / self.initial))
+        """T_max in evaluations, at least 1. With a growth of 1, patience always takes as many passes over the pool."""
+        return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

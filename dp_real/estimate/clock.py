@@ -102,7 +102,6 @@ def costs(
     return {
         "images": {"plain": plain, "guided": guided},
         "tokens": cost.tokens(config),
-        "money": cost.money(config),
         "steps": options.steps,
         "rows_per_step": cost.rows_per_step(config),
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,

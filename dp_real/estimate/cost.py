@@ -34,12 +34,6 @@ def tokens(config: Config) -> dict[str, int]:
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
 
-def money(config: Config) -> float | None:
-    """About what the tokens cost, by the prices of the generator's section; None if it has none."""
-    counts = tokens(config)
-    return config.generator.money(counts["prompts"] + counts["judged"], counts["written"])
-
-
 def waiting_steps(config: Config) -> int:
     """How many optimizer steps patience takes until every addition is made, if the accuracy never rises.
 

@@ -131,10 +131,6 @@ class GeneratorConfig(Section):
         """About how many tokens it takes to tell how likely the classes of a sample are: a pass for each class."""
         return task.n_classes * sum(self.tokens(task))
 
-    def money(self, read: int, written: int) -> float | None:
-        """What so many tokens cost that are read and written; None: nothing, or it is not known."""
-        return None
-
     def requirements(self) -> list[Requirement]:
         """Packages and keys."""
         return []

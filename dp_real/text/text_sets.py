@@ -20,7 +20,7 @@ from dp_base.reading import foreign_file
 from dp_base.tables import read_plain_csv
 from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
-from dp_real.data.sets.encoded import read_regular
+from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.data.sets.table_sets import LABELS, Columns, pick
 from dp_real.examples import Examples

@@ -218,14 +218,13 @@ class NetworkLearner:
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
     """The learning rate of a step, over its constant one: warm-up, plateau and cool-down (paper App. D).
 
-    It is transformers' get_wsd_schedule, whose module takes two seconds to import.
+    It is transformers' get_wsd_schedule, whose module takes two seconds to import. A branch that leaves in warm-up
+    cools down from the rate that it has reached.
     """
-    if step < warmup:
-        return step / max(1, warmup)
-    if step < last - cooldown:
-        return 1.0
-    cooled = (step - last + cooldown) / max(1, cooldown)
-    return 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
+    reached = min(step, last - cooldown)
+    rate = reached / warmup if reached < warmup else 1.0
+    cooled = (step - reached) / max(1, cooldown)
+    return rate * 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

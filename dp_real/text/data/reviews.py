@@ -12,7 +12,7 @@ from dp_real.anchors import Place
 from dp_real.data import DATA
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
-from dp_real.text.of_texts import OfTexts
+from dp_real.text.data.own_texts import OfTexts
 
 if TYPE_CHECKING:
     from dp_real.text.rated_sentences import Rated

@@ -12,7 +12,7 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DATA
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
-from dp_real.text.of_texts import OfTexts
+from dp_real.text.data.own_texts import OfTexts
 from dp_real.text.word_lists import LANGUAGES, missing_packages
 
 if TYPE_CHECKING:

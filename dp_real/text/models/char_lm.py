@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,27 +18,21 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
-from dp_real.text.models.draw import inverse_transform
+
+if TYPE_CHECKING:
+    from dp_real.text.char_lm import CharLMConfig
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
 
 
-class CharLMSizes(Protocol):
-    """The sizes of the network."""
-
-    width: int
-    layers: int
-
-
-class CharLMTraining(CharLMSizes, Protocol):
-    """The sizes, and the settings of the training."""
-
-    train_steps: int
-    train_batch: int
-    train_learning_rate: float
-    weight_decay: float
-    dropout: float
+def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1).contiguous(), right=True)
+    # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(drawn, last).squeeze(1)
 
 
 class CharLM(nn.Module):
@@ -49,7 +43,7 @@ class CharLM(nn.Module):
 
     characters: Tensor
 
-    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMSizes, dropout: float = 0.0) -> None:
+    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("characters", characters)
         self.character = nn.Embedding(len(characters) + 1, sizes.width)
@@ -135,7 +129,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    settings: CharLMTraining,
+    settings: CharLMConfig,
     texts: TrainingExamples,
     n_classes: int,
     seed: int,

@@ -25,7 +25,7 @@ from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none

@@ -58,7 +58,7 @@ def config(**changes: dict[str, Any]) -> Config:
             "additions": 3,
             "patience": 2,
             "evaluate_every": 20,
-            "patience_policy": "incremental",
+            "patience_growth": 1.0,
         },
         "pool": {"storage": "uint8"},
     }
@@ -90,7 +90,7 @@ def test_what_a_run_makes():
     assert cost.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
     assert cost.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
     assert cost.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert cost.waiting_steps(config(practice={"patience_policy": "fixed"})) == 20 * 6
+    assert cost.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
     assert cost.pool_bytes(mine) == 250 * 3 * 8 * 8
     assert cost.pool_bytes(config(pool={"storage": "float32"})) == 4 * 250 * 192
     assert cost.drawing_bytes(mine) == 100 * 192  # the first round is the largest
@@ -340,7 +340,7 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
     assert answer["rows_per_step"] == 2048
     assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
-    assert answer["hours"][0]["validating"] == pytest.approx(500 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
+    assert answer["hours"][0]["validating"] == pytest.approx(3125 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
     assert answer["seconds"]["guided"] == pytest.approx(92.58 / 150, rel=1e-3)
 
 

@@ -11,7 +11,7 @@ from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.draw import inverse_transform
+from dp_real.text.models.char_lm import inverse_transform
 from dp_real.text.models.ngrams import EDGE, NGramNetwork, ngrams, words
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

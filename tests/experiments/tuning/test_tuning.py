@@ -24,7 +24,7 @@ from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
 from dp_real.runs import identity
-from dp_real.text.generators.causal_lm import CausalLMConfig
+from dp_real.text.language_models import CausalLMConfig
 from tests.experiments.conftest import run_dp as dp
 
 SHORT = (

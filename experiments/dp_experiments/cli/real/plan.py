@@ -121,8 +121,6 @@ def _told(costs: dict[str, Any]) -> Iterator[Any]:
     )
     if any(costs["tokens"].values()):
         yield "tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items())
-    if costs["money"] is not None:
-        yield f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price"
     yield "disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items())
     memory = costs["memory"]
     if memory:

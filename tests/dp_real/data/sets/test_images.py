@@ -18,8 +18,7 @@ from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes, warn_once
-from dp_real.data.sets.decode import read_image
-from dp_real.data.sets.images import decode_ahead, read_folder
+from dp_real.data.sets.images import decode_ahead, read_folder, read_image
 from dp_real.examples import Examples
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import own_cores, read_slices

@@ -1,19 +1,37 @@
-"""Images in WebDataset shards and other tar files. They are read in place, without unpacking."""
+"""Images in WebDataset shards and other tar files, read in place, and ImageNet as it is distributed.
 
+`datasets` would copy shards into its cache (150 GB of ImageNet), and knows neither labels in folders nor tar files in
+tar files; it also passes over what follows a damaged header.
+
+ImageNet's validation images come without folders. Kaggle's LOC_val_solution.csv, or the development kit,
+ILSVRC2012_devkit_t12, unpacked or not, tells their classes. It may lie beside the images or up to four folders above.
+"""
+
+import csv
 import json
 import posixpath
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import warn_unread
-from dp_real.data.sets.encoded import ENDINGS, NamedImages
-from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
+from dp_real.data.sets.images import ENDINGS, NamedImages
+
+IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})")
+WNID = re.compile(r"n\d{8}")
+KAGGLE = "LOC_val_solution.csv"
+KIT = "ILSVRC2012_devkit_t12"
+TRUTH = f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt"
+META = f"{KIT}/data/meta.mat"
+MOST_FOLDERS_ABOVE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +60,7 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
 
     - from its folder inside the tar file, so that an archive of class folders works, too;
     - from a tar file that is called by a WordNet id, as ImageNet's are, also if it lies within another one;
-    - from a file beside the shard, if it is one of ImageNet's validation images (see dp_real.data.sets.ilsvrc).
+    - from a file beside the shard, if it is one of ImageNet's validation images.
 
     Raises InputError for a broken or compressed tar file, for an image without a label, and for a label without an
     image. Raises it also as `_entries` does.
@@ -218,3 +236,82 @@ def _name_by_place(file: ShardFile) -> str:
     if IMAGE.match(file.name):
         return validation_wnid(file.name, file.shard.parent)
     raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
+
+
+def is_flat(folder: Path) -> bool:
+    """Whether validation images lie in the folder itself."""
+    return next(folder.glob("ILSVRC2012_val_*"), None) is not None
+
+
+def read_flat(folder: Path) -> NamedImages:
+    """Find the validation images in a folder, in order, with their WordNet ids. Raises as `validation_wnid` does."""
+    files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
+    return NamedImages(files, [validation_wnid(file.name, folder) for file in files])
+
+
+def validation_wnid(name: str, folder: Path) -> str:
+    """Return the WordNet id of an image such as ILSVRC2012_val_00000001.JPEG, in `folder` or in a tar file there.
+
+    Raises MissingError if no file tells the classes, InputError if that file is broken, or does not list the image.
+    """
+    match = IMAGE.match(name)
+    wnids = _validation_wnids(folder.resolve())
+    wnid = wnids.get(int(match[1])) if match else None
+    if wnid is None:
+        raise InputError(f"{folder}: {name} is none of the {len(wnids):,} validation images whose class is known")
+    return wnid
+
+
+@cache
+def _validation_wnids(folder: Path) -> dict[int, str]:
+    """Return the WordNet ids by the images' numbers, from 1."""
+    for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
+        with foreign_file(place, "the classes of the validation images cannot be read"):
+            wnids = _wnids_at(place)
+        if wnids is not None:
+            return wnids
+    raise MissingError(
+        f"{folder}: images without class folders; put {KIT}.tar.gz (the development kit) or Kaggle's {KAGGLE}, which "
+        "tell their classes, beside them"
+    )
+
+
+def _wnids_at(place: Path) -> dict[int, str] | None:
+    """Return None if this folder has no file that tells the WordNet ids."""
+    if (place / KAGGLE).is_file():
+        return _read_kaggles(place / KAGGLE)
+    if (place / TRUTH).is_file():
+        return _read_kit((place / TRUTH).read_text(), (place / META).read_bytes())
+    if (place / f"{KIT}.tar.gz").is_file():
+        with tarfile.open(place / f"{KIT}.tar.gz") as kit:
+            truth = _member(kit, TRUTH)
+            meta = _member(kit, META)
+        return _read_kit(truth.decode(), meta)
+    return None
+
+
+def _read_kaggles(file: Path) -> dict[int, str]:
+    """Kaggle's table has an image's name, and its class with boxes."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [(IMAGE.match(row["ImageId"]), row["PredictionString"].split()[0]) for row in csv.DictReader(lines)]
+    return {int(match[1]): wnid for match, wnid in rows if match}
+
+
+def _read_kit(truth: str, meta: bytes) -> dict[int, str]:
+    """Read the development kit's list of classes and its table of what the numbers in that list mean.
+
+    The list has a number for each image, in order. It is not the place of the class among the sorted folders.
+    """
+    from scipy.io import loadmat
+
+    synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]
+    wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+    return {number: wnids[int(line)] for number, line in enumerate(truth.split(), 1)}
+
+
+def _member(kit: tarfile.TarFile, name: str) -> bytes:
+    """Raises KeyError or ValueError if there is no file of that name."""
+    file = kit.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} is no file")
+    return file.read()
