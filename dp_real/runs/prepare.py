@@ -68,13 +68,14 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """Load the generator, or train it as own_torch says, in the main process first.
 
-    Raises as GeneratorConfig.load does.
+    Raises as GeneratorConfig.load and check_guidance do.
     """
     with (
         distributed.main_first(),
         quietly(),
         own_torch(config),
     ):
+        config.generator.check_guidance(config.guidance)
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)
