@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from dp_base.registry import code_digest
-from dp_real.anchors import Place
+from dp_real.anchors import ModelPlace, Place
 
 
 class Section(BaseModel):
@@ -314,7 +314,16 @@ class PracticeConfig(Section):
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
-        default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
+    )
+    keep: str = Field(
+        default="hardest",
+        description="which are kept; hardest, of additions only, or one that is registered, of the initial ones, too",
+    )
+    encoder: ModelPlace | None = Field(
+        default=None,
+        description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        "none: a learner that the generator's real images train",
     )
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
     start: Literal["generated", "real"] = Field(
@@ -339,6 +348,11 @@ class PracticeConfig(Section):
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
+
+    @property
+    def initial_oversample(self) -> int:
+        """How many times the initial examples are drawn. Before training, no learner knows which are hard."""
+        return 1 if self.keep == "hardest" else self.oversample
 
     @property
     def real_examples(self) -> int:

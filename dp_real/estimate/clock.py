@@ -147,7 +147,8 @@ def idle(config: Config, devices: int) -> float:
     """The factor, a mean over all samples, by which drawing takes longer because rounds are shared in whole blocks."""
     options = config.practice
     block = config.sampling.block_size
-    rounds = [options.initial, *[options.increment * options.oversample] * options.additions]
+    initial = options.initial * options.initial_oversample
+    rounds = [initial, *[options.increment * options.oversample] * options.additions]
     taken = 0
     for rows in rounds:
         blocks = ceil(rows / block)

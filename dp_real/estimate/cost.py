@@ -15,7 +15,7 @@ def images(config: Config) -> tuple[int, int]:
     if options.examples == "real":
         return 0, 0
     added = options.additions * options.increment * config.drawn_per_row
-    plain = options.initial - options.real_examples
+    plain = (options.initial - options.real_examples) * options.initial_oversample
     return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
@@ -64,7 +64,8 @@ def drawing_bytes(config: Config) -> float:
     options = config.practice
     if options.examples == "real":
         return 0
-    largest = max(options.initial, options.increment * options.oversample if options.additions else 0)
+    initial = options.initial * options.initial_oversample
+    largest = max(initial, options.increment * options.oversample if options.additions else 0)
     return largest * example_bytes(config)
 
 

@@ -74,6 +74,8 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
     }
     models = (config.generator.weights() if draws else {}) | config.learner.weights()
+    if config.practice.encoder:
+        models["practice.encoder"] = config.practice.encoder
     found |= {f"{WEIGHTS}{key}": weights_digest(model) for key, model in models.items()}
     if data is not None:
         found |= _set_digests("validation", data.validation)
