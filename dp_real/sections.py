@@ -234,9 +234,6 @@ class PoolConfig(Section):
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
     )
-    memory: float = Field(
-        default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
-    )
 
 
 class TrainingConfig(Section):
@@ -312,7 +309,6 @@ class PracticeConfig(Section):
         default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
-    checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
     )

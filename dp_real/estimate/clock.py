@@ -16,6 +16,7 @@ from dp_real.config import Config
 from dp_real.estimate import cost
 from dp_real.estimate.speed import Seconds
 from dp_real.estimate.work import Network, memory
+from dp_real.practice import CHECKPOINT_EVERY
 
 MACHINE = 8  # devices of a machine
 WITHIN_MACHINE = 200e9  # bytes/s of a sum over the devices of a machine (NCCL's bus bandwidth)
@@ -159,8 +160,7 @@ def idle(config: Config, devices: int) -> float:
 def writing(config: Config, network: Network | None) -> float:
     """The seconds to write the pool, the checkpoints before additions, and those in between."""
     options = config.practice
-    steps_between = options.checkpoint_every * options.evaluate_every
-    in_between = config.training.steps // steps_between if steps_between else 0
+    in_between = config.training.steps // (CHECKPOINT_EVERY * options.evaluate_every)
     one_checkpoint = cost.checkpoint_bytes(config, network) / (options.additions + 1)
     checkpoints = options.additions + 1 + in_between
     return (COPIES * cost.pool_bytes(config) + checkpoints * one_checkpoint) / DISK
