@@ -187,20 +187,21 @@ class DiffusersConfig(GeneratorConfig):
         first = self.first_step(sampling.steps)
         forwards = (sampling.steps - first) * sampling.branches
         guided_steps = sum(step >= first for step in guidance.guided_steps(sampling.steps))
-        plain = pixels * (forwards * size.denoiser.forward + size.decoder.forward)
-        gradient = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
-        kept = decoder.kept
+        denoising = forwards * size.denoiser.forward
+        # Guidance goes through the decoder, back to x0_hat, and on to x_t.
+        decoding = size.decoder.forward + guided_steps * (decoder.forward + decoder.backward)
+        back, kept = 0.0, decoder.kept
         if guidance.through == "unet":
-            gradient += sampling.branches * size.denoiser.backward  # and on to x_t
+            back = sampling.branches * size.denoiser.backward
             if self.checkpointing:
-                gradient += sampling.branches * size.denoiser.forward  # once more
+                back += sampling.branches * size.denoiser.forward  # once more
             else:
                 kept += sampling.branches * size.denoiser.kept
         width = 4 if self.dtype == "float32" else 2
         weights = size.parameters * width
         return ImageCost(
-            plain=plain,
-            guided=plain + guided_steps * pixels * gradient,
+            plain=(pixels * denoising, pixels * size.decoder.forward),
+            guided=(pixels * (denoising + guided_steps * back), pixels * decoding),
             weights=weights,
             resident=0 if self.offload else weights,
             kept=pixels * kept * width / 4,

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import require_package
 from dp_real.generators.pipelines.adapters import check_supported
+from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load, quietly, reading
 from dp_real.runtime.model_folders import lacking, lora_file
@@ -24,6 +26,8 @@ def load_index(model: str) -> dict[str, Any]:
 
     Raises MissingError without one, and InputError for a pipeline without an adapter.
     """
+    if model == RANDOM:
+        return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -37,6 +41,10 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     Raises MissingError if a file is missing, and InputError if there is no adapter or diffusers does not accept its
     parts.
     """
+    if model == RANDOM:
+        from dp_real.generators.models.stable_diffusion import make_full_size
+
+        return make_full_size().to(processes.device(), getattr(torch, dtype))
     index = load_index(model)
     if Path(model).is_dir():
         lack = lacking(Path(model), pipeline=True)
@@ -87,4 +95,6 @@ def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
+    if model == RANDOM:
+        return AutoencoderTiny().to(processes.device(), getattr(torch, dtype))
     return load(AutoencoderTiny, model, dtype)

@@ -101,7 +101,7 @@ def _packages() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     try:
-        from dp_real.estimate.needs import this_device
+        from dp_real.plan.needs import this_device
         from dp_real.runtime.processes import own_cores
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
