@@ -152,7 +152,7 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     )
 
 
-def make_full_size() -> Any:
+def make_full_size(dtype: str = "float32") -> Any:
     """Stable Diffusion 1.5 with random weights, to measure what it takes."""
     tokenizer = make_tokenizer([""])
     tokenizer.model_max_length = 77
@@ -163,7 +163,7 @@ def make_full_size() -> Any:
     text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
     absent: Any = None
     scheduler: Any = make_scheduler()
-    return StableDiffusionPipeline(
+    pipe: Any = StableDiffusionPipeline(
         vae=AutoencoderKL(**blocks),
         unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
         tokenizer=tokenizer,
@@ -173,6 +173,7 @@ def make_full_size() -> Any:
         feature_extractor=absent,
         requires_safety_checker=False,
     )
+    return pipe.to(processes.device(), getattr(torch, dtype))
 
 
 def make_vae(size: int) -> AutoencoderKL:

@@ -41,10 +41,6 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     Raises MissingError if a file is missing, and InputError if there is no adapter or diffusers does not accept its
     parts.
     """
-    if model == RANDOM:
-        from dp_real.generators.models.stable_diffusion import make_full_size
-
-        return make_full_size().to(processes.device(), getattr(torch, dtype))
     index = load_index(model)
     if Path(model).is_dir():
         lack = lacking(Path(model), pipeline=True)

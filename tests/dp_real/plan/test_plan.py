@@ -499,7 +499,7 @@ def test_random_weights_of_true_size_do_for_a_measurement(
     """Neither weights nor data are here."""
     monkeypatch.chdir(tmp_path)
     made = "dp_real.generators.models.stable_diffusion.make_full_size"
-    monkeypatch.setattr(made, lambda: make_pipeline(32, [""]))
+    monkeypatch.setattr(made, lambda dtype: make_pipeline(32, [""]))
     small = ["data.size=16", "data.resize=16", "pool.size=32", "sampling.steps=2", "generator.dtype=float32"]
     small += ["learner.config={ patch_size = 8, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 1 }"]
     options = [word for key in small for word in ("--set", key)]
@@ -510,7 +510,8 @@ def test_random_weights_of_true_size_do_for_a_measurement(
     assert answer["seconds"]["guided"] > 0
 
 
-def test_random_weights_are_as_many_as_stable_diffusion_has():
+def test_random_weights_are_as_many_as_stable_diffusion_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.processes.device", lambda: torch.device("meta"))
     with torch.device("meta"):
         pipe = make_full_size()
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
