@@ -14,7 +14,7 @@ ROWS, REPEATS = 6000, 3
 def work() -> None:
     """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
-    from dp_experiments.paper.digits_runs import digits
+    from dp_experiments.studies.digits.digits_runs import digits
 
     from dp_real.pool import Pool
     from dp_real.rounds import Rounds

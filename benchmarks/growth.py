@@ -81,7 +81,7 @@ def pool_read(size: int) -> Callable[[], object]:
 
 def evaluation(size: int) -> Callable[[], object]:
     import torch
-    from dp_experiments.paper.digits_runs import digits
+    from dp_experiments.studies.digits.digits_runs import digits
 
     from dp_real.evaluation.assess import accuracy
     from dp_real.examples import Examples

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from _timing import row, seconds
+from dp_experiments.studies.glyphs.fonts import CHARACTERS
 
-from dp_real.data.typefaces.characters import CHARACTERS
 from dp_real.generators.latent import LatentConfig
 from dp_real.generators.models import stable_diffusion
 

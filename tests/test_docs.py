@@ -118,7 +118,7 @@ KINDS: dict[str, Registry] = {
 
 def of_this_project(kind: object) -> bool:
     """Whether it is none of another package's; arms are functions."""
-    return getattr(kind, "settings", kind).__module__.startswith("dp_real.")
+    return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
 
 
 def derived(what: str) -> str:

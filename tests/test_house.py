@@ -23,11 +23,10 @@ NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belon
 MAY_REPEAT = {
     "__init__": "a package's face",
     "experiment": "the dense experiment of a room of dp_theory, with which its theory is compared",
-    "gaussian": "the data and the generator of one task have its name in a configuration",
+    "source": "the data source of a study, which has the name",
     "measured": "numbers that were measured: rows of a theory's problem, and of the claims",
     "page": "the page of a run's report, and that of the claims",
     "texts": "sets, pools and reports of texts, beside their like of images",
-    "words": "a data source, and the lists of words that it reads",
 }
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__

@@ -94,6 +94,9 @@ class GeneratorConfig(Section):
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
+    def check_guidance(self, guidance: GuidanceConfig) -> None:
+        """Raise InputError for guidance that what is loaded cannot do."""
+
     def check_task(self, task: Task) -> None:
         """Raise InputError for examples of a form that this kind cannot draw."""
 

@@ -14,7 +14,7 @@ from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
+from dp_real.sections import GuidanceConfig, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A pipeline of diffusers: Stable Diffusion 1 to 3, FLUX, Qwen-Image, SANA, PixArt, DiT; a folder or hub id."""
+    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT, …; a folder or hub id."""
 
     any_size: ClassVar[bool] = True
 
@@ -87,8 +87,20 @@ class DiffusersConfig(GeneratorConfig):
             )
 
     def first_step(self, steps: int) -> int:
-        """That of diffusers' image-to-image pipelines."""
-        return steps - min(int(steps * self.strength), steps)
+        return first_step(steps, self.strength)
+
+    def check_guidance(self, guidance: GuidanceConfig) -> None:
+        """Raise InputError for guidance that only the own loop can do."""
+        from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
+        from dp_real.generators.pipelines.loading import load_index
+
+        name = load_index(self.model)["_class_name"]
+        is_usual = guidance.scale == "relative" and (guidance.through == "x0" or guidance.control != "none")
+        if guidance.guides_sampler and not is_usual and name not in OWN_LOOP:
+            raise InputError(
+                f"{name} is guided with guidance.through = 'x0' and guidance.scale = 'relative' only; others can with "
+                f"{', '.join(OWN_LOOP)}"
+            )
 
     @property
     def begins_with_real(self) -> bool:
@@ -116,14 +128,13 @@ class DiffusersConfig(GeneratorConfig):
         Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
-        from dp_real.generators.pipelines.adapters import ADAPTERS
-        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
-        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
+        from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
 
         index = load_index(self.model)
         task = source.task
-        if ADAPTERS[index["_class_name"]].asked_for == "class number":
+        if index["_class_name"] == DIT:
             if self.negative_prompt:
                 raise InputError(f"{self.model} is asked for class numbers: leave generator.negative_prompt out")
             asked = class_numbers(index.get("id2label", {}), task.classes)
@@ -138,7 +149,7 @@ class DiffusersConfig(GeneratorConfig):
         if self.lora:
             add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
-        model = LatentDiffusion(
+        model = sampler_of(
             pipe,
             sampling.steps,
             sampling.guidance_scale,
@@ -148,7 +159,7 @@ class DiffusersConfig(GeneratorConfig):
             offloads=self.offload,
             negative_prompt=self.negative_prompt,
             guidance_rescale=self.guidance_rescale,
-            first=self.first_step(sampling.steps),
+            strength=self.strength,
         )
         self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:

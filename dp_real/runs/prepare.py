@@ -69,7 +69,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """Load the generator, or train it as own_torch says, in the main process first.
 
-    Raises as GeneratorConfig.load does.
+    Raises as GeneratorConfig.load and check_guidance do.
     """
     with (
         processes.phase("loading the generator", patient=True),
@@ -77,6 +77,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
         quietly(),
         own_torch(config),
     ):
+        config.generator.check_guidance(config.guidance)
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)

@@ -14,8 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
-from dp_real.guidance.solvers import DDIM
+from dp_real.guidance.sampler import DDIM, sample
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng

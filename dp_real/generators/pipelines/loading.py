@@ -5,6 +5,7 @@ A safety checker would blacken images without a word.
 
 import json
 import logging
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from huggingface_hub import hf_hub_download, snapshot_download
 
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import require_package
-from dp_real.generators.pipelines.adapters import check_supported
+from dp_real.generators.pipelines.guide import check_class
+from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
 from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load, quietly, reading
@@ -24,22 +26,25 @@ from dp_real.runtime.model_folders import lacking, lora_file
 def load_index(model: str) -> dict[str, Any]:
     """Read a pipeline's model_index.json.
 
-    Raises MissingError without one, and InputError for a pipeline without an adapter.
+    Raises MissingError without one, and InputError for a pipeline that cannot be used.
     """
     if model == RANDOM:
         return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    check_supported(str(index.get("_class_name")), where=f"{model}: ")
+    name = str(index.get("_class_name"))
+    kind = getattr(diffusers, name, None)
+    if not isinstance(kind, type) or ("prompt" not in signature(kind.__call__).parameters and name not in OWN_LOOP):
+        raise InputError(f"{model}: {name} is no pipeline of diffusers that draws images for prompts, or DiTPipeline")
+    check_class(kind)
     return index
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline without its safety checker, with weights of type `dtype`.
 
-    Raises MissingError if a file is missing, and InputError if there is no adapter or diffusers does not accept its
-    parts.
+    Raises as load_index does, MissingError if a file is missing, and InputError if diffusers does not accept its parts.
     """
     index = load_index(model)
     if Path(model).is_dir():

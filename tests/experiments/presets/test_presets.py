@@ -1,11 +1,10 @@
 """The presets and their variants against the paper, and the smoke presets as a whole path."""
 
 import json
-from importlib import resources
 from pathlib import Path
 
 import pytest
-from dp_experiments.presets.presets import families, load_preset, preset_names
+from dp_experiments.presets.presets import families, load_preset, preset_files, preset_names
 from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
@@ -151,7 +150,7 @@ def test_settings_come_after_the_rows_and_names_are_checked():
 
 def test_each_file_says_how_to_run_it():
     for name in preset_names():
-        text = (resources.files("dp_experiments.presets") / f"{name}.toml").read_text(encoding="utf-8")
+        text = preset_files()[name].read_text(encoding="utf-8")
         assert text.startswith((f"# dp real run {name}\n#\n", f"# dp real compare {name}\n#\n"))
         assert f'name = "{name}"' in text
 
