@@ -13,6 +13,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command, require_package
 from dp_real.config import Config
+from dp_real.distributed import own_cores
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.sizes import RANDOM, SD1, known_size
 from dp_real.plan import hours, work
@@ -32,7 +33,6 @@ from dp_real.runtime.model_folders import (
     misnamed,
     model_file,
 )
-from dp_real.runtime.processes import own_cores
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
@@ -140,7 +140,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
     """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
-        peaks["training"] += (_rows_together(config) - 1) * peaks["row"]
+        peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
     size = _size(device.memory)
     there = f"{size} of memory" if device.count else f"the {size} of an {device.name}"
     for phase in ("training", "drawing"):
@@ -150,12 +150,6 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
             yield Need(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
 
 
-def _rows_together(config: Config) -> int:
-    """How many rows of a training step a CPU computes together."""
-    rows_per_step = work.rows_per_step(config)
-    return min(config.training.rows_per_device or rows_per_step, rows_per_step)
-
-
 def _remedies(config: Config, phase: str, device: Device) -> str:
     """Say what makes a phase take less memory, apart from what is in force already."""
     generator = config.generator
@@ -163,7 +157,7 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
     if phase == "training":
         remedies = {
-            "lower training.rows_per_device": device.cores and _rows_together(config) > 1,  # a GPU has as many as fit
+            "lower training.batch_size": device.cores and config.training.batch_size > 1,  # a GPU has as many as fit
             "set training.precision = 'bfloat16'": training.precision == "float32",
             "set generator.offload = true": not device.cores and not getattr(generator, "offload", True),
             "take a smaller learner": True,

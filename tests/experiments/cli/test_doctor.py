@@ -53,9 +53,9 @@ def test_gpus_with_fewer_cores_than_they_need(
 ):
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
     monkeypatch.setattr(doctor, "_gpu", lambda count: iter(()))
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
     assert dp("doctor") == 0
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 15)
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 15)
     assert dp("doctor") == 3
     assert "cores: fewer than 2 for a GPU: ask for more (srun --cpus-per-task" in capsys.readouterr().err
 
@@ -63,7 +63,7 @@ def test_gpus_with_fewer_cores_than_they_need(
 def test_what_is_said_of_a_gpu(cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
     monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12080, raising=False)
     monkeypatch.setattr("torch.version.cuda", "12.6")
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
