@@ -246,12 +246,6 @@ class TrainingConfig(Section):
     batch_size: int = Field(
         default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
     )
-    rows_per_device: int = Field(
-        default=0,
-        ge=0,
-        le=10**6,
-        description="of a step's rows, how many are computed together; 0: all that fit. Gradients are added up",
-    )
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")

@@ -13,8 +13,8 @@ import torch
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
-from dp_real.estimate.needs import needs
 from dp_real.learners import LEARNERS
+from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime import model_folders
 from dp_real.runtime.seeds import row_seeds
