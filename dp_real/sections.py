@@ -236,6 +236,11 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
+def first_step(steps: int, strength: float) -> int:
+    """The index of the step to begin with, if a share of the steps is taken: that of diffusers' image-to-image."""
+    return steps - min(int(steps * strength), steps)
+
+
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 
@@ -271,12 +276,6 @@ class TrainingConfig(Section):
     steps: Count = Field(description="optimizer steps")
     batch_size: int = Field(
         default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
-    )
-    rows_per_device: int = Field(
-        default=0,
-        ge=0,
-        le=10**6,
-        description="of a step's rows, how many are computed together; 0: all that fit. Gradients are added up",
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")

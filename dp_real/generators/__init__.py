@@ -33,13 +33,13 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    `plain` and `guided` are TFLOP of an image, without the learner's part of the guidance. `weights` are bytes of the
-    whole generator, `resident` those that stay on the device while the learner trains, and `kept` those kept for the
-    backward pass of a guided image.
+    `plain` and `guided` are TFLOP of an image, by the denoiser and by the decoder, without the learner's part of the
+    guidance. `weights` are bytes of the whole generator, `resident` those that stay on the device while the learner
+    trains, and `kept` those kept for the backward pass of a guided image.
     """
 
-    plain: float
-    guided: float
+    plain: tuple[float, float]
+    guided: tuple[float, float]
     weights: float
     resident: float
     kept: float
@@ -81,6 +81,9 @@ class GeneratorConfig(PartConfig):
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
+
+    def check_guidance(self, guidance: GuidanceConfig) -> None:
+        """Raise InputError for guidance that what is loaded cannot do."""
 
     def check_task(self, task: Task) -> None:
         """Raise InputError for examples of a form that this kind cannot draw."""

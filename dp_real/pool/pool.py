@@ -23,11 +23,10 @@ from torch.utils.data import Dataset
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove
+from dp_real.distributed import main_first, this_process, wait_for_all, when_visible
 from dp_real.pool.batch import Batch, features, read_table
-from dp_real.pool.late import when_visible
 from dp_real.pool.storages import Storage, open_storage, storage_of
 from dp_real.runtime import pixels
-from dp_real.runtime.processes import main_first, this_process, wait_for_all
 from dp_real.sections import PoolConfig
 
 FORMAT = 2  # of a pool's folder; 1 was Lance's
@@ -165,7 +164,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         wait_for_all()
         with main_first() as is_main:
             if is_main:
-                when_visible(lambda: seal(staged), staged)
+                when_visible(lambda: seal(staged))
                 staged.rename(folder)
         self._open(round_index)
 
@@ -181,7 +180,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def _open(self, index: int) -> None:
         """Map a round that is there; another process may just have written it."""
-        when_visible(lambda: self._map(index), self.path)
+        when_visible(lambda: self._map(index))
 
     def _map(self, index: int) -> None:
         """Nothing changes if the round cannot be read."""

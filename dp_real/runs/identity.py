@@ -14,6 +14,7 @@ from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
+from dp_real import distributed
 from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
@@ -22,7 +23,6 @@ from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
 from dp_real.runs.run_files import RunFiles
-from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bo
 
     The main process computes them. The others return {}.
     """
-    if not processes.this_process().is_main_process:
+    if not distributed.this_process().is_main_process:
         return {}
     return {CONFIG: digest(files.config)} | material(config, data, test=test)
 

@@ -145,7 +145,7 @@ class CausalLMConfig(AskedConfig):
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
-        cost = 2 * parameters * (template + self.max_new_tokens) / 1e12
+        cost = 2 * parameters * (template + self.max_new_tokens) / 1e12, 0.0
         weights = parameters * (4 if self.dtype == "float32" else 2)
         return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
 

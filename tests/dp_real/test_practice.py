@@ -18,7 +18,6 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, Practice
 from dp_real.rounds import Rounds, steer
-from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -28,7 +27,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:

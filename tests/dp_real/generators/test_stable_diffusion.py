@@ -29,8 +29,8 @@ from dp_real.generators.models.stable_diffusion import (
     train_autoencoder,
     train_pipeline,
 )
-from dp_real.generators.pipelines.generator import PipelineGenerator
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
+from dp_real.generators.pipelines.generator import PipelineGenerator, sample_images
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier

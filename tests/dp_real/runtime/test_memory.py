@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
@@ -23,7 +24,6 @@ from dp_real.protocols import Generator
 from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
-from dp_real.runtime import memory, processes
 from dp_real.sections import PoolConfig, TrainingConfig
 from tests.dp_real.pool.made import batch
 
@@ -97,15 +97,6 @@ def test_memory_is_given_back_between_drawing_and_training(
     assert not changes & {("draw", "train"), ("train", "draw")}
 
 
-def test_a_reserve_is_left_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *share: asked.append(share))
-    memory.leave_reserve(torch.device("cpu"))
-    assert asked == []
-    memory.leave_reserve(torch.device("cuda", 3))
-    assert asked == [(0.95, 3)]
-
-
 def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
@@ -114,7 +105,7 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
     monkeypatch.setattr(PartialState, "_shared_state", {})
-    assert processes.this_process.__wrapped__().device == torch.device("cuda")
+    assert distributed.this_process.__wrapped__().device == torch.device("cuda")
     assert asked == [(0.95, 1)]
 
 

@@ -15,8 +15,8 @@ from dp_experiments.studies.reviews.packed import as_folder, gguf_parameters
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
-from dp_real.estimate.needs import needs
 from dp_real.learners import LEARNERS
+from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes, to_texts

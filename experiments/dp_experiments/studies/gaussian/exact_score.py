@@ -12,8 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int64, Shaped, UInt64
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
-from dp_real.guidance.solvers import DDIM
+from dp_real.guidance.sampler import DDIM, sample
 from dp_real.runtime.seeds import row_noise
 
 
