@@ -152,6 +152,30 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     )
 
 
+def make_full_size(dtype: str = "float32") -> Any:
+    """Stable Diffusion 1.5 with random weights, to measure what it takes."""
+    tokenizer = make_tokenizer([""])
+    tokenizer.model_max_length = 77
+    blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
+    blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    last = len(tokenizer) - 1
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "vocab_size": last + 1}
+    text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    absent: Any = None
+    scheduler: Any = make_scheduler()
+    pipe: Any = StableDiffusionPipeline(
+        vae=AutoencoderKL(**blocks),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
+        safety_checker=absent,
+        feature_extractor=absent,
+        requires_safety_checker=False,
+    )
+    return pipe.to(distributed.device(), getattr(torch, dtype))
+
+
 def make_vae(size: int) -> AutoencoderKL:
     """A VAE of 0.17 M parameters. An image [3, H, W] becomes a latent [4, H/4, W/4]."""
     settings: dict[str, Any] = {
