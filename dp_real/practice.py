@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
+from dp_real import distributed
 from dp_real.accounts import Clock, GenerationCosts, Pace, SampleFlops, price
 from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
@@ -28,10 +29,9 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Learner
 from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
-from dp_real.runtime import memory, processes
 from dp_real.runtime.finite import LEARNER, require_finite
-from dp_real.runtime.shares import StepShare
 
+CHECKPOINT_EVERY = 20  # evaluations
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
 WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
 AT_CHANCE = 0.05  # of what the best accuracy was above chance
@@ -106,8 +106,6 @@ class Practice:
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
         self.pace = Pace(self.loader)
-        shares_rows = size > 0 and processes.this_process().num_processes > 1
-        self.share: StepShare | None = self.batches.share if shares_rows else None
         self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
 
     def run(self) -> None:
@@ -147,27 +145,25 @@ class Practice:
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         begin = self.clock.now()
-        with processes.phase(f"drawing round {state.rounds}"):
-            memory.release()  # what training kept, for libraries that drawing calls
-            drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
-            costs = price(self.config, drawn, self.flops)
-            self.clock.advance(drawn.saved)
-            memory.release()  # what drawing kept, for training
-        with processes.phase(f"committing round {state.rounds}"):
-            self.pool.append(state.rounds, drawn.batch, drawn.files)
-            costs = sum(processes.gather([costs]), GenerationCosts())
-            seconds = self.clock.now() - begin
-            training = begin - state.generation_seconds, self.row_flops * state.seen
-            self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
-            state.training_seconds, state.training_flops = training
-            state.generation_seconds += seconds
-            state.costs += costs
-            state.total_guidance = drawn.total_guidance
-            state.rounds += 1
-            state.stale = 0
-            state.train_loss = None
-            self.checkpoint(keep=False)
-            rounds.forget()
+        distributed.release()  # what training kept, for libraries that drawing calls
+        drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
+        costs = price(self.config, drawn, self.flops)
+        self.clock.advance(drawn.saved)
+        distributed.release()  # what drawing kept, for training
+        self.pool.append(state.rounds, drawn.batch, drawn.files)
+        costs = sum(distributed.gather([costs]), GenerationCosts())
+        seconds = self.clock.now() - begin
+        training = begin - state.generation_seconds, self.row_flops * state.seen
+        self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
+        state.training_seconds, state.training_flops = training
+        state.generation_seconds += seconds
+        state.costs += costs
+        state.total_guidance = drawn.total_guidance
+        state.rounds += 1
+        state.stale = 0
+        state.train_loss = None
+        self.checkpoint(keep=False)
+        rounds.forget()
 
     def round_row(self, costs: GenerationCosts, seconds: float, training: tuple[float, int]) -> dict[str, Any]:
         """A row of rounds.jsonl, for a round that is in the pool. training: seconds and FLOPs until it began."""
@@ -225,17 +221,15 @@ class Practice:
         Raises Interrupted, after a checkpoint, if the recorder asks to stop.
         """
         options, state = self.config.practice, self.state
-        with processes.phase(f"training at step {state.step}"):
-            if self.recorder.stop_requested():
-                self.checkpoint(keep=False)
-                processes.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
-                raise Interrupted
-            self.train_step()
-            if state.step % options.evaluate_every == 0 or self.done:
-                self.evaluate()
-            every = options.checkpoint_every * options.evaluate_every
-            if every and state.step % every == 0:
-                self.checkpoint(keep=False)
+        if self.recorder.stop_requested():
+            self.checkpoint(keep=False)
+            distributed.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
+            raise Interrupted
+        self.train_step()
+        if state.step % options.evaluate_every == 0 or self.done:
+            self.evaluate()
+        if state.step % (CHECKPOINT_EVERY * options.evaluate_every) == 0:
+            self.checkpoint(keep=False)
 
     def train_step(self) -> None:
         """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
@@ -244,9 +238,9 @@ class Practice:
         x, y = self.loader.batch(state.step)
         if self.config.training.logit_adjustment:
             offset = self.adjustment.of(self.batches.at(state.step))
-            cast(NetworkLearner, self.learner).train_step(x, y, self.share, offset)
+            cast(NetworkLearner, self.learner).train_step(x, y, offset)
         else:
-            self.learner.train_step(x, y, self.share)
+            self.learner.train_step(x, y)
         state.step += 1
         seen = self.batches.size or len(self.pool)
         state.seen += seen
@@ -262,8 +256,7 @@ class Practice:
         state.train_loss = self.learner.drain_loss()
         pace = self.pace.stop(state.seen)
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        with processes.phase(f"evaluating at step {state.step}"):
-            state.accuracy = accuracy = self.validate(self.learner)
+        state.accuracy = accuracy = self.validate(self.learner)
         if self.validation and has_collapsed(
             accuracy, state.best, 1 / self.config.task.n_classes, len(self.validation.y)
         ):

@@ -27,10 +27,11 @@ from dp_base.files import (
 )
 from dp_base.locks import locked
 from dp_base.reading import read_json
+from dp_real import distributed
 from dp_real.accounts import line
 from dp_real.config import Config, load_config
+from dp_real.distributed import when_visible
 from dp_real.pool import Pool
-from dp_real.pool.late import when_visible
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
@@ -38,7 +39,6 @@ from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_
 from dp_real.runs.identity import accepted, differences
 from dp_real.runs.integrity import cut_logs, log_marks, resumable
 from dp_real.runs.run_files import RunFiles, append_row
-from dp_real.runtime import processes
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class RunFolder:
         self._asked = False
         self._told_at = time.monotonic()
         self._since_agreed = 0
-        here = processes.this_process()
+        here = distributed.this_process()
         self._main = here.is_main_process
         self._alone = here.num_processes == 1
 
@@ -123,7 +123,7 @@ class RunFolder:
         files = self.files
         shape = config.pool_shape
         newest = None
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             if main:
                 newest = resumable(files, config.training.keep_best)
                 self._check_inputs(newest)
@@ -132,16 +132,16 @@ class RunFolder:
                     if path == newest:
                         break
                     remove(path)
-        newest = processes.from_main(newest)
+        newest = distributed.from_main(newest)
         if newest is None:
-            with processes.main_first() as main:
+            with distributed.main_first() as main:
                 if main:
                     for path in (files.pool, files.metrics, files.rounds):
                         remove(path)
                     if config.practice.draws:
                         self._keep_first_blocks()
             return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
-        state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
+        state, pool_version = when_visible(lambda: restore_learner(learner, newest))
         pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
         pool.drop_later()
         if self._main:
@@ -171,7 +171,7 @@ class RunFolder:
 
     def told_to_stop(self) -> bool:
         """Whether any process was told to stop. All processes call it together."""
-        return processes.any_process(self._asked)
+        return distributed.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
@@ -193,7 +193,7 @@ class RunFolder:
             return
         try:
             yield
-        except processes.LostError:
+        except distributed.LostError:
             if self._asked:
                 raise SystemExit(1) from None
             raise
@@ -217,7 +217,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
     """
     out = files.path
     with ExitStack() as held:
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             if main:
                 if out.exists() and not out.is_dir():
                     raise InputError(f"--out {out} is a file; name a folder")

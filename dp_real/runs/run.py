@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
+from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, load_config, parse_config
-from dp_real.estimate.needs import few_cores
 from dp_real.objects import GIVEN, give, with_objects
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
@@ -26,14 +25,11 @@ from dp_real.runs.identity import accepted, changes, drawing_identity, identity
 from dp_real.runs.prepare import VARIED, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
-from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
 
-log = logging.getLogger(__name__)
 
-
-@processes.together()
+@distributed.together()
 def run(
     config: Config | Mapping[str, Any],
     folder: str | Path,
@@ -114,11 +110,11 @@ def run(
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": _threads(config, files, resume)})
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             finished = claim(config, files, resume) if main else None
             if finished:
                 accepted(changes(files), accept_changes)
-        result = processes.from_main(finished)
+        result = distributed.from_main(finished)
         with naming_command(f"dp real resume {files.path}"):
             if not result:
                 with own_torch(config), quietly():
@@ -133,12 +129,12 @@ def _threads(config: Config, files: RunFiles, resume: bool) -> int:
 
     `threads = 0` takes the number that torch has chosen in the main process.
     """
-    with processes.main_first() as main:
+    with distributed.main_first() as main:
         chosen = config.threads
         if main and not chosen:
             begun = load_config(files.config) if resume and files.config.exists() else config
             chosen = begun.threads or torch.get_num_threads()
-    return processes.from_main(chosen)
+    return distributed.from_main(chosen)
 
 
 def _train(
@@ -148,14 +144,12 @@ def _train(
         check_tracker(config)
         parts = prepare(config, progress, test=test)
     except Exception:
-        if processes.this_process().is_main_process:
+        if distributed.this_process().is_main_process:
             disclaim(files)
         raise
-    if processes.this_process().is_main_process and (remark := few_cores(config)):
-        log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         noted = identity(files, config, parts.data, test=test)
-        shared = shared and shared.of(processes.from_main(drawing_identity(config, noted)))
+        shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
         data, near = parts.data, None

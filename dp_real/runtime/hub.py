@@ -24,7 +24,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
-from dp_real.runtime import processes
+from dp_real import distributed
 from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
 
 MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
@@ -53,7 +53,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
                 **options,
             )
         _require_finite(loaded, model)
-    return loaded.to(processes.device())
+    return loaded.to(distributed.device())
 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:

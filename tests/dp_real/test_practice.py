@@ -18,7 +18,6 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, Practice
 from dp_real.rounds import Rounds, steer
-from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -28,7 +27,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:
@@ -220,6 +219,7 @@ def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
     assert notebook.latest == [0, 20]  # after the first round, and where it stopped
 
 
-def test_checkpoints_come_at_their_interval(tmp_path: Path):
-    notebook, _ = run(tmp_path, [0.5] * 10, additions=0, checkpoint_every=3)
+def test_checkpoints_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 3)
+    notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

@@ -29,9 +29,9 @@ from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
+from dp_real import distributed
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
 
@@ -197,7 +197,7 @@ class ImageFiles:
             except (OSError, ValueError) as error:
                 raise InputError(f"{source}: cannot be read: {error}") from error
 
-        with ThreadPoolExecutor(processes.own_cores()) as threads:
+        with ThreadPoolExecutor(distributed.own_cores()) as threads:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
@@ -231,7 +231,7 @@ class ImageFiles:
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
-        with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
+        with warnings.catch_warnings(), ThreadPoolExecutor(distributed.own_cores()) as threads:
             # Pillow warns of broken metadata, but does not name the file.
             warnings.filterwarnings("ignore", module="PIL")
             images = threads.map(lambda row: read_image(self.sources[row], size, channels, self.resize), rows)
@@ -332,7 +332,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
-    with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
+    with progress("checking images", max(1, len(distributed.own_share(parts)))) as advance:
 
         def look(part: tuple[ExampleArray, slice]) -> Seen:
             images, rows = part
@@ -347,7 +347,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
             kept = pixels if isinstance(images, ImageFiles) else pixels[:0]
             return Seen([], _are_flat(pixels), fingerprints(*kept))
 
-        seen = processes.distribute(look, parts)
+        seen = distributed.distribute(look, parts)
     broken = [line for each in seen for line in each.broken]
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
@@ -369,7 +369,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
 def _rows_to_check(images: ExampleArray) -> list[slice]:
     is_kept = images.kept if isinstance(images, ImageFiles) else isinstance(images, Tensor)
     step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
-    sampled = processes.read_slices(-(-images.shape[0] // step))
+    sampled = distributed.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]
 
 

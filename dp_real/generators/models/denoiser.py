@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, sample
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
@@ -76,7 +76,7 @@ class DenoiserGenerator:
         steps: int,
         guidance_scale: float,
     ) -> None:
-        self.denoiser = denoiser.eval().requires_grad_(False).to(processes.device())
+        self.denoiser = denoiser.eval().requires_grad_(False).to(distributed.device())
         self.sample_shape = sample_shape
         self.n_classes = n_classes
         self.guidance_scale = guidance_scale
@@ -92,7 +92,7 @@ class DenoiserGenerator:
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
         """`callback` is called with each step's index and its x0_hat."""
-        labels = labels.to(processes.device())
+        labels = labels.to(distributed.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             conditional = self.denoiser(x, t, labels)
@@ -128,7 +128,7 @@ def train_denoiser(
     finite, or a trial image has one value throughout.
     """
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
-    device = processes.device()
+    device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
         model = Denoiser(sample_shape, n_classes, config.width, config.blocks).to(device)

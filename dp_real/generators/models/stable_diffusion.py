@@ -26,10 +26,10 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.generators.pipelines.latents import decode, encode
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
@@ -61,7 +61,7 @@ def train_autoencoder(
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
-    vae.to(processes.device())
+    vae.to(distributed.device())
     before = reconstruction_error(vae, images)
     with progress("training the VAE", steps) as advance:
         train_vae(vae, images, steps, batch, draw, advance, unfinished)
@@ -90,7 +90,7 @@ def train_pipeline(
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
     pipe.vae = vae.eval().requires_grad_(False)
-    pipe = pipe.to(processes.device())
+    pipe = pipe.to(distributed.device())
     parts = [x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(ENCODED_ROWS)]
     latents = torch.cat([encode(pipe.vae, x) for x in parts])
     pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
@@ -142,6 +142,30 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
         feature_extractor=absent,
         requires_safety_checker=False,
     )
+
+
+def make_full_size(dtype: str = "float32") -> Any:
+    """Stable Diffusion 1.5 with random weights, to measure what it takes."""
+    tokenizer = make_tokenizer([""])
+    tokenizer.model_max_length = 77
+    blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
+    blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    last = len(tokenizer) - 1
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "vocab_size": last + 1}
+    text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    absent: Any = None
+    scheduler: Any = make_scheduler()
+    pipe: Any = StableDiffusionPipeline(
+        vae=AutoencoderKL(**blocks),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
+        safety_checker=absent,
+        feature_extractor=absent,
+        requires_safety_checker=False,
+    )
+    return pipe.to(distributed.device(), getattr(torch, dtype))
 
 
 def make_vae(size: int) -> AutoencoderKL:

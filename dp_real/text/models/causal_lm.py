@@ -20,9 +20,9 @@ from transformers.generation.logits_process import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
+from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime import processes
 from dp_real.runtime.hub import load, load_tokenizer, reading, within
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import to_codes, to_texts
@@ -75,7 +75,7 @@ class CausalLMGenerator:
         # generate() would add what the model comes with, such as a penalty or beams: then texts were of another
         # distribution than the configuration says, and than log_posterior knows.
         self.model.generation_config = GenerationConfig()
-        self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
+        self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken, or never end
             picks = [(label, pick) for label, each in enumerate(prompts.templates) for pick in range(len(each))]
             asked = within(SECONDS, lambda: [self.asked(label, 0, pick) for label, pick in picks])
@@ -109,14 +109,14 @@ class CausalLMGenerator:
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
                 f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
             )
-        return {key: tokens[key].to(processes.device()) for key in ("input_ids", "attention_mask")}
+        return {key: tokens[key].to(distributed.device()) for key in ("input_ids", "attention_mask")}
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """Texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
         if guidance is not None:
             raise InputError(NO_GUIDANCE)
-        self.model.to(processes.device())
+        self.model.to(distributed.device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
@@ -124,7 +124,7 @@ class CausalLMGenerator:
         prompts = [self.asked(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         inputs = self.encoded(prompts, config.max_new_tokens)
         prompt = inputs["input_ids"].shape[1]
-        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(processes.device())
+        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(distributed.device())
         warpers: list[Any] = [TemperatureLogitsWarper(config.temperature)] if config.temperature != 1 else []
         warpers += [TopKLogitsWarper(config.top_k)] if config.top_k else []
         warpers += [TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []
@@ -159,7 +159,7 @@ class CausalLMGenerator:
         """
         prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
-        self.model.to(processes.device())
+        self.model.to(distributed.device())
         parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
         found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
         return torch.stack(found, 1).log_softmax(1)

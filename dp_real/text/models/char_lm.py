@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_base.errors import InputError
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
 
@@ -89,7 +89,7 @@ class CharLMGenerator:
 
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
         """Sampling divides the logits by `temperature`."""
-        self.model = model.eval().requires_grad_(False).to(processes.device())
+        self.model = model.eval().requires_grad_(False).to(distributed.device())
         self.sample_shape = (length,)
         self.n_classes = n_classes
         self.temperature = temperature
@@ -98,7 +98,7 @@ class CharLMGenerator:
         """Texts, int32. Raises InputError if guidance is asked for."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
-        device = processes.device()
+        device = distributed.device()
         (length,) = self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
         character = torch.full((len(labels), 1), EDGE, device=device)
@@ -113,7 +113,7 @@ class CharLMGenerator:
 
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes, from the likelihoods under each class."""
-        device = processes.device()
+        device = distributed.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
@@ -142,7 +142,7 @@ def train_char_lm(
     or a weight is not finite.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
-    device = processes.device()
+    device = distributed.device()
     with seeded(draw):
         model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
         optimizer = torch.optim.AdamW(

@@ -101,8 +101,8 @@ def _packages() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     try:
-        from dp_real.estimate.needs import this_device
-        from dp_real.runtime.processes import own_cores
+        from dp_real.distributed import own_cores
+        from dp_real.plan.needs import this_device
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return
@@ -126,7 +126,7 @@ def _gpu(count: int) -> Iterator[Finding]:
     import torch
     from torch.cuda import nccl
 
-    from dp_real.runtime.memory import SHARE
+    from dp_real.distributed import SHARE
 
     driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"

@@ -24,7 +24,6 @@ from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.transformers import TransformersConfig
-from dp_real.runtime import processes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
@@ -89,7 +88,7 @@ def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **op
     return NetworkLearner(build(TASK), TASK, training, seed=0, device=device.device)
 
 
-@pytest.mark.parametrize("options", [{}, PAPER, PAPER | {"precision": "bfloat16", "rows_per_device": 3}])
+@pytest.mark.parametrize("options", [{}, PAPER, PAPER | {"precision": "bfloat16"}])
 @pytest.mark.parametrize("build", [pytest.param(small, id="quick"), vit])
 @pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
 def test_a_training_step_waits_for_nothing(

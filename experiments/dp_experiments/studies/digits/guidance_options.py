@@ -20,12 +20,12 @@ from torch import Tensor
 from dp_experiments.studies.digits.digits_runs import digits, learners_along_a_run
 from dp_experiments.terminal import progress
 from dp_real.config import Config
+from dp_real.distributed import slices
 from dp_real.evaluation.assess import accuracy
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
-from dp_real.runtime.processes import slices
 from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
 
 NUMBERS = ("measured",)

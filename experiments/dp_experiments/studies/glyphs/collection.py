@@ -27,8 +27,8 @@ from dp_experiments.studies.glyphs.fonts import (
     pick_styles,
     read_font,
 )
+from dp_real.distributed import own_cores
 from dp_real.runtime.cache import cached
-from dp_real.runtime.processes import own_cores
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

@@ -1,10 +1,11 @@
-"""The processes of a run, and how they share work.
+"""The processes of a run: what they exchange, how they share work and how they end, and what fits into a GPU's memory.
 
 They are started by `dp real run`, torchrun, srun or `accelerate launch`. A single process does all the work. Several
-share whole items, such as blocks of rows or batches to assess. So results do not depend on the number of processes.
+share whole items, such as blocks of rows or batches to assess, so that these results do not depend on their number.
 """
 
 import atexit
+import gc
 import hashlib
 import os
 import time
@@ -17,20 +18,31 @@ from typing import Any, TypeVar
 import joblib
 import torch
 from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import distributed
 from torch.distributed import distributed_c10d
 
-from dp_base.errors import Interrupted
-from dp_real.runtime.memory import leave_reserve, out_of_memory
+from dp_base.errors import DamagedError, Interrupted, MissingError
 from dp_real.runtime.slurm import adopt_tasks
-from dp_real.runtime.watch import LIMIT, Phase, Watch
 
-TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
-STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch ends the run before
+LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
+MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
 LOST = 30.0  # seconds from the loss of another process until this one ends by itself
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
 MOST_READ = 256  # rows that a process reads together
-MOST_READERS = 32  # threads that read ahead; each has two parcels of rows in memory
+VISIBLE = 180.0  # seconds until a file of another node must be seen; NFS keeps what it knows of a folder for up to 60
+PAUSE = 0.5  # seconds between looks
+SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
+# What CUDA and its libraries say without memory, beside what accelerate knows: they allocate outside torch's cache.
+NO_MEMORY = ("out of memory", "status_alloc_failed")
+DOUBTFUL = (
+    "cublas_status_not_initialized",
+    "cudnn_status_internal_error",
+    "cudnn_status_execution_failed",
+    "cudnn_status_not_supported",
+    "unable to find an engine",
+)
+"""What they say without memory, but also for other reasons, such as a driver that does not fit."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,19 +64,20 @@ def this_process() -> PartialState:
     If there are others, the first call starts the process group, with gloo on CPUs and nccl on GPUs.
     """
     adopt_tasks()
-    here = PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_TIMEOUT)
+    here = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
         _object_group()  # made now, while all processes are there
-        _watch().start()
-    leave_reserve(here.device or torch.device("cpu"))
+    if here.device and here.device.type == "cuda":
+        # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
+        torch.cuda.set_per_process_memory_fraction(SHARE, here.device.index)
     return here
 
 
 @cache
 def _object_group() -> Any:
-    """nccl would copy objects to the GPUs and back."""
-    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
+    """nccl would copy objects to the GPUs and back, and has no monitored_barrier."""
+    return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
 
 
 def _leave(here: PartialState) -> None:
@@ -95,67 +108,6 @@ def own_cores() -> int:
     Affinity (srun's) and a container's quota may leave it a few of many.
     """
     return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def reader_threads(cores: int) -> int:
-    """Return how many threads read ahead: one a core, within bounds.
-
-    At least two, so that one decodes while the other waits for the disk.
-    """
-    return min(MOST_READERS, max(2, cores))
-
-
-# what others are told of this process
-
-
-@cache
-def _watch() -> Watch:
-    here = PartialState()
-    store: Any = distributed_c10d._get_default_store()
-    own_store = store.clone()  # because a store waits for one thread at a time
-    return Watch(own_store, here.process_index, here.num_processes)
-
-
-@contextmanager
-def joining(what: str, lasting: bool = False) -> Iterator[None]:
-    """Run a block that waits for all processes.
-
-    With `lasting`, the block only tells a GPU to wait, and the process itself waits later, where it needs the result.
-    Raises LostError if the others cannot be reached.
-    """
-    with _watch().joining(what, lasting):
-        try:
-            yield
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
-            raise LostError(
-                f"other processes are gone, or the network is, in {what} ({cause}); resume the run"
-            ) from error
-
-
-@contextmanager
-def phase(name: str, *, patient: bool = False) -> Iterator[None]:
-    """Say what this process does within the block, for the messages of others that wait for it.
-
-    A patient phase may take any time. In others, the run is ended after an hour without a sign of life
-    (dp_real.runtime.watch). Afterwards the process is in the earlier phase, unless the block fails.
-    """
-    if this_process().num_processes == 1:
-        yield
-        return
-    before = _watch().phase
-    _watch().enter(Phase(name, patient))
-    yield
-    _watch().enter(before)
-
-
-def alive() -> None:
-    """Give the others a sign of life, in work that may take hours."""
-    if this_process().num_processes > 1:
-        _watch().beats += 1
 
 
 # how processes end
@@ -203,16 +155,33 @@ def together() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def exchange() -> Iterator[None]:
+    """Raise LostError in place of the block's error if the others cannot be reached, or do not come in time."""
+    try:
+        yield
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
+        raise LostError(f"other processes are gone or hang, or the network is ({cause}); resume the run") from error
+
+
 # sharing work
 
 
 def gather(items: list[Result]) -> list[Result]:
-    """Return the items of all processes, ordered by rank, in every process. They are sent between CPUs."""
+    """Return the items of all processes, ordered by rank, in every process. They are sent between CPUs.
+
+    Raises LostError, which names a rank, if one does not come within LIMIT.
+    """
     here = this_process()
     if here.num_processes == 1:
         return items
     parts: list[Any] = [None] * here.num_processes
-    with joining("an exchange of results"):
+    with exchange():
+        distributed.monitored_barrier(_object_group(), timeout=LIMIT)
         distributed.all_gather_object(parts, items, group=_object_group())
     return [item for part in parts for item in part]
 
@@ -259,6 +228,15 @@ def wait_for_all() -> None:
     gather([])
 
 
+def add_up(tensors: Sequence[torch.Tensor]) -> None:
+    """Overwrite the tensors in place by their sums over the processes. They travel together."""
+    values = torch.cat([tensor.flatten() for tensor in tensors])
+    with exchange():
+        distributed.all_reduce(values)
+    for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
 # what the main process decides
 
 
@@ -267,36 +245,20 @@ def from_main(value: Result) -> Result:
     if this_process().num_processes == 1:
         return value
     values = [value]
-    with joining("a decision of rank 0"):
+    with exchange():
         distributed.broadcast_object_list(values, group=_object_group())
     return values[0]
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite the tensors in place by those of the main process. Those of one type travel together."""
+    """Overwrite the tensors in place by those of the main process."""
     if this_process().num_processes == 1:
         return
-    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
     for tensor in tensors:
-        by_type.setdefault(tensor.dtype, []).append(tensor)
-    for alike in by_type.values():
-        with _as_one_vector(alike) as values, joining("a copy from rank 0", lasting=values.is_cuda):
+        values = tensor.contiguous()
+        with exchange():
             distributed.broadcast(values, 0)
-
-
-def add_up(tensors: Sequence[torch.Tensor]) -> None:
-    """Overwrite the tensors in place by their sums over the processes. They travel together."""
-    with _as_one_vector(tensors) as values, joining("the sum of the gradients", lasting=values.is_cuda):
-        distributed.all_reduce(values)
-
-
-@contextmanager
-def _as_one_vector(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """After the block, the tensors have the values of the vector."""
-    values = torch.cat([tensor.flatten() for tensor in tensors])
-    yield values
-    for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+        tensor.copy_(values)
 
 
 @contextmanager
@@ -317,3 +279,56 @@ def main_first() -> Iterator[bool]:
         raise failure
     if not here.is_main_process:
         yield False
+
+
+def when_visible(look: Callable[[], Result]) -> Result:
+    """look(), tried again while it fails as if files were missing, which another process is known to have written.
+
+    Another node's file system (NFS) may show them late. Raises what `look` does once VISIBLE is over; at once in a
+    single process.
+    """
+    deadline = time.monotonic() + VISIBLE
+    while True:
+        try:
+            return look()
+        except (DamagedError, OSError, ValueError):  # the last is Arrow's
+            if this_process().num_processes == 1 or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)
+
+
+# what fits into a GPU's memory
+
+
+def halving(work: Callable[[int], Result], rows: int, remedy: str) -> tuple[Result, int]:
+    """Return work(rows), tried again with half the rows while the device's memory runs out, and the rows that fitted.
+
+    Raises MissingError with the remedy if a single row does not fit. What may have other reasons keeps its own words.
+    """
+    while True:
+        try:
+            return work(rows), rows
+        except RuntimeError as error:
+            if not out_of_memory(error) or (rows == 1 and _says(error, DOUBTFUL)):
+                raise
+            if rows == 1:
+                raise MissingError(f"a single row needs more memory than the GPU has: {remedy}") from error
+            # The error holds the failed work's memory until this block ends. So the cache is emptied after it.
+        rows //= 2
+        release()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory ran out, or may have."""
+    return isinstance(error, RuntimeError) and (should_reduce_batch_size(error) or _says(error, NO_MEMORY + DOUBTFUL))
+
+
+def _says(error: BaseException, signs: Sequence[str]) -> bool:
+    return any(sign in str(error).lower() for sign in signs)
+
+
+def release() -> None:
+    """Give memory that torch keeps for later back to the GPU, where NCCL and others look for it."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
+    torch.cuda.empty_cache()
