@@ -23,7 +23,6 @@ from dp_real.runtime.model_folders import (
     NAME,
     NO_TIMM,
     TIMM,
-    WHOLE,
     Lack,
     download_command,
     is_hub_id,
@@ -225,10 +224,7 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Need:
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        if key.endswith(".lora"):
-            lack = _lacking_lora(folder)
-        else:
-            lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
+        lack = _lacking_lora(folder) if key.endswith(".lora") else lacking(folder, pipeline)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
@@ -252,11 +248,6 @@ def _to_fetch(key: str, model: str, fault: str) -> Need:
         command = download_command(model)
         return Need(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
-
-
-def _lacking_tokenizer(folder: Path) -> Lack | None:
-    is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
-    return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
 
 
 def _lacking_lora(folder: Path) -> Lack | None:
