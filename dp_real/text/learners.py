@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from dp_real.anchors import ModelPlace
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import TrainingConfig, Width
+from dp_real.sections import ModelPlace, TrainingConfig, Width
 
 if TYPE_CHECKING:
     from torch import nn

@@ -236,7 +236,7 @@ def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(
 
 
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config: Config):
-    from dp_real.evaluation.assess import accuracy
+    from dp_real.evaluate.assess import accuracy
 
     class Broken:
         precision = "float32"
