@@ -91,14 +91,11 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that a kind needs beside weights in folders.
-
-    `problem` says what is missing and how to get it; None: nothing is.
-    """
+    """Something that a run needs."""
 
     what: str
-    found: str
-    problem: str | None = None
+    found: str  # what there is
+    problem: str | None = None  # what is missing, and how to get it
 
 
 class PartConfig(Section):

@@ -145,7 +145,7 @@ def test_a_generator_of_no_use_is_not_cached(
     else:
         monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
     before, rate = entries(), 1e30 if weight else 2e-3
-    broken = small(config, train_learning_rate=rate)
+    broken = small(config, train_learning_rate=rate, train_steps=4)
     with pytest.raises(DivergedError, match=said):
         broken.generator.load(broken.sampling, broken.data, data)
     assert entries() == before
