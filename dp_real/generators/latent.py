@@ -61,7 +61,7 @@ class LatentConfig(TrainedHere):
         """
         import torch
 
-        from dp_real.generators.models.prompts import class_prompts
+        from dp_real.generators import class_prompts
         from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
