@@ -5,9 +5,11 @@ Training takes minutes on a CPU, and writes a folder that StableDiffusionPipelin
 [-1, 1], of one channel or three.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -33,6 +35,9 @@ from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
+if TYPE_CHECKING:
+    from dp_real.generators.latent import LatentConfig
+
 TEXT_WIDTH = 64
 REMEDY = "its images, generator.vae_steps, vae_batch, unet_steps or unet_batch are at fault"
 ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of its time
@@ -42,19 +47,8 @@ AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, 
 ENCODED_ROWS = 500  # images that are encoded together
 
 
-class PipelineTraining(Protocol):
-    """The settings of a pipeline's training; see dp_real.generators.latent."""
-
-    prompts: tuple[str, ...]
-    vae_steps: int
-    vae_batch: int
-    unet_steps: int
-    unet_batch: int
-    caption_dropout: float
-
-
 def train_autoencoder(
-    config: PipelineTraining,
+    config: LatentConfig,
     images: Float[Tensor, "images channels height width"],
     seed: int,
     progress: Progress,
@@ -79,7 +73,7 @@ def train_autoencoder(
 
 
 def train_pipeline(
-    config: PipelineTraining,
+    config: LatentConfig,
     images: TrainingExamples,
     prompts: Sequence[Sequence[str]],
     vae: AutoencoderKL,
@@ -248,7 +242,7 @@ def make_scheduler() -> DDIMScheduler:
 def train_vae(
     vae: AutoencoderKL,
     images: Float[Tensor, "images channels height width"],
-    config: PipelineTraining,
+    config: LatentConfig,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
@@ -280,7 +274,7 @@ def train_unet(
     latents: Float[Tensor, "images channels height width"],
     labels: Int64[Tensor, " images"],
     captions: Sequence[str],
-    config: PipelineTraining,
+    config: LatentConfig,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
