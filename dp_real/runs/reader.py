@@ -28,7 +28,6 @@ from dp_real.runs.identity import accepted, changes
 from dp_real.runs.integrity import log_problem
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import RunFiles, read_rows
-from dp_real.sections import PoolConfig
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Run:
             raise DamagedError(f"{self.files.pool} is missing; restore it, or {self.files.repeat}")
         if not there:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
-        return Pool.latest(self.files.pool, self.config.pool_shape, PoolConfig(memory=0))
+        return Pool.latest(self.files.pool, self.config.pool_shape, memory=0)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

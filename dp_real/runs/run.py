@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, load_config, parse_config
-from dp_real.estimate.needs import few_cores
 from dp_real.objects import GIVEN, give, with_objects
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
@@ -29,8 +27,6 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
-
-log = logging.getLogger(__name__)
 
 
 @distributed.together()
@@ -151,8 +147,6 @@ def _train(
         if distributed.this_process().is_main_process:
             disclaim(files)
         raise
-    if distributed.this_process().is_main_process and (remark := few_cores(config)):
-        log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         noted = identity(files, config, parts.data, test=test)
         shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))

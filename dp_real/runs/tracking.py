@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.config.load import flat
-from dp_real.estimate.needs import tracker
+from dp_real.plan.needs import tracker
 from dp_real.runs.folder import Tracker
 
 

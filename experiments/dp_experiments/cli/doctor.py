@@ -102,7 +102,7 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     try:
         from dp_real.distributed import own_cores
-        from dp_real.estimate.needs import this_device
+        from dp_real.plan.needs import this_device
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return

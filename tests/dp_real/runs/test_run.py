@@ -165,7 +165,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """At each step of replacing it: before the new one is in place, or before the old one is removed."""
-    often = config.model_copy(update={"practice": config.practice.model_copy(update={"checkpoint_every": 1})})
+    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 1)
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
         folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
 
@@ -179,11 +179,11 @@ def test_a_run_killed_between_two_checkpoints_has_one(
 
         monkeypatch.setattr(os, "rename", dies)
         with pytest.raises(ZeroDivisionError):
-            run(often, folder)
+            run(config, folder)
         monkeypatch.undo()
         newest = newest_checkpoint(folder / "checkpoints")
         assert (newest is None) == (survived == 0)
-        run(often, folder, resume=True)
+        run(config, folder, resume=True)
         assert traces(folder) == traces(unbroken)
 
 

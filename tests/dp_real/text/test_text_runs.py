@@ -15,10 +15,10 @@ import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
-from dp_real.estimate.needs import _lacking_tokenizer, needs
-from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.plan.needs import _lacking_tokenizer, needs
+from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate

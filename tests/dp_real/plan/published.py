@@ -1,24 +1,30 @@
 """Published text-to-image architectures, made without memory for their weights, and what they cost by counting.
 
 Sources: the defaults of diffusers' classes and its scripts that convert the published weights, which name the sizes.
-`python -m tests.dp_real.estimate.published NAME...` prints what dp_real.generators.pipelines.sizes has.
+`python -m tests.dp_real.plan.published NAME...` prints what dp_real.generators.pipelines.sizes has.
 """
 
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from unittest import mock
 
 import diffusers
 import torch
 from torch import Tensor
 
-from dp_real.estimate.work import kept_bytes
 from dp_real.generators.pipelines.sizes import NetworkCost
+from dp_real.plan.work import kept_bytes
 from dp_real.runtime.flops import count
 
 MODELS: Any = diffusers  # it does not declare that it exports them
-TEXT = {"CLIP-L": 0.123e9, "CLIP-bigG": 0.695e9, "T5-XXL": 4.762e9, "Gemma-2-2B": 2.614e9, "Qwen2.5-VL-7B": 8.292e9}
+TEXT = {
+    "CLIP-L": 0.123e9,
+    "CLIP-H": 0.340e9,
+    "CLIP-bigG": 0.695e9,
+    "T5-XXL": 4.762e9,
+    "Gemma-2-2B": 2.614e9,
+    "Qwen2.5-VL-7B": 8.292e9,
+}
 KL: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -40,6 +46,17 @@ DC: dict[str, Any] = {
     "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
     "downsample_block_type": "conv",
     "upsample_block_type": "interpolate",
+}
+XL: dict[str, Any] = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 1280 + 6 * 256,
 }
 SD3: dict[str, Any] = {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536}
 
@@ -115,7 +132,24 @@ def _dit_xl(side: int) -> Published:
     )
 
 
+def _stable(side: int, width: int, **sizes: Any) -> Published:
+    def arguments(rows: int) -> dict[str, Any]:
+        more = {"text_embeds": torch.empty(rows, 1280), "time_ids": torch.empty(rows, 6)}
+        return _text(77, width)(rows) | {"added_cond_kwargs": more}
+
+    return Published(
+        lambda: MODELS.UNet2DConditionModel(sample_size=side, cross_attention_dim=width, **sizes),
+        lambda: MODELS.AutoencoderKL(**KL),
+        (4, side, side),
+        arguments,
+        {64: ("CLIP-L",), 96: ("CLIP-H",), 128: ("CLIP-L", "CLIP-bigG")}[side],
+    )
+
+
 PUBLISHED = {
+    "SD1": _stable(64, 768),
+    "SD2": _stable(96, 1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
+    "XL": _stable(128, 2048, **XL),
     "SD3": _sd3(),
     "SD35_MEDIUM": _sd3(pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "SD35_LARGE": _sd3(num_layers=38, num_attention_heads=38, caption_projection_dim=2432, qk_norm="rms_norm"),
@@ -177,27 +211,8 @@ def counted(name: str) -> dict[str, Any]:
             x, two = (torch.empty(rows, *one.latent, requires_grad=True) for rows in (1, 2))
             forward = count(lambda work=work, x=x: work(x)) / 1e12
             both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
-            found[part] = NetworkCost(forward, both - forward, kept(work, two) - kept(work, x))
+            found[part] = NetworkCost(forward, both - forward, kept_bytes(work, two) - kept_bytes(work, x))
     return found
-
-
-class Fused(torch.autograd.Function):
-    """Attention that keeps for the backward pass what its fused kernels keep, which is all but its weights."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        return query.new_empty(*query.shape[:-1], value.shape[-1])
-
-
-def kept(work: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Return dp_real.estimate.work.kept_bytes of a module that uses fused attention."""
-    with mock.patch.object(
-        torch.nn.functional,
-        "scaled_dot_product_attention",
-        lambda query, key, value, *args, **options: Fused.apply(query, key, value),
-    ):
-        return kept_bytes(work, x)
 
 
 if __name__ == "__main__":

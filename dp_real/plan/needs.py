@@ -11,16 +11,15 @@ import psutil
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import install_command, require_package
+from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
-from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.pool.loader import reader_threads
+from dp_real.generators.pipelines.sizes import RANDOM, SD1, known_size
+from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import (
     ANY_WEIGHTS,
-    GGUF,
     NAME,
     NO_TIMM,
     TIMM,
@@ -28,10 +27,8 @@ from dp_real.runtime.model_folders import (
     Lack,
     download_command,
     is_hub_id,
-    is_packed,
     lacking,
     misnamed,
-    model_file,
 )
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
@@ -67,8 +64,8 @@ def this_device() -> Device:
 
 
 def gpu(name: str) -> Device:
-    """Return a GPU of speed.GPUS, on another machine."""
-    return Device(name, 0, speed.GPUS[name].memory)
+    """Return a GPU of hours.GPUS, on another machine."""
+    return Device(name, 0, hours.GPUS[name].memory)
 
 
 def planned_for(config: Config, network: work.Network | None) -> Device:
@@ -81,10 +78,9 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
     """As far as they are known; 0 on GPUs."""
     if not device.cores:
         return 0
-    seconds = speed.assumed(config, network, device.name, device.cores)
-    hours = clock.hours(config, network, seconds, 1)
-    known = sum(hours[part] or 0 for part in ("drawing", "training", "validating"))
-    return (hours["clock"] or known) / 24
+    found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
+    known = sum(found[part] or 0 for part in ("drawing", "training"))
+    return (found["clock"] or known) / 24
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]:
@@ -107,57 +103,16 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
-        yield from _cores(config, network, device or planned_for(config, network))
         yield from _memory(config, network, device or planned_for(config, network))
         yield _disk(config, network, out)
         yield from _trained(config)
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
-    yield from _weights(config)
-    for each in config.generator.requirements() if config.practice.draws else ():
-        yield Need(each.what, each.found, each.problem)
+    yield from weights(config)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":
         yield tracker(config.tracker)
-
-
-def few_cores(config: Config) -> str | None:
-    """Say in one line that a GPU will wait for the rows of training, as this process may use too few cores.
-
-    None: there are enough, no GPU is there to wait for them, or it is not known what it needs.
-    """
-    device = this_device()
-    wanted = None if device.cores else _cores_of_a_gpu(config, work.learner_network(config), device)
-    there = own_cores()
-    if wanted is None or there >= wanted:
-        return None
-    return (
-        f"{there} CPU core{'s' if there > 1 else ''} for a GPU that can keep {wanted:.1f} busy, which decode JPEGs: "
-        "training will wait; ask for more (srun --cpus-per-task, the container's quota), or lower pool.size"
-    )
-
-
-def readers(device: Device) -> int:
-    """Return how many threads decode for each of these devices."""
-    return reader_threads(own_cores() // device.count) if device.count else clock.READERS
-
-
-def _cores(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
-    """The cores that decode the pool's JPEGs for GPUs, if there are such, and if it is known how many."""
-    wanted = None if device.cores else _cores_of_a_gpu(config, network, device)
-    if wanted is None:
-        return
-    if not device.count:
-        yield Need("cores", f"{wanted:.1f} for each GPU, which decode the pool's JPEGs as fast as it trains")
-        return
-    there = own_cores()
-    waits = "" if there >= wanted * device.count else ": TRAINING WILL WAIT for them"
-    yield Need("cores", f"{there}; {wanted * device.count:.0f} decode JPEGs as fast as all GPUs train{waits}")
-
-
-def _cores_of_a_gpu(config: Config, network: work.Network | None, device: Device) -> float | None:
-    return clock.cores(config, speed.assumed(config, network, device.name))
 
 
 def tracker(package: str) -> Need:
@@ -180,7 +135,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
     """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
-        peaks["training"] += (cost.rows_per_step(config) - 1) * peaks["row"]
+        peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
     size = _size(device.memory)
     there = f"{size} of memory" if device.count else f"the {size} of an {device.name}"
     for phase in ("training", "drawing"):
@@ -215,7 +170,7 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
 
 
 def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
-    taken = cost.pool_bytes(config) + cost.drawing_bytes(config) + cost.checkpoint_bytes(config, network)
+    taken = sum(work.disk(config, network).values())
     existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
@@ -242,18 +197,29 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
-def _weights(config: Config) -> Iterator[Need]:
-    drawing = config.generator.weights() if config.practice.draws else {}
-    models = drawing | config.learner.weights()
-    for key, model in models.items():
-        pipeline = key == "generator.model" and isinstance(config.generator, DiffusersConfig)
-        yield _weights_of(key, model, pipeline, packed=config.data.examples == "texts")
+def weights(config: Config) -> Iterator[Need]:
+    """The models that are read, and what else their kinds need; whether it is here."""
+    for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
+        others = part.requirements()
+        for key, model in part.weights().items():
+            if key not in [each.what for each in others]:
+                yield _weights_of(key, model, pipeline=isinstance(part, DiffusersConfig) and key == "generator.model")
+        for each in others:
+            yield Need(each.what, each.found, each.problem)
 
 
-def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
-    """The need of a model that a key of the configuration names: a folder, a packed one, or a hub id."""
-    if is_packed(model) and packed:
-        return _packed(key, model)
+def with_random_weights(config: Config) -> Config:
+    """The configuration with random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    generator = config.generator
+    if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
+        return config
+    missing = [need.what for need in weights(config) if need.problem]
+    absent = {key.removeprefix("generator."): RANDOM for key in generator.weights() if key in missing}
+    return config.model_copy(update={"generator": generator.model_copy(update=absent)})
+
+
+def _weights_of(key: str, model: str, pipeline: bool) -> Need:
+    """The need of a model that a key of the configuration names: a folder, or a hub id."""
     if fault := misnamed(model, pipeline):
         return Need(key, model, fault)
     try:
@@ -286,17 +252,6 @@ def _to_fetch(key: str, model: str, fault: str) -> Need:
         command = download_command(model)
         return Need(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
-
-
-def _packed(key: str, model: str) -> Need:
-    """The need of a model in one file, and of the package that reads it."""
-    try:
-        file = model_file(model)
-        if file.suffix == GGUF:
-            require_package("gguf", "gguf", "a GGUF file")
-    except MissingError as error:
-        return Need(key, model, str(error))
-    return Need(key, f"{file}, {_size(file.stat().st_size)}, unpacked on first use")
 
 
 def _lacking_tokenizer(folder: Path) -> Lack | None:
