@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -43,6 +44,36 @@ class Section(BaseModel):
         By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
         """
         return code_digest(type(self).__module__)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a kind needs beside weights in folders.
+
+    `problem` says what is missing and how to get it; None: nothing is.
+    """
+
+    what: str
+    found: str
+    problem: str | None = None
+
+
+class PartConfig(Section):
+    """The base of kinds of generators and learners, which may read weights."""
+
+    def weights(self) -> dict[str, str]:
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        return {}
+
+    def weights_digests(self) -> dict[str, str]:
+        """A digest of each of these, empty if they are not here."""
+        from dp_real.runtime.model_folders import weights_digest
+
+        return {key: weights_digest(model) for key, model in self.weights().items()}
+
+    def requirements(self) -> list[Requirement]:
+        """Packages and keys, and of `weights` those keys that name something else than a folder or a hub id."""
+        return []
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -234,9 +265,6 @@ class PoolConfig(Section):
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
     )
-    memory: float = Field(
-        default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
-    )
 
 
 class TrainingConfig(Section):
@@ -312,7 +340,6 @@ class PracticeConfig(Section):
         default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
-    checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
     )

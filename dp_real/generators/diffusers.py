@@ -12,9 +12,9 @@ from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
 from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, SamplingConfig, Templates, first_step
+from dp_real.sections import GuidanceConfig, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData

@@ -10,8 +10,8 @@ import huggingface_hub
 import psutil
 import torch
 
-from dp_base.errors import InputError, MissingError
-from dp_base.extras import install_command, require_package
+from dp_base.errors import InputError, Lack, MissingError
+from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
 from dp_real.generators.diffusers import DiffusersConfig
@@ -20,18 +20,14 @@ from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import (
     ANY_WEIGHTS,
-    GGUF,
     NAME,
     NO_TIMM,
     TIMM,
     WHOLE,
-    Lack,
     download_command,
     is_hub_id,
-    is_packed,
     lacking,
     misnamed,
-    model_file,
 )
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
@@ -112,8 +108,6 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)
-    for each in config.generator.requirements() if config.practice.draws else ():
-        yield Need(each.what, each.found, each.problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":
@@ -203,12 +197,14 @@ def duration(seconds: float) -> str:
 
 
 def weights(config: Config) -> Iterator[Need]:
-    """The models that are read, and whether they are here."""
-    drawing = config.generator.weights() if config.practice.draws else {}
-    models = drawing | config.learner.weights()
-    for key, model in models.items():
-        pipeline = key == "generator.model" and isinstance(config.generator, DiffusersConfig)
-        yield _weights_of(key, model, pipeline, packed=config.data.examples == "texts")
+    """The models that are read, and what else their kinds need; whether it is here."""
+    for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
+        others = part.requirements()
+        for key, model in part.weights().items():
+            if key not in [each.what for each in others]:
+                yield _weights_of(key, model, pipeline=isinstance(part, DiffusersConfig) and key == "generator.model")
+        for each in others:
+            yield Need(each.what, each.found, each.problem)
 
 
 def with_random_weights(config: Config) -> Config:
@@ -216,14 +212,13 @@ def with_random_weights(config: Config) -> Config:
     generator = config.generator
     if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
         return config
-    absent = {need.what.removeprefix("generator."): RANDOM for need in weights(config) if need.problem}
+    missing = [need.what for need in weights(config) if need.problem]
+    absent = {key.removeprefix("generator."): RANDOM for key in generator.weights() if key in missing}
     return config.model_copy(update={"generator": generator.model_copy(update=absent)})
 
 
-def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
-    """The need of a model that a key of the configuration names: a folder, a packed one, or a hub id."""
-    if is_packed(model) and packed:
-        return _packed(key, model)
+def _weights_of(key: str, model: str, pipeline: bool) -> Need:
+    """The need of a model that a key of the configuration names: a folder, or a hub id."""
     if fault := misnamed(model, pipeline):
         return Need(key, model, fault)
     try:
@@ -256,17 +251,6 @@ def _to_fetch(key: str, model: str, fault: str) -> Need:
         command = download_command(model)
         return Need(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
-
-
-def _packed(key: str, model: str) -> Need:
-    """The need of a model in one file, and of the package that reads it."""
-    try:
-        file = model_file(model)
-        if file.suffix == GGUF:
-            require_package("gguf", "gguf", "a GGUF file")
-    except MissingError as error:
-        return Need(key, model, str(error))
-    return Need(key, f"{file}, {_size(file.stat().st_size)}, unpacked on first use")
 
 
 def _lacking_tokenizer(folder: Path) -> Lack | None:

@@ -15,8 +15,8 @@ from dp_base.extras import install_command, require_package
 from dp_base.progress import Progress, silent
 from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
-from dp_real.sections import GuidanceConfig, Rows, SamplingConfig, not_empty, template
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.sections import GuidanceConfig, Requirement, Rows, SamplingConfig, not_empty, template
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -97,8 +97,8 @@ class CausalLMConfig(AskedConfig):
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; or a .gguf file, which "
-        "may be one of an installed package, package:NAME/FILE.gguf; 'stand-in': a tiny one, of random weights, to try",
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
+        "of random weights, to try",
     )
     chat: bool = Field(default=False, description="put prompts into the tokenizer's chat template, as a user's turn")
     top_k: int = Field(default=0, ge=0, description="draw from so many of the likeliest tokens; 0: all")
@@ -121,26 +121,27 @@ class CausalLMConfig(AskedConfig):
     ) -> Generator:
         """Raises MissingError if weights are missing, InputError for what cannot be used."""
         from dp_real.text.models.causal_lm import CausalLMGenerator
-        from dp_real.text.packed_models import as_folder
 
         prompts = self.put(source, data)
-        if self.model == STAND_IN:
+        model = self.model
+        if model == STAND_IN:
             from dp_real.generators.models.stand_in import stand_in_folder
 
             model = stand_in_folder()
-        else:
-            model = as_folder(self.model, progress)
         return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])
 
     def weights(self) -> dict[str, str]:
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
+    def parameters(self) -> int:
+        """How many the model has; 0 if it is not here."""
+        from dp_real.runtime.model_folders import held
+
+        return held(Path(self.model)).numbers
+
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """Two operations a parameter and token of a text. None if the model is not here."""
-        from dp_real.runtime.model_folders import GGUF, held
-        from dp_real.text.packed_models import gguf_parameters
-
-        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else held(Path(self.model)).numbers
+        parameters = self.parameters()
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots

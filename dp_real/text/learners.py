@@ -78,8 +78,7 @@ class TransformersTextConfig(LearnerConfig):
     kind: Literal["transformers-text"]
     model: ModelPlace | None = Field(
         default=None,
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; or a zip of a folder, "
-        "which may be one of an installed package, package:NAME/FILE.zip; none: fresh",
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh",
     )
     tokenizer: ModelPlace | None = Field(
         default=None, description="a fresh model's, a folder or a hub id; none: the text's bytes"
@@ -105,10 +104,9 @@ class TransformersTextConfig(LearnerConfig):
         from dp_real.learners.models.architectures import freeze_unused
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
         from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
-        from dp_real.text.packed_models import as_folder
 
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-            model = as_folder(self.model) if self.model else None
+            model = self.model
             classifier = known_classifier(model, task, self.max_tokens) if model else self.network(task)
             assert classifier is not None, "there is a network unless a model is named"
             classifier = freeze_unused(classifier, task.sample_shape)

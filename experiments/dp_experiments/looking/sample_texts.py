@@ -85,7 +85,7 @@ def draw(
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
-    storage = open_storage(config.pool, task.sample_shape)
+    storage = open_storage(config.pool.storage, task.sample_shape)
     drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]

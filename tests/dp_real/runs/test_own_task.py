@@ -63,7 +63,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "validation": str(pictures(root / "validation", folders)),
                 "train": str(pictures(root / "train", folders)),
             },
-            "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 4, "unet_batch": 4},
+            "generator": {"kind": "latent", "training": "none"},
             "sampling": {"steps": 2, "block_size": 4},
             "guidance": {"omega": 0.1, "through": "x0"},
             "learner": {
