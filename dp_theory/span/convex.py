@@ -9,7 +9,7 @@ with δ, K, leak and spread of `dp_theory.span.bulk.Bulk` at the curvature t. Fo
 and leak = 0. The square loss gives back dp_theory.span.square. References: Salehi, Abbasi and Hassibi 2019; Mai, Liao
 and Couillet 2019.
 
-docs/theory/convex-losses.md derives them. The unknowns are x = (a, ln σ, ln δ), k + 2 numbers.
+docs/theory/span.md derives them. The unknowns are x = (a, ln σ, ln δ), k + 2 numbers.
 """
 
 from __future__ import annotations
