@@ -20,6 +20,7 @@ OF_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md
 PACKAGES = ("dp_theory", "dp_real")
 # Links to files of the code, which the site does not have
 ELSEWHERE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)(?![^)]*\.(?:md|html|csv|png))[^)]*\)")
+RUNS = re.compile(r"\]\((\.\./)+experiments/\S*/runs/")  # stored runs, which lie beside pages of results
 SECTION = re.compile(r"(?m)^(\w[\w ]*)\n-{3,}\n")
 DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
 
@@ -36,6 +37,10 @@ def prepare(out: Path) -> None:
     (out / "reference").mkdir()
     for page, text in pages.items():
         (out / page).write_text(text + "\n", encoding="utf-8")
+    for runs in (ROOT / "experiments").rglob("runs/*.csv"):
+        shutil.copy(runs, out / "results")
+    for page in (out / "results").glob("*.md"):
+        page.write_text(RUNS.sub("](", page.read_text(encoding="utf-8")), encoding="utf-8")
     mathjax = find_spec("sphinx-mathjax-offline")
     assert mathjax is not None
     assert mathjax.origin is not None

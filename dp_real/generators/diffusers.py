@@ -127,7 +127,6 @@ class DiffusersConfig(GeneratorConfig):
 
         Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
-        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder

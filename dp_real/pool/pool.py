@@ -287,7 +287,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def verify_pool(pool: Path, version: int) -> None:
     """Raise DamagedError if a file of the first rounds is missing or changed."""
     if problem := pool_problem(pool, version):
-        raise DamagedError(f"{problem}; {REMEDY}")
+        raise DamagedError(problem, REMEDY)
 
 
 @contextmanager
@@ -298,7 +298,7 @@ def opening(where: Path) -> Iterator[None]:
     except (InputError, MissingError):
         raise
     except Exception as error:
-        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}; {REMEDY}") from error
+        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}", REMEDY) from error
 
 
 def _link(file: Path, to: Path) -> None:

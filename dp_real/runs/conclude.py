@@ -93,7 +93,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
 
     def see() -> None:
         if written() != record:
-            raise DamagedError(f"{files.best} is an earlier one; {remedy}")
+            raise DamagedError(f"{files.best} is an earlier one", remedy)
 
     with own_file(files.best, remedy):
         when_visible(see)

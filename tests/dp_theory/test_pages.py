@@ -14,7 +14,7 @@ from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
 from dp_theory.multiclass.softmax import bend
 from dp_theory.noise import row_worth
-from dp_theory.ridge.first_order import _fluctuation, _traces
+from dp_theory.ridge.first_order import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 from dp_theory.span.flips import observed_labels
 
@@ -207,11 +207,10 @@ def test_the_covariance_of_the_plane_is_its_page():
 
     moments = Moments(1.0, size[0], w @ (y * v), w @ (y * t))
     fourth = Fourth(*(w @ x for x in (t**4, y * t**3, y * t**2 * v, y * t * v**2, y * v**3)))
-    found = _fluctuation(moments, fourth, _traces(psi, lam))
-    np.testing.assert_allclose([found.shift_s, found.shift_v], delta, rtol=EXACT)
-    np.testing.assert_allclose([found.c_ss, found.c_sv, found.c_vv], [c[0, 0], c[0, 1], c[1, 1]], rtol=EXACT)
-    np.testing.assert_allclose([found.c_so, found.c_vo, found.c_oo], [*c_o, c_oo], rtol=EXACT)
-    np.testing.assert_allclose(found.shift_o, delta_o, rtol=1e-8)  # its derivative is by differences
+    _, shift, covariance = fluctuation(moments, fourth, spectral_traces(psi, lam), ())
+    np.testing.assert_allclose(shift[:2], delta, rtol=EXACT)
+    np.testing.assert_allclose(covariance, np.block([[c, c_o[:, None]], [c_o, c_oo]]), rtol=EXACT)
+    np.testing.assert_allclose(shift[2], delta_o, rtol=1e-8)  # its derivative is by differences
 
 
 def test_the_trace_of_softmax_is_its_page():
