@@ -10,7 +10,7 @@ import huggingface_hub
 import psutil
 import torch
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, Lack, MissingError
 from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
@@ -24,7 +24,6 @@ from dp_real.runtime.model_folders import (
     NO_TIMM,
     TIMM,
     WHOLE,
-    Lack,
     download_command,
     is_hub_id,
     lacking,

@@ -15,7 +15,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import json_digest, sampled_digest
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, Lack, MissingError
 from dp_base.extras import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
@@ -62,13 +62,6 @@ def held(folder: Path) -> Held:
             except SafetensorError as error:
                 raise InputError(f"{file} is no whole file of safetensors: {error}") from error
     return Held(len(shapes), sum(map(math.prod, shapes)))
-
-
-class Lack(NamedTuple):
-    """What a folder lacks, and what to do about it."""
-
-    problem: str
-    remedy: str
 
 
 def download_command(model: str) -> str:

@@ -73,7 +73,7 @@ class AskedConfig(GeneratorConfig):
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
         """The prompts of each class, with the real examples that they show."""
-        from dp_real.generators.models.prompts import class_prompts
+        from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
         task = source.task

@@ -98,8 +98,6 @@ def sweep(  # noqa: PLR0913
 ) -> pd.DataFrame:
     """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
 
-    It has so many parameters because every option of an experiment is one. All have defaults.
-
     Parameters
     ----------
     alpha
@@ -181,7 +179,7 @@ def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
     if x == "compute":
         total = direct_cost + training_cost
         must = "be positive on the axis of compute: else directly drawn rows cost nothing"
-        require("direct cost + training cost", total, total > 0, must)
+        require("direct_cost + training_cost", total, total > 0, must)
     return Costs(direct=direct_cost, training=training_cost)
 
 

@@ -34,10 +34,10 @@ def generated(strategy: str, kept: Any, p: Any) -> Any:
 
 
 def require_costs(**costs: float) -> None:
-    """Raises InputError, "direct cost = … must …", for a cost that is no number, negative or not finite."""
+    """Raises InputError, "direct_cost = … must …", for a cost that is no number, negative or not finite."""
     for name, cost in costs.items():
-        require_number(**{f"{name} cost": cost})
-        require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
+        require_number(**{f"{name}_cost": cost})
+        require(f"{name}_cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
 def require_axis(axis: str, **costs: float | None) -> None:

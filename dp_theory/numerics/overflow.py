@@ -23,6 +23,6 @@ def finite_numbers() -> Iterator[None]:
             yield
     except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
         raise DivergedError(
-            f"numbers leave the range of floating point ({error}): an option or a number of a file is too large or "
+            f"numbers leave the range of floating point ({error}): an argument or a number of a file is too large or "
             "too small for the formulas; give one nearer to 1"
         ) from error

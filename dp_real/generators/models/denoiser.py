@@ -1,7 +1,9 @@
 """A small class-conditional diffusion model of vectors or tiny images: network, sampler and training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, sample
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
+
+if TYPE_CHECKING:
+    from dp_real.generators.denoiser import DenoiserConfig
 
 REMEDY = "lower generator.train_learning_rate"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
@@ -108,19 +113,8 @@ class DenoiserGenerator:
         """It is small and stays on the device."""
 
 
-class DenoiserTraining(Protocol):
-    """The sizes of a denoiser and the settings of its training; see dp_real.generators.denoiser."""
-
-    width: int
-    blocks: int
-    train_steps: int
-    train_batch: int
-    train_learning_rate: float
-    label_dropout: float
-
-
 def train_denoiser(
-    config: DenoiserTraining, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
 

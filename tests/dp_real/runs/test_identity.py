@@ -23,8 +23,7 @@ from dp_base.errors import InputError
 from dp_base.registry import code_digest
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.learners import LearnerConfig
-from dp_real.runs.integrity import problems
-from dp_real.runs.reader import Run
+from dp_real.runs.reader import Run, problems
 from dp_real.runtime.model_folders import weights_digest
 from tests.experiments.conftest import run_dp as dp
 

@@ -326,7 +326,7 @@ def test_measured_rows_may_be_lists():
         (lambda: selections(SOFT, RHO, 4, keep=2), "keep = 2 must lie in"),
         (lambda: selections(SOFT, RHO, 4, keep="a"), "keep = 'a' must be a real number"),
         (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
-        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
+        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training_cost = -5 must be at least 0"),
         (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
         (lambda: worth(SOFT, rounds=1, plans=[Addition(1.0, keep=lambda t, y: abs(t) < 1)]), "must keep a window"),
     ],
