@@ -10,7 +10,7 @@ from pydantic import Field
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, TrainedHere
+from dp_real.generators import GENERATORS, TrainedHere, class_prompts
 from dp_real.sections import SamplingConfig, Templates
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ class LatentConfig(TrainedHere):
         """
         import torch
 
-        from dp_real.generators import class_prompts
         from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
