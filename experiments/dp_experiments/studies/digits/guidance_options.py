@@ -21,7 +21,7 @@ from dp_experiments.studies.digits.digits_runs import digits, run_of
 from dp_experiments.terminal import progress
 from dp_real.config import Config
 from dp_real.distributed import slices
-from dp_real.evaluation.assess import accuracy
+from dp_real.evaluate.assess import accuracy
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_data, load_generator
