@@ -22,7 +22,7 @@ TRIED_STEPS = 4  # of the sampler, for these
 VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
-class Schooling(NamedTuple):
+class TrainingSteps(NamedTuple):
     """Steps of training, and images of each."""
 
     vae_steps: int
@@ -31,7 +31,11 @@ class Schooling(NamedTuple):
     unet_batch: int
 
 
-EFFORTS = {"full": Schooling(1500, 64, 3600, 96), "light": Schooling(800, 32, 3600, 32), "none": Schooling(0, 1, 0, 1)}
+EFFORTS = {
+    "full": TrainingSteps(1500, 64, 3600, 96),
+    "light": TrainingSteps(800, 32, 3600, 32),
+    "none": TrainingSteps(0, 1, 0, 1),
+}
 
 
 @GENERATORS.named("latent", place=2)
