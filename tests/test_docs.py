@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
-from dp_real.config.explain import KINDS as SECTIONS
+from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
