@@ -10,11 +10,10 @@ from pydantic import Field, model_validator
 from dp_base.errors import InputError
 from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, Requirement, SamplingConfig, Templates, first_step
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData

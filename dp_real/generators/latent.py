@@ -22,7 +22,7 @@ TRIED_STEPS = 4  # of the sampler, for these
 VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
-class Effort(NamedTuple):
+class TrainingSteps(NamedTuple):
     """Steps of training, and images of each."""
 
     vae_steps: int
@@ -31,7 +31,11 @@ class Effort(NamedTuple):
     unet_batch: int
 
 
-EFFORTS = {"full": Effort(1500, 64, 3600, 96), "light": Effort(800, 32, 3600, 32), "none": Effort(0, 1, 0, 1)}
+EFFORTS = {
+    "full": TrainingSteps(1500, 64, 3600, 96),
+    "light": TrainingSteps(800, 32, 3600, 32),
+    "none": TrainingSteps(0, 1, 0, 1),
+}
 
 
 @GENERATORS.named("latent", place=2)

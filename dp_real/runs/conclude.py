@@ -16,9 +16,8 @@ from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data import DataConfig
 from dp_real.distributed import when_visible
-from dp_real.evaluation.assess import accuracy
-from dp_real.evaluation.card import model_card
-from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
+from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
+from dp_real.evaluate.card import model_card
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool import Pool
 from dp_real.practice import Practice
