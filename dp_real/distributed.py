@@ -23,7 +23,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, Interrupted, MissingError
-from dp_real.runtime.slurm import adopt_tasks
+from dp_base.slurm import adopt_tasks
 
 LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
