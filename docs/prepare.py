@@ -60,8 +60,8 @@ def llms() -> Iterator[str]:
     yield "# deliberate-practice\n\n> Train on generated data, and ask for the samples that the learner finds hard.\n"
     for page in sorted((ROOT / "docs").rglob("*.md")):
         title, _, rest = page.read_text(encoding="utf-8").partition("\n")
-        first = next((part for part in rest.strip().split("\n\n") if part[:1].isalpha()), "")
-        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".")
+        first = next((part for part in rest.replace("**", "").strip().split("\n\n") if part[:1].isalpha()), "")
+        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".:")
         link = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         yield f"- [{title.lstrip('# ')}]({link}): {sentence}."
 
