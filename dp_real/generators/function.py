@@ -142,7 +142,7 @@ class FunctionGenerator:
         raise AssertionError("the last attempt returns or raises")
 
     def _as_numbers(self, given: Any, count: int, name: str) -> Float32[Tensor, "batch *sample"]:
-        from dp_real.data.sets.given import as_numbers
+        from dp_real.examples import as_numbers
 
         return as_numbers(given, (count, *self.sample_shape), name)
 

@@ -13,10 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 from dp_base.errors import MissingError
 from dp_base.extras import install_command, require_package
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Requirement, Rows, SamplingConfig, not_empty, template
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, Rows, SamplingConfig, not_empty, template
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task

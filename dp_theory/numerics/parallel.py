@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dp_base.cluster.jobs import this_cluster
+from dp_base.cluster import this_cluster
 from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
 from dp_theory.numerics.checks import finite_numbers, require_workers
 

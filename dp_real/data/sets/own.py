@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_real.anchors import Place
 from dp_real.data import DataConfig
 from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.class_names import (
@@ -24,7 +23,7 @@ from dp_real.data.sets.class_names import (
     warn_once,
 )
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
-from dp_real.sections import Seed
+from dp_real.sections import Place, Seed
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located

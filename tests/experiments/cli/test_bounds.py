@@ -35,7 +35,6 @@ SIZES = (
     "generator.width",
     "generator.blocks",
     "generator.train_steps",
-    "generator.train_batch",
     "guidance.every",
     "training.mixup",
 )

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import progress
 from dp_real import Run, run
 from dp_real.config import Config
-from dp_real.protocols import Generator, Learner
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
@@ -39,34 +37,10 @@ def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: 
         return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
 
 
-class SizedLearner(NamedTuple):
-    """A learner along a run, and how many samples it was trained on."""
-
-    size: int
-    learner: Learner
-
-
 def run_of(config: Config, folder: Path) -> Run:
     """Run a configuration in a folder."""
     run(config, folder, progress=progress)
     return Run(folder)
-
-
-def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[SizedLearner]]:
-    """Run a configuration in a folder. Returns the generator, and the learner just before each addition of data."""
-    done = run_of(config, folder)
-    plan = config.practice
-    learners = []
-    for checkpoint in done.checkpoints:
-        size = plan.initial + (checkpoint.state.rounds - 1) * plan.increment
-        learners.append(SizedLearner(size, done.learner(checkpoint)))
-    return load_generator(config, progress=progress), learners
-
-
-def digits_learners(config: Config) -> tuple[Generator, list[SizedLearner]]:
-    """The same, of a run in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        return learners_along_a_run(config, Path(folder) / "run")
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:

@@ -17,15 +17,14 @@ from matplotlib.figure import Figure
 from sklearn.svm import SVC
 from torch import Tensor
 
-from dp_experiments.studies.digits.digits_runs import digits, learners_along_a_run
+from dp_experiments.studies.digits.digits_runs import digits, run_of
 from dp_experiments.terminal import progress
 from dp_real.config import Config
 from dp_real.distributed import slices
-from dp_real.evaluation.assess import accuracy
+from dp_real.evaluate.assess import accuracy
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_data, load_generator
-from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
 
 NUMBERS = ("measured",)
@@ -132,10 +131,11 @@ class Bench:
     """A learner along a run of the preset, noise to start from, and a judge that was trained on real digits."""
 
     def __init__(self, folder: Path, rows: int) -> None:
-        generator, learners = learners_along_a_run(digits(), folder)
-        size, self.learner = learners[SELECTOR]
-        self.pool = Run(folder).pool.minibatch(torch.arange(size))
-        self.labels = torch.arange(rows) % generator.n_classes
+        run = run_of(digits(), folder)
+        plan, checkpoint = run.config.practice, run.checkpoints[SELECTOR]
+        self.learner = run.learner(checkpoint)
+        self.pool = run.pool.minibatch(torch.arange(plan.initial + (checkpoint.state.rounds - 1) * plan.increment))
+        self.labels = torch.arange(rows) % run.config.task.n_classes
         self.seeds = row_seeds(0, 0, range(rows))
         self.data = load_data(digits())
         assert self.data.generator is not None, "digits have them"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.evaluation.quality import quality, vendi_score
+from dp_real.evaluate.quality import quality, vendi_score
 
 
 def cloud(n: int, centre: float, seed: int, spread: float = 1.0) -> np.ndarray:
