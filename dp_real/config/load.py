@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dp_base.errors import InputError
-from dp_base.formats import KEY, require_format
-from dp_base.reading import foreign_file, toml_value
+from dp_base.reading import KEY, foreign_file, require_format, toml_value
 from dp_base.registry import Registry
 from dp_real.config.config import FORMAT, Config, KindError
 from dp_real.data import DATA

@@ -16,8 +16,7 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
-from dp_base.reading import foreign_file
-from dp_base.tables import read_plain_csv
+from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.images import read_regular

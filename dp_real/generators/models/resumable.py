@@ -12,6 +12,7 @@ from torch import nn
 from dp_base.checksums import damage, seal
 from dp_base.files import whole_folder, write_json
 from dp_base.reading import read_json
+from dp_real.runtime.optimizers import load_state_tensors, state_tensors
 
 EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError
-from dp_base.formats import require_format
-from dp_base.reading import own_file, read_json
+from dp_base.reading import own_file, read_json, require_format
 from dp_experiments.presets.presets import STUDIES, load_preset
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config

@@ -1,34 +1,60 @@
-"""Independent jobs on the workers of a dask scheduler.
+"""Independent jobs on the workers of a dask scheduler, which run on any machines that have this package.
 
-The workers run on any machines that have this package. A worker that dies gives its jobs to others.
+A job that takes hours has a process of its own on its worker, which ends with the worker. So it has a main thread,
+where SIGTERM can ask it to stop, shares neither random state nor Python's interpreter lock with what answers for it,
+and takes nothing with it when it dies. dask gives the jobs of what died to others.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
-from collections import Counter
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dp_base.cluster.apart import Ending, run_apart
+from dp_base import locks
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 from dp_base.files import LOCK
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 LOSSES = 3  # how often the process of a job may die before that is an error
 SEEN_WITHIN = 20.0  # seconds in which another machine must see what this one wrote; NFS keeps old answers for a while
-POLL = 0.5  # seconds between looks at a file
+POLL = 0.5  # seconds between looks at a file, or at whether the parent still runs
+STOP_CHECK_INTERVAL = 0.2  # seconds between looks at whether a job is still wanted
+TIME_TO_STOP = 120.0  # seconds that a job has to stop by itself, as by writing a checkpoint
+# Seconds that a job waits for a lock. Its holder may be dying: on NFS, the lock of a lost machine lasts for a lease,
+# which is usually 90 seconds.
+LOCK_PATIENCE = 180.0
+CODE = "from dp_base.cluster import serve; serve()"
 RETRY = "with --resume, the same command goes on from what is finished"
 
 _clusters: list[Cluster] = []  # the last one is in use
+
+
+class LostJobError(RuntimeError):
+    """The process of a job ended without a result or an error of its own."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended: with a result, or with an error of its own."""
+
+    result: Any = None
+    error: BaseException | None = None
 
 
 @contextlib.contextmanager
@@ -139,7 +165,7 @@ class Cluster:
         done = 0
         tasks = [(function, job, name, place) for job, name in zip(jobs, names, strict=True)]
         try:
-            for index, ended in self._ended(_apart, tasks, names):
+            for index, ended in self._ended(_apart, tasks, names, retries=LOSSES):
                 if ended.error is not None:
                     raise ended.error
                 done += 1
@@ -156,44 +182,35 @@ class Cluster:
         )
 
     def _ended(
-        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
+        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str], retries: int = 0
     ) -> Iterator[tuple[int, Any]]:
-        """A result that says that the job was lost is not yielded."""
+        """Jobs that come before others go first."""
         from distributed import as_completed
 
-        losses = Counter[int]()
-        indices = {self._send(function, job, names[index], index): index for index, job in enumerate(jobs)}
-        ended = as_completed(indices, loop=self._client.loop)
+        indices = {}
+        for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
+            options = {"key": f"{name}-{uuid4().hex}", "priority": -index, "retries": retries}
+            indices[self._client.submit(function, *job, resources=self._resources or None, **options)] = index
         try:
-            for future in ended:
+            for future in as_completed(list(indices), loop=self._client.loop):
                 index = indices.pop(future)
-                result = self._result(future, names[index])
-                if isinstance(result, Ending) and result.lost:
-                    losses[index] += not result.stopped
-                    if losses[index] > LOSSES:
-                        raise MissingError(f"{names[index]} was lost {LOSSES + 1} times: {result.lost}; {RETRY}")
-                    self._tell(f"{names[index]}: {result.lost}; it goes to another")
-                    again = self._send(function, jobs[index], names[index], index)
-                    indices[again] = index
-                    ended.add(again)
-                else:
-                    yield index, result
+                with self._naming(names[index]):
+                    result = future.result()
+                yield index, result
         finally:
             self._client.cancel(list(indices), force=True)
 
-    def _send(self, function: Callable[..., Any], job: tuple, name: str, index: int) -> Future:
-        """Jobs that come before it go first."""
-        key = f"{name}-{uuid4().hex}"
-        return self._client.submit(function, *job, key=key, priority=-index, resources=self._resources or None)
-
-    def _result(self, future: Future, name: str) -> Any:
-        """Raises as `results` does."""
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Raise MissingError, which names the job, in place of dask's errors, and of the last loss of its process."""
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
 
         try:
-            return future.result()
+            yield
+        except LostJobError as error:
+            raise MissingError(f"{name} was lost {LOSSES + 1} times: {error}; {RETRY}") from None
         except KilledWorker as error:
             raise MissingError(
                 f"{name}: {error.allowed_failures + 1} workers died in it, the last at {error.last_worker.address}: "
@@ -203,9 +220,25 @@ class Cluster:
             raise MissingError(f"the dask scheduler is gone, or another client ended {name}; {RETRY}") from None
 
 
+def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
+    """Say that a job has ended, and how long the others will take at the same rate."""
+    left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
+    return f"{name}: ended; {done} of {total}{left}"
+
+
+def _clock(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+# on a worker
+
+
 def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) -> Ending:
-    """Run a long job on a worker, until dask no longer wants it from this worker."""
-    from distributed import Status, get_worker
+    """Run a long job on a worker, until dask no longer wants it from this worker. Raises as run_apart does."""
+    from distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
     key = worker.get_current_task()
@@ -220,17 +253,80 @@ def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) ->
     except InputError as error:
         return Ending(error=error)
     worker.log_event(place.topic, f"{name}: on {socket.gethostname()}, worker {worker.name}")
-    return run_apart(function, job, place.cwd, unwanted)
+    try:
+        ended = run_apart(function, job, place.cwd, unwanted)
+    except LostJobError as error:
+        worker.log_event(place.topic, f"{name}: {error}; it goes to another")
+        raise
+    if ended is None:
+        raise Reschedule
+    return ended
 
 
-def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
-    """Say that a job has ended, and how long the others will take at the same rate."""
-    left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
-    return f"{name}: ended; {done} of {total}{left}"
+def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Callable[[], bool]) -> Ending | None:
+    """Compute function(*job) in a process of its own, which imports what this one could and works in the folder `cwd`.
+
+    Once `unwanted()` holds, SIGTERM tells it to stop: None. Raises LostJobError if it dies.
+    """
+    ours, theirs = Pipe()
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())]
+    with ours:
+        with theirs:
+            process = subprocess.Popen(command, cwd=cwd, env=environment, pass_fds=[theirs.fileno()])
+        try:
+            ours.send((function, job))
+            while not ours.poll(STOP_CHECK_INTERVAL):
+                if unwanted():
+                    process.terminate()
+                    return None
+            return ours.recv()
+        except (EOFError, ConnectionError):  # the process has ended without a word
+            raise LostJobError(_cause(process.wait())) from None
+        finally:
+            _wait(process)
 
 
-def _clock(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+def _wait(process: subprocess.Popen) -> None:
+    """Wait for a process that has ended or is about to, and kill it if it does not."""
+    try:
+        process.wait(TIME_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _cause(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with status {status}"
+    hint = ", perhaps because the machine ran out of memory" if status == -signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(-status).name}{hint}"
+
+
+def serve() -> None:
+    """Run the job that comes through the pipe whose number is the first argument. The second is the parent process."""
+    end_with(int(sys.argv[2]))
+    locks.patience = LOCK_PATIENCE
+    with Connection(int(sys.argv[1])) as caller:
+        function, job = caller.recv()
+        try:
+            ending = Ending(function(*job))
+        except BaseException as error:  # also an interruption, of which only the caller knows what it means
+            ending = Ending(error=error)
+        try:
+            caller.send(ending)
+        except Exception as unsent:  # it holds something that no other process can have
+            told = "".join(traceback.format_exception(ending.error or unsent))
+            caller.send(Ending(error=RuntimeError(told)))
+
+
+def end_with(parent: int) -> None:
+    """Kill this process soon after `parent`, which started it, has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:  # the system gives children of a dead process another parent
+            time.sleep(POLL)
+        os.kill(os.getpid(), signal.SIGKILL)  # this is safe: what a process writes is whole or not there
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
 
@@ -20,8 +21,20 @@ def adopt_tasks() -> None:
         "WORLD_SIZE": tasks,
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
     }
+    # Tasks that are bound to cores of their own have no need to share all of them (dp_real.distributed.own_cores).
+    if len(os.sched_getaffinity(0)) == os.cpu_count():
+        os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here(os.environ)))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
+
+
+def tasks_here(environment: Mapping[str, str]) -> int:
+    """The tasks of this step on this node, of SLURM's counts by node: 8(x2),4 are 8, 8 and 4; 1 if it does not say."""
+    counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
+    nodes: list[int] = []
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
+        nodes += [int(count)] * int(times or 1)
+    return nodes[int(environment.get("SLURM_NODEID", "0"))]
 
 
 def first_host(nodes: str) -> str:
