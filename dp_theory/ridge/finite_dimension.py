@@ -1,8 +1,8 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-The kept rows, given their number m ~ Bin(n, p), are independent draws, and dp_theory.ridge.first_order has the law of
-the weights. This module averages over that law and over m, by the rule of McNamee and Stenger (1967) for normals, which
-is exact up to degree 5. Its nodes have at most two coordinates that are not 0, and these are ±√3.
+The law of dp_theory.ridge.first_order, and the number m ~ Bin(n, p) of kept rows, are averaged over by the rule of
+McNamee and Stenger (1967) for normals, exact up to degree 5: its nodes have at most two coordinates that are not 0, but
+±√3.
 """
 
 from __future__ import annotations
@@ -91,11 +91,7 @@ class FinitePrediction(Prediction):
 
 
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
-    """Theorem 1 in dimension d, to first order in 1/d: (T5.11), and (T5.12) for the certificate.
-
-    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where nothing is kept; ConvergenceError
-    where the moments miss `tolerance`.
-    """
+    """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, must)
@@ -153,7 +149,7 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
     Examples
     --------
     >>> from dp_theory import KeepAll, Problem, finite_size_correction
-    >>> round(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20), 3)
+    >>> round(float(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20)), 3)
     -0.019
     """
     require_whole(d=d)
@@ -184,9 +180,7 @@ def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """The mean test error at m kept rows, from moments and ridge per kept row; 1/2 at the ridgeless peak. As
-    `predict_finite`, with fewer nodes.
-    """
+    """The mean test error at m kept rows, with moments and ridge per kept row and fewer nodes; 1/2 at the peak."""
     error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
@@ -199,11 +193,7 @@ def scatter(
     lam: Float[np.ndarray, " cells"],
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
-    """Means and standard deviations over single experiments of test error, overlap and squared norm; nan where
-    `predict_finite` would raise.
-
-    Moments and lam are per pool row, and d need not be whole.
-    """
+    """Means and deviations of single experiments, per pool row; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi
     kept, fourth = _per_kept_row(moments, fourth)

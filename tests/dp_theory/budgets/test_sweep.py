@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.sweep_table import noise_check, winners
 from scipy.optimize import brentq
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
-from dp_theory.budgets.sweeps import noise_check, steps
-from dp_theory.budgets.winners import winners
+from dp_theory.budgets.sweeps import steps
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}

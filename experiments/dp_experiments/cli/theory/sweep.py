@@ -103,8 +103,7 @@ def sweep_command(
 
 
 def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
-    from dp_theory.budgets.sweeps import noise_check
-    from dp_theory.budgets.winners import winners
+    from dp_experiments.sweep_table import noise_check, winners
 
     best = winners(result)
     check = noise_check(result)

@@ -1,4 +1,4 @@
-"""Which way to spend a budget is best where: the series of a sweep with the least predicted error along its axis."""
+"""What the table of a sweep says: which way to spend a budget is best where, and whether points lie on their lines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ _AGREE = 1e-6  # relative difference of errors that are the same
 class _Interpolated(NamedTuple):
     log_error: Float[np.ndarray, " grid"]  # inf where the curve is not known
     doubt: Float[np.ndarray, " grid"]  # by how much interpolation may be wrong
+
+
+def noise_check(table: pd.DataFrame) -> dict[str, float]:
+    """Whether noise explains the distance of a sweep's points from its lines.
+
+    Returns the largest |z|; what it stays below in 95 % of sweeps by noise alone (Student t, Bonferroni); the number of
+    points; and the largest standard error.
+    """
+    from scipy.stats import t
+
+    points = table.query("kind == 'simulated'")
+    level = t.isf(0.025 / len(points), np.maximum(points["n_seeds"].min() - 1, 1))
+    return {
+        "largest_z": float(points["z"].abs().max()),
+        "noise_level": float(level),
+        "points": len(points),
+        "largest_se": float(points["se"].max()),
+    }
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
