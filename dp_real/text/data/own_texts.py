@@ -55,7 +55,7 @@ class TextConfig(OfTexts, OwnSets):
         return (self.length,)
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> Examples:
-        """All is held in memory. Raises InputError for a text that is empty, or no text in UTF-8, too."""
+        """All is held in memory."""
         from dp_real.text.text_sets import read_texts
 
         return read_texts(found, self.labels, self.length, needed)
