@@ -272,10 +272,7 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """Find the images of class folders, as rows of sample_shape [C, S, S], ordered by label, then by path.
-
-    A folder that is named like no class is skipped with a warning. A class folder without images raises it, too.
-    """
+    """Find the images of class folders, ordered by label, then by path; folders of no class are told."""
     found, strays = class_files(folder, classes, ENDINGS, "images")
     files: dict[int, list[Path]] = {}
     for path, (label, images) in found.items():
