@@ -69,8 +69,8 @@ def llms() -> Iterator[str]:
         if page.suffix != ".md":
             continue
         title, _, rest = page.read_text(encoding="utf-8").partition("\n")
-        first = next((part for part in rest.strip().split("\n\n") if part[:1].isalpha()), "")
-        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".")
+        first = next((part for part in rest.replace("**", "").strip().split("\n\n") if part[:1].isalpha()), "")
+        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".:")
         yield f"- [{title.lstrip('# ')}]({place.removesuffix('.md')}.html): {sentence}."
 
 

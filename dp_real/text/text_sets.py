@@ -40,8 +40,7 @@ class Rows(NamedTuple):
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Read a set as codes [n, length] (dp_real.text.codes), in its own order; class folders by name.
 
-    Texts that are longer are cut, and a remark says how many are. Raises InputError, which names the place, for an
-    unknown class, a text that is empty or no text, and if a label in `needed` has none.
+    Texts that are longer are cut, and a remark says how many are.
     """
     rows = _read(found, classes)
     labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
@@ -111,7 +110,7 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
 
 
 def rows_of_table(found: Located) -> Rows:
-    """Read CSV or JSONL files. Raises InputError if they cannot be read, or if text or label cannot be told."""
+    """Read CSV or JSONL files."""
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])

@@ -72,7 +72,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def window_name(window: tuple[float, float]) -> str:
-    """A window as the table shows it, such as 0-0.5."""
+    """As the table shows it, such as 0-0.5."""
     low, high = window
     return f"{low:g}-{high:g}"
 
@@ -95,7 +95,6 @@ class Schedule(NamedTuple):
 
 
 def schedules(steps: int) -> Iterator[Schedule]:
-    """The schedules to try with a number of steps."""
     for through in THROUGH:
         for every in EVERY:
             yield Schedule(through, every, WHOLE)
@@ -106,17 +105,12 @@ def schedules(steps: int) -> Iterator[Schedule]:
 
 @dataclass(frozen=True)
 class OptionSamples:
-    """What samples that were drawn with one option came to.
+    """What samples that were drawn with one option came to."""
 
-    entropy: the learner's entropy on each sample, in nats, shape (rows,). confirmed: whether the judge agrees with each
-    label, shape (rows,). accuracy: that of the learner after some steps on them. time_ratio: time over that of plain
-    samples.
-    """
-
-    entropy: np.ndarray
-    confirmed: np.ndarray
-    accuracy: float
-    time_ratio: float
+    entropy: np.ndarray  # of the learner on each sample, in nats
+    confirmed: np.ndarray  # whether the judge agrees with each label
+    accuracy: float  # of the learner after some steps on them
+    time_ratio: float  # time over that of plain samples
 
     def beside(self, plain: "OptionSamples") -> Iterator[dict[str, Any]]:
         """A row for each measure: y, which is a difference to plain samples where it is a gain, and its error."""
