@@ -164,7 +164,8 @@ def exchange() -> Iterator[None]:
         if out_of_memory(error):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
+        is_told_first = len(lines) == 1 or "monitoredBarrier" in lines[0]
+        cause = lines[0] if is_told_first else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
         raise LostError(f"other processes are gone or hang, or the network is ({cause}); resume the run") from error
 
 

@@ -26,10 +26,9 @@ def assess(
     batch_size: int = 1024,
     hardness: Callable[[Tensor], Tensor] = entropy,
 ) -> tuple[Tensor, Tensor]:
-    """Return the entropy of each row in nats [n], and whether the prediction is y, bool [n], on the CPU.
+    """The entropy of each row in nats [n], and whether the prediction is y, bool [n], on the CPU.
 
-    `hardness` may be another measure of logits [n, K]. This process does all the work. Raises DivergedError if a logit
-    is not finite.
+    `hardness` may be another measure of logits [n, K]. This process does all the work.
     """
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
@@ -37,10 +36,7 @@ def assess(
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """Return logits [B, K], on the CPU. Examples in uint8 are converted on the device.
-
-    Raises DivergedError if a logit is not finite.
-    """
+    """Logits [B, K], on the CPU. Examples in uint8 are converted on the device."""
     answers = learner.logits(to_float(x.to(device()))).cpu()
     require_finite("the learner's logits", LEARNER, [answers])
     return answers
@@ -48,9 +44,11 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
-    """Return the predicted class of each row, int64 [n], in the precision of training. The processes share the work.
+    """The predicted class of each row, int64 [n], in the precision of training.
 
-    `among` are the classes to choose from, by default all. Raises DivergedError if a logit is not finite.
+    The processes share the work.
+
+    `among` are the classes to choose from, by default all.
     """
     precision = getattr(torch, learner.precision)
 
@@ -63,7 +61,7 @@ def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = Non
 
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """Return the share of rows whose prediction is the label."""
+    """The share of rows whose prediction is the label."""
     return (predictions(learner, images) == images.y).double().mean().item()
 
 
@@ -82,7 +80,7 @@ def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """Return rows as `evaluate_sets` does, for the classes with many, medium and few real training examples.
+    """Rows as `evaluate_sets` does, for the classes with many, medium and few real training examples.
 
     The learner chooses among all classes. There are none unless practice.imbalance makes classes differ.
     """
@@ -102,16 +100,15 @@ def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
 
 
 def standard_error(accuracy: float, n: int) -> float:
-    """Return the binomial standard error of an accuracy over n independent examples."""
+    """The binomial standard error of an accuracy over n independent examples."""
     return (accuracy * (1 - accuracy) / n) ** 0.5
 
 
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
-    """Return the input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
+    """The input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
 
-    An input of more axes is flattened. Raises InputError for a learner without such a layer, DivergedError if a logit
-    is not finite.
+    An input of more axes is flattened.
     """
     module = getattr(learner, "in_use", None)
     modules = module.modules() if isinstance(module, nn.Module) else ()

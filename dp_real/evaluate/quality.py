@@ -53,10 +53,7 @@ def quality(
     real: Float[np.ndarray, "real features"],
     neighbours: int = NEIGHBOURS,
 ) -> Quality:
-    """Compare features of generated and real examples. Only sets of the same sizes can be compared with each other.
-
-    Raises InputError if one of the sets has no more than k = `neighbours` examples.
-    """
+    """Compare features of generated and real examples. Only sets of the same sizes can be compared with each other."""
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
             raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
@@ -73,7 +70,7 @@ def quality(
 
 
 def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
-    """Return the effective number of different examples, by the cosine similarity of their features."""
+    """The effective number of different examples, by the cosine similarity of their features."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
     # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
@@ -95,8 +92,7 @@ def round_quality(
 
     As many examples are taken of each set, since the figures depend on their number: at most `most`. A test set of its
     own is the first row (round None): what real examples reach themselves. A row has round, examples, entropy (its mean
-    in nats), wrong (the share of this learner's errors) and the fields of Quality. Raises InputError if the learner has
-    no penultimate features, or if a round has too few examples.
+    in nats), wrong (the share of this learner's errors) and the fields of Quality.
     """
     round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
     members: dict[int | None, Tensor] = {}

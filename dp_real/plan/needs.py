@@ -45,7 +45,7 @@ class Device:
 
 
 def this_device() -> Device:
-    """Return the device that a run would use on this machine."""
+    """The device that a run would use on this machine."""
     if torch.cuda.is_available():
         first = torch.cuda.get_device_properties(0)
         return Device(first.name, torch.cuda.device_count(), first.total_memory)
@@ -54,12 +54,12 @@ def this_device() -> Device:
 
 
 def gpu(name: str) -> Device:
-    """Return a GPU of hours.GPUS, on another machine."""
+    """A GPU of hours.GPUS, on another machine."""
     return Device(name, 0, hours.GPUS[name].memory)
 
 
 def planned_for(config: Config, network: work.Network | None) -> Device:
-    """Return the device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
+    """The device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
     here = this_device()
     return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
 
@@ -79,10 +79,7 @@ def needs(config: Config, out: Path, device: Device | None = None) -> list[Requi
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise one MissingError with a line for each thing that is missing, unless only data are missing.
-
-    Missing data are reported when they are read, since reading may fetch them first.
-    """
+    """Raise a MissingError of all that is missing, unless it is data alone: reading may fetch these first."""
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
         data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
@@ -106,7 +103,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 
 def tracker(package: str) -> Requirement:
-    """Return the need of the package of a dashboard."""
+    """The need of the package of a dashboard."""
     if importlib.util.find_spec(package) is not None:
         return Requirement("package", package)
     further = "" if package == "tensorboard" else f" {package}"

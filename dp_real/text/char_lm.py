@@ -35,10 +35,7 @@ class CharLMConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """A model that is of no use is not cached.
-
-        Raises InputError if the data have no texts to train on, DivergedError if what was trained is of no use.
-        """
+        """A model that is of no use is not cached."""
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples = self.imitated(source, data)

@@ -193,7 +193,7 @@ class EndpointConfig(AskedConfig):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> EndpointConfig:
-        """Raise ValueError for what may be a key. A check of the whole section does not show the value."""
+        """A check of the whole section does not show the value, which may be a key."""
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
@@ -210,7 +210,7 @@ class EndpointConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Nothing is asked yet. Raises MissingError without the package openai, or without the key."""
+        """Nothing is asked yet."""
         require_package("openai", EXTRA, f"generator.kind = '{self.kind}'")
         if problem := self._key_problem:
             raise MissingError(problem)

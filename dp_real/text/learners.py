@@ -80,10 +80,7 @@ class TransformersTextConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Fresh weights are a function of the seed.
-
-        Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
-        """
+        """Fresh weights are a function of the seed."""
         from dp_real.learners.models.architectures import freeze_unused
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
         from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier

@@ -97,7 +97,7 @@ class CharLMGenerator:
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts, int32. Raises InputError if guidance is asked for."""
+        """Texts, int32."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         device = distributed.device()
@@ -140,8 +140,7 @@ def train_char_lm(
 ) -> CharLM:
     """Train a character model by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
 
-    All draws are a function of the seed. advance(n) is called for steps that are done. Raises DivergedError if the loss
-    or a weight is not finite.
+    All draws are a function of the seed. advance(n) is called for steps that are done.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()

@@ -78,10 +78,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
 
 
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
-    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's.
-
-    Raises MissingError if weights are missing, InputError if they are no model that can classify texts.
-    """
+    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is

@@ -97,7 +97,9 @@ class PackedTextConfig(Packed, TransformersTextConfig):
     key: ClassVar[str] = "learner.model"
 
     kind: Literal["packed-text"]  # pyright: ignore[reportIncompatibleVariableOverride]
-    model: ModelPlace = Field(description="a .zip file; package:NAME/FILE.zip: one of an installed package")
+    model: ModelPlace = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        description="a .zip file; package:NAME/FILE.zip: one of an installed package"
+    )
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """Unpack the file on first use. Raises as `as_folder` does, too."""
