@@ -21,7 +21,7 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
-from dp_real.accounts import Clock, GenerationCosts, Pace, SampleFlops, price
+from dp_real.accounts import Clock, GenerationCosts, MeasuredFlops, Pace, price
 from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.examples import ExampleSet
@@ -31,6 +31,7 @@ from dp_real.protocols import Learner
 from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.runtime.finite import LEARNER, require_finite
 
+CHECKPOINT_EVERY = 20  # evaluations
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
 WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
 AT_CHANCE = 0.05  # of what the best accuracy was above chance
@@ -95,7 +96,7 @@ class Practice:
     state: LoopState
     validation: ExampleSet | None = None
     rounds: Rounds | None = None
-    flops: SampleFlops | None = None
+    flops: MeasuredFlops | None = None
 
     def __post_init__(self) -> None:
         training, weight = self.config.training, self.config.practice.new_sample_weight
@@ -227,8 +228,7 @@ class Practice:
         self.train_step()
         if state.step % options.evaluate_every == 0 or self.done:
             self.evaluate()
-        every = options.checkpoint_every * options.evaluate_every
-        if every and state.step % every == 0:
+        if state.step % (CHECKPOINT_EVERY * options.evaluate_every) == 0:
             self.checkpoint(keep=False)
 
     def train_step(self) -> None:

@@ -1,26 +1,70 @@
-"""The base of all configuration sections, and the sections that every run has.
+"""The base of all configuration sections, the sections that every run has, and paths.
 
-[data], [generator] and [learner] come in kinds, a file each: see dp_real.data, dp_real.generators and
-dp_real.learners.
+A relative path is meant from where it stands: its file's folder, or the command line. [data], [generator] and
+[learner] come in kinds, a file each: see dp_real.data, dp_real.generators and dp_real.learners.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os.path import expanduser
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationInfo,
     model_validator,
 )
 
 from dp_base.registry import code_digest
-from dp_real.anchors import ModelPlace, Place
+
+FOLDER = "folder"
+"""The key of the validation context that has the folder from which relative paths are meant; none: they stay."""
+HUB = "hub:"
+
+
+class FromCommandLine(str):
+    """A value that was given on the command line. A relative path is then meant from the current folder."""
+
+
+def _anchor(value: str, info: ValidationInfo) -> Path | None:
+    """The absolute path that is meant. None: the value is no relative path, or nobody says from where it is meant."""
+    folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
+    if folder is None or not value or value.startswith(HUB) or os.path.isabs(value):
+        return None
+    return Path(os.path.normpath(Path(folder).absolute() / value))
+
+
+def _anchored(value: Any, info: ValidationInfo) -> Any:
+    """A place of data as an absolute path, unless it is on the hub."""
+    if not isinstance(value, str):
+        return value
+    home = type(value)(expanduser(value))
+    return str(_anchor(home, info) or home)
+
+
+def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
+    """A place of a model as an absolute path, if there is such a folder or file. Otherwise it is an id of the hub."""
+    if not isinstance(value, str):
+        return value
+    home = type(value)(expanduser(value))
+    path = _anchor(home, info)
+    return str(path if path is not None and path.exists() else home)
+
+
+Place = Annotated[str, BeforeValidator(_anchored)]
+"""A folder or files, where ~ is the home folder, or what of the hub is meant."""
+ModelPlace = Annotated[str, BeforeValidator(_anchored_if_there)]
+"""A folder of a model, or its id on the hub."""
 
 
 class Section(BaseModel):
@@ -43,6 +87,33 @@ class Section(BaseModel):
         By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
         """
         return code_digest(type(self).__module__)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a run needs."""
+
+    what: str
+    found: str  # what there is
+    problem: str | None = None  # what is missing, and how to get it
+
+
+class PartConfig(Section):
+    """The base of sections that may read weights."""
+
+    def weights(self) -> dict[str, str]:
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        return {}
+
+    def weights_digests(self) -> dict[str, str]:
+        """A digest of each of these, empty if they are not here."""
+        from dp_real.runtime.model_folders import weights_digest
+
+        return {key: weights_digest(model) for key, model in self.weights().items()}
+
+    def requirements(self) -> list[Requirement]:
+        """Packages and keys, and of `weights` those keys that name something else than a folder or a hub id."""
+        return []
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -234,9 +305,6 @@ class PoolConfig(Section):
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
     )
-    memory: float = Field(
-        default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
-    )
 
 
 class TrainingConfig(Section):
@@ -295,7 +363,7 @@ class TrainingConfig(Section):
         return self
 
 
-class PracticeConfig(Section):
+class PracticeConfig(PartConfig):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
     initial: Count = Field(description="samples before training")
@@ -312,7 +380,6 @@ class PracticeConfig(Section):
         default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
-    checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
     )
@@ -348,6 +415,9 @@ class PracticeConfig(Section):
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
+
+    def weights(self) -> dict[str, str]:
+        return {"practice.encoder": self.encoder} if self.encoder else {}
 
     @property
     def initial_oversample(self) -> int:

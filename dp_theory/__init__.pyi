@@ -38,6 +38,7 @@ from dp_theory.practice import PracticeSimulation as PracticeSimulation
 from dp_theory.practice import Window as Window
 from dp_theory.practice import row_errors as row_errors
 from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
+from dp_theory.ridge.finite_dimension import finite_size_correction as finite_size_correction
 from dp_theory.ridge.problem import Prediction as Prediction
 from dp_theory.ridge.problem import Problem as Problem
 from dp_theory.ridge.problem import Simulation as Simulation

@@ -186,7 +186,7 @@ def simulate(
     (4, True)
     """
     from dp_theory.numerics.checks import require_seed
-    from dp_theory.ridge.simulators.engines import check_engine, simulate_problem
+    from dp_theory.ridge.simulators.dense import check_engine, simulate_problem
 
     check_engine(engine)
     require_seed(seed)

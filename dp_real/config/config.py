@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tomli_w
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.errors import InputError
-from dp_base.formats import KEY
+from dp_base.reading import KEY
 from dp_base.registry import Registry
 from dp_real.data import DATA
 from dp_real.examples import Task
@@ -31,7 +31,7 @@ from dp_real.sections import (
     TrainingConfig,
 )
 
-FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.formats on when it rises
+FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.reading.require_format on when it rises
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 MOST_SAMPLES = 10**9
 
@@ -84,7 +84,7 @@ class Config(Section):
     name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
-    tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
+    tracker: str = Field(default="none", description="a dashboard that accelerate knows, such as tensorboard or wandb")
     data: AnyData
     generator: AnyGenerator
     sampling: SamplingConfig = SamplingConfig()

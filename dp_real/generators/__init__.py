@@ -6,8 +6,10 @@ the samples: `models` has the small generators that are trained here, `pipelines
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,7 +20,7 @@ from dp_base.progress import Progress, silent
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
+from dp_real.sections import CountOrNone, GuidanceConfig, PartConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from dp_real.examples import RealData, Task, TrainingExamples
     from dp_real.protocols import Generator
 
+PLACE = re.compile(r"\{(definition|synonyms)?\}")
 Module = TypeVar("Module", bound="nn.Module")
 
 
@@ -33,31 +36,19 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    `plain` and `guided` are TFLOP of an image, without the learner's part of the guidance. `weights` are bytes of the
-    whole generator, `resident` those that stay on the device while the learner trains, and `kept` those kept for the
-    backward pass of a guided image.
+    `plain` and `guided` are TFLOP of an image, by the denoiser and by the decoder, without the learner's part of the
+    guidance. `weights` are bytes of the whole generator, `resident` those that stay on the device while the learner
+    trains, and `kept` those kept for the backward pass of a guided image.
     """
 
-    plain: float
-    guided: float
+    plain: tuple[float, float]
+    guided: tuple[float, float]
     weights: float
     resident: float
     kept: float
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """Something that a kind needs beside weights.
-
-    `problem` says what is missing and how to get it; None: nothing is.
-    """
-
-    what: str
-    found: str
-    problem: str | None = None
-
-
-class GeneratorConfig(Section):
+class GeneratorConfig(PartConfig):
     """Base of the [generator] sections. The key `kind` says which one a section is."""
 
     if TYPE_CHECKING:
@@ -114,10 +105,6 @@ class GeneratorConfig(Section):
         """What to do if its samples are of no use and no other key is to blame."""
         return f"the weights of generator.kind = '{self.kind}' are of no use"
 
-    def weights(self) -> dict[str, str]:
-        """The folders or hub ids that it reads, each under the configuration key that names it."""
-        return {}
-
     @property
     def shows_examples(self) -> bool:
         """Whether its prompts show real validation examples. It may repeat these."""
@@ -130,10 +117,6 @@ class GeneratorConfig(Section):
     def judged_tokens(self, task: Task) -> int:
         """About how many tokens it takes to tell how likely the classes of a sample are: a pass for each class."""
         return task.n_classes * sum(self.tokens(task))
-
-    def requirements(self) -> list[Requirement]:
-        """Packages and keys."""
-        return []
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """None if it is not known."""
@@ -224,6 +207,23 @@ class TrainedHere(GeneratorConfig):
         with own_file(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
             module.load_state_dict(load_file(folder / "model.safetensors"))
         return module
+
+
+def class_prompts(
+    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
+) -> list[list[str]]:
+    """A list per class: each template with the class's name in place of {}, and its {definition} and {synonyms}.
+
+    A class without synonyms has its name. Raises InputError for a class without a definition if a template asks for it.
+    """
+    prompts = []
+    for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
+        asking = [template for template in templates if "{definition}" in template]
+        if asking and not definition:
+            raise InputError(f"prompt {asking[0]!r}: class {name!r} has no definition; write one in data.definitions")
+        words = {"{}": name, "{definition}": definition, "{synonyms}": words or name}
+        prompts.append([PLACE.sub(lambda place, words=words: words[place[0]], template) for template in templates])
+    return prompts
 
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

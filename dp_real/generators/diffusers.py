@@ -10,11 +10,10 @@ from pydantic import Field, model_validator
 from dp_base.errors import InputError
 from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
-from dp_real.generators.pipelines.sizes import known_size
-from dp_real.sections import GuidanceConfig, SamplingConfig, Templates, first_step
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
+from dp_real.generators.pipelines.sizes import RANDOM, known_size
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -127,7 +126,6 @@ class DiffusersConfig(GeneratorConfig):
 
         Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
-        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
@@ -140,7 +138,12 @@ class DiffusersConfig(GeneratorConfig):
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        pipe = load_pipeline(self.model, self.dtype)
+        if self.model == RANDOM:
+            from dp_real.generators.models.stable_diffusion import make_full_size
+
+            pipe = make_full_size(self.dtype)
+        else:
+            pipe = load_pipeline(self.model, self.dtype)
         if self.lora:
             add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
@@ -198,20 +201,21 @@ class DiffusersConfig(GeneratorConfig):
         first = self.first_step(sampling.steps)
         forwards = (sampling.steps - first) * sampling.branches
         guided_steps = sum(step >= first for step in guidance.guided_steps(sampling.steps))
-        plain = pixels * (forwards * size.denoiser.forward + size.decoder.forward)
-        gradient = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
-        kept = decoder.kept
+        denoising = forwards * size.denoiser.forward
+        # Guidance goes through the decoder, back to x0_hat, and on to x_t.
+        decoding = size.decoder.forward + guided_steps * (decoder.forward + decoder.backward)
+        back, kept = 0.0, decoder.kept
         if guidance.through == "unet":
-            gradient += sampling.branches * size.denoiser.backward  # and on to x_t
+            back = sampling.branches * size.denoiser.backward
             if self.checkpointing:
-                gradient += sampling.branches * size.denoiser.forward  # once more
+                back += sampling.branches * size.denoiser.forward  # once more
             else:
                 kept += sampling.branches * size.denoiser.kept
         width = 4 if self.dtype == "float32" else 2
         weights = size.parameters * width
         return ImageCost(
-            plain=plain,
-            guided=plain + guided_steps * pixels * gradient,
+            plain=(pixels * denoising, pixels * size.decoder.forward),
+            guided=(pixels * (denoising + guided_steps * back), pixels * decoding),
             weights=weights,
             resident=0 if self.offload else weights,
             kept=pixels * kept * width / 4,

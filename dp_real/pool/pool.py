@@ -23,12 +23,13 @@ from torch.utils.data import Dataset
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove
-from dp_real.distributed import main_first, this_process, wait_for_all, when_visible
+from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
 from dp_real.pool.batch import Batch, features, read_table
 from dp_real.pool.storages import Storage, open_storage, storage_of
 from dp_real.runtime import pixels
 from dp_real.sections import PoolConfig
 
+MEMORY = 8 * 2**30  # bytes that a pool takes at most
 FORMAT = 2  # of a pool's folder; 1 was Lance's
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct")
@@ -53,6 +54,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         The section [pool].
     classes
         Their names, for those who open the files.
+    memory
+        Bytes. A larger pool, and every one of JPEGs, is read from disk each time.
 
     Raises
     ------
@@ -75,11 +78,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
         version: int = 0,
         config: PoolConfig | None = None,
         classes: Sequence[str] = (),
+        memory: float = MEMORY,
     ) -> None:
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
-        self.storage = open_storage(self.config, sample_shape)  # of rows that are appended
+        self.memory = memory
+        self.storage = open_storage(self.config.storage, sample_shape)  # of rows that are appended
         self.metadata = features(self.storage.feature, classes, self.config.soft_labels)
         self.version = 0
         self.newest = 0  # number of rows of the latest round
@@ -93,7 +98,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Self:
+    def latest(cls, path: Path, sample_shape: tuple[int, ...], memory: float = MEMORY) -> Self:
         """Open a pool at its latest version.
 
         Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
@@ -102,7 +107,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if not version:
             raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
-        return cls(path, sample_shape, version, config)
+        return cls(path, sample_shape, version, memory=memory)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -116,7 +121,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
     def __reduce__(self) -> tuple[type[Pool], tuple[Any, ...]]:
-        return type(self), (self.path, self.sample_shape, self.version, self.config)
+        return type(self), (self.path, self.sample_shape, self.version, self.config, (), self.memory)
 
     @property
     def x(self) -> PoolExamples:
@@ -133,7 +138,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     @property
     def stored(self) -> Storage:
         """The storage by which the examples were written."""
-        return storage_of(self._chunks[0].type, self.config, self.sample_shape)
+        return storage_of(self._chunks[0].type, self.sample_shape)
 
     @property
     def in_memory(self) -> bool:
@@ -153,26 +158,32 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """
         name, rank = f"round-{round_index:04d}", this_process().process_index
         staged, folder = self.path / f".{name}", self.path / name
-        with main_first() as is_main:
-            if is_main:
-                remove(staged)
-                staged.mkdir(parents=True)
+
+        def begin() -> None:
+            remove(staged)
+            staged.mkdir(parents=True)
+
+        def commit() -> None:
+            when_visible(lambda: seal(staged))
+            staged.rename(folder)
+
+        on_main(begin)
         for number, file in enumerate(files):
             _link(file, staged / f"{rank:04d}-{number:06d}.arrow")
         if not files:
             batch.write(staged / f"{rank:04d}.arrow", self.metadata)
         wait_for_all()
-        with main_first() as is_main:
-            if is_main:
-                when_visible(lambda: seal(staged))
-                staged.rename(folder)
+        on_main(commit)
         self._open(round_index)
 
     def drop_later(self) -> None:
         """Drop what a run appended after this version before it was killed. All processes call this."""
-        with main_first() as is_main:
-            for folder in [*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")] if is_main else ():
+
+        def drop() -> None:
+            for folder in (*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")):
                 remove(folder)
+
+        on_main(drop)
 
     def table(self, newest: bool = False) -> pa.Table:
         """The columns FACTS, and `posterior` with soft labels, of all rows or of the latest round's."""
@@ -203,7 +214,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
         kept, self._kept = self._kept, None
-        if self.stored.fits(len(self)):
+        if 0 < self.stored.value_bytes * len(self) * self.stored.size <= self.memory:
             first = 0 if kept is None else len(kept)
             new = self._read(torch.arange(first, len(self)))
             self._kept = new if kept is None else torch.cat([kept, new])
@@ -282,7 +293,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def verify_pool(pool: Path, version: int) -> None:
     """Raise DamagedError if a file of the first rounds is missing or changed."""
     if problem := pool_problem(pool, version):
-        raise DamagedError(f"{problem}; {REMEDY}")
+        raise DamagedError(problem, REMEDY)
 
 
 @contextmanager
@@ -293,7 +304,7 @@ def opening(where: Path) -> Iterator[None]:
     except (InputError, MissingError):
         raise
     except Exception as error:
-        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}; {REMEDY}") from error
+        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}", REMEDY) from error
 
 
 def _link(file: Path, to: Path) -> None:

@@ -6,7 +6,9 @@ the latest before it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from dp_base.checksums import damage, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
-from dp_base.formats import KEY, require_format
-from dp_base.reading import own_file, read_json
+from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_real.pool import Pool
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
@@ -26,7 +27,7 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of checkpoints; see dp_base.formats on when it rises
+FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
 
 
 def write_checkpoint(
@@ -41,8 +42,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint into a folder of them.
 
-    An existing one of that name is kept: it has the same content. logs, inputs: the log_marks of
-    dp_real.runs.integrity, and dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
+    An existing one of that name is kept: it has the same content. logs, inputs: log_marks, and
+    dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
     Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
@@ -111,7 +112,7 @@ def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path |
     if found:
         run = folder.parent
         remedy = f"restore it, or {RunFiles(run).repeat}"
-        raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it; {remedy}")
+        raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it", remedy)
     return None
 
 
@@ -133,7 +134,7 @@ def state_problem(checkpoint: Path) -> str | None:
     try:
         read_state(checkpoint)
     except DamagedError as error:
-        return str(error).rpartition("; ")[0]
+        return error.problem
     return None
 
 
@@ -171,3 +172,31 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]
 
 def _remedy(checkpoint: Path) -> str:
     return f"restore it, or remove {checkpoint} to do without that checkpoint"
+
+
+def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
+    """How far the logs are written, for a checkpoint: name -> bytes, sha256 of these bytes."""
+    marks = {}
+    for log in (files.metrics, files.rounds):
+        written = log.read_bytes() if log.exists() else b""
+        marks[log.name] = {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+    return marks
+
+
+def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
+    """The first log that does not begin with what it had at a checkpoint; None if both do."""
+    for name, mark in read_record(checkpoint)["logs"].items():
+        log = files.path / name
+        begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
+        if len(begin) < mark["bytes"]:
+            return f"{log} lacks rows that were written" if begin else f"{log} is missing or empty"
+        if hashlib.sha256(begin).hexdigest() != mark["sha256"]:
+            return f"{log} is damaged: its checksum is not that of what was written"
+    return None
+
+
+def cut_logs(files: RunFiles, checkpoint: Path) -> None:
+    """Cut the logs back to what they had at a checkpoint, whatever follows."""
+    for name, mark in read_record(checkpoint)["logs"].items():
+        if (files.path / name).exists():
+            os.truncate(files.path / name, mark["bytes"])

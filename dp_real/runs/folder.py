@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dp_base.checksums import RECORD, seal
+from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
@@ -32,13 +32,25 @@ from dp_real.accounts import line
 from dp_real.config import Config, load_config
 from dp_real.distributed import when_visible
 from dp_real.pool import Pool
+from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
-from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
-from dp_real.runs.identity import accepted, differences
-from dp_real.runs.integrity import cut_logs, log_marks, resumable
-from dp_real.runs.run_files import RunFiles, append_row
+from dp_real.runs.checkpoints import (
+    checkpoint_problem,
+    checkpoints,
+    cut_logs,
+    is_kept,
+    log_marks,
+    log_problem,
+    newest_intact,
+    read_record,
+    read_state,
+    restore_learner,
+    write_checkpoint,
+)
+from dp_real.runs.identity import accepted, changes, differences
+from dp_real.runs.run_files import RunFiles, append_row, read_rows
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 log = logging.getLogger(__name__)
@@ -122,24 +134,8 @@ class RunFolder:
         """
         files = self.files
         shape = config.pool_shape
-        newest = None
-        with distributed.main_first() as main:
-            if main:
-                newest = resumable(files, config.training.keep_best)
-                self._check_inputs(newest)
-                remove(files.path / RECORD)  # of a complete run
-                for path in checkpoints(files.checkpoints):  # those that were passed over will be written again
-                    if path == newest:
-                        break
-                    remove(path)
-        newest = distributed.from_main(newest)
+        newest = distributed.on_main(lambda: self._set_back(config))
         if newest is None:
-            with distributed.main_first() as main:
-                if main:
-                    for path in (files.pool, files.metrics, files.rounds):
-                        remove(path)
-                    if config.practice.draws:
-                        self._keep_first_blocks()
             return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest))
         pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
@@ -149,6 +145,22 @@ class RunFolder:
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool
+
+    def _set_back(self, config: Config) -> Path | None:
+        """The newest intact checkpoint. What came after it, and will be written again, is removed."""
+        files = self.files
+        newest = resumable(files, config.training.keep_best)
+        self._check_inputs(newest)
+        remove(files.path / RECORD)  # of a complete run
+        for path in checkpoints(files.checkpoints):
+            if path == newest:
+                return newest
+            remove(path)
+        for path in (files.pool, files.metrics, files.rounds):
+            remove(path)
+        if config.practice.draws:
+            self._keep_first_blocks()
+        return None
 
     def _keep_first_blocks(self) -> None:
         """Keep the blocks of a first round that was stopped, unless the run's inputs have changed since it began."""
@@ -217,16 +229,18 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
     """
     out = files.path
     with ExitStack() as held:
-        with distributed.main_first() as main:
-            if main:
-                if out.exists() and not out.is_dir():
-                    raise InputError(f"--out {out} is a file; name a folder")
-                if resume and not out.is_dir():
-                    raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
-                held.enter_context(locked(out))
-                branches = (out / "branches", *(branch.path for branch in files.branches))
-                for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
-                    discard_parts(part)
+
+        def lock() -> None:
+            if out.exists() and not out.is_dir():
+                raise InputError(f"--out {out} is a file; name a folder")
+            if resume and not out.is_dir():
+                raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
+            held.enter_context(locked(out))
+            branches = (out / "branches", *(branch.path for branch in files.branches))
+            for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
+                discard_parts(part)
+
+        distributed.on_main(lock)
         yield
 
 
@@ -256,7 +270,7 @@ def naming_command(command: str) -> Iterator[None]:
         raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
 
 
-def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
+def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
     """Claim the folder for this run.
 
     With `resume`, return the result of a complete run. Raises InputError if the folder holds something else, holds this
@@ -265,7 +279,7 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     out = files.path
     if not unused(out):
         if files.result.exists() and not files.config.exists():
-            raise DamagedError(f"{files.config} is missing; restore it, or remove {out} to train that run again")
+            raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         held = load_config(files.config) if files.config.exists() else None
         same = held is not None and config.goes_on_from(held)
         result = files.read_result()
@@ -277,10 +291,41 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
                 if result
                 else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
             )
+        if result:
+            accepted(changes(files), accept_changes)
         return result
     with asked_for(out):
         write_text(files.config, config.to_toml())
     return None
+
+
+def resumable(files: RunFiles, keep_best: bool) -> Path | None:
+    """The newest checkpoint that is intact with its pool, the logs up to it and, if it is kept, the best learner.
+
+    None if there is no checkpoint. A remark says what was passed over. Raises DamagedError if none is intact.
+    """
+
+    def problem(checkpoint: Path) -> str | None:
+        found = checkpoint_problem(checkpoint)
+        if found:
+            return found
+        state, pool_version = read_state(checkpoint)
+        found = pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
+        return found or (_best_problem(files, state) if keep_best else None)
+
+    return newest_intact(files.checkpoints, problem)
+
+
+def _best_problem(files: RunFiles, state: LoopState) -> str | None:
+    """What is wrong with the best learner, unless a better one came after this state and will come again."""
+    problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
+    if problem is None or state.best < 0:
+        return None
+    try:
+        later = [row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step]
+    except (DamagedError, KeyError):
+        return problem
+    return None if any(accuracy > state.best for accuracy in later) else problem
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:

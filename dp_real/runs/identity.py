@@ -15,7 +15,6 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
 from dp_real import distributed
-from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
@@ -24,7 +23,7 @@ from dp_real.pool.storages import STORAGES
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.cache import fingerprints
-from dp_real.runtime.model_folders import weights_digest
+from dp_real.sections import HUB
 
 log = logging.getLogger(__name__)
 CONFIG = "config"
@@ -73,10 +72,9 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
     }
-    models = (config.generator.weights() if draws else {}) | config.learner.weights()
-    if config.practice.encoder:
-        models["practice.encoder"] = config.practice.encoder
-    found |= {f"{WEIGHTS}{key}": weights_digest(model) for key, model in models.items()}
+    parts = [*([config.generator] if draws else []), config.learner, config.practice]
+    digests = {key: value for part in parts for key, value in part.weights_digests().items()}
+    found |= {f"{WEIGHTS}{key}": value for key, value in digests.items()}
     if data is not None:
         found |= _set_digests("validation", data.validation)
         if data.generator is not None and uses_training_examples(config):

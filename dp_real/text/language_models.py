@@ -13,10 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 from dp_base.errors import MissingError
 from dp_base.extras import install_command, require_package
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
-from dp_real.sections import GuidanceConfig, Rows, SamplingConfig, not_empty, template
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, Rows, SamplingConfig, not_empty, template
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -73,7 +72,7 @@ class AskedConfig(GeneratorConfig):
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
         """The prompts of each class, with the real examples that they show."""
-        from dp_real.generators.models.prompts import class_prompts
+        from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
         task = source.task
@@ -97,8 +96,8 @@ class CausalLMConfig(AskedConfig):
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; or a .gguf file, which "
-        "may be one of an installed package, package:NAME/FILE.gguf; 'stand-in': a tiny one, of random weights, to try",
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
+        "of random weights, to try",
     )
     chat: bool = Field(default=False, description="put prompts into the tokenizer's chat template, as a user's turn")
     top_k: int = Field(default=0, ge=0, description="draw from so many of the likeliest tokens; 0: all")
@@ -121,30 +120,31 @@ class CausalLMConfig(AskedConfig):
     ) -> Generator:
         """Raises MissingError if weights are missing, InputError for what cannot be used."""
         from dp_real.text.models.causal_lm import CausalLMGenerator
-        from dp_real.text.packed_models import as_folder
 
         prompts = self.put(source, data)
-        if self.model == STAND_IN:
+        model = self.model
+        if model == STAND_IN:
             from dp_real.generators.models.stand_in import stand_in_folder
 
             model = stand_in_folder()
-        else:
-            model = as_folder(self.model, progress)
         return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])
 
     def weights(self) -> dict[str, str]:
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
+    def parameters(self) -> int:
+        """How many the model has; 0 if it is not here."""
+        from dp_real.runtime.model_folders import held
+
+        return held(Path(self.model)).numbers
+
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """Two operations a parameter and token of a text. None if the model is not here."""
-        from dp_real.runtime.model_folders import GGUF, held
-        from dp_real.text.packed_models import gguf_parameters
-
-        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else held(Path(self.model)).numbers
+        parameters = self.parameters()
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
-        cost = 2 * parameters * (template + self.max_new_tokens) / 1e12
+        cost = 2 * parameters * (template + self.max_new_tokens) / 1e12, 0.0
         weights = parameters * (4 if self.dtype == "float32" else 2)
         return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
 
@@ -193,7 +193,7 @@ class EndpointConfig(AskedConfig):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> EndpointConfig:
-        """Raise ValueError for what may be a key. A check of the whole section does not show the value."""
+        """A check of the whole section does not show the value, which may be a key."""
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
@@ -210,7 +210,7 @@ class EndpointConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Nothing is asked yet. Raises MissingError without the package openai, or without the key."""
+        """Nothing is asked yet."""
         require_package("openai", EXTRA, f"generator.kind = '{self.kind}'")
         if problem := self._key_problem:
             raise MissingError(problem)

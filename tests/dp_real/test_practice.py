@@ -219,6 +219,7 @@ def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
     assert notebook.latest == [0, 20]  # after the first round, and where it stopped
 
 
-def test_checkpoints_come_at_their_interval(tmp_path: Path):
-    notebook, _ = run(tmp_path, [0.5] * 10, additions=0, checkpoint_every=3)
+def test_checkpoints_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 3)
+    notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

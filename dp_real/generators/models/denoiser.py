@@ -1,7 +1,9 @@
 """A small class-conditional diffusion model of vectors or tiny images: network, sampler and training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,10 +21,15 @@ from dp_real.guidance.sampler import DDIM, sample
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
+if TYPE_CHECKING:
+    from dp_real.generators.denoiser import DenoiserConfig
+
 REMEDY = "lower generator.train_learning_rate"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
 TRIED_STEPS = 8  # of the sampler, for these
 AVERAGE_DECAY = 0.995  # of the averaged weights, a step
+BATCH = 128  # rows of a training step
+LABEL_DROPOUT = 0.1  # share of labels that are left out, for the unconditional branch of CFG
 
 
 class Denoiser(nn.Module):
@@ -108,19 +115,8 @@ class DenoiserGenerator:
         """It is small and stays on the device."""
 
 
-class DenoiserTraining(Protocol):
-    """The sizes of a denoiser and the settings of its training; see dp_real.generators.denoiser."""
-
-    width: int
-    blocks: int
-    train_steps: int
-    train_batch: int
-    train_learning_rate: float
-    label_dropout: float
-
-
 def train_denoiser(
-    config: DenoiserTraining, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
 
@@ -138,10 +134,10 @@ def train_denoiser(
     scheduler = make_scheduler()
     watch = LossWatch("the generator", REMEDY, config.train_steps)
     for _ in range(config.train_steps):
-        rows = torch.randint(len(images.x), (config.train_batch,), generator=draw)
+        rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         x0 = images.x[rows]
         label = images.y[rows]
-        label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
+        label = label.where(torch.rand(len(rows), generator=draw) >= LABEL_DROPOUT, torch.tensor(n_classes))
         noise = torch.randn(x0.shape, generator=draw)
         t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
         x0, label, noise, t = (part.to(device) for part in (x0, label, noise, t))

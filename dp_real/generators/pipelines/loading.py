@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from dp_base.errors import InputError, MissingError
@@ -17,6 +18,7 @@ from dp_base.extras import require_package
 from dp_real import distributed
 from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
+from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime.hub import load, quietly, reading
 from dp_real.runtime.model_folders import lacking, lora_file
 
@@ -26,6 +28,8 @@ def load_index(model: str) -> dict[str, Any]:
 
     Raises MissingError without one, and InputError for a pipeline that cannot be used.
     """
+    if model == RANDOM:
+        return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -92,4 +96,6 @@ def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
+    if model == RANDOM:
+        return AutoencoderTiny().to(distributed.device(), getattr(torch, dtype))
     return load(AutoencoderTiny, model, dtype)

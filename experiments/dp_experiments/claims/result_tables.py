@@ -1,4 +1,4 @@
-"""The tables of docs/results: each is made from stored runs, a row an arm, and a command writes it into its page.
+"""The tables of pages of results: each is made from stored runs, a row an arm, and a command writes it into its page.
 
 A page has a place for a table, which names it:
 
@@ -31,7 +31,7 @@ class ArmsTable:
     """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
 
     runs: str
-    """The stored runs: docs/results/RUNS.csv."""
+    """The name of the stored runs."""
     arms: Mapping[str, str]
     """What the table calls each arm."""
     leads: tuple[str, ...]
@@ -43,7 +43,7 @@ class ArmsTable:
     cost: str = "tflop"
 
     def markdown(self) -> str:
-        """The table in Markdown. Raises MissingError outside a checkout of the project."""
+        """The table in Markdown."""
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
@@ -197,13 +197,16 @@ def table(name: str) -> str:
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the page of claims, and the tables of all pages of a folder. Returns the pages that changed.
+    """Write the page of claims, and the tables of all pages of a folder and of the studies beside it.
 
-    Raises InputError if it is no folder of pages, and MissingError outside a checkout of the project.
+    Returns the pages that changed.
+
+    Raises InputError if it is no folder of pages.
     """
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
-    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(docs.rglob("*.md"))}
+    files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]
+    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(files)}
     pages[docs / "claims.md"] = markdown(claims)
     changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     for page in changed:

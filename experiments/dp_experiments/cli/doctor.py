@@ -102,7 +102,7 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     try:
         from dp_real.distributed import own_cores
-        from dp_real.estimate.needs import this_device
+        from dp_real.plan.needs import this_device
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return
@@ -171,7 +171,7 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
 def _folder(folder: Path) -> Iterator[Finding]:
     """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
     from dp_base.checksums import damage
-    from dp_real.runs.integrity import problems
+    from dp_real.runs.reader import problems
     from dp_real.runs.run_files import RunFiles
 
     runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))

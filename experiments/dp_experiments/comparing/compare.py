@@ -285,7 +285,7 @@ class Comparison:
         for arm, seed in pairs:
             folder = self.run_folder(arm, seed)
             if not folder.is_dir():
-                raise DamagedError(f"{folder} is missing; {REMEDY}")
+                raise DamagedError(f"{folder} is missing", REMEDY)
             yield arm, Run(folder)
 
     @property

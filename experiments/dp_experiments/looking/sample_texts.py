@@ -17,7 +17,7 @@ from dp_base.files import filled
 from dp_base.progress import Progress
 from dp_experiments.looking.sample import before_additions, without_formulas
 from dp_real.config import Config
-from dp_real.evaluation.assess import logits
+from dp_real.evaluate.assess import logits
 from dp_real.guidance.entropy import entropy
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
@@ -85,7 +85,7 @@ def draw(
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
-    storage = open_storage(config.pool, task.sample_shape)
+    storage = open_storage(config.pool.storage, task.sample_shape)
     drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]

@@ -87,6 +87,5 @@ def schedule(row: TableRow, additions: int, table: int) -> list[str]:
         f"practice.patience={row['patience']}",
         f"practice.patience_growth={GROWTH}",
         f"practice.evaluate_every={every}",
-        f"practice.checkpoint_every={round(2000 / every)}",
         f"guidance.omega={row['omega']}",
     ]

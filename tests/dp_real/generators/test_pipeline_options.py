@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
-from dp_real.estimate import needs
 from dp_real.examples import Examples
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.latents import encode
 from dp_real.generators.pipelines.loading import add_lora
+from dp_real.plan import needs
 from dp_real.runs.identity import uses_training_examples
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.pixels import fit

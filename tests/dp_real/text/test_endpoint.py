@@ -18,8 +18,8 @@ import torch
 
 from dp_base.errors import DamagedError, DivergedError, InputError, Interrupted, MissingError
 from dp_real.config import Config, parse_config
-from dp_real.estimate import cost
-from dp_real.estimate.needs import needs
+from dp_real.plan import work
+from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -295,7 +295,7 @@ def test_the_commands_stop_and_go_on(
 
 def test_a_plan_says_tokens(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
     soft = changed(config, pool={"soft_labels": True})
-    tokens = cost.tokens(soft)
+    tokens = work.tokens(soft)
     assert tokens["written"] == 28 * 8
     assert tokens["judged"] == 20 * soft.generator.judged_tokens(soft.task)
     found = {need.what: need for need in needs(config, tmp_path)}

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, V
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.estimate import cost
+from dp_real.plan import work
 from dp_real.pool import Pool
 from dp_real.runs.run import run
 from tests.dp_real.conftest import SMALL
@@ -52,7 +52,7 @@ def test_the_chosen_are_nearer_than_random_ones():
 def test_a_pool_keeps_those_that_match_their_class(config: Config, tmp_path: Path):
     """Of twice as many, which the costs count; after a kill, the same ones."""
     settled = arm_config(config, "covariance-60@practice.oversample=2")
-    assert cost.images(settled) == (120, 0)
+    assert work.images(settled) == (120, 0)
     result = run(settled, tmp_path / "run")
     assert (result["samples_generated"], result["pool_size"], result["additions"]) == (120, 60, 0)
     pool = Pool.latest(tmp_path / "run" / "pool", (1, 8, 8))

