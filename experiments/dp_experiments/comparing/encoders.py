@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.distributed import slices
-from dp_real.evaluation.assess import logits
-from dp_real.evaluation.penultimate import penultimate
+from dp_real.evaluate.assess import logits, penultimate
 from dp_real.examples import ExampleArray, TrainingExamples
 from dp_real.learners.models.classifier import wrapped_classifier
 from dp_real.protocols import Learner

@@ -95,7 +95,7 @@ def _named(config: Config, model: Any) -> np.ndarray:
     """The direction of each class, [classes, d]: the mean over its prompts."""
     import torch
 
-    from dp_real.generators.models.prompts import class_prompts
+    from dp_real.generators import class_prompts
     from dp_real.runtime.hub import load_tokenizer
 
     task = config.task
@@ -117,8 +117,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _result(config: Config, data: Any, head: Any, validation: float | None, begin: float) -> dict[str, Any]:
     """What a run has in its result.json. validation: the accuracy there; None: it is measured, since it saw none."""
-    from dp_real.evaluation.assess import accuracy
-    from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
+
+    from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 
     return {
         "name": config.name,
