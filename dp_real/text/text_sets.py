@@ -18,7 +18,7 @@ import torch
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data.sets import table_sets
-from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_files, warn_once
 from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.data.sets.table_sets import LABELS, Columns, pick
@@ -77,25 +77,16 @@ def _read(found: Located, classes: Classes) -> Rows:
 
 
 def _read_folders(folder: Path, classes: Classes) -> Rows:
-    texts = []
-    names = []
-    places = []
-    others = []
-    for path in class_folders(folder):
-        try:
-            classes.label(path.name, path)
-        except InputError as stray:
-            warn_once(f"{stray}; it is skipped")
-            continue
-        for file in sorted(visible_files(path)):
-            if file.suffix.lower() != ".txt":
-                others.append(file)
-                continue
+    found, strays = class_files(folder, classes, (".txt",), "texts")
+    for stray in strays:
+        warn_once(f"{stray}; it is skipped")
+    texts, names, places = [], [], []
+    for path, (_, files) in found.items():
+        for file in files:
             with foreign_file(file, "cannot be read as text in UTF-8"):
                 texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
             names.append(path.name)
             places.append(str(file))
-    warn_unread(folder, others, "texts")
     return Rows(texts, names, places)
 
 

@@ -165,6 +165,30 @@ def visible_files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in files if not name.startswith("."))
 
 
+def class_files(
+    folder: Path, classes: Classes, endings: Collection[str], what: str
+) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
+    """The label and the files of each class folder, and what is wrong with folders that are named like no class.
+
+    Files of other endings are counted in a warning. Classes that the task leaves out are not looked at.
+    """
+    found: dict[Path, tuple[int, list[Path]]] = {}
+    strays: list[InputError] = []
+    others: list[Path] = []
+    for path in class_folders(folder):
+        try:
+            label = classes.label(path.name, path)
+        except InputError as stray:
+            strays.append(stray)
+            continue
+        if label is not None:
+            files = sorted(visible_files(path))
+            found[path] = label, [file for file in files if file.suffix.lower() in endings]
+            others += [file for file in files if file.suffix.lower() not in endings]
+    warn_unread(folder, others, what)
+    return found, strays
+
+
 def _refuse(error: OSError) -> None:
     """Raise InputError for a folder that cannot be listed, which os.walk would pass over."""
     raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error

@@ -30,7 +30,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real import distributed
-from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_files, warn_once
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
@@ -272,27 +272,10 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """Find the images of class folders, as rows of sample_shape [C, S, S], ordered by label, then by path.
-
-    A folder that is named like no class is skipped with a warning. A class folder without images raises it, too.
-    """
+    """Find the images of class folders, ordered by label, then by path; folders of no class are told."""
+    found, strays = class_files(folder, classes, ENDINGS, "images")
     files: dict[int, list[Path]] = {}
-    strays: list[InputError] = []
-    others: list[Path] = []
-    for path in class_folders(folder):
-        try:
-            label = classes.label(path.name, path)
-        except InputError as stray:
-            strays.append(stray)
-            continue
-        if label is None:
-            continue
-        images: list[Path] = []
-        for file in sorted(visible_files(path)):
-            if file.suffix.lower() in ENDINGS:
-                images.append(file)
-            else:
-                others.append(file)
+    for path, (label, images) in found.items():
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
@@ -300,7 +283,6 @@ def read_folder(
         raise strays[0]
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
-    warn_unread(folder, others, "images")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)

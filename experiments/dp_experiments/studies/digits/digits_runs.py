@@ -37,12 +37,6 @@ def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: 
         return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
 
 
-def run_of(config: Config, folder: Path) -> Run:
-    """Run a configuration in a folder."""
-    run(config, folder, progress=progress)
-    return Run(folder)
-
-
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
     """The strength that was asked for (0: none was), else the usual one, else that of a run's last guided addition.
 
@@ -66,14 +60,15 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as own:
-            yield run_of(digits(), Path(own) / "run")
+            run(digits(), Path(own) / "run", progress=progress)
+            yield Run(Path(own) / "run")
         return
-    run = Run(folder)
-    if len(run.config.task.sample_shape) != 3:
+    shown = Run(folder)
+    if len(shown.config.task.sample_shape) != 3:
         raise InputError(f"--run {folder}: its examples are no images")
-    if not run.checkpoints:
+    if not shown.checkpoints:
         raise InputError(f"--run {folder}: it has no addition of data yet, so no learner that could guide one")
-    yield run
+    yield shown
 
 
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
