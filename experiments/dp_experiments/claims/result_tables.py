@@ -89,6 +89,8 @@ TABLES = {
             "static-400": "static, 400",
             "prune-in-loop": "prune in the loop",
             "prune-once": "prune once",
+            "covariance": "covariance matching",
+            "probe": "a linear probe",
             "practice-unguided": "the loop, unguided",
             "random-direction": "in random directions",
         },
