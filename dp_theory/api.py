@@ -8,10 +8,9 @@ from dp_base.errors import InputError
 from dp_theory.ridge.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
+    from dp_theory.loop.problem import PracticePrediction, PracticeProblem, PracticeSimulation, SpanProblem
     from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
-    from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem, PracticeSimulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
-    from dp_theory.span.span_problem import SpanProblem
 
 TRIALS = 20
 
@@ -87,23 +86,19 @@ def predict(
         return predict_finite(problem, d, tolerance=tolerance)
     if isinstance(problem, Problem):
         return predict_theorem1(problem, tolerance=tolerance)
-    from dp_theory.span.span_problem import SpanProblem
+    from dp_theory.loop.problem import SpanProblem
 
     if isinstance(problem, SpanProblem):
-        from dp_theory.span.convex import predict_convex
-        from dp_theory.span.losses import Square
-        from dp_theory.span.square import predict_square
+        from dp_theory.loop.prediction import predict_span
 
-        if isinstance(problem.loss, Square):
-            return predict_square(problem, tolerance=tolerance)
-        return predict_convex(problem, tolerance=tolerance)
+        return predict_span(problem, tolerance=tolerance)
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
     if isinstance(problem, SoftmaxProblem):
         from dp_theory.multiclass.prediction import predict_softmax
 
         return predict_softmax(problem, tolerance=tolerance)
-    from dp_theory.practice.prediction import predict_practice
+    from dp_theory.loop.prediction import predict_practice
 
     return predict_practice(_require_loop(problem), tolerance=tolerance)
 
@@ -194,10 +189,10 @@ def simulate(
         return simulate_problem(problem, d, trials, engine=engine, seed=seed, workers=workers)
     if engine != "dense":
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
-    from dp_theory.span.span_problem import SpanProblem
+    from dp_theory.loop.problem import SpanProblem
 
     if isinstance(problem, SpanProblem):
-        from dp_theory.span.experiment import simulate_span
+        from dp_theory.loop.experiment import simulate_span
 
         return simulate_span(problem, d, trials, seed=seed, workers=workers)
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -206,13 +201,13 @@ def simulate(
         from dp_theory.multiclass.experiment import simulate_softmax
 
         return simulate_softmax(problem, d, trials, seed=seed, workers=workers)
-    from dp_theory.practice.experiment import simulate_practice
+    from dp_theory.loop.experiment import simulate_practice
 
     return simulate_practice(_require_loop(problem), d, trials, seed=seed, workers=workers)
 
 
 def _require_loop(problem: Any) -> PracticeProblem:
-    from dp_theory.practice.practice_problem import PracticeProblem
+    from dp_theory.loop.problem import PracticeProblem
 
     if not isinstance(problem, PracticeProblem):
         raise InputError(

@@ -8,7 +8,7 @@ of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, 
     Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
     m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
 
-docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is dp_theory.span.convex with
+docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is a `SpanProblem` with
 the logistic loss. The number k of the a_j is 2 where
 the selector's scores matter besides the teacher's, and 1 elsewhere.
 """

@@ -2,7 +2,7 @@
 
 rows      what a learner finds in the rows of its window, and what such a row is worth
 worth     practice and selection against static data
-measured  flips of dp_theory.span.flips from the shares of labels that a judge of real images confirms
+measured  flips of dp_theory.loop.flips from the shares of labels that a judge of real images confirms
 """
 
 from dp_theory.noise.measured import judged_share

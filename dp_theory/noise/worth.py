@@ -15,17 +15,17 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.moments import PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.prediction import Stages, solve_stages
+from dp_theory.loop.problem import PracticeProblem
+from dp_theory.loop.rows import Addition, RoundPlan, Window
 from dp_theory.noise.rows import ORDER, Shares, shares
 from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
 from dp_theory.numerics.costs import Costs, require_costs
-from dp_theory.practice.additions import Addition, RoundPlan, Window
-from dp_theory.practice.cohorts import weighted_moments
-from dp_theory.practice.practice_problem import PracticeProblem
-from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import RULES, KeepAll, KeepHard, Moments, Rule, kept_fraction, rule_names
-from dp_theory.span.flips import BoundaryFlips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +229,7 @@ class _OneShot:
 
 def kept_moments(rule: Rule, flips: BoundaryFlips, rho: float) -> Moments:
     """Theorem 1's moments of a rule per kept row, with labels that are wrong near the boundary."""
-    _, mass, linear, second = weighted_moments(Addition(1.0, keep=rule), flips, rho, ORDER)
-    p = mass.sum()
-    beta_tilde, beta = linear.sum(0)
-    return Moments(1.0, second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)
+    kept = kept_rows(PlacedRows(Addition(1.0, keep=rule), flips, *view_of_labeller(rho)), ORDER)
+    p = kept.mass.sum()
+    beta_tilde, beta = kept.linear.sum(0)
+    return Moments(1.0, kept.second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)

@@ -241,7 +241,7 @@ LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hing
 def require_loss(loss: Any) -> None:
     """Raises InputError unless it is a loss."""
     if not callable(getattr(loss, "answer", None)):
-        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
+        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
 
 
 def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:

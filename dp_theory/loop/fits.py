@@ -1,8 +1,4 @@
-"""The experiment of a `SpanProblem` at finite d: rows, labels, rules, weights, and a fit by a standard solver.
-
-dp_theory.span.square and dp_theory.span.convex are held to it. Trial k draws from SeedSequence(seed, (stream, k)), as
-in dp_theory.ridge.simulators.dense.
-"""
+"""Fits of a linear learner by standard solvers, for experiments."""
 
 from __future__ import annotations
 
@@ -11,70 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import require, whole_rows
-from dp_theory.ridge.problem import Simulation
-from dp_theory.ridge.simulators.dense import fit_ridge, measure
-from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, run_trials
-from dp_theory.span.flips import draw_labels
-from dp_theory.span.losses import Hinge, Loss, Square
-from dp_theory.span.span_problem import Group, SpanCell, SpanProblem
+from dp_theory.loop.losses import Hinge, Loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 _SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
-
-
-def simulate_span(
-    problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
-) -> Simulation:
-    """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
-
-    For Σ = I, d must have room for the directions; with a spectrum it is by default the number of eigenvalues. Arrays
-    are simulated cell by cell with common random numbers. Raises InputError for another d, ConvergenceError where a fit
-    fails.
-    """
-    size = problem.eigenvalues.size
-    if problem.spectrum is not None:
-        if d not in (None, size):
-            raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
-        d = size
-    d = check_size(d, trials)
-    require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    return run_trials(span_trial, list(problem.cells()), problem.shape, d, trials, seed, workers)
-
-
-def span_trial(cell: SpanCell, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """Test error, overlap and squared norm of one experiment."""
-    problem = cell.problem
-    rng = generator(seed, DENSE, trial)
-    n = d / cell.phi
-    groups = [_draw(problem, group, d, n, rng) for group in cell.groups]
-    x, y, q = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    if isinstance(cell.loss, Square):
-        root = np.sqrt(q)
-        w = fit_ridge(root[:, None] * x, root * y, n * cell.lam)
-    else:
-        w = fit_convex(x, y, q / n, cell.lam, cell.loss)
-    size = problem.eigenvalues.size
-    scale = np.ones(d)
-    scale[:size] = np.sqrt(problem.eigenvalues)
-    truth = np.pad(problem.whitened(problem.truth)[0], (0, d - size))
-    return measure(scale * w, truth)
-
-
-def _draw(
-    problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    labeller, along = problem.directions(group)
-    size = labeller.size
-    z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))
-    y = draw_labels(group.flip, z[:, :size] @ labeller, rng)
-    keep, q = group.select(along @ z[:, :size].T, y)
-    kept = (rng.random(len(z)) < keep) & (q > 0)
-    x = z[kept]
-    x[:, :size] *= np.sqrt(problem.eigenvalues)
-    return x, y[kept], q[kept]
 
 
 def fit_convex(
