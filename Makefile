@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
-#   make install              .venv, with the versions of constraints.txt
+#   make install              .venv with all that developing takes; other targets install what they need
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
 #   make test-slow            those that need minutes
@@ -27,31 +27,34 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@sed -n "1,/^PYTHON/ s/^# *//p" Makefile
 
-install: .venv/installed
+install: .venv/dev
 
-.venv/installed: pyproject.toml constraints.txt
+.venv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[real,dev]'
+
+.venv/real .venv/test .venv/dev: .venv/%: pyproject.toml constraints.txt | .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[$*]'
 	touch $@
 
-figures: install
+figures: .venv/real
 	$(BIN)/dp figures --out out/figures $(if $(QUICK),--quick)
 
 docs: install
 	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	$(BIN)/python docs/prepare.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-test: install
+test: .venv/test
 	$(BIN)/pytest --numprocesses auto
 
-test-slow: install
+test-slow: .venv/test
 	$(BIN)/pytest -m slow
 
-test-gpu: install
+test-gpu: .venv/test
 	$(BIN)/pytest -m gpu
 
-test-device: install
+test-device: .venv/test
 	$(BIN)/pytest --numprocesses auto -m fake_device
 
 coverage: install
@@ -65,7 +68,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks
 
-bench-gpu: install
+bench-gpu: .venv/real
 	$(BIN)/python -m benchmarks.gpu
 
 torture: install

@@ -14,12 +14,12 @@ ROWS, REPEATS = 6000, 3
 def work() -> None:
     """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
-    from dp_experiments.paper.digits_runs import digits
+    from dp_experiments.studies.digits.digits_runs import digits
 
+    from dp_real import distributed
     from dp_real.pool import Pool
     from dp_real.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator
-    from dp_real.runtime import processes
 
     config = digits("sampling.block_size=250")
     rounds = Rounds(config, Pool(Path("unused"), config.task.sample_shape, config=config.pool), load_generator(config))
@@ -27,11 +27,11 @@ def work() -> None:
     labels = torch.arange(ROWS) % 10
     walls = []
     for _ in range(REPEATS):
-        processes.this_process().wait_for_everyone()
+        distributed.this_process().wait_for_everyone()
         begin = time.perf_counter()
         rounds.draw(1, labels, learner)
         walls.append(time.perf_counter() - begin)
-    if processes.this_process().is_main_process:
+    if distributed.this_process().is_main_process:
         print(min(walls))
 
 

@@ -71,17 +71,15 @@ def pool_append(size: int) -> Callable[[], object]:
 def pool_read(size: int) -> Callable[[], object]:
     import torch
 
-    from dp_real.sections import PoolConfig
-
     pool = _pool(Path(tempfile.mkdtemp()), 10)
-    opened = type(pool)(pool.path, (1, 8, 8), pool.version, PoolConfig(memory=0))
+    opened = type(pool)(pool.path, (1, 8, 8), pool.version, memory=0)
     rows = torch.arange(1000)
     return lambda: [opened.minibatch(rows[i % 900 : i % 900 + 64]) for i in range(10 * size)]
 
 
 def evaluation(size: int) -> Callable[[], object]:
     import torch
-    from dp_experiments.paper.digits_runs import digits
+    from dp_experiments.studies.digits.digits_runs import digits
 
     from dp_real.evaluation.assess import accuracy
     from dp_real.examples import Examples

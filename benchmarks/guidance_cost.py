@@ -18,16 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from _timing import row
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.generators.models.stable_diffusion import make_pipeline, make_scheduler, make_tokenizer
+from dp_real.generators.models.stable_diffusion import make_full_size, make_pipeline
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, decode
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import sample
@@ -40,25 +35,8 @@ PROMPT = "a photo of a crane"
 
 
 def real_size() -> tuple[Any, Any]:
-    """A pipeline of Stable Diffusion 1.5's size, except for its small text encoder, and a decoder of taesd's."""
-    tokenizer = make_tokenizer([PROMPT])
-    tokenizer.model_max_length = 77
-    last = len(tokenizer) - 1
-    text: dict[str, Any] = {"vocab_size": last + 1, "hidden_size": 768, "num_hidden_layers": 1}
-    text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    vae: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
-    vae |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    pipe = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        vae=AutoencoderKL(**vae),
-        tokenizer=tokenizer,
-        text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
-        scheduler=make_scheduler(),  # pyright: ignore[reportArgumentType]
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
-        requires_safety_checker=False,
-    )
-    return pipe, AutoencoderTiny()
+    """A pipeline of Stable Diffusion 1.5's size, and a decoder of taesd's."""
+    return make_full_size(), AutoencoderTiny()
 
 
 def tiny_size() -> tuple[Any, Any]:

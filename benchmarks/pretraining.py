@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from _timing import row, seconds
+from dp_experiments.studies.glyphs.fonts import CHARACTERS
 
-from dp_real.data.typefaces.characters import CHARACTERS
-from dp_real.generators.latent import LatentConfig
 from dp_real.generators.models import stable_diffusion
 
 STEPS = 40  # windows of ENCODED_EVERY
@@ -17,11 +16,10 @@ CAPTIONS = [*CHARACTERS.values(), ""]
 def train(encoded_every: int, averaged_every: int, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     stable_diffusion.ENCODED_EVERY, stable_diffusion.AVERAGED_EVERY = encoded_every, averaged_every
-    config = LatentConfig(kind="latent", prompts=("{}",), unet_steps=STEPS, unet_batch=32)
     draw = torch.Generator().manual_seed(0)
     pipe: Any = stable_diffusion.make_pipeline(24, CAPTIONS)
     latents, labels = torch.randn(320, 4, 6, 6), torch.arange(320) % len(CHARACTERS)
-    stable_diffusion.train_unet(pipe, latents, labels, CAPTIONS, config, draw, lambda steps: None)
+    stable_diffusion.train_unet(pipe, latents, labels, CAPTIONS, 1, STEPS, 32, draw, lambda steps: None)
 
 
 def main() -> None:

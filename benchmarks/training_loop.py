@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from _timing import row
-from dp_experiments.paper.digits_runs import digits
+from dp_experiments.studies.digits.digits_runs import digits
 from dp_experiments.terminal import progress
 from torch import Tensor
 from torch.nn import functional as F

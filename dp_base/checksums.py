@@ -104,4 +104,4 @@ def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> Non
     """Raise DamagedError, which ends with `remedy`, if a file of the folder is not as it was sealed."""
     problem = damage(folder, names)
     if problem:
-        raise DamagedError(f"{problem}; {remedy}")
+        raise DamagedError(problem, remedy)

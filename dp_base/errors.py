@@ -1,6 +1,7 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
 import signal
+from typing import NamedTuple
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Ask for a stop. Cluster managers, and the templates of their users, send SIGUSR1 or SIGUSR2 before a time limit."""
@@ -24,8 +25,26 @@ class MissingError(RuntimeError):
         return "\n".join(map(str, self.args))
 
 
+class Lack(NamedTuple):
+    """What is missing or damaged, and what to do about it."""
+
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}"
+
+
 class DamagedError(MissingError):
     """A file that was written is missing, cut short or changed. The message names it and says what to do."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return str(Lack(self.problem, self.remedy)) if self.remedy else self.problem
 
 
 class ConvergenceError(ArithmeticError):

@@ -65,7 +65,7 @@ def own_file(path: Path, remedy: str) -> Iterator[None]:
     except (InputError, MissingError):
         raise
     except Exception as error:
-        raise DamagedError(f"{path} cannot be read: {cause_of(error)}; {remedy}") from error
+        raise DamagedError(f"{path} cannot be read: {cause_of(error)}", remedy) from error
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:

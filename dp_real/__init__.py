@@ -27,8 +27,8 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_real.config import Config, load_config
+    from dp_real.generators.pipelines.generator import sample_images
     from dp_real.generators.pipelines.guide import guide, unguide
-    from dp_real.generators.pipelines.latent_diffusion import sample_images
     from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.objects import give
     from dp_real.pool import Pool
@@ -44,7 +44,7 @@ _HOMES = {
     "guide": "dp_real.generators.pipelines.guide",
     "load_config": "dp_real.config",
     "run": "dp_real.runs.run",
-    "sample_images": "dp_real.generators.pipelines.latent_diffusion",
+    "sample_images": "dp_real.generators.pipelines.generator",
     "unguide": "dp_real.generators.pipelines.guide",
 }
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dp_real.config import Config
+from dp_real.distributed import own_share, this_process
 from dp_real.pool import REAL_SEED, Pool
-from dp_real.runtime.processes import this_process
 from dp_real.runtime.seeds import Stream, torch_rng
-from dp_real.runtime.shares import StepShare, edges
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 
 
 class MiniBatches:
-    """The positions in the pool of each step's rows: those that this process prepares.
+    """The positions in the pool of each step's rows: those that this process trains on.
 
-    They are a function of the seed, the step and the pool. All rows are equally likely, or the latest round's rows are
-    `weight` times as likely as the others, or if `balanced` all classes are. size: rows of a step, over all processes;
-    0: all rows of the pool, in each of them.
+    They are a function of the seed, the step, the pool and the rank. All rows are equally likely, or the latest round's
+    rows are `weight` times as likely as the others, or if `balanced` all classes are. size: rows of a step, over all
+    processes; 0: all rows of the pool, in each of them.
     """
 
     def __init__(self, pool: Pool, size: int, seed: int, *, weight: float = 1.0, balanced: bool = False) -> None:
@@ -31,12 +28,12 @@ class MiniBatches:
         self.seed = seed
         self.weight = weight
         self.balanced = balanced
-        here = this_process()
-        self.share = StepShare.of(size, here.process_index, here.num_processes)
+        self.rank = this_process().process_index
+        self.own = len(own_share(range(size)))  # rows of a step that this process trains on
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
 
     def at(self, step: int) -> Int64[Tensor, " rows"]:
-        """The positions of a step's rows, parcel after parcel; all of them if size is 0."""
+        """The positions of a step's rows; all of them if size is 0."""
         n = len(self.pool)
         if self.size == 0:
             return torch.arange(n)
@@ -49,9 +46,8 @@ class MiniBatches:
     def _draw(self, block: int) -> Tensor:
         """The positions of a block of steps, int64 [BLOCK_STEPS, B]."""
         n = len(self.pool)
-        sizes = [end - begin for begin, end in pairwise(edges(self.size))]
-        parcels = [self._uniforms(block, part.parcel, sizes[part.parcel]) for part in self.share.parts]
-        position = torch.cat(parcels or [self._uniforms(block, 0, 0)], dim=1)
+        draw = torch_rng(self.seed, Stream.BATCH, block, self.rank)
+        position = torch.rand(BLOCK_STEPS, self.own, generator=draw, dtype=torch.float64)
         if self.balanced:
             shares = 1 / self.pool.y.bincount().double()[self.pool.y]
             ends = shares.cumsum(0)  # each row's place on a line on which all classes have the same length
@@ -61,11 +57,6 @@ class MiniBatches:
         if self.weight != 1:
             position = torch.where(position < old, position, old + (position - old) / self.weight)
         return position.long().clamp_(max=n - 1)
-
-    def _uniforms(self, block: int, parcel: int, size: int) -> Tensor:
-        """The draws of a parcel of `size` rows, float64 [BLOCK_STEPS, size], uniform on [0, 1)."""
-        draw = torch_rng(self.seed, Stream.BATCH, block, parcel)
-        return torch.rand(BLOCK_STEPS, size, generator=draw, dtype=torch.float64)
 
 
 class LogitAdjustment:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dp_base.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Int64
+    from jaxtyping import Float32, Int64
     from torch import Tensor
 
 
@@ -150,3 +152,26 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
     order = rng(seed, Stream.SPLIT).permutation(len(y))
     among_its_class = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
     return order[np.sort(among_its_class.argsort(kind="stable")[:count])]
+
+
+def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
+    """Return the array of floats that a function gave as samples of `shape`, (batch, *sample_shape), images in [-1, 1].
+
+    Raises InputError, which begins with `giver`, if it is no array, or has another shape, type or range.
+    """
+    import numpy as np
+    import torch
+
+    if not isinstance(given, np.ndarray | torch.Tensor):
+        raise InputError(f"{giver} gave a {type(given).__name__}: should be an array of numpy or torch")
+    if tuple(given.shape) != shape:
+        raise InputError(f"{giver} gave shape {[*given.shape]} for {shape[0]} labels: should be {[*shape]}")
+    floats = given.is_floating_point() if isinstance(given, torch.Tensor) else given.dtype.kind == "f"
+    if not floats:
+        raise InputError(f"{giver} gave {given.dtype}: should be floats, images in [-1, 1]")
+    given = given.detach() if isinstance(given, torch.Tensor) else torch.from_numpy(given.astype(np.float32))
+    x = given.to("cpu", torch.float32, copy=True)
+    beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # the others are redrawn, as anywhere
+    if len(beyond):
+        raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
+    return x

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
+from dp_real import distributed
 from dp_real.accounts import Clock, GenerationCosts, Pace, SampleFlops, price
 from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
@@ -28,10 +29,9 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Learner
 from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
-from dp_real.runtime import memory, processes
 from dp_real.runtime.finite import LEARNER, require_finite
-from dp_real.runtime.shares import StepShare
 
+CHECKPOINT_EVERY = 20  # evaluations
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
 WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
 AT_CHANCE = 0.05  # of what the best accuracy was above chance
@@ -106,8 +106,6 @@ class Practice:
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
         self.pace = Pace(self.loader)
-        shares_rows = size > 0 and processes.this_process().num_processes > 1
-        self.share: StepShare | None = self.batches.share if shares_rows else None
         self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
 
     def run(self) -> None:
@@ -138,36 +136,34 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether it is time to add: additions are left, the rate is constant, and something was evaluated since."""
+        """Whether it is time to add: additions are left, the rate lets it, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
-        return left and self.at_constant_rate and TRIGGERS[self.config.practice.trigger](self)
+        return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
         """Draw a round, commit it to the pool, and write a checkpoint."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         begin = self.clock.now()
-        with processes.phase(f"drawing round {state.rounds}"):
-            memory.release()  # what training kept, for libraries that drawing calls
-            drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
-            costs = price(self.config, drawn, self.flops)
-            self.clock.advance(drawn.saved)
-            memory.release()  # what drawing kept, for training
-        with processes.phase(f"committing round {state.rounds}"):
-            self.pool.append(state.rounds, drawn.batch, drawn.files)
-            costs = sum(processes.gather([costs]), GenerationCosts())
-            seconds = self.clock.now() - begin
-            training = begin - state.generation_seconds, self.row_flops * state.seen
-            self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
-            state.training_seconds, state.training_flops = training
-            state.generation_seconds += seconds
-            state.costs += costs
-            state.total_guidance = drawn.total_guidance
-            state.rounds += 1
-            state.stale = 0
-            state.train_loss = None
-            self.checkpoint(keep=False)
-            rounds.forget()
+        distributed.release()  # what training kept, for libraries that drawing calls
+        drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
+        costs = price(self.config, drawn, self.flops)
+        self.clock.advance(drawn.saved)
+        distributed.release()  # what drawing kept, for training
+        self.pool.append(state.rounds, drawn.batch, drawn.files)
+        costs = sum(distributed.gather([costs]), GenerationCosts())
+        seconds = self.clock.now() - begin
+        training = begin - state.generation_seconds, self.row_flops * state.seen
+        self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
+        state.training_seconds, state.training_flops = training
+        state.generation_seconds += seconds
+        state.costs += costs
+        state.total_guidance = drawn.total_guidance
+        state.rounds += 1
+        state.stale = 0
+        state.train_loss = None
+        self.checkpoint(keep=False)
+        rounds.forget()
 
     def round_row(self, costs: GenerationCosts, seconds: float, training: tuple[float, int]) -> dict[str, Any]:
         """A row of rounds.jsonl, for a round that is in the pool. training: seconds and FLOPs until it began."""
@@ -204,9 +200,20 @@ class Practice:
         return self.state.step >= self.state.last_step
 
     @property
-    def at_constant_rate(self) -> bool:
-        training = self.config.training
-        return training.warmup_steps <= self.state.step < self.state.last_step - training.cooldown_steps
+    def in_time(self) -> bool:
+        """Whether the learning rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        training, step = self.config.training, self.state.step
+        if step >= self.state.last_step - training.cooldown_steps:
+            return False
+        early = self.config.practice.in_warmup and self.validation is not None
+        return step >= training.warmup_steps or (early and self.knows_something)
+
+    @property
+    def knows_something(self) -> bool:
+        """Whether the best accuracy so far is above chance beyond doubt."""
+        assert self.validation is not None
+        chance = 1 / self.config.task.n_classes
+        return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """Take one step, with the evaluation and the checkpoint that are due after it.
@@ -214,17 +221,15 @@ class Practice:
         Raises Interrupted, after a checkpoint, if the recorder asks to stop.
         """
         options, state = self.config.practice, self.state
-        with processes.phase(f"training at step {state.step}"):
-            if self.recorder.stop_requested():
-                self.checkpoint(keep=False)
-                processes.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
-                raise Interrupted
-            self.train_step()
-            if state.step % options.evaluate_every == 0 or self.done:
-                self.evaluate()
-            every = options.checkpoint_every * options.evaluate_every
-            if every and state.step % every == 0:
-                self.checkpoint(keep=False)
+        if self.recorder.stop_requested():
+            self.checkpoint(keep=False)
+            distributed.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
+            raise Interrupted
+        self.train_step()
+        if state.step % options.evaluate_every == 0 or self.done:
+            self.evaluate()
+        if state.step % (CHECKPOINT_EVERY * options.evaluate_every) == 0:
+            self.checkpoint(keep=False)
 
     def train_step(self) -> None:
         """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
@@ -233,9 +238,9 @@ class Practice:
         x, y = self.loader.batch(state.step)
         if self.config.training.logit_adjustment:
             offset = self.adjustment.of(self.batches.at(state.step))
-            cast(NetworkLearner, self.learner).train_step(x, y, self.share, offset)
+            cast(NetworkLearner, self.learner).train_step(x, y, offset)
         else:
-            self.learner.train_step(x, y, self.share)
+            self.learner.train_step(x, y)
         state.step += 1
         seen = self.batches.size or len(self.pool)
         state.seen += seen
@@ -251,8 +256,7 @@ class Practice:
         state.train_loss = self.learner.drain_loss()
         pace = self.pace.stop(state.seen)
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        with processes.phase(f"evaluating at step {state.step}"):
-            state.accuracy = accuracy = self.validate(self.learner)
+        state.accuracy = accuracy = self.validate(self.learner)
         if self.validation and has_collapsed(
             accuracy, state.best, 1 / self.config.task.n_classes, len(self.validation.y)
         ):
@@ -299,9 +303,14 @@ class Practice:
 
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
     """Whether an accuracy on so many examples is that of chance, after one was well above it, beyond doubt."""
-    noise = sqrt(chance * (1 - chance) / examples)
     above = best - chance
-    return above > max(WELL_ABOVE, BEYOND_DOUBT * noise) and accuracy - chance < AT_CHANCE * above
+    doubt = BEYOND_DOUBT * accuracy_error(chance, examples)
+    return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
+
+
+def accuracy_error(accuracy: float, examples: int) -> float:
+    """The standard error of an accuracy that was measured on so many examples."""
+    return sqrt(accuracy * (1 - accuracy) / examples)
 
 
 # when to add, and which labels: other packages, and notebooks, can add theirs

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime.shares import StepShare
 
 
 class Generator(Space, Protocol):
@@ -116,10 +115,8 @@ class Learner(Protocol):
         """
         ...
 
-    def train_step(
-        self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"], share: StepShare | None = None
-    ) -> None:
-        """One optimizer step on a batch.
+    def train_step(self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"]) -> None:
+        """One optimizer step on a batch. Of several processes, each has rows of its own.
 
         Parameters
         ----------
@@ -127,8 +124,6 @@ class Learner(Protocol):
             Samples, as an ExampleArray has them.
         y
             Their labels, int64, or their soft labels [batch, classes].
-        share
-            Which rows of the step these are, if several processes share them; None: all, in each process.
         """
         ...
 

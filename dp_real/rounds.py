@@ -24,18 +24,17 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
+from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.evaluation.assess import assess
 from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balanced_rows
-from dp_real.guidance.controls import RandomGuidance
-from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool import REAL_SEED, Batch, Pool
 from dp_real.pool.batch import BLOCK, POSTERIOR
 from dp_real.pool.marks import mark_of
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LARGEST_SHARE, require_samples, unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
@@ -265,7 +264,7 @@ class Rounds:
         Raises Interrupted if `stop` says so, DivergedError as draw_sound does, and if no row stays.
         """
         self._own: list[slice] = []  # the blocks of this process
-        known = self._known() if self.near and processes.this_process().is_main_process else None  # before the round
+        known = self._known() if self.near and distributed.this_process().is_main_process else None  # before the round
         n_real = 0 if index else self.config.practice.all_real
         drawn = self._empty()
         saved = 0.0
@@ -286,7 +285,7 @@ class Rounds:
 
     def forget(self) -> None:
         """Delete the blocks of a round that is in the pool."""
-        if self.folder is not None and processes.this_process().is_main_process:
+        if self.folder is not None and distributed.this_process().is_main_process:
             remove(self.folder)
 
     @property
@@ -303,40 +302,39 @@ class Rounds:
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
         part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == 1 else n
         drawn, saved = [self._empty()], 0.0
-        for rows in processes.slices(slice(0, n), part):
+        for rows in distributed.slices(slice(0, n), part):
             block = partial(self._block, index, labels, learner, kind, strength(config, kind, total))
             new, spared = self._blocks(index, rows, block)
             drawn += new
             saved += spared
             if steers:
-                wrong = sum(processes.gather([sum(int((~batch.correct).sum()) for batch in new)]))
+                wrong = sum(distributed.gather([sum(int((~batch.correct).sum()) for batch in new)]))
                 total = steer(total, wrong / (rows.stop - rows.start), config.guidance.wrong_share)
         self.drawer.generator.offload()
         return Batch.concatenate(drawn), total, saved
 
     def _blocks(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
         """This process's blocks of these rows, each read from its file if a stopped run left it, else drawn."""
-        blocks = list(processes.slices(rows, self.config.sampling.block_size))
-        own = processes.own_share(blocks)
+        blocks = list(distributed.slices(rows, self.config.sampling.block_size))
+        own = distributed.own_share(blocks)
         self._own += own
         drawn: list[Batch] = []
         saved = 0.0
         stopped: Interrupted | None = None
         with self.progress("drawing examples", max(1, len(own))) as advance:
-            for turn in range(-(-len(blocks) // processes.this_process().num_processes)):
+            for turn in range(-(-len(blocks) // distributed.this_process().num_processes)):
                 if self.stop():
                     raise Interrupted
                 if turn < len(own):
                     block = own[turn]
-                    with processes.phase(f"drawing rows {block.start} to {block.stop - 1} of round {index}"):
-                        begin = time.monotonic()
-                        try:
-                            drawn.append(self._kept(index, block, draw))
-                            saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
-                        except Interrupted as error:
-                            stopped = error
+                    begin = time.monotonic()
+                    try:
+                        drawn.append(self._kept(index, block, draw))
+                        saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                    except Interrupted as error:
+                        stopped = error
                     advance(1)
-                if processes.any_process(stopped is not None):
+                if distributed.any_process(stopped is not None):
                     raise stopped or Interrupted
         return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
 
@@ -388,7 +386,7 @@ class Rounds:
             rows = tail_rows(y, labels, split)
         else:
             rows = torch.from_numpy(balanced_rows(y, len(labels), split))
-        if not processes.this_process().is_main_process:
+        if not distributed.this_process().is_main_process:
             rows = rows[:0]
         own, zeros = self.real.y[rows], np.zeros(len(rows), np.int64)
         samples = Samples(self.real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
@@ -400,7 +398,7 @@ class Rounds:
     def _hardest(self, batch: Batch, labels: Tensor) -> Batch:
         """The hardest rows for the learner, as many of each class as in `labels`; of equally hard rows the first."""
         mine = zip(batch.entropy.tolist(), batch.label.tolist(), batch.row.tolist(), strict=True)
-        rows = torch.tensor(processes.gather(list(mine)), dtype=torch.float64)
+        rows = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
         rows = rows[rows[:, 0].argsort(descending=True, stable=True)]
         counts = labels.bincount(minlength=self.config.task.n_classes).tolist()
         kept = torch.cat([rows[rows[:, 1] == label][:count, 2] for label, count in enumerate(counts)])
@@ -412,11 +410,11 @@ class Rounds:
         names = self.config.task.classes
         own = zip(batch.row.tolist(), batch.label.tolist(), examples, strict=True)
         good = [row for row, label, example in own if mark_of(example, names[label]) not in self.marks]
-        kept = np.array(sorted(processes.gather(good)), np.int64)
-        dropped = sum(processes.gather([len(batch)])) - len(kept)
+        kept = np.array(sorted(distributed.gather(good)), np.int64)
+        dropped = sum(distributed.gather([len(batch)])) - len(kept)
         if not len(kept):
             raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
-        if dropped and processes.this_process().is_main_process:
+        if dropped and distributed.this_process().is_main_process:
             log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
         return batch.among(kept)
 
@@ -432,8 +430,8 @@ class Rounds:
     def _distinct(self, index: int, batch: Batch, known: NearExamples | None) -> Batch:
         """The rows that are not nearly one of the pool, of the round so far, or of the validation set."""
         mine = zip(batch.row.tolist(), batch.example.to_pylist(), strict=True)
-        everybodys = sorted(processes.gather(list(mine)))
-        near = processes.from_main(known.add([value for _, value in everybodys]) if known else np.zeros(0, bool))
+        everybodys = sorted(distributed.gather(list(mine)))
+        near = distributed.from_main(known.add([value for _, value in everybodys]) if known else np.zeros(0, bool))
         kept = np.array([row for row, _ in everybodys])[~near]
         if not len(kept):
             noun, likeness = self.config.data.examples, self.config.pool.distinct

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -43,6 +44,36 @@ class Section(BaseModel):
         By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
         """
         return code_digest(type(self).__module__)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a kind needs beside weights in folders.
+
+    `problem` says what is missing and how to get it; None: nothing is.
+    """
+
+    what: str
+    found: str
+    problem: str | None = None
+
+
+class PartConfig(Section):
+    """The base of kinds of generators and learners, which may read weights."""
+
+    def weights(self) -> dict[str, str]:
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        return {}
+
+    def weights_digests(self) -> dict[str, str]:
+        """A digest of each of these, empty if they are not here."""
+        from dp_real.runtime.model_folders import weights_digest
+
+        return {key: weights_digest(model) for key, model in self.weights().items()}
+
+    def requirements(self) -> list[Requirement]:
+        """Packages and keys, and of `weights` those keys that name something else than a folder or a hub id."""
+        return []
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -205,6 +236,11 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
+def first_step(steps: int, strength: float) -> int:
+    """The index of the step to begin with, if a share of the steps is taken: that of diffusers' image-to-image."""
+    return steps - min(int(steps * strength), steps)
+
+
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 
@@ -229,9 +265,6 @@ class PoolConfig(Section):
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
     )
-    memory: float = Field(
-        default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
-    )
 
 
 class TrainingConfig(Section):
@@ -240,12 +273,6 @@ class TrainingConfig(Section):
     steps: Count = Field(description="optimizer steps")
     batch_size: int = Field(
         default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
-    )
-    rows_per_device: int = Field(
-        default=0,
-        ge=0,
-        le=10**6,
-        description="of a step's rows, how many are computed together; 0: all that fit. Gradients are added up",
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
@@ -303,11 +330,16 @@ class PracticeConfig(Section):
     increment: Count = Field(default=1, description="samples of an addition")
     additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
     patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
-    patience_policy: Literal["fixed", "incremental"] = Field(
-        default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
+    patience_growth: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="T_max grows as (pool / N) to this power, from `patience` at N; 0: it is fixed; 1: in proportion",
+    )
+    in_warmup: bool = Field(
+        default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
-    checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
     )
@@ -363,13 +395,8 @@ class PracticeConfig(Section):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations, at least 1.
-
-        The policy `incremental` makes it proportional to the pool. So patience always takes as many passes over it.
-        """
-        if self.patience_policy == "fixed":
-            return self.patience
-        return max(1, round(self.patience * pool_size / self.initial))
+        """T_max in evaluations, at least 1. With a growth of 1, patience always takes as many passes over the pool."""
+        return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

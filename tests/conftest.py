@@ -1,6 +1,8 @@
 """What several test folders share. One torch thread: pytest-xdist already fills the cores."""
 
 import os
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,18 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.shapes import PACKAGES, check_shapes_of
+from tests.source import ROOT
 
 check_shapes_of(PACKAGES)
+
+
+def pytest_configure():
+    """Studies and text kinds are entry points, which an older installation of this checkout does not know."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    known = {(entry.group, entry.name, entry.value) for entry in distribution("deliberate-practice").entry_points}
+    if not {(group, *entry) for group, entries in declared.items() for entry in entries.items()} <= known:
+        remedy = "python -m pip install --no-deps --no-build-isolation --editable ."
+        pytest.exit(f"the installed entry points are not those of pyproject.toml: {remedy}", 2)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ block of Python ends with values, and with a remark that says them.
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -117,7 +118,7 @@ KINDS: dict[str, Registry] = {
 
 def of_this_project(kind: object) -> bool:
     """Whether it is none of another package's; arms are functions."""
-    return getattr(kind, "settings", kind).__module__.startswith("dp_real.")
+    return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
 
 
 def derived(what: str) -> str:
@@ -203,7 +204,7 @@ def test_links_between_pages_lead_somewhere():
 
 def test_titles_are_the_names_in_the_navigation():
     names = re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
-    pages = {ROOT / "docs" / page: name for name, page in names if not page.startswith(("theory", "results"))}
+    pages = {ROOT / "docs" / page: name for name, page in names}
     titles = {page: page.read_text(encoding="utf-8").splitlines()[0] for page in pages if page.exists()}
     assert titles == {page: f"# {pages[page]}" for page in titles}
 
@@ -212,6 +213,14 @@ def test_the_site_lists_each_page():
     listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.parent != ROOT}
     assert pages <= listed
+
+
+@pytest.mark.parametrize("package", ["dp_theory", "dp_real"])
+def test_the_reference_is_markdown_that_is_the_same_tomorrow(package):
+    prepare = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
+    page = "\n".join(prepare["names_page"](package))
+    assert not re.search(r"(?m)^-{3,}$| at 0x", page)
+    assert {"## predict", "## Run"} & set(page.splitlines())
 
 
 if __name__ == "__main__":

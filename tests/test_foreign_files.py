@@ -7,7 +7,6 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dp_experiments.curve_files import read_curve
+from dp_experiments.presets.presets import preset_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +87,7 @@ READERS = {
     "configuration": Reader(
         load_config,
         "own.toml",
-        lambda folder: resources.files("dp_experiments.presets").joinpath("digits.toml").read_bytes(),
+        lambda folder: preset_files()["digits"].read_bytes(),
     ),
     "texts, CSV": Reader(read_texts, "texts.csv", lambda folder: TABLE),
     "texts, JSON lines": Reader(read_texts, "texts.jsonl", lambda folder: LINES),
@@ -173,7 +173,7 @@ def test_configurations_that_python_cannot_hold(tmp_path: Path):
     assert "recursion" in refusal("configuration", file)
     for value in ("9" * 5000, "[" * 3000):
         with pytest.raises(InputError, match=r"^--set x=…: cannot be read"):
-            load_config(Path(str(resources.files("dp_experiments.presets") / "digits.toml")), [f"x={value}"])
+            load_config(preset_files()["digits"], [f"x={value}"])
 
 
 def test_labels_beyond_their_names(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,20 +23,27 @@ NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belon
 MAY_REPEAT = {
     "__init__": "a package's face",
     "experiment": "the dense experiment of a room of dp_theory, with which its theory is compared",
-    "gaussian": "the data and the generator of one task have its name in a configuration",
+    "source": "the data source of a study, which has the name",
     "measured": "numbers that were measured: rows of a theory's problem, and of the claims",
     "page": "the page of a run's report, and that of the claims",
     "texts": "sets, pools and reports of texts, beside their like of images",
-    "words": "a data source, and the lists of words that it reads",
 }
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__
 
 
+def run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module that run: not those that only the type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from run_nodes(node)
+
+
 def imports(name: str, path: Path, known: set[str]) -> set[str]:
     """The project's modules that a module imports when it is loaded or when its functions run."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in run_nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

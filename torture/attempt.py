@@ -32,8 +32,7 @@ SMALL_SETTINGS = {
     "practice.additions": 2,
     "practice.increment": 10,
     "practice.patience": 1,
-    "practice.evaluate_every": 4,
-    "practice.checkpoint_every": 4,
+    "practice.evaluate_every": 1,
 }
 POOL_ROWS = 40  # in the pool of a run with these settings
 STOPPED = f"""

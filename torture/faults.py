@@ -54,7 +54,7 @@ fail_at(Pool, "_read", {call}, broken)
 """,
 }
 """Where each fault strikes, given the number of the call."""
-ON_DISK = ("--set", "pool.memory=0")  # batches are then read by threads
+ON_DISK = ("--set", "pool.storage=jpeg")  # batches are then read by threads
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:

@@ -18,7 +18,7 @@ MODULES = (
     "torch._dynamo",
     "dp_experiments.cli.commands",
     "dp_experiments.looking.report.pictures",
-    "dp_real.estimate.needs",
+    "dp_real.plan.needs",
     "dp_real.runs.run",
     "dp_figures.style",
 )

@@ -11,18 +11,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Container
+from datetime import timedelta
 from typing import Any
 
 import torch
 from dp_experiments.cli.main import main
 from torch.distributed.launcher import api
 
+from dp_real import distributed
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import late
 from dp_real.pool import pool as pools
 from dp_real.rounds import Rounds
-from dp_real.runtime import watch
 from torture import loaded
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one
@@ -102,42 +102,29 @@ def unseen(looks: int) -> Effect:
     return effect
 
 
-def impatient(patience: float, limit: float = watch.LIMIT) -> None:
-    """Remark on a wait after `patience` seconds, and end the run after `limit` seconds."""
-    watch.LOOKS = 0.1
-    watch.PATIENCE = patience
-    watch.LIMIT = limit
-
-
-def slow() -> None:
-    """A rank is slow in one step."""
-    impatient(1.0)
-    strike([4], NetworkLearner, "train_step", waits(4.0))
-
-
 def hung() -> None:
     """A rank never ends a block."""
-    impatient(2.0, limit=10.0)
+    distributed.LIMIT = timedelta(seconds=60)
     strike([DRAWS_ROUND_1], Rounds, "_block", waits(1000.0))
 
 
 def late_view() -> None:
     """A node sees each version of the pool late."""
-    late.PAUSE = 0.05
+    distributed.PAUSE = 0.05
     strike(ALWAYS, pools, "read_round", unseen(3))
 
 
 def no_view() -> None:
     """A node never sees a version of the pool."""
-    late.PAUSE = 0.05
-    late.PATIENCE = 0.5
+    distributed.PAUSE = 0.05
+    distributed.VISIBLE = 0.5
     strike(ALWAYS, pools, "read_round", unseen(1000))
 
 
 FAULTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "no memory in training": lambda: strike([5, 9], NetworkLearner, "_loss", no_memory),
-    "slow": slow,
+    "slow": lambda: strike([4], NetworkLearner, "train_step", waits(4.0)),
     "hung while drawing": hung,
     "killed while drawing": lambda: strike([DRAWS_ROUND_1], Rounds, "_block", dies),
     "broken while drawing": lambda: strike([2], Rounds, "_block", broken),

@@ -65,9 +65,10 @@ def training_gradients(bench: Bench) -> Iterator[Measured]:
     gradients = []
     for together in (rows, 1):
         torch.manual_seed(0)
-        training = TrainingConfig(steps=10, warmup=0, batch_size=rows, rows_per_device=together)
+        training = TrainingConfig(steps=10, warmup=0, batch_size=rows)
         module = copy.deepcopy(models.judge(torch.device("cpu"), True)).requires_grad_(True)
         learner = NetworkLearner(module, task, training, 0, bench.device)
+        learner.gradient.most = together
         learner.train_step(x, torch.arange(rows) % 10)
         gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters if p.grad is not None]))
     batch, singles = gradients

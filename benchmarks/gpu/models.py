@@ -22,7 +22,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from dp_real.generators.models.stable_diffusion import make_scheduler, make_tokenizer, make_unet, make_vae
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.generators.pipelines.generator import sampler_of
 from dp_real.learners.models.classifier import Classifier
 
 PROMPT = "a photo of a crane"
@@ -76,7 +76,8 @@ TINY_SD3: dict[str, Any] = {
     "pooled_projection_dim": 16 + 24,
     "pos_embed_max_size": TINY_SIDE // 4,
 }
-SIZES = ("SD-1.5", "SDXL", "SD-3")
+OWN_LOOP_SIZES = ("SD-1.5", "SDXL")
+SIZES = (*OWN_LOOP_SIZES, "SD-3")
 
 
 def pipeline(size: str, tiny: bool) -> Any:
@@ -95,7 +96,7 @@ def pipeline(size: str, tiny: bool) -> Any:
 
 
 @lru_cache(1)
-def drawing(size: str, dtype: torch.dtype, device: torch.device, tiny: bool) -> tuple[LatentDiffusion, Any]:
+def drawing(size: str, dtype: torch.dtype, device: torch.device, tiny: bool) -> tuple[Any, Any]:
     """A pipeline of one of SIZES as a sampler of STEPS steps, and its tiny decoder. The last one is kept."""
     with device:
         pipe = pipeline(size, tiny)
@@ -104,7 +105,7 @@ def drawing(size: str, dtype: torch.dtype, device: torch.device, tiny: bool) -> 
         if isinstance(part, torch.nn.Module):
             part.to(device, dtype)
     decoder.to(device, dtype).eval().requires_grad_(False)
-    return LatentDiffusion(pipe, STEPS, GUIDANCE_SCALE), decoder
+    return sampler_of(pipe, STEPS, GUIDANCE_SCALE), decoder
 
 
 def vit(tiny: bool) -> ViTForImageClassification:

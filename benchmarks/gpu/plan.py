@@ -7,7 +7,7 @@ import torch
 from benchmarks.gpu import agreement, drawing, machine, training
 from benchmarks.gpu.device import Bench
 from benchmarks.gpu.drawing import Cell, Way, short
-from benchmarks.gpu.models import SIZES
+from benchmarks.gpu.models import OWN_LOOP_SIZES
 from benchmarks.gpu.rows import Row
 
 BF16 = torch.bfloat16
@@ -39,7 +39,6 @@ def rows(bench: Bench) -> list[Row]:
         *(_solver(bench, name, few) for name, (size, _) in drawing.SOLVERS.items() if size == "SD-1.5"),
         Row("SD-1.5 channels last", 40, partial(drawing.draw_channels_last, bench, Cell("SD-1.5", BF16, few))),
         *_draw(bench, "SDXL", BF16, few, (None, FULL, CHEAP), diffusers=True),
-        *_draw(bench, "SD-3", BF16, few, (None, FULL, CHEAP), diffusers=True),
         *(_solver(bench, name, few) for name, (size, _) in drawing.SOLVERS.items() if size == "SD-3"),
         Row("ViT-B step compiled", 120, partial(training.steps, bench, train, True)),
         Row("SD-1.5 compiled", 180, partial(drawing.draw_compiled, bench, Cell("SD-1.5", BF16, few))),
@@ -47,11 +46,7 @@ def rows(bench: Bench) -> list[Row]:
         *_draw(bench, "SDXL", BF16, 1, (None, FULL, CHEAP)),
         *_draw(bench, "SDXL", BF16, usual, (None, CHEAP)),
         *_draw(bench, "SDXL", BF16, many, (None, CHEAP)),
-        *_draw(bench, "SD-3", BF16, 1, (None, FULL, CHEAP)),
-        *_draw(bench, "SD-3", BF16, usual, (None, CHEAP)),
-        *_draw(bench, "SD-3", BF16, many, (None, CHEAP)),
         *_draw(bench, "SDXL", FP16, few, (None, FULL, CHEAP)),
-        *_draw(bench, "SD-3", FP16, few, (None, FULL, CHEAP)),
         *(row for batch in (1, usual, many) for row in _draw(bench, "SD-1.5", FP16, batch, (None, FULL, CHEAP))),
     ]
 
@@ -59,7 +54,7 @@ def rows(bench: Bench) -> list[Row]:
 def _agreement(bench: Bench) -> list[Row]:
     """GPU against CPU, and batches against rows."""
     found = [Row("training gradients, batch and rows", 20, partial(agreement.training_gradients, bench))]
-    for size in SIZES:
+    for size in OWN_LOOP_SIZES:
         for through in ("unet", "x0"):
             images = partial(agreement.images, bench, size, through)
             gradients = partial(agreement.guidance_gradients, bench, size, through)

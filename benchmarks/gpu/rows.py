@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from dp_real.runtime.memory import out_of_memory, release
+from dp_real.distributed import out_of_memory, release
 
 COLUMNS = ("row", "quantity", "value", "unit", "limit", "verdict", "seconds", "error")
 MEASURED = "measured"  # nothing was demanded of it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tomli_w
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
@@ -84,7 +84,7 @@ class Config(Section):
     name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
-    tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
+    tracker: str = Field(default="none", description="a dashboard that accelerate knows, such as tensorboard or wandb")
     data: AnyData
     generator: AnyGenerator
     sampling: SamplingConfig = SamplingConfig()

@@ -77,7 +77,7 @@ class DataConfig(Section):
 
         Raises InputError, which begins with `giver`, if that is something else.
         """
-        from dp_real.data.sets.given import as_numbers
+        from dp_real.examples import as_numbers
 
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dp_real.distributed import device, distribute, read_slices, slices
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.guidance.entropy import entropy
 from dp_real.protocols import Learner
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
-from dp_real.runtime.processes import device, distribute, read_slices, slices
 
 
 @torch.no_grad()

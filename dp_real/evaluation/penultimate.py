@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
+from dp_real.distributed import slices
 from dp_real.evaluation.assess import logits
 from dp_real.examples import ExampleArray
 from dp_real.protocols import Learner
-from dp_real.runtime.processes import slices
 
 BATCH = 1024  # examples that are computed together
 

@@ -18,7 +18,7 @@ from dp_base.progress import Progress, silent
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
+from dp_real.sections import CountOrNone, GuidanceConfig, PartConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,31 +33,19 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    `plain` and `guided` are TFLOP of an image, without the learner's part of the guidance. `weights` are bytes of the
-    whole generator, `resident` those that stay on the device while the learner trains, and `kept` those kept for the
-    backward pass of a guided image.
+    `plain` and `guided` are TFLOP of an image, by the denoiser and by the decoder, without the learner's part of the
+    guidance. `weights` are bytes of the whole generator, `resident` those that stay on the device while the learner
+    trains, and `kept` those kept for the backward pass of a guided image.
     """
 
-    plain: float
-    guided: float
+    plain: tuple[float, float]
+    guided: tuple[float, float]
     weights: float
     resident: float
     kept: float
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """Something that a kind needs beside weights.
-
-    `problem` says what is missing and how to get it; None: nothing is.
-    """
-
-    what: str
-    found: str
-    problem: str | None = None
-
-
-class GeneratorConfig(Section):
+class GeneratorConfig(PartConfig):
     """Base of the [generator] sections. The key `kind` says which one a section is."""
 
     if TYPE_CHECKING:
@@ -94,6 +82,9 @@ class GeneratorConfig(Section):
     def check_sampling(self, sampling: SamplingConfig) -> None:
         """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
+    def check_guidance(self, guidance: GuidanceConfig) -> None:
+        """Raise InputError for guidance that what is loaded cannot do."""
+
     def check_task(self, task: Task) -> None:
         """Raise InputError for examples of a form that this kind cannot draw."""
 
@@ -111,10 +102,6 @@ class GeneratorConfig(Section):
         """What to do if its samples are of no use and no other key is to blame."""
         return f"the weights of generator.kind = '{self.kind}' are of no use"
 
-    def weights(self) -> dict[str, str]:
-        """The folders or hub ids that it reads, each under the configuration key that names it."""
-        return {}
-
     @property
     def shows_examples(self) -> bool:
         """Whether its prompts show real validation examples. It may repeat these."""
@@ -127,14 +114,6 @@ class GeneratorConfig(Section):
     def judged_tokens(self, task: Task) -> int:
         """About how many tokens it takes to tell how likely the classes of a sample are: a pass for each class."""
         return task.n_classes * sum(self.tokens(task))
-
-    def money(self, read: int, written: int) -> float | None:
-        """What so many tokens cost that are read and written; None: nothing, or it is not known."""
-        return None
-
-    def requirements(self) -> list[Requirement]:
-        """Packages and keys."""
-        return []
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """None if it is not known."""

@@ -12,9 +12,9 @@ from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
 from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
-from dp_real.generators.pipelines.sizes import known_size
-from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.generators.pipelines.sizes import RANDOM, known_size
+from dp_real.sections import GuidanceConfig, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A pipeline of diffusers: Stable Diffusion 1 to 3, FLUX, Qwen-Image, SANA, PixArt, DiT; a folder or hub id."""
+    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT, …; a folder or hub id."""
 
     any_size: ClassVar[bool] = True
 
@@ -87,8 +87,20 @@ class DiffusersConfig(GeneratorConfig):
             )
 
     def first_step(self, steps: int) -> int:
-        """That of diffusers' image-to-image pipelines."""
-        return steps - min(int(steps * self.strength), steps)
+        return first_step(steps, self.strength)
+
+    def check_guidance(self, guidance: GuidanceConfig) -> None:
+        """Raise InputError for guidance that only the own loop can do."""
+        from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
+        from dp_real.generators.pipelines.loading import load_index
+
+        name = load_index(self.model)["_class_name"]
+        is_usual = guidance.scale == "relative" and (guidance.through == "x0" or guidance.control != "none")
+        if guidance.guides_sampler and not is_usual and name not in OWN_LOOP:
+            raise InputError(
+                f"{name} is guided with guidance.through = 'x0' and guidance.scale = 'relative' only; others can with "
+                f"{', '.join(OWN_LOOP)}"
+            )
 
     @property
     def begins_with_real(self) -> bool:
@@ -116,24 +128,28 @@ class DiffusersConfig(GeneratorConfig):
         Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
-        from dp_real.generators.pipelines.adapters import ADAPTERS
-        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
-        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
+        from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
 
         index = load_index(self.model)
         task = source.task
-        if ADAPTERS[index["_class_name"]].asked_for == "class number":
+        if index["_class_name"] == DIT:
             if self.negative_prompt:
                 raise InputError(f"{self.model} is asked for class numbers: leave generator.negative_prompt out")
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        pipe = load_pipeline(self.model, self.dtype)
+        if self.model == RANDOM:
+            from dp_real.generators.models.stable_diffusion import make_full_size
+
+            pipe = make_full_size(self.dtype)
+        else:
+            pipe = load_pipeline(self.model, self.dtype)
         if self.lora:
             add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
-        model = LatentDiffusion(
+        model = sampler_of(
             pipe,
             sampling.steps,
             sampling.guidance_scale,
@@ -143,7 +159,7 @@ class DiffusersConfig(GeneratorConfig):
             offloads=self.offload,
             negative_prompt=self.negative_prompt,
             guidance_rescale=self.guidance_rescale,
-            first=self.first_step(sampling.steps),
+            strength=self.strength,
         )
         self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:
@@ -187,20 +203,21 @@ class DiffusersConfig(GeneratorConfig):
         first = self.first_step(sampling.steps)
         forwards = (sampling.steps - first) * sampling.branches
         guided_steps = sum(step >= first for step in guidance.guided_steps(sampling.steps))
-        plain = pixels * (forwards * size.denoiser.forward + size.decoder.forward)
-        gradient = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
-        kept = decoder.kept
+        denoising = forwards * size.denoiser.forward
+        # Guidance goes through the decoder, back to x0_hat, and on to x_t.
+        decoding = size.decoder.forward + guided_steps * (decoder.forward + decoder.backward)
+        back, kept = 0.0, decoder.kept
         if guidance.through == "unet":
-            gradient += sampling.branches * size.denoiser.backward  # and on to x_t
+            back = sampling.branches * size.denoiser.backward
             if self.checkpointing:
-                gradient += sampling.branches * size.denoiser.forward  # once more
+                back += sampling.branches * size.denoiser.forward  # once more
             else:
                 kept += sampling.branches * size.denoiser.kept
         width = 4 if self.dtype == "float32" else 2
         weights = size.parameters * width
         return ImageCost(
-            plain=plain,
-            guided=plain + guided_steps * pixels * gradient,
+            plain=(pixels * denoising, pixels * size.decoder.forward),
+            guided=(pixels * (denoising + guided_steps * back), pixels * decoding),
             weights=weights,
             resident=0 if self.offload else weights,
             kept=pixels * kept * width / 4,

@@ -12,8 +12,8 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, Requirement
-from dp_real.sections import SamplingConfig
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.sections import Requirement, SamplingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData

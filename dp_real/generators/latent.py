@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
-from dp_real.sections import CountOrNone, Rows, SamplingConfig, Templates
+from dp_real.sections import SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
 TRIED = 8  # samples that are drawn once it is trained, to see whether they are of any use
 TRIED_STEPS = 4  # of the sampler, for these
-VAE_KEYS = ("vae_steps", "vae_batch")  # all that the training of the VAE depends on
+VAE_KEYS = ("training",)  # all that the training of the VAE depends on
+
+
+class Effort(NamedTuple):
+    """Steps of training, and images of each."""
+
+    vae_steps: int
+    vae_batch: int
+    unet_steps: int
+    unet_batch: int
+
+
+EFFORTS = {"full": Effort(1500, 64, 3600, 96), "light": Effort(800, 32, 3600, 32), "none": Effort(0, 1, 0, 1)}
 
 
 @GENERATORS.named("latent", place=2)
@@ -34,13 +46,11 @@ class LatentConfig(TrainedHere):
         default=("a photo of a {}", "a picture of a {}", "{}"),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}",
     )
-    vae_steps: CountOrNone = Field(
-        default=1500, description="to train the VAE; 0: random weights, to try out what surrounds them"
+    training: Literal["full", "light", "none"] = Field(
+        default="full",
+        description="light: a third of the work, for images of few parts; none: random weights, to try out what "
+        "surrounds them",
     )
-    vae_batch: Rows = Field(default=64, description="images of a training step")
-    unet_steps: CountOrNone = Field(default=3600, description="to train the UNet; 0: likewise")
-    unet_batch: Rows = Field(default=96, description="images of a training step")
-    caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -63,13 +73,16 @@ class LatentConfig(TrainedHere):
         self.check_task(task)
         examples = self.imitated(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+        effort = EFFORTS[self.training]
 
         def train_vae(folder: Path, unfinished: Path) -> None:
-            train_autoencoder(self, examples.x, source.split, progress, folder, unfinished)
+            work = effort.vae_steps, effort.vae_batch
+            train_autoencoder(examples.x, *work, source.split, progress, folder, unfinished)
 
         def train(folder: Path, unfinished: Path) -> None:
             vae = load_autoencoder(str(self.trained(source, examples, None, train_vae, VAE_KEYS)))
-            train_pipeline(self, examples, prompts, vae, source.split, progress, folder, unfinished)
+            work = effort.unet_steps, effort.unet_batch
+            train_pipeline(examples, prompts, vae, *work, source.split, progress, folder, unfinished)
             labels = torch.arange(min(task.n_classes, TRIED))
             seeds = row_seeds(source.split, 0, range(len(labels)))
             trained = LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, guidance_scale=1.0)
@@ -93,5 +106,6 @@ class LatentConfig(TrainedHere):
     def training_seconds(self, task: Task) -> float:
         """The times of a pixel and of a step were measured on one core."""
         pixels = task.sample_shape[1] ** 2
-        images = self.vae_steps * self.vae_batch + self.unet_steps * self.unet_batch
-        return 1.8e-6 * pixels * images + 0.03 * (self.vae_steps + self.unet_steps)
+        effort = EFFORTS[self.training]
+        images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch
+        return 1.8e-6 * pixels * images + 0.03 * (effort.vae_steps + effort.unet_steps)

@@ -1,13 +1,14 @@
-"""The sampler: noise in, sample out, with entropy guidance inside (paper section 2)."""
+"""The sampler: noise in, sample out by DDIM, with entropy guidance inside (paper section 2)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.solvers import Solver
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x_t, t) returns what its solver expects (noise, velocity, …), classifier-free guidance included."""
@@ -18,10 +19,54 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
+@dataclass(frozen=True)
+class DDIM:
+    """A noise schedule, x_t = a·x0 + sigma·noise, and DDIM's steps from noise to x0 (paper eq. 4).
+
+    The denoiser predicts what scheduler.config.prediction_type names. `scheduler` is a DDIMScheduler of diffusers whose
+    timesteps are set.
+    """
+
+    scheduler: Any
+
+    @property
+    def timesteps(self) -> Shaped[Tensor, " steps"]:
+        """The timestep that the denoiser is given at each step."""
+        return self.scheduler.timesteps
+
+    def step(
+        self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
+    ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
+        """From x_t and what the denoiser said of it to the sample after the step, and the denoised estimate x0_hat."""
+        return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
+
+    def noised(
+        self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """The sample before a step, x_t = a·x0 + sigma·noise. The noise is standard normal."""
+        return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
+
+    def raise_score(
+        self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """What the denoiser would say if its score, -noise/sigma, had `by` added to it.
+
+        This is the paper's eq. 7, with its sign mended. It is unchanged where x_t is noise only (a = 0).
+        """
+        # The schedule stays on the CPU: a GPU would be waited for.
+        alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
+        a = alpha_bar**0.5
+        sigma = (1 - alpha_bar) ** 0.5
+        if a == 0:
+            return output
+        factors = {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}
+        return output + factors[self.scheduler.config["prediction_type"]] * by
+
+
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,
-    solver: Solver,
+    solver: DDIM,
     x: Float[Tensor, "batch *latent"],
     *,
     first: int = 0,
@@ -48,7 +93,7 @@ def sample(
 
 def _guided_step(
     denoiser: Denoiser,
-    solver: Solver,
+    solver: DDIM,
     x: Float[Tensor, "batch *latent"],
     t: Shaped[Tensor, ""],
     index: int,

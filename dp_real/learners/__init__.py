@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import Section, TrainingConfig
+from dp_real.sections import PartConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dp_real.protocols import Learner
 
 
-class LearnerConfig(Section):
+class LearnerConfig(PartConfig):
     """The base of the [learner] sections. The key `kind` says which one it is."""
 
     if TYPE_CHECKING:
@@ -50,10 +50,6 @@ class LearnerConfig(Section):
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         """Raise ValueError for settings that this kind cannot be trained with."""
-
-    def weights(self) -> dict[str, str]:
-        """Return the folders or hub ids that it reads, by the configuration key that names each."""
-        return {}
 
 
 LEARNERS: Registry[type[LearnerConfig]] = Registry("learners", "dp_real.learners")

@@ -11,14 +11,21 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dp_real.runtime.processes import device, own_cores, reader_threads
-from dp_real.runtime.shares import PARCEL
+from dp_real.distributed import device, own_cores
 
 if TYPE_CHECKING:
     from dp_real.pool.pool import Pool
 
+READ = 64  # rows that a thread reads and decodes together
+MOST_READERS = 32  # threads that read ahead; each has two such parts in memory
+
 MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
+
+
+def reader_threads(cores: int) -> int:
+    """Return how many threads read ahead. At least two, so that one decodes while the other waits for the disk."""
+    return min(MOST_READERS, max(2, cores))
 
 
 class BatchKey(NamedTuple):
@@ -41,7 +48,7 @@ class Loader:
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
         self._ahead: dict[BatchKey, list[Future[MiniBatch]]] = {}
-        self.readers = reader_threads(own_cores())  # they read and decode rows ahead, a parcel at a time
+        self.readers = reader_threads(own_cores())  # they read and decode rows ahead
         self._threads = ThreadPoolExecutor(self.readers)
         self.waited = 0.0  # seconds that `batch` took
 
@@ -58,7 +65,7 @@ class Loader:
             return self.pool.minibatch(self.rows_at(step))
         size = len(self.pool)
         rows_per_step = max(1, len(self.rows_at(step)))
-        steps = max(2, 2 * self.readers * PARCEL // rows_per_step)  # enough that all threads have work
+        steps = max(2, 2 * self.readers * READ // rows_per_step)  # enough that all threads have work
         wanted = [BatchKey(later, size) for later in range(step, step + steps)]
         self._ahead = {key: self._ahead.get(key) or self._start(key.step) for key in wanted}
         parts = [part.result() for part in self._ahead.pop(wanted[0])]
@@ -66,8 +73,8 @@ class Loader:
 
     def _start(self, step: int) -> list[Future[MiniBatch]]:
         rows = self.rows_at(step)
-        need_joining = len(rows) > PARCEL  # and are pinned only then
-        return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(PARCEL)]
+        need_joining = len(rows) > READ  # and are pinned only then
+        return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(READ)]
 
     def _read(self, rows: Tensor, pin: bool) -> MiniBatch:
         x, y = self.pool.minibatch(rows)

@@ -23,13 +23,13 @@ from torch.utils.data import Dataset
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove
+from dp_real.distributed import main_first, this_process, wait_for_all, when_visible
 from dp_real.pool.batch import Batch, features, read_table
-from dp_real.pool.late import when_visible
 from dp_real.pool.storages import Storage, open_storage, storage_of
 from dp_real.runtime import pixels
-from dp_real.runtime.processes import main_first, this_process, wait_for_all
 from dp_real.sections import PoolConfig
 
+MEMORY = 8 * 2**30  # bytes that a pool takes at most
 FORMAT = 2  # of a pool's folder; 1 was Lance's
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct")
@@ -54,6 +54,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         The section [pool].
     classes
         Their names, for those who open the files.
+    memory
+        Bytes. A larger pool, and every one of JPEGs, is read from disk each time.
 
     Raises
     ------
@@ -76,11 +78,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
         version: int = 0,
         config: PoolConfig | None = None,
         classes: Sequence[str] = (),
+        memory: float = MEMORY,
     ) -> None:
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
-        self.storage = open_storage(self.config, sample_shape)  # of rows that are appended
+        self.memory = memory
+        self.storage = open_storage(self.config.storage, sample_shape)  # of rows that are appended
         self.metadata = features(self.storage.feature, classes, self.config.soft_labels)
         self.version = 0
         self.newest = 0  # number of rows of the latest round
@@ -94,7 +98,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Self:
+    def latest(cls, path: Path, sample_shape: tuple[int, ...], memory: float = MEMORY) -> Self:
         """Open a pool at its latest version.
 
         Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
@@ -103,7 +107,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if not version:
             raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
-        return cls(path, sample_shape, version, config)
+        return cls(path, sample_shape, version, memory=memory)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -117,7 +121,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
     def __reduce__(self) -> tuple[type[Pool], tuple[Any, ...]]:
-        return type(self), (self.path, self.sample_shape, self.version, self.config)
+        return type(self), (self.path, self.sample_shape, self.version, self.config, (), self.memory)
 
     @property
     def x(self) -> PoolExamples:
@@ -134,7 +138,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     @property
     def stored(self) -> Storage:
         """The storage by which the examples were written."""
-        return storage_of(self._chunks[0].type, self.config, self.sample_shape)
+        return storage_of(self._chunks[0].type, self.sample_shape)
 
     @property
     def in_memory(self) -> bool:
@@ -165,7 +169,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         wait_for_all()
         with main_first() as is_main:
             if is_main:
-                when_visible(lambda: seal(staged), staged)
+                when_visible(lambda: seal(staged))
                 staged.rename(folder)
         self._open(round_index)
 
@@ -181,7 +185,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def _open(self, index: int) -> None:
         """Map a round that is there; another process may just have written it."""
-        when_visible(lambda: self._map(index), self.path)
+        when_visible(lambda: self._map(index))
 
     def _map(self, index: int) -> None:
         """Nothing changes if the round cannot be read."""
@@ -204,7 +208,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
         kept, self._kept = self._kept, None
-        if self.stored.fits(len(self)):
+        if 0 < self.stored.value_bytes * len(self) * self.stored.size <= self.memory:
             first = 0 if kept is None else len(kept)
             new = self._read(torch.arange(first, len(self)))
             self._kept = new if kept is None else torch.cat([kept, new])
@@ -283,7 +287,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def verify_pool(pool: Path, version: int) -> None:
     """Raise DamagedError if a file of the first rounds is missing or changed."""
     if problem := pool_problem(pool, version):
-        raise DamagedError(f"{problem}; {REMEDY}")
+        raise DamagedError(problem, REMEDY)
 
 
 @contextmanager
@@ -294,7 +298,7 @@ def opening(where: Path) -> Iterator[None]:
     except (InputError, MissingError):
         raise
     except Exception as error:
-        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}; {REMEDY}") from error
+        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}", REMEDY) from error
 
 
 def _link(file: Path, to: Path) -> None:

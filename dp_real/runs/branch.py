@@ -12,10 +12,11 @@ from dp_base.files import remove
 from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
+from dp_real import distributed
 from dp_real.config import Config, load_config
+from dp_real.distributed import when_visible
 from dp_real.examples import RealData
 from dp_real.pool import Pool
-from dp_real.pool.late import when_visible
 from dp_real.pool.pool import recorded_rows, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
@@ -24,13 +25,12 @@ from dp_real.runs.folder import BranchFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runs.run_files import RunFiles
-from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
 log = logging.getLogger(__name__)
 
 
-@processes.together()
+@distributed.together()
 def branch(
     run: Path, progress: Progress = silent, workers: int | None = 1, accept_changes: bool = False
 ) -> list[dict[str, Any]]:
@@ -46,9 +46,9 @@ def branch(
     """
     files = RunFiles.of(run)
     with sole_writer(files), naming_command(f"dp real branch {run}"):
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             changed = accepted(changes(files), accept_changes) if main else []
-        return cool_down(files, progress, workers=workers, changed=processes.from_main(changed))
+        return cool_down(files, progress, workers=workers, changed=distributed.from_main(changed))
 
 
 def cool_down(
@@ -67,7 +67,7 @@ def cool_down(
     own = files.read_result()
     if own:
         results[own["pool_size"]] = own
-    elif processes.this_process().is_main_process:
+    elif distributed.this_process().is_main_process:
         log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
     return [results[size] for size in sorted(results)]
 
@@ -77,11 +77,11 @@ def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequen
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress, test=test)
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             planned = _planned(files, changed) if main else []
         return [
             plan.result or _branch_at(plan, config, data, files.pool, progress, test)
-            for plan in processes.from_main(planned)
+            for plan in distributed.from_main(planned)
         ]
 
 
@@ -95,7 +95,7 @@ def _spread(
     results = [plan.result for plan in planned if plan.result]
     jobs = [(plan, config, files.pool, test) for plan in planned if not plan.result]
     with progress("branches", len(jobs)) as advance:
-        for result in in_parallel(workers, _branch_alone, jobs, processes.visible_gpus(), name=_name):
+        for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
             results.append(result)
             advance(1)
     return results
@@ -133,8 +133,7 @@ def _planned(files: RunFiles, changed: Sequence[str]) -> list[BranchPlan]:
         planned.append(BranchPlan(checkpoint, out, result, changed))
         if result is None:
             versions.append(version)
-    with processes.phase("verifying the pool", patient=True):
-        verify_pool(files.pool, max(versions, default=0))
+    verify_pool(files.pool, max(versions, default=0))
     return planned
 
 
@@ -142,9 +141,9 @@ def _branch_at(
     plan: BranchPlan, config: Config, data: RealData, pool_folder: Path, progress: Progress, test: bool
 ) -> dict[str, Any]:
     learner = fresh_learner(config)
-    state, pool_version = when_visible(lambda: restore_learner(learner, plan.checkpoint), plan.checkpoint)
+    state, pool_version = when_visible(lambda: restore_learner(learner, plan.checkpoint))
     pool = Pool(pool_folder, config.pool_shape, pool_version, config.pool)
-    with processes.main_first() as main:
+    with distributed.main_first() as main:
         if main:
             remove(plan.out.path)
             plan.out.path.mkdir(parents=True)

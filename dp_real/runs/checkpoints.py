@@ -6,7 +6,9 @@ the latest before it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +43,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint into a folder of them.
 
-    An existing one of that name is kept: it has the same content. logs, inputs: the log_marks of
-    dp_real.runs.integrity, and dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
+    An existing one of that name is kept: it has the same content. logs, inputs: log_marks, and
+    dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
     Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
@@ -111,7 +113,7 @@ def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path |
     if found:
         run = folder.parent
         remedy = f"restore it, or {RunFiles(run).repeat}"
-        raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it; {remedy}")
+        raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it", remedy)
     return None
 
 
@@ -133,7 +135,7 @@ def state_problem(checkpoint: Path) -> str | None:
     try:
         read_state(checkpoint)
     except DamagedError as error:
-        return str(error).rpartition("; ")[0]
+        return error.problem
     return None
 
 
@@ -171,3 +173,31 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]
 
 def _remedy(checkpoint: Path) -> str:
     return f"restore it, or remove {checkpoint} to do without that checkpoint"
+
+
+def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
+    """How far the logs are written, for a checkpoint: name -> bytes, sha256 of these bytes."""
+    marks = {}
+    for log in (files.metrics, files.rounds):
+        written = log.read_bytes() if log.exists() else b""
+        marks[log.name] = {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+    return marks
+
+
+def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
+    """The first log that does not begin with what it had at a checkpoint; None if both do."""
+    for name, mark in read_record(checkpoint)["logs"].items():
+        log = files.path / name
+        begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
+        if len(begin) < mark["bytes"]:
+            return f"{log} lacks rows that were written" if begin else f"{log} is missing or empty"
+        if hashlib.sha256(begin).hexdigest() != mark["sha256"]:
+            return f"{log} is damaged: its checksum is not that of what was written"
+    return None
+
+
+def cut_logs(files: RunFiles, checkpoint: Path) -> None:
+    """Cut the logs back to what they had at a checkpoint, whatever follows."""
+    for name, mark in read_record(checkpoint)["logs"].items():
+        if (files.path / name).exists():
+            os.truncate(files.path / name, mark["bytes"])

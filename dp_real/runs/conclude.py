@@ -12,17 +12,17 @@ from dp_base.checksums import RECORD, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_base.reading import own_file
+from dp_real import distributed
 from dp_real.data import DataConfig
+from dp_real.distributed import when_visible
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool import Pool
-from dp_real.pool.late import when_visible
 from dp_real.practice import Practice
 from dp_real.protocols import Learner
 from dp_real.runs.run_files import RunFiles
-from dp_real.runtime import processes
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
@@ -43,9 +43,8 @@ def conclude(
     if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
     _save_learner(learner, files)
-    with processes.phase("evaluating the trained learner"):
-        result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
-        result |= facts or {}
+    result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
+    result |= facts or {}
     if config.data.near(NEAR) is not None:
         result["near"] = count_near(config.data, practice.pool, data.validation)
         if config.generator.shows_examples and result["near"]["validation"]:
@@ -57,7 +56,7 @@ def conclude(
                 config.data.examples,
                 config.data.examples,
             )
-    with processes.main_first() as main:
+    with distributed.main_first() as main:
         if main:
             write_text(files.learner / CARD, model_card(config, result))
             write_json(files.result, result)
@@ -67,7 +66,7 @@ def conclude(
 
 def _save_learner(learner: Learner, files: RunFiles) -> None:
     """The card comes later, as people edit it, and has no checksum."""
-    with processes.main_first() as main:
+    with distributed.main_first() as main:
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
@@ -88,16 +87,16 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         verify(files.best, remedy)
         return (files.best / RECORD).read_bytes()
 
-    with processes.main_first() as main, own_file(files.best, remedy):
+    with distributed.main_first() as main, own_file(files.best, remedy):
         record = written() if main else b""
-    record = processes.from_main(record)
+    record = distributed.from_main(record)
 
     def see() -> None:
         if written() != record:
-            raise DamagedError(f"{files.best} is an earlier one; {remedy}")
+            raise DamagedError(f"{files.best} is an earlier one", remedy)
 
     with own_file(files.best, remedy):
-        when_visible(see, files.best)
+        when_visible(see)
         learner.load(files.best)
 
 
@@ -129,8 +128,7 @@ def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str
         copies = int(earlier.add(examples).sum())
         return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
 
-    with processes.phase(f"counting {kind.examples} that are nearly alike", patient=True):
-        return processes.from_main(counted() if processes.this_process().is_main_process else {})
+    return distributed.from_main(counted() if distributed.this_process().is_main_process else {})
 
 
 def _spent(practice: Practice) -> dict[str, Any]:
@@ -144,7 +142,7 @@ def _spent(practice: Practice) -> dict[str, Any]:
         "samples_seen": state.seen,
         "additions": state.rounds - 1,
         "steps": state.step,
-        "processes": processes.this_process().num_processes,
+        "processes": distributed.this_process().num_processes,
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
         "training_seconds": state.seconds - state.generation_seconds,

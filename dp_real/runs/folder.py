@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dp_base.checksums import RECORD, seal
+from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
@@ -27,18 +27,30 @@ from dp_base.files import (
 )
 from dp_base.locks import locked
 from dp_base.reading import read_json
+from dp_real import distributed
 from dp_real.accounts import line
 from dp_real.config import Config, load_config
+from dp_real.distributed import when_visible
 from dp_real.pool import Pool
-from dp_real.pool.late import when_visible
+from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
-from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
+from dp_real.runs.checkpoints import (
+    checkpoint_problem,
+    checkpoints,
+    cut_logs,
+    is_kept,
+    log_marks,
+    log_problem,
+    newest_intact,
+    read_record,
+    read_state,
+    restore_learner,
+    write_checkpoint,
+)
 from dp_real.runs.identity import accepted, differences
-from dp_real.runs.integrity import cut_logs, log_marks, resumable
-from dp_real.runs.run_files import RunFiles, append_row
-from dp_real.runtime import processes
+from dp_real.runs.run_files import RunFiles, append_row, read_rows
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 log = logging.getLogger(__name__)
@@ -80,7 +92,7 @@ class RunFolder:
         self._asked = False
         self._told_at = time.monotonic()
         self._since_agreed = 0
-        here = processes.this_process()
+        here = distributed.this_process()
         self._main = here.is_main_process
         self._alone = here.num_processes == 1
 
@@ -123,7 +135,7 @@ class RunFolder:
         files = self.files
         shape = config.pool_shape
         newest = None
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             if main:
                 newest = resumable(files, config.training.keep_best)
                 self._check_inputs(newest)
@@ -132,16 +144,16 @@ class RunFolder:
                     if path == newest:
                         break
                     remove(path)
-        newest = processes.from_main(newest)
+        newest = distributed.from_main(newest)
         if newest is None:
-            with processes.main_first() as main:
+            with distributed.main_first() as main:
                 if main:
                     for path in (files.pool, files.metrics, files.rounds):
                         remove(path)
                     if config.practice.draws:
                         self._keep_first_blocks()
             return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
-        state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
+        state, pool_version = when_visible(lambda: restore_learner(learner, newest))
         pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
         pool.drop_later()
         if self._main:
@@ -171,7 +183,7 @@ class RunFolder:
 
     def told_to_stop(self) -> bool:
         """Whether any process was told to stop. All processes call it together."""
-        return processes.any_process(self._asked)
+        return distributed.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
@@ -193,7 +205,7 @@ class RunFolder:
             return
         try:
             yield
-        except processes.LostError:
+        except distributed.LostError:
             if self._asked:
                 raise SystemExit(1) from None
             raise
@@ -217,7 +229,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
     """
     out = files.path
     with ExitStack() as held:
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             if main:
                 if out.exists() and not out.is_dir():
                     raise InputError(f"--out {out} is a file; name a folder")
@@ -265,7 +277,7 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     out = files.path
     if not unused(out):
         if files.result.exists() and not files.config.exists():
-            raise DamagedError(f"{files.config} is missing; restore it, or remove {out} to train that run again")
+            raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         held = load_config(files.config) if files.config.exists() else None
         same = held is not None and config.goes_on_from(held)
         result = files.read_result()
@@ -281,6 +293,35 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     with asked_for(out):
         write_text(files.config, config.to_toml())
     return None
+
+
+def resumable(files: RunFiles, keep_best: bool) -> Path | None:
+    """The newest checkpoint that is intact with its pool, the logs up to it and, if it is kept, the best learner.
+
+    None if there is no checkpoint. A remark says what was passed over. Raises DamagedError if none is intact.
+    """
+
+    def problem(checkpoint: Path) -> str | None:
+        found = checkpoint_problem(checkpoint)
+        if found:
+            return found
+        state, pool_version = read_state(checkpoint)
+        found = pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
+        return found or (_best_problem(files, state) if keep_best else None)
+
+    return newest_intact(files.checkpoints, problem)
+
+
+def _best_problem(files: RunFiles, state: LoopState) -> str | None:
+    """What is wrong with the best learner, unless a better one came after this state and will come again."""
+    problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
+    if problem is None or state.best < 0:
+        return None
+    try:
+        later = [row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step]
+    except (DamagedError, KeyError):
+        return problem
+    return None if any(accuracy > state.best for accuracy in later) else problem
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:

@@ -14,6 +14,7 @@ from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
+from dp_real import distributed
 from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
@@ -22,9 +23,7 @@ from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
 from dp_real.runs.run_files import RunFiles
-from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
-from dp_real.runtime.model_folders import weights_digest
 
 log = logging.getLogger(__name__)
 CONFIG = "config"
@@ -52,7 +51,7 @@ def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bo
 
     The main process computes them. The others return {}.
     """
-    if not processes.this_process().is_main_process:
+    if not distributed.this_process().is_main_process:
         return {}
     return {CONFIG: digest(files.config)} | material(config, data, test=test)
 
@@ -73,8 +72,8 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
     }
-    models = (config.generator.weights() if draws else {}) | config.learner.weights()
-    found |= {f"{WEIGHTS}{key}": weights_digest(model) for key, model in models.items()}
+    digests = (config.generator.weights_digests() if draws else {}) | config.learner.weights_digests()
+    found |= {f"{WEIGHTS}{key}": value for key, value in digests.items()}
     if data is not None:
         found |= _set_digests("validation", data.validation)
         if data.generator is not None and uses_training_examples(config):

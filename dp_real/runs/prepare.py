@@ -12,6 +12,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
+from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
@@ -23,7 +24,6 @@ from dp_real.objects import GIVEN, lacking
 from dp_real.pool.marks import read_marks
 from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner
-from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
 
@@ -57,26 +57,25 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
     Images that are kept in memory are decoded now, and some of the others. test: whether test images and further sets
     are decoded. Raises as DataConfig.load does, and InputError for a broken image.
     """
-    with processes.phase("reading the data", patient=True):
-        with processes.main_first():
-            config.data.prepare(progress)
-            data = config.data.load()
-        judged = [data.test, *data.sets.values()] if test else []
-        decode_ahead(data.validation, *judged, progress=progress)
+    with distributed.main_first():
+        config.data.prepare(progress)
+        data = config.data.load()
+    judged = [data.test, *data.sets.values()] if test else []
+    decode_ahead(data.validation, *judged, progress=progress)
     return data
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """Load the generator, or train it as own_torch says, in the main process first.
 
-    Raises as GeneratorConfig.load does.
+    Raises as GeneratorConfig.load and check_guidance do.
     """
     with (
-        processes.phase("loading the generator", patient=True),
-        processes.main_first(),
+        distributed.main_first(),
         quietly(),
         own_torch(config),
     ):
+        config.generator.check_guidance(config.guidance)
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)

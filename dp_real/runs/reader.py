@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,26 +11,27 @@ from typing import Any, Self
 
 import pandas as pd
 
-from dp_base.checksums import verify
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.checksums import damage, verify
+from dp_base.errors import DamagedError, InputError, Lack, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
 from dp_real.pool import Pool
+from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import (
+    checkpoint_problem,
     checkpoints,
     kept_checkpoints,
+    log_problem,
     newest_checkpoint,
     read_state,
     restore_learner,
     state_problem,
 )
 from dp_real.runs.identity import accepted, changes
-from dp_real.runs.integrity import log_problem
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import RunFiles, read_rows
-from dp_real.sections import PoolConfig
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Run:
         if self.complete:
             verify(self.path, remedy, [log.name])
         elif newest and state_problem(newest) is None and (problem := log_problem(self.files, newest)):
-            raise DamagedError(f"{problem}; dp real resume {self.path} goes back to before that; or {remedy}")
+            raise DamagedError(problem, f"dp real resume {self.path} goes back to before that; or {remedy}")
         return read_rows(log)
 
     @property
@@ -103,10 +106,10 @@ class Run:
         """
         there = self.files.pool.exists()
         if not there and self.complete:
-            raise DamagedError(f"{self.files.pool} is missing; restore it, or {self.files.repeat}")
+            raise DamagedError(f"{self.files.pool} is missing", f"restore it, or {self.files.repeat}")
         if not there:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
-        return Pool.latest(self.files.pool, self.config.pool_shape, PoolConfig(memory=0))
+        return Pool.latest(self.files.pool, self.config.pool_shape, memory=0)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -148,3 +151,80 @@ def _beginning_at(config: Config, weights: Path) -> Config:
     if not config.learner.weights():
         return config
     return config.model_copy(update={"learner": config.learner.model_copy(update={"model": str(weights)})})
+
+
+# what is damaged in it
+
+
+def problems(folder: Path) -> list[str]:
+    """What is damaged in a run's folder, and the way on: a line each; none if all is as it was written.
+
+    Raises InputError if the folder is not a run's, or if it is of another format.
+    """
+    files = RunFiles.of(folder)
+    found = [
+        *_config_problems(files),
+        *_checkpoint_problems(files),
+        *_pool_problems(files),
+        *_part_problems(files),
+        *_log_problems(files),
+        *_branch_problems(files),
+    ]
+    return list(dict.fromkeys(map(str, found)))
+
+
+def _config_problems(files: RunFiles) -> Iterator[Lack]:
+    """Of the configuration that it cannot be read, and else of what the run depends on that it is another one."""
+    try:
+        load_config(files.config)
+    except InputError as error:
+        yield Lack(str(error), "restore it")
+        return
+    with contextlib.suppress(DamagedError):  # of the result, which _part_problems names
+        for change in changes(files):
+            yield Lack(change, "restore it, unless the change is meant")
+
+
+def _checkpoint_problems(files: RunFiles) -> Iterator[Lack]:
+    for checkpoint in checkpoints(files.checkpoints):
+        if problem := checkpoint_problem(checkpoint):
+            yield Lack(problem, f"remove {checkpoint} to do without that checkpoint")
+        elif problem := log_problem(files, checkpoint):
+            yield Lack(problem, _restore_or_repeat(files))
+
+
+def _pool_problems(files: RunFiles) -> Iterator[Lack]:
+    if not files.pool.exists():
+        return
+    problem = pool_problem(files.pool)
+    if problem:
+        yield Lack(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
+
+
+def _part_problems(files: RunFiles) -> Iterator[Lack]:
+    for part in (files.path, files.learner, files.best):
+        if problem := damage(part):
+            yield Lack(problem, _go_back(files))
+
+
+def _log_problems(files: RunFiles) -> Iterator[Lack]:
+    for log in (files.metrics, files.rounds):
+        try:
+            read_rows(log)
+        except DamagedError as error:
+            yield Lack(error.problem, _restore_or_repeat(files))
+
+
+def _branch_problems(files: RunFiles) -> Iterator[Lack]:
+    for branch in files.branches:
+        if problem := damage(branch.path) or damage(branch.learner):
+            yield Lack(problem, branch.branch_again)
+
+
+def _restore_or_repeat(files: RunFiles) -> str:
+    return f"restore it, or {files.repeat}"
+
+
+def _go_back(files: RunFiles) -> str:
+    back = f"dp real resume {files.path} goes back to the newest intact checkpoint"
+    return f"remove {files.result}, and {back}" if files.result.exists() else back

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from torch import Tensor
 
-from dp_base.errors import DivergedError, Interrupted
+from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
+from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, load_config, parse_config
-from dp_real.estimate.needs import few_cores
+from dp_real.config.load import flat
 from dp_real.objects import GIVEN, give, with_objects
+from dp_real.plan.needs import tracker
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
+from dp_real.runs.folder import RunFolder, Tracker, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes, drawing_identity, identity
 from dp_real.runs.prepare import VARIED, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
-from dp_real.runs.tracking import check_tracker, tracking
-from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
 
-log = logging.getLogger(__name__)
 
-
-@processes.together()
+@distributed.together()
 def run(
     config: Config | Mapping[str, Any],
     folder: str | Path,
@@ -114,11 +114,11 @@ def run(
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": _threads(config, files, resume)})
-        with processes.main_first() as main:
+        with distributed.main_first() as main:
             finished = claim(config, files, resume) if main else None
             if finished:
                 accepted(changes(files), accept_changes)
-        result = processes.from_main(finished)
+        result = distributed.from_main(finished)
         with naming_command(f"dp real resume {files.path}"):
             if not result:
                 with own_torch(config), quietly():
@@ -133,29 +133,27 @@ def _threads(config: Config, files: RunFiles, resume: bool) -> int:
 
     `threads = 0` takes the number that torch has chosen in the main process.
     """
-    with processes.main_first() as main:
+    with distributed.main_first() as main:
         chosen = config.threads
         if main and not chosen:
             begun = load_config(files.config) if resume and files.config.exists() else config
             chosen = begun.threads or torch.get_num_threads()
-    return processes.from_main(chosen)
+    return distributed.from_main(chosen)
 
 
 def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
     try:
-        check_tracker(config)
+        check_tracker(config.tracker)
         parts = prepare(config, progress, test=test)
     except Exception:
-        if processes.this_process().is_main_process:
+        if distributed.this_process().is_main_process:
             disclaim(files)
         raise
-    if processes.this_process().is_main_process and (remark := few_cores(config)):
-        log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         noted = identity(files, config, parts.data, test=test)
-        shared = shared and shared.of(processes.from_main(drawing_identity(config, noted)))
+        shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
         data, near = parts.data, None
@@ -189,3 +187,39 @@ def _train(
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
     return conclude(practice, data, files, test, facts)
+
+
+def check_tracker(name: str) -> None:
+    """Raise InputError for a dashboard that accelerate does not know, MissingError if its package is not installed."""
+    if name not in ("none", *LOGGER_TYPE_TO_CLASS):
+        raise InputError(f"tracker = '{name}': must be none, {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
+    if name != "none" and (problem := tracker(name).problem):
+        raise MissingError(problem)
+
+
+def last_wandb_run(out: Path) -> str | None:
+    """The id of the latest run that wandb has begun in a folder, which it then goes on with; None: there is none."""
+    begun = sorted((out / "wandb").glob("*run-*-*"), key=lambda path: path.name.removeprefix("offline-"))
+    return begun[-1].name.rpartition("-")[2] if begun else None
+
+
+@contextmanager
+def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
+    """Yield a Tracker that reports the run in folder `out`; None if no dashboard is asked for."""
+    if config.tracker == "none":
+        yield None
+        return
+    accelerator = Accelerator(
+        log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
+    )
+    wandb = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
+    wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
+    settings = flat(config.model_dump(mode="json"))
+    shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}
+    accelerator.init_trackers("deliberate-practice", shown, {"wandb": wandb})
+    try:
+        yield lambda row, step: accelerator.log(row, step=step)
+    finally:
+        # accelerator.end_training would also end the group of processes, which the evaluation still needs.
+        for dashboard in accelerator.trackers:
+            dashboard.finish()

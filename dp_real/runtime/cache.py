@@ -136,7 +136,7 @@ def _entry(folder: Path, root: Path) -> Entry:
     try:
         depends = read_json(folder / DEPENDS)
     except DamagedError as error:
-        problem = problem or str(error).partition(";")[0]
+        problem = problem or error.problem
     return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem)
 
 

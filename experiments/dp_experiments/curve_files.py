@@ -263,7 +263,7 @@ def _unchanged_config(run: Path) -> Path:
         verify(run, remedy, [RESULT])
         noted = read_json(run / RESULT, remedy).get("inputs", {}).get("config")
         if noted and config.exists() and digest(config) != noted:
-            raise DamagedError(f"{config} is not what it was when {run} began; restore it")
+            raise DamagedError(f"{config} is not what it was when {run} began", "restore it")
     return config
 
 

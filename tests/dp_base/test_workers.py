@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dp_base.workers import in_parallel
-from dp_real.runtime.processes import visible_gpus
+from dp_real.distributed import visible_gpus
 
 
 def seen(wait: float) -> tuple[int, str | None]:

@@ -180,9 +180,9 @@ def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(
     trained: list[tuple[torch.Tensor, torch.Tensor]] = []
     step = NetworkLearner.train_step
 
-    def noted(self: NetworkLearner, x: torch.Tensor, y: torch.Tensor, share: None, offset: torch.Tensor) -> None:
+    def noted(self: NetworkLearner, x: torch.Tensor, y: torch.Tensor, offset: torch.Tensor) -> None:
         trained.append((x, offset))
-        step(self, x, y, share, offset)
+        step(self, x, y, offset)
 
     monkeypatch.setattr(NetworkLearner, "train_step", noted)
     run(config, tmp_path / "run")

@@ -54,7 +54,7 @@ def test_every_name_is_there():
 
 
 LIBRARIES = {
-    "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 2, "unet_batch": 2},
+    "generator": {"kind": "latent", "training": "none"},
     "learner": {
         "kind": "transformers",
         "config": {

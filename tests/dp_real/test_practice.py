@@ -13,11 +13,11 @@ from dp_base.errors import Interrupted
 from dp_real.accounts import MeasuredFlops
 from dp_real.batches import MiniBatches
 from dp_real.config import Config, parse_config
+from dp_real.examples import Examples, ExampleSet
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, Practice
 from dp_real.rounds import Rounds, steer
-from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -27,7 +27,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:
@@ -84,7 +84,12 @@ class Notebook:
 
 
 def run(
-    tmp_path: Path, accuracies: list[float], notebook: Notebook | None = None, **plan: Any
+    tmp_path: Path,
+    accuracies: list[float],
+    notebook: Notebook | None = None,
+    validation: ExampleSet | None = None,
+    warmup: float = 0.1,
+    **plan: Any,
 ) -> tuple[Notebook, Practice]:
     """A run of 100 steps, cool-down from step 80, evaluated every 10."""
     config: Config = parse_config(
@@ -94,7 +99,7 @@ def run(
             "generator": {"kind": "denoiser"},
             "learner": {"kind": "mlp"},
             "sampling": {"block_size": 4},
-            "training": {"steps": 100, "batch_size": 5},
+            "training": {"steps": 100, "batch_size": 5, "warmup": warmup},
             "practice": {"initial": 9, "increment": 6, "additions": 3, "patience": 2, "evaluate_every": 10} | plan,
         }
     )
@@ -106,7 +111,7 @@ def run(
     rounds = Rounds(config, pool, cast(Any, ConstantGenerator()))
     flops = MeasuredFlops(Rounds(config, pool, cast(Any, ConstantGenerator())).drawer, learner)
     state = LoopState(100)
-    practice = Practice(config, learner, pool, lambda _: next(script), recorder, state, None, rounds, flops)
+    practice = Practice(config, learner, pool, lambda _: next(script), recorder, state, validation, rounds, flops)
     practice.run()
     return notebook, practice
 
@@ -158,9 +163,19 @@ def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
 
 def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_policy="incremental")
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_growth=1.0)
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
     assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
+
+
+def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path: Path):
+    validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
+    script = [0.34, 0.34, 0.34, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
+    for in_warmup, steps in ((False, [0, 70]), (True, [0, 50, 70])):
+        notebook, _ = run(
+            tmp_path / str(in_warmup), script, None, validation, 0.6, patience=1, additions=2, in_warmup=in_warmup
+        )
+        assert [row["step"] for row in notebook.additions] == steps
 
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
@@ -204,6 +219,7 @@ def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
     assert notebook.latest == [0, 20]  # after the first round, and where it stopped
 
 
-def test_checkpoints_come_at_their_interval(tmp_path: Path):
-    notebook, _ = run(tmp_path, [0.5] * 10, additions=0, checkpoint_every=3)
+def test_checkpoints_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 3)
+    notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

@@ -20,6 +20,19 @@ DEVICES = r"(?i)(con|prn|aux|nul|com\d|lpt\d)([.]|$)"  # names that Windows keep
 LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
 
 
+SET_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Usual names of folders that hold a set each, and ours. Two of them are no classes."""
+
+
 @dataclass(frozen=True)
 class Classes:
     """The classes of a task, and the folder names by which they are found.

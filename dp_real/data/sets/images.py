@@ -2,7 +2,8 @@
 
 CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read raises an InputError
 that names it: accuracies on a set that silently lost images could not be compared. Files beside the class folders, such
-as a README, and hidden files are ignored. Files that do not end as images do are counted in a warning.
+as a README, and hidden files are ignored. Files that do not end as images do are counted in a warning. `datasets`
+(imagefolder) knows neither numbers nor WordNet ids of classes, and is silent about what it passes over.
 """
 
 from __future__ import annotations
@@ -10,25 +11,27 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import stat
 import warnings
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
+from dp_real import distributed
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
-from dp_real.data.sets.decode import read_image
-from dp_real.data.sets.encoded import ENDINGS, EncodedImage, read_encoded
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
 
@@ -37,6 +40,119 @@ IN_MEMORY = 8 * 2**30
 MOST_NAMED = 20  # broken images that a message names
 NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""The only formats that Pillow may open, whatever a file is called. For others it would start programs (EPS)."""
+
+
+class EncodedImage(Protocol):
+    """A place from which an image file's bytes can be read, such as a Path. Its str() names it in messages."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+class NamedImages(NamedTuple):
+    """Encoded images in order, and the class name or number of each."""
+
+    sources: Sequence[EncodedImage]
+    names: list[str]
+
+
+def read_encoded(source: EncodedImage) -> bytes:
+    """Read the bytes of an encoded image. Of files on disk, only regular ones are read."""
+    return read_regular(source) if isinstance(source, Path) else source.read_bytes()
+
+
+def read_regular(path: Path) -> bytes:
+    """Read the bytes of a regular file. Raises OSError for one that is not there, or cannot be read.
+
+    Raises ValueError for a pipe, a socket or a device without opening it, since reading it might never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return path.read_bytes()
+
+
+def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
+    """Return the label of each image, or None for an image of a class that the task leaves out.
+
+    A number means what it means as the name of a class folder. But if the task is a part of ImageNet, and all names are
+    numbers below its number of classes, they are the task's own labels. Raises InputError for an unknown class.
+    """
+    first_images: dict[str, EncodedImage] = {}
+    for name, source in zip(named.names, named.sources, strict=True):
+        first_images.setdefault(name, source)
+    is_part_of_imagenet = None in classes.folders.values()
+    if is_part_of_imagenet and all(name.isdecimal() and int(name) < len(classes.names) for name in first_images):
+        return [int(name) for name in named.names]
+    labels = {name: classes.label(name, source) for name, source in first_images.items()}
+    return [labels[name] for name in named.names]
+
+
+def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
+    """Read an image as uint8 [channels, size, size], upright by EXIF, and with transparent pixels over white.
+
+    The shorter side is resized to `resize` pixels, and the middle is taken. `resize` must be at least `size`, as in
+    ImageNet's usual 256 for 224, or 0 for `size`. Raises InputError for a broken image, and for one that is too large.
+    """
+    try:
+        with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
+            file.load()  # before the metadata are read, which would load it, too, and hide what is broken
+            image = _opaque(_of_8_bits(_upright(file)))
+            image = image.convert("RGB" if channels == 3 else "L")
+            # Cropping first resizes fewer pixels. `bleed` is the share that is cut off at each of the four sides.
+            bleed = (1 - size / (resize or size)) / 2
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
+    except (Image.DecompressionBombError, MemoryError) as error:
+        reason = str(error) or "memory ran out"
+        raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
+    except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
+        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
+    pixels = np.array(image).reshape(size, size, channels)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says, if that can be read.
+
+    ImageOps.exif_transpose also rewrites the EXIF block, and fails if another entry is broken.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # what Pillow raises on a broken block depends on where it is broken
+        return image
+    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Scale pixels of 16 bits to 8 bits. Raises ValueError for pixels of 32 bits, whose white level is not known.
+
+    Pillow's convert() would clip both instead of scaling them. A TIFF may say that it uses 12 of the bits.
+    """
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
+    return image
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 class ImageFiles:
@@ -81,7 +197,7 @@ class ImageFiles:
             except (OSError, ValueError) as error:
                 raise InputError(f"{source}: cannot be read: {error}") from error
 
-        with ThreadPoolExecutor(processes.own_cores()) as threads:
+        with ThreadPoolExecutor(distributed.own_cores()) as threads:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
@@ -115,7 +231,7 @@ class ImageFiles:
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
-        with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
+        with warnings.catch_warnings(), ThreadPoolExecutor(distributed.own_cores()) as threads:
             # Pillow warns of broken metadata, but does not name the file.
             warnings.filterwarnings("ignore", module="PIL")
             images = threads.map(lambda row: read_image(self.sources[row], size, channels, self.resize), rows)
@@ -216,7 +332,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
-    with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
+    with progress("checking images", max(1, len(distributed.own_share(parts)))) as advance:
 
         def look(part: tuple[ExampleArray, slice]) -> Seen:
             images, rows = part
@@ -231,7 +347,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
             kept = pixels if isinstance(images, ImageFiles) else pixels[:0]
             return Seen([], _are_flat(pixels), fingerprints(*kept))
 
-        seen = processes.distribute(look, parts)
+        seen = distributed.distribute(look, parts)
     broken = [line for each in seen for line in each.broken]
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
@@ -253,7 +369,7 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
 def _rows_to_check(images: ExampleArray) -> list[slice]:
     is_kept = images.kept if isinstance(images, ImageFiles) else isinstance(images, Tensor)
     step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
-    sampled = processes.read_slices(-(-images.shape[0] // step))
+    sampled = distributed.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]
 
 

@@ -14,7 +14,15 @@ from dp_base.reading import foreign_file
 from dp_real.anchors import Place
 from dp_real.data import DataConfig
 from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
-from dp_real.data.sets.class_names import Classes, class_folders, composed, own_classes, task_classes, warn_once
+from dp_real.data.sets.class_names import (
+    SET_NAMES,
+    Classes,
+    class_folders,
+    composed,
+    own_classes,
+    task_classes,
+    warn_once,
+)
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
 from dp_real.sections import Seed
 
@@ -23,8 +31,6 @@ if TYPE_CHECKING:
 
 NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 """Places of sets that have no folders, whose names could tell the classes."""
-SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
-"""Usual names of folders that hold a part of a set each. Two of them are no classes."""
 
 
 def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
@@ -154,7 +160,7 @@ class OwnSets(DataConfig):
                     raise InputError(
                         f"{self.validation}: one class only, {names[0]}; there must be at least two folders"
                     )
-                splits = [name for name in names if name.lower() in SPLITS]
+                splits = [name for name in names if name.lower() in SET_NAMES]
                 if len(splits) > 1:
                     raise InputError(
                         f"{self.validation}: {' and '.join(splits)} are a set's splits rather than classes; name one, "

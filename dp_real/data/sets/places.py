@@ -1,7 +1,7 @@
 """Sets of real examples: how a configuration names them, how they are found, and how they are read.
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
-                              or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
+                              or ImageNet's validation images without folders (dp_real.data.sets.tars)
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
                               own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
     table.csv, table.jsonl    a row each, for sources that read such tables
@@ -24,11 +24,9 @@ import torch
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_real.data.sets import ilsvrc, shards, table_sets
+from dp_real.data.sets import table_sets, tars
 from dp_real.data.sets.class_names import Classes, visible_files
-from dp_real.data.sets.encoded import ENDINGS, NamedImages, to_labels
-from dp_real.data.sets.hub_sets import HubSet
-from dp_real.data.sets.images import ImageFiles, ImageSet, read_folder
+from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, NamedImages, read_folder, to_labels
 from dp_real.data.sets.table_sets import Columns
 
 SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
@@ -101,7 +99,7 @@ def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout,
     """A folder that has image files, or none of the known files, is taken as class folders."""
     if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [folder]
-    if ilsvrc.is_flat(folder):
+    if tars.is_flat(folder):
         return "flat", [folder]
     has_images = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
     if not has_images:
@@ -130,6 +128,56 @@ def _matching(where: str, pattern: str) -> list[Path]:
     if absent:
         raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")
     return [Path(file) for found in files.values() for file in found]
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """A data set of the hub, or a folder in it, at a revision. None is the latest one."""
+
+    id: str
+    folder: str | None = None
+    revision: str | None = None
+
+    def snapshot(self, split: str | None, fetch: bool) -> Path:
+        """Return the local folder of the Parquet or tar files. A split picks those that have its name in their paths.
+
+        With `fetch`, files that are not in the hub's cache are fetched. Raises MissingError, which says what to do, if
+        they cannot be had, InputError if the data set has none.
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+        page = f"https://huggingface.co/datasets/{self.id}"
+        pattern = self._pattern(split)
+        command = self._command(pattern)
+        try:
+            root = snapshot_download(
+                self.id,
+                repo_type="dataset",
+                revision=self.revision,
+                allow_patterns=[pattern + ".parquet", pattern + ".tar"],
+                local_files_only=not fetch,
+            )
+        except GatedRepoError as error:
+            raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
+        except RepositoryNotFoundError as error:
+            raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
+        except (OSError, HfHubHTTPError) as error:
+            raise MissingError(f"{self.id} is not in the hub's cache: where there is a network, {command}") from error
+        folder = Path(root, self.folder or "")
+        if not any(any(folder.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
+            raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")
+        return folder
+
+    def _pattern(self, split: str | None) -> str:
+        """Return the pattern of the files' names, without their endings."""
+        name = f"*{split}*" if split else "*"
+        return f"{self.folder}/{name}" if self.folder else name
+
+    def _command(self, pattern: str) -> str:
+        """Return the command by which a user fetches the files."""
+        command = f"hf download {self.id} --repo-type dataset --include '{pattern}'"
+        return f"{command} --revision {self.revision}" if self.revision else command
 
 
 def check_ranges(pattern: str) -> None:
@@ -189,9 +237,9 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
     """The set's images must not be in class folders."""
     match found.kind:
         case "flat":
-            return ilsvrc.read_flat(found.paths[0])
+            return tars.read_flat(found.paths[0])
         case "tar":
-            return shards.read_shards(found.paths, found.columns.label)
+            return tars.read_shards(found.paths, found.columns.label)
         case "parquet":
             data = table_sets.open_parquet(found.where, found.paths)
         case "csv" | "jsonl":

@@ -1,7 +1,9 @@
 """A small class-conditional diffusion model of vectors or tiny images: network, sampler and training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
-from dp_real.guidance.solvers import DDIM
-from dp_real.runtime import processes
+from dp_real.guidance.sampler import DDIM, sample
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
+
+if TYPE_CHECKING:
+    from dp_real.generators.denoiser import DenoiserConfig
 
 REMEDY = "lower generator.train_learning_rate"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
@@ -77,7 +81,7 @@ class DenoiserGenerator:
         steps: int,
         guidance_scale: float,
     ) -> None:
-        self.denoiser = denoiser.eval().requires_grad_(False).to(processes.device())
+        self.denoiser = denoiser.eval().requires_grad_(False).to(distributed.device())
         self.sample_shape = sample_shape
         self.n_classes = n_classes
         self.guidance_scale = guidance_scale
@@ -93,7 +97,7 @@ class DenoiserGenerator:
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
         """`callback` is called with each step's index and its x0_hat."""
-        labels = labels.to(processes.device())
+        labels = labels.to(distributed.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             conditional = self.denoiser(x, t, labels)
@@ -109,19 +113,8 @@ class DenoiserGenerator:
         """It is small and stays on the device."""
 
 
-class DenoiserTraining(Protocol):
-    """The sizes of a denoiser and the settings of its training; see dp_real.generators.denoiser."""
-
-    width: int
-    blocks: int
-    train_steps: int
-    train_batch: int
-    train_learning_rate: float
-    label_dropout: float
-
-
 def train_denoiser(
-    config: DenoiserTraining, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
 
@@ -129,7 +122,7 @@ def train_denoiser(
     finite, or a trial image has one value throughout.
     """
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
-    device = processes.device()
+    device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
         model = Denoiser(sample_shape, n_classes, config.width, config.blocks).to(device)

@@ -10,8 +10,7 @@ from jaxtyping import Float32, Int32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.given import as_numbers
-from dp_real.examples import Task
+from dp_real.examples import Task, as_numbers
 from dp_real.guidance.entropy import EntropyGuidance
 
 log = logging.getLogger(__name__)

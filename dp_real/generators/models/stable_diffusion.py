@@ -7,7 +7,7 @@ Training takes minutes on a CPU, and writes a folder that StableDiffusionPipelin
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -26,15 +26,16 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.generators.pipelines.latents import decode, encode
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 TEXT_WIDTH = 64
-REMEDY = "its images, generator.vae_steps, vae_batch, unet_steps or unet_batch are at fault"
+REMEDY = "its images or generator.training are at fault"
+CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
 ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of its time
 AVERAGED_EVERY = 8  # steps; to average the weights in each step would take a fifteenth of its time
 TRIED = 64  # images that the trained VAE must reconstruct
@@ -42,20 +43,10 @@ AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, 
 ENCODED_ROWS = 500  # images that are encoded together
 
 
-class PipelineTraining(Protocol):
-    """The settings of a pipeline's training; see dp_real.generators.latent."""
-
-    prompts: tuple[str, ...]
-    vae_steps: int
-    vae_batch: int
-    unet_steps: int
-    unet_batch: int
-    caption_dropout: float
-
-
 def train_autoencoder(
-    config: PipelineTraining,
     images: Float[Tensor, "images channels height width"],
+    steps: int,
+    batch: int,
     seed: int,
     progress: Progress,
     folder: Path,
@@ -70,19 +61,20 @@ def train_autoencoder(
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
-    vae.to(processes.device())
+    vae.to(distributed.device())
     before = reconstruction_error(vae, images)
-    with progress("training the VAE", config.vae_steps) as advance:
-        train_vae(vae, images, config, draw, advance, unfinished)
+    with progress("training the VAE", steps) as advance:
+        train_vae(vae, images, steps, batch, draw, advance, unfinished)
     check_vae(vae, images, before)
     vae.save_pretrained(folder)
 
 
 def train_pipeline(
-    config: PipelineTraining,
     images: TrainingExamples,
     prompts: Sequence[Sequence[str]],
     vae: AutoencoderKL,
+    steps: int,
+    batch: int,
     seed: int,
     progress: Progress,
     folder: Path,
@@ -98,13 +90,13 @@ def train_pipeline(
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
     pipe.vae = vae.eval().requires_grad_(False)
-    pipe = pipe.to(processes.device())
+    pipe = pipe.to(distributed.device())
     parts = [x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(ENCODED_ROWS)]
     latents = torch.cat([encode(pipe.vae, x) for x in parts])
     pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
     latents *= pipe.vae.config.scaling_factor
-    with progress("training the UNet", config.unet_steps) as advance:
-        train_unet(pipe, latents, images.y, captions, config, draw, advance, unfinished)
+    with progress("training the UNet", steps) as advance:
+        train_unet(pipe, latents, images.y, captions, len(prompts[0]), steps, batch, draw, advance, unfinished)
     for part in (pipe.unet, pipe.text_encoder):
         require_finite("weights of the trained generator", REMEDY, part.state_dict().values())
     pipe.save_pretrained(folder)
@@ -150,6 +142,30 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
         feature_extractor=absent,
         requires_safety_checker=False,
     )
+
+
+def make_full_size(dtype: str = "float32") -> Any:
+    """Stable Diffusion 1.5 with random weights, to measure what it takes."""
+    tokenizer = make_tokenizer([""])
+    tokenizer.model_max_length = 77
+    blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
+    blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    last = len(tokenizer) - 1
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "vocab_size": last + 1}
+    text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    absent: Any = None
+    scheduler: Any = make_scheduler()
+    pipe: Any = StableDiffusionPipeline(
+        vae=AutoencoderKL(**blocks),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
+        safety_checker=absent,
+        feature_extractor=absent,
+        requires_safety_checker=False,
+    )
+    return pipe.to(distributed.device(), getattr(torch, dtype))
 
 
 def make_vae(size: int) -> AutoencoderKL:
@@ -224,18 +240,19 @@ def make_scheduler() -> DDIMScheduler:
 def train_vae(
     vae: AutoencoderKL,
     images: Float[Tensor, "images channels height width"],
-    config: PipelineTraining,
+    steps: int,
+    batch: int,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
     """The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     kept = Resumable(unfinished, {"vae": vae}, optimizer, anneal, draw)
-    watch = LossWatch("the VAE", REMEDY, config.vae_steps - kept.first)
-    for _ in kept.steps(config.vae_steps, advance):
-        x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)]
+    watch = LossWatch("the VAE", REMEDY, steps - kept.first)
+    for _ in kept.steps(steps, advance):
+        x = images[torch.randint(len(images), (batch,), generator=draw)]
         x = x.to(vae.device).expand(-1, 3, -1, -1)
         posterior: Any = vae.encode(x, return_dict=False)[0]
         noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
@@ -256,7 +273,9 @@ def train_unet(
     latents: Float[Tensor, "images channels height width"],
     labels: Int64[Tensor, " images"],
     captions: Sequence[str],
-    config: PipelineTraining,
+    templates: int,
+    steps: int,
+    batch: int,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
@@ -268,7 +287,6 @@ def train_unet(
     encoder. Caption `templates·label + i` is the i-th one of a class. The last caption is empty.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
-    steps = config.unet_steps
     warmup = max(1, steps // 36)
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
@@ -278,16 +296,15 @@ def train_unet(
     tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
     encoded: Any = None
     text: Any = None
-    templates = len(config.prompts)
     kept = Resumable(unfinished, {"trained": both, "average": ema}, optimizer, anneal, draw)
     watch = LossWatch("the UNet", REMEDY, steps - kept.first)
     for step in kept.steps(steps, advance):
         if step % ENCODED_EVERY == 0:
             encoded = pipe.text_encoder(tokens).last_hidden_state
             text = encoded.detach().requires_grad_()
-        rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
+        rows = torch.randint(len(latents), (batch,), generator=draw)
         x0 = latents[rows.to(device)]
-        caption = draw_captions(labels[rows], templates, len(captions) - 1, config.caption_dropout, draw)
+        caption = draw_captions(labels[rows], templates, len(captions) - 1, CAPTION_DROPOUT, draw)
         noise = torch.randn(x0.shape, generator=draw).to(device)
         t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
         condition = text[caption.to(device)]

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Callable, Hashable
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from dp_real.runtime import processes
-from dp_real.runtime.memory import attempt, too_small
+from dp_real.distributed import halving
 
+REMEDY = "generator.checkpointing, generator.decoder = 'tiny', guidance.through = 'x0' or dtype = 'bfloat16' take less"
 FIRST = 8  # rows in the first attempt on a GPU
 
 
@@ -24,35 +23,26 @@ class DeviceBatches:
     def __init__(self, size: int, gpu: bool) -> None:
         self._grows = size == 0 and gpu
         self._first = size or (FIRST if gpu else sys.maxsize)
-        self._found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
+        self.found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
         """The result of work(slice(0, rows)), computed in parts.
 
         `kind` tells apart work that needs different amounts of memory.
 
-        Raises MissingError if not even one row fits, and RuntimeError if not even one can be computed, for reasons that
-        need not be memory.
+        Raises as dp_real.distributed.halving does.
         """
-        size, grows = self._found.get(kind, (self._first, self._grows))
+        size, grows = self.found.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0
         while start < rows:
-            stop = min(start + size, rows)
-            part = attempt(partial(work, slice(start, stop)))
-            processes.alive()
-            if part is None:
-                size = (stop - start) // 2
-                grows = False
-                if size == 0:
-                    raise too_small(
-                        "a single row needs more memory than the GPU has: generator.checkpointing = true, "
-                        "generator.decoder = 'tiny', guidance.through = 'x0' or dtype = 'bfloat16' take less"
-                    )
-            else:
-                parts.append(part)
-                if grows and stop - start == size:
-                    size *= 2
-                start = stop
-            self._found[kind] = size, grows
+            asked = min(size, rows - start)
+            part, fitted = halving(lambda n: work(slice(start, start + n)), asked, REMEDY)  # noqa: B023
+            parts.append(part)
+            start += fitted
+            if fitted < asked:
+                size, grows = fitted, False
+            elif grows and asked == size:
+                size *= 2
+            self.found[kind] = size, grows
         return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""A pipeline of diffusers as a Generator, and the prompts or numbers that it is asked for each class."""
+"""A pipeline of diffusers as a Generator, the prompts or numbers that it is asked for each class, and single images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt64
+from jaxtyping import Float, Float32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.examples import TrainingExamples
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.generators.pipelines.calls import PipelineCalls
+from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP, LatentDiffusion, PipelineSampler
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
-from dp_real.runtime.seeds import Stream, rng, row_noise
+from dp_real.runtime.seeds import Stream, rng, row_seeds
+
+
+def sampler_of(
+    pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any
+) -> PipelineSampler:
+    """The sampler of a pipeline: by the own loop, or by the pipeline's calls. Raises as these do."""
+    kind = LatentDiffusion if type(pipe).__name__ in OWN_LOOP else PipelineCalls
+    return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
 
 
 class PipelineGenerator:
@@ -30,7 +39,7 @@ class PipelineGenerator:
 
     def __init__(
         self,
-        model: LatentDiffusion,
+        model: PipelineSampler,
         asked: Sequence[Sequence[Any]],
         sample_shape: tuple[int, ...],
         real: TrainingExamples | None = None,
@@ -50,11 +59,9 @@ class PipelineGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch channels height width"]:
-        noise = row_noise(seeds, self.model.latent_shape)
+        asked, noise = self._pick(labels, seeds), self.model.noise(seeds)
         to_learner = partial(fit, shape=self.sample_shape)
-        return self.model.sample(
-            self._pick(labels, seeds), noise, guidance, to_learner, self.beginnings(labels, seeds)
-        ).cpu()
+        return self.model.sample(asked, noise, guidance, to_learner, self.beginnings(labels, seeds)).cpu()
 
     def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
         """The two share the pipeline."""
@@ -95,3 +102,57 @@ def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[l
             found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
             raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
     return [list(numbers[name]) for name in classes]
+
+
+def sample_images(
+    pipe: Any,
+    prompts: Sequence[str | int],
+    guidance: EntropyGuidance | None = None,
+    *,
+    steps: int = 50,
+    guidance_scale: float = 7.5,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+) -> Float[Tensor, "batch 3 height width"]:
+    """Draw an image for each prompt. This freezes the pipeline.
+
+    Parameters
+    ----------
+    pipe
+        A pipeline of diffusers. Stable Diffusion 1, 2 and XL and DiT are drawn by DDIM. Others are called as they are:
+        their guidance is through = "x0", scale = "relative".
+    prompts
+        What to draw; of a DiT the class numbers.
+    guidance
+        What guides the sampler. Its `logits` read images of the form that is returned. None: the images are plain.
+    steps
+        Of the sampler.
+    guidance_scale
+        Of classifier-free guidance; 1 or less: none.
+    seed
+        The noise of image i is a function of `seed` and i alone.
+    size
+        Height and width in pixels; None: the pipeline's usual size.
+
+    Returns
+    -------
+    Float[Tensor, "batch 3 height width"]
+        The images, in [-1, 1].
+
+    Raises
+    ------
+    InputError
+        For a pipeline that cannot be guided or draw that size, and for guidance that it cannot have.
+    MissingError
+        If not even one image fits into the GPU.
+
+    Examples
+    --------
+    With any image classifier of transformers:
+
+        logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.models.classifier
+        guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
+        images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
+    """
+    model = sampler_of(pipe, steps, guidance_scale, size=size)
+    return model.sample(prompts, model.noise(row_seeds(seed, 0, range(len(prompts)))), guidance)

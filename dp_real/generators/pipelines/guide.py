@@ -22,7 +22,7 @@ from dp_real.sections import is_window
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
 MODULAR = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline")
 """The modular pipelines whose latents are not packed."""
-NO_IMAGES = {"films": {"num_frames"}, "sounds": {"audio_length_in_s", "audio_end_in_s"}}
+NO_IMAGES = {"films": {"num_frames", "video_length"}, "sounds": {"audio_length_in_s", "audio_end_in_s"}}
 """What pipelines draw that take such arguments."""
 
 
@@ -90,25 +90,37 @@ def guide(
     if every < 1 or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
     unguide(pipe)
-    if omega == 0:
-        return pipe
-    _check_pipeline(pipe)
-    guidance = EntropyGuidance(
-        _logits(classifier, pipe, processor), omega, through="x0", every=every, window=window, objective=objective
-    )
+    if omega:
+        check_pipeline(pipe)
+        logits = _logits(classifier, pipe, processor)
+        guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
+        attach(pipe, guidance, decoder)
+    return pipe
+
+
+def attach(
+    pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
+) -> None:
+    """Guide a pipeline that is not guided yet. `to_learner` makes of its images what guidance.logits reads.
+
+    Raises InputError for a scheduler or decoder that cannot be used, or guidance that a scheduler cannot do.
+    """
     scheduler = plain(pipe.scheduler)
     if _draws_pixels(pipe):
-        guide_steps(scheduler, guidance, identity)
+        guide_steps(scheduler, guidance, to_learner)
     else:
         unpack = Unpacker(pipe)
         vae = frozen_decoder(decoder or pipe.vae)
-        guide_steps(scheduler, guidance, lambda x0_hat: decode(_near(vae, x0_hat, pipe), unpack(x0_hat)))
+
+        def seen(x0_hat: Tensor) -> Tensor:
+            return to_learner(decode(_near(vae, x0_hat, pipe), unpack(x0_hat)))
+
+        guide_steps(scheduler, guidance, seen)
         if hasattr(pipe, "prepare_latents"):
             pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
     if hasattr(pipe, "mask_processor"):  # a modular pipeline is told of a mask only when it is called
         pipe.mask_processor.preprocess = _refuse_mask
     pipe.scheduler = scheduler
-    return pipe
 
 
 def unguide(pipe: Any) -> Any:
@@ -131,17 +143,23 @@ def unguide(pipe: Any) -> Any:
     return pipe
 
 
-def _check_pipeline(pipe: Any) -> None:
-    """Raise InputError for a pipeline that cannot be guided."""
-    name = type(pipe).__name__
-    told = signature(type(pipe).__call__).parameters
+def check_class(kind: type) -> None:
+    """Raise InputError for a class of pipelines that cannot be guided."""
+    name = kind.__name__
+    told = signature(kind.__call__).parameters
     for what, marks in NO_IMAGES.items():
         if not marks.isdisjoint(told):
             raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
     if "mask_image" in told:
         _refuse_mask()
-    if "ModularPipeline" in (kind.__name__ for kind in type(pipe).__mro__) and name not in MODULAR:
+    if "ModularPipeline" in (base.__name__ for base in kind.__mro__) and name not in MODULAR:
         raise InputError(f"{name} cannot be guided; of the modular pipelines {' and '.join(MODULAR)} can")
+
+
+def check_pipeline(pipe: Any) -> None:
+    """Raise InputError for a pipeline that cannot be guided."""
+    check_class(type(pipe))
+    name = type(pipe).__name__
     if hasattr(pipe, "prior_prior"):
         raise InputError(f"{name} has two stages, a prior and a decoder: only pipelines of one stage can be guided")
     if not hasattr(pipe, "scheduler"):

@@ -1,42 +1,50 @@
-"""Latent diffusion with entropy guidance, for any pipeline of diffusers that has an adapter.
+"""Pipelines of diffusers as samplers: the own loop for Stable Diffusion 1, 2 and XL and DiT, and what every way shares.
 
 Images are [batch, 3, height, width] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower
 precision.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-from jaxtyping import Float
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from jaxtyping import Float, Shaped, UInt64
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.generators.pipelines.latents import decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import Denoiser, identity, sample
+from dp_real.guidance.sampler import DDIM, Denoiser, identity, sample
 from dp_real.runtime.pixels import fit
-from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.runtime.seeds import row_noise
+from dp_real.sections import first_step
 
-CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB, for SD 3 2.8 GB
+CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB
+DIT = "DiTPipeline"
+OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
+"""The pipelines that the own loop draws with: guidance may go through their denoiser."""
+
+Condition = dict[str, Tensor]
+"""What the denoiser is conditioned on, by the names of its arguments: tensors [1, ...] for a row."""
 
 
-class LatentDiffusion:
-    """A sampler made of a pipeline's parts, which are frozen. It is asked for prompts, or class numbers of a DiT.
+class PipelineSampler(ABC):
+    """A pipeline whose parts are frozen, and which draws rows in device batches.
 
     A guidance_scale of 1 or less means none. `tiny_decoder` decodes x0_hat for the guidance only: the images always
     come from the pipeline's VAE. `size` is (height, width) in pixels. `offloads` lets the weights leave the device
     until they are needed again. `negative_prompt` stands in place of the empty prompt. `guidance_rescale` is the share
-    of classifier-free guidance's output that is scaled to the deviation of the conditional one. If the index `first` of
-    the step to begin with is not 0, `sample` noises real images for that step.
+    of classifier-free guidance's output that is scaled to the deviation of the conditional one. A `strength` below 1 is
+    the share of the steps that are taken, from real images.
 
-    Raises InputError for a pipeline that cannot be used, draw that size, or encode real images to begin with.
+    Raises InputError for a pipeline that cannot be used, draw that size, or begin with real images.
     """
 
     def __init__(
@@ -51,19 +59,19 @@ class LatentDiffusion:
         offloads: bool = False,
         negative_prompt: str = "",
         guidance_rescale: float = 0.0,
-        first: int = 0,
+        strength: float = 1.0,
     ) -> None:
         self.pipe = pipe
-        self.adapter = adapt(pipe, size)
-        self.adapter.negative_prompt = negative_prompt
-        self.guidance_rescale = guidance_rescale
-        self.network = self.adapter.network
-        self.solver = make_solver(pipe, self.adapter, steps)
-        self.first = first
-        if first and not isinstance(pipe.vae, AutoencoderKL):
-            raise InputError(f"generator.strength: {type(pipe.vae).__name__} is no AutoencoderKL, which encodes images")
+        self.steps = steps
         self.guidance_scale = guidance_scale
         self.guidance_decoder = tiny_decoder or pipe.vae
+        self.size = size
+        self.negative_prompt = negative_prompt
+        self.guidance_rescale = guidance_rescale
+        self.strength = strength
+        self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
+        if size is not None:
+            self._check_size(size)
         self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:
             part.eval().requires_grad_(False)
@@ -72,12 +80,20 @@ class LatentDiffusion:
         self.device = self.network.device
         self.offloads = offloads
         self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
-        self._embed = lru_cache(CONDITIONS)(partial(embed, self.adapter))
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of the noise from which one image starts."""
-        return self.adapter.latent_shape
+    def _check_size(self, size: tuple[int, int]) -> None:
+        """Raise InputError unless the pipeline can draw images of that size."""
+        config = self.network.config
+        token_side = image_side(
+            self.pipe.vae, 2 if hasattr(self.pipe, "_pack_latents") else config.get("patch_size", 1)
+        )
+        limit = (config.get("pos_embed_max_size") or 0) * token_side
+        if any(side % token_side or (limit and side > limit) for side in size):
+            at_most = f", {limit} at most" if limit else ""
+            raise InputError(
+                f"{type(self.pipe).__name__} cannot draw {size[0]} x {size[1]} pixels: multiples of "
+                f"{token_side}{at_most}, it can"
+            )
 
     def compile(self) -> None:
         """Compile the denoiser and the decoders when they are first called, for batches of every size at once.
@@ -91,39 +107,39 @@ class LatentDiffusion:
     def sample(
         self,
         asked: Sequence[Any],
-        noise: Float[Tensor, "batch channels latent_height latent_width"],
+        noise: Any,
         guidance: EntropyGuidance | None = None,
         to_learner: Callable[[Tensor], Tensor] = identity,
         real: Float[Tensor, "batch colours height width"] | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Draw an image for each row, as the learner sees it. The noise is standard normal, of `latent_shape`.
+        """Draw an image for each row, as the learner sees it, from `noise` as the method of that name gives it.
 
-        With `first`, `real` is the image of each row to begin with, in [-1, 1]. It may be grey, and is resized. Raises
-        MissingError if not even one row fits into the GPU.
+        With a strength below 1, `real` is the image of each row to begin with, in [-1, 1]. It may be grey, and is
+        resized. Raises MissingError if not even one row fits into the GPU.
         """
 
         def draw(rows: slice) -> Tensor:
-            x = sample(
-                self.denoiser(asked[rows]),
-                self.solver,
-                self._begin(noise[rows].to(self.device), None if real is None else real[rows]),
-                first=self.first,
-                guidance=guidance and guidance.for_rows(rows),
-                decode=lambda x0_hat: to_learner(decode(self.guidance_decoder, x0_hat)),
-            )
-            with torch.no_grad():
-                return to_learner(decode(self.pipe.vae, x).clamp(-1, 1))
+            chosen = None if real is None else real[rows].to(self.device).expand(-1, 3, -1, -1)
+            images = self.draw(asked[rows], noise[rows], guidance and guidance.for_rows(rows), to_learner, chosen)
+            return to_learner(images)
 
         self._move(self.device)
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
 
-    def _begin(self, noise: Tensor, real: Tensor | None) -> Tensor:
-        """What the first step takes: the noise, or real images that are noised with it."""
-        if real is None:
-            return noise
-        height, width = (image_side(self.pipe.vae, side) for side in noise.shape[-2:])
-        x0 = encode(self.pipe.vae, fit(real.to(self.device).expand(-1, 3, -1, -1), (3, height, width)))
-        return self.solver.noised(x0, noise, self.first)
+    @abstractmethod
+    def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> Any:
+        """What each row's image is drawn from: a function of its seed alone."""
+
+    @abstractmethod
+    def draw(
+        self,
+        asked: Sequence[Any],
+        noise: Any,
+        guidance: EntropyGuidance | None,
+        to_learner: Callable[[Tensor], Tensor],
+        real: Float[Tensor, "batch 3 real_height real_width"] | None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Draw a device batch, without gradients."""
 
     def offload(self) -> None:
         if self.offloads:
@@ -135,89 +151,123 @@ class LatentDiffusion:
         for part in self.modules if self.offloads else ():
             part.to(device)
 
+
+class LatentDiffusion(PipelineSampler):
+    """The own loop, by DDIM with the pipeline's noise schedule. It is asked for prompts, or class numbers of a DiT.
+
+    Raises InputError for another pipeline or schedule.
+    """
+
+    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
+        name = type(pipe).__name__
+        if name not in OWN_LOOP:
+            raise InputError(f"{name} is no pipeline of the own loop; these are: {', '.join(OWN_LOOP)}")
+        super().__init__(pipe, steps, guidance_scale, tiny_decoder, **options)
+        self.solver = DDIM(_ddim(pipe.scheduler, steps))
+        self.first = first_step(steps, self.strength)
+        if self.first and not isinstance(pipe.vae, AutoencoderKL):
+            raise InputError(f"generator.strength: {type(pipe.vae).__name__} is no AutoencoderKL, which encodes images")
+        config = self.network.config
+        scale = image_side(pipe.vae, 1)
+        height, width = self.size or 2 * (config.sample_size * scale,)
+        self.image_size = height, width
+        self.latent_shape = config.in_channels, height // scale, width // scale
+        self._embed = lru_cache(CONDITIONS)(self._embedded)
+
+    def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> Float[Tensor, "batch channels height width"]:
+        return row_noise(seeds, self.latent_shape)
+
+    def draw(
+        self,
+        asked: Sequence[Any],
+        noise: Float[Tensor, "batch channels latent_height latent_width"],
+        guidance: EntropyGuidance | None,
+        to_learner: Callable[[Tensor], Tensor],
+        real: Float[Tensor, "batch 3 real_height real_width"] | None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        x = noise.to(self.device)
+        if real is not None:
+            x0 = encode(self.pipe.vae, fit(real, (3, *self.image_size)))
+            x = self.solver.noised(x0, x, self.first)
+        x = sample(
+            self.denoiser(asked),
+            self.solver,
+            x,
+            first=self.first,
+            guidance=guidance,
+            decode=lambda x0_hat: to_learner(decode(self.guidance_decoder, x0_hat)),
+        )
+        with torch.no_grad():
+            return decode(self.pipe.vae, x).clamp(-1, 1)
+
     def denoiser(self, asked: Sequence[Any]) -> Denoiser:
         """The denoiser for a solver: the network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
         if self.guidance_scale > 1:
             rows = [self._embed(None)] * len(rows) + rows
-        condition = {name: stack([row[name] for row in rows]).to(self.device) for name in rows[0]}
+        condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
-            output = self.adapter.predict(stacked, t, condition).to(x)
+            output = self.predict(stacked, t, condition).to(x)
             if self.guidance_scale <= 1:
                 return output
             unconditional, conditional = output.chunk(2)
-            combined = self.adapter.combine(unconditional, conditional, self.guidance_scale)
+            combined = unconditional + self.guidance_scale * (conditional - unconditional)
             if not self.guidance_rescale:
                 return combined
             return rescale_noise_cfg(combined, conditional, self.guidance_rescale)
 
         return denoise
 
+    def predict(
+        self, x: Float[Tensor, "batch channels height width"], t: Shaped[Tensor, ""], condition: Condition
+    ) -> Float[Tensor, "batch channels height width"]:
+        """What the network says of x_t."""
+        if type(self.pipe).__name__ == DIT:
+            answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
+            return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
+        text, added = condition["text"], {name: value for name, value in condition.items() if name != "text"}
+        return self.network(x, t, text, added_cond_kwargs=added, return_dict=False)[0]
 
-def stack(rows: Sequence[Tensor]) -> Tensor:
-    """Rows [1, ...] as one tensor [B, ...]. Sequences [1, n, ...] are padded with zeros to the longest."""
-    if len({row.shape for row in rows}) == 1:
-        return torch.cat([*rows])
-    return pad_sequence([row[0] for row in rows], batch_first=True)
+    @torch.no_grad()
+    def _embedded(self, what: Any) -> Condition:
+        """The condition of one row: a prompt or class number, or None for classifier-free guidance; on the CPU.
+
+        It is computed alone, so that other rows do not change its rounding. Raises InputError for a class number that
+        the model does not have.
+        """
+        kind = type(self.pipe).__name__
+        if kind == DIT:
+            classes = self.network.config.num_embeds_ada_norm
+            if what is not None and what >= classes:
+                raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
+            return {"class_labels": torch.tensor([classes if what is None else what])}
+        if kind == "StableDiffusionPipeline":
+            text = self.negative_prompt if what is None else what
+            return {"text": self.pipe.encode_prompt(text, self.device, 1, False)[0].cpu()}
+        texts = self.pipe.encode_prompt(
+            what or "",
+            device=self.device,
+            do_classifier_free_guidance=what is None,
+            negative_prompt=self.negative_prompt or None,
+        )
+        # What stands for no text is zeros or the encoding of "": the pipeline's config says.
+        text, pooled = texts[1::2] if what is None else texts[::2]
+        crop_corner = (0, 0)
+        sizes = torch.tensor([[*self.image_size, *crop_corner, *self.image_size]])  # original and target
+        return {"text": text.cpu(), "text_embeds": pooled.cpu(), "time_ids": sizes.to(text.dtype)}
 
 
-@torch.no_grad()
-def embed(adapter: Adapter, what: Any) -> Condition:
-    """A row's condition, on the CPU. It is computed alone, so that other rows do not change its rounding."""
-    return {name: value.cpu() for name, value in adapter.embed(what).items()}
-
-
-def sample_images(
-    pipe: Any,
-    prompts: Sequence[str | int],
-    guidance: EntropyGuidance | None = None,
-    *,
-    steps: int = 50,
-    guidance_scale: float = 7.5,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-) -> Float[Tensor, "batch 3 height width"]:
-    """Draw an image for each prompt. This freezes the pipeline.
-
-    Parameters
-    ----------
-    pipe
-        A pipeline of diffusers.
-    prompts
-        What to draw; of a DiT the class numbers.
-    guidance
-        What guides the sampler. Its `logits` read images of the form that is returned. None: the images are plain.
-    steps
-        Of the sampler.
-    guidance_scale
-        Of classifier-free guidance; 1 or less: none.
-    seed
-        The noise of image i is a function of `seed` and i alone.
-    size
-        Height and width in pixels; None: the pipeline's usual size.
-
-    Returns
-    -------
-    Float[Tensor, "batch 3 height width"]
-        The images, in [-1, 1].
-
-    Raises
-    ------
-    InputError
-        For a pipeline without an adapter or a solver, or one that cannot draw that size.
-    MissingError
-        If not even one image fits into the GPU.
-
-    Examples
-    --------
-    With any image classifier of transformers:
-
-        logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.models.classifier
-        guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
-        images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
-    """
-    model = LatentDiffusion(pipe, steps, guidance_scale, size=size)
-    noise = row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape)
-    return model.sample(prompts, noise, guidance)
+def _ddim(scheduler: Any, steps: int) -> Any:
+    """DDIM with a scheduler's own noise schedule. Raises InputError for one that is none of diffusion."""
+    config = scheduler.config
+    if "beta_start" not in config or config.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
+        raise InputError(
+            f"scheduler {type(scheduler).__name__}, prediction_type {config.get('prediction_type')!r}: no diffusion "
+            "with betas that predicts epsilon, v_prediction or sample"
+        )
+    # By default DDIM clips x0_hat to [-1, 1]. Latents are wider, but a pipeline's config need not say so.
+    ddim: Any = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
+    ddim.set_timesteps(steps)
+    return ddim

@@ -5,16 +5,20 @@ A safety checker would blacken images without a word.
 
 import json
 import logging
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import require_package
-from dp_real.generators.pipelines.adapters import check_supported
-from dp_real.runtime import processes
+from dp_real import distributed
+from dp_real.generators.pipelines.guide import check_class
+from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
+from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime.hub import load, quietly, reading
 from dp_real.runtime.model_folders import lacking, lora_file
 
@@ -22,20 +26,25 @@ from dp_real.runtime.model_folders import lacking, lora_file
 def load_index(model: str) -> dict[str, Any]:
     """Read a pipeline's model_index.json.
 
-    Raises MissingError without one, and InputError for a pipeline without an adapter.
+    Raises MissingError without one, and InputError for a pipeline that cannot be used.
     """
+    if model == RANDOM:
+        return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    check_supported(str(index.get("_class_name")), where=f"{model}: ")
+    name = str(index.get("_class_name"))
+    kind = getattr(diffusers, name, None)
+    if not isinstance(kind, type) or ("prompt" not in signature(kind.__call__).parameters and name not in OWN_LOOP):
+        raise InputError(f"{model}: {name} is no pipeline of diffusers that draws images for prompts, or DiTPipeline")
+    check_class(kind)
     return index
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline without its safety checker, with weights of type `dtype`.
 
-    Raises MissingError if a file is missing, and InputError if there is no adapter or diffusers does not accept its
-    parts.
+    Raises as load_index does, MissingError if a file is missing, and InputError if diffusers does not accept its parts.
     """
     index = load_index(model)
     if Path(model).is_dir():
@@ -46,7 +55,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     options: dict[str, Any] = dict.fromkeys(absent)
     if index["_class_name"] == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False}
-        if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
+        if any(index.get("safety_checker") or ()) and distributed.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
     return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
 
@@ -87,4 +96,6 @@ def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
+    if model == RANDOM:
+        return AutoencoderTiny().to(distributed.device(), getattr(torch, dtype))
     return load(AutoencoderTiny, model, dtype)

@@ -55,11 +55,11 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
 
     The last step is not guided. But a schedule of a single step is, though no later step can repair that sample.
     `decode` maps x0_hat to what guidance.logits reads. Raises InputError for a scheduler that cannot be guided, and
-    ValueError for guidance other than through = "x0" and scale = "relative".
+    for guidance other than through = "x0" and scale = "relative".
     """
     if (guidance.through, guidance.scale) != ("x0", "relative"):
-        raise ValueError("a scheduler can guide through = 'x0', scale = 'relative' only")
-    _check(scheduler)
+        raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
+    check_scheduler(scheduler)
     own = type(scheduler).step
     before = -2
 
@@ -80,7 +80,7 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
         x0_hat = _estimate(self, model_output, timestep, sample, result)
         with torch.inference_mode(False), torch.enable_grad():  # pipelines run without gradients
             leaf = x0_hat.float().clone().requires_grad_()
-            gradient = guidance.gradient(decode(leaf), leaf)
+            gradient = guidance.gradient(decode(leaf) if guidance.reads_estimate else leaf, leaf)
         _restart(self)
 
         def moved(x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def is_guided_scheduler(scheduler: Any) -> bool:
     return "step" in vars(scheduler)
 
 
-def _check(scheduler: Any) -> None:
+def check_scheduler(scheduler: Any) -> None:
     """Raise InputError for a scheduler that cannot be guided."""
     name = type(scheduler).__name__
     if not isinstance(scheduler, KNOWN):

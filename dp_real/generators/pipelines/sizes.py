@@ -7,6 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+RANDOM = "random"
+"""A model's name that stands for random weights of the size of Stable Diffusion 1, to measure what it takes."""
+
 
 class NetworkCost(NamedTuple):
     """The cost of one evaluation of a part of a pipeline."""
@@ -27,29 +30,29 @@ class PipelineSize(NamedTuple):
     config: dict[str, Any]  # tells the pipeline by its denoiser's configuration
 
 
-# These are counted on meta tensors. tests/dp_real/estimate/published.py has the architectures, and a test repeats the
-# counts. The first three keep attention's weights. The others do not: fused kernels need not.
+# These are counted on meta tensors. tests/dp_real/plan/published.py has the architectures, and a test repeats the
+# counts. Attention's weights are not kept: fused kernels compute them again.
 SD1 = PipelineSize(
     parameters=1.066e9,
     side=512,
-    denoiser=NetworkCost(0.803, 0.923, 4.34e9),
-    decoder=NetworkCost(2.515, 2.549, 6.02e9),
+    denoiser=NetworkCost(0.803, 0.923, 1.453e9),
+    decoder=NetworkCost(2.515, 2.549, 5.956e9),
     tiny=NetworkCost(0.141, 0.141, 0.58e9),
     config={"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2},
 )
 SD2 = PipelineSize(
     parameters=1.290e9,
     side=768,
-    denoiser=NetworkCost(2.149, 2.765, 12.76e9),
-    decoder=NetworkCost(5.754, 5.928, 13.74e9),
+    denoiser=NetworkCost(2.149, 2.765, 3.052e9),
+    decoder=NetworkCost(5.754, 5.928, 13.40e9),
     tiny=NetworkCost(0.318, 0.318, 1.30e9),
     config={"cross_attention_dim": 1024, "sample_size": 96, "layers_per_block": 2},
 )
 XL = PipelineSize(
     parameters=3.469e9,
     side=1024,
-    denoiser=NetworkCost(6.761, 7.460, 21.64e9),
-    decoder=NetworkCost(10.470, 11.020, 24.90e9),
+    denoiser=NetworkCost(6.761, 7.460, 9.806e9),
+    decoder=NetworkCost(10.470, 11.020, 23.82e9),
     tiny=NetworkCost(0.565, 0.565, 2.31e9),
     config={"cross_attention_dim": 2048, "sample_size": 128, "layers_per_block": 2},
 )

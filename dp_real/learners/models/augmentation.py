@@ -1,4 +1,4 @@
-"""All augmentation that a configuration asks for, as a function of the seed, the step and the parcel."""
+"""All augmentation that a configuration asks for, as a function of the seed, the step and the process."""
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -13,7 +13,7 @@ from dp_real.sections import TrainingConfig
 
 
 class Augmentation:
-    """Crops, flips, changes and mixes the rows of a parcel, as the section [training] says.
+    """Crops, flips, changes and mixes the rows of a step, as the section [training] says.
 
     Raises MissingError if RandAugment is asked for and kornia is not installed.
     """
@@ -27,25 +27,25 @@ class Augmentation:
             self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude)
 
     def __call__(
-        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, parcel: int
+        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """Augment the rows of a parcel, whose place in the step is `parcel`.
+        """Augment the rows of a step that the process of this rank has.
 
         x are codes as int32, or images, which may be larger than the module takes. They come back at the module's size.
         y are labels, int64 [B], or probabilities, float [B, K]. They come back as probabilities if examples are mixed.
         """
         config = self.config
         if config.crop or config.flip:
-            draw = rng(self.seed, Stream.CROP, step, parcel)
+            draw = rng(self.seed, Stream.CROP, step, rank)
             size = self.task.sample_shape[1:]
             x = crop_and_flip(x, draw, least_area=config.crop, flip=config.flip, size=size)
         x = at_task_size(x, self.task)
         if self.randaugment:
-            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, step, parcel))
+            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, step, rank))
         if config.mixup or config.cutmix:
             if y.dim() == 1:
                 y = F.one_hot(y, self.task.n_classes).float()
-            x, y = mix(x, y, rng(self.seed, Stream.MIX, step, parcel), mixup=config.mixup, cutmix=config.cutmix)
+            x, y = mix(x, y, rng(self.seed, Stream.MIX, step, rank), mixup=config.mixup, cutmix=config.cutmix)
         return x, y
 
 

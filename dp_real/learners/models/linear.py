@@ -17,7 +17,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.runtime.shares import StepShare
 
 
 class LinearLearner:
@@ -51,9 +50,7 @@ class LinearLearner:
         half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
-    def train_step(
-        self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"], share: StepShare | None = None
-    ) -> None:
+    def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
         """Solve the problem on the whole pool, which is the batch if training.batch_size is 0.
 
         Nothing is done if the size of the pool is unchanged: a pool only grows, so its rows are the same.

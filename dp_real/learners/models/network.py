@@ -16,14 +16,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from dp_real import distributed
 from dp_real.examples import Task
 from dp_real.learners.models.augmentation import Augmentation, at_task_size
 from dp_real.learners.models.gradient import PreparedRows, StepGradient
-from dp_real.runtime import processes
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
-from dp_real.runtime.shares import StepShare
 from dp_real.sections import TrainingConfig
 
 
@@ -37,21 +36,21 @@ class NetworkLearner:
     def __init__(
         self, module: nn.Module, task: Task, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
-        self.device: torch.device = device or processes.device()
+        self.device: torch.device = device or distributed.device()
         self.task = task
         self.config = config
         self.seed = seed
         # Convolutions are faster in this memory format.
         self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
         # The processes have the same weights already, unless a file that they read differs.
-        processes.copy_from_main(self.module.state_dict().values())
+        distributed.copy_from_main(self.module.state_dict().values())
         self.augmentation = Augmentation(task, config, seed)
         self.parameters = list(self.module.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.forward = torch.compile(self.module) if config.compile else self.module
-        self.gradient = StepGradient(self.module, config.rows_per_device, seed)
+        self.gradient = StepGradient(self.module, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
         self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
@@ -77,19 +76,17 @@ class NetworkLearner:
         self,
         x: Shaped[Tensor, "batch *stored"],
         y: Shaped[Tensor, "batch *classes"],
-        share: StepShare | None = None,
         offset: Float[Tensor, "batch classes"] | None = None,
     ) -> None:
-        """Make one AdamW step on the mean cross-entropy over the rows of the step.
+        """Make one AdamW step on the mean cross-entropy over these rows, and those of the other processes.
 
         x is float or uint8. y is int64 [B], or the probabilities of the classes, float [B, K]. `offset` is added to the
         logits of each row. Rows that are mixed get the offset of the first of the two. Raises MissingError if not even
         one row fits into the GPU's memory.
         """
-        share = share or StepShare.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
-        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share, offset), share, self.step)
+        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, offset), len(y), self.step)
         if self.config.max_grad_norm:
             self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
@@ -109,20 +106,14 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepare(self, x: Tensor, y: Tensor, share: StepShare, offset: Tensor | None = None) -> list[PreparedRows]:
-        """Return this process's rows of the step, augmented.
-
-        Each parcel is augmented whole, and then the rows of other processes are dropped.
-        """
+    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None = None) -> PreparedRows:
+        """Return rows on the device, augmented."""
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
-        offset = offset.to(self.device, non_blocking=True)
-        prepared = []
-        for part in share.parts:
-            rows, targets = self.augmentation(x[part.rows], y[part.rows], self.step, part.parcel)
-            prepared.append(PreparedRows(part, rows[part.own], targets[part.own], offset[part.rows][part.own]))
-        return prepared
+        if len(y):  # of more processes than rows, some have none
+            x, y = self.augmentation(x, y, self.step, distributed.this_process().process_index)
+        return PreparedRows(x, y, offset.to(self.device, non_blocking=True))
 
     def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
         return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
@@ -218,14 +209,13 @@ class NetworkLearner:
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
     """The learning rate of a step, over its constant one: warm-up, plateau and cool-down (paper App. D).
 
-    It is transformers' get_wsd_schedule, whose module takes two seconds to import.
+    It is transformers' get_wsd_schedule, whose module takes two seconds to import. A branch that leaves in warm-up
+    cools down from the rate that it has reached.
     """
-    if step < warmup:
-        return step / max(1, warmup)
-    if step < last - cooldown:
-        return 1.0
-    cooled = (step - last + cooldown) / max(1, cooldown)
-    return 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
+    reached = min(step, last - cooldown)
+    rate = reached / warmup if reached < warmup else 1.0
+    cooled = (step - reached) / max(1, cooldown)
+    return rate * 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

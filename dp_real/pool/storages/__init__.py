@@ -17,14 +17,12 @@ from torch import Tensor
 from dp_base.errors import DamagedError
 from dp_base.registry import Registry
 from dp_real.pool.exported import IMAGE, NUMBERS, ExportColumn
-from dp_real.sections import PoolConfig
 
 
 @dataclass(frozen=True)
 class Storage(ABC):
     """Converts between examples and a column of the pool. The base of the kinds of storage."""
 
-    config: PoolConfig
     sample_shape: tuple[int, ...]
 
     value_bytes: ClassVar[int]
@@ -53,10 +51,6 @@ class Storage(ABC):
     @abstractmethod
     def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]: ...
 
-    def fits(self, rows: int) -> bool:
-        """Whether this many rows may be in memory."""
-        return self.value_bytes > 0 and self.value_bytes * rows * self.size <= self.config.memory * 2**30
-
     @property
     def exported(self) -> ExportColumn:
         """The column that has the examples in an exported pool."""
@@ -66,23 +60,23 @@ class Storage(ABC):
 STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages")
 
 
-def open_storage(config: PoolConfig, sample_shape: tuple[int, ...]) -> Storage:
-    """Return the storage that a configuration asks for.
+def open_storage(name: str, sample_shape: tuple[int, ...]) -> Storage:
+    """Return the storage that pool.storage names.
 
     Raises InputError if it does not keep examples of this shape.
     """
-    storage = STORAGES[config.storage](config, sample_shape)
+    storage = STORAGES[name](sample_shape)
     storage.check()
     return storage
 
 
-def storage_of(column: pa.DataType, config: PoolConfig, sample_shape: tuple[int, ...]) -> Storage:
+def storage_of(column: pa.DataType, sample_shape: tuple[int, ...]) -> Storage:
     """Return the storage by which a column of this type was written.
 
     Raises DamagedError if no known storage writes such a column.
     """
     for _, kind in STORAGES.items():
-        storage = kind(config, sample_shape)
+        storage = kind(sample_shape)
         if storage.type == column:
             return storage
     raise DamagedError(f"a pool has examples of type {column}, which no known storage writes for shape {sample_shape}")

@@ -12,8 +12,7 @@ from dp_real.data import DATA
 from dp_real.data.stand_in import MadeUp
 from dp_real.examples import Task
 from dp_real.sections import Seed
-from dp_real.text.data.own_texts import TextConfig
-from dp_real.text.of_texts import OfTexts
+from dp_real.text.data.own_texts import OfTexts, TextConfig
 
 RECIPE = 1  # raise it when the written files change
 WHO_AND_WHAT = {

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import httpx2
 import openai
@@ -20,8 +20,10 @@ import openai
 from dp_base.errors import InputError, Interrupted, MissingError
 from dp_real.text.models.answers import Answer, Answers, Spent, question_of, without_thoughts
 
+if TYPE_CHECKING:
+    from dp_real.text.language_models import EndpointConfig
+
 MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
-PAUSE = 0.5  # seconds before the first of these; it then doubles
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
 PART = 6  # characters of the key that messages do not have in a row
@@ -32,21 +34,6 @@ CHAT = "/chat/completions"
 CUT = "length"  # how it calls an answer that max_tokens ends
 LARGEST = 2**24  # bytes of an answer: a text of millions of characters is none that was asked for
 MOST_TOKENS = 2**40  # of an answer that an endpoint may count
-
-
-class EndpointSettings(Protocol):
-    """Whom to ask, and how much; see dp_real.text.generators.endpoint."""
-
-    base_url: str
-    model: str
-    key: str
-    requests: int
-    timeout: float
-    retries: int
-    token_budget: int
-    money_budget: float
-
-    def money(self, read: int, written: int) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -100,11 +87,11 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 class Asking:
     """Asks the questions of a block. What was answered earlier is not asked again. `answers` must be open."""
 
-    def __init__(self, settings: EndpointSettings, answers: Answers) -> None:
+    def __init__(self, settings: EndpointConfig, answers: Answers) -> None:
         self.settings = settings
         self.answers = answers
         self._stopped = False
-        self._spent = ""  # which budget is, and how it goes on
+        self._spent = ""  # that the budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the answers in order. Once a request fails for good, or the budget is spent, nothing more is sent.
@@ -157,15 +144,10 @@ class Asking:
                 raise
 
     def _budget_spent(self) -> str:
-        """Say which budget is spent; empty if none is."""
-        settings = self.settings
-        spent = self.answers.spent()
-        money = settings.money(*spent) or 0.0
-        if settings.token_budget and sum(spent) >= settings.token_budget:
-            return f"{sum(spent):,} tokens are spent, generator.token_budget = {settings.token_budget}{MORE}"
-        if settings.money_budget and money >= settings.money_budget:
-            return f"{money:,.4g} is spent, generator.money_budget = {settings.money_budget:g}{MORE}"
-        return ""
+        """Say that the budget is spent; empty if it is not."""
+        spent = sum(self.answers.spent())
+        budget = self.settings.token_budget
+        return f"{spent:,} tokens are spent, generator.token_budget = {budget}{MORE}" if 0 < budget <= spent else ""
 
     async def _answered(self, client: openai.AsyncOpenAI, question: Question) -> Answer:
         for attempt in range(MALFORMED + 1):
@@ -203,7 +185,7 @@ class Asking:
         if isinstance(error, openai.NotFoundError):
             raise InputError(f"{where} has no model '{self.settings.model}', or is no such API: {said}") from None
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-            remedy = "generator.leave_out drops parameters that it does not know"
+            remedy = "generator.parameters = { NAME = '' } drops one that it does not know"
             raise InputError(f"{where} refuses a request: {said}; {remedy}") from None
         if isinstance(error.__cause__, httpx2.ReadError) and str(error.__cause__):
             said = str(error.__cause__)

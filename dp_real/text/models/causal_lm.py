@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers.generation.configuration_utils import GenerationConfig
 from transformers.generation.logits_process import (
+    LogitsProcessor,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -19,56 +20,47 @@ from transformers.generation.logits_process import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
-from dp_real.examples import ExampleSet
+from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime import processes
-from dp_real.runtime.hub import load, reading, within
-from dp_real.runtime.seeds import Stream, rng, row_uniforms
+from dp_real.runtime.hub import load, load_tokenizer, reading, within
+from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.draw import SeededDraw
-from dp_real.text.models.tokens import load_tokenizer
+from dp_real.text.models.asked import NO_GUIDANCE, Prompts
+from dp_real.text.models.char_lm import inverse_transform
+
+if TYPE_CHECKING:
+    from dp_real.text.language_models import CausalLMConfig
 
 SECONDS = 10.0
 """The longest that the prompts of all classes may take to be put into the chat template."""
 MOST_CHARACTERS = 10**6  # of a prompt
 
 
-class Settings(Protocol):
-    """How prompts are put, and texts are drawn."""
+class SeededDraw(LogitsProcessor):
+    """Makes the greedy choice of `generate` a draw from the distribution: all tokens but the drawn one become -inf."""
 
-    chat: bool
-    system: str
-    shots: int
-    temperature: float
-    top_p: float
-    top_k: int
-    max_new_tokens: int
-    stop: tuple[str, ...]
-    dtype: Literal["float32", "bfloat16", "float16"]
-    batch_size: int
-    offload: bool
+    def __init__(self, uniform: Tensor, prompt: int) -> None:
+        """`uniform` is float64 [B, most new tokens]. `prompt` counts the tokens of the padded prompts."""
+        self.uniform = uniform
+        self.prompt = prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        drawn = inverse_transform(scores, self.uniform[:, input_ids.shape[1] - self.prompt])
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)
 
 
 class CausalLMGenerator:
     """Texts of a language model, by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
 
-    def __init__(
-        self,
-        config: Settings,
-        model: str,
-        prompts: Sequence[Sequence[str]],
-        length: int,
-        shown: ExampleSet | None,
-    ) -> None:
-        """`model` is a folder or a hub id. Texts have `length` characters at most. Prompts show examples of `shown`.
+    def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
+        """`model` is a folder or a hub id. Texts have `length` characters at most.
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
         self.config = config
         self.name = model
         self.prompts = prompts
-        self.shown = shown
         self.sample_shape = (length,)
         self.n_classes = len(prompts)
         self.tokenizer: Any = load_tokenizer(model, "left")
@@ -83,26 +75,19 @@ class CausalLMGenerator:
         # generate() would add what the model comes with, such as a penalty or beams: then texts were of another
         # distribution than the configuration says, and than log_posterior knows.
         self.model.generation_config = GenerationConfig()
-        self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
-        self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
+        self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken, or never end
-            picks = [(label, pick) for label in range(self.n_classes) for pick in range(len(prompts[label]))]
-            asked = within(SECONDS, lambda: [self.asked(label, np.uint64(0), pick) for label, pick in picks])
+            picks = [(label, pick) for label, each in enumerate(prompts.templates) for pick in range(len(each))]
+            asked = within(SECONDS, lambda: [self.asked(label, 0, pick) for label, pick in picks])
             torch.as_tensor(0 if self.ends is None else self.ends, dtype=torch.int64)
         if max(map(len, asked)) > MOST_CHARACTERS:
             raise InputError(f"{model}: a prompt has {max(map(len, asked)):,} characters; see its chat template")
         self.encoded(asked, config.max_new_tokens)
         self.offload()
 
-    def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:
-        """A row's prompt, with its examples, as the model reads it. The seed picks it if `pick` is None."""
-        several = self.prompts[label]
-        prompt = several[int(seed) % len(several) if pick is None else pick]
-        if self.shown is not None:
-            rows = self.members[label]
-            chosen = rng(int(seed), Stream.CHOICE).permutation(len(rows))[: self.config.shots]
-            texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
-            prompt = prompt.replace("{examples}", "\n\n".join(texts))
+    def asked(self, label: int, seed: int, pick: int | None = None) -> str:
+        """A row's prompt as the model reads it (Prompts.of)."""
+        prompt = self.prompts.of(label, seed, pick)
         if not self.config.chat:
             return prompt
         system = [{"role": "system", "content": self.config.system}] if self.config.system else []
@@ -124,22 +109,22 @@ class CausalLMGenerator:
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
                 f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
             )
-        return {key: tokens[key].to(processes.device()) for key in ("input_ids", "attention_mask")}
+        return {key: tokens[key].to(distributed.device()) for key in ("input_ids", "attention_mask")}
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """Texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
         if guidance is not None:
-            raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
-        self.model.to(processes.device())
+            raise InputError(NO_GUIDANCE)
+        self.model.to(distributed.device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
-        prompts = [self.asked(label, seed) for label, seed in zip(labels.tolist(), seeds, strict=True)]
+        prompts = [self.asked(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         inputs = self.encoded(prompts, config.max_new_tokens)
         prompt = inputs["input_ids"].shape[1]
-        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(processes.device())
+        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(distributed.device())
         warpers: list[Any] = [TemperatureLogitsWarper(config.temperature)] if config.temperature != 1 else []
         warpers += [TopKLogitsWarper(config.top_k)] if config.top_k else []
         warpers += [TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []
@@ -172,9 +157,9 @@ class CausalLMGenerator:
 
         The prompts have the same examples for all rows.
         """
-        prompts = [self.asked(label, np.uint64(0), pick=0) for label in range(self.n_classes)]
+        prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
-        self.model.to(processes.device())
+        self.model.to(distributed.device())
         parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
         found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
         return torch.stack(found, 1).log_softmax(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,33 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_base.errors import InputError
+from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
-from dp_real.text.models.draw import inverse_transform
+
+if TYPE_CHECKING:
+    from dp_real.text.char_lm import CharLMConfig
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
 
 
-class CharLMSizes(Protocol):
-    """The sizes of the network."""
-
-    width: int
-    layers: int
-
-
-class CharLMTraining(CharLMSizes, Protocol):
-    """The sizes, and the settings of the training."""
-
-    train_steps: int
-    train_batch: int
-    train_learning_rate: float
-    weight_decay: float
-    dropout: float
+def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1).contiguous(), right=True)
+    # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(drawn, last).squeeze(1)
 
 
 class CharLM(nn.Module):
@@ -49,7 +43,7 @@ class CharLM(nn.Module):
 
     characters: Tensor
 
-    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMSizes, dropout: float = 0.0) -> None:
+    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("characters", characters)
         self.character = nn.Embedding(len(characters) + 1, sizes.width)
@@ -95,7 +89,7 @@ class CharLMGenerator:
 
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
         """Sampling divides the logits by `temperature`."""
-        self.model = model.eval().requires_grad_(False).to(processes.device())
+        self.model = model.eval().requires_grad_(False).to(distributed.device())
         self.sample_shape = (length,)
         self.n_classes = n_classes
         self.temperature = temperature
@@ -104,7 +98,7 @@ class CharLMGenerator:
         """Texts, int32. Raises InputError if guidance is asked for."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
-        device = processes.device()
+        device = distributed.device()
         (length,) = self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
         character = torch.full((len(labels), 1), EDGE, device=device)
@@ -119,7 +113,7 @@ class CharLMGenerator:
 
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes, from the likelihoods under each class."""
-        device = processes.device()
+        device = distributed.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
@@ -135,7 +129,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    settings: CharLMTraining,
+    settings: CharLMConfig,
     texts: TrainingExamples,
     n_classes: int,
     seed: int,
@@ -148,7 +142,7 @@ def train_char_lm(
     or a weight is not finite.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
-    device = processes.device()
+    device = distributed.device()
     with seeded(draw):
         model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
         optimizer = torch.optim.AdamW(

@@ -15,9 +15,8 @@ from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load
+from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import to_texts
-from dp_real.text.models.tokens import load_tokenizer
 
 TOGETHER = 64  # texts that are read at a time without gradients
 

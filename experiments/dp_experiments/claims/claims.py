@@ -12,6 +12,7 @@ import pandas as pd
 
 from dp_experiments.claims.measured import cost_ratio, paired, stored_runs, worth
 from dp_experiments.presets.reported.audit import data_equivalence, reported
+from dp_experiments.presets.reported.schedule import GROWTH, fitted
 
 
 class Verdict(StrEnum):
@@ -193,6 +194,17 @@ def _table3(column: str, omega: float = 0.05, patience: str = "incremental", sam
 def strengths_of_table3() -> str:
     """Accuracy over the strength."""
     return "; ".join(f"ω = {omega:g}: {_table3('val', omega):.2f} %" for omega in (0, 0.03, 0.05, 0.07))
+
+
+def patience_of_branches() -> str:
+    """How T_max grows by the branch epochs of Table 4, against growth in proportion to the pool."""
+    best, *others = fitted(4, (0, GROWTH, 1), (1,)).itertuples()
+    proportional = next(fit for fit in others if fit.growth == 1)
+    return (
+        "the branch epochs of Table 4 fit as epochs of N / batch steps only, and say that T_max hardly grows: with "
+        f"T_max as the pool to the power of {best.growth:g} a replay misses their steps by {best.error:.0%}, in "
+        f"proportion by {proportional.error:.0%}"
+    )
 
 
 def unguided_of_tables() -> str:
@@ -408,5 +420,14 @@ CLAIMS = (
         "dp theory verify",
         "a minute",
         theory=theorem1_holds,
+    ),
+    Claim(
+        "Tables 4, 5",
+        "T_max grows with the pool",
+        Verdict.UNTESTED,
+        Path.NEITHER,
+        "dp claims",
+        "seconds",
+        recomputed=patience_of_branches,
     ),
 )

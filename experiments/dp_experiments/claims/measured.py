@@ -1,4 +1,4 @@
-"""What the stored runs of docs/results say: means, paired differences, and what an arm is worth in static samples."""
+"""What stored runs say: means, paired differences, and what an arm is worth in static samples."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError
 from dp_experiments.presets.reported.audit import static_equivalent
 
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
+FOLDER = Path(__file__).parents[1]  # the files of stored runs lie in folders called runs below it
 
 
 class Difference(NamedTuple):
@@ -39,16 +39,21 @@ class Worth(NamedTuple):
 
 
 def stored_runs(name: str) -> pd.DataFrame:
-    """The runs of docs/results/NAME.csv, a row each. Raises MissingError outside a checkout of the project."""
+    """The stored runs of this name, a row each."""
     return pd.read_csv(stored_path(name), comment="#")
 
 
+def stored_files() -> dict[str, Path]:
+    """The file of each name."""
+    return {path.stem: path for path in sorted(FOLDER.rglob("runs/*.csv"))}
+
+
 def stored_path(name: str) -> Path:
-    """The path of docs/results/NAME.csv. Raises MissingError outside a checkout of the project."""
-    path = RESULTS / f"{name}.csv"
-    if not path.exists():
-        raise MissingError(f"{path} is not there: stored results come with a checkout of the project, not with a wheel")
-    return path
+    """Raises InputError if there are no runs of this name."""
+    files = stored_files()
+    if name not in files:
+        raise InputError(f"there are no stored runs {name!r}; there are {', '.join(files)}")
+    return files[name]
 
 
 def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Difference:

@@ -21,7 +21,7 @@ NOTHING = "-"
 
 
 def rows() -> list[dict[str, str]]:
-    """A row for each claim. Takes some seconds. Raises MissingError outside a checkout of the project."""
+    """A row for each claim. Takes some seconds."""
     return [_row(claim) for claim in CLAIMS]
 
 

@@ -1,4 +1,4 @@
-"""Runs a stored row of docs/results again, and says whether it matches.
+"""Runs a stored row again, and says whether it matches.
 
 A table of runs says in its head what was run, and with what:
 
@@ -40,7 +40,7 @@ LEAST = 3  # runs of an arm whose standard deviation means anything
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of docs/results/NAME.csv; the first has the number 1.
+    """A row of the stored runs NAME; the first has the number 1.
 
     tests: test accuracies of its arm, less the mean of those of the other arms on the same split and seed.
     """

@@ -30,7 +30,7 @@ class ArmsTable:
     """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
 
     runs: str
-    """The stored runs: docs/results/RUNS.csv."""
+    """The name of the stored runs."""
     arms: Mapping[str, str]
     """What the table calls each arm."""
     leads: tuple[str, ...]
@@ -42,7 +42,7 @@ class ArmsTable:
     cost: str = "tflop"
 
     def markdown(self) -> str:
-        """The table in Markdown. Raises MissingError outside a checkout of the project."""
+        """The table in Markdown."""
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
@@ -198,7 +198,7 @@ def table(name: str) -> str:
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
     """Write the page of claims, and the tables of all pages of a folder. Returns the pages that changed.
 
-    Raises InputError if it is no folder of pages, and MissingError outside a checkout of the project.
+    Raises InputError if it is no folder of pages.
     """
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")

@@ -213,8 +213,8 @@ def is_reporter(message: str) -> bool:
 
     As long as torch is not loaded, which takes seconds, the other processes cannot be asked: then rank 0 is.
     """
-    processes = sys.modules.get("dp_real.runtime.processes")
-    return rank() == "0" if processes is None else processes.is_reporter(message)
+    distributed = sys.modules.get("dp_real.distributed")
+    return rank() == "0" if distributed is None else distributed.is_reporter(message)
 
 
 def finish_streams() -> int:

@@ -101,8 +101,8 @@ def _packages() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     try:
-        from dp_real.estimate.needs import this_device
-        from dp_real.runtime.processes import own_cores
+        from dp_real.distributed import own_cores
+        from dp_real.plan.needs import this_device
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return
@@ -126,7 +126,7 @@ def _gpu(count: int) -> Iterator[Finding]:
     import torch
     from torch.cuda import nccl
 
-    from dp_real.runtime.memory import SHARE
+    from dp_real.distributed import SHARE
 
     driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
@@ -171,7 +171,7 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
 def _folder(folder: Path) -> Iterator[Finding]:
     """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
     from dp_base.checksums import damage
-    from dp_real.runs.integrity import problems
+    from dp_real.runs.reader import problems
     from dp_real.runs.run_files import RunFiles
 
     runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))

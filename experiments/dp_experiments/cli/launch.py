@@ -114,7 +114,7 @@ def _set_environment(count: int) -> None:
     """Share the cores among the processes, and give them time to stop. What the user has set stays."""
     import torch
 
-    from dp_real.runtime.processes import own_cores
+    from dp_real.distributed import own_cores
 
     # With a GPU the cores are for the processes that load data.
     threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)

@@ -19,10 +19,10 @@ from dp_experiments.comparing.ratios import by_unit, costs, series_of, worth
 from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.distributed import visible_gpus
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from dp_real.runtime.processes import visible_gpus
 from dp_real.shared import Shared, drawers_first, shared_among
 
 JOURNAL = "runs"  # the folder in which runs are kept
@@ -265,7 +265,7 @@ class Comparison:
         for arm, seed in pairs:
             folder = self.run_folder(arm, seed)
             if not folder.is_dir():
-                raise DamagedError(f"{folder} is missing; {REMEDY}")
+                raise DamagedError(f"{folder} is missing", REMEDY)
             yield arm, Run(folder)
 
     @property

@@ -14,13 +14,13 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_experiments.terminal import records
 from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.distributed import device, slices
 from dp_real.examples import ExampleArray, Task
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import fit, to_float
-from dp_real.runtime.processes import device, slices
 
 JUDGED_TOGETHER = 256  # images
 

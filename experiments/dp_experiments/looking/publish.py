@@ -36,7 +36,7 @@ from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
 from dp_real.runs.reader import Run
 from dp_real.runtime.model_folders import is_hub_id
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 KINDS = {"dataset": "data set", "model": "model"}
 """The two folders, which the hub calls by these names too, and what messages call them."""

@@ -20,7 +20,7 @@ from dp_experiments.terminal import visible
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 
 def reviewed(run: Run, most: int) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none
@@ -85,7 +85,7 @@ def draw(
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
-    storage = open_storage(config.pool, task.sample_shape)
+    storage = open_storage(config.pool.storage, task.sample_shape)
     drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]

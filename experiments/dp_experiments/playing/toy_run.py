@@ -1,6 +1,6 @@
 """A run of the page's toy as a table.
 
-`python -m dp_experiments.playing.toy_run` writes docs/results/toy.csv. It runs the page's own script, by Chromium.
+`python -m dp_experiments.playing.toy_run` writes runs/toy.csv. It runs the page's own script, by Chromium.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 import dp_base
 from dp_base.errors import MissingError
 from dp_base.files import write_text
-from dp_experiments.claims.measured import RESULTS
+from dp_experiments.claims.measured import stored_path
 from dp_experiments.playing.page import page
 
 COLUMNS = ("arm", "samples", "what", "x", "y", "value")
@@ -55,7 +55,7 @@ def main() -> None:
         done = subprocess.run([browser, *options, file.as_uri()], capture_output=True, text=True, check=True)
     made = subprocess.run([browser, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     head = f"# made: version {dp_base.__version__}; {made}\n"
-    write_text(RESULTS / "toy.csv", head + table_of(done.stdout).to_csv(index=False))
+    write_text(stored_path("toy"), head + table_of(done.stdout).to_csv(index=False))
 
 
 if __name__ == "__main__":

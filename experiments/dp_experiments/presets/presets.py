@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,17 @@ from dp_experiments.presets.variants import variants
 if TYPE_CHECKING:
     from dp_real.config import Config
 
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+def preset_files() -> dict[str, Path]:
+    """The file of each preset, which lies in the folder of its study."""
+    return {file.stem: file for file in sorted(STUDIES.glob("*/*.toml"), key=lambda file: file.stem)}
+
 
 def preset_names() -> list[str]:
     """The names of the presets that have a file."""
-    names = (file.name for file in resources.files("dp_experiments.presets").iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return list(preset_files())
 
 
 def families() -> list[str]:
@@ -39,8 +44,7 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
         return load_config(Path(name), settings, **values)
     variant = variants().get(name)
     base = variant.base if variant else name
-    if base not in preset_names():
+    if base not in preset_files():
         raise InputError(f"unknown preset {name!r}: one of {', '.join(families())}, or a FILE.toml")
-    file = Path(str(resources.files("dp_experiments.presets") / f"{base}.toml"))
     changes = (*variant.settings, f"name={name}") if variant else ()
-    return load_config(file, settings, changes, anchor=False, **values)
+    return load_config(preset_files()[base], settings, changes, anchor=False, **values)

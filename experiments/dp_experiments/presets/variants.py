@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dp_experiments.presets.reported.printed_tables import TableRow, table_rows
-
-LEAST_TAU = 25  # steps between validations; more frequent ones would take too much of the time
+from dp_experiments.presets.reported.schedule import BATCHES, GROWTH, tau
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,15 @@ def variants() -> dict[str, Variant]:
         ("imagenet1k-table1-2", practice[2], table5[5], "Table 5, row 6"),
     ):
         additions = (int(row["samples"]) - int(like["initial"])) // int(like["increment"])
-        steps = int(row["iterations"])
         settings = [
-            *schedule(like, additions, additions, steps),
-            f"training.steps={steps}",
+            *schedule(like, additions, 4 if like in table4 else 5),
+            f"training.steps={row['iterations']}",
             "sampling.guidance_scale=3.0",
         ]
         add(name, row, settings, f"N, P and T_max are not in the table: those of {where}")
     for number, row in enumerate(table3, 1):
-        settings = [*schedule(table4[8], 18, 18, 50_000), f"guidance.omega={row['omega']}"]
-        settings += [f"practice.patience_policy={row['patience']}"]
+        settings = [*schedule(table4[8], 18, 4), f"guidance.omega={row['omega']}"]
+        settings += ["practice.patience_growth=0"] if row["patience"] == "fixed" else []
         settings += ["practice.new_sample_weight=2"] if "twice" in row["sampling"] else []
         add(
             f"imagenet100-table3-{number}",
@@ -59,7 +57,7 @@ def variants() -> dict[str, Variant]:
             settings,
             "N, P, k and T_max are not in the table: those of Table 4, row 9",
         )
-    for name, rows, steps in (("imagenet100-table4", table4, 50_000), ("imagenet1k-table5", table5, 100_000)):
+    for name, rows, table in (("imagenet100-table4", table4, 4), ("imagenet1k-table5", table5, 5)):
         for number, row in enumerate(rows, 1):
             alike = {
                 int(other["rounds"] or 0): place
@@ -68,35 +66,26 @@ def variants() -> dict[str, Variant]:
             }
             longest = max(alike)
             rounds = int(row["rounds"] or 0)
-            settings = schedule(row, rounds, longest, steps)
-            kept = row["method"] == "static" or f"practice.patience={row['patience']}" in settings
-            notes = [] if kept else ["T_max is lower than printed, and tau longer: so many validations would not fit"]
-            if rounds < longest:
-                notes.append(f"printed of a branch: dp real branch of a run of {name}-{alike[longest]} gives that")
-            add(f"{name}-{number}", row, settings, "; ".join(notes))
+            branch = f"printed of a branch: dp real branch of a run of {name}-{alike[longest]} gives that"
+            add(f"{name}-{number}", row, schedule(row, rounds, table), branch if rounds < longest else "")
     return found
 
 
-def schedule(row: TableRow, additions: int, longest: int, steps: int) -> list[str]:
-    """Settings for N, P, k, T_max, omega and tau of a row of Tables 4 and 5. A static row sets N only, and k = 0.
+def schedule(row: TableRow, additions: int, table: int) -> list[str]:
+    """Settings for N, P, k, T_max, omega and tau of a row of Table 4 or 5. A static row sets N only, and k = 0.
 
-    tau is our choice. It is 100, or less if incremental patience would else take more than half of the constant phase
-    of a run with `longest` additions. Rows with the same N and P share tau, so that the shorter runs are branches of
-    the longest. T_max is lowered if tau would fall below LEAST_TAU. Checkpoints are about 2,000 steps apart.
+    tau and the growth of T_max are inferred from the tables: dp_experiments.presets.reported.schedule. Checkpoints are
+    about 2,000 steps apart.
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]
-    initial, increment, patience = (int(row[name]) for name in ("initial", "increment", "patience"))
-    rounds = longest + increment / initial * longest * (longest - 1) / 2  # a round lasts in proportion to its pool
-    steps_a_round = min(100 * patience, 0.35 * steps / rounds)
-    patience = min(patience, max(1, int(steps_a_round / LEAST_TAU)))
-    every = int(steps_a_round / patience)
+    every = tau(int(row["initial"]), BATCHES[table])
     return [
-        f"practice.initial={initial}",
-        f"practice.increment={increment}",
+        f"practice.initial={row['initial']}",
+        f"practice.increment={row['increment']}",
         f"practice.additions={additions}",
-        f"practice.patience={patience}",
+        f"practice.patience={row['patience']}",
+        f"practice.patience_growth={GROWTH}",
         f"practice.evaluate_every={every}",
-        f"practice.checkpoint_every={round(2000 / every)}",
         f"guidance.omega={row['omega']}",
     ]

@@ -24,11 +24,11 @@ from dp_experiments.tuning.trial_store import Trial, Trials, best_of, kept_trial
 from dp_experiments.tuning.tuned import FORMAT, TUNED, with_settings
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
+from dp_real.distributed import visible_gpus
 from dp_real.examples import RealData
 from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
-from dp_real.runtime.processes import visible_gpus
 from dp_real.shared import Shared, kept_for_all
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start

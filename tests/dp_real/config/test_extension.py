@@ -101,12 +101,14 @@ def test_edited_code_of_a_kind_is_noticed(folder: Path):
         (
             "generator",
             "kind",
-            "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'openai', 'weather'",
+            "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'packed-lm', 'openai', "
+            "'weather'",
         ),
         (
             "learner",
             "kind",
-            "'mlp', 'conv', 'transformers', 'linear', 'bag-of-words', 'ngrams', 'transformers-text', 'layer'",
+            "'mlp', 'conv', 'transformers', 'linear', 'bag-of-words', 'ngrams', 'packed-text', 'transformers-text', "
+            "'layer'",
         ),
     ],
 )

@@ -12,11 +12,11 @@ import torch
 from dp_base.errors import DivergedError, InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.estimate import cost
-from dp_real.estimate.needs import needs
 from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.plan import work
+from dp_real.plan.needs import needs
 from dp_real.rounds import LEAST_ROWS
 from dp_real.runs.identity import drawing_identity, material
 from dp_real.runs.prepare import load_generator
@@ -68,7 +68,7 @@ def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Ru
         assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
     assert chosen.rounds["generated"].tolist() == [60, 40 * K, 40 * K]
     assert chosen.rounds["denoiser_forwards"].tolist() == [0, 0, 0]
-    assert cost.images(chosen.config) == (60 + 2 * 40 * K, 0)
+    assert work.images(chosen.config) == (60 + 2 * 40 * K, 0)
     assert chosen.rounds["entropy"][0] == control.rounds["entropy"][0]
     assert chosen.rounds["entropy"][1] > 1.2 * control.rounds["entropy"][1]  # of the same learner and candidates
 

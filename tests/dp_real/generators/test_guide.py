@@ -375,7 +375,7 @@ def test_what_cannot_be_guided_is_said(tmp_path: Path):
         dp_real.guide(pipe, classifier, 0.1)
     for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(classifier, 0.1, **{"through": "x0", **options})  # pyright: ignore
-        with pytest.raises(ValueError, match="through = 'x0'"):
+        with pytest.raises(InputError, match="through = 'x0'"):
             guide_steps(DDIMScheduler(), guidance, lambda x: x)
 
 

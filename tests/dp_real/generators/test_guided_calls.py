@@ -38,12 +38,12 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 import dp_real
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.estimate.needs import needs
 from dp_real.examples import Task
 from dp_real.generators.pipelines.guide import _logits, _near
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
+from dp_real.plan.needs import needs
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.guided import PROMPTS, N, draw
 

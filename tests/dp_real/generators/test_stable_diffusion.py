@@ -21,6 +21,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
+from dp_real.generators.latent import Effort
 from dp_real.generators.models import resumable
 from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.models.stable_diffusion import (
@@ -29,8 +30,8 @@ from dp_real.generators.models.stable_diffusion import (
     train_autoencoder,
     train_pipeline,
 )
-from dp_real.generators.pipelines.generator import PipelineGenerator
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
+from dp_real.generators.pipelines.generator import PipelineGenerator, sample_images
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
@@ -290,12 +291,19 @@ def test_missing_weights_say_what_to_put_where(pipe: Any, tmp_path: Path, monkey
 # training
 
 
-SMALL = {"kind": "latent", "prompts": ["a photo of a {}", "{}"], "vae_steps": 30, "unet_steps": 3}
-SMALL |= {"vae_batch": 16, "unet_batch": 16}
+SMALL = {"kind": "latent", "prompts": ["a photo of a {}", "{}"], "training": "light"}
+
+
+@pytest.fixture
+def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Effort]:
+    """Of a few steps, which a test may change."""
+    found = {"light": Effort(30, 16, 3, 16)}
+    monkeypatch.setattr("dp_real.generators.latent.EFFORTS", found)
+    return found
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch, efforts: dict[str, Effort]):
     config = config_of(SMALL)
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator: Any = load_generator(config, real)
@@ -309,20 +317,21 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
     models = dp_real.generators.models.stable_diffusion
     monkeypatch.setattr(models, "train_autoencoder", None)  # not called again: the VAE is in the cache
     assert torch.equal(load_generator(config, real).sample(labels, seeds, None), x)
-    other: Any = load_generator(config_of({**SMALL, "unet_steps": 4}), real)
+    other: Any = load_generator(config_of({**SMALL, "prompts": ["a {}"]}), real)
     assert torch.equal(other.model.pipe.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    efforts["full"] = efforts["light"]
     with pytest.raises(TypeError):
-        load_generator(config_of({**SMALL, "vae_steps": 4}), real)
+        load_generator(config_of({**SMALL, "training": "full"}), real)
     monkeypatch.setattr(models, "train_pipeline", None)
     assert torch.equal(load_generator(config, real).sample(labels, seeds, None), x)
     assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_prompts_mean(real: Any):
+def test_it_learns_what_the_prompts_mean(real: Any, efforts: dict[str, Effort]):
     """Images of a class are nearer to its mean than to another's."""
-    config = config_of({**SMALL, "vae_steps": 400, "unet_steps": 600})
-    x = load_generator(config, real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
+    efforts["light"] = Effort(400, 16, 600, 16)
+    x = load_generator(config_of(SMALL), real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
@@ -330,12 +339,11 @@ def test_it_learns_what_the_prompts_mean(real: Any):
 
 def train(real: Any, folder: Path, seed: int = 0, progress: Progress = silent, keep: bool = False) -> Any:
     """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
-    config: Any = config_of({**SMALL, "vae_steps": 6, "unet_steps": 6}).generator
     unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
     if not (folder / "vae").exists():
-        train_autoencoder(config, real.validation.x, seed, progress, folder / "vae", unfinished[0])
+        train_autoencoder(real.validation.x, 6, 16, seed, progress, folder / "vae", unfinished[0])
     vae = load_autoencoder(str(folder / "vae"))
-    train_pipeline(config, real.validation, PROMPTS, vae, seed, progress, folder / "unet", unfinished[1])
+    train_pipeline(real.validation, PROMPTS, vae, 6, 16, seed, progress, folder / "unet", unfinished[1])
     return load_pipeline(str(folder / "unet"))
 
 

@@ -303,7 +303,9 @@ def classifier_of(images: Tensor) -> nn.Module:
     return network.eval()
 
 
-def config_of(folder: Path, data: dict[str, Any] | None = None, **options: Any) -> Config:
+def config_of(
+    folder: Path, data: dict[str, Any] | None = None, guidance: dict[str, Any] | None = None, **options: Any
+) -> Config:
     """The configuration of a run whose generator is the pipeline in a folder. data: more keys of [data]."""
     return parse_config(
         {
@@ -311,6 +313,7 @@ def config_of(folder: Path, data: dict[str, Any] | None = None, **options: Any) 
             "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32} | (data or {}),
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
+            "guidance": guidance or {},
             "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
             "training": {"steps": 10},
             "practice": {"initial": 10},

@@ -17,7 +17,7 @@ from transformers.optimization import get_wsd_schedule
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.images import read_image
 from dp_real.evaluation.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
@@ -303,3 +303,11 @@ def test_the_learning_rate_is_that_of_transformers(warmup, cooldown, last):
     theirs = get_wsd_schedule(AdamW([nn.Parameter(torch.ones(1))], lr=1.0), warmup, cooldown, last).lr_lambdas[0]
     for step in range(last + 3):
         assert rate_factor(step, warmup=warmup, cooldown=cooldown, last=last) == theirs(step)
+
+
+def test_a_branch_in_warmup_cools_down_from_the_rate_it_has_reached():
+    rates = [rate_factor(step, warmup=10, cooldown=4, last=9) for step in range(10)]
+    assert rates[:6] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert rates[6] < rates[5]
+    assert rates[7] == pytest.approx(0.25)
+    assert rates[9] == 0

@@ -1,20 +1,16 @@
 """A training step is the same whoever computes its rows, and in however many pieces."""
 
-from contextlib import nullcontext
-from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dp_base.errors import MissingError
+from dp_real import distributed
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime import processes
-from dp_real.runtime.shares import PARCEL, StepShare, edges
 from dp_real.sections import TrainingConfig
 
 TASK = Task((1, 8, 8), tuple("abc"))
@@ -41,70 +37,48 @@ def gradients(student: NetworkLearner) -> list[Tensor]:
     return [weight.grad.clone() for weight in student.parameters if weight.grad is not None]
 
 
-def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind: Any) -> list[Tensor]:
-    """The gradient and the gathered statistics that `count` processes would add up."""
-    sums: list[Tensor] = []
-    for process in range(count):
-        student = learner(**kind)
-        share = StepShare.of(size, process, count)
-        x, y = rows(size)
-        bounds = list(pairwise(edges(size)))
-        own = torch.cat([torch.arange(*bounds[part.parcel]) for part in share.parts] or [torch.arange(0)])
-        offset = x.flatten(1)[:, :3]
-        prepared = student._prepare(x[own], y[own], share, offset[own])
-        student.module.train()
-        student.gradient.fill(student._loss, lambda: prepared, share, student.step)  # noqa: B023
-        found = [torch.zeros_like(each) if each.grad is None else each.grad for each in student.parameters]
-        found += [each for each in student.gradient.gathered if each.is_floating_point()]
-        sums = [total + each for total, each in zip(sums, found, strict=True)] if sums else found
-    return sums
+def plain(**kind: Any) -> NetworkLearner:
+    """A learner whose rows do not depend on who trains on them."""
+    return learner(**{"crop": 0, "flip": False, "mixup": 0, "cutmix": 0} | kind)
 
 
 @pytest.mark.parametrize("size", [3, 64, 150])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.MonkeyPatch):
-    """With offsets, with augmentation that mixes rows of different processes, and with fewer rows than processes."""
-    for ours, alone in zip(as_processes(count, size, monkeypatch), as_processes(1, size, monkeypatch), strict=True):
-        torch.testing.assert_close(ours, alone, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [{"norm": True}, {"dropout": 0.5}], ids=str)
-@pytest.mark.parametrize("count", [2, 4])
-def test_layers_that_gather_or_drop_do_not_notice_processes_that_divide_the_parcels(
-    kind: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
-):
-    size = 4 * PARCEL
-    for ours, alone in zip(
-        as_processes(count, size, monkeypatch, **kind), as_processes(1, size, monkeypatch, **kind), strict=True
-    ):
-        torch.testing.assert_close(ours, alone, atol=1e-6, rtol=1e-5)
+    """The mean is over all rows, however many each process has: none, of more processes than rows."""
+    x, y = rows(size)
+    offset = x.flatten(1)[:, :3]
+    alone = plain()
+    alone.train_step(x, y, offset)
+    everybodys: list[list[Tensor]] = []
+    for process in range(count):
+        student = plain()
+        here = SimpleNamespace(num_processes=count, process_index=process)
+        monkeypatch.setattr(distributed, "this_process", lambda here=here: here)
+        monkeypatch.setattr(
+            distributed, "add_up", lambda tensors: everybodys.append([each.clone() for each in tensors])
+        )
+        monkeypatch.setattr(distributed, "copy_from_main", lambda tensors: None)
+        own = distributed.own_share(range(size))
+        part = slice(own.start, own.stop)
+        student.train_step(x[part], y[part], offset[part])
+        monkeypatch.undo()
+    *sums, number = [torch.stack(each).sum(0) for each in zip(*everybodys, strict=True)]
+    assert number == size
+    expected = [torch.tensor(alone.drain_loss()), *gradients(alone)]
+    for ours, theirs in zip(sums, expected, strict=True):
+        torch.testing.assert_close(ours / number, theirs, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 64])
 def test_pieces_add_up_to_the_whole(pieces: int):
-    whole = learner()
-    cut = learner(rows_per_device=pieces)
+    whole, cut = learner(), learner()
+    cut.gradient.most = pieces
     for student in (whole, cut):
         student.train_step(*rows(150))
     for ours, theirs in zip(gradients(cut), gradients(whole), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
     assert cut.drain_loss() == pytest.approx(whole.drain_loss(), rel=1e-6)
-
-
-def test_statistics_are_the_mean_over_the_parcels():
-    """They are as if each parcel had been the whole step, and the results were averaged."""
-    together = learner(norm=True, crop=0, flip=False, mixup=0, cutmix=0)
-    apart = []
-    x, y = rows(2 * PARCEL)
-    together.train_step(x, y)
-    for part in (slice(0, PARCEL), slice(PARCEL, None)):
-        alone = learner(norm=True, crop=0, flip=False, mixup=0, cutmix=0)
-        alone.train_step(x[part], y[part])
-        apart.append(alone.module.state_dict())
-    found = together.module.state_dict()
-    for name in ("1.running_mean", "1.running_var"):
-        torch.testing.assert_close(found[name], (apart[0][name] + apart[1][name]) / 2)
-    assert found["1.num_batches_tracked"] == 1
 
 
 @pytest.mark.parametrize("room", [1, 20, 64])
@@ -128,7 +102,8 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
     monkeypatch.setattr(NetworkLearner, "_forward", with_little_memory)
     student.train_step(*rows(150))
     assert len(seen) > 150 / room
-    informed = learner(rows_per_device=min(student.gradient.most, 150), **kind)
+    informed = learner(**kind)
+    informed.gradient.most = student.gradient.most
     informed.train_step(*rows(150))
     for name, value in student.tensors().items():
         assert torch.equal(value, informed.tensors()[name]), name
@@ -143,28 +118,9 @@ def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch: pytest.MonkeyPat
         learner().train_step(*rows(5))
 
 
-@given(size=st.integers(1, 5000), count=st.integers(1, 40))
-def test_shares_cover_each_row_once_and_evenly(size: int, count: int):
-    bounds = list(pairwise(edges(size)))
-    owned = []
-    sizes = []
-    assert max(last - first for first, last in bounds) <= PARCEL
-    for process in range(count):
-        share = StepShare.of(size, process, count)
-        sizes.append(share.rows)
-        for part in share.parts:
-            first, last = bounds[part.parcel]
-            assert part.rows.stop - part.rows.start == last - first
-            owned += range(first + part.own.start, first + part.own.stop)
-    assert owned == list(range(size))
-    assert max(sizes) - min(sizes) <= 1
-    assert sizes[0] == max(sizes)
-
-
 def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(processes.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
-    monkeypatch.setattr(processes, "joining", lambda what, lasting: nullcontext())  # there are no others
+    monkeypatch.setattr(distributed.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
-    processes.add_up(tensors)
+    distributed.add_up(tensors)
     assert torch.equal(tensors[0], torch.tensor(3.0))
     assert torch.equal(tensors[1], 3 * torch.arange(6.0).view(2, 3))

@@ -11,6 +11,7 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_real.pool import Loader, Pool
 from dp_real.pool import loader as loaders
+from dp_real.pool.pool import MEMORY
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
 from tests.dp_real.pool.made import SHAPE, batch
@@ -66,15 +67,15 @@ def smooth(n: int) -> torch.Tensor:
     return ramp + torch.linspace(-0.4, 0.4, n).view(n, 1, 1, 1) * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
 
 
-def stored(folder: Path, x: torch.Tensor, rounds: int = 1, **options: object) -> Pool:
-    pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(**options))  # pyright: ignore[reportArgumentType]
+def stored(folder: Path, x: torch.Tensor, rounds: int = 1, *, storage: str, memory: float = MEMORY) -> Pool:
+    pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(storage=storage), memory=memory)
     for index, part in enumerate(x.chunk(rounds)):
         pool.append(index, batch(pool, part, label=np.arange(len(part))))
     return pool
 
 
 @pytest.mark.parametrize(("storage", "off"), [("float32", 0), ("uint8", 1 / 255), ("jpeg", 0.04)])
-@pytest.mark.parametrize("memory", [8.0, 0.0])
+@pytest.mark.parametrize("memory", [2 * 7 * 3 * 16 * 16 * 4, 0])
 def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off: float, memory: float):
     x = smooth(7)
     pool = stored(tmp_path, x, 2, storage=storage, memory=memory)
@@ -163,7 +164,7 @@ def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loaders, "PARCEL", 3)
+    monkeypatch.setattr(loaders, "READ", 3)
     x = smooth(8)
     pool = stored(tmp_path, x, storage="jpeg")
     joined, y = Loader(pool, lambda step: torch.arange(8)).batch(0)

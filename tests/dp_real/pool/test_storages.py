@@ -9,7 +9,6 @@ import torch
 from dp_base.errors import DamagedError, InputError
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
 from dp_real.runtime.pixels import to_float
-from dp_real.sections import PoolConfig
 
 IMAGE = (1, 4, 4)
 
@@ -17,19 +16,12 @@ IMAGE = (1, 4, 4)
 @pytest.mark.parametrize("name", ["float32", "uint8"])
 def test_a_storage_reads_what_it_wrote(name: str):
     x = (torch.randint(0, 256, (3, *IMAGE)) * 2 - 255) / 255
-    storage = open_storage(PoolConfig(storage=name), IMAGE)
+    storage = open_storage(name, IMAGE)
     column = storage.encode(x)
-    again = storage_of(column.type, PoolConfig(), IMAGE)
+    again = storage_of(column.type, IMAGE)
     assert type(again) is type(storage)
     assert torch.allclose(to_float(again.decode(column)), x, atol=1e-6)
     assert storage.exported.name == "image"
-
-
-def test_memory_bounds_what_is_held():
-    rows = 2**20
-    assert open_storage(PoolConfig(storage="uint8", memory=16 / 1024), IMAGE).fits(rows)
-    assert not open_storage(PoolConfig(storage="float32", memory=16 / 1024), IMAGE).fits(rows)
-    assert not open_storage(PoolConfig(storage="jpeg"), IMAGE).fits(1)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +34,17 @@ def test_memory_bounds_what_is_held():
 )
 def test_what_a_storage_does_not_keep_is_named(name: str, shape: tuple[int, ...], message: str):
     with pytest.raises(InputError, match=message):
-        open_storage(PoolConfig(storage=name), shape)
+        open_storage(name, shape)
 
 
 def test_a_column_that_no_storage_writes_is_damage():
     with pytest.raises(DamagedError, match="no known storage writes"):
-        storage_of(pa.list_(pa.float64(), 16), PoolConfig(), IMAGE)
+        storage_of(pa.list_(pa.float64(), 16), IMAGE)
 
 
 def test_the_engine_has_no_word_of_texts():
     """Texts come by entry points, as anybody's own package would: no module outside their room imports them."""
-    assert STORAGES["text"].__module__ == "dp_real.text.storage"
+    assert STORAGES["text"].__module__ == "dp_real.text.codes"
     root = Path(__file__).parents[3] / "dp_real"
     outside = [file for file in root.rglob("*.py") if "text" not in file.relative_to(root).parts[:1]]
     importing = [file for file in outside if "dp_real.text" in file.read_text(encoding="utf-8")]

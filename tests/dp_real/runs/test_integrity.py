@@ -22,8 +22,7 @@ from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.identity import differences, identity, material, noted
-from dp_real.runs.integrity import problems
-from dp_real.runs.reader import Run
+from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
 from tests.dp_real.runs.folders import same_learner, traces

@@ -19,8 +19,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
-from dp_real.data.sets.decode import read_image
-from dp_real.data.sets.images import read_folder
+from dp_real.data.sets.images import read_folder, read_image
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import masked_accuracy
@@ -64,7 +63,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "validation": str(pictures(root / "validation", folders)),
                 "train": str(pictures(root / "train", folders)),
             },
-            "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 4, "unet_batch": 4},
+            "generator": {"kind": "latent", "training": "none"},
             "sampling": {"steps": 2, "block_size": 4},
             "guidance": {"omega": 0.1, "through": "x0"},
             "learner": {

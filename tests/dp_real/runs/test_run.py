@@ -31,12 +31,10 @@ from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.folder import RunFolder
-from dp_real.runs.integrity import problems
 from dp_real.runs.prepare import fresh_learner, load_generator
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
+from dp_real.runs.reader import Run, problems
+from dp_real.runs.run import last_wandb_run, run, tracking
 from dp_real.runs.run_files import RunFiles
-from dp_real.runs.tracking import last_wandb_run, tracking
 from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
@@ -165,7 +163,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """At each step of replacing it: before the new one is in place, or before the old one is removed."""
-    often = config.model_copy(update={"practice": config.practice.model_copy(update={"checkpoint_every": 1})})
+    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 1)
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
         folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
 
@@ -179,11 +177,11 @@ def test_a_run_killed_between_two_checkpoints_has_one(
 
         monkeypatch.setattr(os, "rename", dies)
         with pytest.raises(ZeroDivisionError):
-            run(often, folder)
+            run(config, folder)
         monkeypatch.undo()
         newest = newest_checkpoint(folder / "checkpoints")
         assert (newest is None) == (survived == 0)
-        run(often, folder, resume=True)
+        run(config, folder, resume=True)
         assert traces(folder) == traces(unbroken)
 
 
@@ -505,7 +503,7 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
 
 def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     accelerator = Mock(trackers=[])
-    monkeypatch.setattr("dp_real.runs.tracking.Accelerator", lambda **options: accelerator)
+    monkeypatch.setattr("dp_real.runs.run.Accelerator", lambda **options: accelerator)
     with tracking(parse_config(config.model_dump() | {"tracker": "wandb"}), tmp_path):
         _, told, options = accelerator.init_trackers.call_args.args
     assert (told["training.batch_size"], told["name"]) == (config.training.batch_size, config.name)

@@ -22,8 +22,9 @@ from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.runtime.hub import within
-from dp_real.text.generators.causal_lm import CausalLMConfig
+from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models import causal_lm
+from dp_real.text.models.asked import Prompts
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
 from tests.dp_real.text.made import encoder, language_model
 
@@ -34,8 +35,8 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
 
 def ask(folder: Path) -> None:
     config = CausalLMConfig(kind="causal-lm", model=str(folder), prompts=("a {}",), chat=True, max_new_tokens=4)
-    prompts = [["a fine"], ["a dull"]]
-    generator = causal_lm.CausalLMGenerator(config, str(folder), prompts, 64, None)
+    prompts = Prompts([["a fine"], ["a dull"]], None, 0)
+    generator = causal_lm.CausalLMGenerator(config, str(folder), prompts, 64)
     generator.sample(torch.tensor([0, 1]), np.array([1, 2], np.uint64), None)
 
 

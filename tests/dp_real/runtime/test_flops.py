@@ -69,7 +69,7 @@ def test_a_learner_that_is_no_network_counts_none():
 
 
 def drawer(config: Config, generator: Generator) -> SampleDrawer:
-    return SampleDrawer(config, generator, open_storage(config.pool, config.task.sample_shape))
+    return SampleDrawer(config, generator, open_storage(config.pool.storage, config.task.sample_shape))
 
 
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator):

@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
@@ -23,8 +24,7 @@ from dp_real.protocols import Generator
 from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
-from dp_real.runtime import memory, processes
-from dp_real.sections import PoolConfig, TrainingConfig
+from dp_real.sections import TrainingConfig
 from tests.dp_real.pool.made import batch
 
 TASK = Task((4,), tuple("ab"))
@@ -97,15 +97,6 @@ def test_memory_is_given_back_between_drawing_and_training(
     assert not changes & {("draw", "train"), ("train", "draw")}
 
 
-def test_a_reserve_is_left_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *share: asked.append(share))
-    memory.leave_reserve(torch.device("cpu"))
-    assert asked == []
-    memory.leave_reserve(torch.device("cuda", 3))
-    assert asked == [(0.95, 3)]
-
-
 def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
@@ -114,7 +105,7 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
     monkeypatch.setattr(PartialState, "_shared_state", {})
-    assert processes.this_process.__wrapped__().device == torch.device("cuda")
+    assert distributed.this_process.__wrapped__().device == torch.device("cuda")
     assert asked == [(0.95, 1)]
 
 
@@ -136,7 +127,7 @@ def test_counting_keeps_no_generator(config: Config, generator: Generator):
     gc.collect()
     gc.disable()
     try:
-        drawer = SampleDrawer(config, generator, open_storage(config.pool, config.task.sample_shape))
+        drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, config.task.sample_shape))
         flops = MeasuredFlops(drawer, fresh_learner(config))
         assert flops.guided() > 0
         gone = weakref.ref(flops)
@@ -148,7 +139,7 @@ def test_counting_keeps_no_generator(config: Config, generator: Generator):
 
 @pytest.mark.parametrize("size", [5, 150])
 def test_batches_that_are_read_ahead_are_those_that_were_asked_for(tmp_path: Path, size: int):
-    pool = Pool(tmp_path / "pool", (1, 2, 2), config=PoolConfig(memory=0.0))
+    pool = Pool(tmp_path / "pool", (1, 2, 2), memory=0)
     pool.append(0, batch(pool, torch.randn(200, 1, 2, 2)))
     assert not pool.in_memory
     rows = torch.randint(200, (30, size), generator=torch.Generator().manual_seed(0))

@@ -11,8 +11,8 @@ from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
-from dp_real.text.learners.bag_of_words import BagOfWordsConfig
-from dp_real.text.models.bag_of_words import BagOfWords
+from dp_real.text.learners import BagOfWordsConfig
+from dp_real.text.models.ngrams import BagOfWords
 
 TRAIN, TEST = 600, 900
 TASK = Task((400,), ("a", "b", "c"))

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from dp_real.pool.storages import open_storage
 from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
-from dp_real.sections import PoolConfig
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.draw import inverse_transform
+from dp_real.text.models.char_lm import inverse_transform
 from dp_real.text.models.ngrams import EDGE, NGramNetwork, ngrams, words
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -23,7 +22,7 @@ def test_texts_come_back(texts: list[str]):
     codes = to_codes(texts, 12)
     assert (codes.shape, codes.dtype) == ((len(texts), 12), torch.int32)
     assert to_texts(codes) == texts
-    storage = open_storage(PoolConfig(storage="text"), (12,))
+    storage = open_storage("text", (12,))
     column = storage.encode(codes)
     assert column.to_pylist() == texts
     assert torch.equal(storage.decode(column), codes)

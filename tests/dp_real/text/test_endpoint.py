@@ -18,17 +18,14 @@ import torch
 
 from dp_base.errors import DamagedError, DivergedError, InputError, Interrupted, MissingError
 from dp_real.config import Config, parse_config
-from dp_real.estimate import clock, cost
-from dp_real.estimate.needs import needs
-from dp_real.estimate.speed import Seconds
+from dp_real.plan import work
+from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models import asking
+from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.answers import Answers
-from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, text_folder
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
@@ -61,7 +58,6 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEn
     """A server, and a cache without answers. Pauses after failures are short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr(asking, "PAUSE", 0.01)
     with served() as server:
         server.write = sentence
         yield server
@@ -297,21 +293,11 @@ def test_the_commands_stop_and_go_on(
     assert set(endpoint.answered.values()) == {1}
 
 
-def test_a_budget_of_money(config: Config, endpoint: FakeEndpoint):
-    prices = {"prompt_price": 1e5, "completion_price": 2e5}  # 1 and 1 for an answer
-    with pytest.raises(Interrupted, match=r"[6-9] is spent, generator.money_budget = 6"):
-        drawn(changed(config, generator=prices | {"money_budget": 6.0}), 16)
-    assert 3 <= len(endpoint.bodies) <= 6
-
-
-def test_a_plan_says_tokens_and_price(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
-    priced = changed(config, generator={"prompt_price": 2.0, "completion_price": 8.0}, pool={"soft_labels": True})
-    tokens = cost.tokens(priced)
+def test_a_plan_says_tokens(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    soft = changed(config, pool={"soft_labels": True})
+    tokens = work.tokens(soft)
     assert tokens["written"] == 28 * 8
-    assert tokens["judged"] == 20 * priced.generator.judged_tokens(priced.task)
-    costs = clock.costs(priced, None, Seconds(None, None, None, "none"), [1])
-    assert costs["money"] == pytest.approx((2 * (tokens["prompts"] + tokens["judged"]) + 8 * tokens["written"]) / 1e6)
-    assert cost.money(config) is None
+    assert tokens["judged"] == 20 * soft.generator.judged_tokens(soft.task)
     found = {need.what: need for need in needs(config, tmp_path)}
     assert found["package"].found == "openai"
     assert found["answers"].found == "none kept yet"
@@ -350,7 +336,6 @@ def test_what_repeats_the_key_or_a_part_of_it_is_not_shown(
         "page": said,
         "text": {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]},
     }
-    monkeypatch.setattr("dp_real.text.models.asking.PAUSE", 0)
     monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
     monkeypatch.setattr(endpoint, "content", lambda path, body, fault: replies[form])
     if form == "error":
@@ -395,7 +380,7 @@ def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: Fak
         ("nested", MissingError, "gave 4 answers that are none"),
         ("429", MissingError, "failed 2 times: Error code: 429"),
         ("404", InputError, "has no model 'fake', or is no such API"),
-        ("400", InputError, "refuses a request.*generator.leave_out drops parameters"),
+        ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
         ("no JSON", MissingError, "gave 4 answers that are none"),
         ("HTML", MissingError, "gave 4 answers that are none"),
         ("null", MissingError, r"gave 4 answers that are none: no choices\[0\].message.content in 'None'"),
@@ -440,7 +425,7 @@ def test_shots_show_real_examples(config: Config, endpoint: FakeEndpoint):
 
 
 def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
-    options = {"chat": False, "system": "", "leave_out": ["seed", "stop"], "parameters": {"top_k": 5}}
+    options = {"chat": False, "system": "", "parameters": {"top_k": 5, "seed": "", "stop": ""}}
     assert all(drawn(changed(config, generator=options), 2))
     assert len(endpoint.bodies) == 2  # which came first is nobody's choice
     for body in endpoint.bodies:
@@ -469,29 +454,8 @@ def test_log_probabilities_are_soft_labels(config: Config, endpoint: FakeEndpoin
 
 def test_an_endpoint_without_log_probabilities(config: Config, endpoint: FakeEndpoint):
     generator: Any = load_generator(config)
-    with pytest.raises(InputError, match=r"gives no log-probabilities: set generator.judgement = 'json'"):
+    with pytest.raises(InputError, match=r"gives no log-probabilities: set pool.soft_labels = false"):
         generator.log_posterior(codes("a fine film"))
-
-
-@pytest.mark.parametrize(
-    ("stated", "expected"),
-    [
-        ('{"blame": 0.2, "praise": 0.6}', [0.25, 0.75]),
-        ('{"blame": 0, "praise": 1}', [1e-6, 1.0]),
-        ('{"blame": -1, "praise": 1}', [0.5, 0.5]),
-        ('{"blame": NaN, "praise": 1}', [0.5, 0.5]),
-        ('{"blame": 0.2}', [0.5, 0.5]),
-        ("blame, I think", [0.5, 0.5]),
-    ],
-)
-def test_labels_as_json(config: Config, endpoint: FakeEndpoint, stated: str, expected: list[float]):
-    endpoint.write = lambda body: stated
-    generator: Any = load_generator(changed(config, generator={"judgement": "json"}))
-    posterior = generator.log_posterior(codes("a {classes} film")).exp()
-    assert torch.allclose(posterior, torch.tensor([expected], dtype=torch.float64), atol=1e-5)
-    (body,) = endpoint.bodies
-    assert body["response_format"]["json_schema"]["schema"]["required"] == ["blame", "praise"]
-    assert body["messages"][0]["content"].startswith("a {classes} film\n")
 
 
 def test_damaged_answers_are_named(config: Config, tmp_path: Path):
@@ -511,8 +475,6 @@ def test_damaged_answers_are_named(config: Config, tmp_path: Path):
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
         ({"key": "sk-secret"}, "key should be the name of an environment variable"),
         ({"parameters": {"n": 2}}, "parameters has 'n'"),
-        ({"money_budget": 1.0}, "money_budget needs prompt_price"),
-        ({"judge": "What is this?"}, "should have {text} and {classes}"),
         ({"shots": 1}, "has no {examples}"),
         ({"chat": False}, "system is a chat's message"),
         ({"refusals": [""]}, "refusals has an empty string"),

@@ -18,9 +18,9 @@ from transformers.generation.configuration_utils import GenerationConfig
 from dp_real.config import parse_config
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.text.codes import texts_of
 from dp_real.text.models.answers import Answers
 from dp_real.text.models.asking import Asking
-from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.folders import traces
 from tests.dp_real.text.made import language_model, text_folder
 

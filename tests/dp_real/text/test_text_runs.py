@@ -15,10 +15,10 @@ import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
-from dp_real.estimate.needs import _lacking_tokenizer, needs
-from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.plan.needs import _lacking_tokenizer, needs
+from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
@@ -27,9 +27,9 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
+from dp_real.text.codes import texts_of
 from dp_real.text.models.char_lm import CharLMGenerator
 from dp_real.text.near import NearTexts
-from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
@@ -342,8 +342,13 @@ def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCapture
     import dp_real.text.models.causal_lm as made
 
     def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
-        assert self.shown is not None
-        return torch.cat([self.shown.x[row : row + 1] for row in self.members[int(labels[0])][: len(labels)].tolist()])
+        assert self.prompts.shown is not None
+        return torch.cat(
+            [
+                self.prompts.shown.x[row : row + 1]
+                for row in self.prompts.members[int(labels[0])][: len(labels)].tolist()
+            ]
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.claims import measured
 from dp_experiments.claims.claims import CLAIMS, Verdict
-from dp_experiments.claims.measured import RESULTS, paired, stored_runs, worth
+from dp_experiments.claims.measured import paired, stored_files, stored_runs, worth
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError
 from tests.experiments.conftest import run_dp
+from tests.source import ROOT
 
 NOISE = 3.5  # standard errors that a simulated value may lie from the right one
 CLEARLY = 7  # standard errors that it lies from the printed one at least
-PAGE = RESULTS.parent / "claims.md"
+DOCS = ROOT / "docs"
 
 
 def runs_of(accuracies: dict[str, list[float]], kept: dict[str, int]) -> pd.DataFrame:
@@ -51,12 +51,6 @@ def test_worth_is_read_off_the_static_curve():
     assert "the most that were tried" in str(worth(best, "practice", ["static-100", "static-400"]))
 
 
-def test_without_the_stored_runs_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    with pytest.raises(MissingError, match="checkout"):
-        stored_runs("digits")
-
-
 def test_a_verdict_rests_on_something():
     for claim in CLAIMS:
         assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
@@ -73,7 +67,7 @@ def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str]
     assert seven["recomputed"].endswith("more than 31 times")
     assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
     written = (tmp_path / "claims.md").read_text(encoding="utf-8")
-    assert written == PAGE.read_text(encoding="utf-8"), "dp claims --docs docs"
+    assert written == (DOCS / "claims.md").read_text(encoding="utf-8"), "dp claims --docs docs"
     check_errata(answer["errata"])
 
 
@@ -93,7 +87,6 @@ def check_errata(rows: list[dict[str, Any]]) -> None:
     assert right["Table 4, N = 130k, k = 27"] == 1858000
 
 
-DOCS = RESULTS.parent
 PAGES = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
 
 
@@ -104,7 +97,7 @@ def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
     assert named == set(TABLES)
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*stored_files().values(), *DOCS.rglob("*.csv")], ids=lambda path: path.stem)
 def test_stored_rows_have_a_cell_for_each_head(path: Path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
@@ -123,7 +116,7 @@ def test_how_often_a_bootstrap_of_few_values_holds_their_mean(count: int, percen
 
 
 def test_a_table_has_means_and_paired_differences():
-    runs = pd.read_csv(RESULTS / "glyphs.csv", comment="#").set_index(["arm", "split"])["test"]
+    runs = stored_runs("glyphs").set_index(["arm", "split"])["test"]
     practice, static = runs["practice-8000"], runs["static-32000"]
     difference = practice - static
     (row,) = [line for line in table("glyphs").splitlines() if line.startswith("| static, 32,000 ")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dp_experiments.claims import measured
-from dp_experiments.claims.measured import RESULTS, stored_runs
+from dp_experiments.claims.measured import stored_files, stored_runs
 from dp_experiments.claims.rerun import COLUMNS, MADE, RERUN, StoredRow
 
 from dp_base.errors import InputError
@@ -14,7 +14,7 @@ from dp_real.runs.reader import Run
 from tests.experiments.conftest import run_dp as dp
 from torture.attempt import SMALL_SETTINGS
 
-TABLES = sorted(path.stem for path in RESULTS.glob("*.csv"))
+TABLES = stored_files()
 OF_RUNS = [name for name in TABLES if {"arm", "split", "seed", "test"} <= set(stored_runs(name))]
 OWN = re.compile(r" \(shares")
 ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.items())])
@@ -22,7 +22,7 @@ ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_table_says_what_made_its_rows(name: str):
-    head = (RESULTS / f"{name}.csv").read_text(encoding="utf-8")
+    head = TABLES[name].read_text(encoding="utf-8")
     assert MADE.match(head)
     assert (name in OF_RUNS) == bool(RERUN.search(head))
 
@@ -43,8 +43,9 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name: str):
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table of six runs, of which the first three are of the arm ARM."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    file = tmp_path / "small.csv"
+    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    file = tmp_path / "runs" / "small.csv"
+    file.parent.mkdir()
     rows = [f"{ARM},{split},{split},70.0,{test},40,40" for split, test in enumerate((70.0, 71.0, 72.0))]
     rows += [f"static,{split},{split},10.0,{test},40,40" for split, test in enumerate((69.0, 71.0, 73.0))]
     head = "# made: version 0.1.0\n# rerun: digits\narm,split,seed,validation,test,generated,kept\n"
@@ -75,4 +76,4 @@ def test_what_is_no_row_is_refused(table: Path, capsys: pytest.CaptureFixture[st
     for named, said in (("small:9", "there are 6"), ("small", "as small:1"), ("other:1", "is no table of runs")):
         assert dp("claims", "--rerun", named) == 2
         assert said in capsys.readouterr().err
-    assert dp("claims", "--rerun", "nowhere:1") == 3
+    assert dp("claims", "--rerun", "nowhere:1") == 2

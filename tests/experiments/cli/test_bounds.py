@@ -37,7 +37,6 @@ SIZES = (
     "generator.train_steps",
     "generator.train_batch",
     "guidance.every",
-    "pool.memory",
     "training.mixup",
 )
 

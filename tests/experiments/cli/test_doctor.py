@@ -14,7 +14,7 @@ import torch
 from dp_experiments.cli import doctor
 
 from dp_base.checksums import seal
-from dp_real.estimate.needs import Device
+from dp_real.plan.needs import Device
 from dp_real.runtime.cache import cache_folder
 from tests.experiments.conftest import run_dp as dp
 
@@ -51,19 +51,19 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
 def test_gpus_with_fewer_cores_than_they_need(
     cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("dp_real.estimate.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
     monkeypatch.setattr(doctor, "_gpu", lambda count: iter(()))
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
     assert dp("doctor") == 0
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 15)
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 15)
     assert dp("doctor") == 3
     assert "cores: fewer than 2 for a GPU: ask for more (srun --cpus-per-task" in capsys.readouterr().err
 
 
 def test_what_is_said_of_a_gpu(cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
-    monkeypatch.setattr("dp_real.estimate.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
-    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
+    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
     monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12080, raising=False)
     monkeypatch.setattr("torch.version.cuda", "12.6")
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)

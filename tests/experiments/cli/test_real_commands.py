@@ -12,11 +12,11 @@ import pytest
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.rich_terminal import print_table
+from dp_experiments.studies.digits.source import DigitsConfig
 from PIL import Image
 
 from dp_base.errors import STOP_SIGNALS
 from dp_base.locks import locked
-from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from tests.experiments.conftest import run_dp as dp
 

@@ -1,5 +1,6 @@
 """`dp real init | export | evaluate` as a person meets them."""
 
+import itertools
 import json
 import logging
 import re
@@ -8,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.cli.commands import VisibleFormatter
@@ -132,6 +134,68 @@ def test_init_shows_what_a_user_has_to_decide(tmp_path: Path, monkeypatch: pytes
     keys = set(re.findall(r"^(?:# )?(\w+) = ", Path("pets.toml").read_text(), re.MULTILINE))
     assert {"classes", "validation", "test", "size", "model", "prompts", "guidance_scale", "omega"} <= keys
     assert {"architecture", "config", "steps", "initial", "increment", "additions", "patience"} <= keys
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes of ten patients, who have four small grey images each."""
+    monkeypatch.chdir(tmp_path)
+    for label in ("ill", "well"):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for patient, image in itertools.product(range(10), range(4)):
+            pixels = np.full((9, 8), 100 * (label == "ill") + patient + image, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scans" / label / f"{label}-{patient:02d}_{image}.png")
+    return tmp_path / "scans"
+
+
+def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "init", "lungs", "--from", scans) == 0
+    text = Path("lungs.toml").read_text()
+    config = load_config(Path("lungs.toml"))
+    assert (config.generator.kind, config.task.sample_shape) == ("denoiser", (1, 8, 8))
+    assert config.task.classes == ("ill", "well")
+    assert "There are" not in text  # no lists of kinds that do not apply
+    sets = {name: list(Path("lungs-data", name).glob("*/*")) for name in ("train", "validation", "test")}
+    assert len(sets["train"]) == 40
+    assert sorted(map(len, sets.values())) == [16, 24, 40]  # of ten patients a class, 2.5 would be a quarter
+    patients = [{file.stem[:-2] for file in files} for files in sets.values()]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 20
+    assert all(file.is_symlink() for files in sets.values() for file in files)
+    few = ("generator.train_steps=5", "training.steps=4", "practice.initial=4", "practice.additions=0")
+    assert dp("real", "run", "lungs.toml", *(part for key in few for part in ("--set", key))) == 0
+    capsys.readouterr()
+    assert dp("real", "init", "lungs2", "--from", scans, "--kind", "text") == 2
+    assert "has images" in complaint(capsys)
+
+
+def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("train", "val"):
+        shutil.copytree(scans, Path("sets", name))
+    assert dp("real", "init", "lungs", "--from", "sets", "--kind", "latent") == 0
+    data = tomllib.loads(Path("lungs.toml").read_text())["data"]
+    assert (data["train"], data["validation"], data["size"]) == ("sets/train", "sets/val", 32)
+    assert "test" not in data
+    assert not Path("lungs-data").exists()
+    capsys.readouterr()
+    for file in sorted(Path(scans, "ill").iterdir())[2:]:
+        file.unlink()
+    assert dp("real", "init", "few", "--from", scans) == 2
+    assert "2 of class ill are too few for three sets" in complaint(capsys)
+    Path("sets/val").rename("sets/test")
+    assert dp("real", "init", "none", "--from", "sets") == 2
+    assert "none is for validation" in complaint(capsys)
+
+
+def test_init_from_a_table_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "bad")]
+    Path("films.csv").write_text("text,label\n" + "\n".join(lines))
+    assert dp("real", "init", "films", "--from", "films.csv") == 0
+    config = load_config(Path("films.toml"))
+    assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
+    real = config.data.load()
+    assert real.generator is not None
+    assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
 
 
 # export

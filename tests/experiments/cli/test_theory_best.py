@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.paper.theory import best_selection as figure
-from dp_experiments.paper.theory import phase_diagram
 
 from dp_theory import best_selection
-from dp_theory.budgets.least_error import least_error
 from dp_theory.budgets.optimum import optimum
 from dp_theory.selection import Budget
 from tests.experiments.conftest import Theory
@@ -57,29 +55,6 @@ def test_lists_are_a_phase_diagram(theory: Theory, tmp_path: Path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
     answer = json.loads(theory("best", *options, "--json").out)
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
-
-
-def test_the_phase_diagram_is_the_best_rule(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(phase_diagram, "CHECKS", [(0.15, 0.9), (2.5, 0.9)])
-    table = phase_diagram.compute(quick=True)
-    predicted = table[table["kind"] == "predicted"]
-    simulated = table[table["kind"] == "simulated"]
-    assert len(predicted) == 3 * 16 * 16
-    one = predicted[(predicted["panel"] == phase_diagram.TUNED)].sample(random_state=0).iloc[0]
-    best = least_error(one["rule"], one["y"], one["x"], d=phase_diagram.D).test_error
-    plain = least_error("keep-hard", one["y"], one["x"], keep=1.0, d=phase_diagram.D).test_error
-    assert abs(one["gain"]) == pytest.approx(1 - best / plain, abs=1e-9)
-    for panel in (phase_diagram.TUNED, phase_diagram.RIDGELESS):
-        points = simulated[simulated["panel"] == panel]
-        gains = dict(zip(points["x"], points["gain"], strict=True))
-        assert gains[2.5] < -0.3  # few rows: keep-easy
-        assert gains[0.15] > 0.4  # many rows: keep-hard
-    paid = predicted[predicted["panel"] == phase_diagram.PAID]
-    free = predicted[predicted["panel"] == phase_diagram.TUNED]
-    assert np.all(paid["gain"].abs().to_numpy() <= free["gain"].abs().to_numpy() + 1e-6)
-    assert (simulated["gain"] - simulated["predicted"]).abs().max() < 0.05
-    assert len(phase_diagram.draw(table).axes) == 4
-    assert "keep-hard with many rows" in phase_diagram.caption(table)
 
 
 def test_the_best_of_all_rules_stands_beside_the_named_ones(theory: Theory):

@@ -30,8 +30,7 @@ SETTINGS = (
     "practice.increment=100",
     "practice.additions=2",
     "practice.patience=1",
-    "practice.evaluate_every=10",
-    "practice.checkpoint_every=1",
+    "practice.evaluate_every=2",
 )
 SET = [part for setting in SETTINGS for part in ("--set", setting)]
 Phases = Mapping[str, Callable[[], Iterator[Path]]]

@@ -17,7 +17,7 @@ from dp_real import Run
 from dp_real.config import Config, load_config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 

@@ -3,22 +3,21 @@
 import ast
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.claims import measured
 from dp_experiments.paper import gallery, overlay, paper_tables
-from dp_experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
 from dp_experiments.paper.reported import fig4_reported
 from dp_experiments.paper.stored import fig1, fig9
-from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra, label_noise
+from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.reported import audit, printed_tables
 from dp_experiments.presets.variants import variants
 from matplotlib.collections import PathCollection
-from scipy.optimize import root_scalar
 
+from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
@@ -251,8 +250,12 @@ def test_presets_of_a_row_find_it(preset, row, tmp_path):
     assert place == row
 
 
+def missing(name: str) -> NoReturn:
+    raise MissingError(name)
+
+
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(measured, "RESULTS", tmp_path / "nowhere")
+    monkeypatch.setattr(fig9, "stored_runs", missing)
     assert run_dp("figures", "fig9", "fig4-reported", "--out", tmp_path / "out") == 3
     assert "figure fig9 was not drawn" in capsys.readouterr().err
     assert (tmp_path / "out" / "fig4-reported.png").exists()
@@ -404,37 +407,6 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     assert "Permission denied" in capsys.readouterr().err
 
 
-def ridge_error_on_a_power_law(capacity: float, source: float, d: int, n: int, lam: float) -> float:
-    """Of plain rows, by the deterministic equivalents of ridge regression: sign labels are a linear part and noise."""
-    eigenvalue = np.arange(1, d + 1.0) ** -capacity
-    power = np.arange(1, d + 1.0) ** -source  # of the truth in each direction
-    kappa = root_scalar(lambda k: k * (1 - np.sum(eigenvalue / (eigenvalue + k)) / n) - lam, bracket=(lam, 1e3)).root
-    learned = eigenvalue / (eigenvalue + kappa)
-    linear = 2 / np.pi / power.sum()
-    gamma = np.sum(learned**2) / n
-    unexplained = linear * np.sum(power * (1 - learned) ** 2) + 1 - 2 / np.pi
-    squared_norm = linear * np.sum(power * learned**2) + gamma / (1 - gamma) * unexplained
-    overlap = np.sqrt(linear) * np.sum(power * learned)
-    return float(np.arccos(overlap / np.sqrt(squared_norm * power.sum())) / np.pi)
-
-
-def test_practice_changes_the_exponent_on_power_laws():
-    """Static data have the exponent of ridge regression with noise; practice has one that is larger by half or more."""
-    table = fig_spectra.compute(quick=True)
-    capacity, source = fig_spectra.LAWS[0]
-    static = table.query("kind == 'predicted' and series == 'static'").set_index("x")["y"]
-    for n, error in zip(static.index.to_numpy(int), static, strict=True):
-        by_hand = [ridge_error_on_a_power_law(capacity, source, fig_spectra.D, n, lam) for lam in fig_spectra.LAMS]
-        assert error == pytest.approx(min(by_hand), rel=1e-9)
-    slopes = fig_spectra.slopes(table).iloc[0]
-    assert slopes["static"] == pytest.approx(-(source - 1) / source / 2, abs=0.03)
-    assert slopes["practice"] < 1.5 * slopes["static"]
-    assert slopes["pruned by the truth"] < 1.5 * slopes["static"]
-    assert table["z"].abs().max() < 4
-    assert f"static n^{slopes['static']:.2f}" in fig_spectra.caption(table)
-    assert fig_spectra.draw(table).axes
-
-
 def test_rounds_should_shrink():
     """In theory and in simulation, where labels are exact; growing rounds lose."""
     table = fig_growth.compute(quick=True)
@@ -444,76 +416,3 @@ def test_rounds_should_shrink():
     assert table["z"].abs().max() < 4
     assert "least at 0.7" in fig_growth.caption(table)
     assert fig_growth.draw(table).axes
-
-
-def test_few_rows_are_best_easy_and_many_best_hard():
-    """With a perfect selector. Twice as many hard rows then halve the error, and so do four times as many of all."""
-    table = fig_pruning.compute(quick=True)
-    curves = table.query("kind == 'predicted' and panel == 'rho = 1'").pivot(index="x", columns="series", values="y")
-    first = curves.iloc[0]
-    assert first["best easy"] < 0.97 * min(first["best hard"], first["all rows"])
-    last = curves.iloc[-1]
-    assert last["best hard"] < 0.15 * min(last["best easy"], last["all rows"])
-    slopes = np.log(curves.iloc[-1] / curves.iloc[-2]) / np.log(curves.index[-1] / curves.index[-2])
-    assert slopes["best hard"] == pytest.approx(-1, abs=0.04)
-    assert slopes["all rows"] == pytest.approx(-0.5, abs=0.01)
-    assert table["z"].abs().max() < 4
-    assert "n^-0.50 by all" in fig_pruning.caption(table)
-    assert fig_pruning.draw(table).axes
-
-
-def test_hard_rows_are_worth_keeping_where_labels_are_right():
-    """Where a direction at cosine .8 gave them, easy rows are, and confirmed labels mend most of what is wrong."""
-    table = fig_curation.compute(quick=True)
-    least = table.query("kind == 'predicted'").groupby(["panel", "series"])["y"].min().unstack()
-    right = least.loc["exact labels, n = 100 d"]
-    assert right["hard rows"] < 0.8 * right["easy rows"]
-    assert right["hard rows"] < 0.7 * right["hard rows, labels confirmed"]
-    scarce = least.loc["exact labels, n = d"]
-    assert scarce["easy rows"] < scarce["hard rows"] + 1e-3
-    wrong = least.loc["wrong labels, n = 100 d"]
-    assert wrong["easy rows"] < 0.6 * wrong["hard rows"]
-    assert wrong["hard rows, labels confirmed"] < 0.5 * wrong["hard rows"]
-    assert table["z"].abs().max() < 4
-    assert "ask for easy rows" in fig_curation.caption(table)
-    assert fig_curation.draw(table).axes
-
-
-def test_a_verifier_moves_the_share_of_wrong_labels_that_breaks_a_learner():
-    """Where as many wrong labels pass as right ones the error is 1/2; more rows make the transition sharper."""
-    table = fig_verification.compute(quick=True)
-    error = table.query("kind == 'predicted'").pivot(index=["series", "x"], columns="panel", values="y")
-    half = fig_verification.breakdown(0.5)
-    assert half == pytest.approx(2 / 3)
-    curves = error.loc["50% of wrong labels pass"]
-    assert (curves[curves.index < half].to_numpy() < 0.5).all()
-    assert (curves[curves.index > half].to_numpy() > 0.5).all()
-    assert (error.loc["no verifier"].query("x > .5").to_numpy() > 0.5).all()
-    steep = curves.iloc[-1] - curves.iloc[0]
-    assert steep["n = 2 d"] < steep["n = 20 d"] < steep["n = 200 d"]
-    assert table["z"].abs().max() < 4
-    assert "50% of wrong labels pass: 0.67" in fig_verification.caption(table)
-    assert fig_verification.draw(table).axes
-
-
-def test_rounds_of_a_learner_that_forgets_should_grow():
-    """Equal ones end at an error that more of them do not mend. A simulated loop agrees."""
-    table = fig_bootstrap.compute(quick=True)
-    perfect = table.query("kind == 'predicted' and panel == 'a perfect verifier'")
-    error = perfect.pivot(index="round", columns="series", values="y").to_dict("index")
-    assert error[6]["equal rounds"] == pytest.approx(error[5]["equal rounds"], rel=0.01)
-    for growing in ("each 1.4 times the last", "each twice the last"):
-        assert error[6][growing] < 0.85 * error[5][growing]
-    assert error[3]["each twice the last"] < 0.7 * error[6]["equal rounds"]  # of as many rows
-    assert table["z"].abs().max() < 4
-    assert "equal rounds end at an error" in fig_bootstrap.caption(table)
-    assert fig_bootstrap.draw(table).axes
-
-
-def test_practice_pays_less_the_more_labels_are_wrong():
-    table = label_noise.phases([0.01, 0.1, 0.3], rounds=2)
-    for _, cells in table.groupby(["panel", "x"]):
-        assert np.all(np.diff(cells.sort_values("y")["gain"]) < 0)
-    limits = label_noise.last_useful(table).set_index("panel")["share"]
-    assert np.all(np.isinf(limits["practice, as many samples"]))
-    assert limits["practice, as much compute"].iloc[-1] == pytest.approx(0.09, abs=0.05)

@@ -21,7 +21,7 @@ SHORT: Mapping[str, object] = {
     "practice.patience": 1,
     "practice.evaluate_every": 2,
 }
-NETWORK: dict[str, object] = {"generator.vae_steps": 2, "generator.unet_steps": 2, "sampling.steps": 2}
+NETWORK: dict[str, object] = {"generator.training": "none", "sampling.steps": 2}
 DENOISER: dict[str, object] = {
     "generator.width": 16,
     "generator.blocks": 1,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import pytest
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.tuning import tune as tuning
 from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
 from dp_experiments.tuning.tune import Plan, tune
@@ -20,11 +21,10 @@ from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
 from dp_real.config import Config, load_config
 from dp_real.config.load import flat
-from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
 from dp_real.runs import identity
-from dp_real.text.generators.causal_lm import CausalLMConfig
+from dp_real.text.language_models import CausalLMConfig
 from tests.experiments.conftest import run_dp as dp
 
 SHORT = (

@@ -1,6 +1,8 @@
 """`dp real init | keys`: the configurations that there are, one for a new task, and what can be set."""
 
 import json
+import os
+import re
 import shlex
 from collections.abc import Iterator
 from importlib import resources
@@ -44,12 +46,22 @@ def _preset(name: str) -> dict[str, Any]:
 def init_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
     kind: Annotated[
-        Literal["images", "latent", "denoiser", "function", "text"],
+        Literal["images", "latent", "denoiser", "function", "text"] | None,
         typer.Option(
             help="What is to be classified and drawn: images by a pipeline of diffusers, small ones by a model that is "
-            "trained here (latent), tiny ones (denoiser), images by a function of yours; texts."
+            "trained here (latent), tiny ones (denoiser), images by a function of yours; texts.",
+            show_default="images, or with --from what this machine can draw",
         ),
-    ] = "images",
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PLACE",
+            help="Your examples: class folders of images or texts, or a CSV or JSONL file of texts. They are divided "
+            "into sets for training, validation and test in the folder NAME-data, as links.",
+        ),
+    ] = None,
 ) -> None:
     """The file is NAME.toml. Its comments say what to change."""
     from dp_base.errors import InputError
@@ -66,11 +78,51 @@ def init_command(
         raise InputError(f"{path} exists and stays as it is; name another")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    text = fill(template_of(kind or "images"), task) if source is None else _from(source, path, task, kind)
     with asked_for(path, ""), open(path, "x", encoding="utf-8") as file:
-        file.write(fill(template_of(kind), name=task))
+        file.write(text)
     say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
 
 
+def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
+    """The configuration of a task whose examples are there, and the folder that holds its sets."""
+    import torch
+
+    from dp_base.errors import InputError
+    from dp_real.data.sets.dividing import divide
+
+    data = path.with_name(f"{task}-data")
+    if data.exists():
+        raise InputError(f"{data} exists and stays as it is; name another task, or remove it")
+    divided = divide(source, data)
+    trained = "text" if divided.kind == "text" else "denoiser" if divided.side <= TINY else "latent"
+    kind = kind or (trained if divided.kind == "text" or not torch.cuda.is_available() else "images")
+    if (kind == "text") != (divided.kind == "text"):
+        raise InputError(f"--kind {kind}: {source} has {'texts' if divided.kind == 'text' else 'images'}")
+    template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
+    if kind == "text" and not torch.cuda.is_available():
+        template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
+    counts = ", ".join(f"{n:,} for {name}" for name, n in divided.counts.items())
+    grouped = f" {divided.groups:,} groups, told by their names, stay together." if divided.groups else ""
+    lines = [
+        f"[data]\n# {source}: {counts}.{grouped}\n# The learner trains on none of them.",
+        f'source = "{divided.kind}"',
+        f"classes = {json.dumps(divided.classes, ensure_ascii=False)}",
+        *(f"{name} = {json.dumps(os.path.relpath(place, path.parent))}" for name, place in divided.places.items()),
+        "# Characters of a text; what is beyond is cut off.\nlength = 600"
+        if divided.kind == "text"
+        else f"# Pixels a side.\nsize = {SIZES[kind]}",
+        *(["channels = 1  # all are grey"] if divided.grey and kind in ("latent", "denoiser") else []),
+    ]
+    section = "\n".join(lines)
+    return re.sub(r"\[data\]\n.*?(?=\n\n)", lambda _: section, template, flags=re.DOTALL).replace("{name}", task)
+
+
+TINY = 12  # pixels a side, up to which the generator of tiny images is the better one
+CHAR_LM = """[generator]
+# Writes the examples: a small model of characters, which is trained on data.train on first use, in minutes. It knows no
+# more than these texts. On a GPU, or with patience, a language model writes better ones: dp real init NAME --kind text
+kind = "char-lm\""""
 SIZES = {"images": 224, "latent": 32, "denoiser": 8, "function": 32}  # pixels a side of the images of each template
 
 

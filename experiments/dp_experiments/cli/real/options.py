@@ -98,7 +98,7 @@ def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None
 
 def at_a_time(workers: int | None) -> int:
     """How many runs go on at a time: as asked, else one on each GPU, or two on a machine without."""
-    from dp_real.runtime.processes import visible_gpus
+    from dp_real.distributed import visible_gpus
 
     return workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU
 

@@ -15,7 +15,7 @@ from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
-    from dp_real.estimate.needs import Device
+    from dp_real.plan.needs import Device
 
 MEMORY = {
     "training": "training on a row at a time",
@@ -45,7 +45,7 @@ def plan_command(
     config = load_preset(preset, settings)
     counts = _counts(gpus)
     from dp_base.errors import MissingError
-    from dp_real.estimate.needs import needs
+    from dp_real.plan.needs import needs
     from dp_real.runs.prepare import check_plan
 
     target = _target(device, measure)
@@ -79,16 +79,16 @@ def _counts(gpus: str) -> list[int]:
 def _target(name: str | None, measured: bool) -> "Device | None":
     """The device to plan for: the GPU of that name, or this machine's if it is to be measured.
 
-    None: what dp_real.estimate.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
+    None: what dp_real.plan.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
     """
     from dp_base.errors import InputError
-    from dp_real.estimate import speed
-    from dp_real.estimate.needs import gpu, this_device
+    from dp_real.plan.hours import GPUS
+    from dp_real.plan.needs import gpu, this_device
 
     if name is None:
         return this_device() if measured else None
-    if name.upper() not in speed.GPUS:
-        raise InputError(f"--device {name}: its speed is not known; these can be planned for: {', '.join(speed.GPUS)}")
+    if name.upper() not in GPUS:
+        raise InputError(f"--device {name}: its speed is not known; these can be planned for: {', '.join(GPUS)}")
     if measured:
         raise InputError(f"--device {name} is of another machine, and --measure times this one: leave one out")
     return gpu(name.upper())
@@ -96,20 +96,23 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
     """What the run takes on the device to plan for, from measured speeds or from those of the table."""
-    from dp_real.estimate import clock, speed, work
-    from dp_real.estimate.needs import planned_for, readers
+    from dp_base.errors import MissingError
+    from dp_real.plan import hours, work
+    from dp_real.plan.needs import planned_for, with_random_weights
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
     network = work.learner_network(config)
     device = target or planned_for(config, network)
     if measured:
-        generator = load_generator(config, load_data(config), progress)
-        seconds = speed.measure(config, generator, fresh_learner(config), device.name)
+        data = None
+        with suppress(MissingError):  # most generators need none
+            data = load_data(config)
+        generator = load_generator(with_random_weights(config), data, progress)
+        seconds = hours.measure(config, generator, fresh_learner(config), device.name)
     else:
-        seconds = speed.assumed(config, network, device.name, device.cores)
+        seconds = hours.assumed(config, network, device.name, device.cores)
     validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
-    counts = [1] if device.cores else gpus
-    return clock.costs(config, network, seconds, counts, validation, readers(device))
+    return hours.costs(config, network, seconds, [1] if device.cores else gpus, validation)
 
 
 def _told(costs: dict[str, Any]) -> Iterator[Any]:
@@ -121,8 +124,6 @@ def _told(costs: dict[str, Any]) -> Iterator[Any]:
     )
     if any(costs["tokens"].values()):
         yield "tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items())
-    if costs["money"] is not None:
-        yield f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price"
     yield "disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items())
     memory = costs["memory"]
     if memory:
@@ -136,6 +137,9 @@ def _told(costs: dict[str, Any]) -> Iterator[Any]:
         yield "hours are not known beforehand: --measure times a few samples and steps, and says them"
         return
     spread = costs["seconds"]["spread"]
-    yield f"device-hours, and from gradients on hours by the clock; {costs['seconds']['source']}"
+    yield f"device-hours, and the clock's; {costs['seconds']['source']}"
     yield costs["hours"]
-    yield f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/results/cost.md)"
+    first = costs["hours"][0]
+    work = sum(first[part] or 0 for part in ("drawing", "training", "validating"))
+    validating = f"validation takes {first['validating'] / work:.0%} of them; " if first["validating"] and work else ""
+    yield f"{validating}low and high: a factor of {spread:g} either way (docs/results/cost.md)"

@@ -49,7 +49,7 @@ def run_command(
     """The run's files are left in --out."""
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
     from dp_real import run  # takes seconds, so the configuration is checked first
-    from dp_real.estimate.needs import require
+    from dp_real.plan.needs import require
 
     out = out or default_folder(config)
     if not resume:

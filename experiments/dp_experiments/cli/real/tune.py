@@ -80,11 +80,10 @@ def tune_command(
 
 def _cost(config: "Config", runs: int) -> str:
     """What so many runs of this configuration take here, as `dp real plan` says."""
-    from dp_real.estimate import clock, speed, work
-    from dp_real.estimate.needs import this_device
+    from dp_real.plan.hours import assumed, hours
+    from dp_real.plan.needs import this_device
+    from dp_real.plan.work import learner_network
 
-    network = work.learner_network(config)
     device = this_device()
-    seconds = speed.assumed(config, network, device.name, device.cores)
-    hours: Any = clock.hours(config, network, seconds, 1)["clock"]
-    return f"{runs} runs" if hours is None else f"{runs} runs, about {runs * hours:.2g} hours of {device.name}"
+    each: Any = hours(config, assumed(config, learner_network(config), device.name, device.cores), 1)["clock"]
+    return f"{runs} runs" if each is None else f"{runs} runs, about {runs * each:.2g} hours of {device.name}"

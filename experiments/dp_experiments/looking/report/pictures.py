@@ -23,11 +23,11 @@ from dp_base.errors import DamagedError, MissingError
 from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_experiments.terminal import say
+from dp_real.distributed import this_process
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import to_float
-from dp_real.runtime.processes import this_process
 
 CAPTIONS = {
     "training": "Validation accuracy, once warmed up, training loss and learning rate. Triangles: data were added.",

@@ -10,7 +10,7 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.evaluation.assess import logits
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
-from dp_real.text.pooled import texts_of
+from dp_real.text.codes import texts_of
 
 SHOWN = 20  # texts
 LONGEST = 300  # characters of each

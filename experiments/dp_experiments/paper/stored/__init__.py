@@ -1,1 +1,1 @@
-"""Figures from the runs that are stored in docs/results."""
+"""Figures from stored runs of several studies."""

@@ -8,8 +8,8 @@ import pandas as pd
 
 from dp_base.errors import MissingError
 from dp_experiments.paper.checked import GAUSSIAN, MEASURED_LAW, picture, tidy
-from dp_experiments.paper.digits_runs import digits
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.digits.digits_runs import digits
 from dp_experiments.terminal import progress, say
 from dp_real import Run, run
 from dp_real.evaluation.penultimate import penultimate

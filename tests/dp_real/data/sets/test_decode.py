@@ -12,8 +12,7 @@ from PIL import ExifTags, Image
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import own_classes
-from dp_real.data.sets.decode import FORMATS, read_image
-from dp_real.data.sets.images import read_folder
+from dp_real.data.sets.images import FORMATS, read_folder, read_image
 from dp_real.runtime.pixels import fit, to_bytes, to_float
 from tests.dp_real.data.sets.made import encoded
 

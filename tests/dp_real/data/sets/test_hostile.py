@@ -17,8 +17,7 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.class_names import folder_name, folder_names, own_classes
-from dp_real.data.sets.decode import read_image
-from dp_real.data.sets.encoded import read_regular
+from dp_real.data.sets.images import read_image, read_regular
 from dp_real.data.sets.places import MOST_FILES, locate
 from dp_real.pool import Batch, Pool
 from dp_real.pool.export import write_folder

@@ -18,11 +18,10 @@ from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes, warn_once
-from dp_real.data.sets.decode import read_image
-from dp_real.data.sets.images import decode_ahead, read_folder
+from dp_real.data.sets.images import decode_ahead, read_folder, read_image
+from dp_real.distributed import own_cores, read_slices
 from dp_real.examples import Examples
 from dp_real.runtime.pixels import to_float
-from dp_real.runtime.processes import own_cores, read_slices
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -352,7 +351,7 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
 def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.runtime.processes.this_process", lambda: SimpleNamespace(num_processes=processes))
+    monkeypatch.setattr("dp_real.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
     assert list(read_slices(0)) == []
 

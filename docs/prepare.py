@@ -1,0 +1,161 @@
+"""Writes out/docs: the pages of docs/, and what the site has beside them. Any tool then builds the site from there.
+
+Beside them are the files of the root, the reference of commands and packages, MathJax and llms.txt.
+"""
+
+import inspect
+import re
+import shutil
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dp_experiments.cli.commands import root
+
+ROOT = Path(__file__).parents[1]
+OF_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PACKAGES = ("dp_theory", "dp_real")
+# Links to files of the code, which the site does not have
+ELSEWHERE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)(?![^)]*\.(?:md|html|csv|png))[^)]*\)")
+RUNS = re.compile(r"\]\((\.\./)+experiments/\S*/runs/")  # stored runs, which lie beside pages of results
+SECTION = re.compile(r"(?m)^(\w[\w ]*)\n-{3,}\n")
+DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
+
+
+def prepare(out: Path) -> None:
+    """Write all of it into a folder, which is emptied first."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", out, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    pages = {page: moved((ROOT / name).read_text(encoding="utf-8")) for name, page in OF_THE_ROOT.items()}
+    pages["llms.txt"] = "\n".join(llms())
+    pages["reference/commands.md"] = "\n".join(commands_page())
+    for package in PACKAGES:
+        pages[f"reference/{package}.md"] = "\n".join(names_page(package))
+    (out / "reference").mkdir()
+    for page, text in pages.items():
+        (out / page).write_text(text + "\n", encoding="utf-8")
+    for runs in (ROOT / "experiments").rglob("runs/*.csv"):
+        shutil.copy(runs, out / "results")
+    for page in (out / "results").glob("*.md"):
+        page.write_text(RUNS.sub("](", page.read_text(encoding="utf-8")), encoding="utf-8")
+    mathjax = find_spec("sphinx-mathjax-offline")
+    assert mathjax is not None
+    assert mathjax.origin is not None
+    shutil.copy(Path(mathjax.origin).parent / "static" / "mathjax" / "tex-svg.js", out / "assets")
+
+
+def moved(text: str) -> str:
+    """A page of the root as one of docs/: its links into docs/ lose that, and those to code become plain text."""
+    text = text.replace("](docs/", "](")
+    for name, page in OF_THE_ROOT.items():
+        text = text.replace(f"]({name}", f"]({page}")
+    return ELSEWHERE.sub(r"\1", text)
+
+
+def llms() -> Iterator[str]:
+    """What the project is, and each page with its first sentence, for those who read by machine."""
+    yield "# deliberate-practice\n\n> Train on generated data, and ask for the samples that the learner finds hard.\n"
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        title, _, rest = page.read_text(encoding="utf-8").partition("\n")
+        first = next((part for part in rest.strip().split("\n\n") if part[:1].isalpha()), "")
+        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".")
+        link = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
+        yield f"- [{title.lstrip('# ')}]({link}): {sentence}."
+
+
+# -- the packages -----------------------------------------------------------------------------------------------------
+
+
+def names_page(package: str) -> Iterator[str]:
+    """The public names of a package, with what their docstrings say."""
+    module = import_module(package)
+    yield f"# {package}\n\n{document(module)}"
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if isinstance(thing, type) or callable(thing):
+            yield f"\n## {name}\n\n{signature(name, thing)}\n{document(thing)}"
+            yield from members(thing)
+        elif not isinstance(thing, ModuleType | str):
+            yield f"\n## {name}\n\nAn instance of `{type(thing).__name__}`."
+
+
+def members(thing: Any) -> Iterator[str]:
+    """The documented methods and properties of a class that it has itself."""
+    for name, member in vars(thing).items() if isinstance(thing, type) else ():
+        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+            continue
+        shown = "" if isinstance(member, property) else signature(name, function)
+        yield f"\n### {thing.__name__}.{name}\n\n{shown}\n{document(function)}"
+
+
+def signature(name: str, thing: Any) -> str:
+    """How it is called, a parameter a line where one is too short."""
+    try:
+        found = [each for each in inspect.signature(thing).parameters.values() if each.name not in ("self", "cls")]
+    except ValueError:
+        return ""
+    bare = [each.replace(annotation=each.empty) if "Annotated" in str(each) else each for each in found]
+    parameters = [re.sub(r"<function (\S+) at 0x\w+>", r"\1", str(each)).replace("'", "") for each in bare]
+    line = f"{name}({', '.join(parameters)})"
+    if len(line) > 100:
+        line = "\n".join([f"{name}(", *(f"    {text}," for text in parameters), ")"])
+    return f"```python\n{line}\n```\n"
+
+
+def document(thing: Any) -> str:
+    """A docstring of numpy's style as Markdown."""
+    intro, *parts = SECTION.split(inspect.getdoc(thing) or "")
+    text = [code(intro)]
+    for title, body in zip(parts[::2], parts[1::2], strict=True):
+        listed = title in ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Methods")
+        text.append(f"**{title}**\n\n{entries(body) if listed else code(body)}")
+    return "\n\n".join(part.strip() for part in text) + "\n"
+
+
+def entries(body: str) -> str:
+    """Names with their indented descriptions, as a list."""
+    return re.sub(r"(?m)^(\S.*)$", r"\n- `\1`\n", body)
+
+
+def code(text: str) -> str:
+    """Examples of an interpreter in fences."""
+    return DOCTEST.sub(lambda found: f"```python\n{found[0].rstrip()}\n```", text)
+
+
+# -- the commands -----------------------------------------------------------------------------------------------------
+
+
+def commands_page() -> Iterator[str]:
+    """The tree of commands, each with its help, arguments and options."""
+    yield "# Commands\n"
+    yield from command_section(root, "dp")
+
+
+def command_section(command: Any, words: str) -> Iterator[str]:
+    """A command with its sub-commands behind it."""
+    command = getattr(command, "loaded", command)
+    if words != "dp":
+        yield f"{'##' if words.count(' ') < 2 else '###'} {words}\n"
+    yield (command.help or "").replace("\b\n", "") + "\n"
+    context = command.make_context(words, [], resilient_parsing=True)
+    rows = [row for parameter in command.params for row in [parameter.get_help_record(context)] if row]
+    if rows:
+        yield "| option | |\n|---|---|"
+        yield from (f"| `{cell(names)}` | {cell(line).replace('<', '&lt;')} |" for names, line in rows)
+        yield ""
+    for name, sub in getattr(command, "commands", {}).items():
+        if not sub.hidden:
+            yield from command_section(sub, f"{words} {name}")
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    prepare(ROOT / "out" / "docs")

@@ -1,0 +1,170 @@
+"""Divides a person's examples, which lie in one place, into sets for training, validation and the final test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from dp_base.errors import InputError
+from dp_base.reading import foreign_file
+from dp_real.data.sets.class_names import SET_NAMES, class_folders, visible_files
+from dp_real.data.sets.images import ENDINGS
+
+SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
+NUMBERED = re.compile(r"(.+?)[-_. ]\d+")  # patient07_3: the third of one group
+LEAST_GROUPS = 6  # of a class, for its files' names to tell groups
+SAMPLED = 100  # images whose size is looked at
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Sets, where each is, and how many examples it has. side: median of the shorter sides in pixels; 0: texts."""
+
+    kind: Literal["folder", "text"]
+    classes: tuple[str, ...]
+    places: Mapping[str, str]
+    counts: Mapping[str, int]
+    groups: int  # that were kept together; 0: names told none
+    side: int = 0
+    grey: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example: its class, its name, of which groups are told, and its file or its text."""
+
+    label: str
+    name: str
+    file: Path | None = None
+    text: str = ""
+
+
+def divide(source: Path, out: Path) -> Divided:
+    """Divide class folders of images or texts, or a table of texts, into sets in the folder `out`.
+
+    Folders that are called train, val or test are sets already and stay where they are. Else files are linked, and
+    texts written as JSONL: half for training, a quarter for validation and for the test each, in every class alike.
+    Files whose names differ in a last number only, as patient07_1 and patient07_2 do, stay in one set, if each class
+    has at least six such groups.
+
+    Raises InputError if there are no classes, neither images nor texts or both, or too few of a class for three sets.
+    """
+    if source.is_dir() and (sets := _given_sets(source)):
+        found = {name: _in_folders(folder) for name, folder in sets.items()}
+        places, groups = {name: str(folder) for name, folder in sets.items()}, 0
+        examples = [example for part in found.values() for example in part]
+    else:
+        examples = _in_folders(source) if source.is_dir() else _in_table(source)
+        found, groups = _assigned(examples, source)
+        places = {name: _leave(part, out, name) for name, part in found.items()}
+    files = [example.file for example in examples if example.file is not None]
+    images = [file for file in files if file.suffix.lower() in ENDINGS]
+    if images and len(images) < len(examples):
+        raise InputError(f"{source}: it has images and texts; one task has one kind of them")
+    side, grey = _look(images) if images else (0, False)
+    counts = {name: len(part) for name, part in found.items()}
+    classes = tuple(dict.fromkeys(example.label for example in examples))
+    return Divided("folder" if images else "text", classes, places, counts, groups, side, grey)
+
+
+def _given_sets(source: Path) -> dict[str, Path]:
+    """The folders of sets that there are already, by our names; empty unless one for validation is among several."""
+    found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
+    if len(found) > 1 and "validation" not in found:
+        raise InputError(
+            f"{source}: {' and '.join(found)} are sets, and none is for validation; add {source}/validation"
+        )
+    return {name: found[name] for name in SHARES if name in found} if len(found) > 1 else {}
+
+
+def _in_folders(folder: Path) -> list[Example]:
+    found = []
+    for path in class_folders(folder):
+        files = [file for file in sorted(visible_files(path)) if file.suffix.lower() in {*ENDINGS, ".txt"}]
+        if not files:
+            raise InputError(f"{path}: there are neither images nor .txt files in it; remove it, or add some")
+        found += [Example(path.name, file.stem, file) for file in files]
+    if len({example.label for example in found}) < 2:
+        raise InputError(f"{folder}: one class only; there must be a folder for each of at least two")
+    return found
+
+
+def _in_table(source: Path) -> list[Example]:
+    from dp_real.data.sets.places import locate
+    from dp_real.text.text_sets import rows_of_table
+
+    rows = rows_of_table(locate(str(source)))
+    return [
+        Example(label, str(row), text=text)
+        for row, (text, label) in enumerate(zip(rows.texts, rows.names, strict=True))
+    ]
+
+
+def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
+    """The examples of each set, and the number of groups that stay together. A set lacks no class."""
+    groups = _groups(examples)
+    totals = Counter(example.label for example in examples)
+    missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
+    found: dict[str, list[Example]] = {name: [] for name in SHARES}
+    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())  # the same on every machine
+    for group in sorted(order, key=lambda name: -len(groups[name])):
+        sizes = Counter(example.label for example in groups[group])
+        name = max(found, key=lambda name: sum(n * missing[name][label] / totals[label] for label, n in sizes.items()))
+        found[name] += groups[group]
+        for label, n in sizes.items():
+            missing[name][label] -= n
+    for label in totals:
+        if any(all(example.label != label for example in part) for part in found.values()):
+            raise InputError(f"{source}: {totals[label]} of class {label} are too few for three sets; add some")
+    return found, len(groups) if len(groups) < len(examples) else 0
+
+
+def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Examples by what their names share but for a last number; one each unless every class has several groups."""
+    by_name: dict[str, list[Example]] = defaultdict(list)
+    of_class: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        match = NUMBERED.fullmatch(example.name) if example.file else None
+        group = match[1] if match else example.name
+        by_name[group].append(example)
+        of_class[example.label].add(group)
+    if min(map(len, of_class.values())) >= LEAST_GROUPS:
+        return dict(by_name)
+    return {f"{example.label}/{example.name}/{place}": [example] for place, example in enumerate(examples)}
+
+
+def _leave(part: Sequence[Example], out: Path, name: str) -> str:
+    """Write a set, as links or as JSONL, and return its place."""
+    if part[0].file is None:
+        file = out / f"{name}.jsonl"
+        out.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({"text": example.text, "label": example.label}, ensure_ascii=False) for example in part]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return str(file)
+    for place, example in enumerate(part):
+        assert example.file is not None
+        link = out / name / example.label / example.file.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():  # of a folder within the class folder, whose files have the same names
+            link = link.with_stem(f"{link.stem}-{place}")
+        link.symlink_to(example.file.resolve())
+    return str(out / name)
+
+
+def _look(images: Sequence[Path]) -> tuple[int, bool]:
+    """The median of the shorter sides, and whether all are grey, of some images."""
+    sides, grey = [], True
+    for file in images[:: max(1, len(images) // SAMPLED)]:
+        with foreign_file(file, "cannot be read as an image"), Image.open(file) as image:
+            sides.append(min(image.size))
+            grey = grey and image.mode in ("1", "L", "LA", "I;16")
+    return round(statistics.median(sides)), grey

@@ -1,0 +1,334 @@
+"""The processes of a run: what they exchange, how they share work and how they end, and what fits into a GPU's memory.
+
+They are started by `dp real run`, torchrun, srun or `accelerate launch`. A single process does all the work. Several
+share whole items, such as blocks of rows or batches to assess, so that these results do not depend on their number.
+"""
+
+import atexit
+import gc
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import joblib
+import torch
+from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import distributed
+from torch.distributed import distributed_c10d
+
+from dp_base.errors import DamagedError, Interrupted, MissingError
+from dp_real.runtime.slurm import adopt_tasks
+
+LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
+MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
+LOST = 30.0  # seconds from the loss of another process until this one ends by itself
+GRACE = 5.0  # seconds for the main process to end with the same error as this one
+MOST_READ = 256  # rows that a process reads together
+VISIBLE = 180.0  # seconds until a file of another node must be seen; NFS keeps what it knows of a folder for up to 60
+PAUSE = 0.5  # seconds between looks
+SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
+# What CUDA and its libraries say without memory, beside what accelerate knows: they allocate outside torch's cache.
+NO_MEMORY = ("out of memory", "status_alloc_failed")
+DOUBTFUL = (
+    "cublas_status_not_initialized",
+    "cudnn_status_internal_error",
+    "cudnn_status_execution_failed",
+    "cudnn_status_not_supported",
+    "unable to find an engine",
+)
+"""What they say without memory, but also for other reasons, such as a driver that does not fit."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LostError(RuntimeError):
+    """Other processes cannot be reached. The process that ended first, or the launcher, says why it ended."""
+
+    exit_status = 1
+
+
+# this process among the others
+
+
+@cache
+def this_process() -> PartialState:
+    """Return this process and its rank.
+
+    If there are others, the first call starts the process group, with gloo on CPUs and nccl on GPUs.
+    """
+    adopt_tasks()
+    here = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT)
+    if here.num_processes > 1:
+        atexit.register(_leave, here)
+        _object_group()  # made now, while all processes are there
+    if here.device and here.device.type == "cuda":
+        # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
+        torch.cuda.set_per_process_memory_fraction(SHARE, here.device.index)
+    return here
+
+
+@cache
+def _object_group() -> Any:
+    """nccl would copy objects to the GPUs and back, and has no monitored_barrier."""
+    return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
+
+
+def _leave(here: PartialState) -> None:
+    """End the process groups in order, and the threads of the one that is kept here.
+
+    A thread of gloo may still hold the last object that was sent, and aborts if the interpreter ends first.
+    """
+    here.destroy_process_group()
+    _object_group.cache_clear()
+
+
+def device() -> torch.device:
+    """Return the device of this process: its GPU, or the CPU."""
+    return this_process().device or torch.device("cpu")
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(index) for index in range(count)]
+    return names[:count]
+
+
+def own_cores() -> int:
+    """Return the number of cores for this process: its share, if a launcher started several on the machine.
+
+    Affinity (srun's) and a container's quota may leave it a few of many.
+    """
+    return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+# how processes end
+
+
+def is_reporter(error: str) -> bool:
+    """Whether this process is the one that tells the user of an error that ends it.
+
+    The main process is. Another one is if the main process does not end with the same error within GRACE seconds.
+    """
+    is_started = this_process.cache_info().currsize > 0
+    if not is_started or this_process().num_processes == 1:
+        return os.environ.get("RANK", "0") == "0"
+    store: Any = distributed_c10d._get_default_store()
+    note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"
+    try:
+        if this_process().is_main_process:
+            store.set(note, "")
+            return True
+        deadline = time.monotonic() + GRACE
+        while not store.check([note]):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.1)
+    except RuntimeError:  # the store has closed: the main process has ended
+        return this_process().is_main_process
+    return False
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Run a block that all processes run.
+
+    If it fails here, this process ends without waiting for the others. They wait for this process, so an orderly end
+    would hang. A process that has lost another one gives the launcher time to end it, before it raises LostError.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise  # all processes agreed to raise it
+    except BaseException as error:
+        atexit.unregister(_leave)
+        if isinstance(error, LostError):
+            time.sleep(LOST)
+        raise
+
+
+@contextmanager
+def exchange() -> Iterator[None]:
+    """Raise LostError in place of the block's error if the others cannot be reached, or do not come in time."""
+    try:
+        yield
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
+        raise LostError(f"other processes are gone or hang, or the network is ({cause}); resume the run") from error
+
+
+# sharing work
+
+
+def gather(items: list[Result]) -> list[Result]:
+    """Return the items of all processes, ordered by rank, in every process. They are sent between CPUs.
+
+    Raises LostError, which names a rank, if one does not come within LIMIT.
+    """
+    here = this_process()
+    if here.num_processes == 1:
+        return items
+    parts: list[Any] = [None] * here.num_processes
+    with exchange():
+        distributed.monitored_barrier(_object_group(), timeout=LIMIT)
+        distributed.all_gather_object(parts, items, group=_object_group())
+    return [item for part in parts for item in part]
+
+
+def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return function(item) for each item, in every process.
+
+    One process computes each result, which must be on the CPU.
+    """
+    here = this_process()
+    own: list[tuple[int, Result]] = []
+    for index, item in enumerate(items):
+        if index % here.num_processes == here.process_index:
+            own.append((index, function(item)))
+    return [result for _, result in sorted(gather(own), key=lambda pair: pair[0])]
+
+
+def own_share(items: Sequence[Item]) -> Sequence[Item]:
+    """Return this process's items. They are consecutive, so that results are in order by rank."""
+    here = this_process()
+    begin = here.process_index * len(items) // here.num_processes
+    end = (here.process_index + 1) * len(items) // here.num_processes
+    return items[begin:end]
+
+
+def slices(rows: slice, size: int) -> Iterator[slice]:
+    """Split `rows` into consecutive slices of at most `size` rows."""
+    return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))
+
+
+def read_slices(n: int) -> Iterator[slice]:
+    """Split n rows into slices for `distribute`, of at most 256 rows, so that each process gets some."""
+    rows_per_process = -(-n // this_process().num_processes)
+    return slices(slice(0, n), max(1, min(MOST_READ, rows_per_process)))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process. All processes must call this."""
+    return any(gather([flag]))
+
+
+def wait_for_all() -> None:
+    """Return once all processes have called this."""
+    gather([])
+
+
+def add_up(tensors: Sequence[torch.Tensor]) -> None:
+    """Overwrite the tensors in place by their sums over the processes. They travel together."""
+    values = torch.cat([tensor.flatten() for tensor in tensors])
+    with exchange():
+        distributed.all_reduce(values)
+    for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+# what the main process decides
+
+
+def from_main(value: Result) -> Result:
+    """Return the main process's `value` in all processes."""
+    if this_process().num_processes == 1:
+        return value
+    values = [value]
+    with exchange():
+        distributed.broadcast_object_list(values, group=_object_group())
+    return values[0]
+
+
+def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite the tensors in place by those of the main process."""
+    if this_process().num_processes == 1:
+        return
+    for tensor in tensors:
+        values = tensor.contiguous()
+        with exchange():
+            distributed.broadcast(values, 0)
+        tensor.copy_(values)
+
+
+@contextmanager
+def main_first() -> Iterator[bool]:
+    """Let the main process run the block before the others.
+
+    Yield whether this is it. Its exception is raised in all processes, so that none waits for ever.
+    """
+    here = this_process()
+    failure: Exception | None = None
+    if here.is_main_process:
+        try:
+            yield True
+        except Exception as error:
+            failure = error
+    failure = from_main(failure)
+    if failure is not None:
+        raise failure
+    if not here.is_main_process:
+        yield False
+
+
+def when_visible(look: Callable[[], Result]) -> Result:
+    """look(), tried again while it fails as if files were missing, which another process is known to have written.
+
+    Another node's file system (NFS) may show them late. Raises what `look` does once VISIBLE is over; at once in a
+    single process.
+    """
+    deadline = time.monotonic() + VISIBLE
+    while True:
+        try:
+            return look()
+        except (DamagedError, OSError, ValueError):  # the last is Arrow's
+            if this_process().num_processes == 1 or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)
+
+
+# what fits into a GPU's memory
+
+
+def halving(work: Callable[[int], Result], rows: int, remedy: str) -> tuple[Result, int]:
+    """Return work(rows), tried again with half the rows while the device's memory runs out, and the rows that fitted.
+
+    Raises MissingError with the remedy if a single row does not fit. What may have other reasons keeps its own words.
+    """
+    while True:
+        try:
+            return work(rows), rows
+        except RuntimeError as error:
+            if not out_of_memory(error) or (rows == 1 and _says(error, DOUBTFUL)):
+                raise
+            if rows == 1:
+                raise MissingError(f"a single row needs more memory than the GPU has: {remedy}") from error
+            # The error holds the failed work's memory until this block ends. So the cache is emptied after it.
+        rows //= 2
+        release()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory ran out, or may have."""
+    return isinstance(error, RuntimeError) and (should_reduce_batch_size(error) or _says(error, NO_MEMORY + DOUBTFUL))
+
+
+def _says(error: BaseException, signs: Sequence[str]) -> bool:
+    return any(sign in str(error).lower() for sign in signs)
+
+
+def release() -> None:
+    """Give memory that torch keeps for later back to the GPU, where NCCL and others look for it."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
+    torch.cuda.empty_cache()

@@ -1,0 +1,181 @@
+"""How many hours a run takes: operations over the rate of a device, assumed here or measured on this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from dp_real.config import Config
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.plan import work
+from dp_real.plan.work import Network
+from dp_real.protocols import Generator, Learner
+from dp_real.runtime.seeds import row_seeds
+
+HOUR = 3600  # seconds
+
+
+class Gpu(NamedTuple):
+    """What is assumed of a GPU: the TFLOP/s in bfloat16 that PyTorch reaches with each network, and its memory."""
+
+    denoiser: float
+    decoder: float
+    learner: float
+    memory: int  # bytes, by the data sheet
+
+
+# GPUs by a part of their names; docs/results/cost.md has the published figures. A decoder waits for memory more than a
+# UNet, and a ViT in training for its optimizer and its small layers. It is better to measure (dp real plan --measure).
+# The A100 of 40 GB counts as one of 80 GB.
+GPUS = {
+    "H200": Gpu(150.0, 75.0, 110.0, 141 * 10**9),
+    "H100": Gpu(150.0, 75.0, 110.0, 80 * 10**9),
+    "A100": Gpu(80.0, 40.0, 50.0, 80 * 10**9),
+    "L40S": Gpu(55.0, 28.0, 35.0, 48 * 10**9),
+}
+FLOAT32 = 1 / 5  # share of these rates in float32, for which those GPUs have few units
+CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
+PUBLISHED = 2.0  # factor by which the seconds assumed of a GPU may be wrong
+OF_A_CORE = 3.0  # factor by which the seconds assumed of a core may be wrong
+TIMED = 1.2  # factor by which measured seconds may be wrong
+MEASURED = 16  # images that a measurement draws, or a block if that is smaller
+MOST_ROWS = {"cuda": 256, "cpu": 64}  # of a training step that is measured
+GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in training
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The seconds of one device for a plain image, a guided one, and a row of a training step; None: not known."""
+
+    plain: float | None
+    guided: float | None
+    row: float | None
+    source: str  # how they are known, in words
+    spread: float = 1.0  # factor by which they may be too large or too small
+
+
+def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, float] | None:
+    """TFLOP/s of denoiser, decoder and learner on a GPU of that name, or on `cores` of a CPU; None: not known."""
+    if cores:
+        return (cores * CPU_CORE,) * 3
+    gpu = next((gpu for name, gpu in GPUS.items() if name in device), None)
+    if gpu is None:
+        return None
+    drawing, training = (
+        FLOAT32 if dtype == "float32" else 1.0 for dtype in (config.generator.precision, config.training.precision)
+    )
+    return gpu.denoiser * drawing, gpu.decoder * drawing, gpu.learner * training
+
+
+def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
+    """The seconds on a GPU of that name, or on `cores` cores of a CPU, by the table above."""
+    known = rates(config, device, cores)
+    if known is None:
+        return Seconds(None, None, None, f"nothing is known of {device}: measure it")
+    operations = work.image_operations(config, network)
+    plain, guided = (
+        sum(part / rate for part, rate in zip(parts, known, strict=True)) if parts else None
+        for parts in operations or (None, None)
+    )
+    row = network.training / known[2] if network else None
+    said = "{:g} of denoiser, {:g} of decoder and {:g} of learner".format(*known)
+    return Seconds(plain, guided, row, f"assumed of {device}: TFLOP/s {said}", OF_A_CORE if cores else PUBLISHED)
+
+
+def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
+    """Measure the seconds here, on a few images and training steps. This trains the learner.
+
+    The first try does not count, and of the next two the faster one does: memory may run out in one, which then takes
+    fewer rows.
+    """
+    rows = min(config.sampling.block_size, MEASURED)
+    labels = torch.arange(rows) % generator.n_classes
+    seeds = row_seeds(config.seed, 0, range(rows))
+    omega = config.guidance.omega if isinstance(config.guidance.omega, float) else GUESSED_OMEGA
+    guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
+    plain, x = _timed(lambda: generator.sample(labels, seeds, None))
+    guided = plain
+    if omega and config.guidance.candidates == 1:
+        guided, _ = _timed(lambda: generator.sample(labels, seeds, guidance))
+    most = MOST_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
+    batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
+
+    def step() -> float:
+        learner.train_step(x[batch], labels[batch])
+        return learner.drain_loss()  # waits for the device
+
+    step_seconds, _ = _timed(step)
+    return Seconds(plain / rows, guided / rows, step_seconds / len(batch), f"measured on {device}", TIMED)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The seconds that `work` takes, and its result."""
+    work()
+    seconds = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds), result
+
+
+def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
+    """What a run takes on `devices` devices, which share the rows of a step. `validation` counts validation images.
+
+    `drawing`, `training` and `validating` are device-hours; `clock`, the hours of all together, are likely between
+    `low` and `high`. Reading, writing and the sum of gradients are not counted. What is not known is None.
+    """
+    plain, guided = work.images(config)
+    rows = work.rows_per_step(config)
+    steps = config.training.steps
+    evaluations = steps // config.practice.evaluate_every
+    drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
+    training = _hours((steps * rows, seconds.row))
+    forward = seconds.row and seconds.row / 3  # the backward pass takes twice as long
+    validating = None if validation is None else _hours((evaluations * validation, forward))
+    clock = None
+    if drawing is not None and training is not None:
+        shared = devices if config.training.batch_size else 1  # the whole pool is in each process
+        clock = (drawing + (validating or 0)) / devices + training / shared
+    return {
+        "devices": devices,
+        "rows_per_step": rows,
+        "rows_per_device": -(-rows // devices),
+        "drawing": drawing,
+        "training": training,
+        "validating": validating,
+        "clock": clock,
+        "low": clock and clock / seconds.spread,
+        "high": clock and clock * seconds.spread,
+    }
+
+
+def costs(
+    config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
+) -> dict[str, Any]:
+    """All costs in one record. Its key `hours` has what `hours` returns for each number of devices."""
+    plain, guided = work.images(config)
+    options = config.training
+    return {
+        "images": {"plain": plain, "guided": guided},
+        "tokens": work.tokens(config),
+        "steps": options.steps,
+        "rows_per_step": work.rows_per_step(config),
+        "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
+        "waiting_steps": work.waiting_steps(config),
+        "bytes": work.disk(config, network),
+        "memory": work.memory(config, network),
+        "seconds": asdict(seconds),
+        "hours": [hours(config, seconds, number, validation) for number in devices],
+    }
+
+
+def _hours(*parts: tuple[int, float | None]) -> float | None:
+    """The hours of parts: how often each is done, and the seconds of doing it once; None if these are not known."""
+    if any(number and seconds is None for number, seconds in parts):
+        return None
+    return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

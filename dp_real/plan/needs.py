@@ -1,0 +1,277 @@
+"""What a run needs, and whether it is there: device, memory, disk, weights, packages and data. Nothing is fetched."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import psutil
+import torch
+
+from dp_base.errors import InputError, Lack, MissingError
+from dp_base.extras import install_command
+from dp_real.config import Config
+from dp_real.distributed import own_cores
+from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.generators.pipelines.sizes import RANDOM, SD1, known_size
+from dp_real.plan import hours, work
+from dp_real.pool.marks import read_marks
+from dp_real.runtime.model_folders import (
+    ANY_WEIGHTS,
+    NAME,
+    NO_TIMM,
+    TIMM,
+    WHOLE,
+    download_command,
+    is_hub_id,
+    lacking,
+    misnamed,
+)
+
+CPU_DAYS = 30  # the longest that a run may take on a CPU
+ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a run needs."""
+
+    what: str
+    found: str  # what there is
+    problem: str | None = None  # what is missing and how to get it
+
+
+@dataclass(frozen=True)
+class Device:
+    """The GPUs of a machine, or its CPU."""
+
+    name: str
+    count: int  # of the devices; 0 for a GPU of another machine, which is planned for
+    memory: int  # bytes of one device
+    cores: int = 0  # of the CPU; 0 for GPUs
+
+
+def this_device() -> Device:
+    """Return the device that a run would use on this machine."""
+    if torch.cuda.is_available():
+        first = torch.cuda.get_device_properties(0)
+        return Device(first.name, torch.cuda.device_count(), first.total_memory)
+    cores = own_cores()
+    return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
+
+
+def gpu(name: str) -> Device:
+    """Return a GPU of hours.GPUS, on another machine."""
+    return Device(name, 0, hours.GPUS[name].memory)
+
+
+def planned_for(config: Config, network: work.Network | None) -> Device:
+    """Return the device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
+    here = this_device()
+    return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
+
+
+def _days(config: Config, network: work.Network | None, device: Device) -> float:
+    """As far as they are known; 0 on GPUs."""
+    if not device.cores:
+        return 0
+    found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
+    known = sum(found[part] or 0 for part in ("drawing", "training"))
+    return (found["clock"] or known) / 24
+
+
+def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]:
+    """All that a run of this configuration into the folder `out` needs, by default on the device that is found here."""
+    return [*_but_data(config, out, device), *_data(config)]
+
+
+def require(config: Config, out: Path) -> None:
+    """Raise one MissingError with a line for each thing that is missing, unless only data are missing.
+
+    Missing data are reported when they are read, since reading may fetch them first.
+    """
+    missing = [need.problem for need in _but_data(config, out) if need.problem]
+    if missing:
+        data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
+        raise MissingError(*missing, *data)
+
+
+def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:
+    try:
+        network = work.learner_network(config)
+        yield _device(config, network, device or this_device())
+        yield from _memory(config, network, device or planned_for(config, network))
+        yield _disk(config, network, out)
+        yield from _trained(config)
+    except MissingError:
+        pass  # the data, which tell the shape of examples, are missing, and `_data` says so
+    yield from weights(config)
+    if config.pool.marks:
+        yield _marks(config.pool.marks)
+    if config.tracker != "none":
+        yield tracker(config.tracker)
+
+
+def tracker(package: str) -> Need:
+    """Return the need of the package of a dashboard."""
+    if importlib.util.find_spec(package) is not None:
+        return Need("package", package)
+    further = "" if package == "tensorboard" else f" {package}"
+    return Need("package", package, f"tracker = '{package}' needs that package: {install_command('track')}{further}")
+
+
+def _device(config: Config, network: work.Network | None, device: Device) -> Need:
+    if not device.cores:
+        return Need("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
+    days = _days(config, network, device)
+    problem = f"no GPU: it would take this {device.name}, {days:,.0f} days; --device plans for a GPU elsewhere"
+    return Need("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
+
+
+def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
+    """As far as it is known."""
+    peaks = work.memory(config, network) or {}
+    if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
+        peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
+    size = _size(device.memory)
+    there = f"{size} of memory" if device.count else f"the {size} of an {device.name}"
+    for phase in ("training", "drawing"):
+        if phase in peaks:
+            found = f"{_size(peaks[phase])} of {there}"
+            problem = f"{phase} takes {found}: {_remedies(config, phase, device)}"
+            yield Need(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
+
+
+def _remedies(config: Config, phase: str, device: Device) -> str:
+    """Say what makes a phase take less memory, apart from what is in force already."""
+    generator = config.generator
+    training = config.training
+    through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
+    if phase == "training":
+        remedies = {
+            "lower training.batch_size": device.cores and config.training.batch_size > 1,  # a GPU has as many as fit
+            "set training.precision = 'bfloat16'": training.precision == "float32",
+            "set generator.offload = true": not device.cores and not getattr(generator, "offload", True),
+            "take a smaller learner": True,
+        }
+    else:
+        remedies = {
+            "set guidance.through = 'x0'": through_unet,
+            "set generator.checkpointing = true": through_unet and not getattr(generator, "checkpointing", True),
+            "set generator.decoder = 'tiny'": getattr(generator, "decoder", "") == "full",
+            "set generator.dtype = 'bfloat16'": getattr(generator, "dtype", "") == "float32",
+            "take a smaller generator": True,
+        }
+    *others, last = [remedy for remedy, helps in remedies.items() if helps]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
+    taken = sum(work.disk(config, network).values())
+    existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
+    return Need("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+
+
+def _marks(file: str) -> Need:
+    """The file that says which examples are left out."""
+    try:
+        return Need("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
+    except (InputError, MissingError) as error:
+        return Need("pool.marks", file, str(error))
+
+
+def _trained(config: Config) -> Iterator[Need]:
+    """The generator that is trained here, if there is one. It is never missing."""
+    seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
+    if seconds:
+        yield Need("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
+
+
+def duration(seconds: float) -> str:
+    """Say about how long, in words."""
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
+
+
+def weights(config: Config) -> Iterator[Need]:
+    """The models that are read, and what else their kinds need; whether it is here."""
+    for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
+        others = part.requirements()
+        for key, model in part.weights().items():
+            if key not in [each.what for each in others]:
+                yield _weights_of(key, model, pipeline=isinstance(part, DiffusersConfig) and key == "generator.model")
+        for each in others:
+            yield Need(each.what, each.found, each.problem)
+
+
+def with_random_weights(config: Config) -> Config:
+    """The configuration with random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    generator = config.generator
+    if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
+        return config
+    missing = [need.what for need in weights(config) if need.problem]
+    absent = {key.removeprefix("generator."): RANDOM for key in generator.weights() if key in missing}
+    return config.model_copy(update={"generator": generator.model_copy(update=absent)})
+
+
+def _weights_of(key: str, model: str, pipeline: bool) -> Need:
+    """The need of a model that a key of the configuration names: a folder, or a hub id."""
+    if fault := misnamed(model, pipeline):
+        return Need(key, model, fault)
+    try:
+        is_local = Path(model).is_dir()
+        folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
+        if key.endswith(".lora"):
+            lack = _lacking_lora(folder)
+        else:
+            lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
+    except (OSError, ValueError):  # it is not in the hub's cache
+        fault = f"{model} is neither a folder nor in the hub's cache"
+        if not is_hub_id(model):
+            return Need(key, model, f"{fault}; {NAME}")
+    else:
+        if lack is None:
+            return Need(key, str(folder))
+        fault = f"{folder} {lack.problem}"
+        if is_local:
+            return Need(key, str(folder), f"{fault}; {lack.remedy}")
+    return _to_fetch(key, model, fault)
+
+
+def _to_fetch(key: str, model: str, fault: str) -> Need:
+    """The need of a hub id that is not here, as `fault` says."""
+    if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
+        return Need(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
+    try:
+        huggingface_hub.auth_check(model)
+    except Exception:  # there is no network, no such model, or its terms must be accepted first
+        command = download_command(model)
+        return Need(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
+    return Need(key, f"{model}, which a run will fetch")
+
+
+def _lacking_tokenizer(folder: Path) -> Lack | None:
+    is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
+    return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
+
+
+def _lacking_lora(folder: Path) -> Lack | None:
+    files = sum(1 for _ in folder.glob(ANY_WEIGHTS))
+    return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
+
+
+def _data(config: Config) -> Iterator[Need]:
+    for each in config.data.describe():
+        of_what = "texts" if config.data.examples == "texts" else "images"
+        count = "" if each.images is None else f": {each.images:,} {of_what}"
+        if each.problem and not each.needed:
+            yield Need(f"data: {each.name}", f"{each.problem}; a run goes on without it")
+        else:
+            yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:,.0f} GB" if number >= 1e10 else f"{number / 1e6:,.0f} MB"

@@ -1,0 +1,183 @@
+"""What a whole run draws, trains on, computes and keeps, counted from its configuration, without weights or data.
+
+Operations are counted by torch's formulas (dp_real.runtime.flops), in TFLOP, which is 1e12 multiplications and
+additions. Sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from dp_real.config import Config
+from dp_real.runtime.flops import count
+
+JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224 pixels in colour
+
+
+def images(config: Config) -> tuple[int, int]:
+    """The numbers of plain and of guided images to draw, if every addition is made."""
+    options = config.practice
+    if options.examples == "real":
+        return 0, 0
+    added = options.additions * options.increment * config.drawn_per_row
+    plain = options.initial - options.real_examples
+    return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
+
+
+def tokens(config: Config) -> dict[str, int]:
+    """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
+
+    With guidance.likelihood_weight it also reads a prompt of each class, and the sample, for each candidate; with
+    pool.soft_labels for each row, too: `judged`.
+    """
+    prompt, written = config.generator.tokens(config.task)
+    drawn = sum(images(config))
+    initial = config.practice.initial - config.practice.real_examples
+    judged = drawn - initial if config.guidance.likelihood_weight else 0
+    judged += config.samples - config.practice.real_examples if config.pool.soft_labels else 0
+    each = config.generator.judged_tokens(config.task) if judged else 0
+    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
+
+
+def waiting_steps(config: Config) -> int:
+    """How many optimizer steps patience takes until every addition is made, if the accuracy never rises.
+
+    If these steps do not fit between warm-up and cool-down, the run ends with fewer additions.
+    """
+    options = config.practice
+    sizes = (options.initial + done * options.increment for done in range(options.additions))
+    return options.evaluate_every * sum(options.t_max(size) for size in sizes)
+
+
+def rows_per_step(config: Config) -> int:
+    """Rows of a training step, over all devices; of a learner that is solved at once, all of the largest pool."""
+    return config.training.batch_size or config.samples
+
+
+@dataclass(frozen=True)
+class Network:
+    """The size of a learner that is a network."""
+
+    parameters: int
+    training: float  # TFLOP of a row of a training step
+    kept: int  # bytes that a row keeps for the backward pass, in float32
+
+
+def learner_network(config: Config) -> Network | None:
+    """The size of the learner, found from a module without memory for its weights.
+
+    None if LearnerConfig.network gives no module, or if the module asks for the values of its input, which has no
+    memory either.
+    """
+    shape = config.task.sample_shape
+    with torch.device("meta"):
+        module = config.learner.network(config.task)
+    if module is None:
+        return None
+    row = torch.empty(1, *shape, device="meta")
+    try:
+        training = count(lambda: module(row).sum().backward()) / 1e12
+        # The weights are kept for the backward pass, too, but only once. So the bytes of one row are a difference.
+        two_rows = row.repeat(2, *[1] * len(shape))
+        kept = kept_bytes(module, two_rows) - kept_bytes(module, row)
+    except RuntimeError:
+        return None
+    return Network(sum(weight.numel() for weight in module.parameters()), training, kept)
+
+
+def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """Bytes that autograd keeps of module(x) for the backward pass with fused attention. Shared memory counts once."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # it is held, so that no other storage gets its address
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor), _Fused():
+        module(x)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+class _Attention(torch.autograd.Function):
+    """Keeps what the fused kernels of attention keep: not its weights, which these compute again."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+class _Fused(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            given = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+            return _Attention.apply(given["query"], given["key"], given["value"])
+        return func(*args, **(kwargs or {}))
+
+
+def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """TFLOP of an unguided and of a guided image, by the denoiser, the decoder and the learner. None if not known."""
+    image = config.generator.image_cost(config.sampling, config.guidance)
+    if image is None or network is None:
+        return None
+    # A guidance step goes through the learner and back to the image, but not to the weights. That is two thirds of a
+    # training step.
+    return (*image.plain, 0.0), (*image.guided, len(config.guided_steps) * 2 / 3 * network.training)
+
+
+def memory(config: Config, network: Network | None) -> dict[str, float] | None:
+    """The peak bytes on the device, in `training` one row at a time and in `drawing` one image at a time.
+
+    `row` and `image` are the bytes that each further row or image takes.
+
+    Training takes 16 bytes per parameter (weights, gradients and AdamW's moments), and 4 more with an average of the
+    weights. To these come what autograd keeps of a row (half of it in bfloat16), and the generator's weights that stay
+    on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of a
+    guided image.
+
+    None if the learner's size is not known. If the generator's is not known, it has only training.
+    """
+    if network is None:
+        return None
+    options = config.training
+    state = network.parameters * (20 if options.ema_decay else 16)
+    row = network.kept / (2 if options.precision == "bfloat16" else 1)
+    image = config.generator.image_cost(config.sampling, config.guidance)
+    if image is None:
+        return {"training": state + row, "row": row}
+    one_image = image.kept + network.kept
+    return {
+        "training": state + row + image.resident,
+        "row": row,
+        "drawing": state + image.weights + one_image,
+        "image": one_image,
+    }
+
+
+def disk(config: Config, network: Network | None) -> dict[str, float]:
+    """The bytes of the pool after all additions, of the largest round while it is drawn, and of the checkpoints.
+
+    There is a checkpoint before each addition and a latest one, each of the weights, AdamW's two moments of them, and
+    their average if there is one.
+    """
+    options = config.practice
+    values = prod(config.pool_shape) * (
+        JPEG if config.pool.storage == "jpeg" else 4 if config.pool.storage == "float32" else 1
+    )
+    largest = max(options.initial, options.increment * options.oversample if options.additions else 0)
+    weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
+    return {
+        "pool": config.samples * values,
+        "drawing": 0 if options.examples == "real" else largest * values,
+        "checkpoints": (options.additions + 1) * 4 * weights,
+    }

@@ -1,1 +1,0 @@
-"""Generators of texts: their configuration sections, which entry points register."""

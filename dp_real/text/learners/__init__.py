@@ -1,1 +1,0 @@
-"""Learners of texts: their configuration sections, which entry points register."""

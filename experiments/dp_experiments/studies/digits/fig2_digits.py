@@ -1,0 +1,70 @@
+"""Fig. 2 on digits: training loss and validation accuracy over the steps, with 0, 1 and 2 additions of data."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from dp_figures.tables import measured
+from dp_figures.traces import draw_traces
+from joblib import cpu_count
+from matplotlib.figure import Figure
+
+from dp_experiments.comparing.compare import Comparison, run_arms
+from dp_experiments.studies.digits.digits_runs import digits
+from dp_experiments.terminal import progress
+from dp_real import Run
+
+NUMBERS = ("measured",)
+FIGURES = (2,)
+
+ADDITIONS = (0, 1, 2)
+SIZE = 300  # samples at first, and of each addition
+SHOWN_FROM = 300  # optimizer step; the range of earlier ones would hide the rest
+QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accuracy (%)"}
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy: means over seeds at each evaluation.
+
+    The column `quantity` names the panel. `added` marks the mean step of an addition, to the nearest evaluation.
+    """
+    seeds, splits = (2, 1) if quick else (8, 8)
+    config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
+    arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+        for arm, additions in zip(arms, ADDITIONS, strict=True):
+            done = [Run(Comparison(Path(folder)).run_folder(arm, seed)) for seed in runs["seed"].unique()]
+            series = f"{additions} addition{'s' if additions != 1 else ''}"
+            parts += _series_of(done, series, config.practice.evaluate_every)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.DataFrame]:
+    """The mean of each quantity over runs of one arm, whose learners are evaluated every so many steps."""
+    metrics = pd.concat(run.metrics for run in runs).set_index("step")
+    metrics["val_accuracy"] *= 100
+    rounds = pd.concat(run.rounds for run in runs).query("round > 0")
+    added = (rounds.groupby("round")["step"].mean() / evaluate_every).round() * evaluate_every
+    parts = []
+    for quantity, name in QUANTITIES.items():
+        values = metrics[quantity].groupby("step")
+        mean = values.mean()
+        groups = {"quantity": name, "added": mean.index.isin(added)}
+        parts.append(measured(series, mean.index, mean, values.sem(), len(runs), **groups))
+    return parts
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the steps from SHOWN_FROM on."""
+    return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated "
+        f"digits to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "
+        f"{table['n_seeds'].iloc[0]} runs. Triangles: the mean step at which data were added, when the validation "
+        "accuracy had stopped rising. The loss jumps there, since new samples are hard, and the accuracy rises again."
+    )

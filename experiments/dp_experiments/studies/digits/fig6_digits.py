@@ -1,0 +1,47 @@
+"""Fig. 6 on digits: errors on samples that were misclassified when added, by the learners before and after."""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from dp_figures.curves import draw_curves
+from dp_figures.tables import measured
+
+from dp_experiments.studies.digits.digits_runs import digits
+from dp_experiments.terminal import progress
+from dp_real import Run, run
+from dp_real.runs.afterwards import hindsight
+
+NUMBERS = ("measured",)
+FIGURES = (6,)
+
+SHOWN = (1, 3, 5, 7)  # rounds
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy, with a series for each round. x is the pool size at a checkpoint, y the error there in percent."""
+    seeds = 2 if quick else 8
+    rows = []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            run(digits(f"seed={seed}"), Path(folder) / "run", progress=progress)
+            rows += [row | {"seed": seed} for row in hindsight(Run(Path(folder) / "run"))]
+    table = pd.DataFrame(rows).query("round in @SHOWN")
+    table["wrong_again"] = 100 * table["wrong_again"].astype(float)
+    of_round = table.groupby(["round", "pool_size"])["wrong_again"]
+    found = pd.DataFrame({"y": of_round.mean(), "se": of_round.sem()}).reset_index(names=["round", "size"])
+    series = "added at " + (100 * found["round"]).astype(str)
+    return measured(series, found["size"], found["y"], found["se"], seeds, round=found["round"])
+
+
+draw = partial(draw_curves, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        "Error on the samples of a round that were misclassified when they were added (Fig. 6), over the learners "
+        f"before and after, mean and one standard error over {table['n_seeds'].iloc[0]} runs on digits: 100 % by "
+        "definition when added, lower before, since guidance looked for what the learner of that moment gets wrong, "
+        "and falling after."
+    )

@@ -1,0 +1,43 @@
+"""scikit-learn's digits: 1,797 grey images of 8 x 8 pixels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, RealData, Task
+from dp_real.sections import Seed
+
+
+@DATA.named("digits", place=1)
+class DigitsConfig(DataConfig):
+    """Real digits of 8 x 8 pixels, which come with scikit-learn."""
+
+    source: Literal["digits"]
+    split: Seed = Field(default=0, description="which random split into generator, validation and test images")
+
+    @property
+    def task(self) -> Task:
+        return Task((1, 8, 8), tuple("0123456789"))
+
+    def load(self) -> RealData:
+        """Of the images, shuffled by `split`, 900 are for the generator, 250 validate and 647 test."""
+        import numpy as np
+        import torch
+        from sklearn import datasets
+
+        from dp_real.runtime.seeds import Stream, rng
+
+        images, labels = datasets.load_digits(return_X_y=True)
+        order = rng(self.split, Stream.SPLIT).permutation(len(labels))
+        scaled = images[order] / 8 - 1  # scikit-learn's pixels are in [0, 16]
+        x = torch.from_numpy(scaled.astype(np.float32)).view(-1, *self.task.sample_shape)
+        y = torch.from_numpy(labels[order].astype(np.int64))
+        return RealData(
+            self.task,
+            generator=Examples(x[:900], y[:900]),
+            validation=Examples(x[900:1150], y[900:1150]),
+            test=Examples(x[1150:], y[1150:]),
+        )

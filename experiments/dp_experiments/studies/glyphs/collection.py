@@ -1,0 +1,289 @@
+"""The collection: characters of all fonts that serve, drawn, weeded out, grouped, and kept in the user's cache."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dp_base.checksums import json_digest
+from dp_base.files import write_json
+from dp_base.progress import Progress
+from dp_base.reading import own_file, read_json
+from dp_base.workers import in_parallel
+from dp_experiments.studies.glyphs.fonts import (
+    BEYOND_ASCII,
+    CASES,
+    CHARACTERS,
+    LEAST_CHARACTERS,
+    Font,
+    Kind,
+    pick_styles,
+    read_font,
+)
+from dp_real.distributed import own_cores
+from dp_real.runtime.cache import cached
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+RECIPE = 1  # raise it when the images change
+FILES_PER_WORKER = 100  # with fewer, starting a process takes longer than the work
+PLACES = {character: place for place, character in enumerate(CHARACTERS)}
+
+POINTS = 80  # size at which fonts are drawn, before they are cropped and shrunk
+SIDE = 32  # pixels a side of an image
+INK = 26  # pixels a side of the square that the ink is fitted into
+SMALL = 12  # pixels a side of the ink in `features`
+
+ALIKE = 0.65  # correlation of a small letter and its capital beyond which they count as one; ordinary fonts have 0.35
+FOLDS = 5
+LEGIBLE: dict[Kind, float] = {"text": 0.55, "handwriting": 0.25, "display": 0.25}
+"""The least share of a font's characters that a classifier of other families must read, by the kind of the font."""
+MOSTLY = 0.5  # share of a font's signs beyond ASCII that must be read, so that these signs are used
+
+COINCIDE = 0.97  # mean cosine of two families' characters beyond which the families are of one group
+SAME = 0.99  # mean cosine of two fonts of a group beyond which one of them is left out
+
+
+@dataclass(frozen=True)
+class Face:
+    """A font of the collection. Families of one group nearly coincide, or share a first name."""
+
+    file: str
+    family: str
+    style: str
+    kind: Kind
+    group: int
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]. One that a font does not have is all 0."""
+
+    faces: list[Face]
+    images: np.ndarray
+
+
+def collect(files: Sequence[Path], progress: Progress) -> Collection:
+    """The collection from the cache, or drawn now, which takes less than a minute.
+
+    A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
+    written to.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    def make(folder: Path) -> None:
+        drawn = draw(different_files, progress)
+        save_file({"images": drawn.images}, folder / "images.safetensors")
+        write_json(folder / "faces.json", {"faces": [vars(face) for face in drawn.faces]})
+
+    different_files = list({path.resolve(): path for path in files}.values())  # packages link to fonts of others
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in different_files]
+    depends = {"recipe": RECIPE, "fonts": len(different_files), "files": json_digest(states)}
+    folder = cached("glyphs", depends, make)
+    with own_file(folder, f"remove {folder}, and it is made again"):
+        faces = [Face(**face) for face in read_json(folder / "faces.json")["faces"]]
+        return Collection(faces, load_file(folder / "images.safetensors")["images"])
+
+
+def draw(files: Sequence[Path], progress: Progress) -> Collection:
+    """Read, pick, draw and weed out fonts, and group their families."""
+    workers = min(own_cores(), 1 + len(files) // FILES_PER_WORKER)
+
+    def each(
+        what: str, make: Callable[[Item], Made | None], items: Sequence[Item], batch: int
+    ) -> Iterator[Made | None]:
+        with progress(what, len(items)) as advance:
+            for made in in_parallel(workers, make, [(item,) for item in items], batch_size=batch):
+                advance(1)
+                yield made
+
+    fonts = pick_styles(font for font in each("reading fonts", read_font, files, 32) if font)
+    drawn = list(each("drawing fonts", draw_usable, fonts, 8))
+    usable = [(font, *both) for font, both in zip(fonts, drawn, strict=True) if both]
+    if not usable:
+        return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
+    kept, images, traits = zip(*usable, strict=True)
+    return _weed(kept, np.stack(images), np.stack(traits))
+
+
+def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
+    """A font's characters and their features; None if they are too few, or small letters are drawn as capitals."""
+    images = draw_font(font)
+    traits = features(images)
+    return None if images.any((1, 2)).sum() < LEAST_CHARACTERS or is_unicase(traits) else (images, traits)
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def draw_font(font: Font) -> np.ndarray:
+    """White on black, cropped to the ink and scaled to one size, uint8 [CHARACTERS, SIDE, SIDE].
+
+    A character that the font does not have is all 0, and so are those that look exactly the same, such as boxes in
+    place of missing ones. A font that FreeType cannot draw has none.
+    """
+    images = np.zeros((len(CHARACTERS), SIDE, SIDE), np.uint8)
+    try:
+        face = ImageFont.truetype(font.path, POINTS, layout_engine=ImageFont.Layout.BASIC)
+        for character in font.characters:
+            images[PLACES[character]] = _draw(face, character)
+    except (OSError, ValueError):  # a table is broken, or an outline is larger than Pillow allows
+        return np.zeros_like(images)
+    _, inverse, counts = np.unique(images, axis=0, return_inverse=True, return_counts=True)
+    images[counts[inverse] > 1] = 0
+    return images
+
+
+def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
+    """One character, centred, uint8 [SIDE, SIDE], black if it has no ink."""
+    canvas = Image.new("L", (SIDE, SIDE))
+    left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
+    drawn = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(drawn).text((-left, -top), character, fill=255, font=face)
+    box = drawn.getbbox()
+    if box:
+        ink = drawn.crop(box)
+        longer = max(ink.size)
+        width, height = (max(1, round(length * INK / longer)) for length in ink.size)
+        ink = ink.resize((width, height), Image.Resampling.BOX if longer > INK else Image.Resampling.BICUBIC)
+        canvas.paste(ink, ((SIDE - width) // 2, (SIDE - height) // 2))
+    return np.asarray(canvas)
+
+
+def features(images: np.ndarray) -> np.ndarray:
+    """The ink of images [n, SIDE, SIDE] stretched to a square, its width, height and their ratio.
+
+    They are float32 [n, SMALL * SMALL + 3]; zeros for an image without ink.
+    """
+    found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
+    for row in np.flatnonzero(images.any((1, 2))):
+        rows, columns = (np.flatnonzero(images[row].max(axis)) for axis in (1, 0))
+        ink = Image.fromarray(images[row][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        small = np.asarray(ink.resize((SMALL, SMALL), Image.Resampling.BOX))
+        found[row] = [*(small.ravel() / np.float32(255)), ink.width / INK, ink.height / INK, ink.width / ink.height]
+    return found
+
+
+# -- weeding out ------------------------------------------------------------------------------------------------------
+
+
+def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
+    """Keep the fonts that are legible and differ from the others of their group.
+
+    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` float32 [fonts, CHARACTERS, features]. If most of a
+    font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in `images`.
+    """
+    first_rows: dict[str, int] = {}  # families are compared by their first fonts
+    for row, font in enumerate(fonts):
+        first_rows.setdefault(font.family, row)
+    family_groups = group_families(list(first_rows), images[list(first_rows.values())]).tolist()
+    group_of = dict(zip(first_rows, family_groups, strict=True))
+    groups = [group_of[font.family] for font in fonts]
+
+    is_read = read_by_others(traits, groups)
+    is_there = np.asarray(traits.any(2))
+    doubtful = shares(is_read[:, BEYOND_ASCII], is_there[:, BEYOND_ASCII]) < MOSTLY
+    images[:, BEYOND_ASCII] *= ~doubtful[:, None, None, None]
+    legible: dict[int, list[int]] = defaultdict(list)  # rows of fonts, by group
+    for row, share in enumerate(shares(is_read, is_there)):
+        if share >= LEGIBLE[fonts[row].kind]:
+            legible[groups[row]].append(row)
+    kept = [rows[place] for rows in legible.values() for place in different(images[rows])]
+    chosen = [(fonts[row], groups[row]) for row in kept]
+    faces = [Face(font.path.name, font.family, font.style, font.kind, group) for font, group in chosen]
+    return Collection(faces, images[kept])
+
+
+def is_unicase(traits: np.ndarray) -> bool:
+    """Whether small letters are drawn as capitals, by the median correlation of features [CHARACTERS, features].
+
+    Pairs that the font lacks do not count. A font that lacks all of them cannot be used either, so this is true of it.
+    """
+    ink = traits[:, : SMALL * SMALL]
+    pairs = [(ink[PLACES[small]], ink[PLACES[capital]]) for small, capital in CASES]
+    correlations = [np.corrcoef(small, capital)[0, 1] for small, capital in pairs if small.std() and capital.std()]
+    return not correlations or float(np.median(correlations)) > ALIKE
+
+
+def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """Which characters of each font a ridge classifier of other groups reads right, bool [n, CHARACTERS].
+
+    The features are [n, CHARACTERS, features], the groups of families that are alike [n]. With fewer groups than FOLDS,
+    every character that a font has counts as read.
+    """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.model_selection import GroupKFold
+
+    is_there = np.asarray(traits.any(2))
+    if len(set(groups)) < FOLDS:
+        return is_there
+    font, label = is_there.nonzero()
+    x = traits[font, label]
+    is_read = np.zeros_like(is_there)
+    for others, own in GroupKFold(FOLDS).split(x, label, np.asarray(groups)[font]):
+        reader = RidgeClassifier(alpha=10.0).fit(x[others], label[others])
+        is_read[font[own], label[own]] = reader.predict(x[own]) == label[own]
+    return is_read
+
+
+def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
+    """The share of each font's characters that are read right, float64 [n], from bool [n, C]; 1 if it has none."""
+    return np.where(is_there.any(1), is_read.sum(1) / np.maximum(1, is_there.sum(1)), 1.0)
+
+
+# -- families that nearly coincide, so that no design is on two sides of a split ---------------------------------------
+
+
+def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The mean cosine of the characters that both fonts have, float [n, m], from [n, C, S, S] and [m, C, S, S].
+
+    Images are averaged over 2 x 2 pixels first, which makes the cosine tolerate a shift of a fraction of a pixel.
+    """
+
+    def unit_vectors(images: np.ndarray) -> np.ndarray:
+        n, characters, side, _ = images.shape
+        small = images.reshape(n, characters, side // 2, 2, side // 2, 2).mean((3, 5), dtype=np.float32)
+        flat = small.reshape(n, characters, -1)
+        return flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-6)
+
+    own, other = unit_vectors(images), unit_vectors(others)
+    both_have = np.asarray(own.any(2), np.float32) @ np.asarray(other.any(2), np.float32).T
+    products = own.reshape(len(images), -1) @ other.reshape(len(others), -1).T
+    return np.divide(products, both_have, where=both_have > 0, out=np.zeros_like(both_have))
+
+
+def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
+    """The group of each family, int [n], by its name and the images [n, C, S, S] of one of its fonts.
+
+    Families of one group nearly coincide, or share the first word of their name, as Noto Sans and Noto Serif do.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # The graph links each family to the first one that shares its first name, and to those that look like it.
+    first: dict[str, int] = {}
+    first_names = [re.split(r"[\s_-]+", name.strip())[0].casefold() for name in names]
+    namesakes = [first.setdefault(name, place) for place, name in enumerate(first_names)]
+    alike, other = np.nonzero(likeness(images, images) > COINCIDE)
+    rows = np.r_[np.arange(len(names)), alike]
+    columns = np.r_[namesakes, other]
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
+    _, groups = connected_components(graph)
+    return groups
+
+
+def different(images: np.ndarray) -> list[int]:
+    """The rows of fonts [n, C, S, S], in order, that differ from all chosen rows before them."""
+    alike = likeness(images, images)
+    chosen: list[int] = []
+    for row in range(len(images)):
+        if not chosen or alike[row, chosen].max() < SAME:
+            chosen.append(row)
+    return chosen

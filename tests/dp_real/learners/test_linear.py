@@ -1,0 +1,65 @@
+"""The linear learner: at the optimum of what it says, solved once a pool, for two classes."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dp_base.errors import InputError
+from dp_real.guidance.entropy import entropy
+from dp_real.learners.models.linear import LinearLearner
+from dp_real.runtime.seeds import row_noise, row_seeds
+
+
+def linear(loss: Any = "ridge", lam: float = 0.01, kappa: float = 1.0, d: int = 20) -> LinearLearner:
+    return LinearLearner((d,), 2, lam=lam, loss=loss, kappa=kappa)
+
+
+def plain_pool(n: int, d: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
+    x = row_noise(row_seeds(0, 0, range(n)), (d,))
+    return x, (x[:, 0] > 0).long()
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+@pytest.mark.parametrize("n", [12, 200])
+def test_the_learner_is_at_the_optimum_of_what_it_says(loss: str, n: int):
+    """The gradient of the objective in the module's head vanishes, with fewer rows than dimensions too."""
+    x, y = plain_pool(n)
+    learner = linear(loss, lam=0.03)
+    learner.train_step(x, y)
+    w = learner.weight.clone().requires_grad_()
+    margin = (2 * y - 1) * (x.double() @ w)
+    losses = (1 - margin) ** 2 / 2 if loss == "ridge" else torch.nn.functional.softplus(-margin)
+    (losses.mean() + 0.03 / 2 * w @ w).backward()
+    assert w.grad is not None
+    assert w.grad.abs().max() < 1e-8
+    assert learner.drain_loss() == pytest.approx(losses.mean().item())
+
+
+def test_entropy_is_binary_entropy_of_the_margin():
+    learner = linear(kappa=3.0)
+    learner.train_step(*plain_pool(100))
+    x, _ = plain_pool(7)
+    p = torch.sigmoid(3 * (x.double() @ learner.weight))
+    expected = -p * p.log() - (1 - p) * (1 - p).log()
+    torch.testing.assert_close(entropy(learner.logits(x)).double(), expected, atol=1e-6, rtol=0)
+    assert torch.equal(learner.logits(x).argmax(1).bool(), x.double() @ learner.weight > 0)
+
+
+def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
+    x, y = plain_pool(50)
+    learner, restored = linear(), linear()
+    learner.train_step(x, y)
+    weight = learner.weight
+    learner.train_step(x, y)
+    assert learner.weight is weight
+    restored.load_tensors(learner.tensors())
+    restored.train_step(-x, y)  # as many rows: taken for the same pool
+    assert torch.equal(restored.weight, weight)
+    restored.train_step(*plain_pool(51))
+    assert not torch.equal(restored.weight, weight)
+
+
+def test_a_linear_learner_takes_two_classes():
+    with pytest.raises(InputError, match="two classes"):
+        LinearLearner((64,), 10, lam=1)

@@ -1,0 +1,526 @@
+"""`dp real plan`: estimates against arithmetic by hand, and what is said to be there or missing."""
+
+import json
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from dp_experiments.presets.presets import load_preset
+from huggingface_hub.utils import filter_repo_objects
+
+from dp_base.errors import MissingError
+from dp_real.config import Config, parse_config
+from dp_real.data.stand_in import StandInConfig, write_sets
+from dp_real.generators.models.stable_diffusion import make_full_size, make_pipeline
+from dp_real.generators.pipelines import sizes
+from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
+from dp_real.plan import hours, needs, work
+from dp_real.runtime.model_folders import download_command
+from tests.dp_real.plan.published import PUBLISHED, counted
+from tests.experiments.conftest import run_dp as dp
+
+GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
+
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch):
+    def no_network(model: str) -> None:
+        raise ConnectionError(model)
+
+    monkeypatch.setattr(huggingface_hub, "auth_check", no_network)
+
+
+def config(**changes: dict[str, Any]) -> Config:
+    """Return a configuration of Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes, with changes."""
+    raw: dict[str, dict[str, Any]] = {
+        "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
+        "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
+        "sampling": {"steps": 30, "guidance_scale": 4.0},
+        "guidance": {"omega": 0.05, "every": 5},
+        "learner": {"kind": "mlp", "hidden": [10]},
+        "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
+        "practice": {
+            "initial": 100,
+            "increment": 50,
+            "additions": 3,
+            "patience": 2,
+            "evaluate_every": 20,
+            "patience_growth": 1.0,
+        },
+        "pool": {"storage": "uint8"},
+    }
+    return parse_config({"name": "mine"} | {key: raw.get(key, {}) | changes.get(key, {}) for key in raw | changes})
+
+
+# Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image. The image and the
+# hidden values are kept for the way back.
+MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12, 4 * (192 + 10))
+
+
+def test_the_learner_is_counted():
+    counted = work.learner_network(config())
+    assert counted is not None
+    assert (counted.parameters, counted.kept) == (MLP.parameters, MLP.kept)
+    assert counted.training == pytest.approx(MLP.training)
+    assert work.learner_network(load_preset("gaussian")) is None
+    vit = work.learner_network(load_preset("imagenet100"))
+    assert vit is not None
+    assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
+    assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
+
+
+def test_what_a_run_makes():
+    mine = config()
+    assert work.images(mine) == (100, 150)
+    assert work.images(config(guidance={"omega": 0.0})) == (250, 0)
+    assert work.images(config(practice={"start": "real"}, data={"train": "nowhere"})) == (0, 150)
+    assert work.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
+    assert work.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
+    assert work.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
+    assert work.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
+    disk = work.disk(mine, MLP)
+    assert disk["pool"] == 250 * 3 * 8 * 8
+    assert disk["drawing"] == 100 * 192  # the first round is the largest
+    assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
+    assert work.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
+    assert work.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
+    pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
+    assert work.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
+    static = work.disk(config(practice={"initial": 13_000_000, "additions": 0}), MLP)
+    assert static["drawing"] == static["pool"]
+    photographs = work.disk(load_preset("imagenet100"), None)["pool"]
+    assert photographs == pytest.approx(160_000 * 71_000, rel=0.01)
+
+
+def operations(asked: Config, network: work.Network | None = MLP) -> tuple[float, float]:
+    """TFLOP of a plain and of a guided image together."""
+    plain, guided = work.image_operations(asked, network) or ((0.0,), (0.0,))
+    return sum(plain), sum(guided)
+
+
+def test_operations_of_an_image():
+    """There are 30 steps of two evaluations. Six of them are guided: 0, 5, ..., 25."""
+    parts = work.image_operations(config(), MLP)
+    assert parts is not None
+    assert parts[0] == pytest.approx((60 * 0.803, 2.515, 0))
+    learner = 6 * 2 / 3 * MLP.training
+    assert parts[1] == pytest.approx((60 * 0.803 + 6 * 2 * 0.923, 2.515 + 6 * (2.515 + 2.549), learner))
+    cheap = config(guidance={"through": "x0"}, generator={"decoder": "tiny", "tiny_decoder": "madebyollin/taesd"})
+    plain, guided = operations(cheap)
+    assert guided - plain == pytest.approx(6 * 2 * 0.141)
+    assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
+    assert work.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    preset = load_preset("imagenet100")
+    plain, guided = operations(preset, work.learner_network(preset))
+    assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
+
+
+def test_checkpoints_are_counted():
+    """A forward pass more of Stable Diffusion's UNet, .8 TFLOP, in a guided step."""
+    plain = operations(config())
+    again = operations(config(generator={"checkpointing": True}))
+    assert again[0] == plain[0]
+    asked = config()
+    guided = len(asked.guidance.guided_steps(asked.sampling.steps))
+    assert again[1] - plain[1] == pytest.approx(guided * asked.sampling.branches * 0.8, rel=0.02)
+
+
+def test_memory():
+    peaks = work.memory(config(), MLP)
+    state = 20 * MLP.parameters
+    weights = 2 * 1.066e9
+    image = (2 * 1.453e9 + 5.956e9) / 2 + MLP.kept
+    assert peaks == pytest.approx(
+        {"training": state + MLP.kept + weights, "row": MLP.kept, "drawing": state + weights + image, "image": image}
+    )
+    changed = config(
+        training={"precision": "bfloat16", "ema_decay": 0.0},
+        generator={"offload": True, "checkpointing": True, "dtype": "float32"},
+    )
+    peaks = work.memory(changed, MLP)
+    assert peaks is not None
+    assert peaks["training"] == 16 * MLP.parameters + MLP.kept / 2
+    assert peaks["image"] == pytest.approx(5.956e9 + MLP.kept)
+    assert work.memory(config(), None) is None
+    assert work.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + MLP.kept, "row": MLP.kept}
+
+
+def test_attention_that_is_fused_keeps_no_weights():
+    """Of 197 tokens the weights of twelve heads would be 1.9 MB."""
+    attention = torch.nn.functional.scaled_dot_product_attention
+    x = torch.empty(1, 12, 197, 64, device="meta", requires_grad=True)
+    assert work.kept_bytes(lambda x: attention(x * 1, x * 1, value=x * 1), x) == 3 * x.numel() * 4
+
+
+def test_seconds_and_hours():
+    mine = config(training={"precision": "bfloat16"})
+    seconds = hours.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
+    assert seconds.plain == pytest.approx(60 * 0.803 / 80 + 2.515 / 40)
+    assert seconds.row == pytest.approx(MLP.training / 50)
+    assert hours.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(MLP.training / 10)  # float32
+    assert hours.assumed(mine, MLP, "an abacus").plain is None
+    assert hours.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
+
+    found = hours.hours(mine, hours.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
+    assert (found["rows_per_step"], found["rows_per_device"]) == (32, 4)
+    assert found["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
+    assert found["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
+    assert found["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
+    assert found["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
+    assert (found["low"], found["high"]) == pytest.approx((found["clock"] / 2, found["clock"] * 2))
+    unknown = hours.hours(mine, hours.Seconds(None, None, 0.9, "given"), 1)
+    assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
+
+
+def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
+    """A guided image, whose gradient goes through the decoder, takes more than 1.82 times a plain one."""
+    paper = load_preset("imagenet100")
+    network = work.learner_network(paper)
+    seconds = hours.assumed(paper, network, "H100")
+    assert seconds.plain is not None
+    assert seconds.guided is not None
+    assert 2.1 < seconds.guided / seconds.plain < 2.5
+    found = hours.hours(paper, seconds, 1, 5000)
+    assert found["drawing"] + found["training"] == pytest.approx(60, rel=0.05)
+    assert (work.memory(paper, network) or {})["image"] < 4.9e9
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("SD1", "DIT_256") else pytest.mark.slow) for name in PUBLISHED]
+)
+def test_pipelines_are_as_counted(name: str):
+    known = getattr(sizes, name)
+    found = counted(name)
+    assert known.parameters == pytest.approx(found["parameters"], rel=1e-3)
+    for part in ("denoiser", "decoder", "tiny"):
+        assert (getattr(known, part) is None) == (part not in found)
+        if part in found:
+            assert getattr(known, part)[:2] == pytest.approx(found[part][:2], abs=2e-3)
+            assert getattr(known, part).kept == pytest.approx(found[part].kept, rel=0.01)
+
+
+def test_other_pipelines_are_priced(tmp_path: Path):
+    """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
+    flux = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}))
+    assert flux[0] == pytest.approx(60 * 74.385 + 10.470)
+    assert flux[1] - flux[0] == pytest.approx(6 * (10.470 + 11.020 + 2 * 89.209))
+    half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
+    assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
+    peaks = work.memory(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP)
+    assert peaks is not None
+    assert peaks["drawing"] == pytest.approx(2 * 16.87e9 + (2 * 33.45e9 + 23.82e9) / 2, rel=0.001)
+    sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "decoder": "tiny", "tiny_decoder": "a/b"}
+    assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
+    (tmp_path / "transformer").mkdir()
+    for each in {id(size): size for size in SIZES.values() if "cross_attention_dim" not in size.config}.values():
+        (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
+        assert known_size(str(tmp_path)) is each
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
+    assert known_size(str(tmp_path)) is None
+
+
+# what is there
+
+
+INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["stable_diffusion", "x"]}
+CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
+    root = tmp_path_factory.mktemp("disk")
+    write_sets(StandInConfig(source="stand-in", size=8), root / "data")
+    for part, own in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
+        (root / "sd" / part).mkdir(parents=True)
+        (root / "sd" / part / "config.json").write_text(json.dumps(own))
+        (root / "sd" / part / "model.safetensors").touch()
+    (root / "sd" / "model_index.json").write_text(json.dumps(INDEX))
+    return root
+
+
+@pytest.fixture
+def complete(disk: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine that has all that imagenet100 needs. Returns the options that name the weights."""
+    monkeypatch.chdir(disk)
+    monkeypatch.setattr(needs, "this_device", lambda: GPU)
+    return ["--set", "generator.model=sd"]
+
+
+def test_the_files_to_fetch_are_those_that_are_used():
+    """Of a published listing, one file of each part is fetched, and no copies for other libraries and dtypes."""
+    used = {
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt",
+        "text_encoder/model.safetensors",
+        "text_encoder_3/model-00001-of-00002.safetensors",
+    }
+    others = {
+        "v1-5-pruned-emaonly.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/model.onnx",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "safety_checker/model.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "text_encoder_3/model.fp16-00001-of-00002.safetensors",
+    }
+    words = shlex.split(download_command("an/id"))
+    assert words[:3] == ["hf", "download", "an/id"]
+    chosen = {
+        option: [word for before, word in pairwise(words) if before == f"--{option}"]
+        for option in ("include", "exclude")
+    }
+    kept = filter_repo_objects(used | others, allow_patterns=chosen["include"], ignore_patterns=chosen["exclude"])
+    assert set(kept) == used
+
+
+def test_parts_for_other_libraries_are_not_missing(complete: list[str], capsys: pytest.CaptureFixture[str]):
+    Path("sd/vae_decoder").mkdir()
+    Path("sd/vae_decoder/config.json").write_text("{}")
+    assert dp("real", "plan", "imagenet100", *complete, "--json") == 0
+    Path("sd/model_index.json").write_text(json.dumps(INDEX | {"vae_decoder": ["diffusers", "x"]}))
+    assert dp("real", "plan", "imagenet100", *complete, "--json") == 3
+    assert "sd lacks vae_decoder/*.safetensors; it must hold what save_pretrained" in capsys.readouterr().out
+    Path("sd/model_index.json").write_text(json.dumps(INDEX))
+
+
+def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "plan", "imagenet100", *complete, "--json", "--gpus", "8, 32") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ready"] is True
+    assert all(need["problem"] is None for need in answer["needs"])
+    found = {need["what"]: need["found"] for need in answer["needs"]}
+    assert found["device"] == "8 × NVIDIA H100 80GB HBM3"
+    assert found["data: imagenet-a"] == "data/imagenet-a: 15 images"
+    assert answer["images"] == {"plain": 32_000, "guided": 128_000}
+    assert answer["rows_per_step"] == 2048
+    assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
+    evaluations = 50_000 // load_preset("imagenet100").practice.evaluate_every
+    assert answer["hours"][0]["validating"] == pytest.approx(evaluations * 100 * 0.1051 / 3 / 110 / 3600, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "problems",
+    [
+        {
+            "generator.model=no/one": (
+                "generator.model",
+                "neither a folder nor in the hub's cache: hf download no/one",
+            ),
+            "data.test=data/none": ("data: test", "data/none: no such folder"),
+            "training.batch_size=1000000": None,  # in pieces
+            "pool.storage=float32": None,
+            "practice.initial=900000000": ("disk", "name another --out"),
+            "tracker=wandb": ("package", "pip install 'deliberate-practice[track]' wandb"),
+        },
+        {
+            "generator.model=sd/vae/model.safetensors": ("generator.model", "name the pipeline that it is in: /"),
+            "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
+            "generator.decoder=tiny": None,
+            "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks config.json; it must"),
+        },
+    ],
+)
+def test_what_is_missing_is_named(complete: list[str], problems: dict[str, tuple[str, str] | None], capsys):
+    options = [part for setting in problems for part in ("--set", setting)]
+    status = dp("real", "plan", "imagenet100", *options, "--json")
+    answer, said = capsys.readouterr()
+    assert status == 3, said
+    missing = {need["what"]: need["problem"] for need in json.loads(answer)["needs"] if need["problem"]}
+    expected = dict(problem for problem in problems.values() if problem)
+    assert set(missing) == set(expected)
+    for what, words in expected.items():
+        assert words in missing[what]
+
+
+def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
+    """A ViT-B/16 keeps 59 MB of a row in bfloat16, so 2,048 rows take 121 GB."""
+    preset = load_preset("imagenet100", ["generator.offload=true"])
+    network = work.learner_network(preset)
+    gigabytes = 10**9
+    said = {}
+    for name, device in {"gpu": GPU, "cpu": needs.Device("CPU", 1, 100 * gigabytes, cores=8)}.items():
+        said[name] = next(needs._memory(preset, network, device))
+    assert said["gpu"].problem is None
+    assert "123 GB of 100 GB of memory: lower training.batch_size or" in (said["cpu"].problem or "")
+    fewer = load_preset("imagenet100", ["generator.offload=true", "training.batch_size=64"])
+    assert next(needs._memory(fewer, network, needs.Device("CPU", 1, 100 * gigabytes, cores=8))).problem is None
+
+
+def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path: Path, monkeypatch):
+    """Such things are a checkpoint in one file, which is to be converted, a path, and a URL, which has the id in it."""
+    file = tmp_path / "my.safetensors"
+    file.touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    convert = f"StableDiffusionPipeline.from_single_file('{file}').save_pretrained('{tmp_path}/my')"
+    for model, told in {
+        str(file): ("is one file, not a folder; convert it", convert),
+        "~/my.safetensors": (convert,),
+        "/no/such": ("/no/such is neither a folder nor in the hub's cache; name a folder that save_pretrained wrote",),
+        "~/none": (f"{tmp_path}/none is neither a folder",),
+        "a/b/c": ("or a hub id as owner/name",),
+        "https://huggingface.co/an/id/tree/main": ("is a URL; name the hub id: an/id",),
+    }.items():
+        preset = load_preset("imagenet100", [f"generator.model={model}"])
+        (problem,) = (need.problem or "" for need in needs.weights(preset))
+        assert all(words in problem for words in told), problem
+        assert "hf download" not in problem
+    (tmp_path / "sd").symlink_to(Path("sd").absolute())
+    assert dp("real", "plan", "imagenet100", "--set", "generator.model=~/sd") == 0
+
+
+def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(complete: list[str], monkeypatch, capsys):
+    """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
+    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    for known in (True, False):
+        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: SD1 if known else None)
+        assert dp("real", "plan", "imagenet100", *complete, "--gpus", "8", "--json") == 3
+        needed = {need["what"]: need for need in json.loads(capsys.readouterr().out)["needs"]}
+        assert [what for what, need in needed.items() if need["problem"]] == ["device"]
+        assert "no GPU: it would take this CPU, 2 cores," in needed["device"]["problem"]
+        assert needed["memory: training"]["found"].endswith("MB of the 80 GB of an H100")
+
+
+def test_a_device_can_be_named(complete: list[str], monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    for name, given in (("A100", "A100"), ("L40S", "l40s")):
+        gpu = hours.GPUS[name]
+        assert dp("real", "plan", "imagenet100", *complete, "--device", given, "--gpus", "8", "--json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        found = {need["what"]: need["found"] for need in answer["needs"]}
+        assert found["device"] == f"{name}, elsewhere"
+        assert found["memory: training"].endswith(f"MB of the {gpu.memory / 1e9:.0f} GB of an {name}")
+        assert answer["hours"][0]["devices"] == 8
+        assert answer["seconds"]["guided"] > 92.58 / gpu.denoiser
+    assert dp("real", "plan", "imagenet100", "--device", "V100") == 2
+    assert capsys.readouterr().err.endswith("these can be planned for: H200, H100, A100, L40S\n")
+    assert dp("real", "plan", "imagenet100", "--device", "A100", "--measure") == 2
+    assert "--measure times this one: leave one out" in capsys.readouterr().err
+
+
+def test_remedies_are_not_in_force_already():
+    """On a CPU a generator cannot be moved off the device. On a GPU as many rows as fit are taken anyway."""
+    small = needs.Device("CPU", 1, 10**9, cores=8)
+
+    def told(device: needs.Device, *settings: str) -> list[str]:
+        preset = load_preset("imagenet100", settings)
+        needed = needs._memory(preset, work.learner_network(preset), device)
+        return [(need.problem or "").partition(": ")[2] for need in needed]
+
+    drawing = "set guidance.through = 'x0', set generator.checkpointing = true, set generator.decoder = 'tiny' or "
+    assert told(small) == [
+        "lower training.batch_size or take a smaller learner",
+        f"{drawing}take a smaller generator",
+    ]
+    changed = ("training.precision=float32", "training.batch_size=1", "generator.dtype=float32")
+    assert told(small, *changed, "guidance.through=x0") == [
+        "set training.precision = 'bfloat16' or take a smaller learner",
+        "set generator.decoder = 'tiny', set generator.dtype = 'bfloat16' or take a smaller generator",
+    ]
+    card = needs.Device("H100", 0, 10**9)
+    assert told(card)[0] == "set generator.offload = true or take a smaller learner"
+    assert told(card, "generator.offload=true")[0] == "take a smaller learner"
+
+
+def test_what_is_timed_is_no_warm_up(monkeypatch: pytest.MonkeyPatch):
+    """The first try counts in nothing, and of the next two the faster one does."""
+    seconds = iter([5.0, 9.0, 10.0, 12.0])
+    monkeypatch.setattr(hours.time, "perf_counter", lambda: next(seconds))
+    outcomes = iter(range(3))
+    assert hours._timed(lambda: next(outcomes)) == (2.0, 2)
+
+
+def test_weights_that_the_hub_has_are_not_missing(complete: list[str], monkeypatch: pytest.MonkeyPatch, capsys):
+    asked: list[str] = []
+    monkeypatch.setattr(huggingface_hub, "auth_check", asked.append)
+    assert dp("real", "plan", "imagenet100", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (found,) = (need["found"] for need in answer["needs"] if need["what"] == "generator.model")
+    assert "which a run will fetch" in found
+    assert asked == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
+
+
+def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
+    assert dp("real", "plan", "imagenet100-table4-12") == 3
+    out, err = capsys.readouterr()
+    assert all(name in out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
+    assert "assumed of H100" in err
+    assert dp("real", "run", "imagenet100-table4-12") == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 5  # a line for each thing that is missing
+    for part in ("no GPU", "hf download stable-diffusion-v1-5", "data/imagenet/train: no such"):
+        assert part in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    quick = [
+        part
+        for key in ("generator.width=16", "generator.blocks=1", "generator.train_steps=5")
+        for part in ("--set", key)
+    ]
+    assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["needs"][0]["found"].endswith("no GPU")
+    assert answer["seconds"]["source"].startswith("measured on CPU")
+    assert 0 < answer["seconds"]["plain"] < answer["seconds"]["guided"]
+    (hours,) = answer["hours"]
+    steps = load_preset("digits").training.steps
+    assert hours["training"] == pytest.approx(steps * 64 * answer["seconds"]["row"] / 3600)
+    assert dp("real", "plan", "digits", *quick) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split("\t") == ["what", "found", "problem"]
+    assert "100 plain and 900 guided samples, 4,000 steps" in err
+    assert dp("real", "plan", "digits", "--gpus", "two") == 2
+    assert "--gpus two: must be numbers" in capsys.readouterr().err
+
+
+def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypatch: pytest.MonkeyPatch):
+    """If only data are missing, a run is not refused. They may be fetched, and their reader says what is wrong."""
+    mine = load_preset("imagenet100", ["generator.model=sd", "data.validation=data/none"])
+    needs.require(mine, Path("run"))
+    monkeypatch.setattr(needs, "this_device", lambda: SimpleNamespace(name="CPU", cores=1, count=1, memory=10**12))
+    with pytest.raises(MissingError, match="no GPU") as refused:
+        needs.require(mine, Path("run"))
+    device, *data = str(refused.value).splitlines()  # a line for each thing, with its remedy
+    assert device.endswith("; --device plans for a GPU elsewhere")
+    assert data
+    assert all("no such folder; put images there" in line for line in data)
+
+
+def test_random_weights_of_true_size_do_for_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Neither weights nor data are here."""
+    monkeypatch.chdir(tmp_path)
+    made = "dp_real.generators.models.stable_diffusion.make_full_size"
+    monkeypatch.setattr(made, lambda dtype: make_pipeline(32, [""]))
+    small = ["data.size=16", "data.resize=16", "pool.size=32", "sampling.steps=2", "generator.dtype=float32"]
+    small += ["learner.config={ patch_size = 8, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 1 }"]
+    options = [word for key in small for word in ("--set", key)]
+    assert dp("real", "plan", "imagenet100", *options, "--measure", "--json") == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert "generator.model" in {need["what"] for need in answer["needs"] if need["problem"]}
+    assert answer["seconds"]["source"].startswith("measured on CPU")
+    assert answer["seconds"]["guided"] > 0
+
+
+def test_random_weights_are_as_many_as_stable_diffusion_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.distributed.device", lambda: torch.device("meta"))
+    with torch.device("meta"):
+        pipe = make_full_size()
+    parts = (pipe.unet, pipe.vae, pipe.text_encoder)
+    assert sum(weight.numel() for part in parts for weight in part.parameters()) == pytest.approx(1.03e9, rel=0.02)

@@ -1,0 +1,355 @@
+"""Several processes (torchrun, gloo): the same pool from the same learner, agreement on errors and on stopping."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dp_experiments.presets.presets import load_preset
+
+from dp_base.checksums import RECORD
+from dp_base.errors import DamagedError
+from dp_real import distributed
+from dp_real.config import Config
+from dp_real.distributed import LostError, exchange
+from dp_real.pool import Pool
+from dp_real.pool import pool as pools
+from dp_real.pool.pool import read_round
+from dp_real.protocols import Generator
+from dp_real.runs import conclude
+from dp_real.runs.checkpoints import kept_checkpoints
+from dp_real.runs.run import run
+from dp_real.runs.run_files import RunFiles
+from tests.dp_real.pool.made import SHAPE, batch
+from tests.dp_real.runs.folders import all_rows, stopped_at
+
+RUN = """
+import sys
+from dp_real import load_config, run
+arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+for config, folder in zip(arguments[::2], arguments[1::2]):
+    run(load_config(config), folder, resume="--resume" in sys.argv)
+"""
+
+
+def launch(script: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, str(script), *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    return out
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "script.py").write_text(RUN)
+    return tmp_path / "script.py"
+
+
+@pytest.fixture
+def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
+    """A run of one process, cut off after its first checkpoint, from which the others go on."""
+    config = config.model_copy(update={"guidance": config.guidance.model_copy(update={"omega": "auto"})})
+    folder = tmp_path / "alone"
+    run(config, folder)
+    return folder
+
+
+def test_the_processes_outlive_a_dashboard(config: Config, generator: Generator, script: Path, tmp_path: Path):
+    """What follows training, such as the evaluation, needs them together once more."""
+    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "alone")
+    finished(launch(script, 2, str(tmp_path / "alone" / "config.toml"), str(tmp_path / "together")))
+    assert (tmp_path / "together" / "result.json").exists()
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
+    alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
+):
+    """Each goes on from the first checkpoint. The round that follows depends on that learner alone."""
+    together = tmp_path / "together"
+    shutil.copytree(alone, together)
+    (together / "result.json").unlink()
+    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
+        shutil.rmtree(later)
+    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    rounds = [rows(folder) for folder in (alone, together)]
+    assert rounds[0] == rounds[1]
+    logs = [(folder / "rounds.jsonl").read_text().splitlines() for folder in (alone, together)]
+    checked = [{key: value for key, value in json.loads(log[1]).items() if "seconds" not in key} for log in logs]
+    assert checked[0] == checked[1]
+    result = json.loads((together / "result.json").read_text())
+    assert result["processes"] == processes
+
+
+def rows(folder: Path) -> list[dict]:
+    """Return all that the pool's latest version says of the first two rounds."""
+    return all_rows(folder)[:100]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_whole_runs_agree_statistically(
+    config: Config, script: Path, tmp_path: Path, generator: Generator, processes: int
+):
+    """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
+    folders = []
+    arguments = []
+    for seed in range(12):
+        whole = config.model_copy(update={"seed": seed})
+        folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
+        (tmp_path / f"{seed}.toml").write_text(whole.to_toml())
+        arguments += [str(tmp_path / f"{seed}.toml"), str(folders[-1][1])]
+        run(whole, folders[-1][0])
+    finished(launch(script, processes, *arguments))
+    gaps = []
+    for pair in folders:
+        first, again = (rows(folder)[:60] for folder in pair)
+        assert first == again
+        results = [json.loads((folder / "result.json").read_text()) for folder in pair]
+        assert [result["processes"] for result in results] == [1, processes]
+        assert results[0]["samples_seen"] == results[1]["samples_seen"] == 120 * 64
+        gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
+    gap = np.mean(gaps)
+    error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
+    print(f"{100 * gap:+.2f} ± {100 * error:.2f} points")
+    assert error < 0.015  # or agreement would say little
+    assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
+
+
+def test_one_error_for_all(script: Path, tmp_path: Path, config: Config):
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    process = launch(script, 2, str(tmp_path / "config.toml"), str(tmp_path / "taken"))
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert out.count("InputError: --out") >= 1
+
+
+def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path: Path, config: Config, generator):
+    long = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1_000_000})})
+    (tmp_path / "config.toml").write_text(long.to_toml())
+    out = tmp_path / "run"
+    process = launch(script, 2, str(tmp_path / "config.toml"), str(out))
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on
+    process.communicate(timeout=240)
+    assert not (out / "result.json").exists()
+    evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert evaluated[-1] <= stopped_at(out) < evaluated[-1] + 10  # where all of them agreed to stop
+
+
+FAILS_ALONE = """
+import sys, time
+from accelerate import PartialState
+from dp_base.errors import DivergedError
+from dp_real import distributed
+from dp_real.practice import Practice
+from dp_experiments.cli.main import main
+def fails(self):
+    if distributed.this_process().process_index == 1:
+        raise DivergedError("broken")
+    distributed.gather([0])
+Practice.evaluate = fails
+PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
+main()
+"""
+
+
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, config: Config, generator):
+    (tmp_path / "script.py").write_text(FAILS_ALONE)
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    arguments = ("real", "run", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"))
+    process = launch(tmp_path / "script.py", 2, *arguments)
+    out, _ = process.communicate(timeout=180)  # twenty seconds on two idle cores; the patience of a hang is 600
+    assert process.returncode != 0
+    (told,) = (line for line in out.splitlines() if line.startswith("dp:"))
+    assert told.startswith("dp: rank 1: step 10: broken; the last good checkpoint stays: ")
+
+
+HANGS = """
+import time
+from datetime import timedelta
+from dp_real import distributed
+distributed.LIMIT = timedelta(seconds=2)
+if distributed.this_process().process_index == 1:
+    time.sleep(120)
+distributed.gather([0])
+"""
+
+
+def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
+    (tmp_path / "script.py").write_text(HANGS)
+    process = launch(tmp_path / "script.py", 2)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode != 0
+    assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
+
+
+AT_THE_END = """
+import atexit
+from pathlib import Path
+def threads():
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+atexit.register(lambda: print(f"left: {threads()}\\n", end=""))
+from dp_real import distributed
+distributed.gather([0])
+print(f"there: {threads()}\\n", end="")
+"""
+
+
+def test_no_thread_that_exchanges_objects_outlives_the_process_group(tmp_path: Path):
+    """One that lets go of an object while the interpreter ends would abort the process."""
+    (tmp_path / "script.py").write_text(AT_THE_END)
+    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    assert sum("gloo" in line for line in said if line.startswith("there:")) == 2
+    assert [line for line in said if line.startswith("left:")] == 2 * ["left: ['python']"]
+
+
+SAME_STATISTICS = """
+import torch
+from torch import nn
+from dp_real import distributed
+from dp_real.examples import Task
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.sections import TrainingConfig
+torch.manual_seed(0)
+module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+module(torch.zeros(2, 1, 8, 8))
+learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(steps=5), seed=0)
+rank = distributed.this_process().process_index
+for step in range(5):
+    x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
+    learner.train_step(x, torch.arange(8) % 3)
+answers = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
+assert len(answers) == 2
+assert torch.equal(*answers), "each process would find other samples hard"
+"""
+
+
+def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SAME_STATISTICS)
+    finished(launch(tmp_path / "script.py", 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
+    script: Path, tmp_path: Path, processes: int
+):
+    """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
+    smoke = load_preset(
+        "imagenet100-smoke",
+        ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],
+    )
+    run(smoke, tmp_path / "alone")
+    together = tmp_path / "together"
+    shutil.copytree(tmp_path / "alone", together)
+    (together / "result.json").unlink()
+    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
+        shutil.rmtree(later)
+    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    tables = [all_rows(folder)[:140] for folder in (tmp_path / "alone", together)]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (RuntimeError("Connection closed by peer"), LostError, "(Connection closed by peer)"),
+        (RuntimeError("NCCL error\n\nLast error:\nDuplicate GPU"), LostError, "(NCCL error … Duplicate GPU)"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+    ],
+)
+def test_a_failed_exchange_tells_its_cause(error: Exception, kind: type[Exception], told: str):
+    with pytest.raises(kind, match=re.escape(told)), exchange():
+        raise error
+
+
+@pytest.fixture
+def one_of_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "this_process", lambda: SimpleNamespace(num_processes=8))
+    monkeypatch.setattr(distributed, "PAUSE", 0.0)
+    monkeypatch.setattr(distributed, "VISIBLE", 0.2)
+
+
+def pool_of_two_rounds(folder: Path) -> Pool:
+    pool = Pool(folder / "pool", SHAPE)
+    for index in range(2):
+        pool.append(index, batch(pool, torch.full((3, *SHAPE), float(index))))
+    return pool
+
+
+def test_a_node_that_sees_late_waits_for_the_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
+    pool_of_two_rounds(tmp_path)
+    other = Pool(tmp_path / "pool", SHAPE, 1)
+    request.getfixturevalue("one_of_eight")
+    looks: list[Path] = []
+
+    def late_view(folder: Path) -> Any:
+        looks.append(folder)
+        if len(looks) <= 2:
+            raise ValueError("Not found: version 2")
+        return read_round(folder)
+
+    monkeypatch.setattr(pools, "read_round", late_view)
+    other._open(1)
+    assert (len(looks), len(other), other.version) == (3, 6, 2)
+    assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
+
+
+def test_the_best_learner_is_the_one_that_the_main_process_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_of_eight: None
+):
+    """At its first look, another node sees the learner before the best one."""
+    files = RunFiles(tmp_path)
+    looks = []
+    loaded = []
+    files.best.mkdir()
+
+    def view(folder: Path, remedy: str) -> None:
+        looks.append(folder)
+        (folder / RECORD).write_bytes(b"earlier" if len(looks) == 2 else b"latest")
+
+    here = SimpleNamespace(num_processes=8, is_main_process=True)
+    monkeypatch.setattr(distributed, "this_process", lambda: here)
+    monkeypatch.setattr(distributed, "from_main", lambda value: value)
+    monkeypatch.setattr(conclude, "verify", view)
+    learner: Any = SimpleNamespace(load=loaded.append)
+    conclude.load_best(learner, files)
+    assert (len(looks), loaded) == (3, [files.best])
+
+
+def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, request: pytest.FixtureRequest):
+    pool = pool_of_two_rounds(tmp_path)
+    with pytest.raises(DamagedError):
+        pool._open(2)
+    request.getfixturevalue("one_of_eight")
+    with pytest.raises(DamagedError):
+        pool._open(2)
+    assert (len(pool), pool.version) == (6, 2)

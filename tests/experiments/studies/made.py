@@ -1,0 +1,175 @@
+"""Files of the studies' data as they are published, made for a test: images, fonts, texts, and a language model.
+
+The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines and names of our own.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from dp_experiments.studies.glyphs.fonts import CHARACTERS
+from dp_experiments.studies.reviews.source import ARCHIVE, DOMAINS, INNER
+from dp_experiments.studies.words.source import LANGUAGES
+from fontTools.pens.recordingPen import DecomposingRecordingPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
+
+from tests.dp_real.text.made import tokenizer
+
+RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
+SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+MACINTOSH = (1, 0, 0)
+WINDOWS = (3, 1, 0x409)
+
+
+@cache
+def _plain(characters: str) -> bytes:
+    """Return DejaVu Sans with these characters only. Its composite glyphs are made simple."""
+    font = TTFont(SOURCE)
+    subsetter = Subsetter()
+    file = io.BytesIO()
+    subsetter.options.drop_tables += ["FFTM", "GPOS", "GSUB", "kern"]
+    subsetter.options.hinting = False
+    subsetter.populate(text=characters)
+    subsetter.subset(font)
+    font.save(file)
+    return file.getvalue()
+
+
+def slanted(slope: float) -> Callable[[float, float], tuple[int, int]]:
+    """Return a function that moves an outline's points, so that it leans by `slope` and goes a little downhill."""
+    return lambda x, y: (round(x + slope * y), round(y + 0.3 * slope * x))
+
+
+def make_font(
+    path: Path,
+    family: str,
+    slope: float = 0.0,
+    style: str = "Regular",
+    characters: str = "".join(CHARACTERS),
+    panose: int = 0,
+    instead: str = "",
+) -> Path:
+    """Write a font. `instead` has pairs of characters, of which the first is drawn as the second."""
+    font: Any = TTFont(io.BytesIO(_plain(characters)))
+    glyphs = font.getGlyphSet()
+    table = font["glyf"]
+    move = slanted(slope)
+    drawn = {}
+    for name in font.getGlyphOrder():
+        pen = TTGlyphPen(None)
+        recorded = DecomposingRecordingPen(glyphs)
+        glyphs[name].draw(recorded)
+        moved = []
+        for step, points in recorded.value:
+            moved.append((step, tuple(point if point is None else move(*point) for point in points)))
+        recorded.value = moved
+        recorded.replay(pen)
+        drawn[name] = pen.glyph()
+    for name, glyph in drawn.items():
+        table[name] = glyph
+    names = font.getBestCmap()
+    for shown, drawn_as in zip(instead[::2], instead[1::2], strict=True):
+        table[names[ord(shown)]] = table[names[ord(drawn_as)]]
+        font["hmtx"][names[ord(shown)]] = font["hmtx"][names[ord(drawn_as)]]
+    for number, text in ((1, family), (2, style), (16, family), (17, style)):
+        for platform in (MACINTOSH, WINDOWS):
+            font["name"].setName(text, number, *platform)
+    font["OS/2"].panose.bFamilyType = panose
+    font["OS/2"].usWeightClass = 700 if "Bold" in style else 400
+    path.parent.mkdir(parents=True, exist_ok=True)
+    font.save(path)
+    return path
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return header + array.astype(np.uint8).tobytes()
+
+
+def packed(members: Mapping[str, bytes]) -> bytes:
+    """A tar.gz of files, among which is a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        link = tarfile.TarInfo("link")
+        link.type = tarfile.SYMTYPE
+        link.linkname = "/etc/passwd"
+        archive.addfile(link)
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def rated(domain: str, count: int, repeated: int) -> bytes:
+    """`count` sentences of each class; a few of the negative ones again with another rating, two that do not count."""
+    negative = [f"{n}\t-2.5\tA dull ''{domain}'' number {n}, caf\xe9." for n in range(count)]
+    positive = [f"{n}\t1.25\tA  fine {domain} number {n}." for n in range(count)]
+    again = [line.replace("-2.5", "3.5") for line in negative[:repeated]]
+    others = ["7\t0.4\tSo so.", "8\t-0.9\tNot good."]
+    return "\n".join([*negative, *positive, *again, *others]).encode("latin-1")
+
+
+def reviews_archive(folder: Path, **changed: bytes) -> Path:
+    """The source distribution of vaderSentiment, as far as it is read. changed: what a domain's file holds instead."""
+    files = {domain: rated(domain, *counts) for domain, counts in RATED.items()} | changed
+    inner = packed({f"hutto_ICWSM_2014/{DOMAINS[domain]}_GroundTruth.txt": text for domain, text in files.items()})
+    path = folder / ARCHIVE
+    path.write_bytes(packed({INNER: inner}))
+    return path
+
+
+def word_lists(folder: Path) -> None:
+    """A list of words for each language, as Debian has them: 100 or so of its own, and what must be left out."""
+    for number, listed in enumerate(LANGUAGES.values()):
+        own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
+        text = "\n".join([*own, "shared" * 2, "kurz", "Ümlaut's", f"Zorn{chr(97 + number)}ésig"])
+        (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
+
+
+def gguf_model(file: Path, **metadata: int) -> Path:
+    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes. metadata: what it says instead."""
+    from gguf import GGUFWriter
+
+    own = tokenizer()
+    special = ["<|endoftext|>", "<s>", "</s>"]  # transformers would add the first one
+    words = [*sorted(own.get_vocab(), key=own.get_vocab().__getitem__), *special]
+    merges = [" ".join(merge) for merge in json.loads(own.backend_tokenizer.to_str())["model"]["merges"]]
+    width, inner, layers = 32, 48, 2
+    said: dict[str, Any] = {"block_count": layers, "context_length": 96, "embedding_length": width}
+    said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
+    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)} | metadata
+    writer = GGUFWriter(file, "llama")
+    writer.add_name("tiny")
+    for key, value in said.items():
+        writer.add_uint32(key, value)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(words)
+    writer.add_token_types([1] * len(words))
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(len(words) - 2)
+    writer.add_eos_token_id(len(words) - 1)
+    draw = np.random.default_rng(0)
+    shapes = {"token_embd.weight": (len(words), width), "output_norm.weight": (width,)}
+    for layer in range(layers):
+        inside = {f"attn_{name}": (width, width) for name in ("q", "k", "v", "output")}
+        inside |= {"attn_norm": (width,), "ffn_norm": (width,)}
+        inside |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+        shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in inside.items()}
+    for name, shape in shapes.items():
+        writer.add_tensor(name, draw.standard_normal(shape, np.float32) / 5 + ("norm" in name))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file

@@ -1,0 +1,98 @@
+"""Fashion-MNIST's files: read as they are published, and refused with a message if missing or broken."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import dp_experiments.studies.fashion.source
+import numpy as np
+import pytest
+import torch
+from dp_experiments.studies.fashion.source import CLASSES, FashionConfig, read_idx
+
+from dp_base.errors import InputError, MissingError
+from dp_real.examples import SetStatus
+from tests.experiments.studies.made import idx
+
+
+def images_and_labels(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The i-th image is known by its first two pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (n, 28, 28))
+    images[:, 0, 0] = np.arange(n) // 256
+    images[:, 0, 1] = np.arange(n) % 256
+    return images, np.arange(n) % 10
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """500 training images zipped, as Debian has them, and 30 test images not zipped; 40 of the former validate."""
+    monkeypatch.setattr(dp_experiments.studies.fashion.source, "VALIDATION", 40)
+    for part, n in (("train", 500), ("t10k", 30)):
+        for name, array in zip(("images-idx3", "labels-idx1"), images_and_labels(n), strict=True):
+            path = tmp_path / f"{part}-{name}-ubyte"
+            if part == "train":
+                path.with_name(path.name + ".gz").write_bytes(gzip.compress(idx(array)))
+            else:
+                path.write_bytes(idx(array))
+    return tmp_path
+
+
+def load(folder: Path, split: int = 0) -> Any:
+    return FashionConfig(source="fashion", folder=str(folder), split=split).load()
+
+
+def number(x: torch.Tensor) -> torch.Tensor:
+    """Return the number of each image, which its first two pixels inside of the padding tell."""
+    first, second = ((x[:, 0, 2, 2 + i] + 1) * 127.5 for i in (0, 1))
+    return (256 * first + second).round().long()
+
+
+def test_the_files_become_padded_images_in_three_disjoint_sets(folder: Path):
+    data = load(folder)
+    (status,) = FashionConfig(source="fashion", folder=str(folder)).describe()
+    assert status.problem is None
+    assert data.task.classes == CLASSES
+    assert [tuple(part.x.shape) for part in (data.generator, data.validation, data.test)] == [
+        (460, 1, 32, 32),
+        (40, 1, 32, 32),
+        (30, 1, 32, 32),
+    ]
+    together = torch.cat([number(data.generator.x), number(data.validation.x)])
+    assert together.sort().values.tolist() == list(range(500))
+    assert number(data.test.x).tolist() == list(range(30))
+    for part in (data.generator, data.validation, data.test):
+        assert torch.equal(part.y, number(part.x) % 10)
+        assert (part.x[:, :, [0, 1, 30, 31]] == -1).all()
+        assert (part.x.min(), part.x.max()) == (-1, 1)
+    images, _ = images_and_labels(30)
+    inside = (data.test.x[:, 0, 2:30, 2:30] + 1) * 127.5
+    torch.testing.assert_close(inside, torch.from_numpy(images).float(), atol=1e-4, rtol=0)
+
+
+def test_the_split_is_a_shuffle_by_its_number(folder: Path):
+    validation = [number(load(folder, split).validation.x).tolist() for split in (0, 0, 1)]
+    assert validation[0] == validation[1] != validation[2]
+
+
+def test_a_missing_file_says_where_to_get_it(folder: Path):
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
+        load(folder)
+    config = FashionConfig(source="fashion", folder=str(folder))
+    assert config.describe() == [SetStatus("fashion", str(folder), 70_000, str(caught.value))]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0\0\x08", b"\0\0\x0d\x01" + bytes(8), idx(np.zeros((3, 2)))[:-1]])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes):
+    (tmp_path / "broken").write_bytes(damage)
+    with pytest.raises(InputError, match="broken: not an IDX file"):
+        read_idx(tmp_path / "broken")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(idx(np.zeros((30, 20))))[:-5])
+    with pytest.raises(InputError, match=r"cut\.gz: not a whole gzip file"):
+        read_idx(tmp_path / "cut")
+
+
+def test_images_and_labels_must_belong_together(folder: Path):
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(29)))
+    with pytest.raises(InputError, match=r"30, 28, 28.*29 labels"):
+        load(folder)

@@ -1,0 +1,179 @@
+"""The gaussian preset's parts: an exact posterior mean, a sampler with no error but its steps, and runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
+from scipy.stats import halfnorm, norm, truncnorm
+
+from dp_base.errors import InputError
+from dp_base.progress import silent
+from dp_real.config import Config, parse_config
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.learners.models.linear import LinearLearner
+from dp_real.runs.run import run
+from dp_real.runtime.seeds import row_noise, row_seeds
+
+SMALL = {
+    "name": "small",
+    "threads": 1,
+    "data": {"source": "gaussian", "dimension": 20, "test": 2000},
+    "generator": {"kind": "gaussian"},
+    "sampling": {"steps": 10},
+    "guidance": {"omega": 0.02},
+    "learner": {"kind": "linear", "lam": 0.01},
+    "training": {"steps": 6, "batch_size": 0, "warmup": 0, "cooldown": 0},
+    "practice": {"initial": 40, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> Config:
+    return parse_config(SMALL)
+
+
+# -- the generator -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha_bar", [1e-6, 0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("first", [-3.0, -0.2, 0.0, 0.01, 2.0])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar: float, first: float, sign: float):
+    """With x_0 on the wrong side by up to 300 standard deviations."""
+    mean, sigma = alpha_bar**0.5 * first, (1 - alpha_bar) ** 0.5
+    bounds = (-mean / sigma, np.inf) if sign > 0 else (-np.inf, -mean / sigma)
+    x = torch.tensor([[first, -0.7]], dtype=torch.float64)
+    found = posterior_mean(x, torch.tensor(alpha_bar, dtype=torch.float64), torch.tensor([sign], dtype=torch.float64))
+    expected = truncnorm.mean(*bounds, loc=mean, scale=sigma)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[0, 1], alpha_bar**0.5 * -0.7)
+
+
+def test_posterior_mean_has_the_right_gradient():
+    x = torch.tensor([[-2.0, 0.3], [0.01, 1.0], [2.5, -1.0]], dtype=torch.float64, requires_grad=True)
+    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: posterior_mean(x, torch.tensor(0.97, dtype=torch.float64), sign), x)
+
+
+def test_the_sampler_converges_to_the_data_with_its_steps():
+    """Half-normal along w0 and normal elsewhere, at first order: twice the steps, half the error."""
+    noise = torch.from_numpy(np.column_stack([norm.ppf((np.arange(500) + 0.5) / 500), np.ones(500)]))
+    expected = halfnorm.ppf(norm.cdf(noise[:, 0].numpy()))
+    errors = []
+    for steps in (50, 100, 200):
+        x = GaussianGenerator(2, steps).from_noise(noise, torch.ones(500, dtype=torch.int64)).numpy()
+        assert np.ptp(x[:, 1]) == 0
+        errors.append([np.abs(x[:, 0] - expected).mean(), 1 - x[0, 1]])
+        mirrored = GaussianGenerator(2, steps).from_noise(-noise, torch.zeros(500, dtype=torch.int64)).numpy()
+        np.testing.assert_allclose(mirrored, -x)
+    ratios = np.array(errors[:-1]) / errors[1:]
+    assert np.all((ratios > 1.7) & (ratios < 2.3)), ratios
+    assert np.max(errors[-1]) < 0.01
+
+
+def test_a_gaussian_shrinks_by_the_cosine_of_each_step():
+    """At a number of steps that divides 1000; else diffusers' step lands beside its next timestep."""
+    generator = GaussianGenerator(2, 25)
+    alphas = generator.solver.scheduler.alphas_cumprod[generator.solver.timesteps]
+    alpha_bar = np.append(alphas.double().numpy(), 1.0)
+    angles = np.arccos(np.sqrt(alpha_bar))
+    scale = generator.from_noise(torch.ones(1, 2, dtype=torch.float64), torch.tensor([1]))[0, 1].item()
+    np.testing.assert_allclose(scale, np.prod(np.cos(np.diff(angles))), rtol=1e-6)
+    assert 0.95 < scale < 0.97
+
+
+def test_samples_are_of_their_class_and_guidance_scale_0_forgets_it():
+    labels, seeds = torch.arange(200) % 2, row_seeds(0, 0, range(200))
+    x = GaussianGenerator(5, 20).sample(labels, seeds, None)
+    assert x.dtype == torch.float32
+    assert torch.equal(x[:, 0] > 0, labels.bool())
+    forgetful = GaussianGenerator(5, 20, guidance_scale=0.0)
+    assert torch.equal(forgetful.sample(labels, seeds, None), forgetful.sample(1 - labels, seeds, None))
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
+    learner = LinearLearner((20,), 2, lam=0.01, loss=loss)
+    pool = row_noise(row_seeds(0, 0, range(60)), (20,))
+    learner.train_step(pool, (pool[:, 0] > 0).long())
+    generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(400) % 2, row_seeds(0, 1, range(400))
+
+    def sample(omega: float, rows: slice = slice(None)) -> torch.Tensor:
+        return generator.sample(labels[rows], seeds[rows], EntropyGuidance(learner.logits, omega))
+
+    def margin(x: torch.Tensor) -> float:
+        return (x.double() @ learner.weight).abs().mean().item() / learner.weight.norm().item()
+
+    plain = generator.sample(labels, seeds, None)
+    assert torch.equal(sample(0.0), plain)
+    assert margin(sample(0.01)) < 0.4 * margin(plain)
+    assert margin(sample(0.03)) < 0.15 * margin(plain)
+    assert entropy(learner.logits(sample(0.03))).mean() > entropy(learner.logits(plain)).mean()
+    one_by_one = torch.cat([sample(0.03, slice(i, i + 1)) for i in range(5)])
+    torch.testing.assert_close(sample(0.03)[:5], one_by_one, atol=1e-4, rtol=0)
+
+
+# -- the data ----------------------------------------------------------------------------------------------------------
+
+
+def test_data_are_drawn_by_their_split(small: Config):
+    data = small.data.load()
+    again = small.data.model_copy(update={"split": 1}).load()
+    assert data.generator is None
+    validation = data.validation.x[:]
+    test = data.test.x[:]
+    assert (len(validation), len(test), len(data.task.classes)) == (1000, 2000, 2)
+    assert torch.equal(test[:, 0] > 0, data.test.y.bool())
+    assert not torch.equal(test[:1000], validation)
+    assert not torch.equal(test, again.test.x[:])
+    assert abs(test.var() - 1) < 4 * (2 / 40_000) ** 0.5
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": SMALL["training"] | {"batch_size": 64}}, "training.batch_size must be 0"),
+        ({"training": SMALL["training"] | {"mixup": 0.2}}, "solved, not trained: leave out training.mixup"),
+        ({"data": {"source": "digits"}}, "knows the score of data.source = 'gaussian' only"),
+        ({"learner": {"kind": "linear", "lam": 0}}, "learner.lam = 0: input should be greater than or equal to"),
+        ({"learner": {"kind": "linear", "lam": 1, "los": "ridge"}}, "did you mean learner.loss"),
+        ({"data": {"source": "gaussian", "dimension": 0}}, "data.dimension = 0: input should be greater than 0"),
+        ({"data": {"source": "gausian"}}, "data.source = 'gausian': should be one of"),
+    ],
+)
+def test_wrong_configurations(changes: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        parse_config(SMALL | changes)
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = parse_config(SMALL | {"learner": SMALL["learner"] | {"loss": loss}})
+    unbroken = run(config, tmp_path / "unbroken", progress=silent)
+    assert unbroken["samples_generated"] == 120
+    assert unbroken["test_accuracy"] > 0.8
+    losses = [json.loads(line)["train_loss"] for line in (tmp_path / "unbroken/metrics.jsonl").read_text().splitlines()]
+    assert len(set(losses)) == 3  # one solution a pool
+
+    train_step = LinearLearner.train_step
+
+    def dies(self: LinearLearner, x: torch.Tensor, y: torch.Tensor, *share: Any) -> None:
+        if len(y) == 120:
+            raise ZeroDivisionError
+        train_step(self, x, y, *share)
+
+    monkeypatch.setattr(LinearLearner, "train_step", dies)
+    with pytest.raises(ZeroDivisionError):
+        run(config, tmp_path / "broken", progress=silent)
+    monkeypatch.undo()
+    resumed = run(config, tmp_path / "broken", resume=True, progress=silent)
+    assert resumed["test_accuracy"] == unbroken["test_accuracy"]
+    learners = [(tmp_path / name / "learner/model.safetensors").read_bytes() for name in ("broken", "unbroken")]
+    assert learners[0] == learners[1]

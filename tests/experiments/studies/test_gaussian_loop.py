@@ -1,0 +1,155 @@
+"""Theory and pipeline on the same data: first the tools, then the differences in standard errors."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dp_experiments.studies.gaussian import fig_gaussian as figure_gaussian
+from dp_experiments.studies.gaussian import gaussian_rule as figure_gaussian_rule
+from dp_experiments.studies.gaussian.gaussian_loop import (
+    Trace,
+    gaussian,
+    keep_hard_threshold,
+    plain_rows,
+    predict_loop,
+    predictions,
+    realised_rule,
+    sampler_law,
+    traces,
+)
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_theory.loop import MeasuredRows
+from dp_theory.ridge.problem import Problem
+from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
+from dp_theory.rules import KeepAll, KeepHard
+
+SEEDS = 12
+SMALL = (
+    "guidance.omega=0.02",
+    "data.dimension=60",
+    "data.validation=200",
+    "data.test=200",
+    "training.steps=8",
+    "practice.initial=120",
+    "practice.increment=180",
+    "practice.additions=3",
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Config:
+    return gaussian(*SMALL)
+
+
+@pytest.fixture(scope="module")
+def measured(small: Config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
+    arms = ["practice", "practice-unguided", "static-480"]
+    return traces(small, arms, SEEDS, tmp_path_factory.mktemp("runs"), workers=1)
+
+
+def standard_errors(trace: Trace, predicted: np.ndarray) -> np.ndarray:
+    errors = trace.test_error
+    return (errors.mean(axis=0) - predicted) / (errors.std(axis=0, ddof=1) / np.sqrt(len(errors)))
+
+
+# -- instruments ------------------------------------------------------------------------------------------------------
+
+
+def test_the_sampler_tends_to_the_theorys_law():
+    scale, law = sampler_law(gaussian("sampling.steps=1000"))
+    assert scale == pytest.approx(1, abs=2e-3)
+    np.testing.assert_allclose(law.linear, [np.sqrt(2 / np.pi), 0], atol=2e-3)
+    assert law.second[0, 0] == pytest.approx(1, abs=3e-3)
+
+
+def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
+    """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
+    exact = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0]), np.eye(2))
+    monkeypatch.setattr("dp_experiments.studies.gaussian.gaussian_loop.sampler_law", lambda config: (1.0, exact))
+    config = gaussian("practice.increment=600", "learner.lam=0.3")
+    found = predict_loop(config, [plain_rows(config)] * 3)
+    pools = 400 + 600 * np.arange(4)
+    np.testing.assert_allclose(found, theorem_1(Problem(KeepAll(), 0.5, 200 / pools, 0.3)).test_error, rtol=1e-10)
+
+
+def test_a_threshold_and_a_rule_are_read_off_rows():
+    rng = np.random.default_rng(0)
+    for alpha in (0.05, 1.0):
+        t = KeepHard(alpha).draw(rng, 100_000)
+        assert keep_hard_threshold(t) == pytest.approx(alpha, rel=0.01)
+        found, expected = realised_rule(t).moments(0.9), KeepHard(alpha).moments(0.9)
+        np.testing.assert_allclose(np.array(found) / found.p, np.array(expected) / expected.p, rtol=0.02)
+    assert keep_hard_threshold(1.1 * rng.standard_normal(1000)) == np.inf
+
+
+def test_the_loops_theory_is_for_ridge(small: Config):
+    with pytest.raises(InputError, match=r"learner\.loss = 'ridge'"):
+        predict_loop(gaussian("learner.loss=logistic"), [plain_rows(small)])
+
+
+# -- the meeting ------------------------------------------------------------------------------------------------------
+
+
+def test_views_of_the_rows(small: Config, measured: dict[str, Trace]):
+    """|x|² is split rightly: the coordinates off the plane are N(0, 1) in units of the scale; unguided rows see w0."""
+    t, zeta, y = measured["practice-unguided"].of_round(1)
+    assert len(t) == SEEDS * 180
+    cosine = np.cos(np.pi * measured["practice-unguided"].test_error[:, 1]).repeat(180)
+    along_w0 = cosine * t + np.sqrt(1 - cosine**2) * zeta
+    assert np.array_equal(np.sign(along_w0), y)
+    _, law = sampler_law(small)
+    assert np.abs(along_w0).mean() == pytest.approx(law.linear[0], abs=4 * 0.6 / np.sqrt(len(t)))
+    across = np.sqrt(1 - cosine**2) * t - cosine * zeta
+    assert across.var() == pytest.approx(1, abs=4 * np.sqrt(2 / len(t)))
+
+
+def test_without_guidance_the_pipeline_is_as_predicted(small: Config, measured: dict[str, Trace]):
+    plain = predict_loop(small, [plain_rows(small)] * 3)
+    assert np.abs(standard_errors(measured["practice-unguided"], plain)).max() < 4
+    assert np.abs(standard_errors(measured["static-480"], plain[2:3])).max() < 4
+
+
+def test_with_guidance_the_pipeline_is_as_its_rows_predict(small: Config, measured: dict[str, Trace]):
+    """The same number of plain rows would give errors that are far off, so that the test can tell."""
+    guided = measured["practice"]
+    predicted = predictions(small, guided)
+    assert np.abs(standard_errors(guided, predicted["rows"])).max() < 4
+    plain = predict_loop(small, [plain_rows(small)] * 3)
+    assert standard_errors(guided, plain)[-1] < -12
+    for name in ("keep-hard", "rule", "labels"):
+        assert predicted[name][-1] == pytest.approx(guided.test_error[:, -1].mean(), rel=0.25), name
+
+
+def test_figures(monkeypatch: pytest.MonkeyPatch, small: Config, measured: dict[str, Trace]):
+    sizes = ["static-300", "static-660"]
+    known = measured | dict.fromkeys(sizes, measured["static-480"])
+    for module in (figure_gaussian, figure_gaussian_rule):
+        monkeypatch.setattr(module, "gaussian", lambda *overrides: small)
+        monkeypatch.setattr(module, "traces", lambda config, arms, seeds, folder: {arm: known[arm] for arm in arms})
+    monkeypatch.setattr(figure_gaussian_rule, "ROUNDS", (1, 3))
+    for module in (figure_gaussian, figure_gaussian_rule):
+        table = module.compute(quick=True)
+        assert len(module.draw(table).axes) == (2 if module is figure_gaussian else 1)
+        assert "%" in module.caption(table) or "α = " in module.caption(table)
+    table = figure_gaussian.compute(quick=True)
+    exact = table.query(
+        f"panel == '{figure_gaussian.RATIO}' and kind == 'predicted' and series == '{figure_gaussian.STATIC}'"
+    )
+    assert (exact["y"] == 1).all()
+    assert list(table["x"].unique()) == [300, 660, 120, 480]
+
+
+@pytest.mark.slow
+def test_the_preset_is_as_predicted_and_is_not_keep_hard():
+    """40 runs an arm: guided rows and plain ones within 4 standard errors, keep-hard at their own threshold beyond."""
+    config = gaussian("guidance.omega=0.01", "data.test=1000")
+    with tempfile.TemporaryDirectory() as folder:
+        found = traces(config, ["practice-unguided", "practice"], 40, Path(folder))
+    plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
+    predicted = predictions(config, found["practice"])
+    assert np.abs(standard_errors(found["practice-unguided"], plain)).max() < 4
+    assert np.abs(standard_errors(found["practice"], predicted["rows"])).max() < 4
+    assert np.abs(standard_errors(found["practice"], predicted["keep-hard"])).max() > 5

@@ -1,0 +1,124 @@
+"""Glyphs: no family on two sides of a split, further sets of their own, and messages that say what is missing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dp_experiments.studies.glyphs import collection as collecting
+from dp_experiments.studies.glyphs import fonts as reading
+from dp_experiments.studies.glyphs import source
+from dp_experiments.studies.glyphs.fonts import CHARACTERS, font_files
+from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
+
+from dp_base.errors import InputError, MissingError
+from dp_real.examples import Examples
+from tests.experiments.studies.made import make_font
+
+FAMILIES = {
+    f"{name} {kind}": 0.08 * (place - 4.5) + more
+    for place, name in enumerate("ABCDEFGHIJ")
+    for kind, more in (("Serif", 0.0), ("Sans", 0.02))
+}
+
+
+@pytest.fixture(scope="module")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten groups of two families, and one of handwriting."""
+    root = tmp_path_factory.mktemp("fonts")
+    for family, slope in FAMILIES.items():
+        make_font(root / family.split()[0] / f"{family}.ttf", family, slope)
+    make_font(root / "script.ttf", "Z Script", 0.42)
+    return root
+
+
+def section(fonts: Path | str | None, **values: Any) -> GlyphsConfig:
+    return GlyphsConfig(source="glyphs", fonts=str(fonts) if fonts else None, **values)
+
+
+def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: None):
+    for split in (0, 1):
+        config = section(fonts, split=split)
+        collection = config._collection()
+        sides = config.split_fonts(collection)
+        groups = [{collection.faces[row].group for row in side} for side in sides]
+        assert [len(side) for side in groups] == [6, 1, 3]  # 55, 15 and 30 % of ten
+        assert sum(map(len, groups)) == len(set.union(*groups))
+        assert {collection.faces[row].kind for side in sides for row in side} == {"text"}
+        for evaluated in sides[1:]:
+            members = [collection.faces[row].group for row in evaluated]
+            assert max(map(members.count, members)) <= FONTS_PER_GROUP
+    assert sides != section(fonts).split_fonts(collection)
+
+
+def test_each_image_has_its_characters_label(fonts: Path, cache: None):
+    config = section(fonts, size=32)
+    data = config.load()
+    collection = config._collection()
+    assert data.task == config.task
+    assert data.task.classes[:2] == ("digit two", "digit three")
+    assert isinstance(data.test, Examples)
+    first = torch.from_numpy(collection.images[config.split_fonts(collection)[2][0]])
+    torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)
+    assert data.test.y[: len(first)].tolist() == list(range(len(CHARACTERS)))
+    smaller = section(fonts).load()
+    assert smaller.validation.x.shape[1:] == smaller.task.sample_shape == (1, 24, 24)
+
+
+def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: None):
+    config = section(fonts, sets={"by hand": "handwriting"})
+    assert len(config.load().sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
+    with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
+        config.read_set("more", "display")
+    with pytest.raises(MissingError, match="nowhere: no such folder"):
+        config.read_set("more", "nowhere")
+
+
+def test_the_fonts_are_drawn_once(fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch):
+    config = section(fonts)
+    config.prepare()
+    monkeypatch.setattr(collecting, "draw", None)
+    config.prepare()
+    section(fonts, split=3, size=16).load()
+    make_font(fonts / "another.ttf", "Another", 0.5)
+    with pytest.raises(TypeError):  # it would be drawn
+        config.load()
+    (fonts / "another.ttf").unlink()
+
+
+def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MissingError, match=r"data\.fonts = .*nowhere.*no such folder"):
+        section(tmp_path / "nowhere").load()
+    with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
+        section(tmp_path).load()
+    monkeypatch.setattr(reading, "DEBIAN", tmp_path)
+    installs = r"192 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
+    with pytest.raises(MissingError, match=installs) as caught:
+        section(None).load()
+    (status,) = section(None).describe()
+    assert status.problem == str(caught.value)
+    (there,) = section(fonts).describe()
+    assert there.problem is None
+    assert "21 files" in there.where
+
+
+def test_only_the_listed_fonts_are_read_of_those_on_the_computer(
+    tmp_path: Path, fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch
+):
+    listed = {path: f"fonts-{number}" for number, path in enumerate(font_files(fonts)[1:])}
+    monkeypatch.setattr(source, "debian_fonts", lambda: listed)
+    (status,) = section(None).describe()
+    assert "20 of 20 files" in status.where
+    elsewhere = tmp_path / "listed"
+    elsewhere.mkdir()
+    for path in listed:
+        (elsewhere / path.name).symlink_to(path)
+    here, there = (section(place).load().test for place in (None, elsewhere))
+    assert torch.equal(here.x[0:500], there.x[0:500])
+
+
+def test_the_split_is_the_same_wherever_the_fonts_are(fonts: Path, tmp_path: Path, cache: None):
+    """Groups are numbered by names, not by paths."""
+    (tmp_path / "moved").symlink_to(fonts)
+    here, there = (section(place).load().test for place in (fonts, tmp_path / "moved"))
+    assert torch.equal(here.x[0:500], there.x[0:500])

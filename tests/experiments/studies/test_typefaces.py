@@ -1,0 +1,192 @@
+"""Fonts are found, read, drawn, weeded out and grouped, each step by what it promises."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dp_experiments.studies.glyphs.collection import (
+    INK,
+    PLACES,
+    SIDE,
+    different,
+    draw,
+    draw_font,
+    features,
+    group_families,
+    is_unicase,
+    likeness,
+    read_by_others,
+    shares,
+)
+from dp_experiments.studies.glyphs.fonts import (
+    BEYOND_ASCII,
+    CASES,
+    CHARACTERS,
+    Font,
+    debian_fonts,
+    font_files,
+    pick_styles,
+    read_font,
+)
+
+from dp_base.progress import silent
+from tests.experiments.studies.made import make_font
+
+SLOPES = {"Ash": -0.2, "Beech": -0.1, "Cedar": 0.0, "Dogwood": 0.1, "Elm": 0.2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("fonts")
+    for family, slope in SLOPES.items():
+        make_font(root / f"{family}.ttf", family, slope)
+    return root
+
+
+@pytest.fixture(scope="module")
+def fonts(folder: Path) -> list[Font]:
+    return [font for font in map(read_font, font_files(folder)) if font]
+
+
+@pytest.fixture(scope="module")
+def images(fonts: list[Font]) -> np.ndarray:
+    return np.stack([draw_font(font) for font in fonts])
+
+
+def test_there_are_77_characters_with_names_of_their_own():
+    assert len(CHARACTERS) == len(set(CHARACTERS.values())) == 77
+    assert all(small in CHARACTERS and capital in CHARACTERS for small, capital in CASES)
+    assert not set("cC0oOsS1lL") - set("COSL") & set(CHARACTERS)  # of twins one is left
+    assert len(BEYOND_ASCII) == 13
+
+
+def test_a_font_tells_its_family_style_kind_and_characters(folder: Path, tmp_path: Path):
+    font = read_font(folder / "Elm.ttf")
+    assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
+    bold = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
+    assert bold is not None
+    assert (bold.weight, bold.italic, bold.bold) == (700, True, True)
+    for family, panose, kind in (
+        ("Elm Script", 0, "handwriting"),
+        ("Elm", 3, "handwriting"),
+        ("Elm BRK", 0, "display"),
+    ):
+        font = read_font(make_font(tmp_path / "c.ttf", family, panose=panose))
+        assert font is not None
+        assert font.kind == kind
+
+
+@pytest.mark.parametrize("family", ["Elm Math", "Elm Symbols", "Elm SC", "Elm Keyboard", "Px Elm"])
+def test_fonts_of_symbols_and_the_like_are_left_out_by_name(tmp_path: Path, family: str):
+    assert read_font(make_font(tmp_path / "font.ttf", family)) is None
+
+
+def test_fonts_of_few_characters_and_broken_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    assert read_font(make_font(tmp_path / "few.ttf", "Elm", characters="".join(CHARACTERS)[18:])) is None
+    assert read_font(make_font(tmp_path / "most.ttf", "Elm", characters="".join(CHARACTERS)[17:])) is not None
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    with caplog.at_level(logging.WARNING):
+        assert read_font(tmp_path / "broken.ttf") is None
+    assert "broken.ttf" in caplog.text
+
+
+def test_the_fonts_of_debians_packages_are_listed_one_by_one():
+    fonts = debian_fonts()
+    assert len(fonts) == 1234
+    assert len(set(fonts.values())) == 192
+    assert fonts[Path("/usr/share/fonts/opentype/cabin/Cabin-Regular.otf")] == "fonts-cabin"
+
+
+def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
+    plain = fonts[0]
+    light, bold, black, italic = (
+        Font(plain.path, plain.family, style, "text", weight, style == "Italic", plain.characters)
+        for style, weight in (("Light", 300), ("Bold", 700), ("Black", 900), ("Italic", 400))
+    )
+    chosen = pick_styles([light, black, bold, italic, plain, fonts[1]])
+    assert [(font.family, font.style) for font in chosen] == [
+        ("Ash", "Regular"),
+        ("Ash", "Bold"),
+        ("Ash", "Italic"),
+        ("Beech", "Regular"),
+    ]
+
+
+def test_characters_are_white_on_black_and_fill_the_square(images: np.ndarray):
+    assert images.shape == (len(SLOPES), len(CHARACTERS), SIDE, SIDE)
+    assert images.any((2, 3)).all()
+    assert (images.max((2, 3)) > 200).all()
+    for image in images[2]:
+        height, width = (np.ptp(np.flatnonzero(image.any(axis))) + 1 for axis in (1, 0))
+        assert max(height, width) == INK
+    rim = (SIDE - INK) // 2
+    assert not images[:, :, :rim].any()
+    assert not images[:, :, :, -rim:].any()
+    top, foot = (np.ptp(np.flatnonzero(images[2, PLACES["A"], row])) for row in (rim + 1, SIDE - rim - 1))
+    assert top < foot / 2
+
+
+def test_characters_of_a_font_with_the_same_form_are_left_out(tmp_path: Path):
+    font = read_font(make_font(tmp_path / "boxes.ttf", "Elm", instead="£=¥="))
+    assert font is not None
+    there = np.asarray(draw_font(font).any((1, 2)))
+    assert [character for character, is_there in zip(CHARACTERS, there, strict=True) if not is_there] == ["=", "£", "¥"]
+
+
+def test_small_letters_drawn_as_capitals_are_noticed(images: np.ndarray, tmp_path: Path):
+    assert not any(is_unicase(features(image)) for image in images)
+    like = make_font(tmp_path / "unicase.ttf", "Elm", instead="".join(small + capital for small, capital in CASES))
+    font = read_font(like)
+    assert font is not None
+    unicase = draw_font(font)
+    assert not unicase[PLACES["a"]].any()  # to the last byte
+    capitals = images[2].copy()
+    for small, capital in CASES:
+        capitals[PLACES[small]] = np.roll(capitals[PLACES[capital]], 1, 0) // 2 + capitals[PLACES[capital]] // 2
+    assert is_unicase(features(capitals))
+
+
+def test_a_classifier_of_other_families_reads_legible_fonts_only(images: np.ndarray):
+    scrambled = images[2][np.random.default_rng(0).permutation(len(CHARACTERS))]
+    traits = np.stack([features(image) for image in [*images[1:4], images[2], scrambled, images[2]]])
+    right = read_by_others(traits, range(6))
+    assert right.shape == (6, len(CHARACTERS))
+    share = shares(right, np.asarray(traits.any(2)))
+    assert (share[[0, 1, 2, 3, 5]] > 0.8).all()
+    assert share[4] < 0.2
+    assert shares(np.zeros((1, 0), bool), np.zeros((1, 0), bool)).tolist() == [1]
+    assert read_by_others(traits, [0, 0, 1, 1, 2, 2]).all()  # too few groups
+
+
+def test_families_that_coincide_or_share_a_first_name_are_one_group(images: np.ndarray):
+    alike = likeness(images, images)
+    assert np.diag(alike) == pytest.approx(1, abs=1e-5)
+    assert (alike[~np.eye(len(alike), dtype=bool)] < 0.97).all()
+    shifted = np.roll(images[2:3], 1, 2) // 4 + images[2:3] // 4 * 3
+    five = np.concatenate([images[:4], shifted])
+    groups = group_families(["Ash Sans", "Beech", "Cedar", "ash-Serif", "Other"], five)
+    assert groups[0] == groups[3]
+    assert groups[2] == groups[4]
+    assert len(set(groups.tolist())) == 3
+    assert different(np.concatenate([images[:2], images[:1], images[2:]])) == [0, 1, 3, 4, 5]
+
+
+def test_a_characters_absence_does_not_make_fonts_unlike(images: np.ndarray):
+    partial = images[:1].copy()
+    partial[:, 60:] = 0
+    assert likeness(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_collection_keeps_what_serves(folder: Path, tmp_path: Path):
+    files = font_files(folder)
+    files += [make_font(tmp_path / "twin.ttf", "Twin", 0.0), make_font(tmp_path / "math.ttf", "Fir Math", 0.1)]
+    letters = "".join(CHARACTERS) + "jkmnpsuvwxzc"
+    wrong = "£j¥k§m¶nßpæsÆu÷v±w«x»z©c"
+    files += [make_font(tmp_path / "odd.ttf", "Odd", -0.05, characters=letters, instead=wrong)]
+    made = draw(files, silent)
+    assert {face.family for face in made.faces} == {*SLOPES, "Odd"}  # Twin is Cedar once more
+    odd = made.images[[face.family for face in made.faces].index("Odd")]
+    assert not odd[BEYOND_ASCII].any()
+    assert odd[PLACES["Z"]].any()
+    assert draw([], silent).faces == []
