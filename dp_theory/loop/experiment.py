@@ -148,7 +148,7 @@ def _directions(cell: Cell, d: int) -> tuple[Float[np.ndarray, "d k"], Float[np.
     inside, norm, _ = cell.truth_in_span
     truth = np.append(norm * inside, np.zeros(d - k))
     truth[k] = np.sqrt((1 - norm) * (1 + norm))
-    return np.eye(d)[:, :k], truth
+    return np.eye(d, k), truth
 
 
 class KeptRows(NamedTuple):
@@ -167,10 +167,10 @@ class _Pool:
         self._cell = cell
         self._n = n
         self._roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
-        self._gram = np.zeros((d, d))
+        self._by_moments = isinstance(cell.loss, Square) and len(cell.additions) > 0
+        self._gram = np.zeros((d, d) if self._by_moments else 0)
         self._moment = np.zeros(d)
         self._rows: list[tuple[Array, Array, Array]] = []  # rows, labels and weights
-        self._by_moments = isinstance(cell.loss, Square) and len(cell.additions) > 0
 
     def add(self, drawn: Sequence[KeptRows]) -> None:
         if not self._cell.accumulate:

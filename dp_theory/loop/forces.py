@@ -137,7 +137,7 @@ class SampledCohort:
 
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
-    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
         """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
 
         If f_s is not smooth, its slope would jump from point to point. Then the noise that is new at this stage is

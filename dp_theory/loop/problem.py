@@ -47,7 +47,7 @@ from dp_theory.numerics.checks import (
     require_number,
     require_size,
 )
-from dp_theory.ridge.problem import Prediction, Problem, Simulation
+from dp_theory.ridge.problem import AnyProblem, Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -95,7 +95,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class SpanProblem:
+class SpanProblem(AnyProblem):
     """Regression on a mixture of groups of rows. The head of this module states the conventions.
 
     Parameters
@@ -238,9 +238,21 @@ class SpanProblem:
             rows += [labeller[None], along]
         return orth(np.concatenate(rows).T)
 
+    def solve(self, tolerance: float | None) -> Prediction:
+        """The limit n, d → ∞."""
+        from dp_theory.loop.prediction import predict_span
+
+        return predict_span(self, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
+        """Means over experiments."""
+        from dp_theory.loop.experiment import simulate_span
+
+        return simulate_span(self, d, trials, seed=seed, workers=workers)
+
 
 @dataclass(frozen=True, eq=False)
-class PracticeProblem:
+class PracticeProblem(AnyProblem):
     """A practice loop. `predict` and `simulate` read the same object; the module's head has the conventions.
 
     Parameters
@@ -409,6 +421,18 @@ class PracticeProblem:
         if self.spectrum is None:
             return np.atleast_1d(np.asarray(self.labeller, float))
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
+
+    def solve(self, tolerance: float | None) -> PracticePrediction:
+        """The limit n, d → ∞."""
+        from dp_theory.loop.prediction import predict_practice
+
+        return predict_practice(self, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
+        """Means over experiments."""
+        from dp_theory.loop.experiment import simulate_practice
+
+        return simulate_practice(self, d, trials, seed=seed, workers=workers)
 
 
 def _require_direction(name: str, vector: Array, size: int) -> None:
