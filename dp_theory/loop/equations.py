@@ -163,7 +163,9 @@ class QuadraticLoss:
 
     def bend(self, weight: Array, response: float) -> Array:
         """β of (T3.16)."""
-        return 1 / (response + 1 / (weight * self.curvature))
+        if np.isinf(self.curvature):
+            return np.full_like(weight, 1 / response)
+        return weight * self.curvature / (1 + response * weight * self.curvature)
 
     def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
         """As `Loss.answer`: the force of a row, and β."""

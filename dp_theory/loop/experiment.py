@@ -36,9 +36,8 @@ def simulate_span(
 ) -> Simulation:
     """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
 
-    For Σ = I, d must have room for the directions; with a spectrum it is by default the number of eigenvalues. Arrays
-    are simulated cell by cell with common random numbers. Raises InputError for another d, ConvergenceError where a fit
-    fails.
+    For Σ = I, d must have room for the directions; with a spectrum it is the number of eigenvalues. Arrays are
+    simulated cell by cell with common random numbers.
     """
     size = problem.eigenvalues.size
     if problem.spectrum is not None:
@@ -47,7 +46,7 @@ def simulate_span(
         d = size
     d = check_size(d, trials)
     require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    outputs, _, _ = _run(list(problem.cells()), problem.shape, d, trials, seed, workers)
+    outputs, _, _ = _run(list(problem.cells()), problem.shape, 1, d, trials, seed, workers)
     mean, se = (part[..., 0][()] for part in mean_and_se(outputs, axis=-3))
     names = ("test_error", "overlap", "squared_norm")
     found = {name: mean[..., i][()] for i, name in enumerate(names)}
@@ -58,11 +57,9 @@ def simulate_span(
 def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
-    """Run the loop `trials` times in dimension d, by default the spectrum's length.
+    """Runs of the loop in dimension d, by default the spectrum's length, cell by cell with common random numbers.
 
-    The theory resolves plans first, so that both use the same thresholds and sizes. Arrays of parameters are simulated
-    cell by cell with common random numbers. Raises InputError where d or trials is too small, and for rows that are
-    known by their moments alone.
+    The theory resolves plans first, so that both use the same thresholds and sizes.
     """
     size = None if problem.spectrum is None else len(problem.eigenvalues)
     d = check_size(size if d is None else d, trials)
@@ -75,7 +72,7 @@ def simulate_practice(
         if any(isinstance(rows, MeasuredRows) for rows in (cell.initial[0].rows, *additions)):
             raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
         cells.append(replace(cell, additions=additions))
-    outputs, row_errors, kept = _run(cells, problem.shape, d, trials, seed, workers)
+    outputs, row_errors, kept = _run(cells, problem.shape, problem.stages, d, trials, seed, workers)
     mean, se = mean_and_se(outputs, axis=-3)
     return PracticeSimulation(
         test_error=mean[..., 0, :],
@@ -94,12 +91,15 @@ def simulate_practice(
 
 
 def _run(
-    cells: Sequence[Cell], shape: tuple[int, ...], d: int, trials: int, seed: int, workers: int | None
+    cells: Sequence[Cell], shape: tuple[int, ...], stages: int, d: int, trials: int, seed: int, workers: int | None
 ) -> tuple[Array, Array, Array]:
-    """What `trial` answers for each cell with its rows: (*shape, trials, …)."""
-    jobs = [(cell, d, seed, number) for cell in cells for number in range(trials)]
-    runs = run_jobs(trial, jobs, workers)
-    return tuple(np.reshape(part, (*shape, trials, *np.shape(part)[1:])) for part in zip(*runs, strict=True))  # pyright: ignore
+    """What `trial` answers for each cell: (*shape, trials, …)."""
+    runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
+    each = ((3, stages), (stages - 1, stages), (stages,))
+    outputs, row_errors, kept = (
+        np.reshape([run[i] for run in runs], (*shape, trials, *tail)) for i, tail in enumerate(each)
+    )
+    return outputs, row_errors, kept
 
 
 def trial(
@@ -202,7 +202,7 @@ class _Pool:
 
 
 def _measure(theta: Array, unit: Array) -> Array:
-    """Angle to the unit vector over π, accurate when small; component along it; squared length: (3,)."""
+    """Angle to the unit vector over π, accurate when small; component along it; squared length."""
     along = theta @ unit
     if not theta.any():  # it answers at random
         return np.array([0.5, 0.0, 0.0])
@@ -210,7 +210,7 @@ def _measure(theta: Array, unit: Array) -> Array:
 
 
 def _errors(z: Array, y: Array, thetas: Array) -> Array:
-    """The share of rows z (rows, d) with labels y that each learner gets wrong (stages,), nan if there are none."""
+    """The share of rows with labels y that each learner gets wrong, nan if there are none."""
     if not len(y):
         return np.full(len(thetas), np.nan)
     return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
@@ -219,8 +219,7 @@ def _errors(z: Array, y: Array, thetas: Array) -> Array:
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
     """Draw the rows that are kept, whose directions are whitened vectors (d,).
 
-    Only coordinates in the span of these decide what is kept; the rest is drawn for kept rows alone, and candidates in
-    parts that fit into memory.
+    What decides lies in the span of these; the rest is drawn for kept rows alone, and candidates in parts.
     """
     rows, axes = placed.rows, placed.axes
     assert not isinstance(rows, MeasuredRows), "refused before"

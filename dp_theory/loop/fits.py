@@ -23,11 +23,10 @@ def fit_convex(
     loss: Loss,
     gradient: float = 1e-6,
 ) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|², by scipy's trust-region Newton method with the exact Hessian.
+    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|², by a trust-region Newton method.
 
-    At lam = 0, a loss with `margin` has the `max_margin` solution where the rows are separable. Raises ConvergenceError
-    where the gradient is larger than `gradient` relative to that at w = 0. scipy's own status depends on differences of
-    the objective, which drown in rounding first.
+    At lam = 0, a loss with `margin` has the `max_margin` solution where the rows are separable. `gradient` is the
+    largest that is left, relative to that at w = 0.
     """
     from scipy.optimize import minimize
 
@@ -64,11 +63,7 @@ def support_vectors(
     lam: float,
     gap: float,
 ) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ q max(0, 1 - y w·x) + (lam/2)|w|², by its dual.
-
-    Raises ConvergenceError where the duality gap, which bounds the distance from it, is above `gap` relative to the
-    value at w = 0; InputError for lam = 0.
-    """
+    """The w of the least Σ q max(0, 1 - y w·x) + (lam/2)|w|², by its dual, up to a duality gap."""
     from scipy.optimize import minimize
 
     if lam == 0:

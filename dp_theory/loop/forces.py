@@ -138,10 +138,9 @@ class SampledCohort:
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
-        """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
+        """Sums over the points for the force f_s: E[f_s f_j], -E[df_s/dη_j] and E[f_s x].
 
-        If f_s is not smooth, its slope would jump from point to point. Then the noise that is new at this stage is
-        integrated out, point by point.
+        Where f_s is not smooth, its slope would jump from point to point: the stage's own noise is integrated out.
         """
         newest = self.newest_scores(before, parameters)
         y = self.points.y
@@ -162,7 +161,7 @@ class SampledCohort:
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
-        """Add the sum over points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        """Add the sum over points in (T4.8) to the newest stage's means, in place."""
         cohort = self.points.cohort
         of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)
         of_control = self.newest_means(control, self.of_control, parameters, loss.smooth)

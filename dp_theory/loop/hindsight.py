@@ -110,9 +110,8 @@ def _errors_of_cell(
 
 
 def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
-    """Nodes t and labels y that stand for kept rows, the measure of t that is kept, and the weights: (nodes,) each.
-
-    `wrong` leaves out rows that their selector gets right.
+    """Nodes t and labels y of kept rows, the measure that is kept, and the weights; `wrong` leaves out what their
+    selector gets right.
     """
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
@@ -157,7 +156,7 @@ def _uniform(
 def _near_boundary(
     flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """As `_uniform`, for flips that depend on the labeller's score, by an inner integral over ζ."""
+    """As `_uniform`, for flips that depend on the labeller's score."""
     zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
     row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
     mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))

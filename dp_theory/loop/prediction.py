@@ -38,7 +38,8 @@ MOST_SLOPES = 1500  # of a row's forces by its scores, over all cohorts: 16 stag
 _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
 _TRIED_ERROR = 1e-7  # of such means, for their effect
-_SAFETY = 4  # factor of the certificate over what one perturbed solution shows
+_SAFETY = 12  # factor of the certificate over what one perturbed solution shows,
+_SAFETY_OF_NODES = 4  # and over what more nodes change
 _RECENT = 6  # kept rows that are remembered for the next cell, which may share its groups
 
 
@@ -298,14 +299,15 @@ def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stag
     rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(cell, orders[0], solved, recent)
     if not solved.by_quadrature:
         return solved, np.maximum.accumulate(rounding)
-    change = np.full(cell.stages, np.inf)
+    agreements = 2 if len(cell.additions) else 1  # two orders may miss the same feature of a learner's rule
+    changes: list[Array] = []
     for order in orders[1:]:
         before = solved
         solved = _Solver(cell, order, rows=recent).solved()
-        change = _change(solved, before)
-        if change.max() <= max(tolerance, float(rounding.max())):  # no node mends rounding
-            return solved, np.maximum.accumulate(rounding + change)
-    raise _more_nodes(cell, orders[-1], float(change.max()), tolerance)
+        changes = [*changes, _SAFETY_OF_NODES * _change(solved, before)][-agreements:]
+        if len(changes) == agreements and np.max(changes) <= max(tolerance, float(rounding.max())):  # rounding stays
+            return solved, np.maximum.accumulate(rounding + np.max(changes, axis=0))
+    raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
 def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentRows) -> Array:

@@ -46,9 +46,7 @@ class Selection(Protocol):
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows along their rays to where the selection keeps them: the probability that each is kept, and the
-        factor of its radius.
-        """
+        """Move rows along their rays to where they are kept: the probability of each, and the factor of its radius."""
         ...
 
 
@@ -199,7 +197,6 @@ def require_classes(classes: Any) -> None:
 
 
 def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
-    """The omega ≥ 0 that keeps a fraction `keep`. Raises InputError where even _MOST_TILT keeps more."""
     from scipy.optimize import brentq
 
     def excess(omega: float) -> float:

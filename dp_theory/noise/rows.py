@@ -101,9 +101,7 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows. Raises InputError where none has so many
-        missed rows.
-        """
+        """The window of a learner of this test error, infinite for plain rows."""
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share

@@ -41,12 +41,12 @@ _ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does n
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data (T8.7). Broadcasts."""
+    """The best ridge per row of static data (T8.7)."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 
 def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
-    """Test error of static data, `rows` per dimension, at the best ridge. Broadcasts."""
+    """Test error of static data, `rows` per dimension, at the best ridge."""
     return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), plain_lam(flips, rows))[0]
 
 
@@ -130,7 +130,6 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
 
 
 def _saved(error: float, plain: float) -> float:
-    """The share of an error that is saved, 0 where the two differ by rounding alone."""
     return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 

@@ -1,12 +1,7 @@
-"""The number types of the whole package, and checks that refuse wrong input in one line.
+"""The number types of the package, and checks: each raises InputError in one line for wrong input.
 
-Two aliases stand in annotations where no shape is named:
-
-Array
-    An array of floats, whose shape the docstring gives.
-Real
-    A number, or an array of numbers. All `Real` arguments of a function broadcast together. What it returns has the
-    broadcast shape, and is a NumPy float where all arguments are numbers.
+`Array` is an array of floats, whose shape the docstring gives. `Real` is a number, or an array of numbers; all `Real`
+arguments of a function broadcast together.
 """
 
 import reprlib
@@ -34,10 +29,7 @@ LARGEST = 1e15
 
 
 def numbers(name: str, value: Any) -> Array:
-    """The value as an array of float64.
-
-    Raises InputError unless it is a real number, or an array or a list of real numbers.
-    """
+    """The value as an array of float64, once it is known to hold real numbers."""
     try:
         if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are no real numbers
             raise TypeError
@@ -47,13 +39,13 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def require_numbers(**values: Any) -> None:
-    """Raises InputError unless the value is a real number or an array of such."""
+    """The value must hold real numbers."""
     for name, value in values.items():
         numbers(name, value)
 
 
 def require_number(**values: Any) -> None:
-    """Raises InputError unless the value is a single real number."""
+    """The value must be one real number."""
     for name, value in values.items():
         shape = numbers(name, value).shape
         if shape:
@@ -61,39 +53,34 @@ def require_number(**values: Any) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """Raises InputError unless the value is a whole number."""
+    """The value must be a whole number."""
     for name, value in values.items():
         if not isinstance(value, Integral):
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
 
 
 def require_seed(seed: Any) -> None:
-    """Raises InputError unless the seed is a whole number, at least 0."""
+    """A seed must be a whole number, at least 0."""
     require_whole(seed=seed)
     require("seed", seed, seed >= 0, "be at least 0")
 
 
 def require_workers(workers: Any) -> None:
-    """Raises InputError unless `workers` is None, which is what joblib is configured to, or a whole number but 0; below
-    0 counts from all cores down.
-    """
+    """A whole number but 0, or None for what joblib is configured to."""
     if workers is not None:
         require_whole(workers=workers)
         require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
-    """Raises InputError unless `tolerance` is None or a positive number."""
+    """A tolerance must be None or positive."""
     if tolerance is not None:
         require_number(tolerance=tolerance)
         require("tolerance", tolerance, tolerance > 0, "be positive: it is a relative error")
 
 
 def common_shape(**values: Any) -> tuple[int, ...]:
-    """The shape that the values broadcast to.
-
-    Raises InputError, with all their shapes, where they do not broadcast.
-    """
+    """The shape that the values broadcast to."""
     shapes = {name: np.shape(value) for name, value in values.items()}
     try:
         return np.broadcast_shapes(*shapes.values())
@@ -112,23 +99,20 @@ def require_size(name: str, value: Any, least: float, most: float, what: str) ->
 
 
 def whole_rows(name: str, size: float) -> int:
-    """The whole number of rows nearest to `size`.
-
-    Raises InputError for more than MOST_ROWS.
-    """
+    """The whole number of rows nearest to `size`."""
     require_size(name, size, 0, MOST_ROWS, "it is the number of rows of an experiment")
     return round(size)
 
 
 def require_some(**values: Any) -> None:
-    """Raises InputError for an array without elements."""
+    """The value must have an element."""
     for name, value in values.items():
         if not np.size(value):
             raise InputError(f"{name} is empty: give at least one number")
 
 
 def require_magnitude(**values: Any) -> None:
-    """Raises InputError for a value that is neither 0 nor between SMALLEST and LARGEST."""
+    """The value must be 0, or between SMALLEST and LARGEST."""
     for name, value in values.items():
         size = np.abs(np.asarray(value))
         fits = (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
@@ -145,6 +129,6 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
 
 
 def require_breaks(breaks: Any) -> None:
-    """Raises InputError unless `breaks` is a sequence of numbers."""
+    """Breaks must be a sequence of numbers."""
     if numbers("breaks", breaks).ndim != 1:
         raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")

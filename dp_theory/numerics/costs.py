@@ -29,19 +29,19 @@ SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are 
 
 
 def generated(strategy: str, kept: Any, p: Any) -> Any:
-    """Samples generated for `kept` training rows, if a rule keeps the share p. Broadcasts."""
+    """Samples generated for `kept` training rows, if a rule keeps the share p."""
     return kept / p if strategy == "prune" else kept
 
 
 def require_costs(**costs: float) -> None:
-    """Raises InputError, "direct cost = … must …", for a cost that is no number, negative or not finite."""
+    """A cost must be a number, at least 0 and finite."""
     for name, cost in costs.items():
         require_number(**{f"{name} cost": cost})
         require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
 def require_axis(axis: str, **costs: float | None) -> None:
-    """Raises InputError for an unknown axis, and for a cost, not None, that it does not count."""
+    """An axis must be known, and count the costs that are not None."""
     if axis not in AXES:
         raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
     for name, cost in costs.items():
@@ -66,13 +66,10 @@ class Costs:
         return DIRECT_COST * self.plain if self.direct is None else self.direct
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
-        """Cost of one training row, generated and trained on; prune generates 1/p samples for it. Broadcasts in p."""
+        """Cost of one training row, generated and trained on."""
         return self.training + generated(strategy, self.sample(strategy), p)
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
-        """What each axis counts when `generated` samples are generated and `kept` of them trained on; broadcasts.
-
-        `first` samples are plain whatever the strategy, such as the first pool of a loop.
-        """
+        """What each axis counts for `generated` samples with `kept` training rows; the `first` samples are plain."""
         generation = self.plain * first + self.sample(strategy) * (generated - first)
         return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

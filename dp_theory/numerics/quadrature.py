@@ -62,7 +62,6 @@ def gauss(order: int) -> tuple[Array, Array]:
 
 
 def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
-    """Better roots of the Legendre polynomial of this degree, and its derivative at the given ones."""
     before = np.ones_like(x)
     value = x
     for k in range(1, order):  # before and value are the polynomials of degree k - 1 and k
@@ -169,8 +168,6 @@ def nested(
 
 @dataclass(frozen=True)
 class _Nesting:
-    """What `nested` is asked, and the recursion that answers it. Fields as its arguments."""
-
     planes: Array
     level: Array
     width: Array
@@ -179,7 +176,7 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of whole nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
+        """Blocks of nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
         if len(t) == self.end:
             yield t, mass, column
             return

@@ -61,17 +61,15 @@ class Bands:
 
     @classmethod
     def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> Bands:
-        """The bands from the first edge to the second, from the third to the fourth, and so on. Edges must rise."""
+        """The bands from the first edge to the second, from the third to the fourth, and so on."""
         return cls(tuple((float(low), float(high)) for low, high in edges.reshape(-1, 2)), labels)
 
     def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
-        """1 where the row is kept, else 0."""
         margin = np.multiply(y, t) if self.labels else np.abs(t)
         return np.any([(margin >= low) & (margin < high) for low, high in self.bands], axis=0).astype(float)
 
     @property
     def edges(self) -> Float[np.ndarray, " edges"]:
-        """All edges, as `between` takes them."""
         return np.array(self.bands).ravel()
 
     @property
@@ -133,9 +131,7 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) that jumps at the |t| `breaks`, by its mean over
-        both signs.
-        """
+        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) with jumps at the |t| `breaks`."""
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
         if isinstance(keep, Bands):

@@ -55,7 +55,7 @@ def best_window(
 
 
 class _WindowLoops:
-    """The loops with one kappa for all rounds. The arguments are those of `best_window`."""
+    """The loops with one kappa for all rounds."""
 
     def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition, least: float) -> None:
         self._problem = problem
