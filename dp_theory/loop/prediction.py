@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import Newest
-from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
+from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.moments import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.problem import Cell, PracticePrediction, PracticeProblem, SpanProblem
 from dp_theory.loop.rows import Addition, MeasuredRows, RoundRows
@@ -38,35 +38,42 @@ MOST_SLOPES = 1500  # of a row's forces by its scores, over all cohorts: 16 stag
 _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
 _TRIED_ERROR = 1e-7  # of such means, for their effect
-_SAFETY = 12  # factor of the certificate over what one perturbed solution shows,
-_SAFETY_OF_NODES = 4  # and over what more nodes change
+_SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
 _RECENT = 6  # kept rows that are remembered for the next cell, which may share its groups
 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved scalar problem: what `PracticePrediction` has, the rounds with plans resolved, and each stage's loss.
+    """A solved scalar problem: the learners, the rounds with plans resolved, and what follows for each stage.
 
-    `overlap` is θ·Σ^½w0 over |Σ^½w0|, `kept` and `candidates` are sums so far in units of n, and `residual` is by how
-    much a stage's equations are missed, relative to the order parameters.
+    `overlap` is θ·Σ^½w0 over |Σ^½w0|, and `residual` is by how much a stage's equations are missed, relative to the
+    order parameters. `by_quadrature` says whether moments of rows were integrated, rather than known.
     """
 
+    loop: Loop
     additions: list[RoundRows]
     test_error: Float[np.ndarray, " stages"]
-    kept: Float[np.ndarray, " stages"]
-    candidates: Float[np.ndarray, " stages"]
-    alignment: Float[np.ndarray, "stages k"]
     overlap: Float[np.ndarray, " stages"]
-    covariance: Float[np.ndarray, "stages stages"]
-    response: Float[np.ndarray, "stages stages"]
     residual: Float[np.ndarray, " stages"]
-    losses: tuple[Loss, ...]
-    by_quadrature: bool  # whether moments of rows were integrated, rather than known
+    by_quadrature: bool
+
+    @property
+    def kept(self) -> Float[np.ndarray, " stages"]:
+        """Rows kept so far, in units of n."""
+        return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
+
+    @property
+    def candidates(self) -> Float[np.ndarray, " stages"]:
+        """Rows looked at so far, in units of n."""
+        return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
+
+    def _so_far(self, sizes: list[float]) -> Array:
+        return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes))
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
         """Test error, overlap and squared norm."""
-        squared_norm = np.square(self.alignment).sum(1) + np.diag(self.covariance)
-        return np.stack([self.test_error, self.overlap, squared_norm])
+        a, c, _ = self.loop.parameters
+        return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
 
 def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
@@ -98,7 +105,8 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
 
 def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
     test_error, overlap, squared_norm = solved.outputs()
-    has_limit = np.array([loss == HARD_MARGIN for loss in solved.losses])
+    alignment, covariance, response = solved.loop.parameters
+    has_limit = np.array([loss == HARD_MARGIN for loss in solved.loop.losses])
     additions = np.empty(len(solved.additions), object)
     additions[:] = solved.additions
     return {
@@ -110,9 +118,9 @@ def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
         "additions": additions,
         "kept": solved.kept,
         "candidates": solved.candidates,
-        "alignment": solved.alignment[:, 0],
-        "covariance": solved.covariance,
-        "response": solved.response,
+        "alignment": alignment[:, 0],
+        "covariance": covariance,
+        "response": response,
     }
 
 
@@ -146,10 +154,6 @@ class _Solver:
 
     def solved(self, previous: Loop | None = None) -> Stages:
         """All stages; `previous` is what an order before has found of a loop without rounds."""
-        return self.solved_with_loop(previous)[0]
-
-    def solved_with_loop(self, previous: Loop | None = None) -> tuple[Stages, Loop]:
-        """The same, and the loop."""
         cell = self.cell
         by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
         by_nodes = not isinstance(cell.loss, Square) and not by_points
@@ -186,21 +190,7 @@ class _Solver:
             overlaps.append(overlap)
             residuals.append(residual)
             self._check_error(errors)
-        a, c, x = loop.parameters
-        first = [rows.cohort.first for rows in loop.cohorts]
-        return Stages(
-            additions=additions,
-            test_error=np.array(errors),
-            kept=np.cumsum(np.bincount(first, [rows.cohort.mass.sum() for rows in loop.cohorts])),
-            candidates=np.cumsum(np.bincount(first, [rows.cohort.candidates for rows in loop.cohorts])),
-            alignment=a,
-            overlap=np.array(overlaps),
-            covariance=c,
-            response=x,
-            residual=np.array(residuals),
-            losses=loop.losses,
-            by_quadrature=by_quadrature,
-        ), loop
+        return Stages(loop, additions, *map(np.array, (errors, overlaps, residuals)), by_quadrature)
 
     def _placed(self, additions: list[RoundRows], error: float, loop: Loop) -> tuple[PlacedRows]:
         """The rows that the newest learner chooses, which join `additions`."""
@@ -254,7 +244,7 @@ class _Solver:
 
 
 def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
-    return value * (1 + error * rng.uniform(-1, 1, np.shape(value)))
+    return value * (1 + error * rng.choice((-1.0, 1.0), np.shape(value)))
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------
@@ -304,14 +294,15 @@ def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stag
     for order in orders[1:]:
         before = solved
         solved = _Solver(cell, order, rows=recent).solved()
-        changes = [*changes, _SAFETY_OF_NODES * _change(solved, before)][-agreements:]
-        if len(changes) == agreements and np.max(changes) <= max(tolerance, float(rounding.max())):  # rounding stays
+        changes = [*changes, _SAFETY * _change(solved, before)][-agreements:]
+        allowed = max(tolerance, float(rounding.max()))  # no node mends rounding
+        if len(changes) == agreements and np.max(changes) <= allowed:
             return solved, np.maximum.accumulate(rounding + np.max(changes, axis=0))
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
 def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentRows) -> Array:
-    if not np.isfinite(solved.covariance).all():  # the ridgeless peak
+    if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
     try:
         perturbed = _Solver(cell, order, np.random.default_rng(0), rows=recent).solved()
@@ -322,12 +313,12 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     """Another loss without rounds: the last change by more nodes, and what rounding and the residual do."""
-    solved, loop, change = None, None, np.inf
+    solved, change = None, np.inf
     orders = []
     for order in ORDERS_OF_NODES:
         before = solved
         try:
-            solved, loop = _Solver(cell, order).solved_with_loop(loop)
+            solved = _Solver(cell, order).solved(before and before.loop)
         except ConvergenceError:
             if solved is not None or order == ORDERS_OF_NODES[-1]:
                 raise
@@ -337,7 +328,9 @@ def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
             change = max(float(_change(solved, before).max()), float(solved.residual.max()))
             if change <= tolerance:
                 few = orders[-3:][0]  # the effect of an error needs few nodes
-                one, other = (_Solver(cell, few, perturb).solved(loop) for perturb in (None, np.random.default_rng(0)))
+                one, other = (
+                    _Solver(cell, few, perturb).solved(solved.loop) for perturb in (None, np.random.default_rng(0))
+                )
                 share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR
                 return solved, change + _SAFETY * share * _change(one, other)
     raise _more_nodes(cell, ORDERS_OF_NODES[-1], change, tolerance)
