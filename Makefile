@@ -9,7 +9,7 @@
 #   make coverage             which lines the tests reach, into out/coverage
 #   make docs                 the site, into out/site, which needs no network to be read
 #   make bench                measure, and print one table of targets, rivals and growth
-#   make bench-gpu            measure a GPU in eight minutes, into docs/results/gpu.csv
+#   make bench-gpu            measure a GPU in ten minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
 #   make audit                licences, and known holes where pip-audit is installed

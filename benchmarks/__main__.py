@@ -14,7 +14,7 @@ HEAD = ["target", "measured", "best rival or limit", "ratio"]
 
 
 def main() -> None:
-    names = sys.argv[1:] or sorted(path.stem for path in HERE.glob("[a-z]*.py"))
+    names = sys.argv[1:] or sorted(path.stem for path in HERE.glob("[a-z]*.py") if path.stem != "gpu")
     if unknown := [name for name in names if not (HERE / f"{name}.py").is_file()]:
         sys.exit(f"there is no benchmark {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder:

@@ -81,7 +81,7 @@ def evaluation(size: int) -> Callable[[], object]:
     import torch
     from dp_experiments.studies.digits.digits_runs import digits
 
-    from dp_real.evaluation.assess import accuracy
+    from dp_real.evaluate.assess import accuracy
     from dp_real.examples import Examples
     from dp_real.runs.prepare import fresh_learner
 

@@ -4,6 +4,7 @@ Beside them are the files of the root, the reference of commands and packages, M
 """
 
 import inspect
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,11 +17,14 @@ from typing import Any
 from dp_experiments.cli.commands import root
 
 ROOT = Path(__file__).parents[1]
-OF_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+DOCS, STUDIES = ROOT / "docs", ROOT / "experiments" / "dp_experiments" / "studies"
 PACKAGES = ("dp_theory", "dp_real")
-# Links to files of the code, which the site does not have
-ELSEWHERE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)(?![^)]*\.(?:md|html|csv|png))[^)]*\)")
-RUNS = re.compile(r"\]\((\.\./)+experiments/\S*/runs/")  # stored runs, which lie beside pages of results
+PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in (".py", ".pyc")}
+"""The files that the site has, and where it has them."""
+PLACES |= {ROOT / f"{name.upper()}.md": f"{name}.md" for name in ("security", "contributing", "changelog")}
+PLACES |= {file: f"results/{file.parent.name}.md" for file in STUDIES.glob("*/README.md")}
+PLACES |= {file: f"results/{file.name}" for file in STUDIES.parent.rglob("runs/*.csv")}
+LINK = re.compile(r"\[(?P<shown>[^\]]+)\]\((?!https?:|#)(?P<file>[^)#\s]+)(?P<part>#[^)\s]*)?\)")
 SECTION = re.compile(r"(?m)^(\w[\w ]*)\n-{3,}\n")
 DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
 
@@ -28,42 +32,46 @@ DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
 def prepare(out: Path) -> None:
     """Write all of it into a folder, which is emptied first."""
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", out, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    pages = {page: moved((ROOT / name).read_text(encoding="utf-8")) for name, page in OF_THE_ROOT.items()}
-    pages["llms.txt"] = "\n".join(llms())
-    pages["reference/commands.md"] = "\n".join(commands_page())
+    for file, place in PLACES.items():
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, out / place)
+        if file.suffix == ".md":
+            (out / place).write_text(linked(file), encoding="utf-8")
+    pages = {"llms.txt": "\n".join(llms()), "reference/commands.md": "\n".join(commands_page())}
     for package in PACKAGES:
         pages[f"reference/{package}.md"] = "\n".join(names_page(package))
     (out / "reference").mkdir()
     for page, text in pages.items():
         (out / page).write_text(text + "\n", encoding="utf-8")
-    for runs in (ROOT / "experiments").rglob("runs/*.csv"):
-        shutil.copy(runs, out / "results")
-    for page in (out / "results").glob("*.md"):
-        page.write_text(RUNS.sub("](", page.read_text(encoding="utf-8")), encoding="utf-8")
     mathjax = find_spec("sphinx-mathjax-offline")
     assert mathjax is not None
     assert mathjax.origin is not None
     shutil.copy(Path(mathjax.origin).parent / "static" / "mathjax" / "tex-svg.js", out / "assets")
 
 
-def moved(text: str) -> str:
-    """A page of the root as one of docs/: its links into docs/ lose that, and those to code become plain text."""
-    text = text.replace("](docs/", "](")
-    for name, page in OF_THE_ROOT.items():
-        text = text.replace(f"]({name}", f"]({page}")
-    return ELSEWHERE.sub(r"\1", text)
+def linked(page: Path) -> str:
+    """A page as the site has it: its links lead to the places of files, and those to code become plain text."""
+
+    def place(found: re.Match[str]) -> str:
+        file = (page.parent / found["file"]).resolve()
+        if file not in PLACES:
+            return found["shown"] if file.exists() else found[0]
+        there = os.path.relpath(PLACES[file], Path(PLACES[page]).parent)
+        return f"[{found['shown']}]({there}{found['part'] or ''})"
+
+    return LINK.sub(place, page.read_text(encoding="utf-8"))
 
 
 def llms() -> Iterator[str]:
     """What the project is, and each page with its first sentence, for those who read by machine."""
     yield "# deliberate-practice\n\n> Train on generated data, and ask for the samples that the learner finds hard.\n"
-    for page in sorted((ROOT / "docs").rglob("*.md")):
+    for page, place in sorted(PLACES.items(), key=lambda item: item[1]):
+        if page.suffix != ".md":
+            continue
         title, _, rest = page.read_text(encoding="utf-8").partition("\n")
-        first = next((part for part in rest.strip().split("\n\n") if part[:1].isalpha()), "")
-        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".")
-        link = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
-        yield f"- [{title.lstrip('# ')}]({link}): {sentence}."
+        first = next((part for part in rest.replace("**", "").strip().split("\n\n") if part[:1].isalpha()), "")
+        sentence = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split())).partition(". ")[0].rstrip(".:")
+        yield f"- [{title.lstrip('# ')}]({place.removesuffix('.md')}.html): {sentence}."
 
 
 # -- the packages -----------------------------------------------------------------------------------------------------

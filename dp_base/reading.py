@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dp_base.errors import DamagedError, DivergedError, InputError, MissingError
 from dp_base.files import disk_problem
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = "format"  # of a format number in a file, see require_format
 LONGEST = 200  # characters of what a message quotes
 
 
@@ -75,3 +79,42 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
         if not isinstance(value, dict):
             raise ValueError("it holds no JSON object")
     return value
+
+
+def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
+    """Raise InputError unless a file's record has this format number. path: names the file in the message.
+
+    Each kind of file that is read again later has a number. Formats are additive: a key that a file lacks takes its
+    default, which is what was done before there was the key. So the number rises only where the meaning of what was
+    written changes, since all that was written before becomes unreadable.
+    """
+    found = record.get(KEY)
+    if found != number:
+        other = "no format number" if found is None else f"format {found!r}"
+        raise InputError(
+            f"{path} has {other}, and this version of dp reads format {number}: "
+            "read it with the version that wrote it, or make it again"
+        )
+
+
+def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
+    """The rows, numbered from 0, of a CSV file whose first line names the columns.
+
+    With `comments`, lines that begin with # may stand above the names. Raises ValueError for rows with more fields than
+    there are columns, which pandas would take as row labels so that all columns shift, and for columns of equal names,
+    which pandas would rename. pandas raises further ones.
+    """
+    import pandas as pd
+
+    if comments:
+        lines = pd.read_csv(path, header=None, sep="\x1e", quoting=3, dtype=str, keep_default_na=False)[0]
+        options["skiprows"] = int(lines.str.startswith("#").cummin().sum())
+    names = pd.read_csv(path, **{**options, "header": None, "nrows": 1, "dtype": str}).iloc[0].tolist()
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a name of its own")
+    table = pd.read_csv(path, **options)
+    if not isinstance(table.index, pd.RangeIndex):
+        columns = shortened(", ".join(map(str, names)))
+        raise ValueError(f'rows have more fields than the columns {columns}: put "…" around a value with a comma')
+    return table

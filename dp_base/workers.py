@@ -13,8 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dp_base.cluster.apart import end_with
-from dp_base.cluster.jobs import this_cluster
+from dp_base.cluster import end_with, this_cluster
 
 if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since sweeps start with this module

@@ -1,6 +1,7 @@
 """The paper's pipeline: a generator, a learner that sees generated samples only, and a loop that adds harder ones.
 
-The names below are imported on first use, because that takes seconds.
+Every name is imported on first use, because that takes seconds. The names are listed in `__init__.pyi`, which type
+checkers read as well.
 
 Examples
 --------
@@ -20,54 +21,8 @@ Guide a pipeline of diffusers by a classifier:
     images = pipe("a photo of a crane").images
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from dp_base import __version__
+from dp_base.lazy import lazy_names
 
-if TYPE_CHECKING:
-    from dp_real.config import Config, load_config
-    from dp_real.generators.pipelines.generator import sample_images
-    from dp_real.generators.pipelines.guide import guide, unguide
-    from dp_real.guidance.entropy import EntropyGuidance
-    from dp_real.objects import give
-    from dp_real.pool import Pool
-    from dp_real.runs.reader import Run
-    from dp_real.runs.run import run
-
-_HOMES = {
-    "Config": "dp_real.config",
-    "EntropyGuidance": "dp_real.guidance.entropy",
-    "Pool": "dp_real.pool",
-    "Run": "dp_real.runs.reader",
-    "give": "dp_real.objects",
-    "guide": "dp_real.generators.pipelines.guide",
-    "load_config": "dp_real.config",
-    "run": "dp_real.runs.run",
-    "sample_images": "dp_real.generators.pipelines.generator",
-    "unguide": "dp_real.generators.pipelines.guide",
-}
-
-__all__ = [
-    "Config",
-    "EntropyGuidance",
-    "Pool",
-    "Run",
-    "__version__",
-    "give",
-    "guide",
-    "load_config",
-    "run",
-    "sample_images",
-    "unguide",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'dp_real' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, Path(__file__).with_suffix(".pyi"))

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,15 +38,7 @@ class GenerationCosts:
         return GenerationCosts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-class SampleFlops(Protocol):
-    """FLOPs of a plain sample; of a guided one, or a candidate and its judgement; and of a sample's soft labels."""
-
-    def plain(self) -> int: ...
-    def guided(self) -> int: ...
-    def soft_labels(self) -> int: ...
-
-
-def price(config: Config, drawn: Drawn, flops: SampleFlops | None) -> GenerationCosts:
+def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> GenerationCosts:
     """The costs of what one process drew for a round."""
     if not drawn.samples or flops is None:
         return GenerationCosts()
@@ -65,7 +57,9 @@ def price(config: Config, drawn: Drawn, flops: SampleFlops | None) -> Generation
 
 @dataclass
 class MeasuredFlops:
-    """SampleFlops of a generator, each counted once on a sample that is thrown away.
+    """FLOPs of a generator's plain sample, of a guided one (or a candidate and its judgement), and of soft labels.
+
+    Each is counted once, on a sample that is thrown away: only calling a function or a pipeline tells what it does.
 
     A count is 0 if the sample does not fit into the device's memory: counting needs attention as separate matrix
     products, which take more memory than the fused kernel.

@@ -23,7 +23,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, Interrupted, MissingError
-from dp_real.runtime.slurm import adopt_tasks
+from dp_base.slurm import adopt_tasks
 
 LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
@@ -164,7 +164,8 @@ def exchange() -> Iterator[None]:
         if out_of_memory(error):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
+        is_told_first = len(lines) == 1 or "monitoredBarrier" in lines[0]
+        cause = lines[0] if is_told_first else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
         raise LostError(f"other processes are gone or hang, or the network is ({cause}); resume the run") from error
 
 
@@ -261,24 +262,35 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
         tensor.copy_(values)
 
 
-@contextmanager
-def main_first() -> Iterator[bool]:
-    """Let the main process run the block before the others.
-
-    Yield whether this is it. Its exception is raised in all processes, so that none waits for ever.
-    """
-    here = this_process()
-    failure: Exception | None = None
-    if here.is_main_process:
+def on_main(work: Callable[[], Result]) -> Result:
+    """Return work() of the main process in all. Its exception is raised in all, so that none waits for ever."""
+    found: tuple[Any, Exception | None] = (None, None)
+    if this_process().is_main_process:
         try:
-            yield True
+            found = (work(), None)
+        except Exception as error:
+            found = (None, error)
+    result, failure = from_main(found)
+    if failure is not None:
+        raise failure
+    return result
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process run the block before the others. Its exception is raised in all."""
+    is_main = this_process().is_main_process
+    failure: Exception | None = None
+    if is_main:
+        try:
+            yield
         except Exception as error:
             failure = error
     failure = from_main(failure)
     if failure is not None:
         raise failure
-    if not here.is_main_process:
-        yield False
+    if not is_main:
+        yield
 
 
 def when_visible(look: Callable[[], Result]) -> Result:

@@ -179,7 +179,7 @@ class GivenGenerator(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        from dp_real.generators.models.function import FunctionGenerator
+        from dp_real.generators.function import FunctionGenerator
 
         thing = taken(self.digest, "generator")
         if self.guided:

@@ -21,7 +21,7 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
-from dp_real.accounts import Clock, GenerationCosts, Pace, SampleFlops, price
+from dp_real.accounts import Clock, GenerationCosts, MeasuredFlops, Pace, price
 from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.examples import ExampleSet
@@ -96,7 +96,7 @@ class Practice:
     state: LoopState
     validation: ExampleSet | None = None
     rounds: Rounds | None = None
-    flops: SampleFlops | None = None
+    flops: MeasuredFlops | None = None
 
     def __post_init__(self) -> None:
         training, weight = self.config.training, self.config.practice.new_sample_weight

@@ -27,7 +27,7 @@ from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
-from dp_real.evaluation.assess import assess
+from dp_real.evaluate.assess import assess
 from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balanced_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool import REAL_SEED, Batch, Pool

@@ -1,27 +1,70 @@
-"""The base of all configuration sections, and the sections that every run has.
+"""The base of all configuration sections, the sections that every run has, and paths.
 
-[data], [generator] and [learner] come in kinds, a file each: see dp_real.data, dp_real.generators and
-dp_real.learners.
+A relative path is meant from where it stands: its file's folder, or the command line. [data], [generator] and
+[learner] come in kinds, a file each: see dp_real.data, dp_real.generators and dp_real.learners.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os.path import expanduser
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationInfo,
     model_validator,
 )
 
 from dp_base.registry import code_digest
-from dp_real.anchors import Place
+
+FOLDER = "folder"
+"""The key of the validation context that has the folder from which relative paths are meant; none: they stay."""
+HUB = "hub:"
+
+
+class FromCommandLine(str):
+    """A value that was given on the command line. A relative path is then meant from the current folder."""
+
+
+def _anchor(value: str, info: ValidationInfo) -> Path | None:
+    """The absolute path that is meant. None: the value is no relative path, or nobody says from where it is meant."""
+    folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
+    if folder is None or not value or value.startswith(HUB) or os.path.isabs(value):
+        return None
+    return Path(os.path.normpath(Path(folder).absolute() / value))
+
+
+def _anchored(value: Any, info: ValidationInfo) -> Any:
+    """A place of data as an absolute path, unless it is on the hub."""
+    if not isinstance(value, str):
+        return value
+    home = type(value)(expanduser(value))
+    return str(_anchor(home, info) or home)
+
+
+def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
+    """A place of a model as an absolute path, if there is such a folder or file. Otherwise it is an id of the hub."""
+    if not isinstance(value, str):
+        return value
+    home = type(value)(expanduser(value))
+    path = _anchor(home, info)
+    return str(path if path is not None and path.exists() else home)
+
+
+Place = Annotated[str, BeforeValidator(_anchored)]
+"""A folder or files, where ~ is the home folder, or what of the hub is meant."""
+ModelPlace = Annotated[str, BeforeValidator(_anchored_if_there)]
+"""A folder of a model, or its id on the hub."""
 
 
 class Section(BaseModel):
@@ -48,14 +91,11 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that a kind needs beside weights in folders.
-
-    `problem` says what is missing and how to get it; None: nothing is.
-    """
+    """Something that a run needs."""
 
     what: str
-    found: str
-    problem: str | None = None
+    found: str  # what there is
+    problem: str | None = None  # what is missing, and how to get it
 
 
 class PartConfig(Section):

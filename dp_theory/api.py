@@ -159,7 +159,7 @@ def simulate(
     (4, True)
     """
     from dp_theory.numerics.checks import require_seed
-    from dp_theory.ridge.simulators.engines import check_engine
+    from dp_theory.ridge.simulators.dense import check_engine
 
     check_engine(engine)
     require_seed(seed)

@@ -152,7 +152,7 @@ def scaling_law() -> Derivation:
 
 
 def keep_hard() -> Derivation:
-    """lam → 0+ first, at psi = phi/p < 1; then alpha → 0. A loop on fresh rows has sin(πE) for √(1 - rho²)."""
+    """lam → 0+ first, then alpha → 0; a loop on fresh rows has sin(πE) for √(1 - rho²)."""
     plain = sp.factor(_tangent2("phi < p").subs(PLAIN)).subs(phi, psi)
     hard = {name: _leading(value) for name, value in lemma1().results.items()}
     moments = {p: hard["p"], gamma: hard["gamma"], beta: clean * hard["beta"], beta_tilde: clean * hard["beta_tilde"]}
@@ -174,10 +174,7 @@ def keep_hard() -> Derivation:
 
 
 def practice() -> Derivation:
-    """The second stage of a loop that accumulates: the right sides of (T3.9) to (T3.11), from the forces of (T3.16).
-
-    p, gamma, beta and beta_tilde are those of the rows that stage 0 chose, times their candidates over n.
-    """
+    """The second stage of a loop that accumulates: the right sides of (T3.9) to (T3.11), from the forces of (T3.16)."""
     response, variance = sp.symbols("X_00 C_00", positive=True)
     second = _second_stage()
     plain = sp.Matrix([[1 + response, 0], [second.x10, 1 + second.x11]]).inv()  # B of (T3.16), of plain rows
@@ -211,11 +208,9 @@ def practice() -> Derivation:
 
 
 def softmax_stationarity() -> Derivation:
-    """The fixed point (T6.6) and (T6.7) as the stationary point of one function of a_1, a_2, sigma, delta and b.
+    """The fixed point (T6.6) and (T6.7) as the stationary point of the function (T6.11).
 
-    That function, (T6.11), is E[e]/(K - 1) + b² delta/2 - √phi b sigma + lambda (a_1² + a_2² + sigma²)/2 with the
-    envelope e(theta) = min over h of l(h) + |h - theta|²/(2 delta). The slopes of e are -f by theta and -|f|²/2 by
-    delta, and E[f·z] = -(K - 1) Gamma sigma by Stein's lemma. c_j is E[f·g_j]/(K - 1), and q is E|f|²/(K - 1).
+    By the envelope's slopes, -f by theta and -|f|²/2 by delta, and Stein's lemma.
     """
     delta, sigma, b, curvature, q = sp.symbols("delta sigma b Gamma q", positive=True)
     a = sp.symbols("a_1 a_2", real=True)
@@ -301,10 +296,7 @@ def _chosen_rows(second: _SecondStage) -> _ChosenForces:
 
 
 def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
-    """Γ_10 of keep-hard with the derivative of its window taken directly, less that of (T3.17).
-
-    The window moves with η_0 = L t at t = ±alpha alone, where E[y - η_1 | t] is odd in t.
-    """
+    """Γ_10 of keep-hard with the derivative of its window taken directly, less that of (T3.17)."""
     moments = lemma1().results
     sine = second.sine
     known = {symbol: moments[str(symbol)].subs(SINE, sine) for symbol in (p, gamma, beta, beta_tilde)}
@@ -318,10 +310,7 @@ def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
 
 
 def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
-    """What a stage that trains on the chosen rows alone reaches, less Theorem 1; and that it solves the equations.
-
-    Along t and ζ the learner is answer·(beta_tilde, beta)/(lambda + answer·(gamma, p)), answer = 1/(1 + X_11).
-    """
+    """What a stage on the chosen rows alone reaches, less Theorem 1; and that it solves the equations."""
     chosen = _chosen_rows(second)
     sine = second.sine
     variance = (second.length * sine) ** 2
@@ -353,7 +342,7 @@ def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
 
 
 def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
-    """Identities of the envelope e at theta = h + delta (pi - e_y), for three classes and y = 1, in terms of h."""
+    """Identities of the envelope at theta = h + delta (pi - e_y), for three classes and y = 1."""
     h = sp.Matrix(sp.symbols("h_1:4", real=True))
     total = sum(sp.exp(score) for score in h)
     loss = sp.log(total) - h[0]

@@ -1,9 +1,7 @@
 """Theorem 1 held against simulation over cells of parameters, as a test with a stated level.
 
-Two steps, neither biased, lead from the limit to the experiment: theory against the law simulator at d = 20,000, where
-the bias c/d is far below the noise; and that against the experiment itself, every number drawn, at one small d. Overlap
-and squared norm are sharper tests than the error, which stays the same if w_hat is stretched. A difference is noise if
-|z| stays below the Student t quantile of a two-sided 1 % test, Bonferroni over cells, quantities and steps.
+Theory against the law simulator at d = 20,000, where the bias c/d is far below the noise; and that against the dense
+experiment at one small d. Student's t, Bonferroni over cells, quantities and both steps.
 """
 
 from __future__ import annotations

@@ -22,13 +22,15 @@ from typer.core import TyperGroup
 from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
-from dp_real.config.explain import KINDS as SECTIONS
+from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
+from tests.source import FOLDERS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+STUDIES = {page: f"results/{page.parent.name}.md" for page in sorted(FOLDERS["dp_experiments"].rglob("README.md"))}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *STUDIES]
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```", re.S)
 
 
@@ -180,7 +182,7 @@ def test_keys_that_pages_name_exist():
     unknown = [
         f"{page.relative_to(ROOT)}: {section}.{key}"
         for page in PAGES
-        if page.parent.name != "results"
+        if page.parent.name != "results" and page not in STUDIES
         for section, key in named.findall(page.read_text(encoding="utf-8"))
         if key not in keys[section] and key != "py"
     ]
@@ -202,17 +204,23 @@ def test_links_between_pages_lead_somewhere():
     assert not broken
 
 
-def test_titles_are_the_names_in_the_navigation():
-    names = re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
-    pages = {ROOT / "docs" / page: name for name, page in names}
-    titles = {page: page.read_text(encoding="utf-8").splitlines()[0] for page in pages if page.exists()}
-    assert titles == {page: f"# {pages[page]}" for page in titles}
+def test_the_navigation_has_each_page_by_its_title():
+    listed = re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    names = {ROOT / "docs" / page: f"# {name}" for name, page in listed}
+    places = {page: ROOT / "docs" / STUDIES[page] if page in STUDIES else page for page in PAGES[1:]}
+    titles = {page: page.read_text(encoding="utf-8").splitlines()[0] for page in places}
+    assert titles == {page: names.get(place) for page, place in places.items()}
 
 
-def test_the_site_lists_each_page():
-    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
-    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.parent != ROOT}
-    assert pages <= listed
+def test_the_site_has_each_link_of_its_pages():
+    prepare = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
+    places, linked = prepare["PLACES"], prepare["linked"]
+    assert len(places) == len(set(places.values()))
+    on_site = {*places.values(), "reference/commands.md", "reference/dp_theory.md", "reference/dp_real.md"}
+    for page in PAGES[1:]:
+        text = re.sub(r"```.*?```", "", linked(page), flags=re.S)
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
+            assert os.path.normpath(Path(places[page]).parent / link) in on_site, (page, link)
 
 
 @pytest.mark.parametrize("package", ["dp_theory", "dp_real"])

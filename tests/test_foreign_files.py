@@ -24,7 +24,7 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import LONGEST, foreign_file, own_file
 from dp_real.config import load_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.text.data.own_texts import TextConfig
+from dp_real.text.sources import TextConfig
 from dp_theory.validity import read_features
 from tests.dp_real.data.sets.made import plain, write_tar
 

@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dp_base
-from dp_real.evaluation.card import CITATION
+from dp_real.evaluate.card import CITATION
 from tests.experiments.conftest import leaves
 from tests.source import FOLDERS, modules
 from torture.attempt import SMALL

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, mode
 
 import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.errors import InputError
-from dp_base.formats import KEY
+from dp_base.reading import KEY
 from dp_base.registry import Registry
 from dp_real.data import DATA
 from dp_real.examples import Task
@@ -31,7 +31,7 @@ from dp_real.sections import (
     TrainingConfig,
 )
 
-FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.formats on when it rises
+FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.reading.require_format on when it rises
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 MOST_SAMPLES = 10**9
 

@@ -28,10 +28,7 @@ Resize = Annotated[
 
 
 def check_resize(resize: int, size: int) -> None:
-    """Raise ValueError if images whose shorter side is `resize` pixels are too small to take `size` of their middle.
-
-    A `resize` of 0 stands for `size` itself.
-    """
+    """Raise ValueError if images with a shorter side of `resize` pixels have no middle of `size`; 0 is `size`."""
     if 0 < resize < size:
         raise ValueError(f"resize = {resize}: must be 0, or at least size = {size}")
 

@@ -6,8 +6,10 @@ the samples: `models` has the small generators that are trained here, `pipelines
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from dp_real.examples import RealData, Task, TrainingExamples
     from dp_real.protocols import Generator
 
+PLACE = re.compile(r"\{(definition|synonyms)?\}")
 Module = TypeVar("Module", bound="nn.Module")
 
 
@@ -204,6 +207,23 @@ class TrainedHere(GeneratorConfig):
         with own_file(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
             module.load_state_dict(load_file(folder / "model.safetensors"))
         return module
+
+
+def class_prompts(
+    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
+) -> list[list[str]]:
+    """A list per class: each template with the class's name in place of {}, and its {definition} and {synonyms}.
+
+    A class without synonyms has its name. Raises InputError for a class without a definition if a template asks for it.
+    """
+    prompts = []
+    for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
+        asking = [template for template in templates if "{definition}" in template]
+        if asking and not definition:
+            raise InputError(f"prompt {asking[0]!r}: class {name!r} has no definition; write one in data.definitions")
+        words = {"{}": name, "{definition}": definition, "{synonyms}": words or name}
+        prompts.append([PLACE.sub(lambda place, words=words: words[place[0]], template) for template in templates])
+    return prompts
 
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

@@ -10,7 +10,7 @@ from pydantic import Field
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
-from dp_real.sections import Count, Rows, SamplingConfig, Width
+from dp_real.sections import Count, SamplingConfig, Width
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -27,9 +27,7 @@ class DenoiserConfig(TrainedHere):
     width: Width = Field(default=256, description="of its hidden layers")
     blocks: int = Field(default=3, ge=1, le=1000, description="residual ones")
     train_steps: Count = Field(default=3000, description="of its training")
-    train_batch: Rows = Field(default=128, description="rows of a training step")
     train_learning_rate: float = Field(default=2e-3, gt=0, description="at first; falls to 0")
-    label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent

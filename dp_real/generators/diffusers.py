@@ -10,11 +10,10 @@ from pydantic import Field, model_validator
 from dp_base.errors import InputError
 from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, Requirement, SamplingConfig, Templates, first_step
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -127,7 +126,6 @@ class DiffusersConfig(GeneratorConfig):
 
         Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
         """
-        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder

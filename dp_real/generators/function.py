@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,8 +18,19 @@ from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.sections import Requirement, SamplingConfig
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData
+    import numpy as np
+    from jaxtyping import Float32, Int32, Int64, UInt64
+    from torch import Tensor
+
+    from dp_real.examples import RealData, Task
+    from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.protocols import Generator
+
+
+log = logging.getLogger(__name__)
+
+WAITS = (1.0, 4.0, 16.0)
+"""Seconds before a service that could not be reached is asked again."""
 
 
 @GENERATORS.named("function", place=5)
@@ -36,8 +49,6 @@ class FunctionConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        from dp_real.generators.models.function import FunctionGenerator
-
         return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
 
     def requirements(self) -> list[Requirement]:
@@ -73,3 +84,67 @@ class FunctionConfig(GeneratorConfig):
     @property
     def _key(self) -> str:
         return f"generator.call = '{self.call}'"
+
+
+class FunctionGenerator:
+    """A Generator: samples of function(labels, seeds).
+
+    The function takes labels int64 [batch] and seeds uint64 [batch] of numpy. It returns floats [batch, *sample_shape]
+    of numpy or torch, images in [-1, 1], or what else `as_samples` takes. Row i must be a function of labels[i] and
+    seeds[i] alone.
+
+    `as_samples` makes samples of what was returned for a number of labels, or raises InputError. Its last argument is
+    `name`, with which errors begin.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[np.ndarray, np.ndarray], Any],
+        name: str,
+        task: Task,
+        as_samples: Callable[[Any, int, str], Tensor] | None = None,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.as_samples = as_samples or self._as_numbers
+        self.sample_shape = task.sample_shape
+        self.n_classes = task.n_classes
+
+    def sample(
+        self,
+        labels: Int64[Tensor, " batch"],
+        seeds: UInt64[np.ndarray, " batch"],
+        guidance: EntropyGuidance | None,
+    ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
+        """Raises InputError for what the function raises, for a wrong type, shape or range, and for guidance.
+
+        Raises MissingError if the function raises ConnectionError or TimeoutError four times in a row.
+        """
+        if guidance is not None:
+            raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
+        return self.as_samples(self._asked(labels, seeds), len(labels), self.name)
+
+    def _asked(self, labels: Tensor, seeds: np.ndarray) -> Any:
+        """A service that cannot be reached is asked again, after longer and longer waits."""
+        for wait in (*WAITS, None):
+            try:
+                return self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+            except (ConnectionError, TimeoutError) as error:
+                if wait is None:
+                    raise MissingError(
+                        f"{self.name} raised {type(error).__name__} {len(WAITS) + 1} times: {error}; nothing is lost: "
+                        "dp real resume goes on when it answers"
+                    ) from error
+                log.warning("%s raised %s: %s; again in %g s", self.name, type(error).__name__, error, wait)
+                time.sleep(wait)
+            except (Exception, SystemExit) as error:  # it may raise anything
+                raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _as_numbers(self, given: Any, count: int, name: str) -> Float32[Tensor, "batch *sample"]:
+        from dp_real.examples import as_numbers
+
+        return as_numbers(given, (count, *self.sample_shape), name)
+
+    def offload(self) -> None:
+        """Nothing is held here."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, TrainedHere
+from dp_real.generators import GENERATORS, TrainedHere, class_prompts
 from dp_real.sections import SamplingConfig, Templates
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ TRIED_STEPS = 4  # of the sampler, for these
 VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
-class Effort(NamedTuple):
+class TrainingSteps(NamedTuple):
     """Steps of training, and images of each."""
 
     vae_steps: int
@@ -31,7 +31,11 @@ class Effort(NamedTuple):
     unet_batch: int
 
 
-EFFORTS = {"full": Effort(1500, 64, 3600, 96), "light": Effort(800, 32, 3600, 32), "none": Effort(0, 1, 0, 1)}
+EFFORTS = {
+    "full": TrainingSteps(1500, 64, 3600, 96),
+    "light": TrainingSteps(800, 32, 3600, 32),
+    "none": TrainingSteps(0, 1, 0, 1),
+}
 
 
 @GENERATORS.named("latent", place=2)
@@ -61,7 +65,6 @@ class LatentConfig(TrainedHere):
         """
         import torch
 
-        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion

@@ -45,7 +45,6 @@ class LinearConfig(LearnerConfig):
         default="ridge", description="ridge: (y - w·x)²/2; logistic: log(1 + exp(-y w·x))"
     )
     lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
-    kappa: float = Field(default=1.0, gt=0, le=1e15, description="the entropy is that of sigmoid(kappa w·x)")
 
     def network(self, task: Task) -> None:
         """It is no network."""
@@ -54,7 +53,7 @@ class LinearConfig(LearnerConfig):
         """Return a learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
         from dp_real.learners.models.linear import LinearLearner
 
-        return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss, kappa=self.kappa)
+        return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         """Raise ValueError for training in batches, and for keys that mean nothing to a solver."""

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from dp_base.errors import InputError
-from dp_real.anchors import ModelPlace
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import TrainingConfig
+from dp_real.sections import ModelPlace, TrainingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import Task

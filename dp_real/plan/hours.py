@@ -61,7 +61,8 @@ class Seconds:
 def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, float] | None:
     """TFLOP/s of denoiser, decoder and learner on a GPU of that name, or on `cores` of a CPU; None: not known."""
     if cores:
-        return (cores * CPU_CORE,) * 3
+        rate = cores * CPU_CORE
+        return rate, rate, rate
     gpu = next((gpu for name, gpu in GPUS.items() if name in device), None)
     if gpu is None:
         return None

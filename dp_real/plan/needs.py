@@ -23,24 +23,15 @@ from dp_real.runtime.model_folders import (
     NAME,
     NO_TIMM,
     TIMM,
-    WHOLE,
     download_command,
     is_hub_id,
     lacking,
     misnamed,
 )
+from dp_real.sections import Requirement
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
-
-
-@dataclass(frozen=True)
-class Need:
-    """Something that a run needs."""
-
-    what: str
-    found: str  # what there is
-    problem: str | None = None  # what is missing and how to get it
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Device:
 
 
 def this_device() -> Device:
-    """Return the device that a run would use on this machine."""
+    """The device that a run would use on this machine."""
     if torch.cuda.is_available():
         first = torch.cuda.get_device_properties(0)
         return Device(first.name, torch.cuda.device_count(), first.total_memory)
@@ -63,12 +54,12 @@ def this_device() -> Device:
 
 
 def gpu(name: str) -> Device:
-    """Return a GPU of hours.GPUS, on another machine."""
+    """A GPU of hours.GPUS, on another machine."""
     return Device(name, 0, hours.GPUS[name].memory)
 
 
 def planned_for(config: Config, network: work.Network | None) -> Device:
-    """Return the device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
+    """The device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
     here = this_device()
     return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
 
@@ -82,23 +73,20 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
     return (found["clock"] or known) / 24
 
 
-def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]:
+def needs(config: Config, out: Path, device: Device | None = None) -> list[Requirement]:
     """All that a run of this configuration into the folder `out` needs, by default on the device that is found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise one MissingError with a line for each thing that is missing, unless only data are missing.
-
-    Missing data are reported when they are read, since reading may fetch them first.
-    """
+    """Raise a MissingError of all that is missing, unless it is data alone: reading may fetch these first."""
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
         data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
         raise MissingError(*missing, *data)
 
 
-def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:
+def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Requirement]:
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
@@ -114,23 +102,25 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield tracker(config.tracker)
 
 
-def tracker(package: str) -> Need:
-    """Return the need of the package of a dashboard."""
+def tracker(package: str) -> Requirement:
+    """The need of the package of a dashboard."""
     if importlib.util.find_spec(package) is not None:
-        return Need("package", package)
+        return Requirement("package", package)
     further = "" if package == "tensorboard" else f" {package}"
-    return Need("package", package, f"tracker = '{package}' needs that package: {install_command('track')}{further}")
+    return Requirement(
+        "package", package, f"tracker = '{package}' needs that package: {install_command('track')}{further}"
+    )
 
 
-def _device(config: Config, network: work.Network | None, device: Device) -> Need:
+def _device(config: Config, network: work.Network | None, device: Device) -> Requirement:
     if not device.cores:
-        return Need("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
+        return Requirement("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
     days = _days(config, network, device)
     problem = f"no GPU: it would take this {device.name}, {days:,.0f} days; --device plans for a GPU elsewhere"
-    return Need("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
+    return Requirement("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
 
 
-def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
+def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Requirement]:
     """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
@@ -141,7 +131,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
         if phase in peaks:
             found = f"{_size(peaks[phase])} of {there}"
             problem = f"{phase} takes {found}: {_remedies(config, phase, device)}"
-            yield Need(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
+            yield Requirement(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
@@ -168,27 +158,27 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
+def _disk(config: Config, network: work.Network | None, out: Path) -> Requirement:
     taken = sum(work.disk(config, network).values())
     existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
-    return Need("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+    return Requirement("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
 
 
-def _marks(file: str) -> Need:
+def _marks(file: str) -> Requirement:
     """The file that says which examples are left out."""
     try:
-        return Need("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
+        return Requirement("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
     except (InputError, MissingError) as error:
-        return Need("pool.marks", file, str(error))
+        return Requirement("pool.marks", file, str(error))
 
 
-def _trained(config: Config) -> Iterator[Need]:
+def _trained(config: Config) -> Iterator[Requirement]:
     """The generator that is trained here, if there is one. It is never missing."""
     seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
     if seconds:
-        yield Need("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
+        yield Requirement("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
 
 
 def duration(seconds: float) -> str:
@@ -196,15 +186,14 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
-def weights(config: Config) -> Iterator[Need]:
+def weights(config: Config) -> Iterator[Requirement]:
     """The models that are read, and what else their kinds need; whether it is here."""
     for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
                 yield _weights_of(key, model, pipeline=isinstance(part, DiffusersConfig) and key == "generator.model")
-        for each in others:
-            yield Need(each.what, each.found, each.problem)
+        yield from others
 
 
 def with_random_weights(config: Config) -> Config:
@@ -217,45 +206,37 @@ def with_random_weights(config: Config) -> Config:
     return config.model_copy(update={"generator": generator.model_copy(update=absent)})
 
 
-def _weights_of(key: str, model: str, pipeline: bool) -> Need:
+def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
     """The need of a model that a key of the configuration names: a folder, or a hub id."""
     if fault := misnamed(model, pipeline):
-        return Need(key, model, fault)
+        return Requirement(key, model, fault)
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        if key.endswith(".lora"):
-            lack = _lacking_lora(folder)
-        else:
-            lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
+        lack = _lacking_lora(folder) if key.endswith(".lora") else lacking(folder, pipeline)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
-            return Need(key, model, f"{fault}; {NAME}")
+            return Requirement(key, model, f"{fault}; {NAME}")
     else:
         if lack is None:
-            return Need(key, str(folder))
+            return Requirement(key, str(folder))
         fault = f"{folder} {lack.problem}"
         if is_local:
-            return Need(key, str(folder), f"{fault}; {lack.remedy}")
+            return Requirement(key, str(folder), f"{fault}; {lack.remedy}")
     return _to_fetch(key, model, fault)
 
 
-def _to_fetch(key: str, model: str, fault: str) -> Need:
+def _to_fetch(key: str, model: str, fault: str) -> Requirement:
     """The need of a hub id that is not here, as `fault` says."""
     if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
-        return Need(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
+        return Requirement(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # there is no network, no such model, or its terms must be accepted first
         command = download_command(model)
-        return Need(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
-    return Need(key, f"{model}, which a run will fetch")
-
-
-def _lacking_tokenizer(folder: Path) -> Lack | None:
-    is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
-    return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
+        return Requirement(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
+    return Requirement(key, f"{model}, which a run will fetch")
 
 
 def _lacking_lora(folder: Path) -> Lack | None:
@@ -263,14 +244,14 @@ def _lacking_lora(folder: Path) -> Lack | None:
     return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
 
 
-def _data(config: Config) -> Iterator[Need]:
+def _data(config: Config) -> Iterator[Requirement]:
     for each in config.data.describe():
         of_what = "texts" if config.data.examples == "texts" else "images"
         count = "" if each.images is None else f": {each.images:,} {of_what}"
         if each.problem and not each.needed:
-            yield Need(f"data: {each.name}", f"{each.problem}; a run goes on without it")
+            yield Requirement(f"data: {each.name}", f"{each.problem}; a run goes on without it")
         else:
-            yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
+            yield Requirement(f"data: {each.name}", f"{each.where}{count}", each.problem)
 
 
 def _size(number: float) -> str:

@@ -136,16 +136,10 @@ def image_operations(config: Config, network: Network | None) -> tuple[tuple[flo
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """The peak bytes on the device, in `training` one row at a time and in `drawing` one image at a time.
+    """The peak bytes on the device, in `training` a row at a time and in `drawing` an image at a time.
 
-    `row` and `image` are the bytes that each further row or image takes.
-
-    Training takes 16 bytes per parameter (weights, gradients and AdamW's moments), and 4 more with an average of the
-    weights. To these come what autograd keeps of a row (half of it in bfloat16), and the generator's weights that stay
-    on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of a
-    guided image.
-
-    None if the learner's size is not known. If the generator's is not known, it has only training.
+    `row` and `image` are the bytes of each further one. A parameter takes 16 (weights, gradients, AdamW's moments), and
+    4 more with an average; then come what autograd keeps, and the generator's weights. None: it is not known.
     """
     if network is None:
         return None

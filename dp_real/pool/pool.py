@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove
-from dp_real.distributed import main_first, this_process, wait_for_all, when_visible
+from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
 from dp_real.pool.batch import Batch, features, read_table
 from dp_real.pool.storages import Storage, open_storage, storage_of
 from dp_real.runtime import pixels
@@ -158,26 +158,32 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """
         name, rank = f"round-{round_index:04d}", this_process().process_index
         staged, folder = self.path / f".{name}", self.path / name
-        with main_first() as is_main:
-            if is_main:
-                remove(staged)
-                staged.mkdir(parents=True)
+
+        def begin() -> None:
+            remove(staged)
+            staged.mkdir(parents=True)
+
+        def commit() -> None:
+            when_visible(lambda: seal(staged))
+            staged.rename(folder)
+
+        on_main(begin)
         for number, file in enumerate(files):
             _link(file, staged / f"{rank:04d}-{number:06d}.arrow")
         if not files:
             batch.write(staged / f"{rank:04d}.arrow", self.metadata)
         wait_for_all()
-        with main_first() as is_main:
-            if is_main:
-                when_visible(lambda: seal(staged))
-                staged.rename(folder)
+        on_main(commit)
         self._open(round_index)
 
     def drop_later(self) -> None:
         """Drop what a run appended after this version before it was killed. All processes call this."""
-        with main_first() as is_main:
-            for folder in [*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")] if is_main else ():
+
+        def drop() -> None:
+            for folder in (*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")):
                 remove(folder)
+
+        on_main(drop)
 
     def table(self, newest: bool = False) -> pa.Table:
         """The columns FACTS, and `posterior` with soft labels, of all rows or of the latest round's."""

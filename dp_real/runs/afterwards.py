@@ -13,9 +13,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data.sets.images import decode_ahead
-from dp_real.evaluation.assess import assess
-from dp_real.evaluation.penultimate import penultimate
-from dp_real.evaluation.sets import evaluate_sets
+from dp_real.evaluate.assess import assess, evaluate_sets, penultimate
 from dp_real.examples import ExampleSet
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run

@@ -46,9 +46,8 @@ def branch(
     """
     files = RunFiles.of(run)
     with sole_writer(files), naming_command(f"dp real branch {run}"):
-        with distributed.main_first() as main:
-            changed = accepted(changes(files), accept_changes) if main else []
-        return cool_down(files, progress, workers=workers, changed=distributed.from_main(changed))
+        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
+        return cool_down(files, progress, workers=workers, changed=changed)
 
 
 def cool_down(
@@ -77,12 +76,8 @@ def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequen
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress, test=test)
-        with distributed.main_first() as main:
-            planned = _planned(files, changed) if main else []
-        return [
-            plan.result or _branch_at(plan, config, data, files.pool, progress, test)
-            for plan in distributed.from_main(planned)
-        ]
+        planned = distributed.on_main(lambda: _planned(files, changed))
+        return [plan.result or _branch_at(plan, config, data, files.pool, progress, test) for plan in planned]
 
 
 def _spread(
@@ -143,10 +138,12 @@ def _branch_at(
     learner = fresh_learner(config)
     state, pool_version = when_visible(lambda: restore_learner(learner, plan.checkpoint))
     pool = Pool(pool_folder, config.pool_shape, pool_version, config.pool)
-    with distributed.main_first() as main:
-        if main:
-            remove(plan.out.path)
-            plan.out.path.mkdir(parents=True)
+
+    def begin() -> None:
+        remove(plan.out.path)
+        plan.out.path.mkdir(parents=True)
+
+    distributed.on_main(begin)
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         folder = BranchFolder(plan.out, advance, state.step)
         practice = Practice(config, learner, pool, validator(data), folder, state)

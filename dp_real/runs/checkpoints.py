@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from dp_base.checksums import damage, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
-from dp_base.formats import KEY, require_format
-from dp_base.reading import own_file, read_json
+from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_real.pool import Pool
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
@@ -28,7 +27,7 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of checkpoints; see dp_base.formats on when it rises
+FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
 
 
 def write_checkpoint(

@@ -13,11 +13,11 @@ from dp_base.errors import DamagedError
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_base.reading import own_file
 from dp_real import distributed
+from dp_real.config import Config
 from dp_real.data import DataConfig
 from dp_real.distributed import when_visible
-from dp_real.evaluation.assess import accuracy
-from dp_real.evaluation.card import model_card
-from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
+from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
+from dp_real.evaluate.card import model_card
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool import Pool
 from dp_real.practice import Practice
@@ -42,11 +42,11 @@ def conclude(
     learner = practice.learner
     if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
-    _save_learner(learner, files)
+    distributed.on_main(lambda: _save_learner(learner, files))
     result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
     result |= facts or {}
     if config.data.near(NEAR) is not None:
-        result["near"] = count_near(config.data, practice.pool, data.validation)
+        result["near"] = distributed.on_main(lambda: count_near(config.data, practice.pool, data.validation))
         if config.generator.shows_examples and result["near"]["validation"]:
             log.warning(
                 "%d %s that were learned are nearly %s of the validation set, which prompts showed: its accuracy "
@@ -56,23 +56,23 @@ def conclude(
                 config.data.examples,
                 config.data.examples,
             )
-    with distributed.main_first() as main:
-        if main:
-            write_text(files.learner / CARD, model_card(config, result))
-            write_json(files.result, result)
-            seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
+    distributed.on_main(lambda: _write_result(config, result, files))
     return result
 
 
 def _save_learner(learner: Learner, files: RunFiles) -> None:
     """The card comes later, as people edit it, and has no checksum."""
-    with distributed.main_first() as main:
-        if main:
-            files.learner.mkdir(exist_ok=True)
-            learner.save(files.learner)
-            share_files(files.learner)
-            remove(files.learner / CARD)  # of an earlier conclusion
-            seal(files.learner)
+    files.learner.mkdir(exist_ok=True)
+    learner.save(files.learner)
+    share_files(files.learner)
+    remove(files.learner / CARD)  # of an earlier conclusion
+    seal(files.learner)
+
+
+def _write_result(config: Config, result: dict[str, Any], files: RunFiles) -> None:
+    write_text(files.learner / CARD, model_card(config, result))
+    write_json(files.result, result)
+    seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
 
 
 def load_best(learner: Learner, files: RunFiles) -> None:
@@ -87,15 +87,12 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         verify(files.best, remedy)
         return (files.best / RECORD).read_bytes()
 
-    with distributed.main_first() as main, own_file(files.best, remedy):
-        record = written() if main else b""
-    record = distributed.from_main(record)
-
     def see() -> None:
         if written() != record:
             raise DamagedError(f"{files.best} is an earlier one", remedy)
 
     with own_file(files.best, remedy):
+        record = distributed.on_main(written)
         when_visible(see)
         learner.load(files.best)
 
@@ -115,20 +112,16 @@ def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
 
-    Keys: pool and validation. `likeness` is the limit. The main process counts.
+    Keys: pool and validation. `likeness` is the limit.
     """
-
-    def counted() -> dict[str, float]:
-        earlier = kind.near(NEAR)
-        real = kind.near(NEAR)
-        assert earlier is not None, "the kind has such a measure"
-        assert real is not None
-        examples = real.values(pool.x)
-        real.add(real.values(validation.x))
-        copies = int(earlier.add(examples).sum())
-        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
-
-    return distributed.from_main(counted() if distributed.this_process().is_main_process else {})
+    earlier = kind.near(NEAR)
+    real = kind.near(NEAR)
+    assert earlier is not None, "the kind has such a measure"
+    assert real is not None
+    examples = real.values(pool.x)
+    real.add(real.values(validation.x))
+    copies = int(earlier.add(examples).sum())
+    return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
 
 
 def _spent(practice: Practice) -> dict[str, Any]:

@@ -49,7 +49,7 @@ from dp_real.runs.checkpoints import (
     restore_learner,
     write_checkpoint,
 )
-from dp_real.runs.identity import accepted, differences
+from dp_real.runs.identity import accepted, changes, differences
 from dp_real.runs.run_files import RunFiles, append_row, read_rows
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
@@ -134,24 +134,8 @@ class RunFolder:
         """
         files = self.files
         shape = config.pool_shape
-        newest = None
-        with distributed.main_first() as main:
-            if main:
-                newest = resumable(files, config.training.keep_best)
-                self._check_inputs(newest)
-                remove(files.path / RECORD)  # of a complete run
-                for path in checkpoints(files.checkpoints):  # those that were passed over will be written again
-                    if path == newest:
-                        break
-                    remove(path)
-        newest = distributed.from_main(newest)
+        newest = distributed.on_main(lambda: self._set_back(config))
         if newest is None:
-            with distributed.main_first() as main:
-                if main:
-                    for path in (files.pool, files.metrics, files.rounds):
-                        remove(path)
-                    if config.practice.draws:
-                        self._keep_first_blocks()
             return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest))
         pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
@@ -161,6 +145,22 @@ class RunFolder:
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool
+
+    def _set_back(self, config: Config) -> Path | None:
+        """The newest intact checkpoint. What came after it, and will be written again, is removed."""
+        files = self.files
+        newest = resumable(files, config.training.keep_best)
+        self._check_inputs(newest)
+        remove(files.path / RECORD)  # of a complete run
+        for path in checkpoints(files.checkpoints):
+            if path == newest:
+                return newest
+            remove(path)
+        for path in (files.pool, files.metrics, files.rounds):
+            remove(path)
+        if config.practice.draws:
+            self._keep_first_blocks()
+        return None
 
     def _keep_first_blocks(self) -> None:
         """Keep the blocks of a first round that was stopped, unless the run's inputs have changed since it began."""
@@ -229,16 +229,18 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
     """
     out = files.path
     with ExitStack() as held:
-        with distributed.main_first() as main:
-            if main:
-                if out.exists() and not out.is_dir():
-                    raise InputError(f"--out {out} is a file; name a folder")
-                if resume and not out.is_dir():
-                    raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
-                held.enter_context(locked(out))
-                branches = (out / "branches", *(branch.path for branch in files.branches))
-                for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
-                    discard_parts(part)
+
+        def lock() -> None:
+            if out.exists() and not out.is_dir():
+                raise InputError(f"--out {out} is a file; name a folder")
+            if resume and not out.is_dir():
+                raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
+            held.enter_context(locked(out))
+            branches = (out / "branches", *(branch.path for branch in files.branches))
+            for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
+                discard_parts(part)
+
+        distributed.on_main(lock)
         yield
 
 
@@ -268,7 +270,7 @@ def naming_command(command: str) -> Iterator[None]:
         raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
 
 
-def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
+def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
     """Claim the folder for this run.
 
     With `resume`, return the result of a complete run. Raises InputError if the folder holds something else, holds this
@@ -289,6 +291,8 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
                 if result
                 else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
             )
+        if result:
+            accepted(changes(files), accept_changes)
         return result
     with asked_for(out):
         write_text(files.config, config.to_toml())

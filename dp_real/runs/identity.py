@@ -15,7 +15,6 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
 from dp_real import distributed
-from dp_real.anchors import HUB
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
@@ -24,6 +23,7 @@ from dp_real.pool.storages import STORAGES
 from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.cache import fingerprints
+from dp_real.sections import HUB
 
 log = logging.getLogger(__name__)
 CONFIG = "config"

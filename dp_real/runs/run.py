@@ -26,7 +26,7 @@ from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.folder import RunFolder, Tracker, claim, disclaim, naming_command, sole_writer
-from dp_real.runs.identity import accepted, changes, drawing_identity, identity
+from dp_real.runs.identity import drawing_identity, identity
 from dp_real.runs.prepare import VARIED, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.hub import quietly
@@ -113,12 +113,8 @@ def run(
     config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
-        config = config.model_copy(update={"threads": _threads(config, files, resume)})
-        with distributed.main_first() as main:
-            finished = claim(config, files, resume) if main else None
-            if finished:
-                accepted(changes(files), accept_changes)
-        result = distributed.from_main(finished)
+        config = config.model_copy(update={"threads": distributed.on_main(lambda: _threads(config, files, resume))})
+        result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(f"dp real resume {files.path}"):
             if not result:
                 with own_torch(config), quietly():
@@ -131,14 +127,10 @@ def run(
 def _threads(config: Config, files: RunFiles, resume: bool) -> int:
     """The number of torch's threads, by which results differ. A run that is resumed keeps the one that it began with.
 
-    `threads = 0` takes the number that torch has chosen in the main process.
+    `threads = 0` takes the number that torch has chosen.
     """
-    with distributed.main_first() as main:
-        chosen = config.threads
-        if main and not chosen:
-            begun = load_config(files.config) if resume and files.config.exists() else config
-            chosen = begun.threads or torch.get_num_threads()
-    return distributed.from_main(chosen)
+    begun = load_config(files.config) if resume and files.config.exists() else config
+    return config.threads or begun.threads or torch.get_num_threads()
 
 
 def _train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,22 @@ from dp_base.files import naming, strict_json
 from dp_base.reading import own_file, read_json
 
 
-@dataclass(frozen=True)
 class RunFiles:
     """The files that a run leaves in its folder `path`."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"  # before all else
+        self.metrics = path / "metrics.jsonl"  # a row per evaluation
+        self.rounds = path / "rounds.jsonl"  # a row per round
+        self.pool = path / "pool"
+        self.drawing = path / "drawing"  # the blocks of the round that is being drawn
+        self.drawn_with = self.drawing / "inputs.json"  # what the first round depends on, before a checkpoint says so
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best"  # the learner of the best validation accuracy, if training.keep_best is set
+        self.learner = path / "learner"
+        self.result = path / "result.json"  # exists only when the run is complete
+        self.figures = path / "figures"
 
     @classmethod
     def of(cls, folder: str | Path) -> RunFiles:
@@ -34,58 +44,7 @@ class RunFiles:
 
     @property
     def is_run(self) -> bool:
-        """A run's folder has its configuration before all else."""
         return self.config.is_file()
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.toml"
-
-    @property
-    def metrics(self) -> Path:
-        """A row per evaluation."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def rounds(self) -> Path:
-        """A row per round."""
-        return self.path / "rounds.jsonl"
-
-    @property
-    def pool(self) -> Path:
-        return self.path / "pool"
-
-    @property
-    def drawing(self) -> Path:
-        """The blocks of the round that is being drawn."""
-        return self.path / "drawing"
-
-    @property
-    def drawn_with(self) -> Path:
-        """What the first round depends on, before which there is no checkpoint."""
-        return self.drawing / "inputs.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """The learner of the best validation accuracy, if training.keep_best is set."""
-        return self.path / "best"
-
-    @property
-    def learner(self) -> Path:
-        return self.path / "learner"
-
-    @property
-    def result(self) -> Path:
-        """Exists only when the run is complete."""
-        return self.path / "result.json"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
 
     @property
     def branches(self) -> list[RunFiles]:

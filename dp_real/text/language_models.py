@@ -13,10 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 from dp_base.errors import MissingError
 from dp_base.extras import install_command, require_package
 from dp_base.progress import Progress, silent
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Requirement, Rows, SamplingConfig, not_empty, template
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, Rows, SamplingConfig, not_empty, template
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -73,7 +72,7 @@ class AskedConfig(GeneratorConfig):
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
         """The prompts of each class, with the real examples that they show."""
-        from dp_real.generators.models.prompts import class_prompts
+        from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
         task = source.task
@@ -194,7 +193,7 @@ class EndpointConfig(AskedConfig):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> EndpointConfig:
-        """Raise ValueError for what may be a key. A check of the whole section does not show the value."""
+        """A check of the whole section does not show the value, which may be a key."""
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
@@ -211,7 +210,7 @@ class EndpointConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Nothing is asked yet. Raises MissingError without the package openai, or without the key."""
+        """Nothing is asked yet."""
         require_package("openai", EXTRA, f"generator.kind = '{self.kind}'")
         if problem := self._key_problem:
             raise MissingError(problem)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from dp_real.anchors import ModelPlace
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import TrainingConfig, Width
+from dp_real.sections import ModelPlace, TrainingConfig, Width
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,42 +29,30 @@ class BagOfWordsConfig(LearnerConfig):
         default="word", description="of the n-grams; character: for languages that put no spaces between words"
     )
     longest: int = Field(default=1, ge=1, le=20, description="units of the longest n-grams; the shortest have one")
-    buckets: int = Field(default=2**18, ge=2, le=2**24, description="n-grams share as many weights, by a hash")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import BagOfWords
 
-        return BagOfWords(task.n_classes, self.unit, self.longest, self.buckets)
+        return BagOfWords(task.n_classes, self.unit, self.longest)
 
 
 @LEARNERS.named("ngrams", place=6)
 class NGramsConfig(LearnerConfig):
-    """A bag of character or word n-grams with a multilayer perceptron."""
+    """A bag of n-grams of characters with a multilayer perceptron."""
 
     examples: ClassVar[str] = "texts"
 
     kind: Literal["ngrams"]
-    unit: Literal["character", "word"] = Field(
-        default="character", description="of the n-grams; of words, bag-of-words reads more"
-    )
-    shortest: int = Field(default=1, ge=1, le=20, description="units of an n-gram")
-    longest: int = Field(default=4, ge=1, le=20, description="likewise")
+    longest: int = Field(default=4, ge=1, le=20, description="characters of the longest n-grams; the shortest have one")
     buckets: int = Field(default=2**14, ge=2, le=2**24, description="n-grams share as many embeddings, by a hash")
     width: Width = Field(default=64, description="of an embedding")
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the embeddings and each hidden layer")
 
-    @model_validator(mode="after")
-    def _check(self) -> NGramsConfig:
-        if self.shortest > self.longest:
-            raise ValueError(f"shortest = {self.shortest} is more than longest = {self.longest}")
-        return self
-
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import NGramNetwork
 
-        lengths = range(self.shortest, self.longest + 1)
-        return NGramNetwork(task.n_classes, self.unit, lengths, self.buckets, self.width, self.hidden, self.dropout)
+        return NGramNetwork(task.n_classes, self.longest, self.buckets, self.width, self.hidden, self.dropout)
 
 
 @LEARNERS.named("transformers-text", place=7)
@@ -80,9 +67,6 @@ class TransformersTextConfig(LearnerConfig):
         default=None,
         description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh",
     )
-    tokenizer: ModelPlace | None = Field(
-        default=None, description="a fresh model's, a folder or a hub id; none: the text's bytes"
-    )
     architecture: str = Field(default="bert", description="a fresh model's type, as transformers names it")
     config: dict[str, Any] = Field(
         default={}, description="a fresh model's sizes as transformers names them, e.g. hidden_size"
@@ -91,16 +75,12 @@ class TransformersTextConfig(LearnerConfig):
 
     @model_validator(mode="after")
     def _check(self) -> TransformersTextConfig:
-        for key in ("config", "tokenizer"):
-            if self.model and getattr(self, key):
-                raise ValueError(f"{key} is for a fresh model; model = {self.model!r} has its own")
+        if self.model and self.config:
+            raise ValueError(f"config is for a fresh model; model = {self.model!r} has its own")
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Fresh weights are a function of the seed.
-
-        Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
-        """
+        """Fresh weights are a function of the seed."""
         from dp_real.learners.models.architectures import freeze_unused
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
         from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
@@ -116,13 +96,9 @@ class TransformersTextConfig(LearnerConfig):
         """None stands for an existing classifier, whose sizes are with its weights."""
         if self.model:
             return None
-        from dp_real.runtime.hub import load_tokenizer
         from dp_real.text.models.sequence_classifier import fresh_classifier
 
-        tokenizer = load_tokenizer(self.tokenizer, "right") if self.tokenizer else None
-        return fresh_classifier(task, self.architecture, self.config, tokenizer, self.max_tokens)
+        return fresh_classifier(task, self.architecture, self.config, self.max_tokens)
 
     def weights(self) -> dict[str, str]:
-        """The existing classifier, or a fresh one's tokenizer, if one is named."""
-        named = {"learner.model": self.model, "learner.tokenizer": self.tokenizer}
-        return {key: model for key, model in named.items() if model}
+        return {"learner.model": self.model} if self.model else {}

@@ -16,10 +16,9 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
-from dp_base.reading import foreign_file
-from dp_base.tables import read_plain_csv
+from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data.sets import table_sets
-from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_files, warn_once
 from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.data.sets.table_sets import LABELS, Columns, pick
@@ -41,8 +40,7 @@ class Rows(NamedTuple):
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Read a set as codes [n, length] (dp_real.text.codes), in its own order; class folders by name.
 
-    Texts that are longer are cut, and a remark says how many are. Raises InputError, which names the place, for an
-    unknown class, a text that is empty or no text, and if a label in `needed` has none.
+    Texts that are longer are cut, and a remark says how many are.
     """
     rows = _read(found, classes)
     labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
@@ -79,25 +77,16 @@ def _read(found: Located, classes: Classes) -> Rows:
 
 
 def _read_folders(folder: Path, classes: Classes) -> Rows:
-    texts = []
-    names = []
-    places = []
-    others = []
-    for path in class_folders(folder):
-        try:
-            classes.label(path.name, path)
-        except InputError as stray:
-            warn_once(f"{stray}; it is skipped")
-            continue
-        for file in sorted(visible_files(path)):
-            if file.suffix.lower() != ".txt":
-                others.append(file)
-                continue
+    found, strays = class_files(folder, classes, (".txt",), "texts")
+    for stray in strays:
+        warn_once(f"{stray}; it is skipped")
+    texts, names, places = [], [], []
+    for path, (_, files) in found.items():
+        for file in files:
             with foreign_file(file, "cannot be read as text in UTF-8"):
                 texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
             names.append(path.name)
             places.append(str(file))
-    warn_unread(folder, others, "texts")
     return Rows(texts, names, places)
 
 
@@ -112,7 +101,7 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
 
 
 def rows_of_table(found: Located) -> Rows:
-    """Read CSV or JSONL files. Raises InputError if they cannot be read, or if text or label cannot be told."""
+    """Read CSV or JSONL files."""
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])

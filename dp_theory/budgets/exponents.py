@@ -108,7 +108,7 @@ def scaling(
                 curves += _points(series, axis, counted[axis], curve.errors, samples)
                 exponents.append(_exponent(series, axis, counted[axis], curve.errors, samples))
             advance(1)
-    return Scaling(pd.DataFrame(curves), pd.DataFrame(exponents))
+    return Scaling(pd.concat(curves, ignore_index=True), pd.DataFrame(exponents))
 
 
 def _require_comparable(problem: PracticeProblem) -> None:
@@ -190,28 +190,28 @@ def _counted(curve: _Curve, is_direct: bool, costs: Costs) -> dict[str, Any]:
     return costs.axes("direct" if is_direct else "prune", generated, curve.kept, first=generated[0])
 
 
-def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[dict[str, Any]]:
-    records = _records(series, "predicted", axis, x, errors, 0 * errors, 0)
+def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[pd.DataFrame]:
+    import pandas as pd
+
+    kinds = [("predicted", errors, 0 * errors, 0)]
     if samples is not None:
         y, se = mean_and_se(samples, axis=0)
-        records += _records(series, "simulated", axis, x, y, np.where(np.isfinite(se), se, np.nan), len(samples))
-    return records
-
-
-def _records(series: str, kind: str, axis: str, x: Array, y: Array, se: Array, seeds: int) -> list[dict[str, Any]]:
+        kinds.append(("simulated", y, np.where(np.isfinite(se), se, np.nan), len(samples)))
     return [
-        {
-            "series": series,
-            "kind": kind,
-            "axis": axis,
-            "stage": stage,
-            "x": x[stage],
-            "y": y[stage],
-            "y_low": y[stage] - se[stage],
-            "y_high": y[stage] + se[stage],
-            "n_seeds": seeds,
-        }
-        for stage in range(len(x))
+        pd.DataFrame(
+            {
+                "series": series,
+                "kind": kind,
+                "axis": axis,
+                "stage": np.arange(len(x)),
+                "x": x,
+                "y": y,
+                "y_low": y - se,
+                "y_high": y + se,
+                "n_seeds": seeds,
+            }
+        )
+        for kind, y, se, seeds in kinds
     ]
 
 

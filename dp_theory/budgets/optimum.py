@@ -1,8 +1,4 @@
-"""How to spend a budget with a fixed selector: which strategy, which rule, how much to keep, which ridge (ours).
-
-The learner, its ridge and the selector are those of dp_theory.budgets.least_error; strategies and costs are those of
-dp_theory.numerics.costs. docs/theory.md says what comes out.
-"""
+"""How to spend a budget with a fixed selector: which strategy, rule, kept fraction and ridge (ours)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Ways to spend a budget of generated samples, against each other: predicted curves with simulated points on them.
+"""Ways to spend a budget of generated samples: predicted curves with simulated points on them.
 
-The strategies and axes are those of dp_theory.numerics.costs, at the same kept fraction p and the same ridge lam per
-*training* row. Prune and direct are given the selector w_s. With the rule `random`, direct is static by another name,
-which makes it a control.
+Strategies and axes are those of dp_theory.numerics.costs, at one kept fraction p and one ridge lam per *training* row.
 """
 
 from __future__ import annotations
@@ -31,8 +29,7 @@ from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.dense import fit_ridge, labels, measure, truth
-from dp_theory.ridge.simulators.engines import check_engine
+from dp_theory.ridge.simulators.dense import check_engine, fit_ridge, labels, measure, truth
 from dp_theory.ridge.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, read_rule, rule_names
 
@@ -47,11 +44,7 @@ SIZES = 12  # numbers of samples, if none are given
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep, at one cosine rho between selector and truth.
-
-    The rule keeps the same fraction p as keep-hard does at `alpha`. `strategy` is one of STRATEGIES of
-    dp_theory.numerics.costs.
-    """
+    """One curve of the sweep: its rule keeps the fraction p that keep-hard keeps at `alpha`."""
 
     strategy: str
     name: str
@@ -65,16 +58,13 @@ class Line:
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
-        """The problem with n samples generated and the ridge lam per training row, which broadcast.
-
-        A `Problem`'s ridge is per pool row, hence p·lam for pruning.
-        """
+        """With n samples generated and the ridge lam per training row, which broadcast."""
         if self.strategy == "prune":
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
 
     def axes(self, n: Any, costs: Costs) -> dict[str, Any]:
-        """What each axis counts when n samples are generated. Random direct draws are plain samples."""
+        # random direct draws are plain samples
         strategy = "static" if isinstance(self.rule, Random) and self.strategy == "direct" else self.strategy
         return costs.axes(strategy, n, self.p * n if strategy == "prune" else n)
 
@@ -97,8 +87,6 @@ def sweep(  # noqa: PLR0913
     advance: Callable[[int], None] = lambda done: None,
 ) -> pd.DataFrame:
     """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
-
-    It has so many parameters because every option of an experiment is one. All have defaults.
 
     Parameters
     ----------
@@ -170,8 +158,10 @@ def sweep(  # noqa: PLR0913
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
     frames = []
     for line, (i, ridge) in product(lines, enumerate(lams)):
-        series = _Series(line, ridge, d, x, costs)
-        frames += [series.predicted(fine), series.simulated(sizes, samples[line][:, :, i])]
+        frames += [
+            _frame(line, ridge, d, x, costs, fine),
+            _frame(line, ridge, d, x, costs, sizes, samples[line][..., i]),
+        ]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -181,7 +171,7 @@ def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
     if x == "compute":
         total = direct_cost + training_cost
         must = "be positive on the axis of compute: else directly drawn rows cost nothing"
-        require("direct cost + training cost", total, total > 0, must)
+        require("direct_cost + training_cost", total, total > 0, must)
     return Costs(direct=direct_cost, training=training_cost)
 
 
@@ -194,31 +184,13 @@ def _checked_sizes(n: float | Sequence[float] | None, d: int) -> Int[np.ndarray,
 
 
 def default_sizes(d: int) -> list[float]:
-    """Numbers of samples from d/4 to 16d, in equal ratios."""
+    """From d/4 to 16d, in equal ratios."""
     return np.geomspace(d / 4, 16 * d, SIZES).tolist()
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` reports as progress: keep-all is there beside the rules."""
+    """How many jobs `sweep` reports as progress."""
     return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
-
-
-def noise_check(table: pd.DataFrame) -> dict[str, float]:
-    """Whether noise explains the distance of a sweep's points from its lines.
-
-    Returns the largest |z|; what it stays below in 95 % of sweeps by noise alone (Student t, Bonferroni); the number of
-    points; and the largest standard error.
-    """
-    from scipy.stats import t
-
-    points = table.query("kind == 'simulated'")
-    level = t.isf(0.025 / len(points), np.maximum(points["n_seeds"].min() - 1, 1))
-    return {
-        "largest_z": float(points["z"].abs().max()),
-        "noise_level": float(level),
-        "points": len(points),
-        "largest_se": float(points["se"].max()),
-    }
 
 
 # -- lines, and the table ---------------------------------------------------------------------------------------------
@@ -235,7 +207,6 @@ def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterat
 
 
 def _matched(rule: str, p: float, alpha: float) -> Rule:
-    """The rule that keeps the fraction p. Raises InputError for one that cannot."""
     name, _ = read_rule(rule)
     try:
         return make_rule(rule, keep=p)
@@ -263,56 +234,38 @@ def _by_line(
     return samples
 
 
-@dataclass(frozen=True)
-class _Series:
-    line: Line
-    ridge: float
-    d: int
-    x: str
-    costs: Costs
+def _frame(
+    line: Line, lam: float, d: int, x: str, costs: Costs, at: np.ndarray, samples: np.ndarray | None = None
+) -> pd.DataFrame:
+    """The rows of a line at these numbers of samples: predicted, or the means of samples (trials, points)."""
+    import pandas as pd
 
-    def _theory(self, at: np.ndarray) -> Float[np.ndarray, " points"]:
-        return np.asarray(predict(self.line.problem(at, self.ridge, self.d)).test_error)
-
-    def predicted(self, at: np.ndarray) -> pd.DataFrame:
-        theory = self._theory(at)
-        return self._frame("predicted", at, y=theory, se=np.full(at.shape, np.nan), theory=theory, seeds=0)
-
-    def simulated(self, at: np.ndarray, samples: Float[np.ndarray, "trials points"]) -> pd.DataFrame:
-        mean, se = mean_and_se(samples, axis=0)
-        return self._frame("simulated", at, y=mean, se=se, theory=self._theory(at), seeds=len(samples))
-
-    def _frame(
-        self, kind: str, at: np.ndarray, *, y: np.ndarray, se: np.ndarray, theory: np.ndarray, seeds: int
-    ) -> pd.DataFrame:
-        """Theory has no standard error (nan), and that of a single trial is infinite."""
-        import pandas as pd
-
-        bar = np.where(np.isfinite(se), se, np.nan)
-        scatter = np.where(bar > 0, bar, np.nan)  # 0 where no trial kept any row
-        counted = self.line.axes(at, self.costs)
-        return pd.DataFrame(
-            {
-                "series": self.line.series,
-                "kind": kind,
-                "x": counted[self.x],
-                "y": y,
-                "y_low": y - bar,
-                "y_high": y + bar,
-                "n_seeds": seeds,
-                "strategy": self.line.strategy,
-                "rule": self.line.name,
-                "alpha": self.line.alpha,
-                "p": self.line.p,
-                "rho": self.line.rho,
-                "lam": self.ridge,
-                "d": self.d,
-                **counted,
-                "predicted": theory,
-                "se": se,
-                "z": (y - theory) / scatter,
-            }
-        )
+    theory = np.asarray(predict(line.problem(at, lam, d)).test_error)
+    y, se = (theory, np.full(at.shape, np.nan)) if samples is None else mean_and_se(samples, axis=0)
+    bar = np.where(np.isfinite(se), se, np.nan)  # that of a single trial is infinite
+    counted = line.axes(at, costs)
+    return pd.DataFrame(
+        {
+            "series": line.series,
+            "kind": "predicted" if samples is None else "simulated",
+            "x": counted[x],
+            "y": y,
+            "y_low": y - bar,
+            "y_high": y + bar,
+            "n_seeds": 0 if samples is None else len(samples),
+            "strategy": line.strategy,
+            "rule": line.name,
+            "alpha": line.alpha,
+            "p": line.p,
+            "rho": line.rho,
+            "lam": lam,
+            "d": d,
+            **counted,
+            "predicted": theory,
+            "se": se,
+            "z": (y - theory) / np.where(bar > 0, bar, np.nan),  # 0 where no trial kept any row
+        }
+    )
 
 
 # -- experiments ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The most likely parameters: the least deviance that searches from several places find.
 
-Equations are those of dp_theory.fitting.likelihood. A search is Newton's method within a trust region, with the
-information in place of the second derivative.
+Newton's method within a trust region, with the information in place of the second derivative.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from dp_theory.fitting.likelihood import (
     variance_of_theory,
     whitening_matrix,
 )
-from dp_theory.fitting.parameters import PARAMETERS
-from dp_theory.fitting.theory import predict_points
+from dp_theory.fitting.theory import PARAMETERS, predict_points
 from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:
@@ -46,11 +44,7 @@ Answer = TypeVar("Answer")
 def most_likely_exact(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The quasi-likelihood of an exact curve, and its most likely z.
-
-    Its variance is (T9.5) at a z within a hundredth of a standard error of the estimate, held as the points' standard
-    errors.
-    """
+    """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
     likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
     for _ in range(_REWEIGHTED):
@@ -157,9 +151,7 @@ class Latest(Generic[Answer]):
 
 
 class Evaluations:
-    """A likelihood as a minimiser asks for it: each z is linearised once, and with practice the deviance alone comes
-    first.
-    """
+    """A likelihood as a minimiser asks for it: each z is linearised once."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood

@@ -13,9 +13,8 @@ from dp_base.errors import InputError
 from dp_theory.fitting.best_fit import likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import Likelihood
-from dp_theory.fitting.parameters import PARAMETERS
 from dp_theory.fitting.region import Region
-from dp_theory.fitting.theory import predict_points
+from dp_theory.fitting.theory import PARAMETERS, predict_points
 from dp_theory.numerics.checks import require, require_number
 
 if TYPE_CHECKING:
@@ -99,10 +98,7 @@ class Fit:
     def outermost(
         self, level: float = 0.95, advance: Callable[[int], None] = lambda ends: None
     ) -> dict[str, Float[np.ndarray, " places"]]:
-        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted.
-
-        advance(1) is called after each end: twice for each free parameter.
-        """
+        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted."""
         return self.likelihood.values(self._region(level).outermost(advance))
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
@@ -146,9 +142,8 @@ class Fit:
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
         """Expected errors and their intervals: the columns of `predict` but the last two.
 
-        Where the curve has no practice, practice takes the window 1. With practice, in the curve or in the points,
-        intervals are those of the first order (Cramér-Rao), since its theory takes too long for a profile. They are too
-        narrow where a parameter is at an end of its range, so `forecast` looks at the `outermost` places as well.
+        With practice, in the curve or in the points, they are those of the first order (Cramér-Rao), too narrow at an
+        end of a range.
         """
         import pandas as pd
 
@@ -211,10 +206,7 @@ class Fit:
     def _relative_scatter(
         self, points: Curve, mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"]
     ) -> Any:
-        """The relative standard deviation of a new measurement, a number or (points,).
-
-        `deviation` is the theory's for a single experiment, nan where it has none.
-        """
+        """The relative standard deviation of a new measurement; `deviation` is the theory's, nan where it has none."""
         if self.curve.exact:
             return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean
         se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.parameters import PARAMETERS
-from dp_theory.fitting.theory import predict_points
+from dp_theory.fitting.theory import PARAMETERS, predict_points
 from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:

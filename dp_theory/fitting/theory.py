@@ -1,4 +1,4 @@
-"""The theory's error curves: mean and scatter of the points of a `Curve`, for many sets of parameters at once.
+"""The theory's parameters, and its error curves: mean and scatter of a `Curve`'s points for many sets of them at once.
 
 Rows are labelled by w_g, labels are flipped besides, and the ridge is per *training* row. Theorem 1 at finite
 dimension, or for practice the limit d → ∞ of the loop (the mean alone), gives the error E' against w_g. The labeller's
@@ -12,10 +12,12 @@ that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from dp_base.errors import ConvergenceError
 from dp_theory.fitting.curve import Curve
@@ -29,16 +31,46 @@ from dp_theory.rules import RULES, Direct, KeepAll, Rule
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number in an open range, which a search moves freely as z, the logit of its place (or of its logarithm's)."""
+
+    low: float
+    high: float
+    log: bool
+    assumed: float  # value where there are too few points to estimate it
+
+    def from_z(self, z: Any) -> Any:
+        place = expit(z)
+        if self.log:
+            return np.exp(np.log(self.low) + np.log(self.high / self.low) * place)
+        return self.low + (self.high - self.low) * place
+
+
+# Where points are too few, the last parameters take their assumed values.
+PARAMETERS = {
+    # Effective dimension d: n/d sets the error.
+    "dimension": Parameter(4.0, 1e7, log=True, assumed=100.0),
+    # Error of what labels the rows, arccos(w_g·w0)/π.
+    "floor": Parameter(0.0, 0.5, log=False, assumed=0.0),
+    # Cosine of the selector to what labels the rows.
+    "rho": Parameter(0.0, 1.0, log=False, assumed=0.9),
+    # Practice keeps rows with |t| < window·tan(πE).
+    "window": Parameter(0.02, 50.0, log=True, assumed=1.0),
+    # Probability that a label is flipped, whatever its row.
+    "flip": Parameter(0.0, 0.5, log=False, assumed=0.0),
+    # Ridge lam per training row.
+    "ridge": Parameter(1e-5, 1e2, log=True, assumed=0.01),
+}
+
 MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
 
 
 def predict_points(
     curve: Curve, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
-    """Mean test errors of a curve's points, and standard deviations of single experiments, for each set of parameters.
-
-    nan where the theory has no solution; practice has no deviation.
-    """
+    """Mean errors of points, and deviations of single experiments, by sets of parameters; nan without a solution."""
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
     deviation = np.full((sets, len(curve)), np.nan)
@@ -149,9 +181,7 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
-    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`, in at most
-    MOST_ROUNDS equal ratios where that takes more.
-    """
+    """Rows of a pool that grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
     if last <= initial:
         return np.array([initial])
     rounds = max(1, round((last - initial) / increment))

@@ -2,17 +2,14 @@
 
 rows      what a learner finds in the rows of its window, and what such a row is worth
 worth     practice and selection against static data
-measured  flips of dp_theory.loop.flips from the shares of labels that a judge of real images confirms
 """
 
-from dp_theory.noise.measured import judged_share
 from dp_theory.noise.rows import Missed, Shares, row_worth, shares
 from dp_theory.noise.worth import loops_of_worth, selections, worth
 
 __all__ = [
     "Missed",
     "Shares",
-    "judged_share",
     "loops_of_worth",
     "row_worth",
     "selections",

@@ -1,17 +1,18 @@
-"""The number types of the package, and checks: each raises InputError in one line for wrong input.
+"""The number types of the package, and checks that raise InputError, in one line, unless a value is what they name.
 
-`Array` is an array of floats, whose shape the docstring gives. `Real` is a number, or an array of numbers; all `Real`
-arguments of a function broadcast together.
+An `Array` is one of floats. A `Real` is a number or an array: all those of a function broadcast together.
 """
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_base.errors import InputError
+from dp_base.errors import DivergedError, InputError
 
 Array = NDArray[np.floating]
 Real = Any  # a union of float and array would make type checkers object to every operator
@@ -29,7 +30,7 @@ LARGEST = 1e15
 
 
 def numbers(name: str, value: Any) -> Array:
-    """The value as an array of float64, once it is known to hold real numbers."""
+    """The value as an array of float64."""
     try:
         if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are no real numbers
             raise TypeError
@@ -39,13 +40,13 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def require_numbers(**values: Any) -> None:
-    """The value must hold real numbers."""
+    """Each is a real number or an array of such."""
     for name, value in values.items():
         numbers(name, value)
 
 
 def require_number(**values: Any) -> None:
-    """The value must be one real number."""
+    """Each is one real number."""
     for name, value in values.items():
         shape = numbers(name, value).shape
         if shape:
@@ -53,27 +54,27 @@ def require_number(**values: Any) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """The value must be a whole number."""
+    """Each is a whole number."""
     for name, value in values.items():
         if not isinstance(value, Integral):
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
 
 
 def require_seed(seed: Any) -> None:
-    """A seed must be a whole number, at least 0."""
+    """A whole number, at least 0."""
     require_whole(seed=seed)
     require("seed", seed, seed >= 0, "be at least 0")
 
 
 def require_workers(workers: Any) -> None:
-    """A whole number but 0, or None for what joblib is configured to."""
+    """None, or a whole number but 0: below, from all cores down."""
     if workers is not None:
         require_whole(workers=workers)
         require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
-    """A tolerance must be None or positive."""
+    """None or positive."""
     if tolerance is not None:
         require_number(tolerance=tolerance)
         require("tolerance", tolerance, tolerance > 0, "be positive: it is a relative error")
@@ -90,10 +91,7 @@ def common_shape(**values: Any) -> tuple[int, ...]:
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
-    """Raises InputError unless least <= value <= most.
-
-    `what` ends the message: "d = 0 must be at least 1: it is the dimension".
-    """
+    """The value is between these; `what` ends the message."""
     require(name, value, value >= least, f"be at least {least:g}: {what}")
     require(name, value, value <= most, f"be at most {most:g}: {what}")
 
@@ -105,14 +103,14 @@ def whole_rows(name: str, size: float) -> int:
 
 
 def require_some(**values: Any) -> None:
-    """The value must have an element."""
+    """No array is empty."""
     for name, value in values.items():
         if not np.size(value):
             raise InputError(f"{name} is empty: give at least one number")
 
 
 def require_magnitude(**values: Any) -> None:
-    """The value must be 0, or between SMALLEST and LARGEST."""
+    """Each is 0 or between SMALLEST and LARGEST."""
     for name, value in values.items():
         size = np.abs(np.asarray(value))
         fits = (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
@@ -129,6 +127,19 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
 
 
 def require_breaks(breaks: Any) -> None:
-    """Breaks must be a sequence of numbers."""
+    """A sequence of numbers."""
     if numbers("breaks", breaks).ndim != 1:
         raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")
+
+
+@contextmanager
+def finite_numbers() -> Iterator[None]:
+    """Within the block, what overflows, divides by zero or has no value ends in a DivergedError."""
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            yield
+    except (FloatingPointError, OverflowError, np.linalg.LinAlgError) as error:
+        raise DivergedError(
+            f"numbers leave the range of floating point ({error}): an argument or a number of a file is too large or "
+            "too small for the formulas; give one nearer to 1"
+        ) from error

@@ -29,19 +29,19 @@ SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are 
 
 
 def generated(strategy: str, kept: Any, p: Any) -> Any:
-    """Samples generated for `kept` training rows, if a rule keeps the share p."""
+    """Samples generated for `kept` training rows."""
     return kept / p if strategy == "prune" else kept
 
 
 def require_costs(**costs: float) -> None:
-    """A cost must be a number, at least 0 and finite."""
+    """Each is at least 0 and finite."""
     for name, cost in costs.items():
-        require_number(**{f"{name} cost": cost})
-        require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
+        require_number(**{f"{name}_cost": cost})
+        require(f"{name}_cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
 def require_axis(axis: str, **costs: float | None) -> None:
-    """An axis must be known, and count the costs that are not None."""
+    """Refuse an unknown axis, and a cost, not None, that it does not count."""
     if axis not in AXES:
         raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
     for name, cost in costs.items():
@@ -51,10 +51,7 @@ def require_axis(axis: str, **costs: float | None) -> None:
 
 @dataclass(frozen=True)
 class Costs:
-    """Cost of a plain sample, of a directly drawn one and of training on a row, in one unit.
-
-    direct: by default DIRECT_COST plain samples.
-    """
+    """Cost of a plain sample, of a directly drawn one (by default DIRECT_COST plain ones) and of training on a row."""
 
     plain: float = 1.0
     direct: float | None = None
@@ -66,10 +63,10 @@ class Costs:
         return DIRECT_COST * self.plain if self.direct is None else self.direct
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
-        """Cost of one training row, generated and trained on."""
+        """Cost of one training row, generated and trained on; prune generates 1/p samples for it. Broadcasts in p."""
         return self.training + generated(strategy, self.sample(strategy), p)
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
-        """What each axis counts for `generated` samples with `kept` training rows; the `first` samples are plain."""
+        """What each axis counts; `first` of the samples generated are plain whatever the strategy."""
         generation = self.plain * first + self.sample(strategy) * (generated - first)
         return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

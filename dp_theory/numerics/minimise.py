@@ -11,11 +11,11 @@ _FINEST = 1e-4  # spacing of ln x at which the search ends
 
 
 def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least value of each of an array of functions over [low, high], and the x where it is attained, of this shape.
+    """The least value of each of an array of functions over [low, high], low > 0, and the x of this shape that attains
+    it.
 
-    `function` takes x of shape (points, *shape). `low` must be positive: the grids are logarithmic, each finer between
-    the neighbours of the best point so far. The functions are smooth, but may have several local minima or the least at
-    an end, where scipy.optimize.elementwise.find_minimum finds none.
+    `function` takes x (points, *shape). Logarithmic grids, each finer about the best point: functions may have several
+    local minima, or the least at an end, where scipy's find_minimum finds none.
     """
     extra_axes = (1,) * len(shape)
     points = 2 + round(_PER_DECADE * np.log10(high / low))

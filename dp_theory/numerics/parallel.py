@@ -1,8 +1,6 @@
 """Independent jobs: in this process, over processes, or on a cluster.
 
-With `workers=None`, joblib uses the cluster of a block `on_cluster` (dp_base.cluster), or the backend that the caller
-configured: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job draws depends on the
-job alone, never on where or when it runs.
+`workers=None` leaves it to a block `on_cluster` (dp_base.cluster), or to joblib's configuration.
 """
 
 from __future__ import annotations
@@ -10,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dp_base.cluster.jobs import this_cluster
+from dp_base.cluster import this_cluster
 from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
-from dp_theory.numerics.checks import require_workers
-from dp_theory.numerics.overflow import finite_numbers
+from dp_theory.numerics.checks import finite_numbers, require_workers
 
 
 def run_jobs(
@@ -22,11 +19,7 @@ def run_jobs(
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list:
-    """[function(*job) for job in jobs], by so many processes, which end with this one.
-
-    1 runs the jobs here; None leaves the number to the block `on_cluster`, or to joblib's configuration. `advance(1)`
-    is called as each job ends. Raises InputError for a number that joblib does not know.
-    """
+    """[function(*job) for job in jobs], by so many processes; advance(1) is called as each job ends."""
     require_workers(workers)
     results = {}
     for i, result in _started(function, jobs, workers):

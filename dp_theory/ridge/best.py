@@ -1,8 +1,4 @@
-"""The test error of ridge regression at a given ridge, and at the best one.
-
-Here the ridge lam is per *training* row and psi = d/m for m training rows, if the moments are per kept row, as those of
-`Direct` rules are. With moments per pool row, lam and psi count pool rows, as in dp_theory.ridge.problem.
-"""
+"""The test error of ridge regression at a given ridge, and at the best: lam and psi count the rows of the moments."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,8 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-The kept rows, given their number m ~ Bin(n, p), are independent draws, and dp_theory.ridge.first_order has the law of
-the weights. This module averages over that law and over m, by the rule of McNamee and Stenger (1967) for normals, which
-is exact up to degree 5. Its nodes have at most two coordinates that are not 0, and these are ±√3.
+The law of dp_theory.ridge.first_order, and the number m ~ Bin(n, p) of kept rows, are averaged over by the rule of
+McNamee and Stenger (1967) for normals, exact up to degree 5: its nodes have at most two coordinates that are not 0, but
+±√3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 _ROOT3 = 3**0.5
+_NEARER = 1000  # times d, where the first order is all that is left
+USUAL_D = 200  # of an experiment on a laptop
+FAR = 0.02  # of the limit, off which a mean is worth a word
 
 
 def _nodes(off_centre: int) -> Array:
@@ -51,12 +54,9 @@ class FinitePrediction(Prediction):
         Standard deviations of a single experiment.
     keep_fraction
         Mean kept fraction.
-    certificate
-        That of the limit, and three estimates of what is left out. The first is the next order, as the largest square
-        of an output's relative shift from the limit (of the overlap, relative to √squared_norm), or of the variance of
-        ln sigma² if that is larger. It is large near the ridgeless peak. The second is (d - 2)^-2, the square of the
-        order of each fluctuation over the anonymous coordinates: in few dimensions the shifts that are left may cancel.
-        The third is the chance (1 - p)^n that no row is kept.
+    certificate, norm_certificate
+        Estimates, not bounds, of the relative error of test_error, and of squared_norm and overlap (relative to
+        √squared_norm): (T5.12). They are large near the ridgeless peak, and where hardly a row is kept.
     d
         Dimension.
     """
@@ -64,6 +64,7 @@ class FinitePrediction(Prediction):
     test_error_sd: Real
     overlap_sd: Real
     squared_norm_sd: Real
+    norm_certificate: Real
     d: int
 
     def band(self, level: float = 0.95) -> tuple[Real, Real]:
@@ -90,67 +91,97 @@ class FinitePrediction(Prediction):
 
 
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
-    """Theorem 1 in dimension d, to first order in 1/d: (T5.11), and (T5.12) for the certificate.
-
-    Raises InputError where d leaves the pool empty, at the ridgeless peak, and where nothing is kept; ConvergenceError
-    where the moments miss `tolerance`.
-    """
+    """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, must)
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
-
-    def flat(x: Any) -> Array:
-        return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
-
-    rule = problem.rule.map(flat)
-    rho = flat(problem.rho)
-    phi = flat(d / n)
-    lam = flat(problem.lam)
-    limit = np.empty((5, rho.size))
-    mean = np.empty((3, rho.size))
-    deviation = np.empty((3, rho.size))
-    log_variance = np.empty(rho.size)
-    for start in range(0, rho.size, _BLOCK):
-        cells = slice(start, start + _BLOCK)
-        here = itemgetter(cells)
-        rule_here = rule.map(here)
-        moments, errors, fourth = rule_here.up_to_fourth(rho[cells])
-        found = limits(rule_here, moments, errors, rho[cells], phi[cells], lam[cells], tolerance)
-        limit[:, cells] = np.broadcast_arrays(rho[cells], *found)[1:]
-        mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho[cells], phi[cells], lam[cells], d)
-        log_variance[cells] = _log_variance(moments, fourth, phi[cells], lam[cells], d)
+    limit, mean, deviation = _first_order(problem, d / n, d, tolerance)
     exists = np.isfinite(limit[2].reshape(shape))
     require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
-    shift = (mean - limit[:3]) / np.array([limit[0], np.sqrt(limit[2]), limit[2]])
-    keep_fraction = limit[3]
-    next_order = np.square(np.vstack([shift, log_variance])).max(0)
-    certificate = limit[4] + next_order + (d - SPECIAL_DIRECTIONS) ** -2.0 + (1 - keep_fraction) ** flat(n)
+    keep_fraction, of_limit = limit[3:]
+    scale = np.stack([mean[0], np.sqrt(mean[2]), mean[2]])
+    _, nearer, _ = _first_order(problem, d / n, d * _NEARER, tolerance)
+    linear = limit[:3] + _NEARER * (nearer - limit[:3])  # the plain expansion to first order in 1/d
+    next_order = 2 * np.abs((mean - linear) / scale)
+    none_kept = (1 - keep_fraction) ** np.broadcast_to(n, shape).ravel()
+    certificate = of_limit + next_order[0] + none_kept * np.abs(0.5 / mean[0] - 1)
+    shift = (mean[2] - limit[2]) ** 2 / mean[2] / limit[2]
+    norm_certificate = of_limit + next_order[1:].max(0) + shift + none_kept
 
     def shaped(values: Array) -> Real:
         return values.reshape(shape)[()]
 
     return FinitePrediction(
-        test_error=shaped(mean[0]),
-        overlap=shaped(mean[1]),
-        squared_norm=shaped(mean[2]),
+        *map(shaped, mean),
         keep_fraction=shaped(keep_fraction),
         certificate=shaped(certificate),
         test_error_sd=shaped(deviation[0]),
         overlap_sd=shaped(deviation[1]),
         squared_norm_sd=shaped(deviation[2]),
+        norm_certificate=shaped(norm_certificate),
         d=d,
     )
 
 
-def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """The mean test error at m kept rows, from moments and ridge per kept row; 1/2 at the ridgeless peak. As
-    `predict_finite`, with fewer nodes.
+def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
+    """How far the mean test error in dimension d is off the limit's, over it, to first order in 1/d (ours).
+
+    Parameters
+    ----------
+    problem
+        Arrays of parameters broadcast.
+    d
+        The dimension, above 2.
+
+    Returns
+    -------
+    Real
+        Of the problem's shape. nan at the ridgeless peak, which has no mean.
+
+    Raises
+    ------
+    InputError
+        For a d that is not whole or too small, and where nothing is kept.
+
+    Examples
+    --------
+    >>> from dp_theory import KeepAll, Problem, finite_size_correction
+    >>> round(float(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20)), 3)
+    -0.019
     """
-    along, off = _at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES)
-    error = (np.arctan2(np.sqrt(off), along) / np.pi).mean(0)
+    require_whole(d=d)
+    require("d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}")
+    limit, mean, _ = _first_order(problem, problem.phi, d, None)
+    with np.errstate(invalid="ignore"):
+        return (mean[0] / limit[0] - 1).reshape(problem.shape)[()]
+
+
+def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
+    """The limit's fields (5, cells), and means and deviations (3, cells) in dimension d."""
+
+    def flat(x: Any) -> Array:
+        return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
+
+    rule = problem.rule.map(flat)
+    numbers = np.stack([flat(problem.rho), flat(phi), flat(problem.lam)])
+    found = np.empty((11, numbers.shape[1]))
+    for start in range(0, found.shape[1], _BLOCK):
+        cells = slice(start, start + _BLOCK)
+        rho, of_phi, lam = numbers[:, cells]
+        rule_here = rule.map(itemgetter(cells))
+        moments, errors, fourth = rule_here.up_to_fourth(rho)
+        for place, field in enumerate(limits(rule_here, moments, errors, rho, of_phi, lam, tolerance)):
+            found[place, cells] = field
+        found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
+    return found[:5], found[5:8], found[8:]
+
+
+def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
+    """The mean test error at m kept rows, with moments and ridge per kept row and fewer nodes; 1/2 at the peak."""
+    error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
 
@@ -162,47 +193,24 @@ def scatter(
     lam: Float[np.ndarray, " cells"],
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
-    """Means and standard deviations over single experiments of test error, overlap and squared norm; nan where
-    `predict_finite` would raise.
-
-    Moments and lam are per pool row, and d need not be whole.
-    """
+    """Means and deviations of single experiments, per pool row; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi
     kept, fourth = _per_kept_row(moments, fourth)
     if np.all(p == 1):  # the number of kept rows is n
-        terms = _turned(law_of_weights(kept, fourth, phi, lam, n), rho)
-        parts = [_at_nodes(terms, np.concatenate([_CENTRE, _AXES, _EDGES]))]
+        law = _turned(law_of_weights(kept, fourth, phi, lam, n), rho)
+        values = _outputs(_at_nodes(law, np.concatenate([_CENTRE, _AXES, _EDGES])))
         weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])
     else:  # it is one more normal variable, and has the nodes 0 and ±√3 too
         count = p * n + _ROOT3 * np.reshape([0, -1, 1], (3, 1)) * np.sqrt(p * (1 - p) * n)
         count = np.maximum(count, 1.0)
-        terms = _turned(law_of_weights(kept, fourth, d / count, lam * n / count, count), rho)
-        typical = _Turned(*(x[:, 0] for x in terms))
-        more_or_fewer = _Turned(*(x[:, 1:] for x in terms))
-        parts = [_at_nodes(typical, np.concatenate([_CENTRE, _EDGES])), _at_nodes(more_or_fewer, _AXES)]
+        law = _turned(law_of_weights(kept, fourth, d / count, lam * n / count, count), rho)
+        typical = _at_nodes(law[:, :, 0], np.concatenate([_CENTRE, _EDGES]))
+        more_or_fewer = _at_nodes(law[:, :, 1:], _AXES).reshape(3, -1, rho.size)
+        values = _outputs(np.concatenate([typical, more_or_fewer], axis=1))
         weights = np.repeat([1 / 3, 1 / 36], [1, 24])
-    along = np.concatenate([part[0].reshape(-1, rho.size) for part in parts])
-    off = np.concatenate([part[1].reshape(-1, rho.size) for part in parts])
-    mean = np.empty((3, rho.size))
-    deviation = np.empty((3, rho.size))
-    for i, values in enumerate((np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off)):
-        mean[i] = weights @ values
-        centred = values - mean[i]
-        deviation[i] = np.sqrt(weights @ (centred * centred))
-    return mean, deviation
-
-
-def _log_variance(
-    moments: Moments,
-    fourth: Fourth,
-    phi: Float[np.ndarray, " cells"],
-    lam: Float[np.ndarray, " cells"],
-    d: int,
-) -> Float[np.ndarray, " cells"]:
-    m = moments.p * d / phi
-    law = law_of_weights(*_per_kept_row(moments, fourth), d / m, lam / moments.p, m)
-    return law.log1**2 + law.log2**2 + law.log3**2
+    mean = weights @ values
+    return mean, np.sqrt(weights @ (values - mean[:, None]) ** 2)
 
 
 def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
@@ -210,31 +218,24 @@ def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
     return Moments(1.0, *(moment / p for moment in moments[1:])), Fourth(*(moment / p for moment in fourth))
 
 
-class _Turned(NamedTuple):
-    """The law of the weights in the coordinates of the truth."""
-
-    along: Array  # component along w0
-    across: Array  # component in the plane across w0
-    log: Array  # ln sigma²
-
-
-def _turned(law: WeightsLaw, rho: Any) -> _Turned:
+def _turned(law: WeightsLaw, rho: Any) -> Array:
+    """The law (3, 4, cells) of w_hat along w0, across it in the plane, and of ln sigma²: its mean, then its factor."""
     sine = np.sqrt((1 - rho) * (1 + rho))
-    shape = np.broadcast_shapes(np.shape(law.mean_log), np.shape(rho))
-    along = np.zeros((4, *shape))
-    across = np.zeros((4, *shape))
-    log = np.zeros((4, *shape))
-    for i, (s, v) in enumerate([(law.mean_s, law.mean_v), (law.s1, law.v1), (0.0, law.v2)]):
-        along[i] = rho * s + sine * v
-        across[i] = sine * s - rho * v
-    log[0] = law.mean_log
-    log[1] = law.log1
-    log[2] = law.log2
-    log[3] = law.log3
-    return _Turned(along, across, log)
+    shape = np.broadcast_shapes(law.mean.shape[1:], np.shape(rho))
+    turned = np.empty((3, 4, *shape))
+    s, v, turned[2] = np.concatenate([law.mean[:, None], law.factor], axis=1)
+    turned[0] = rho * s + sine * v
+    turned[1] = sine * s - rho * v
+    return turned
 
 
-def _at_nodes(terms: _Turned, nodes: Array) -> tuple[Array, Array]:
-    shape = (len(nodes), *terms.along.shape[1:])
-    along, across, log = ((nodes @ x.reshape(4, -1)).reshape(shape) for x in terms)
-    return along, across * across + np.exp(log)
+def _at_nodes(law: Array, nodes: Array) -> Array:
+    """The variables of a turned law at nodes, (3, nodes, cells)."""
+    return (nodes @ law.reshape(3, 4, -1)).reshape(3, len(nodes), *law.shape[2:])
+
+
+def _outputs(values: Array) -> Array:
+    """Test error, overlap and squared norm (3, nodes, cells)."""
+    along, across, log = values
+    off = across * across + np.exp(log)
+    return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])

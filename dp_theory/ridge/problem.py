@@ -123,7 +123,7 @@ class Problem(AnyProblem):
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
         """Means over experiments."""
-        from dp_theory.ridge.simulators.engines import simulate_problem
+        from dp_theory.ridge.simulators.dense import simulate_problem
 
         return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)
 

@@ -38,11 +38,7 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 
 
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
-    """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4).
-
-    At lam = 0 and phi = p squared_norm is inf and test_error 1/2. Raises ConvergenceError where the moments miss
-    `tolerance`, and InputError where nothing is kept.
-    """
+    """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
 
     def flat(x: Any) -> np.ndarray:
@@ -240,10 +236,8 @@ def _outputs(components: _Components) -> tuple[Any, Any, Any]:
 def _certificate(components: _Components, variance: Any, p: Any, error: Any, scalars: _Scalars) -> Any:
     """To first order, a bound of the relative error of every output; of the overlap, relative to |w_hat|.
 
-    Numerators and denominators of a are off by `error`, that of the moments, and denominators by the condition of L
-    besides. `twice` is twice the relative error of a: it bounds the error of the overlap and of its square. In |w_hat|²
-    off w0, the component in the plane across w0 cancels, sigma²/Q depends on u/L and on the slope, and the terms of Q
-    are at most p.
+    The moments are off by `error`, L by its condition. `twice` is twice the relative error of a. The in-plane component
+    across w0 cancels; the terms of Q are at most p.
     """
     ell, ell_s, ell_v = components.sizes
     twice = 2 * (2 * error + scalars.condition * ell / np.minimum(ell_s, ell_v))

@@ -1,12 +1,11 @@
 """A test for each assumption of the Gaussian theory: a statistic, and the probability of one as large if it holds.
 
-z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view. N is the number of rows and d that of
-directions. Where several statistics are tried, the p-value is that of the largest times their number (Bonferroni).
+z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view. Several statistics share Bonferroni's p.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,42 +32,28 @@ class AssumptionTest(NamedTuple):
     p_value: float  # an upper bound, over all that was tried
 
 
-def normal_selector(view: FeatureView) -> AssumptionTest:
-    """t is normal: A*² of Anderson and Darling, with fitted mean and variance."""
-    square = anderson_darling(view.plane[0])
-    return AssumptionTest(f"A*² = {square:.3g}", anderson_p(square))
-
-
-def normal_truth(view: FeatureView) -> AssumptionTest:
-    """g, left out one by one, is normal: the same as `normal_selector`."""
-    square = anderson_darling(view.score)
-    return AssumptionTest(f"A*² = {square:.3g}", anderson_p(square))
+def normal(samples: Sequence[Float[np.ndarray, " rows"]]) -> AssumptionTest:
+    """Each sample is normal: the largest A*² of Anderson and Darling, with fitted mean and variance."""
+    square = max(map(anderson_darling, samples))
+    largest = "largest " if len(samples) > 1 else ""
+    return AssumptionTest(f"{largest}A*² = {square:.3g}", min(1.0, len(samples) * anderson_p(square)))
 
 
 def normal_plane(view: FeatureView) -> AssumptionTest:
-    """(t, g) are jointly normal: so is every combination of them (Cramér and Wold).
-
-    The statistic is the largest A*² of ANGLES combinations.
-    """
+    """(t, g) are jointly normal: so is every combination of them (Cramér and Wold), of which ANGLES are tested."""
     if len(view.plane) == 1:
-        return normal_selector(view)
-    squares = []
-    for angle in np.pi * (np.arange(ANGLES) + 0.5) / ANGLES:
-        squares.append(anderson_darling(np.cos(angle) * view.plane[0] + np.sin(angle) * view.score))
-    square = max(squares)
-    return AssumptionTest(f"largest A*² = {square:.3g}", min(1.0, ANGLES * anderson_p(square)))
+        return normal([view.plane[0]])
+    angles = np.pi * (np.arange(ANGLES) + 0.5) / ANGLES
+    return normal([np.cos(angle) * view.plane[0] + np.sin(angle) * view.score for angle in angles])
 
 
 def uniform_flips(view: FeatureView) -> AssumptionTest:
-    """y = sign(g − b), flipped with the same probability ε whatever g.
-
-    The statistic is χ² of the labels in BINS groups of rows by v, against
+    """y = sign(g − b), flipped with the same probability ε whatever g: χ² of the labels in BINS groups of rows by v,
+    against
 
         P(y = 1) = ε + (1 − 2ε) Φ((v − b)/tan γ)
 
-    It is the least over ε, the offset b that centring leaves, and tan γ. In one sample tan γ, the length of the fitted
-    truth's error in d coordinates, is off `view.tangent` by 1/√(2d) of it: so ln of their ratio has a normal prior with
-    this standard deviation.
+    at its least over ε, b and tan γ, whose logarithm is off by 1/√(2d) in one sample: its prior.
     """
     from scipy.optimize import minimize
 
@@ -100,25 +85,20 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
 
 
 def equal_lengths(view: FeatureView) -> AssumptionTest:
-    """|z|² off the plane scatters no more than that of normal rows: a one-sided z of its relative variance.
-
-    Over N it is a leverage, for normal rows with the law Beta(d/2, (N − d)/2), of relative variance 2(1 − d/N)/d.
-    """
+    """|z|² off the plane scatters no more than that of normal rows, whose leverage has the law Beta(d/2, (N − d)/2)."""
     rows = len(view.y)
     dimension = view.dimension - len(view.plane)
     leverage = np.square(view.off_plane).sum(1)
     of_normal_rows = 2 * (1 - dimension / rows) / dimension
     ratio = float(leverage.var() / leverage.mean() ** 2) / of_normal_rows
     z = (ratio - 1) / np.sqrt((2 + 6 * of_normal_rows) / rows)
-    return AssumptionTest(f"variance {ratio:.3g} × normal", _normal_tail(z))
+    return AssumptionTest(f"variance {ratio:.3g} × normal", float(ndtr(-z)))
 
 
 def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
-    """E[q y z] = 0 off the plane, for each rule q.
+    """E[q y z] = 0 off the plane, for each rule q: N|mean|² over its expectation.
 
-    The statistic is N|mean|² over its expectation: χ² with a degree of freedom for each direction. The sample's own z
-    is orthogonal to t and ζ, and to y where the truth was fitted to it. What these explain is taken out, which leaves e
-    = q y − p y − b t with p = E[qyζ]/E[yζ], and E[e z] = 0 as in the population.
+    The sample's z is orthogonal to t, ζ and a fitted y. What these explain is taken out: e = q y − p y − b t.
     """
     z = view.off_plane
     freedom = view.dimension - len(view.plane)
@@ -136,10 +116,7 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
 
 
 def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
-    """E[q zzᵀ] = p I off the plane, for each rule q.
-
-    The statistic is |mean (q − p) zzᵀ|² over its expectation where q is independent of a normal z.
-    """
+    """E[q zzᵀ] = p I off the plane, for each rule q: |mean (q − p) zzᵀ|² over its expectation."""
     z = view.off_plane
     dimension = view.dimension - len(view.plane)
     fourth = float(np.square(np.square(z).sum(1)).mean())
@@ -151,7 +128,7 @@ def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
         if q.var() > _NOT_SELECTED:
             mean = (q[:, None] * z).T @ z / len(q)
             ratio = float(np.square(mean).sum()) / (q.var() * fourth / len(q))
-            found.append((_normal_tail((ratio - 1) / deviation), ratio))
+            found.append((float(ndtr((1 - ratio) / deviation)), ratio))
     return _worst(found, "|·|²/expected")
 
 
@@ -162,16 +139,8 @@ def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
     return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(found) * p_value))
 
 
-def _normal_tail(z: float) -> float:
-    return float(ndtr(-z))
-
-
 def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
-    """A*² = A²(1 + .75/N + 2.25/N²) against a normal with fitted mean and variance.
-
-    A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) + ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats, which
-    has A², takes long to import.
-    """
+    """A²(1 + .75/N + 2.25/N²) against a normal with fitted mean and variance; scipy.stats takes long to import."""
     n = len(sample)
     w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)
     i = np.arange(1, n + 1)

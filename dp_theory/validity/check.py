@@ -20,17 +20,16 @@ from dp_theory.numerics.checks import (
     require_some,
     require_whole,
 )
+from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.rules import Rule, make_rule
 from dp_theory.validity.assumptions import (
     equal_lengths,
     isotropic_rest,
     no_pull,
+    normal,
     normal_plane,
-    normal_selector,
-    normal_truth,
     uniform_flips,
 )
-from dp_theory.validity.experiment import MOST_USED, measured_errors
 from dp_theory.validity.features import Features
 from dp_theory.validity.second_moments import KeptMoments
 from dp_theory.validity.view import FeatureView
@@ -45,6 +44,7 @@ FEWEST_TRIALS = 4  # that a standard error takes
 MOST_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
 FEWEST_KEPT = 16  # the least of them
 MOST_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
+MOST_USED = 0.75  # share of the rows that may train; the others test, where there are no test rows
 FAMILIES = 3  # of tests, which share the level: of the assumptions, of the theory and of the measured law
 Conclusion = Literal["holds", "fails", "undecided"]
 
@@ -203,85 +203,95 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
 # -- curves
 
 
-class _StandardErrors(NamedTuple):
-    """Standard errors of a measured mean error, and of its differences from predictions."""
-
-    measured: float
-    from_theory: float  # which speaks of all rows of this kind
-    from_law: float  # which was measured on these rows
-
-
 def _curve(
     view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
 ) -> list[dict[str, Any]]:
     moments = KeptMoments(view, rule)
     errors = measured_errors(view, rule, sizes, lam, trials, seed)
-    theory = _gaussian_errors(view, rule, lam, sizes)
-    rows = []
-    for size, gaussian, of_trials in zip(sizes, theory, errors.T, strict=True):
-        is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
-        if rows and not is_measured:
-            break
-        row: dict[str, Any] = {"kept": size, "share": moments.kept_rows / len(view.y), "gaussian": gaussian}
-        row["measured law"] = moments.error(size, lam) if is_measured else np.nan
-        shared = min(size / max(size, moments.independent), MOST_SHARED)
-        row |= _comparison(view, row, of_trials if is_measured else np.full(trials, np.nan), shared)
-        rows.append(row)
-    return rows
-
-
-def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int]) -> list[float]:
     p = float(rule.moments(0.0).p)
     phi = p * view.dimension / np.asarray(sizes, float)
     against_truth = predict(view.problem(rule, phi, lam * p)).test_error
-    return [view.flips + (1 - 2 * view.flips) * float(error) for error in against_truth]
-
-
-def _comparison(
-    view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"], shared: float
-) -> dict[str, float]:
-    mean = float(of_trials.mean())
-    errors = _standard_errors(view, of_trials, row["gaussian"], shared)
-    return {
-        "measured": mean,
-        "se": errors.measured,
-        "se_trials": float(of_trials.std(ddof=1) / np.sqrt(len(of_trials))),
-        "se_gaussian": errors.from_theory,
-        "se_law": errors.from_law,
-        "z": (mean - row["gaussian"]) / errors.from_theory,
-        "z_law": (mean - row["measured law"]) / errors.from_law,
-    }
+    theory = view.flips + (1 - 2 * view.flips) * np.asarray(against_truth)
+    rows = []
+    for size, gaussian, of_trials in zip(sizes, theory.tolist(), errors.T, strict=True):
+        is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
+        if rows and not is_measured:
+            break
+        law = moments.error(size, lam) if is_measured else np.nan
+        mean = float(of_trials.mean()) if is_measured else np.nan
+        deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
+        se_trials = deviation / np.sqrt(trials)
+        shared = min(size / max(size, moments.independent), MOST_SHARED)
+        se, se_gaussian, se_law = _standard_errors(view, mean, gaussian, se_trials, deviation, shared)
+        rows.append(
+            {
+                "kept": size,
+                "share": moments.kept_rows / len(view.y),
+                "gaussian": gaussian,
+                "measured law": law,
+                "measured": mean,
+                "se": se,
+                "se_trials": se_trials,
+                "se_gaussian": se_gaussian,
+                "se_law": se_law,
+                "z": (mean - gaussian) / se_gaussian,
+                "z_law": (mean - law) / se_law,
+            }
+        )
+    return rows
 
 
 def _standard_errors(
-    view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
-) -> _StandardErrors:
-    """Standard errors of the mean over trials, and of its differences from predictions.
+    view: FeatureView, mean: float, predicted: float, of_trials: float, deviation: float, shared: float
+) -> tuple[float, float, float]:
+    """Standard errors of the mean over trials, and of its differences from the theory and from the measured law.
 
-    Trials draw without replacement a share f of the rows that the rule keeps. So the variance s² between trials is 1 -
-    f of that of fresh rows, and the mean also scatters by f·s²/(1 - f) with the rows that there are to keep, which
-    counts against the theory. So does, against the theory alone, the choice of the N rows where they also test.
+    Trials share rows: a share f of those that the rule keeps. So the theory's difference also scatters by f·s²/(1 − f),
+    and by the choice of rows that test.
     """
+
+    def of_error_rate(rows: int) -> float:
+        rate = min(0.5, max(mean, predicted, 0.5 / rows))
+        return rate * (1 - rate) / rows
+
     rows = len(view.y)
-    mean = float(of_trials.mean())
-    finest = 0.5 / rows  # half an error among all rows
-    of_training = float(of_trials.std(ddof=1) / np.sqrt(len(of_trials)))
-    variance_of_rows = _variance_of_error_rate(mean, predicted, rows)
-    if view.test is None:
-        from_law = np.maximum(of_training, finest)
-        of_kept_rows = np.sqrt(shared / (1 - shared)) * of_trials.std(ddof=1)
-        from_theory = np.sqrt(from_law**2 + of_kept_rows**2 + variance_of_rows)
-        return _StandardErrors(of_training, from_theory, from_law)
-    variance_of_test_rows = _variance_of_error_rate(mean, predicted, len(view.test[1]))
-    measured = float(np.sqrt(of_training**2 + variance_of_test_rows + variance_of_rows))
-    from_either = np.maximum(measured, finest)
-    from_theory = np.hypot(from_either, np.sqrt(shared / (1 - shared)) * of_trials.std(ddof=1))
-    return _StandardErrors(measured, from_theory, from_either)
+    measured = of_trials
+    of_rows = of_error_rate(rows)
+    if view.test is not None:
+        measured = float(np.sqrt(of_trials**2 + of_error_rate(len(view.test[1])) + of_rows))
+        of_rows = 0.0
+    from_law = float(np.maximum(measured, 0.5 / rows))  # half an error among all rows
+    from_theory = float(np.sqrt(from_law**2 + shared / (1 - shared) * deviation**2 + of_rows))
+    return measured, from_theory, from_law
 
 
-def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
-    rate = min(0.5, max(mean, predicted, 0.5 / rows))
-    return rate * (1 - rate) / rows
+def measured_errors(
+    view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
+) -> Float[np.ndarray, "trials sizes"]:
+    """Test errors of ridge regression on kept rows, nan where a rule does not keep so many.
+
+    All sizes of a trial share a random order. Rows that were not looked at test where there are no test rows.
+    """
+    errors = np.full((trials, len(sizes)), np.nan)
+    keep = np.asarray(rule.keep_probability(view.plane[0]), float)
+    most = int(MOST_USED * len(keep))
+    for trial in range(trials):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
+        order = rng.permutation(len(keep))
+        kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
+        for i, size in enumerate(sizes):
+            if size > len(kept):
+                continue
+            train = order[kept[:size]]
+            w = fit_ridge(view.x[train], view.y[train], size * lam)
+            if view.test is None:
+                not_reached = order[kept[size - 1] + 1 :]
+                x = view.x[not_reached]
+                y = view.y[not_reached]
+            else:
+                x, y = view.test
+            errors[trial, i] = np.mean(y * (x @ w) <= 0)
+    return errors
 
 
 # -- verdicts
@@ -289,8 +299,8 @@ def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
 
 def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) -> list[dict[str, Any]]:
     tests = {
-        "selector's score t is normal": normal_selector(view),
-        "truth's score g is normal": normal_truth(view),
+        "selector's score t is normal": normal([view.plane[0]]),
+        "truth's score g is normal": normal([view.score]),
         "(t, g) are jointly normal": normal_plane(view),
         "labels are sign(g), flips uniform": uniform_flips(view),
         "rows are equally long off the plane": equal_lengths(view),
@@ -307,8 +317,7 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
     """The last two rows of `Check.assumptions`: predictions against the experiment.
 
-    Only errors that are significantly off count for the effect, if there are any. A prediction holds if each of its
-    errors passes a test at the level: no correction for their number, since all must pass.
+    A prediction holds if each of its errors passes a test at the level: all must, so that nothing is corrected.
     """
     comparisons = curves["measured"].notna().sum()
     rows = []

@@ -69,10 +69,7 @@ class _Principal(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FeatureView:
-    """N rows in d directions, as the theory sees them.
-
-    Where selector and truth are one direction, as far as N rows can tell, k = 1, and there is t alone. Otherwise k = 2.
-    """
+    """N rows in d directions, as the theory sees them; t alone where selector and truth cannot be told apart."""
 
     x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
     y: Float[np.ndarray, " rows"]  # their labels, 1 and -1
@@ -140,10 +137,9 @@ class FeatureView:
 
     @cached_property
     def flips(self) -> float:
-        """The share of labels that the truth's own direction gets wrong, which the Gaussian theory takes for flips.
+        """The share of labels that the truth's own direction gets wrong.
 
-        A fitted truth errs on a share γ/π of the others besides, which is taken away. A known truth errs also where the
-        sample's mean moved its boundary, by a few N^-½: the least share over such moves is taken.
+        A fitted truth errs on a share γ/π of the others besides; a known one where the mean moved its boundary.
         """
         moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)

@@ -13,8 +13,7 @@ import numpy as np
 from dp_base.checksums import RECORD, digest, verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import file_name
-from dp_base.reading import foreign_file, own_file, read_json, shortened
-from dp_base.tables import read_plain_csv
+from dp_base.reading import foreign_file, own_file, read_json, read_plain_csv, shortened
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:

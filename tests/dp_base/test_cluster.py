@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dp_base.cluster.jobs import LOSSES, on_cluster
+from dp_base.cluster import LOSSES, on_cluster
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
 from dp_base.workers import in_parallel
@@ -103,7 +103,7 @@ def test_an_error_is_the_jobs_own(scheduler: str):
 
 def test_a_folder_that_is_not_shared_is_named(scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The worker sees another lock file than the one that this process has read."""
-    monkeypatch.setattr("dp_base.cluster.jobs.SEEN_WITHIN", 0.0)
+    monkeypatch.setattr("dp_base.cluster.SEEN_WITHIN", 0.0)
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path, **options: read(path, **options) + " of another machine")
     with (

@@ -16,7 +16,7 @@ from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
-from dp_real.evaluation.assess import predictions
+from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.pool.marks import mark_of

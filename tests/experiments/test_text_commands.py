@@ -13,7 +13,7 @@ from dp_experiments.presets.presets import load_preset
 
 from dp_real import Run
 from dp_real.config import load_config, parse_config
-from dp_real.evaluation.card import model_card
+from dp_real.evaluate.card import model_card
 from tests.chromium import framed, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 

@@ -37,7 +37,7 @@ class ImageNetClass:
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """Return the classes in the order of their labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
+    """The classes in the order of their labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
     text = (resources.files("dp_real.data.imagenet") / "classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))
@@ -57,7 +57,7 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
 
 
 def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
-    """Return the ImageNet task that has these class names in this order."""
+    """The ImageNet task that has these class names in this order."""
     for task in TASKS:
         if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
             return task
@@ -65,7 +65,7 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
-    """Return the labels of a task that a published data set has.
+    """The labels of a task that a published data set has.
 
     The data sets imagenet-a and imagenet-r have 200 of the 1,000 classes. Others have all.
     """

@@ -44,10 +44,7 @@ class Classes:
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """Return None for a class that the task leaves out.
-
-        Raises InputError, which names `place`, for an unknown name.
-        """
+        """The label of a folder, None for a class that the task leaves out; InputError, at `place`, if unknown."""
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
@@ -57,10 +54,7 @@ class Classes:
         return self.folders[key]
 
     def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
-        """Raise InputError if a set that has these labels is empty, or lacks a label in `needed`.
-
-        The message names the set by `place` and the kind of its examples by `what`.
-        """
+        """Raise InputError, which names `place`, if a set with these labels is empty, or lacks one in `needed`."""
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -70,12 +64,12 @@ class Classes:
 
 
 def composed(name: str) -> str:
-    """Return a name with each letter and its accents as one character (NFC). macOS names files with several."""
+    """A name with each letter and its accents as one character (NFC). macOS names files with several."""
     return unicodedata.normalize("NFC", name)
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """Return a user's classes, which folders have as their names, or as what `folder_names` makes of them.
+    """A user's classes, which folders have as their names, or as what `folder_names` makes of them.
 
     Unless some name is a number, a folder may also be called by the number of its class, from 0.
     """
@@ -101,7 +95,7 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """Return the name of a class as the name of a folder.
+    """The name of a class as the name of a folder.
 
     Some characters, a leading dot, and dots and spaces at the end become an underscore. A name that Windows keeps for a
     device begins with one. A name that is too long is cut.
@@ -113,7 +107,7 @@ def folder_name(name: str) -> str:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Return a `folder_name` for each class, with the class's number where two would be alike.
+    """A `folder_name` for each class, with the class's number where two would be alike.
 
     Those that differ in case or in Unicode's form alone count as alike, since they do on some file systems.
     """
@@ -132,15 +126,12 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def _without_case(name: str) -> str:
-    """Return what names share that are the same to some file system."""
+    """What names share that are the same to some file system."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the folders that are not hidden, sorted as numbers if all are numbers, else by name.
-
-    Raises MissingError if `folder` does not exist, InputError if it holds no folders, or one whose name is not UTF-8.
-    """
+    """The folders that are not hidden, sorted as numbers if all are numbers, else by name."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -156,10 +147,9 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in all below it, without hidden ones, such as the ._1.jpg that a system left.
+    """The files in a folder and in all below it, without hidden ones, such as the ._1.jpg that a system left.
 
-    Links to folders are followed, but a folder is entered once. Raises InputError for a folder that cannot be listed,
-    and for a link to a folder above `folder`, since the files of other classes would count as of this one.
+    Links to folders are followed, but a folder is entered once.
     """
     top = Path(os.path.realpath(folder))
     entered: set[str] = set()
@@ -173,6 +163,30 @@ def visible_files(folder: Path) -> Iterator[Path]:
         entered.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def class_files(
+    folder: Path, classes: Classes, endings: Collection[str], what: str
+) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
+    """The label and the files of each class folder, and what is wrong with folders that are named like no class.
+
+    Files of other endings are counted in a warning. Classes that the task leaves out are not looked at.
+    """
+    found: dict[Path, tuple[int, list[Path]]] = {}
+    strays: list[InputError] = []
+    others: list[Path] = []
+    for path in class_folders(folder):
+        try:
+            label = classes.label(path.name, path)
+        except InputError as stray:
+            strays.append(stray)
+            continue
+        if label is not None:
+            files = sorted(visible_files(path))
+            found[path] = label, [file for file in files if file.suffix.lower() in endings]
+            others += [file for file in files if file.suffix.lower() not in endings]
+    warn_unread(folder, others, what)
+    return found, strays
 
 
 def _refuse(error: OSError) -> None:

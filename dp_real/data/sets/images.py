@@ -30,7 +30,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real import distributed
-from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_files, warn_once
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
@@ -74,20 +74,17 @@ def read_encoded(source: EncodedImage) -> bytes:
 
 
 def read_regular(path: Path) -> bytes:
-    """Read the bytes of a regular file. Raises OSError for one that is not there, or cannot be read.
-
-    Raises ValueError for a pipe, a socket or a device without opening it, since reading it might never end.
-    """
+    """Read the bytes of a regular file."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
     return path.read_bytes()
 
 
 def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
-    """Return the label of each image, or None for an image of a class that the task leaves out.
+    """The label of each image, or None for an image of a class that the task leaves out.
 
     A number means what it means as the name of a class folder. But if the task is a part of ImageNet, and all names are
-    numbers below its number of classes, they are the task's own labels. Raises InputError for an unknown class.
+    numbers below its number of classes, they are the task's own labels.
     """
     first_images: dict[str, EncodedImage] = {}
     for name, source in zip(named.names, named.sources, strict=True):
@@ -103,7 +100,7 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
     """Read an image as uint8 [channels, size, size], upright by EXIF, and with transparent pixels over white.
 
     The shorter side is resized to `resize` pixels, and the middle is taken. `resize` must be at least `size`, as in
-    ImageNet's usual 256 for 224, or 0 for `size`. Raises InputError for a broken image, and for one that is too large.
+    ImageNet's usual 256 for 224, or 0 for `size`.
     """
     try:
         with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
@@ -136,7 +133,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale pixels of 16 bits to 8 bits. Raises ValueError for pixels of 32 bits, whose white level is not known.
+    """Scale pixels of 16 bits to 8 bits.
 
     Pillow's convert() would clip both instead of scaling them. A TIFF may say that it uses 12 of the bits.
     """
@@ -189,7 +186,7 @@ class ImageFiles:
         return self._pixels[rows]
 
     def digests(self) -> list[str]:
-        """Return SHA-256 digests of the encoded images. Raises InputError for a file that cannot be read."""
+        """SHA-256 digests of the encoded images."""
 
         def digest_of(source: EncodedImage) -> str:
             try:
@@ -201,14 +198,11 @@ class ImageFiles:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
-        """Return bytes, or None for an image that a table has. Raises as `files` does."""
+        """Bytes, or None for an image that a table has."""
         return [getattr(each, "st_size", getattr(each, "size", None)) for each in self._stats()]
 
     def files(self) -> list[Hashable]:
-        """Return what is equal of two images exactly if they lie in one place, be it by links.
-
-        Raises InputError for a file that is not there.
-        """
+        """What is equal of two images exactly if they lie in one place, be it by links."""
         return [(each.st_dev, each.st_ino) if isinstance(each, os.stat_result) else each for each in self._stats()]
 
     def _stats(self) -> Iterator[os.stat_result | EncodedImage]:
@@ -217,7 +211,7 @@ class ImageFiles:
                 yield source.stat() if isinstance(source, Path) else source
 
     def broken(self, rows: slice) -> list[str]:
-        """Return a line for each of these images that cannot be read, which says what is wrong."""
+        """A line for each of these images that cannot be read, which says what is wrong."""
         problems = []
         for row in range(*rows.indices(len(self))):
             try:
@@ -264,7 +258,7 @@ class TrainingImages:
         return self._x
 
     def fingerprint(self) -> list[str]:
-        """Nothing is decoded. Raises InputError for a file that cannot be read."""
+        """Nothing is decoded."""
         digests = self.files.digests()
         _tell_two_labels(digests, self.y, self.files.sources)
         return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
@@ -278,29 +272,10 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """Find the images of class folders, as rows of sample_shape [C, S, S], ordered by label, then by path.
-
-    A folder that is named like no class is skipped with a warning. Raises InputError if a label in `needed` has no
-    images, or none has, since such a folder may be that of a misspelled class. A class folder without images raises it,
-    too.
-    """
+    """Find the images of class folders, ordered by label, then by path; folders of no class are told."""
+    found, strays = class_files(folder, classes, ENDINGS, "images")
     files: dict[int, list[Path]] = {}
-    strays: list[InputError] = []
-    others: list[Path] = []
-    for path in class_folders(folder):
-        try:
-            label = classes.label(path.name, path)
-        except InputError as stray:
-            strays.append(stray)
-            continue
-        if label is None:
-            continue
-        images: list[Path] = []
-        for file in sorted(visible_files(path)):
-            if file.suffix.lower() in ENDINGS:
-                images.append(file)
-            else:
-                others.append(file)
+    for path, (label, images) in found.items():
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
@@ -308,7 +283,6 @@ def read_folder(
         raise strays[0]
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
-    warn_unread(folder, others, "images")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)
@@ -324,11 +298,12 @@ class Seen(NamedTuple):
 
 
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode images before a run, so that a broken one stops it early. Each process decodes its share.
+    """Decode images before a run, so that a broken one stops it early.
 
-    Sets that are kept in memory are decoded whole, of a larger one about SAMPLED images, evenly spaced. Raises an
-    InputError that names the broken images, in all processes. Warns of images of one value, and of image files with two
-    labels.
+    Each process decodes its share.
+
+    Sets that are kept in memory are decoded whole, of a larger one about SAMPLED images, evenly spaced. Warns of images
+    of one value, and of image files with two labels.
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
@@ -374,7 +349,7 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Return whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each of its channels."""
+    """Whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each of its channels."""
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
     low, high = values.flatten(2).aminmax(dim=2)
     return ((high - low).amax(1) < NEARLY_ONE).tolist()

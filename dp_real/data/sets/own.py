@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_real.anchors import Place
 from dp_real.data import DataConfig
 from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.class_names import (
@@ -24,7 +23,7 @@ from dp_real.data.sets.class_names import (
     warn_once,
 )
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
-from dp_real.sections import Seed
+from dp_real.sections import Place, Seed
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
@@ -94,10 +93,7 @@ class OwnSets(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The classes are those of the key `classes`, or the folders of `validation`.
-
-        Raises InputError if a definition or a synonym is given for something else.
-        """
+        """The classes are those of the key `classes`, or the folders of `validation`."""
         names = self.labels.names
         fault = self._text_of_no_class(names)
         if fault:
@@ -129,18 +125,15 @@ class OwnSets(DataConfig):
         raise NotImplementedError
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ExampleSet:
-        """Read a set that must have the labels `needed`. `keep` says whether its examples may stay in memory.
-
-        Raises InputError for an unknown class, and if a label in `needed` has no example.
-        """
+        """Read a set that must have the labels `needed`. `keep` says whether its examples may stay in memory."""
         raise NotImplementedError
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """Read a set to train on it. Raises as `read` does."""
+        """Read a set to train on it."""
         raise NotImplementedError
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """Return how many of a set's examples are of the task's classes. Raises InputError as `read` does."""
+        """How many of a set's examples are of the task's classes."""
         return len(self.read(found, needed).y)
 
     @property
@@ -190,11 +183,7 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Further sets that are not there are left out, unless `require_sets` is set.
-
-        Raises one MissingError for all sets that are needed and not there, InputError for a set that is broken or lacks
-        a class.
-        """
+        """Further sets that are not there are left out, unless `require_sets` is set."""
         found = self._locate_all()
         train = self._read_training(found["train"]) if self.train else None
         validation = self._read(found["validation"], "validation", keep=True)
@@ -241,10 +230,7 @@ class OwnSets(DataConfig):
         return name in self.sets and not self.require_sets
 
     def _locate_all(self) -> dict[str, Located]:
-        """Raises one MissingError for all sets that are absent.
-
-        Those that a run goes on without are named in a warning.
-        """
+        """Where each set is. Those that a run goes on without are named in a warning."""
         from dp_real.data.sets.places import locate
 
         found: dict[str, Located] = {}

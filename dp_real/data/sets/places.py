@@ -54,11 +54,7 @@ class Located:
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched.
-
-    Raises MissingError, which says how to get the set, if it is not there, InputError if `where` is not written as
-    above, or names something other than a regular file or a folder.
-    """
+    """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched."""
     with foreign_file(where[:100]):
         return _locate(where, fetch)
 
@@ -119,7 +115,7 @@ def _exists(where: str) -> bool:
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
-    """Return files in order. Raises MissingError if one of the pattern's expanded parts matches none."""
+    """Files in order."""
     files: dict[str, list[str]] = {}
     for part in expand(pattern):
         # A file may have a [ in its name, which is no pattern then.
@@ -139,10 +135,11 @@ class HubSet:
     revision: str | None = None
 
     def snapshot(self, split: str | None, fetch: bool) -> Path:
-        """Return the local folder of the Parquet or tar files. A split picks those that have its name in their paths.
+        """The local folder of the Parquet or tar files.
 
-        With `fetch`, files that are not in the hub's cache are fetched. Raises MissingError, which says what to do, if
-        they cannot be had, InputError if the data set has none.
+        A split picks those that have its name in their paths.
+
+        With `fetch`, files that are not in the hub's cache are fetched.
         """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -170,12 +167,12 @@ class HubSet:
         return folder
 
     def _pattern(self, split: str | None) -> str:
-        """Return the pattern of the files' names, without their endings."""
+        """The pattern of the files' names, without their endings."""
         name = f"*{split}*" if split else "*"
         return f"{self.folder}/{name}" if self.folder else name
 
     def _command(self, pattern: str) -> str:
-        """Return the command by which a user fetches the files."""
+        """The command by which a user fetches the files."""
         command = f"hf download {self.id} --repo-type dataset --include '{pattern}'"
         return f"{command} --revision {self.revision}" if self.revision else command
 
@@ -220,7 +217,7 @@ def read_set(
     """Read a set of images as rows of sample_shape [C, S, S].
 
     Those of class folders are ordered by label and path, others keep their order. `keep` and `resize` are those of
-    ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
+    ImageFiles.
     """
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
@@ -250,7 +247,7 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """Count the images of the task's classes. Raises InputError as `read_set` does."""
+    """Count the images of the task's classes."""
     if found.kind != "parquet":
         any_shape = (3, 1, 1)  # nothing is decoded
         return len(read_set(found, classes, any_shape, needed, keep=False).y)

@@ -51,7 +51,7 @@ class TableImage:
 
 
 def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> NamedImages:
-    """Find the images in order. Raises InputError if the image or label column cannot be told."""
+    """Find the images in order."""
     from datasets import Image
 
     image, label = pick_columns(place, data.features, columns)
@@ -61,7 +61,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
 
 
 def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
-    """Return the names of the image and the label column. Raises InputError if one cannot be told."""
+    """The names of the image and the label column."""
     from datasets import ClassLabel, Image
 
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
@@ -82,8 +82,7 @@ def pick(
 ) -> str:
     """Pick a column: the one `asked` for, else the only one that `fits` by its type, else the first `usual` one.
 
-    `there` are all columns. Raises InputError if this gives no column or several. The message says that `what` is
-    sought, and how to name the columns of `example` and label.
+    `there` are all columns. The message says that `what` is sought, and how to name the columns of `example` and label.
     """
     if asked:
         found = [name for name in there if name == asked]
@@ -98,11 +97,10 @@ def pick(
 
 
 def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """Return the class name of each row: its value, or what is at that position if the column's `feature` has names.
+    """The class name of each row: its value, or what is at that position if the column's `feature` has names.
 
     The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
-    are known are in ImageNet's order, the position decides the class. Raises InputError, which names `place`, for a
-    position beyond the names.
+    are known are in ImageNet's order, the position decides the class.
     """
     names = getattr(feature, "names", None)
     if names is None:
@@ -117,7 +115,7 @@ def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classe
 
 
 def plain_names(place: str, values: Sequence[Any]) -> list[str]:
-    """Return a label column as names. Raises InputError, which names `place`, for a row without one."""
+    """A label column as names."""
     for row, value in enumerate(values):
         if value is None or value == "" or value != value:  # nan is not equal to itself
             raise InputError(f"{place}: row {row} has no label; give it one, or remove the row")
@@ -135,10 +133,7 @@ def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes)
 
 
 def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
-    """Open what Dataset.save_to_disk or DatasetDict.save_to_disk wrote, memory-mapped.
-
-    Raises InputError for anything else, and if `split` does not pick one of several splits.
-    """
+    """Open what Dataset.save_to_disk or DatasetDict.save_to_disk wrote, memory-mapped."""
     from datasets import DatasetDict, load_from_disk
 
     with foreign_file(place, "not what save_to_disk writes"):
@@ -147,7 +142,7 @@ def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
 
 
 def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
-    """Open Parquet files, which `datasets` copies to its cache once. Raises InputError if it cannot read them."""
+    """Open Parquet files, which `datasets` copies to its cache once."""
     from datasets import load_dataset
 
     with foreign_file(place, "not Parquet files that `datasets` can read"):
@@ -155,10 +150,7 @@ def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
 
 
 def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
-    """Return the class name of each row. Only the labels are read, and nothing is copied.
-
-    Raises InputError if the files cannot be read, or if the label column cannot be told.
-    """
+    """The class name of each row. Only the labels are read, and nothing is copied."""
     from datasets import Features
 
     with foreign_file(place, "not Parquet files that `datasets` can read"):
@@ -169,10 +161,7 @@ def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, cla
 
 
 def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
-    """None picks the only split.
-
-    Raises InputError if there is no such split, or if there are several and none is named.
-    """
+    """The split of that name; None: the only one."""
     if split is None and len(splits) == 1:
         (only,) = splits.values()
         return only
@@ -183,7 +172,7 @@ def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
 
 
 def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
-    """Return the data files of a split, which `datasets` tells by their names."""
+    """The data files of a split, which `datasets` tells by their names."""
     from datasets import load_dataset_builder
 
     files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files

@@ -99,10 +99,11 @@ def _is_image(file: ShardFile) -> bool:
 
 
 def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[ShardFile]:
-    """Yield the files that are not hidden as if they lay in `folder`. The tar file begins at `offset` of `shard`.
+    """The files that are not hidden as if they lay in `folder`.
 
-    If it contains a class's tar file, the files of that one follow, in a folder of their own. Raises as `_entries`
-    does.
+    The tar file begins at `offset` of `shard`.
+
+    If it contains a class's tar file, the files of that one follow, in a folder of their own.
     """
     for name, entry in _entries(tar, shard).items():
         path = PurePosixPath(name)
@@ -115,12 +116,7 @@ def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> I
 
 
 def _entries(tar: tarfile.TarFile, shard: Path) -> dict[str, tarfile.TarInfo]:
-    """Return the files that are not hidden, by name. A link is the file that it leads to.
-
-    Raises InputError for a name that stands twice, for a link that leads to no file of the archive, and for an entry
-    whose bytes do not lie there as they are. Raises ReadError if the archive does not end behind the last entry: the
-    library passes over what follows a damaged header, or the end of the first of several joined archives.
-    """
+    """The files that are not hidden, by name. A link is the file that it leads to."""
     entries: dict[str, tarfile.TarInfo] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
@@ -151,7 +147,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
-    """Follow links to the entry. Raises InputError if it is none of the archive's."""
+    """Follow links to the entry."""
     passed: set[str] = set()
     target = name
     while target in entries and target not in passed:
@@ -167,20 +163,20 @@ def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) ->
 
 
 def _key(name: str) -> str:
-    """Return a file's name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
+    """A file's name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 
 
 def _stems(name: str) -> Iterator[str]:
-    """Yield a file's name without its last ending, without its last two, and so on: a/22.05 and a/22 of a/22.05.png."""
+    """A file's name without its last ending, without its last two, and so on: a/22.05 and a/22 of a/22.05.png."""
     for _ in range(name.rpartition("/")[2].count(".")):
         name = name.rpartition(".")[0]
         yield name
 
 
 def _label_files(files: Sequence[ShardFile], label: str | None) -> dict[str, ShardFile]:
-    """Return the file that states a label for each stem: STEM.cls, or else STEM.json."""
+    """The file that states a label for each stem: STEM.cls, or else STEM.json."""
     found: dict[str, ShardFile] = {}
     for ending in (".json", _ending(label)):
         found |= {file.name[: -len(ending)]: file for file in files if file.name.lower().endswith(ending)}
@@ -199,10 +195,7 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unlabelled: Sequence[ShardFile]) -> None:
-    """Raise InputError for a label file that is no image's, if it stands alone, or beside images without labels.
-
-    A label of something else than an image is counted among what is not read.
-    """
+    """Raise InputError for a label file of no image, if it stands alone or beside images without labels."""
     near = {_key(file.name) for file in unlabelled}
     of_sample = Counter(_key(file.name) for file in files)
     for file in unused:
@@ -211,10 +204,7 @@ def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unla
 
 
 def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -> dict[str, ShardFile]:
-    """Pick the image that each label file is for, by its stem: the one called STEM.jpg, not STEM.mask.png.
-
-    Raises InputError if there are two.
-    """
+    """Pick the image that each label file is for, by its stem: the one called STEM.jpg, not STEM.mask.png."""
     groups: dict[str, list[ShardFile]] = {}
     for file, stem in zip(images, stems, strict=True):
         if stem is not None:
@@ -244,16 +234,13 @@ def is_flat(folder: Path) -> bool:
 
 
 def read_flat(folder: Path) -> NamedImages:
-    """Find the validation images in a folder, in order, with their WordNet ids. Raises as `validation_wnid` does."""
+    """Find the validation images in a folder, in order, with their WordNet ids."""
     files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
     return NamedImages(files, [validation_wnid(file.name, folder) for file in files])
 
 
 def validation_wnid(name: str, folder: Path) -> str:
-    """Return the WordNet id of an image such as ILSVRC2012_val_00000001.JPEG, in `folder` or in a tar file there.
-
-    Raises MissingError if no file tells the classes, InputError if that file is broken, or does not list the image.
-    """
+    """The WordNet id of an image such as ILSVRC2012_val_00000001.JPEG, in `folder` or in a tar file there."""
     match = IMAGE.match(name)
     wnids = _validation_wnids(folder.resolve())
     wnid = wnids.get(int(match[1])) if match else None
@@ -264,7 +251,7 @@ def validation_wnid(name: str, folder: Path) -> str:
 
 @cache
 def _validation_wnids(folder: Path) -> dict[int, str]:
-    """Return the WordNet ids by the images' numbers, from 1."""
+    """The WordNet ids by the images' numbers, from 1."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         with foreign_file(place, "the classes of the validation images cannot be read"):
             wnids = _wnids_at(place)
@@ -277,7 +264,7 @@ def _validation_wnids(folder: Path) -> dict[int, str]:
 
 
 def _wnids_at(place: Path) -> dict[int, str] | None:
-    """Return None if this folder has no file that tells the WordNet ids."""
+    """None if this folder has no file that tells the WordNet ids."""
     if (place / KAGGLE).is_file():
         return _read_kaggles(place / KAGGLE)
     if (place / TRUTH).is_file():

@@ -28,6 +28,8 @@ REMEDY = "lower generator.train_learning_rate"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
 TRIED_STEPS = 8  # of the sampler, for these
 AVERAGE_DECAY = 0.995  # of the averaged weights, a step
+BATCH = 128  # rows of a training step
+LABEL_DROPOUT = 0.1  # share of labels that are left out, for the unconditional branch of CFG
 
 
 class Denoiser(nn.Module):
@@ -132,10 +134,10 @@ def train_denoiser(
     scheduler = make_scheduler()
     watch = LossWatch("the generator", REMEDY, config.train_steps)
     for _ in range(config.train_steps):
-        rows = torch.randint(len(images.x), (config.train_batch,), generator=draw)
+        rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         x0 = images.x[rows]
         label = images.y[rows]
-        label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
+        label = label.where(torch.rand(len(rows), generator=draw) >= LABEL_DROPOUT, torch.tensor(n_classes))
         noise = torch.randn(x0.shape, generator=draw)
         t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
         x0, label, noise, t = (part.to(device) for part in (x0, label, noise, t))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from dp_base.checksums import damage, seal
 from dp_base.files import whole_folder, write_json
 from dp_base.reading import read_json
+from dp_real.runtime.optimizers import load_state_tensors, state_tensors
 
 EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
 
@@ -51,7 +51,8 @@ class Resumable:
     def keep(self, folder: Path, step: int) -> None:
         """Write the state after `step` steps, whole or not at all."""
         with whole_folder(folder, replace=True) as staged:
-            save_file(self._tensors(), staged / "state.safetensors")
+            tensors = state_tensors(self.modules, self.optimizer) | {"draw": self.draw.get_state()}
+            save_file(tensors, staged / "state.safetensors")
             groups = self.optimizer.state_dict()["param_groups"]
             state = {"step": step, "groups": groups, "schedule": self.schedule.state_dict()}
             write_json(staged / "state.json", state)
@@ -63,26 +64,7 @@ class Resumable:
             return 0
         state = read_json(self.folder / "state.json")
         tensors = load_file(self.folder / "state.safetensors")
-        for name, module in self.modules.items():
-            module.load_state_dict(_below(f"{name}.", tensors))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below("optimizer.", tensors).items():
-            index, slot = key.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        self.optimizer.load_state_dict({"state": slots, "param_groups": state["groups"]})
+        load_state_tensors(tensors, self.modules, self.optimizer, state["groups"])
         self.schedule.load_state_dict(state["schedule"])
         self.draw.set_state(tensors["draw"])
         return state["step"]
-
-    def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Any] = {"draw": self.draw.get_state()}
-        for name, module in self.modules.items():
-            found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-        return found
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -37,10 +37,11 @@ class PipelineCalls(PipelineSampler):
         self.pipe.set_progress_bar_config(disable=True)
         self.told = signature(type(self.pipe).__call__).parameters
         name = type(pipe).__name__
-        if guidance_scale > 1 and "negative_prompt" not in self.told:
+        if guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
             raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
-        if self.guidance_rescale and "guidance_rescale" not in self.told:
-            raise InputError(f"generator.guidance_rescale: {name} does not take it")
+        for key in ("negative_prompt", "guidance_rescale"):
+            if getattr(self, key) and key not in self.told:
+                raise InputError(f"generator.{key}: {name} does not take it")
 
     def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> UInt64[np.ndarray, " batch"]:
         return seeds
@@ -55,10 +56,10 @@ class PipelineCalls(PipelineSampler):
         real: Float[Tensor, "batch 3 real_height real_width"] | None,
     ) -> Float[Tensor, "batch 3 height width"]:
         given = {key: value for key, value in PLAIN.items() if key in self.told}
-        if "negative_prompt" in self.told:
+        if "negative_prompt_embeds" in self.told:
             scale, empty = ("true_cfg_scale", " ") if "true_cfg_scale" in self.told else ("guidance_scale", "")
             given[scale] = self.guidance_scale
-            if self.guidance_scale > 1:
+            if self.guidance_scale > 1 and "negative_prompt" in self.told:
                 given["negative_prompt"] = [self.negative_prompt or empty] * len(asked)
         if self.guidance_rescale:
             given["guidance_rescale"] = self.guidance_rescale

@@ -13,6 +13,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_asym_kl import AsymmetricAutoencoderKL
 from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from jaxtyping import Float
@@ -20,7 +21,14 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 
-DECODERS = (AutoencoderKL, AutoencoderTiny, AutoencoderDC, AutoencoderKLQwenImage, AsymmetricAutoencoderKL)
+DECODERS = (
+    AutoencoderKL,
+    AutoencoderTiny,
+    AutoencoderDC,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    AsymmetricAutoencoderKL,
+)
 MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
 
 
@@ -73,14 +81,16 @@ def frozen_decoder(vae: Any) -> Any:
 class Unpacker:
     """Unpacks the latents [batch, tokens, channels] of a pipeline that packs them, such as FLUX and Qwen-Image.
 
-    The pipeline's own function does it. It needs the image's size, which `note` is told of before each call of the
-    pipeline. Raises InputError for a pipeline that packs in a way of its own.
+    The pipeline's own function does it, but for FLUX.2, which packs before its decoder's batch norm. It needs the
+    image's size, which `note` is told of before each call of the pipeline. Raises InputError for a pipeline that packs
+    in a way of its own.
     """
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
-        self._own: Callable[..., Tensor] | None = getattr(pipe, "_unpack_latents", None)
+        own = self._of_flux2 if hasattr(pipe, "_unpatchify_latents") else None
+        self._own: Callable[..., Tensor] | None = getattr(pipe, "_unpack_latents", own)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
         if self._own and list(inspect.signature(self._own).parameters) != wanted:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
@@ -99,6 +109,13 @@ class Unpacker:
         if self._own is None or self.size is None:
             raise InputError(f"the packed latents of {type(self.pipe).__name__} cannot be unpacked: call guide for it")
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
+
+    def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:
+        vae = self.pipe.vae
+        side = 2 * vae_scale_factor  # of a token
+        grid = latents.transpose(1, 2).unflatten(2, (height // side, width // side))
+        mean, variance = (each.view(1, -1, 1, 1).to(latents) for each in (vae.bn.running_mean, vae.bn.running_var))
+        return self.pipe._unpatchify_latents(grid * (variance + vae.config.batch_norm_eps).sqrt() + mean)
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:

@@ -1,15 +1,97 @@
-"""Augmentation of batches, each row by itself: crops and flips, Mixup and CutMix (paper App. D)."""
+"""Augmentation of the rows of a step: crops and flips, RandAugment, Mixup and CutMix (paper App. D)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
+from dp_base.extras import install_command
+from dp_real.examples import Task
+from dp_real.runtime.pixels import fit
+from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
+from dp_real.sections import TrainingConfig
+
+
+class Augmentation:
+    """Crops, flips, changes and mixes the rows of a step, as the section [training] says.
+
+    Raises MissingError if RandAugment is asked for and kornia is not installed.
+    """
+
+    def __init__(self, task: Task, config: TrainingConfig, seed: int) -> None:
+        self.task = task
+        self.config = config
+        self.seed = seed
+        self.randaugment: RandAugment | None = None
+        if config.randaugment:
+            self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude)
+
+    def __call__(
+        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
+    ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
+        """Augment the rows of a step that the process of this rank has.
+
+        x are codes as int32, or images, which may be larger than the module takes. They come back at the module's size.
+        y are labels, int64 [B], or probabilities, float [B, K]. They come back as probabilities if examples are mixed.
+        """
+        config = self.config
+        if config.crop or config.flip:
+            draw = rng(self.seed, Stream.CROP, step, rank)
+            size = self.task.sample_shape[1:]
+            x = crop_and_flip(x, draw, least_area=config.crop, flip=config.flip, size=size)
+        x = at_task_size(x, self.task)
+        if self.randaugment:
+            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, step, rank))
+        if config.mixup or config.cutmix:
+            if y.dim() == 1:
+                y = F.one_hot(y, self.task.n_classes).float()
+            x, y = mix(x, y, rng(self.seed, Stream.MIX, step, rank), mixup=config.mixup, cutmix=config.cutmix)
+        return x, y
+
+
+def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
+    """Return examples as the module takes them. Images of another size, which a pool may keep, are resized."""
+    is_image = x.dim() == 4
+    if x.shape[1:] == task.sample_shape or not is_image:
+        return x
+    return fit(x, task.sample_shape)
+
+
+class RandAugment:
+    """RandAugment (Cubuk et al. 2020) by kornia: operations chosen at random for all images of a call.
+
+    Each image has signs of its own. The magnitude is between 0 and 30: kornia's scale, and the paper's. Raises
+    MissingError if kornia is not installed.
+    """
+
+    def __init__(self, operations: int, magnitude: int) -> None:
+        try:
+            from kornia.augmentation.auto import RandAugment as KorniaRandAugment
+        except ImportError as error:
+            raise MissingError(
+                f"training.randaugment needs kornia: {install_command('augment')}, or set it to 0"
+            ) from error
+        self.operations = KorniaRandAugment(n=operations, m=magnitude)
+
+    @torch.no_grad()
+    def __call__(
+        self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Change images in [-1, 1] of 1 or 3 channels. The result is a function of the images and of `draw`.
+
+        Operations take colours, so grey images are changed as colours. Raises InputError for another shape.
+        """
+        if x.dim() != 4 or x.shape[1] not in (1, 3):
+            raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
+        pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
+        with seeded(draw):
+            changed = self.operations(pixels) * 2 - 1
+        return changed[:, : x.shape[1]]
 
 
 class Windows(NamedTuple):

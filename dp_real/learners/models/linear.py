@@ -20,7 +20,7 @@ from dp_base.errors import InputError
 
 
 class LinearLearner:
-    """A linear classifier with logits ±kappa w·x / 2. Its entropy is that of sigmoid(kappa w·x).
+    """A linear classifier with logits ±w·x / 2. Its entropy is that of sigmoid(w·x).
 
     It starts at w = 0, where every entropy is ln 2. Raises InputError if there are not two classes.
     """
@@ -35,19 +35,17 @@ class LinearLearner:
         *,
         lam: float,
         loss: Literal["ridge", "logistic"] = "ridge",
-        kappa: float = 1.0,
     ) -> None:
         if n_classes != 2:
             raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {n_classes}")
         self.lam = lam
         self.loss_name = loss
-        self.kappa = kappa
         self.weight = torch.zeros(torch.Size(sample_shape).numel(), dtype=torch.float64)
         self.loss = torch.zeros((), dtype=torch.float64)
         self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool that the weight is the optimum for
 
     def logits(self, x: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch 2"]:
-        half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
+        half = x.flatten(1) @ self.weight.to(x) / 2
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:

@@ -1,11 +1,12 @@
 """The learner of all kinds that are networks. It trains a torch module, averages its weights and computes logits."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float, Shaped
@@ -18,12 +19,17 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dp_real import distributed
 from dp_real.examples import Task
-from dp_real.learners.models.augmentation import Augmentation, at_task_size
-from dp_real.learners.models.gradient import PreparedRows, StepGradient
+from dp_real.learners.models.augment import Augmentation, at_task_size
 from dp_real.runtime.flops import count
+from dp_real.runtime.optimizers import load_state_tensors, state_tensors
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 from dp_real.sections import TrainingConfig
+
+REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller learner take less"
+Rows = tuple[Tensor, Tensor, Tensor]
+"""What the module is trained on: x; y, which is int64 [B], or float [B, K] if examples are mixed or have soft labels;
+and the offset that is added to the logits, float [B, K], or zeros [B, 1]."""
 
 
 class NetworkLearner:
@@ -106,14 +112,14 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None = None) -> PreparedRows:
+    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None = None) -> Rows:
         """Return rows on the device, augmented."""
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
         if len(y):  # of more processes than rows, some have none
             x, y = self.augmentation(x, y, self.step, distributed.this_process().process_index)
-        return PreparedRows(x, y, offset.to(self.device, non_blocking=True))
+        return x, y, offset.to(self.device, non_blocking=True)
 
     def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
         return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
@@ -160,29 +166,17 @@ class NetworkLearner:
         """The module that computes logits: the average of the weights if there is one, else the trained module."""
         return self.module if self.ema is None else self.ema
 
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
+
     def tensors(self) -> dict[str, Tensor]:
-        state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
-        state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
-        if self.ema is not None:
-            state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-        return {name: value.contiguous() for name, value in state.items()}
+        losses = torch.stack(self.losses) if self.losses else torch.empty(0)
+        return {"losses": losses} | state_tensors(self._modules, self.optimizer)
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         self.losses = list(state["losses"].to(self.device))
-        self.module.load_state_dict(_below("module.", state))
-        if self.ema is not None:
-            self.ema.load_state_dict(_below("ema.", state))
-        slots: dict[int, dict[str, Any]] = {}
-        for name, value in _below("optimizer.", state).items():
-            index_text, slot = name.split(".", 1)
-            index = int(index_text)
-            if value.dim():
-                # The fused optimizer reads averages and weights in the order of memory, which must be the same.
-                value = torch.empty_like(self.parameters[index]).copy_(value)
-            slots.setdefault(index, {})[slot] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+        load_state_tensors(state, self._modules, self.optimizer)
         self.step = step
         self.finish_at(self.config.steps)
 
@@ -206,6 +200,73 @@ class NetworkLearner:
         self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
 
 
+class StepGradient:
+    """Fills the gradients of a module for a training step, and what its layers gather, as BatchNorm does.
+
+    Rows are computed in pieces of as many as fit into memory, which is found once. The gradients of the pieces, and of
+    the processes, are added up: exact but for rounding. Layers see one piece at a time; what they gather is averaged
+    over the processes. There is no DistributedDataParallel: a process whose memory runs out computes its rows again,
+    and the others must not have received anything of the first try.
+    """
+
+    def __init__(self, module: nn.Module, seed: int) -> None:
+        self.seed = seed
+        self.most = sys.maxsize  # rows of a piece
+        self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
+        saved = module.state_dict()
+        self.gathered = [buffer for name, buffer in module.named_buffers() if name in saved]
+
+    def fill(
+        self, loss_of: Callable[..., Tensor], prepare: Callable[[], Rows], rows: int, step: int
+    ) -> Float[Tensor, ""]:
+        """Fill the gradients of a step, and return the mean loss over the rows of all processes, `rows` of them here.
+
+        `loss_of` is the mean loss over the rows of a piece. `prepare` is called again if memory runs out. Dropout's
+        draws are a function of `step`. Raises as dp_real.distributed.halving does.
+        """
+        before = [buffer.clone() for buffer in self.gathered]
+        most = max(1, min(self.most, rows))
+        loss, fitted = distributed.halving(lambda most: self._sum(loss_of, prepare(), most, step, before), most, REMEDY)
+        if fitted < most:
+            self.most = fitted
+        if distributed.this_process().num_processes > 1:
+            self._add_up(loss, rows)
+        return loss
+
+    def _sum(self, loss_of: Callable[..., Tensor], rows: Rows, most: int, step: int, before: list[Tensor]) -> Tensor:
+        """Return the mean loss of this process's rows, computed in pieces, and fill its gradient."""
+        for parameter in self.parameters:  # as zero_grad does, which takes longer
+            parameter.grad = None
+        for buffer, value in zip(self.gathered, before, strict=True):
+            buffer.copy_(value)
+        rank = distributed.this_process().process_index
+        total = torch.zeros((), device=self.parameters[0].device)
+        n = len(rows[0])
+        for start in range(0, n, most):
+            x, y, offset = (each[start : start + most] for each in rows)
+            position = (rank, start) if start else (rank,)
+            torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, step, *position).initial_seed())
+            loss = loss_of(x, y, offset) * (len(y) / n)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _add_up(self, loss: Tensor, rows: int) -> None:
+        """Make loss, gradients and what the layers gathered the means over the rows of all processes, in place."""
+        for parameter in self.parameters:
+            if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
+                parameter.grad = torch.zeros_like(parameter)
+        means = [loss, *(parameter.grad for parameter in self.parameters if parameter.grad is not None)]
+        means += [buffer for buffer in self.gathered if buffer.is_floating_point()]
+        count = torch.tensor(float(rows), device=loss.device)
+        for mean in means:
+            mean.mul_(rows)
+        distributed.add_up([*means, count])
+        for mean in means:
+            mean.div_(count)
+        distributed.copy_from_main(buffer for buffer in self.gathered if not buffer.is_floating_point())
+
+
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
     """The learning rate of a step, over its constant one: warm-up, plateau and cool-down (paper App. D).
 
@@ -216,8 +277,3 @@ def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
     rate = reached / warmup if reached < warmup else 1.0
     cooled = (step - reached) / max(1, cooldown)
     return rate * 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
-
-
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, by the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -94,10 +94,11 @@ class Asking:
         self._spent = ""  # that the budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """Return the answers in order. Once a request fails for good, or the budget is spent, nothing more is sent.
+        """The answers in order.
 
-        What is in flight is waited for, as it will be paid for. Raises Interrupted if the budget is spent, InputError
-        if the endpoint refuses a request, MissingError if it does not answer.
+        Once a request fails for good, or the budget is spent, nothing more is sent.
+
+        What is in flight is waited for, as it will be paid for.
         """
         by_digest = {each.digest: each for each in questions}
         kept = {digest: self.answers.find(digest) for digest in by_digest}

@@ -54,10 +54,7 @@ class CausalLMGenerator:
     """Texts of a language model, by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
 
     def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
-        """`model` is a folder or a hub id. Texts have `length` characters at most.
-
-        Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
-        """
+        """`model` is a folder or a hub id. Texts have `length` characters at most."""
         self.config = config
         self.name = model
         self.prompts = prompts
@@ -95,10 +92,7 @@ class CausalLMGenerator:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
-        """Prompts as the model's inputs, padded on the left.
-
-        Raises InputError if with `room` tokens that follow they are more than the model's context.
-        """
+        """Prompts as the model's inputs, padded on the left."""
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
@@ -113,7 +107,7 @@ class CausalLMGenerator:
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
+        """Texts, int32."""
         if guidance is not None:
             raise InputError(NO_GUIDANCE)
         self.model.to(distributed.device())

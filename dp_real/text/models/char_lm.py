@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
+BATCH = 128  # texts of a training step
+DROPOUT, WEIGHT_DECAY = 0.1, 0.01  # in training
 
 
 def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -43,14 +45,14 @@ class CharLM(nn.Module):
 
     characters: Tensor
 
-    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMConfig, dropout: float = 0.0) -> None:
+    def __init__(self, characters: Tensor, n_classes: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("characters", characters)
-        self.character = nn.Embedding(len(characters) + 1, sizes.width)
-        self.label = nn.Embedding(n_classes, sizes.width)
-        self.gru = nn.GRU(sizes.width, sizes.width, sizes.layers, batch_first=True)
+        self.character = nn.Embedding(len(characters) + 1, width)
+        self.label = nn.Embedding(n_classes, width)
+        self.gru = nn.GRU(width, width, batch_first=True)
         self.drop = nn.Dropout(dropout)
-        self.leave = nn.Linear(sizes.width, len(characters) + 1)
+        self.leave = nn.Linear(width, len(characters) + 1)
 
     def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
@@ -95,7 +97,7 @@ class CharLMGenerator:
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts, int32. Raises InputError if guidance is asked for."""
+        """Texts, int32."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         device = distributed.device()
@@ -138,22 +140,21 @@ def train_char_lm(
 ) -> CharLM:
     """Train a character model by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
 
-    All draws are a function of the seed. advance(n) is called for steps that are done. Raises DivergedError if the loss
-    or a weight is not finite.
+    All draws are a function of the seed. advance(n) is called for steps that are done.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):
-        model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
+        model = CharLM(known_characters(texts.x), n_classes, settings.width, DROPOUT).to(device)
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.train_learning_rate, weight_decay=settings.weight_decay, fused=True
+            model.parameters(), lr=settings.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
         anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
         loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
         watch = LossWatch("the generator", REMEDY, settings.train_steps - loop.first)
         for step in loop.steps(settings.train_steps, advance):
             torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
-            rows = torch.randint(len(texts.x), (settings.train_batch,), generator=draw)
+            rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
             x = texts.x[rows]
             y = texts.y[rows].to(device)
             x = x[:, : int((x != 0).sum(1).max())]

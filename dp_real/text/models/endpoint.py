@@ -50,11 +50,7 @@ class EndpointGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Int32[Tensor, "batch characters"]:
-        """A refusal, and an answer that was cut off, is an empty text.
-
-        Raises Interrupted once the budget is spent, InputError if guidance is asked for or if the API refuses a
-        request, and MissingError if it does not answer.
-        """
+        """A refusal, and an answer that was cut off, is an empty text."""
         if guidance is not None:
             raise InputError(NO_GUIDANCE)
         asked = [self.question(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
@@ -112,10 +108,7 @@ class EndpointGenerator:
         return text[: min(ends, default=len(text))].strip()
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
-        """The model is asked for each text's class, by the log-probabilities of a letter.
-
-        Raises InputError if the API gives none, or if there are more classes than it gives some for.
-        """
+        """The model is asked for each text's class, by the log-probabilities of a letter."""
         if self.n_classes > TOP:
             raise InputError(
                 f"an API gives {TOP} log-probabilities at most, and there are {self.n_classes} classes: {INSTEAD}"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dp_real.text.codes import to_texts
 
-SPACES = (9, 10, 11, 12, 13, 32, 160)  # code points
+BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
 EDGE = -1  # stands before and after a text
 MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
 
@@ -23,19 +23,6 @@ def mixed(key: Tensor) -> Tensor:
     key = (key ^ (key >> 32)) * MIX
     key = (key ^ (key >> 29)) * MIX
     return key ^ (key >> 32)
-
-
-def words(codes: Tensor) -> Tensor:
-    """Each word of texts, int64 [B, L], as the hash of its characters, [B, L]: word after word, then zeros."""
-    inside = codes != 0
-    for space in SPACES:
-        inside = inside & (codes != space)
-    begins = inside & ~F.pad(inside, (1, 0))[:, :-1]
-    number = begins.cumsum(1)  # of the word that a character belongs to, from 1
-    place = torch.arange(codes.shape[1], device=codes.device)
-    first = torch.where(begins, place, 0).cummax(1).values
-    keys = mixed(codes + mixed(place - first + 1)) * inside
-    return torch.zeros_like(F.pad(codes, (1, 0))).scatter_add_(1, number * inside, keys)[:, 1:]
 
 
 def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
@@ -63,16 +50,14 @@ class NGramNetwork(nn.Module):
     def __init__(
         self,
         n_classes: int,
-        unit: Literal["character", "word"],
-        lengths: Sequence[int],
+        longest: int,
         buckets: int,
         width: int,
         hidden: Sequence[int],
         dropout: float,
     ) -> None:
         super().__init__()
-        self.unit = unit
-        self.lengths = lengths
+        self.lengths = range(1, longest + 1)
         self.buckets = buckets
         self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
         widths = [width, *hidden]
@@ -81,8 +66,7 @@ class NGramNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The embeddings' sum is divided by the root of their number, so that its length is alike."""
-        codes = x.long()
-        found = ngrams(codes if self.unit == "character" else words(codes), self.lengths, self.buckets)
+        found = ngrams(x.long(), self.lengths, self.buckets)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 
@@ -94,7 +78,9 @@ class BagOfWords(nn.Module):
     length 1. Words are in lower case and without punctuation, and one letter is a word, too.
     """
 
-    def __init__(self, n_classes: int, unit: Literal["word", "character"], longest: int, buckets: int) -> None:
+    def __init__(
+        self, n_classes: int, unit: Literal["word", "character"], longest: int, buckets: int = BUCKETS
+    ) -> None:
         super().__init__()
         self.vectorizer = HashingVectorizer(
             analyzer="word" if unit == "word" else "char_wb",

@@ -65,11 +65,9 @@ class SequenceLearner(NetworkLearner):
         classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
 
-def fresh_classifier(
-    task: Task, architecture: str, sizes: Mapping[str, Any], tokenizer: Any, most: int
-) -> SequenceClassifier:
-    """Without a tokenizer, tokens are the text's bytes in UTF-8."""
-    tokenizer = tokenizer or ByT5Tokenizer(extra_ids=0)
+def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], most: int) -> SequenceClassifier:
+    """Its tokens are the text's bytes in UTF-8."""
+    tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
 
@@ -80,10 +78,7 @@ def fresh_classifier(
 
 
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
-    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's.
-
-    Raises MissingError if weights are missing, InputError if they are no model that can classify texts.
-    """
+    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is

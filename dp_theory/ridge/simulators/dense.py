@@ -1,7 +1,6 @@
-"""The experiment itself at finite d, as the paper describes it: the reference for theory and for faster simulators.
+"""The experiment itself at finite d, as the paper describes it, and the choice between it and its exact law.
 
-By rotation invariance one may take w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial k draws from
-SeedSequence(seed, (stream, k)), so that it depends neither on how many others run nor on which process runs it.
+w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation. Trial k has its own stream of random numbers.
 """
 
 from __future__ import annotations
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import solve
 
+from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real, require, whole_rows
-from dp_theory.ridge.problem import Problem
-from dp_theory.ridge.simulators.trials import DENSE, generator
+from dp_theory.ridge.problem import Problem, Simulation
+from dp_theory.ridge.simulators import law
+from dp_theory.ridge.simulators.trials import DENSE, LAW, check_size, generator, run_trials
 from dp_theory.rules import Direct
 
 if TYPE_CHECKING:
@@ -78,3 +79,30 @@ def outputs(overlap: Real, squared_norm: Real) -> Float[np.ndarray, "*shape 3"]:
     across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
     angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
     return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)
+
+
+def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+    """One experiment, exact in law."""
+    rng = generator(seed, LAW, trial)
+    (outputs,) = law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)
+    return tuple(outputs)
+
+
+ENGINES = {"dense": dense_trial, "law": law_trial}
+
+
+def check_engine(engine: str) -> None:
+    """One of ENGINES."""
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine '{engine}': one of {', '.join(ENGINES)}")
+
+
+def simulate_problem(
+    problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
+) -> Simulation:
+    """Means over trials, cell by cell."""
+    d = check_size(d, trials)
+    cells = list(problem.cells())
+    for cell in cells:
+        pool_size(cell, d)  # refuses sizes before anything is drawn
+    return run_trials(ENGINES[engine], cells, problem.shape, d, trials, seed, workers)

@@ -81,12 +81,12 @@ def fewer_samples() -> str:
     """What practice is worth against tuned static data on each data set."""
     of_glyphs = [worth(glyphs(), arm, GLYPHS_STATIC) for arm in ("practice-8000", "practice-16000")]
     told = [
-        f"digits, {worth(digits(), 'practice', DIGITS_STATIC)}",
-        f"glyphs, {of_glyphs[0]}, and {of_glyphs[1]}",
-        f"fashion, {worth(fashion(), 'practice', FASHION_STATIC)}",
-        "words, it loses per text written",
+        f"On digits {worth(digits(), 'practice', DIGITS_STATIC)}",
+        f"On glyphs {of_glyphs[0]}, and {of_glyphs[1]}",
+        f"On fashion {worth(fashion(), 'practice', FASHION_STATIC)}",
+        "On words it loses per text written",
     ]
-    return f"against tuned static data: {'; '.join(told)}"
+    return f"against tuned static data. {'. '.join(told)}"
 
 
 def less_compute() -> str:
@@ -201,7 +201,7 @@ def patience_of_branches() -> str:
     best, *others = fitted(4, (0, GROWTH, 1), (1,)).itertuples()
     proportional = next(fit for fit in others if fit.growth == 1)
     return (
-        "the branch epochs of Table 4 fit as epochs of N / batch steps only, and say that T_max hardly grows: with "
+        "the branch epochs of Table 4 fit as epochs of N / batch steps only, and say that T_max hardly grows. With "
         f"T_max as the pool to the power of {best.growth:g} a replay misses their steps by {best.error:.0%}, in "
         f"proportion by {proportional.error:.0%}"
     )

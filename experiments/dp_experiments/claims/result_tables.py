@@ -1,4 +1,4 @@
-"""The tables of docs/results: each is made from stored runs, a row an arm, and a command writes it into its page.
+"""The tables of pages of results: each is made from stored runs, a row an arm, and a command writes it into its page.
 
 A page has a place for a table, which names it:
 
@@ -196,13 +196,16 @@ def table(name: str) -> str:
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the page of claims, and the tables of all pages of a folder. Returns the pages that changed.
+    """Write the page of claims, and the tables of all pages of a folder and of the studies beside it.
+
+    Returns the pages that changed.
 
     Raises InputError if it is no folder of pages.
     """
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
-    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(docs.rglob("*.md"))}
+    files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]
+    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(files)}
     pages[docs / "claims.md"] = markdown(claims)
     changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     for page in changed:

@@ -18,11 +18,11 @@ from typer.main import get_command
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import needing
 from dp_base.files import disk_problem
+from dp_base.slurm import adopt_tasks
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED
 from dp_experiments.terminal import say, visible
-from dp_real.runtime.slurm import adopt_tasks
 
 NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 """A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""

@@ -71,7 +71,7 @@ class Numeric(LazyCommand):
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function runs under `finite_numbers`."""
-        from dp_theory.numerics.overflow import finite_numbers
+        from dp_theory.numerics.checks import finite_numbers
 
         return finite_numbers()(function)
 

@@ -31,7 +31,7 @@ from dp_base.files import write_text
 from dp_experiments.pages import markdown_table
 from dp_experiments.terminal import BREAKS, visible
 from dp_real.config import Config
-from dp_real.evaluation.card import CITATION
+from dp_real.evaluate.card import CITATION
 from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
 from dp_real.runs.reader import Run

@@ -13,9 +13,8 @@ import pandas as pd
 from dp_base.checksums import seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import file_name, remove, write_json, write_text
-from dp_base.formats import KEY, require_format
 from dp_base.progress import Progress
-from dp_base.reading import own_file, read_json
+from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
 from dp_experiments.comparing.compare import on_seeds, prepare_generators
 from dp_experiments.terminal import aside

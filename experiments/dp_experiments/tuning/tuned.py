@@ -6,15 +6,13 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError
-from dp_base.formats import require_format
-from dp_base.reading import own_file, read_json
-from dp_experiments.presets.presets import load_preset
+from dp_base.reading import own_file, read_json, require_format
+from dp_experiments.presets.presets import STUDIES, load_preset
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import flat, key_of, parse_config, set_key
@@ -62,14 +60,13 @@ class Tuned:
 
     @classmethod
     def published(cls, preset: str) -> Tuned:
-        """The best settings of a preset that docs/results tells of. Raises InputError if it was not tuned."""
-        text = (resources.files("dp_experiments.tuning") / f"{PUBLISHED}.toml").read_text(encoding="utf-8")
-        records = tomllib.loads(text)
-        if preset not in records:
+        """The best settings of a preset, which lie beside its stored runs. Raises InputError if it was not tuned."""
+        files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
+        if preset not in files:
             raise InputError(
-                f"--tuned {PUBLISHED} has settings of {', '.join(records)}, not of {preset}: dp real tune finds them"
+                f"--tuned {PUBLISHED} has settings of {', '.join(files)}, not of {preset}: dp real tune finds them"
             )
-        return cls(Path(PUBLISHED), load_preset(preset), **records[preset])
+        return cls(Path(PUBLISHED), load_preset(preset), **tomllib.loads(files[preset].read_text(encoding="utf-8")))
 
     def check(self, arms: Iterable[str], first: int) -> None:
         """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""

@@ -13,7 +13,7 @@ from dp_base.errors import DivergedError, InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import Task
-from dp_real.generators.models.function import FunctionGenerator
+from dp_real.generators.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.needs import needs
@@ -137,7 +137,7 @@ class Service:
 
 def test_a_service_that_cannot_be_reached_is_asked_again(monkeypatch: pytest.MonkeyPatch):
     waited: list[float] = []
-    monkeypatch.setattr("dp_real.generators.models.function.time.sleep", waited.append)
+    monkeypatch.setattr("dp_real.generators.function.time.sleep", waited.append)
     task, labels, seeds = (
         Task((1, 8, 8), tuple("0123456789")),
         torch.zeros(2, dtype=torch.int64),

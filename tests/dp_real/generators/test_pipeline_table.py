@@ -134,6 +134,7 @@ STANDS_IN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # sizes of the 
     "ChromaPipeline": ({"in_channels": 16}, MASKED),
     "CogView4Pipeline": ({}, TEXT),
     "ZImagePipeline": ({}, {name: list(value) for name, value in TEXT.items()}),
+    "Flux2Pipeline": ({"in_channels": 16}, {"prompt_embeds": EMBEDDED}),
     "OvisImagePipeline": ({"in_channels": 16}, TEXT | {"negative_prompt": None}),
     "PRXPipeline": ({}, MASKED | {"use_resolution_binning": False}),
     "HunyuanDiTPipeline": ({"doubled": True}, MASKED | SECOND | {"use_resolution_binning": False}),
@@ -146,8 +147,11 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     cls = LISTED[name]
     required = {part: None for part, it in signature(cls.__init__).parameters.items() if it.default is it.empty}
     scheduler = DDPMScheduler() if declared(cls, "scheduler") == "DDPMScheduler" else FlowMatchEulerDiscreteScheduler()
-    vae = make_vae(32)
-    vae.register_to_config(shift_factor=0.1, scaling_factor=0.5)
+    if declared(cls, "vae") == "AutoencoderKLFlux2":
+        vae: Any = tiny.flux2_vae().eval()
+    else:
+        vae = make_vae(32)
+        vae.register_to_config(shift_factor=0.1, scaling_factor=0.5)
     parts: dict[str, Any] = {"vae": vae, "transformer": Denoiser(**sizes), "scheduler": scheduler}
     if "requires_safety_checker" in signature(cls.__init__).parameters:
         parts["requires_safety_checker"] = False

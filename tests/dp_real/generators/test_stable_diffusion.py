@@ -21,9 +21,9 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
+from dp_real.generators import class_prompts
 from dp_real.generators.latent import Effort
 from dp_real.generators.models import resumable
-from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.models.stable_diffusion import (
     make_pipeline,
     make_scheduler,

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
 from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d import UNet2DModel
@@ -18,6 +20,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
 from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_text2img import (
     LatentConsistencyModelPipeline,
 )
@@ -36,6 +39,8 @@ from diffusers.schedulers.scheduling_scm import SCMScheduler
 from torch import Tensor, nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
@@ -163,6 +168,42 @@ def flux(**options: Any) -> Any:
     parts: dict[str, Any] = {"text_encoder": text_encoder(tokenizer, 16, CLIPTextModel), "tokenizer": tokenizer}
     parts |= {"text_encoder_2": t5(tokenizer, 16), "tokenizer_2": tokenizer}
     return FluxPipeline(scheduler=scheduler, vae=vae, transformer=transformer, **parts)
+
+
+def flux2_vae() -> AutoencoderKLFlux2:
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    vae.bn.running_mean.normal_(0, 0.2)  # pyright: ignore[reportOptionalMemberAccess]
+    vae.bn.running_var.uniform_(2, 4)  # pyright: ignore[reportOptionalMemberAccess]
+    return vae
+
+
+def flux2() -> Any:
+    """It reads the hidden states of the 27th layer of its texts' model."""
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        axes_dims_rope=(4, 4, 4, 4),
+        timestep_guidance_channels=16,
+        guidance_embeds=False,
+    )
+    tokenizer = make_tokenizer(PROMPTS)
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    sizes: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 28, "head_dim": 8}
+    sizes |= {"num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": len(tokenizer)}
+    parts: dict[str, Any] = {"text_encoder": Qwen3ForCausalLM(Qwen3Config(**sizes)), "tokenizer": tokenizer}
+    parts |= {"scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)}
+    return Flux2KleinPipeline(vae=flux2_vae(), transformer=transformer, **parts)
 
 
 def qwen_image() -> Any:

@@ -8,9 +8,8 @@ from torch import nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
-from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.learners.models.augment import RandAugment, crop_and_flip, mix
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.learners.models.randaugment import RandAugment
 from dp_real.runtime.seeds import Stream, rng, torch_rng
 from dp_real.sections import TrainingConfig
 
@@ -185,7 +184,7 @@ def test_the_training_step_mixes_by_the_position_of_the_step():
     x = torch.randn(20, 2, 7, 5, generator=torch.Generator().manual_seed(0))
     y = torch.arange(20) % 4
     expected = mixed_by_the_papers(x.numpy(), np.eye(4)[y], rng(3, Stream.MIX, 2, 0), 0.5, 1.0)
-    for ours, theirs in zip(learner.augmentation(x, y, step=2, parcel=0), expected, strict=True):
+    for ours, theirs in zip(learner.augmentation(x, y, step=2, rank=0), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=0)
 
 

@@ -18,7 +18,7 @@ from transformers.optimization import get_wsd_schedule
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.sets.images import read_image
-from dp_real.evaluation.card import OPENED
+from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation

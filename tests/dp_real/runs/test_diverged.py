@@ -145,7 +145,7 @@ def test_a_generator_of_no_use_is_not_cached(
     else:
         monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
     before, rate = entries(), 1e30 if weight else 2e-3
-    broken = small(config, train_learning_rate=rate, label_dropout=0.2)
+    broken = small(config, train_learning_rate=rate, train_steps=4)
     with pytest.raises(DivergedError, match=said):
         broken.generator.load(broken.sampling, broken.data, data)
     assert entries() == before
@@ -236,7 +236,7 @@ def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(
 
 
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config: Config):
-    from dp_real.evaluation.assess import accuracy
+    from dp_real.evaluate.assess import accuracy
 
     class Broken:
         precision = "float32"

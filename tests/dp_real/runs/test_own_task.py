@@ -20,9 +20,8 @@ from dp_real.config import Config, load_config, parse_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.images import read_folder, read_image
-from dp_real.evaluation.assess import accuracy
-from dp_real.evaluation.card import model_card
-from dp_real.evaluation.sets import masked_accuracy
+from dp_real.evaluate.assess import accuracy, masked_accuracy
+from dp_real.evaluate.card import model_card
 from dp_real.examples import Examples
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config
-from dp_real.evaluation.assess import accuracy
+from dp_real.evaluate.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice import Practice

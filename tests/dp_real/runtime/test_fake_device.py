@@ -16,7 +16,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.evaluation import assess
+from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion

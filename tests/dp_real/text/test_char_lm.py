@@ -15,7 +15,7 @@ from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_character
 from tests.mistyped import mistyped
 
 WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
-CONFIG = CharLMConfig(kind="char-lm", width=32, train_steps=60, train_batch=32, train_learning_rate=0.01)
+CONFIG = CharLMConfig(kind="char-lm", width=32, train_steps=60, train_learning_rate=0.01)
 LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
@@ -52,7 +52,7 @@ def test_a_row_is_a_function_of_its_label_and_seed(generator: CharLMGenerator):
 
 def test_likelihoods_of_all_texts_add_up_to_one():
     """Over all texts of up to two of two characters, of which those of two need not end."""
-    model = CharLM(torch.tensor([97, 98], dtype=torch.int32), 3, CONFIG).eval()
+    model = CharLM(torch.tensor([97, 98], dtype=torch.int32), 3, 32).eval()
     texts = to_codes(["a", "b", "aa", "ab", "ba", "bb"], 2)
     for label in range(3):
         total = model.log_likelihood(texts, torch.full((6,), label)).exp().sum()

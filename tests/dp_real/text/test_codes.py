@@ -11,7 +11,7 @@ from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.char_lm import inverse_transform
-from dp_real.text.models.ngrams import EDGE, NGramNetwork, ngrams, words
+from dp_real.text.models.ngrams import EDGE, NGramNetwork, ngrams
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
@@ -52,16 +52,8 @@ def test_ngrams_are_the_same_in_any_text():
     assert torch.equal(ngrams(to_codes(["a"], 1).long(), [2], 99)[:, :1], ngrams(framed, [2], 99)[:, 1:2])
 
 
-def test_words_are_hashed_wherever_they_stand():
-    first, second = words(to_codes(["the  cat sat", " a cat\n"], 14).long())
-    assert [int((row != 0).sum()) for row in (first, second)] == [3, 2]
-    assert first[1] == second[1]
-    assert len(set(first[:3].tolist())) == 3
-
-
-@pytest.mark.parametrize("unit", ["character", "word"])
-def test_a_bag_knows_no_padding(unit):
-    net = NGramNetwork(3, unit, [1, 2], 512, 8, [8], 0.0).eval()
+def test_a_bag_knows_no_padding():
+    net = NGramNetwork(3, 2, 512, 8, [8], 0.0).eval()
     texts = ["a dog ran", "cats"]
     assert torch.allclose(net(to_codes(texts, 12)), net(to_codes(texts, 40)))
     alone = torch.cat([net(to_codes([text], 20)) for text in texts])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError, MissingError
 from dp_real.text.codes import to_texts
-from dp_real.text.data.own_texts import TextConfig
+from dp_real.text.sources import TextConfig
 from tests.dp_real.text.made import SENTENCES, text_folder
 
 ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]

@@ -15,9 +15,8 @@ import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
-from dp_real.evaluation.assess import logits
+from dp_real.evaluate.assess import logits
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.plan.needs import _lacking_tokenizer, needs
 from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
@@ -57,7 +56,7 @@ def chars(models: Path) -> Config:
             "name": "chars",
             "threads": 1,
             "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
-            "generator": {"kind": "char-lm", "width": 32, "train_steps": 60, "train_batch": 16},
+            "generator": {"kind": "char-lm", "width": 32, "train_steps": 60},
             "sampling": {"block_size": 16},
             "guidance": {"candidates": 2, "likelihood_weight": 0.5},
             "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
@@ -129,7 +128,7 @@ def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkey
 
 
 def test_a_bag_of_words_resumes_exactly(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    raw = chars.model_dump() | {"learner": {"kind": "bag-of-words", "buckets": 512}, "pool": {"storage": "text"}}
+    raw = chars.model_dump() | {"learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
     config = changed(parse_config(raw | {"guidance": raw["guidance"] | {"omega": 5.0}}), training={"ema_decay": 0.9})
     test_resuming_is_exact(config, Run(_ended(config, tmp_path / "whole")), tmp_path, monkeypatch)
 
@@ -311,19 +310,6 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
     assert learner.logits(x).shape == (1, 2)
     with pytest.raises(InputError, match="this model cannot classify: 'T5Config' object has no attribute"):
         fresh("t5", d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-
-
-def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: Path, tmp_path: Path):
-    said = {}
-    for folder in (models / "lm", tmp_path / "none"):
-        learner = asked.learner.model_dump() | {"model": None, "tokenizer": str(folder)}
-        listed = needs(changed(asked, learner=learner), tmp_path / "run")
-        said[folder.name] = {need.what: need.problem for need in listed}["learner.tokenizer"]
-    assert said["lm"] is None
-    assert "none is neither a folder nor in the hub's cache" in said["none"]
-    lack = _lacking_tokenizer(tmp_path)
-    assert lack is not None
-    assert lack.problem == "lacks a tokenizer.json"
 
 
 def test_stop_strings_end_a_text(asked: Config):

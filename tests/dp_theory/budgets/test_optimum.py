@@ -243,7 +243,7 @@ def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
         (lambda: optimum(0.5), "exactly one of psi"),
         (lambda: optimum(0.5, psi=1.0, budget=1.0), "exactly one of psi"),
         (lambda: optimum(0.5, budget=-1.0), "budget = -1 must be positive"),
-        (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate cost = -1"),
+        (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate_cost = -1"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
         (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
     ],

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.sweep_table import noise_check, winners
 from scipy.optimize import brentq
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
-from dp_theory.budgets.sweeps import noise_check, steps
-from dp_theory.budgets.winners import winners
+from dp_theory.budgets.sweeps import steps
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
@@ -136,7 +136,7 @@ def test_winners_partition_the_axis():
         ({"rules": ["hard"]}, "^unknown rule 'hard'"),
         ({"rules": ["keep-hard@kappa=2"]}, "^rule keep-hard has no kappa"),
         ({"rules": ["keep-hard@alpha=1"]}, "keep-hard cannot take part: all rules of a sweep keep 0.382925"),
-        ({"direct_cost": -1.0}, "direct cost = -1 must be at least 0"),
+        ({"direct_cost": -1.0}, "direct_cost = -1 must be at least 0"),
         ({"engine": "sparse"}, "unknown engine"),
     ],
 )
@@ -163,7 +163,7 @@ def test_curves_that_are_one_have_one_winner_and_crossings_are_seen():
 
 
 def test_free_rows_have_no_place_on_the_axis_of_compute():
-    with pytest.raises(InputError, match=r"direct cost \+ training cost = 0 must be positive"):
+    with pytest.raises(InputError, match=r"direct_cost \+ training_cost = 0 must be positive"):
         sweep(0.5, d=8, trials=1, x="compute", direct_cost=0.0, training_cost=0.0)
 
 

@@ -190,7 +190,7 @@ def test_a_wrong_target_is_refused(fitted: Fit):
 
 @pytest.mark.parametrize("cost", [-5, np.nan])
 def test_a_wrong_cost_is_refused(fitted: Fit, cost: float):
-    with pytest.raises(InputError, match=f"training cost = {cost:g} must be at least 0 and finite"):
+    with pytest.raises(InputError, match=f"training_cost = {cost:g} must be at least 0 and finite"):
         forecast(fitted, 0.1, x="compute", training_cost=cost)
 
 

@@ -118,7 +118,7 @@ def test_bad_problems_are_refused(make, message):
         (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
         (lambda: scaling(ARRAY_OF_LOOPS), "one practice"),
         (lambda: scaling(L1), "at least 4 rounds"),
-        (lambda: scaling(FOUR_HARD_ROUNDS, direct_cost=-1), "direct cost = -1 must be"),
+        (lambda: scaling(FOUR_HARD_ROUNDS, direct_cost=-1), "direct_cost = -1 must be"),
     ],
 )
 def test_bad_questions_are_refused(make, message):

@@ -29,7 +29,6 @@ from dp_theory import (
 from dp_theory.loop.flips import SHAPES
 from dp_theory.noise import (
     Missed,
-    judged_share,
     row_worth,
     selections,
     shares,
@@ -278,18 +277,6 @@ def test_loops_have_their_best_ridge():
     assert ours["test_error"] < 0.0371
 
 
-def test_a_judge_who_errs_near_the_boundary():
-    accuracy = 0.93
-    n = 10**6
-    rng = np.random.default_rng(0)
-    z, generator, judge = rng.standard_normal((3, n))
-    flips = BoundaryFlips(0.2)
-    label = np.sign(z + 0.2 * generator)
-    answer = np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
-    assert judged_share(float(np.mean(label == answer)), accuracy) == pytest.approx(flips.share, abs=0.002)
-    assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
-
-
 def test_measured_rows_may_be_lists():
     rows = MeasuredRows(1.0, [0.5, 0.2], [[1, 0], [0, 1]])  # type: ignore[arg-type]
     same = MeasuredRows(1.0, np.array([0.5, 0.2]), np.eye(2))
@@ -326,8 +313,7 @@ def test_measured_rows_may_be_lists():
         (lambda: selections(SOFT, RHO, 4, keep=2), "keep = 2 must lie in"),
         (lambda: selections(SOFT, RHO, 4, keep="a"), "keep = 'a' must be a real number"),
         (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
-        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
-        (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
+        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training_cost = -5 must be at least 0"),
         (lambda: worth(SOFT, rounds=1, plans=[Addition(1.0, keep=lambda t, y: abs(t) < 1)]), "must keep a window"),
     ],
 )

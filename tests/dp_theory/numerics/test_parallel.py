@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_base.cluster.jobs import on_cluster
+from dp_base.cluster import on_cluster
 from dp_base.errors import MissingError
 from dp_theory import Addition, InputError, PracticeProblem, simulate, sweep
 from dp_theory.numerics.parallel import run_jobs

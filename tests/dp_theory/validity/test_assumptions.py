@@ -12,8 +12,6 @@ from dp_theory.validity.view import FeatureView
 from tests.dp_theory.validity.rows import make_view
 
 TESTS = (
-    assumptions.normal_selector,
-    assumptions.normal_truth,
     assumptions.normal_plane,
     assumptions.uniform_flips,
     assumptions.equal_lengths,
@@ -23,7 +21,7 @@ RULES = (KeepHard.with_keep_fraction(0.3), KeepEasy.with_keep_fraction(0.3))
 
 def p_values(view: FeatureView) -> list[float]:
     """Those of all tests."""
-    tests = [test(view) for test in TESTS]
+    tests = [assumptions.normal([view.plane[0]]), assumptions.normal([view.score]), *(test(view) for test in TESTS)]
     tests += [assumptions.no_pull(view, RULES), assumptions.isotropic_rest(view, RULES)]
     return [test.p_value for test in tests]
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dp_theory import Features, KeepEasy, KeepHard, Random, Rule, predict
-from dp_theory.validity.experiment import measured_errors
+from dp_theory.validity.check import measured_errors
 from dp_theory.validity.second_moments import KeptMoments
 from dp_theory.validity.view import FeatureView
 from tests.dp_theory.validity.rows import LAM, make_rows, make_view

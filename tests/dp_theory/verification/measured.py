@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.validity.experiment import measured_errors
+from dp_theory.validity.check import measured_errors
 from dp_theory.validity.features import Features
 from dp_theory.validity.second_moments import KeptMoments
 from dp_theory.validity.view import FeatureView

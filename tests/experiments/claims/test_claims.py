@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.claims.claims import CLAIMS, Verdict
-from dp_experiments.claims.measured import paired, stored_files, stored_runs, worth
+from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_runs, worth
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
@@ -87,7 +87,7 @@ def check_errata(rows: list[dict[str, Any]]) -> None:
     assert right["Table 4, N = 130k, k = 27"] == 1858000
 
 
-PAGES = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
+PAGES = {page: page.read_text(encoding="utf-8") for root in (DOCS, FOLDER) for page in sorted(root.rglob("*.md"))}
 
 
 def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
@@ -106,7 +106,7 @@ def test_stored_rows_have_a_cell_for_each_head(path: Path):
 @pytest.mark.parametrize(("count", "percent"), [(3, 75), (4, 79), (8, 89)])
 def test_how_often_a_bootstrap_of_few_values_holds_their_mean(count: int, percent: int):
     """What docs/results/index.md says of percentile intervals. The standard error of 3,000 trials is at most .8."""
-    assert re.search(rf"they hold the mean .*\b{percent}\b", PAGES["results/index.md"])
+    assert re.search(rf"they hold the mean .*\b{percent}\b", PAGES[DOCS / "results/index.md"])
     rng = np.random.default_rng(0)
     values = rng.standard_normal((3000, count))
     drawn = rng.integers(0, count, (3000, 400, count))

@@ -15,7 +15,7 @@ from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import STOP_SIGNALS, DivergedError, InputError
 from dp_real.config.arms import ArmName
-from dp_theory.numerics.overflow import finite_numbers
+from dp_theory.numerics.checks import finite_numbers
 from dp_theory.numerics.parallel import run_jobs
 from tests.experiments.conftest import Theory, run_dp
 
@@ -35,7 +35,6 @@ SIZES = (
     "generator.width",
     "generator.blocks",
     "generator.train_steps",
-    "generator.train_batch",
     "guidance.every",
     "training.mixup",
 )

@@ -12,7 +12,7 @@ import pytest
 from dp_experiments.cli import launch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from dp_real.runtime import slurm
+from dp_base import slurm
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -195,6 +195,15 @@ def test_the_signal_that_ended_a_process_is_told(monkeypatch: pytest.MonkeyPatch
 )
 def test_the_first_of_slurms_hosts(nodes: str, first: str):
     assert slurm.first_host(nodes) == first
+
+
+@pytest.mark.parametrize(("counts", "node", "tasks"), [("8", 0, 8), ("8(x2),4", 1, 8), ("8(x2),4", 2, 4)])
+def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node, tasks, monkeypatch):
+    named = {"SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    monkeypatch.setattr(os, "environ", {**TASK, **named})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(os.cpu_count() or 1)))
+    slurm.adopt_tasks()
+    assert os.environ["LOCAL_WORLD_SIZE"] == str(tasks)
 
 
 TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.cli.theory.noise import judged_share
 
+from dp_theory import BoundaryFlips, InputError
 from tests.experiments.conftest import Answer, Theory, with_defaults
 
 SELECTIONS = {"static", "keep-hard", "keep-easy", "entropy"}
@@ -25,6 +28,20 @@ def noise(theory: Theory) -> Theory:
 def answer_of(answer: Answer) -> dict[str, Any]:
     """The JSON that a command printed."""
     return json.loads(answer.done())
+
+
+def test_a_judge_who_errs_near_the_boundary():
+    accuracy = 0.93
+    n = 10**6
+    rng = np.random.default_rng(0)
+    z, generator, judge = rng.standard_normal((3, n))
+    flips = BoundaryFlips(0.2)
+    label = np.sign(z + 0.2 * generator)
+    answer = np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
+    assert judged_share(float(np.mean(label == answer)), accuracy) == pytest.approx(flips.share, abs=0.002)
+    assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
+    with pytest.raises(InputError, match=r"confirmed = 0.4 must lie"):
+        judged_share(0.4)
 
 
 def test_one_share_has_a_row_per_round(noise: Theory):

@@ -112,7 +112,7 @@ def test_other_losses(practice: Theory):
         ("--rule keep-easy", "exactly one of alpha and keep"),
         ("--candidates", "leave out --candidates"),
         ("--phi 2", "stage 0 has 1·n"),
-        ("--rounds 2 --direct-cost -1", "direct cost = -1 must be at least 0"),
+        ("--rounds 2 --direct-cost -1", "direct_cost = -1 must be at least 0"),
         ("--rounds 2 --d -5", "d = -5 must be at least 1"),
         ("--rounds 1 --loss absolute", "one of square, logistic, squared-hinge, hinge"),
     ],

@@ -31,6 +31,7 @@ def test_predict_prints_what_the_package_returns(theory: Theory, options: tuple[
     assert (status, err) == (0, "")
     want = predict(Problem(rule, 0.8, 0.5, 0.01))
     answer = json.loads(out)
+    answer.pop("finite_size_correction")
     assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
     assert {"test_error", "overlap", "squared_norm", "keep_fraction"} <= set(answer)
 
@@ -45,6 +46,26 @@ def test_the_interpolation_peak_is_strict_json(theory: Theory):
     answer = json.loads(theory("predict", "--rule", "keep-all", "--rho", 0, "--phi", 1, "--json").out)
     assert answer["squared_norm"] is None  # infinite
     assert answer["test_error"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("phi", "lam", "remark"),
+    [
+        (0.1, 0.0002, "in dimension 200 the mean test error is 3% higher, to first order; --d gives it"),
+        ("0.5,0.1", 0.0002, "the mean test error is up to 3% higher"),
+        (0.5, 0.01, ""),
+    ],
+)
+def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(
+    theory: Theory, phi: object, lam: float, remark: str
+):
+    options = ("predict", "--rule", "keep-hard", "--keep", 0.2, "--rho", 0.9, "--phi", phi, "--lam", lam)
+    _, out, err = theory(*options)
+    assert remark in err if remark else not err
+    assert "dimension" not in out
+    answer = json.loads(theory(*options, "--json").done())
+    corrections = [row["finite_size_correction"] for row in answer.get("table", [answer])]
+    assert (max(map(abs, corrections)) > 0.02) == bool(remark)
 
 
 def test_predict_takes_lists_and_a_dimension(theory: Theory):

@@ -23,6 +23,7 @@ from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
 from tests.experiments.conftest import run_dp
 from tests.installed import install
+from tests.source import modules
 
 # ---- the reported tables
 
@@ -151,10 +152,9 @@ def test_accuracy_turns_the_error_bar_over():
 def test_every_figure_module_has_the_three_functions():
     """Read, not imported: some of them need torch."""
     assert {"fig3", "fig7", "fig4-reported"} <= set(gallery.modules())
-    rooms = [*Path(gallery.__file__).parent.glob("*/*.py")]
-    for name in gallery.modules():
-        (path,) = (path for path in rooms if path.stem == name.replace("-", "_"))
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    files = modules()
+    for name, module in gallery.modules().items():
+        tree = ast.parse(files[module].read_text(encoding="utf-8"))
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
         defined |= {target.id for target in assigned if isinstance(target, ast.Name)}

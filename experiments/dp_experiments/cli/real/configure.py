@@ -89,7 +89,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     import torch
 
     from dp_base.errors import InputError
-    from dp_real.data.sets.dividing import divide
+    from dp_real.dividing import divide
 
     data = path.with_name(f"{task}-data")
     if data.exists():

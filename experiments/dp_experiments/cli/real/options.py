@@ -113,7 +113,7 @@ def on_cluster_asked(
     """
     from contextlib import nullcontext
 
-    from dp_base.cluster.jobs import on_cluster
+    from dp_base.cluster import on_cluster
     from dp_base.errors import InputError
     from dp_experiments.terminal import say
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WINDOWS = "0.25,1"
 MANY_ROUNDS = 20  # beyond which all loops together take seconds
 EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself
+LEAST = 1e-4  # the share of wrong labels that stands for none
 COIN = 0.5  # probability of a flip at the boundary at which labels there say nothing
 
 
@@ -107,8 +108,6 @@ class NoiseWorth:
 
 def _shares(share: str | None, confirmed: float | None, judge: float | None) -> list[float]:
     """The shares of wrong labels, each once. Raises InputError for options that do not go together."""
-    from dp_theory.noise import judged_share
-
     if share is not None and confirmed is None:
         if judge is not None:
             raise InputError("--judge is for --confirmed: --share itself says how many labels are wrong")
@@ -120,6 +119,25 @@ def _shares(share: str | None, confirmed: float | None, judge: float | None) -> 
     if confirmed >= accuracy:
         say(f"the judge confirms as many labels as real images: none seems wrong; share {wrong:g} is assumed")
     return [wrong]
+
+
+def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
+    """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms.
+
+    The judge errs as probit flips do: it sees the margin through noise, and so does the generator. Both labels of a row
+    are signs of normals, which differ with a probability of their angle over π, so that
+
+        cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
+    """
+    import numpy as np
+
+    from dp_theory.numerics.checks import require, require_number
+
+    for name, value in {"confirmed": confirmed, "accuracy": accuracy}.items():
+        require_number(**{name: value})
+        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
+    cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - accuracy))
+    return max(float(np.arccos(min(cosine, 1.0)) / np.pi), LEAST)
 
 
 def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFlips]":

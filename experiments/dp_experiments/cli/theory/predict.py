@@ -8,7 +8,7 @@ import typer
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, Workers, grid, ridge, several, those_given
-from dp_experiments.terminal import emit_json, table
+from dp_experiments.terminal import answer, emit_json, table
 from dp_theory import Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES, fields_of, read_rule
 
@@ -53,11 +53,10 @@ def predict_command(
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
     columns = _columns(problem, d, level)
-    if not varied:
-        emit_json(columns) if as_json else table([columns])
-        return
-    rows = _rows({name: cells[name] for name in varied} | columns, problem.shape)
-    emit_json({"table": rows}) if as_json else table(rows)
+    correction, remark = _off_limit(problem) if d is None else ({}, "")
+    told = columns | correction if as_json else columns
+    rows = _rows({name: cells[name] for name in varied} | told, problem.shape) if varied else [told]
+    answer(as_json, {"table": rows} if varied else told, rows, remark)
 
 
 def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, Any]:
@@ -71,6 +70,24 @@ def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, 
     low, high = prediction.band() if level is None else prediction.band(level)
     columns = asdict(prediction)
     return {"test_error": columns["test_error"], "low": low, "high": high, **columns}
+
+
+def _off_limit(problem: Problem) -> tuple[dict[str, Any], str]:
+    """The first-order correction at a usual dimension, and a remark where it is large."""
+    import numpy as np
+
+    from dp_theory.ridge.finite_dimension import FAR, USUAL_D, finite_size_correction
+
+    off = finite_size_correction(problem, USUAL_D)
+    largest = np.ravel(off)[np.argmax(np.abs(np.nan_to_num(off)))]
+    remark = ""
+    if abs(largest) > FAR:
+        of_several = "" if np.size(off) == 1 else "up to "
+        remark = (
+            f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {of_several}"
+            f"{abs(largest):.0%} {'higher' if largest > 0 else 'lower'}, to first order; --d gives it"
+        )
+    return {"finite_size_correction": off}, remark
 
 
 def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def sweep_command(
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
     import dp_theory
-    from dp_base.cluster.jobs import on_cluster
+    from dp_base.cluster import on_cluster
     from dp_theory.budgets.sweeps import default_sizes, steps
 
     alphas = values("alpha", alpha)
@@ -103,8 +103,7 @@ def sweep_command(
 
 
 def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
-    from dp_theory.budgets.sweeps import noise_check
-    from dp_theory.budgets.winners import winners
+    from dp_experiments.sweep_table import noise_check, winners
 
     best = winners(result)
     check = noise_check(result)

@@ -31,8 +31,8 @@ from dp_experiments.terminal import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.config.load import flat
-from dp_real.evaluation.round_quality import round_quality
-from dp_real.evaluation.sets import standard_error
+from dp_real.evaluate.assess import standard_error
+from dp_real.evaluate.quality import round_quality
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from dp_real.runs.run_files import RunFiles

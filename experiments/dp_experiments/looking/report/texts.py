@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_real.evaluation.assess import logits
+from dp_real.evaluate.assess import logits
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of

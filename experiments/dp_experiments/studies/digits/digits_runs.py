@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import progress
 from dp_real import Run, run
 from dp_real.config import Config
-from dp_real.protocols import Generator, Learner
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
@@ -34,44 +32,15 @@ def digits(*overrides: str) -> Config:
 
 
 def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> pd.DataFrame:
-    """Run arms on all cores, in a folder that is removed afterwards. Returns the table of compare.run_arms."""
+    """The table of compare.run_arms, of runs in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
 
 
-class SizedLearner(NamedTuple):
-    """A learner along a run, and how many samples it was trained on."""
-
-    size: int
-    learner: Learner
-
-
-def run_of(config: Config, folder: Path) -> Run:
-    """Run a configuration in a folder."""
-    run(config, folder, progress=progress)
-    return Run(folder)
-
-
-def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[SizedLearner]]:
-    """Run a configuration in a folder. Returns the generator, and the learner just before each addition of data."""
-    done = run_of(config, folder)
-    plan = config.practice
-    learners = []
-    for checkpoint in done.checkpoints:
-        size = plan.initial + (checkpoint.state.rounds - 1) * plan.increment
-        learners.append(SizedLearner(size, done.learner(checkpoint)))
-    return load_generator(config, progress=progress), learners
-
-
-def digits_learners(config: Config) -> tuple[Generator, list[SizedLearner]]:
-    """The same, of a run in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        return learners_along_a_run(config, Path(folder) / "run")
-
-
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """A strength of guidance that was asked for (0: none was), else the usual one, else that of a run's last guided
-    addition. Raises InputError if it is below 0, or if no addition of the run was guided.
+    """The strength that was asked for (0: none was), else the usual one, else that of a run's last guided addition.
+
+    Raises InputError if it is below 0, or if no addition of the run was guided.
     """
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
@@ -91,21 +60,21 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as own:
-            yield run_of(digits(), Path(own) / "run")
+            run(digits(), Path(own) / "run", progress=progress)
+            yield Run(Path(own) / "run")
         return
-    run = Run(folder)
-    if len(run.config.task.sample_shape) != 3:
+    shown = Run(folder)
+    if len(shown.config.task.sample_shape) != 3:
         raise InputError(f"--run {folder}: its examples are no images")
-    if not run.checkpoints:
+    if not shown.checkpoints:
         raise InputError(f"--run {folder}: it has no addition of data yet, so no learner that could guide one")
-    yield run
+    yield shown
 
 
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
-    """Draw an image of each of a run's first classes in every row, all from the same noise.
+    """An image of each of a run's first classes in every row, all from the same noise, as pixel_columns has them.
 
-    Columns: `row` (its name, and the mean entropy that its judge assigns to it, in nats), `column` (the class), `data`
-    (the name of the configuration), `omega`, and those of pixel_columns.
+    The name of a row ends with the mean entropy that its judge assigns to it, in nats.
     """
     config = run.config
     generator = load_generator(config, progress=progress)
@@ -122,10 +91,7 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """Columns pixel_0, pixel_1 and so on, in [0, 1], with a row for each image of x, [n, 1 or 3, H, W] in [-1, 1].
-
-    Sides of more than LARGEST pixels are reduced to that. The three colours of a pixel are beside each other.
-    """
+    """Columns pixel_0 … in [0, 1], the colours of a pixel beside each other, of images [n, 1 or 3, H, W] in [-1, 1]."""
     x = x.float().cpu()
     if x.shape[-1] > LARGEST:
         x = functional.interpolate(x, (LARGEST, LARGEST), mode="area")

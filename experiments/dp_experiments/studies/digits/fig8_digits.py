@@ -7,9 +7,11 @@ import torch
 from dp_figures.grids import draw_image_table
 from torch import Tensor
 
-from dp_experiments.studies.digits.digits_runs import digits, digits_learners, pixel_columns
+from dp_experiments.studies.digits.digits_runs import pixel_columns, shown_run
+from dp_experiments.terminal import progress
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
 NUMBERS = ("measured",)
@@ -22,10 +24,11 @@ OMEGA = 0.03
 
 def compute(quick: bool) -> pd.DataFrame:
     """A row of images for each class, plain and guided by the learner before the last addition. A column per step."""
-    config = digits()
-    generator, learners = digits_learners(config)
+    with shown_run(None) as run:
+        learner = run.learner(run.checkpoints[-1])
+        generator = load_generator(run.config, progress=progress)
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
-    guidance = EntropyGuidance.of(config.guidance, learners[-1].learner.logits, OMEGA)
+    guidance = EntropyGuidance.of(run.config.guidance, learner.logits, OMEGA)
     parts = []
     for name, used in (("plain", None), (f"ω = {OMEGA:g}", guidance)):
         estimates = _estimates(generator, used)

@@ -13,7 +13,7 @@ from dp_experiments.comparing.compare import Comparison, run_arms
 from dp_experiments.studies.digits.digits_runs import digits
 from dp_experiments.terminal import progress
 from dp_real import Run
-from dp_real.evaluation.round_quality import round_quality
+from dp_real.evaluate.quality import round_quality
 from dp_real.runs.prepare import load_data
 
 NUMBERS = ("measured",)

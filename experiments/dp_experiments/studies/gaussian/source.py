@@ -41,12 +41,13 @@ class GaussianDataConfig(DataConfig):
 
         from dp_real.runtime.seeds import Stream, rng
 
-        draw = rng(self.split, Stream.SPLIT)
-        sets = [
-            torch.from_numpy(draw.standard_normal((n, self.dimension), np.float32))
-            for n in (self.validation, self.test)
-        ]
-        return RealData(self.task, None, *(Examples(x, (x[:, 0] > 0).long()) for x in sets))
+        generator = rng(self.split, Stream.SPLIT)
+
+        def draw(n: int) -> Examples:
+            x = torch.from_numpy(generator.standard_normal((n, self.dimension), np.float32))
+            return Examples(x, (x[:, 0] > 0).long())
+
+        return RealData(self.task, None, draw(self.validation), draw(self.test))
 
 
 @GENERATORS.named("gaussian", place=4)

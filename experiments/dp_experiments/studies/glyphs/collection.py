@@ -109,8 +109,8 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
     usable = [(font, *both) for font, both in zip(fonts, drawn, strict=True) if both]
     if not usable:
         return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
-    kept, images, traits = zip(*usable, strict=True)
-    return _weed(kept, np.stack(images), np.stack(traits))
+    images = np.stack([images for _, images, _ in usable])
+    return _weed([font for font, _, _ in usable], images, np.stack([traits for _, _, traits in usable]))
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:

@@ -21,11 +21,10 @@ from dp_base.errors import InputError, MissingError
 from dp_base.extras import require_package
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
-from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import Requirement, SamplingConfig, TrainingConfig
+from dp_real.sections import ModelPlace, Requirement, SamplingConfig, TrainingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.learners import TransformersTextConfig
 
@@ -98,7 +97,9 @@ class PackedTextConfig(Packed, TransformersTextConfig):
     key: ClassVar[str] = "learner.model"
 
     kind: Literal["packed-text"]  # pyright: ignore[reportIncompatibleVariableOverride]
-    model: ModelPlace = Field(description="a .zip file; package:NAME/FILE.zip: one of an installed package")
+    model: ModelPlace = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        description="a .zip file; package:NAME/FILE.zip: one of an installed package"
+    )
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """Unpack the file on first use. Raises as `as_folder` does, too."""

@@ -16,7 +16,7 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DATA
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
-from dp_real.text.data.own_texts import OfTexts
+from dp_real.text.sources import OfTexts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,129 @@
+"""Measures a learner on examples: entropy, accuracy, also on sets that lack classes, and penultimate features."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_real.data.sets.long_tail import shots, tail_counts
+from dp_real.distributed import device, distribute, read_slices, slices
+from dp_real.examples import ExampleArray, ExampleSet
+from dp_real.guidance.entropy import entropy
+from dp_real.protocols import Learner
+from dp_real.runtime.finite import LEARNER, require_finite
+from dp_real.runtime.pixels import to_float
+
+
+@torch.no_grad()
+def assess(
+    learner: Learner,
+    x: ExampleArray,
+    y: Tensor,
+    batch_size: int = 1024,
+    hardness: Callable[[Tensor], Tensor] = entropy,
+) -> tuple[Tensor, Tensor]:
+    """The entropy of each row in nats [n], and whether the prediction is y, bool [n], on the CPU.
+
+    `hardness` may be another measure of logits [n, K]. This process does all the work.
+    """
+    parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
+    answers = torch.cat(parts) if parts else torch.empty(0, 1)
+    return hardness(answers), answers.argmax(-1) == y
+
+
+def logits(learner: Learner, x: Tensor) -> Tensor:
+    """Logits [B, K], on the CPU. Examples in uint8 are converted on the device."""
+    answers = learner.logits(to_float(x.to(device()))).cpu()
+    require_finite("the learner's logits", LEARNER, [answers])
+    return answers
+
+
+@torch.no_grad()
+def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
+    """The predicted class of each row, int64 [n], in the precision of training.
+
+    The processes share the work.
+
+    `among` are the classes to choose from, by default all.
+    """
+    precision = getattr(torch, learner.precision)
+
+    def predict(rows: slice) -> Tensor:
+        with torch.autocast(device().type, precision, enabled=precision != torch.float32):
+            answers = logits(learner, images.x[rows])
+        return answers.argmax(1) if among is None else among[answers[:, among].argmax(1)]
+
+    return torch.cat(distribute(predict, read_slices(len(images.y))))
+
+
+def accuracy(learner: Learner, images: ExampleSet) -> float:
+    """The share of rows whose prediction is the label."""
+    return (predictions(learner, images) == images.y).double().mean().item()
+
+
+def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
+    """A row for each set: `set`, its name, and what `masked_accuracy` returns."""
+    return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
+
+
+def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
+    """Measure a learner that chooses only among the classes that a set has.
+
+    The result has `images` and `classes` (how many there are), `accuracy`, and its standard error `se`.
+    """
+    present = images.y.unique()
+    return _counted(predictions(learner, images, among=present) == images.y, present)
+
+
+def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
+    """Rows as `evaluate_sets` does, for the classes with many, medium and few real training examples.
+
+    The learner chooses among all classes. There are none unless practice.imbalance makes classes differ.
+    """
+    options = config.practice
+    if options.imbalance == 1:
+        return []
+    counts = tail_counts(options.all_real, config.task.n_classes, options.imbalance, config.data.split)
+    correct = predictions(learner, images) == images.y
+    groups = shots(torch.from_numpy(counts))
+    return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups.items()]
+
+
+def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
+    accuracy = correct.double().mean().item()
+    n = len(correct)
+    return {"images": n, "classes": len(classes), "accuracy": accuracy, "se": standard_error(accuracy, n)}
+
+
+def standard_error(accuracy: float, n: int) -> float:
+    """The binomial standard error of an accuracy over n independent examples."""
+    return (accuracy * (1 - accuracy) / n) ** 0.5
+
+
+@torch.no_grad()
+def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
+    """The input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
+
+    An input of more axes is flattened.
+    """
+    module = getattr(learner, "in_use", None)
+    modules = module.modules() if isinstance(module, nn.Module) else ()
+    linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
+    if not linear_layers:
+        raise InputError("the learner has no penultimate features: it is no network with a linear layer")
+    seen: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].flatten(1).float().cpu())
+
+    hook = linear_layers[-1].register_forward_pre_hook(keep)
+    try:
+        for rows in slices(slice(0, x.shape[0]), 1024):
+            logits(learner, x[rows])
+    finally:
+        hook.remove()
+    return torch.cat(seen).numpy()

@@ -1,0 +1,156 @@
+"""The model card of a trained learner, with the facts of its run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from dp_real.config import Config
+
+CITATION = """\
+@inproceedings{askarihemmat2025improving,
+  title     = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
+  author    = {Askari-Hemmat, Reyhane and Pezeshki, Mohammad and Dohmatob, Elvis and Bordes, Florian and
+               Astolfi, Pietro and Hall, Melissa and Verbeek, Jakob and Drozdzal, Michal and Romero-Soriano, Adriana},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year      = {2025},
+  eprint    = {2502.15588}
+}"""
+
+
+def model_card(config: Config, result: Mapping[str, Any]) -> str:
+    """The card in Markdown. `result` is the content of result.json."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
+    return f"""{_header(config)}# {config.name}
+
+A classifier trained on {_examples(config)}, by Deliberate Practice (arXiv:2502.15588): while it
+learns, a generator adds examples that it finds hard. {_start(config)}
+
+| | |
+|---|---|
+{rows}
+
+The accuracies are for one seed and one set of real examples. The validation ones decided when examples were added.
+
+## Licence
+
+Not stated: it depends on the terms of the generator, and of what the learner started from. Whoever publishes it
+fills it in.
+
+## Use
+
+```python
+{_use(config)}
+```
+
+## Configuration
+
+`dp real run FILE.toml` repeats the run from this file:
+
+```toml
+{config.to_toml().strip()}
+```
+
+## Citation
+
+```bibtex
+{CITATION}
+```
+"""
+
+
+PIPELINE = """\
+from transformers import pipeline
+
+classify = pipeline("{task}", model="LEARNER")  # this folder
+classify("a text")"""
+OPENED = """\
+import numpy as np
+from PIL import Image, ImageOps
+from transformers import pipeline
+
+
+def opened(path):  # as the learner was judged: 16 bits are scaled, and transparent pixels lie over white
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+classify = pipeline("{task}", model="LEARNER")  # this folder; given a path, it would drop the transparency
+classify(opened("image.png"))"""
+OWN = """\
+from dp_real import Run
+
+learner = Run("RUN").learner()  # the folder of the run, above this one
+learner.logits(x).argmax(1)  # x: {form}"""
+
+OWN_TEXTS = """\
+from dp_real import Run
+
+run = Run("RUN")  # the folder of the run, above this one
+x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
+run.learner().logits(x).argmax(1)"""
+
+
+def _use(config: Config) -> str:
+    shape = config.task.sample_shape
+    is_image = len(shape) == 3
+    if config.learner.library is None:
+        if config.data.examples == "texts":
+            return OWN_TEXTS
+        form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
+        return OWN.format(form=form)
+    return (OPENED if is_image else PIPELINE).format(task=config.data.pipeline_tag)
+
+
+def _examples(config: Config) -> str:
+    if config.practice.examples == "real":
+        return "the real examples that its generator was trained on"
+    if config.practice.start == "real":
+        return f"{config.practice.real_examples:,} real examples, and generated ones"
+    return "generated examples only"
+
+
+def _start(config: Config) -> str:
+    """Say what weights training started from."""
+    known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
+    return f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if result["test_accuracy"] is not None:
+        facts["accuracy on test examples"] = f"{result['test_accuracy']:.4f}"
+    return facts | {
+        "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
+        "training examples": f"{result['pool_size']:,}",
+        "examples generated for them": f"{result['samples_generated']:,}",
+        "rounds of addition": result["additions"],
+        "optimizer steps": f"{result['steps']:,}",
+        "seed": result["seed"],
+        "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
+        **_passes(result),
+        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
+        "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+    }
+
+
+def _passes(result: Mapping[str, Any]) -> dict[str, str]:
+    """A generator of texts has no passes of a denoiser."""
+    forwards, backwards = result["denoiser_forwards"], result["denoiser_backwards"]
+    return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
+
+
+def _header(config: Config) -> str:
+    """The hub's block of metadata is empty unless a library can read the learner."""
+    if config.learner.library is None:
+        return ""
+    data = ModelCardData(
+        library_name=config.learner.library,
+        pipeline_tag=config.data.pipeline_tag,
+        tags=["synthetic-data"],
+    )
+    return f"---\n{data.to_yaml()}\n---\n"

@@ -1,0 +1,131 @@
+"""How good generated examples are beside real ones: precision, recall, density, coverage, Vendi score; by round.
+
+They are computed from features [n, d], such as a learner's penultimate ones. An example is near a real one if it is no
+farther from it than the k-th nearest other real example is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress, silent
+from dp_real.evaluate.assess import assess, penultimate
+from dp_real.examples import ExampleArray, RealData
+from dp_real.pool import Pool
+from dp_real.protocols import Learner
+
+NEIGHBOURS = 5
+"""k. Naeem et al. use it too."""
+MOST = 2000
+"""Examples that are taken of each set at most. All pairs of them are compared."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a set of generated examples is like.
+
+    Precision is the share of them that is near a real example, and recall the share of real ones that is near a
+    generated one, as the generated ones lie (Kynkäänniemi et al., NeurIPS 2019). Density is by how many real examples a
+    generated one is near, over k: about 1 for real examples. Coverage is the share of real examples that has a
+    generated one near it (Naeem et al., ICML 2020). The Vendi score is the effective number of different examples, from
+    1 to their number: exp of the entropy of the eigenvalues of their cosine similarities (Friedman and Dieng, TMLR
+    2023).
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    vendi: float
+
+
+def quality(
+    generated: Float[np.ndarray, "generated features"],
+    real: Float[np.ndarray, "real features"],
+    neighbours: int = NEIGHBOURS,
+) -> Quality:
+    """Compare features of generated and real examples. Only sets of the same sizes can be compared with each other."""
+    for name, features in (("generated", generated), ("real", real)):
+        if len(features) <= neighbours:
+            raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
+    distances = pairwise_distances(generated, real)
+    near_real = distances <= _radii(real, neighbours)
+    near_generated = distances <= _radii(generated, neighbours)[:, np.newaxis]
+    return Quality(
+        precision=float(near_real.any(1).mean()),
+        recall=float(near_generated.any(0).mean()),
+        density=float(near_real.sum(1).mean() / neighbours),
+        coverage=float(near_real.any(0).mean()),
+        vendi=vendi_score(generated),
+    )
+
+
+def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
+    """The effective number of different examples, by the cosine similarity of their features."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
+    # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
+    eigenvalues = np.linalg.eigvalsh(unit.T.astype(float) @ unit / len(unit))
+    positive = eigenvalues[eigenvalues > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[np.ndarray, " n"]:
+    """The distance of each example from its k-th nearest other one."""
+    distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors()
+    return distances[:, -1]
+
+
+def round_quality(
+    learner: Learner, pool: Pool, data: RealData, most: int = MOST, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Compare each round of a pool with the real validation examples, by the penultimate features of one learner.
+
+    As many examples are taken of each set, since the figures depend on their number: at most `most`. A test set of its
+    own is the first row (round None): what real examples reach themselves. A row has round, examples, entropy (its mean
+    in nats), wrong (the share of this learner's errors) and the fields of Quality.
+    """
+    round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
+    members: dict[int | None, Tensor] = {}
+    if data.test is not data.validation:
+        members[None] = torch.arange(len(data.test.y))
+    for index in range(int(round_of.max()) + 1):
+        members[index] = (round_of == index).nonzero()[:, 0]
+    count = min(most, len(data.validation.y), *map(len, members.values()))
+    shown = _spread(torch.arange(len(data.validation.y)), count)
+    real = penultimate(learner, _taken(data.validation.x, shown))
+    found = []
+    with progress("rounds", len(members)) as advance:
+        for index, rows in members.items():
+            chosen = _spread(rows, count)
+            if index is None:
+                examples = _taken(data.test.x, chosen)
+                y = data.test.y[chosen]
+            else:
+                examples, _ = pool.minibatch(chosen)
+                y = pool.y[chosen]
+            entropy, correct = assess(learner, examples, y)
+            facts = {"round": index, "examples": count, "entropy": float(entropy.mean())}
+            facts |= {"wrong": 1 - float(correct.double().mean())}
+            found.append(facts | asdict(quality(penultimate(learner, examples), real)))
+            advance(1)
+    return found
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """Rows at random, always the same ones, in order, since test sets may be sorted by class."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    return rows[order[:count].sort().values]
+
+
+def _taken(x: ExampleArray, rows: Tensor) -> Tensor:
+    return torch.cat([x[row : row + 1] for row in rows.tolist()])

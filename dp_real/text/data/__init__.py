@@ -1,1 +1,0 @@
-"""Sources of texts: their configuration sections and loaders, which entry points register."""

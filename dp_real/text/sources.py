@@ -1,0 +1,114 @@
+"""Sources of texts: what they have in common, a user's own texts, and made-up ones to try the way of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from dp_base.errors import InputError
+from dp_real.data import DATA, DataConfig
+from dp_real.data.sets.own import OwnSets
+from dp_real.data.stand_in import MadeUp
+from dp_real.examples import Task
+from dp_real.sections import Seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dp_real.data.sets.places import Located
+    from dp_real.examples import Examples, TrainingExamples
+    from dp_real.text.near import NearTexts
+
+RECIPE = 1  # raise it when the written files change
+WHO_AND_WHAT = {
+    "business": (("the bank", "a retailer", "the exchange", "an insurer"), ("cut its forecast", "sold shares")),
+    "science": (("a telescope", "the probe", "a laboratory", "the survey"), ("measured a comet", "found a new cell")),
+    "sports": (("the home side", "a rookie", "the champion", "the keeper"), ("won the final", "lost in extra time")),
+    "weather": (("a cold front", "the storm", "heavy rain", "morning fog"), ("reached the coast", "closed the pass")),
+}
+WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "against all forecasts")
+
+
+class OfTexts(DataConfig):
+    """A source whose examples are texts, which are int32 [n, L] in memory (dp_real.text.codes)."""
+
+    examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
+    has_likeness: ClassVar[bool] = True
+    pipeline_tag: ClassVar[str] = "text-classification"
+
+    def near(self, likeness: float) -> NearTexts:
+        from dp_real.text.near import NearTexts
+
+        return NearTexts(likeness)
+
+    def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
+        """A list of str, which are cut to the length of this source."""
+        from dp_real.text.codes import to_codes
+
+        texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
+        if len(texts) != count or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
+        return to_codes((text.strip() for text in texts), self.task.sample_shape[0])
+
+
+@DATA.named("text", place=7)
+class TextConfig(OfTexts, OwnSets):
+    """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
+
+    source: Literal["text"]
+    length: int = Field(default=1000, ge=1, le=10**6, description="characters of a text; what is beyond is cut off")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    def read(self, found: Located, needed: Collection[int], keep: bool = False) -> Examples:
+        """All is held in memory."""
+        from dp_real.text.text_sets import read_texts
+
+        return read_texts(found, self.labels, self.length, needed)
+
+    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
+        return self.read(found, needed)
+
+
+@DATA.named("stand-in-text", place=9)
+class StandInTextConfig(OfTexts, MadeUp):
+    """Made-up sentences on four topics, to try the whole path of texts without data."""
+
+    note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
+
+    source: Literal["stand-in-text"]
+    length: int = Field(default=80, ge=1, le=10**6, description="characters of a text; what is beyond is cut off")
+    split: Seed = Field(default=0, description="seed of a generator that is trained here")
+
+    @property
+    def task(self) -> Task:
+        topics = tuple(WHO_AND_WHAT)
+        none = ("",) * len(WHO_AND_WHAT)
+        return Task((self.length,), topics, definitions=none, synonyms=none)
+
+    @property
+    def folders(self) -> TextConfig:
+        from dp_real.runtime.cache import cached
+
+        root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
+        train, validation, test = (str(root / name) for name in ("train", "validation", "test"))
+        return TextConfig(
+            source="text", length=self.length, split=self.split, train=train, validation=validation, test=test
+        )
+
+
+def write_sets(root: Path) -> None:
+    """Write root/SET/TOPIC/N.txt: the sentences of each topic in turn to train, to validate and to test."""
+    for topic, (who, what) in WHO_AND_WHAT.items():
+        for number, words in enumerate(product(who, what, WHEN)):
+            folder = root / ("train", "validation", "test")[number % 3] / topic
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.txt").write_text(" ".join(words) + "\n", encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Precision, recall, density, coverage and Vendi score, on sets of which they are known."""
+
+import numpy as np
+import pytest
+
+from dp_base.errors import InputError
+from dp_real.evaluate.quality import quality, vendi_score
+
+
+def cloud(n: int, centre: float, seed: int, spread: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(centre, spread, (n, 4))
+
+
+def test_real_examples_are_like_real_ones():
+    found = quality(cloud(800, 0, 1), cloud(800, 0, 2))
+    assert found.precision > 0.9
+    assert found.recall > 0.9
+    assert found.coverage > 0.9
+    assert found.density == pytest.approx(1, abs=0.1)
+
+
+def test_narrower_worse_and_half_are_told_apart():
+    real = np.concatenate([cloud(400, 0, 1), cloud(400, 40, 2)])
+    narrow = quality(cloud(800, 0, 3), real)
+    assert narrow.precision > 0.9
+    assert narrow.recall == pytest.approx(0.5, abs=0.06)
+    assert narrow.coverage == pytest.approx(0.5, abs=0.06)
+    far = quality(cloud(800, 20, 4), real)
+    assert (far.precision, far.density, far.coverage) == (0, 0, 0)
+
+
+def test_figures_are_those_of_their_definitions():
+    generated, real, k = cloud(30, 0.3, 1), cloud(40, 0, 2), 3
+    nearest = [sorted(np.linalg.norm(real - at, axis=1))[k] for at in real]
+    inside = np.array(
+        [[np.linalg.norm(g - r) <= radius for r, radius in zip(real, nearest, strict=True)] for g in generated]
+    )
+    found = quality(generated, real, k)
+    assert found.precision == np.mean([row.any() for row in inside])
+    assert found.density == pytest.approx(inside.sum() / (k * 30))
+    assert found.coverage == np.mean([column.any() for column in inside.T])
+    similarity = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in generated] for a in generated]) / 30
+    eigenvalues = np.linalg.eigvalsh(similarity)
+    entropy = -sum(value * np.log(value) for value in eigenvalues if value > 1e-12)
+    assert found.vendi == pytest.approx(np.exp(entropy), rel=1e-6)
+
+
+@pytest.mark.parametrize("different", [1, 3])
+def test_vendi_counts_different_examples(different: int):
+    assert vendi_score(np.repeat(np.eye(5)[:different], 7, axis=0)) == pytest.approx(different)
+
+
+def test_too_few_are_refused():
+    with pytest.raises(InputError, match="5 real examples are too few for 5 neighbours"):
+        quality(cloud(10, 0, 1), cloud(5, 0, 2))

@@ -1,0 +1,97 @@
+"""The theory against formulas of other papers, written anew."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from dp_theory import LOGISTIC, SQUARE, BoundaryFlips, Group, SpanProblem, SymmetricRule, predict
+
+
+def eigenlearning(
+    spectrum: np.ndarray, target: np.ndarray, noise: float, n: float, ridge: float
+) -> tuple[float, float]:
+    """Simon et al. (2110.03922): the overlap of estimate and target, and the mean squared error on fresh labels.
+
+    target: coefficients of the regression function in units of the eigenfunctions. ridge is that of kernel regression,
+    which is n times ours.
+    """
+    kappa = brentq(lambda k: np.sum(spectrum / (spectrum + k)) + ridge / k - n, 1e-15, 1e6, xtol=1e-300, rtol=1e-14)
+    learnability = spectrum / (spectrum + kappa)
+    overfitting = n / (n - np.sum(learnability**2))
+    error = overfitting * (np.sum(((1 - learnability) * target) ** 2) + noise)
+    return float(learnability @ target**2), float(error)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "source", "rows", "lam"), list(product((0.5, 1.2, 1.5), (1.0, 3.0), (0.3, 2.5), (1e-4, 0.1)))
+)
+def test_plain_rows_of_any_spectrum_are_kernel_regression(capacity: float, source: float, rows: float, lam: float):
+    """Sign labels are √(2/π) of the normalised margin, and noise that is uncorrelated with it."""
+    d = 400
+    index = np.arange(1, d + 1.0)
+    spectrum = index**-capacity
+    along = index ** (-source / 2)  # Σ^½ w0
+    target = np.sqrt(2 / np.pi) * along / np.linalg.norm(along)
+    n = rows * d
+    overlap, error = eigenlearning(spectrum, target, 1 - 2 / np.pi, n, n * lam)
+    found = predict(SpanProblem(along / np.sqrt(spectrum), [Group()], d / n, lam, spectrum))
+    assert found.overlap == pytest.approx(overlap / np.linalg.norm(target), rel=1e-8)
+    assert found.squared_norm == pytest.approx(error - 1 + 2 * overlap, rel=1e-8)
+
+
+def mixture(
+    alpha: float, mu: float, lam: float, prox: Callable[[np.ndarray, float], np.ndarray]
+) -> tuple[float, float]:
+    """Mignacco et al. (2006.06560): overlap and squared norm for two Gaussian clouds about ±mu, alpha rows a dimension.
+
+    prox(u, gamma) minimises gamma·loss(h) + (h − u)²/2 over the margin h, where u is normal with mean mu·m and variance
+    q. lam |w|²/2 stands beside the sum over rows, divided by the dimension.
+    """
+    x, weight = np.polynomial.hermite_e.hermegauss(61)
+    weight = weight / weight.sum()
+
+    def moved(state: np.ndarray) -> np.ndarray:
+        m, q, gamma = state
+        u = mu * m + np.sqrt(q) * x
+        force = (prox(u, gamma) - u) / gamma
+        step = 1e-5
+        slope = (prox(u + step, gamma) - prox(u - step, gamma)) / (2 * step)
+        stiff = lam + alpha / gamma * (weight @ (1 - slope))
+        pull = alpha * mu * (weight @ force)
+        return np.array([pull, (pull**2 / stiff + alpha * (weight @ force**2) / stiff), 1.0]) / stiff
+
+    state = np.array([0.5, 0.5, 1.0])
+    for _ in range(500):
+        state = 0.5 * state + 0.5 * moved(state)
+    return float(state[0]), float(state[1])
+
+
+def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
+    low, high = u, u + gamma
+    for _ in range(45):
+        middle = (low + high) / 2
+        is_low = middle - u < gamma * expit(-middle)
+        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+    return (low + high) / 2
+
+
+@pytest.mark.parametrize(("alpha", "mu", "lam"), [(0.5, 1.0, 0.1), (2.0, 1.0, 1.0), (3.0, 1.5, 0.1)])
+@pytest.mark.parametrize(
+    ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
+)
+def test_two_clouds_are_plain_rows_selected_and_flipped(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
+    """Along the clouds' axis the density is φ(t) cosh(mu t), up to a factor, and P(label ≠ sign t) = σ(−2 mu |t|)."""
+    most = 9.0
+    clouds = SymmetricRule(lambda t: np.cosh(mu * t) / np.cosh(mu * most) * (t < most), (most,))
+    flips = BoundaryFlips(1 / (2 * mu), shape="logistic")
+    share = clouds.moments(0.0).p  # of a pool, that is kept
+    group = Group(along=(1.0,), keep=clouds, flip=flips)
+    found = predict(SpanProblem((1.0,), [group], share / alpha, share * lam / alpha, loss=loss))
+    overlap, squared_norm = mixture(alpha, mu, lam, prox)
+    assert found.overlap == pytest.approx(overlap, rel=1e-6)
+    assert found.squared_norm == pytest.approx(squared_norm, rel=1e-6)
