@@ -308,7 +308,8 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
         perturbed = _Solver(cell, order, np.random.default_rng(0), rows=recent).solved()
     except ConvergenceError:
         return np.full(cell.stages, np.inf)
-    return np.maximum(_change(solved, perturbed), solved.residual)
+    own = np.maximum(solved.residual, 4 * ROUNDING * np.array(solved.loop.conditions))
+    return np.maximum(_change(solved, perturbed), own)
 
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:

@@ -90,7 +90,8 @@ class Loop:
     """The learners of a scalar problem after some of its stages. It never changes: `next_stage` gives the one after.
 
     `cohorts` has the forces under the square loss, or under the quadratic losses that serve as control of `points`.
-    `losses` has the problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable. `modes`, `means`
+    `losses` has the problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable, and `conditions`
+    by how much rounding in the stage's equations moves X and C, under the square loss. `modes`, `means`
     and `pulled` are M_e of (T3.7) at each eigenvalue, M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
     """
 
@@ -99,6 +100,7 @@ class Loop:
     points: tuple[SampledCohort, ...]
     parameters: OrderParameters
     losses: tuple[Loss, ...]
+    conditions: tuple[float, ...]
     modes: Float[np.ndarray, "modes stages stages"]
     means: Float[np.ndarray, "modes stages"]
     pulled: Float[np.ndarray, "modes stages"]
@@ -110,7 +112,7 @@ class Loop:
         modes, directions = cell.basis.shape
         none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
         parameters = OrderParameters.of_no_stage(directions)
-        return cls(cell, (), (), parameters, (), matrices, none, none, matrices[0])
+        return cls(cell, (), (), parameters, (), (), matrices, none, none, matrices[0])
 
     def outcome(self) -> tuple[float, float]:
         """Test error (T3.13) and overlap (T3.12) of the newest stage."""
@@ -157,9 +159,10 @@ class Loop:
                 if rows >= cell.phi * (1 - _AT_THE_PEAK):
                     return self._at_the_peak(), 0.0
                 ridge, control = 1.0, INTERPOLATION
-            newest, miss, forces = StageEquations(self, cell.loss, ridge).solved_for(control)
+            newest, miss, forces, condition = StageEquations(self, cell.loss, ridge).solved_for(control)
             changed = change(newest)
-            return self.extended(changed, cell.loss, ridge, control, forces if changed is newest else None), miss
+            known = forces if changed is newest else None
+            return self.extended(changed, cell.loss, ridge, control, known, condition), miss
         miss = np.inf
         for loss, lam in candidate_limits(cell.loss, ridge):
             vector, control, miss = StageEquations(self, loss, lam).solved()
@@ -199,14 +202,20 @@ class Loop:
         )
 
     def extended(
-        self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss, known: Forces | None = None
+        self,
+        newest: Newest,
+        loss: Loss,
+        lam: float,
+        control: QuadraticLoss,
+        known: Forces | None = None,
+        condition: float = 1.0,
     ) -> Loop:
         """With a stage of these order parameters, and of these forces if they are known."""
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
         each, forces = newest_forces(self.cohorts, newest, control) if known is None else known
         correct_means(self.points, forces, parameters, loss, control)
-        grown = self._grown(newest, forces, StageEquations(self, loss, lam))
+        grown = self._grown(newest, forces, StageEquations(self, loss, lam), condition)
         return replace(
             grown,
             cohorts=tuple(
@@ -217,12 +226,13 @@ class Loop:
             ),
         )
 
-    def _grown(self, newest: Newest, forces: Newest, equations: StageEquations) -> Loop:
+    def _grown(self, newest: Newest, forces: Newest, equations: StageEquations, condition: float = 1.0) -> Loop:
         row, mean, pulled = equations.learner(newest, forces)
         return replace(
             self,
             parameters=self.parameters.extended(newest),
             losses=(*self.losses, equations.loss),
+            conditions=(*self.conditions, condition),
             modes=with_row(self.modes, row),
             means=np.append(self.means, mean[:, None], axis=1),
             pulled=np.append(self.pulled, pulled[:, None], axis=1),
@@ -238,6 +248,7 @@ class Loop:
             self,
             parameters=self.parameters.extended(Newest(a, endless, endless)),
             losses=(self.cell.loss,),
+            conditions=(np.inf,),
             modes=nothing[..., None],
             means=(self.cell.basis @ a)[:, None],
             pulled=nothing,
@@ -312,8 +323,8 @@ class StageEquations:
                 rows.add_affine(constant, matrix, response, control)
         return constant, matrix
 
-    def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces]:
-        """The stage under a quadratic loss, its relative residual, and its forces."""
+    def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
+        """The stage under a quadratic loss, its relative residual, its forces, and what magnifies rounding."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         own = k + s  # the place of C_ss; that of X_ss is the last
         response = self._own_response(control)
@@ -344,7 +355,7 @@ class StageEquations:
                 break
             vector = vector - correction
         miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
-        return newest, miss, (each, forces)
+        return newest, miss, (each, forces), 1 / abs(slope)
 
     def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
         """The derivative of (T3.10)'s diagonal by C_ss."""
