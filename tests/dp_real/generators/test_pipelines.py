@@ -14,7 +14,7 @@ import torch
 from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -30,6 +30,7 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators.tiny_pipelines import (
     PROMPTS,
+    SD1,
     STEPS,
     config_of,
     dit,
@@ -38,7 +39,7 @@ from tests.dp_real.generators.tiny_pipelines import (
     stable_diffusion_xl,
 )
 
-MAKERS: dict[str, Callable[[], Any]] = {"sdxl": stable_diffusion_xl, "dit": dit}
+MAKERS: dict[str, Callable[[], Any]] = {"sd": stable_diffusion, "sdxl": stable_diffusion_xl, "dit": dit}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -93,25 +94,37 @@ def theirs(pipe: Any, noise: Tensor, guidance_scale: float, monkeypatch: pytest.
     return 2 * pipe(asked(pipe), **options).images - 1
 
 
+def scheduled(scheduler: Any) -> Callable[[], Any]:
+    """Stable Diffusion with another scheduler."""
+
+    def make() -> Any:
+        pipe = stable_diffusion()
+        pipe.scheduler = scheduler
+        return pipe
+
+    return make
+
+
+# Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
+MADE: dict[str, Callable[[], Any]] = {
+    "sd, v, trailing": stable_diffusion,
+    "sd, epsilon, from PNDM": scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)),
+    "sd, epsilon, leading": scheduled(DDIMScheduler(**SD1, clip_sample=False)),
+    "sdxl": stable_diffusion_xl,
+    "sdxl, empty prompt": lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False),
+    "dit": dit,
+}
+
+
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-@pytest.mark.parametrize(
-    "make",
-    [
-        stable_diffusion,
-        stable_diffusion_xl,
-        lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False),
-        dit,
-    ],
-    ids=["sd", "sdxl", "sdxl, empty prompt", "dit"],
-)
+@pytest.mark.parametrize("name", MADE)
 def test_without_guidance_it_is_the_pipelines_own_image(
-    make: Callable[[], Any], guidance_scale: float, monkeypatch: pytest.MonkeyPatch
+    name: str, guidance_scale: float, monkeypatch: pytest.MonkeyPatch
 ):
-    pipe = random_pipeline(make)
+    pipe = random_pipeline(MADE[name])
     noise = row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
     images = LatentDiffusion(pipe, STEPS, guidance_scale).sample(asked(pipe), noise)
-    if isinstance(pipe.scheduler, EulerDiscreteScheduler):  # the same schedule, another solver
-        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # perhaps another solver
     expected = theirs(pipe, noise, guidance_scale, monkeypatch)
     assert expected.std() > 0.05
     torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
@@ -130,7 +143,10 @@ def test_what_is_asked_for_and_the_guidance_scale_matter(pipe: Any):
     "options",
     [
         {"omega": 0.03, "every": 2},
+        {"omega": 0.03, "through": "x0"},
+        {"omega": 0.03, "window": (0.3, 0.9)},
         {"omega": 0.1, "scale": "raw"},
+        {"omega": 2.0, "scale": "raw", "through": "x0"},
     ],
     ids=str,
 )
@@ -144,6 +160,12 @@ def test_guided_images_are_harder_than_plain_ones_of_the_same_noise(pipe: Any, c
 
     assert change(+1) > 0.01
     assert change(-1) < -0.01
+
+
+@pytest.mark.parametrize("scale", ["relative", "raw"])
+def test_omega_zero_is_plain_sampling_bit_for_bit(pipe: Any, classifier: nn.Module, scale: Any):
+    generator = make_generator(pipe)
+    assert torch.equal(draw(generator, None), draw(generator, EntropyGuidance(classifier, 0.0, scale)))
 
 
 @pytest.mark.parametrize("through", ["unet", "x0"])

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
@@ -22,11 +20,9 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
-from dp_real.generators.latent import Effort
-from dp_real.generators.models import resumable
+from dp_real.generators.latent import TrainingSteps
 from dp_real.generators.models.stable_diffusion import (
     make_pipeline,
-    make_scheduler,
     train_autoencoder,
     train_pipeline,
 )
@@ -36,31 +32,19 @@ from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
+from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
-from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.runtime.seeds import row_seeds
+from tests.dp_real.generators import tiny_pipelines as tiny
 
 TASK = Task((1, 32, 32), ("coat", "dress", "bag"))
 PROMPTS = class_prompts(("a photo of a {}", "{}"), TASK.classes)
 STEPS = 6
 
-# Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
-SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-
-
-def random_pipeline(scheduler: Any = None) -> Any:
-    torch.manual_seed(0)
-    pipe = make_pipeline(32, [prompt for prompts in PROMPTS for prompt in prompts])
-    pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = scheduler or pipe.scheduler
-    pipe.vae.register_to_config(scaling_factor=0.5)
-    with torch.no_grad():  # small outputs: a denoiser whose x0_hat, as a trained one's, foretells the end of the path
-        pipe.unet.conv_out.weight.mul_(0.2)
-    return pipe
-
 
 @pytest.fixture(scope="module")
 def pipe() -> Any:
-    return random_pipeline()
+    return tiny.random_pipeline(lambda: make_pipeline(32, [prompt for prompts in PROMPTS for prompt in prompts]))
 
 
 def spread(last: nn.Linear, logits: Tensor) -> None:
@@ -86,54 +70,6 @@ def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> Pi
 
 def draw(generator: PipelineGenerator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
     return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
-
-
-@pytest.mark.parametrize(
-    "scheduler",
-    [make_scheduler(), PNDMScheduler(**SD1, skip_prk_steps=True), DDIMScheduler(**SD1, clip_sample=False)],
-    ids=["v, trailing", "epsilon, from PNDM", "epsilon, leading"],
-)
-@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_without_guidance_it_is_the_pipelines_own_image(scheduler: Any, guidance_scale: float):
-    pipe = random_pipeline(scheduler)
-    model = LatentDiffusion(pipe, STEPS, guidance_scale)
-    prompts, noise = ["a photo of a coat", "bag", "a photo of a dress"], row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
-    pipe.scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
-    theirs = pipe(
-        prompts, latents=noise, num_inference_steps=STEPS, guidance_scale=guidance_scale, eta=0.0, output_type="pt"
-    ).images
-    images = model.sample(prompts, noise)
-    assert images.std() > 0.05
-    torch.testing.assert_close(images, 2 * theirs - 1, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"omega": 0.01},
-        {"omega": 0.01, "through": "x0"},
-        {"omega": 0.02, "through": "x0", "every": 2},
-        {"omega": 0.02, "window": (0.3, 0.9)},
-        {"omega": 0.1, "scale": "raw", "through": "x0"},
-    ],
-    ids=str,
-)
-def test_guided_images_are_harder_than_plain_ones_of_the_same_noise(pipe: Any, classifier: nn.Module, options: dict):
-    generator = make_generator(pipe)
-    plain = entropy(classifier(draw(generator, None, 24)))
-
-    def change(sign: int) -> float:
-        guidance = EntropyGuidance(classifier, **{**options, "omega": sign * options["omega"]})
-        return (entropy(classifier(draw(generator, guidance, 24))) - plain).mean().item()
-
-    assert change(+1) > 0.02
-    assert change(-1) < -0.02
-
-
-def test_omega_zero_is_plain_sampling_bit_for_bit(pipe: Any, classifier: nn.Module):
-    generator = make_generator(pipe)
-    for scale in ("relative", "raw"):
-        assert torch.equal(draw(generator, None), draw(generator, EntropyGuidance(classifier, 0.0, scale)))
 
 
 def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
@@ -164,11 +100,11 @@ def tiny_decoder() -> AutoencoderTiny:
 def test_a_tiny_decoder_decodes_for_the_guidance_only(
     pipe: Any, classifier: nn.Module, monkeypatch: pytest.MonkeyPatch
 ):
-    tiny = tiny_decoder()
+    small = tiny_decoder()
     calls: list[torch.Size] = []
-    decode = tiny.decode
-    monkeypatch.setattr(tiny, "decode", lambda x, **options: calls.append(x.shape) or decode(x, **options))
-    generator = make_generator(pipe, tiny_decoder=tiny)
+    decode = small.decode
+    monkeypatch.setattr(small, "decode", lambda x, **options: calls.append(x.shape) or decode(x, **options))
+    generator = make_generator(pipe, tiny_decoder=small)
     assert torch.equal(draw(generator, None), draw(make_generator(pipe), None))
     assert not calls
     draw(generator, EntropyGuidance(classifier, 0.05, through="x0", every=2))
@@ -295,15 +231,15 @@ SMALL = {"kind": "latent", "prompts": ["a photo of a {}", "{}"], "training": "li
 
 
 @pytest.fixture
-def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Effort]:
+def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, TrainingSteps]:
     """Of a few steps, which a test may change."""
-    found = {"light": Effort(30, 16, 3, 16)}
+    found = {"light": TrainingSteps(30, 16, 3, 16)}
     monkeypatch.setattr("dp_real.generators.latent.EFFORTS", found)
     return found
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch, efforts: dict[str, Effort]):
+def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch, efforts: dict[str, TrainingSteps]):
     config = config_of(SMALL)
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator: Any = load_generator(config, real)
@@ -328,9 +264,9 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_prompts_mean(real: Any, efforts: dict[str, Effort]):
+def test_it_learns_what_the_prompts_mean(real: Any, efforts: dict[str, TrainingSteps]):
     """Images of a class are nearer to its mean than to another's."""
-    efforts["light"] = Effort(400, 16, 600, 16)
+    efforts["light"] = TrainingSteps(400, 16, 600, 16)
     x = load_generator(config_of(SMALL), real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
