@@ -314,24 +314,22 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     """Another loss without rounds: the last change by more nodes, and what rounding and the residual do."""
-    solved, change = None, np.inf
-    orders = []
+    change = np.inf
+    found: list[tuple[int, Stages]] = []
     for order in ORDERS_OF_NODES:
-        before = solved
+        before = found[-1][1] if found else None
         try:
             solved = _Solver(cell, order).solved(before and before.loop)
         except ConvergenceError:
-            if solved is not None or order == ORDERS_OF_NODES[-1]:
+            if found or order == ORDERS_OF_NODES[-1]:
                 raise
             continue
-        orders.append(order)
+        found.append((order, solved))
         if before is not None:
             change = max(float(_change(solved, before).max()), float(solved.residual.max()))
             if change <= tolerance:
-                few = orders[-3:][0]  # the effect of an error needs few nodes
-                one, other = (
-                    _Solver(cell, few, perturb).solved(solved.loop) for perturb in (None, np.random.default_rng(0))
-                )
+                few, one = found[-3:][0]  # the effect of an error needs few nodes
+                other = _Solver(cell, few, np.random.default_rng(0)).solved(one.loop)
                 share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR
                 return solved, change + _SAFETY * share * _change(one, other)
     raise _more_nodes(cell, ORDERS_OF_NODES[-1], change, tolerance)
