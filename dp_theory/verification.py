@@ -57,13 +57,30 @@ def verify(
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> pd.DataFrame:
-    """Hold theory against simulation: a row per cell and quantity.
+    """Hold theory against simulation.
 
-    cells: scalar problems. Columns: rule, rho, phi, lam, quantity; theory; simulation (the law at d), se, z; dense (at
-    dense_d), dense_se, and dense_z against the law at the same dense_d; level, trials, d, dense_d; verdict: 'agrees',
-    'DISAGREES' where |z| or |dense_z| exceeds the level, else 'imprecise' where se exceeds 1 % of the value. workers as
-    in dp_theory.numerics.parallel; advance(1) is called after each cell. Raises InputError where d, dense_d or trials <
-    4.
+    Parameters
+    ----------
+    cells
+        Scalar problems.
+    d, dense_d
+        Dimensions of the exact law, and of the dense experiment.
+    trials, seed, workers
+        As in `simulate`.
+    advance
+        advance(1) is called after each cell.
+
+    Returns
+    -------
+    DataFrame
+        A row per cell and quantity. `z` holds the law at d against theory, and `dense_z` the dense experiment against
+        the law at dense_d. The verdict is "agrees", "DISAGREES" where |z| or |dense_z| exceeds `level`, or "imprecise"
+        where se exceeds 1 % of the value.
+
+    Raises
+    ------
+    InputError
+        Where d, dense_d or trials is below 4.
     """
     import pandas as pd
     from scipy.stats import t
@@ -79,13 +96,11 @@ def verify(
         near = simulate(cell, dense_d, trials, engine="law", seed=seed, workers=workers)
         dense = simulate(cell, dense_d, trials, engine="dense", seed=seed, workers=workers)
         for quantity in QUANTITIES:
-            y = getattr(far, quantity)
-            se = getattr(far, f"{quantity}_se")
-            law = getattr(near, quantity)
-            law_se = getattr(near, f"{quantity}_se")
-            mean = getattr(dense, quantity)
-            mean_se = getattr(dense, f"{quantity}_se")
-            z = (y - getattr(theory, quantity)) / se
+            (y, se), (law, law_se), (mean, mean_se) = (
+                (getattr(runs, quantity), getattr(runs, f"{quantity}_se")) for runs in (far, near, dense)
+            )
+            expected = getattr(theory, quantity)
+            z = (y - expected) / se
             dense_z = (mean - law) / np.hypot(mean_se, law_se)
             agrees = "agrees" if se <= PRECISION * abs(y) else "imprecise"
             rows.append(
@@ -95,7 +110,7 @@ def verify(
                     "phi": cell.phi,
                     "lam": cell.lam,
                     "quantity": quantity,
-                    "theory": getattr(theory, quantity),
+                    "theory": expected,
                     "simulation": y,
                     "se": se,
                     "z": z,

@@ -124,7 +124,7 @@ class CausalLMConfig(AskedConfig):
         prompts = self.put(source, data)
         model = self.model
         if model == STAND_IN:
-            from dp_real.generators.models.stand_in import stand_in_folder
+            from dp_real.text.models.stand_in import stand_in_folder
 
             model = stand_in_folder()
         return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])

@@ -1,15 +1,12 @@
 """Does practice change the exponent of the scaling law? Error against rows for every way to choose them (ours).
 
-Six strategies have the same first pool. All but static keep the same number of rows in every round.
-
     static                  trains on everything that `prune each round` looks at
     prune once              the first learner selects everything that is added
     prune each round        the newest learner selects, from candidates that are generated and paid for
     practice                the same rows, generated directly where the learner wants them (guidance)
-    prune, newest rows      as prune each round, but trained on the newest rows only, not on the accumulated pool
-    practice, newest rows   as practice, but trained on the newest rows only
+    ..., newest rows        trained on the newest rows only, not on the accumulated pool
 
-The axes are those of dp_theory.numerics.costs, per dimension.
+All have the same first pool, and all but static keep the same number of rows in every round.
 """
 
 from __future__ import annotations
@@ -21,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.loop.experiment import simulate_practice
+from dp_theory.loop.losses import Square
+from dp_theory.loop.prediction import solve_stages
+from dp_theory.loop.problem import PracticeProblem
+from dp_theory.loop.rows import Addition, MeasuredRows, RoundRows
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
-from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
-from dp_theory.practice.experiment import simulate_practice
-from dp_theory.practice.practice_problem import PracticeProblem
-from dp_theory.practice.prediction import solve_stages
 from dp_theory.ridge.simulators.trials import mean_and_se
-from dp_theory.span.losses import Square
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,12 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, owens_t
 
 from dp_theory.numerics.checks import Array, Real
 
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
+_NO_ZERO = 1e-100  # stands for 0, by which Owen's formula would divide
 _END = 39.0  # the normal density underflows beyond
 # Edges on the half-line. They are dyadic near 0, so that features of any scale are resolved.
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
@@ -34,13 +36,22 @@ def pdf(t: ArrayLike) -> Array:
     return PDF0 * np.exp(-np.square(t) / 2)
 
 
+def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
+    """P(U < u, V < v) of standard normals with this correlation, by Owen's T function (Owen 1956). All broadcast."""
+    u, v = (np.where(bound == 0, _NO_ZERO, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(u, v))
+    correlation = np.asarray(correlation)
+    root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
+    tails = owens_t(u, (v / u - correlation) / root) + owens_t(v, (u / v - correlation) / root)
+    opposite = np.sign(u) * np.sign(v) < 0
+    return np.maximum((ndtr(u) + ndtr(v)) / 2 - tails - opposite / 2, 0.0)  # rounding may leave less than 0
+
+
 @lru_cache
 def gauss(order: int) -> tuple[Array, Array]:
-    """Gauss-Legendre nodes and weights, (order,) each, on [0, 1].
+    """Gauss-Legendre nodes and weights, (order,) each, on [0, 1], exact to rounding by Newton's steps in extended
+    precision.
 
-    The outermost weights of numpy and scipy have relative errors from 1e-13 (order 20) to 1e-10 (order 256), which
-    would show in tails. Two of Newton's steps in extended precision, where the machine has it, make all exact to
-    rounding.
+    The outermost weights of numpy and scipy are off by 1e-13 to 1e-10, which would show in tails.
     """
     x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
     x, _ = _newton_step(order, x)
@@ -50,7 +61,6 @@ def gauss(order: int) -> tuple[Array, Array]:
 
 
 def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
-    """Better roots of the Legendre polynomial of this degree, and its derivative at the given ones."""
     before = np.ones_like(x)
     value = x
     for k in range(1, order):  # before and value are the polynomials of degree k - 1 and k
@@ -62,11 +72,7 @@ def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
 
 
 def panels(edges: Array, order: int) -> tuple[Array, Array]:
-    """Nodes and weights (..., panels·order) of the integral over panels whose `edges` (..., panels + 1) rise along the
-    last axis.
-
-    A panel of width 0 has weight 0.
-    """
+    """Nodes and weights (..., panels·order) of the integral over panels whose `edges` rise along the last axis."""
     x, weights = gauss(order)
     width = np.diff(edges)[..., None]
     shape = (*edges.shape[:-1], -1)
@@ -77,8 +83,7 @@ def panels(edges: Array, order: int) -> tuple[Array, Array]:
 def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Array:
     """Edges of panels on which `order` nodes resolve all `functions`, which map t (N,) to values (F, N).
 
-    A panel is halved, up to MOST_HALVINGS times, where that changes an integral over it by more than 1e-13 of the
-    whole: so panels close in on a jump, wherever it is. Beyond MOST_PANELS panels the rest is left as it is.
+    A panel is halved where that changes an integral by more than 1e-13 of the whole: panels close in on jumps.
     """
     kept = [edges[-1:]]  # left edges of panels that are fine enough, and the last edge
     left = edges[:-1]
@@ -106,10 +111,9 @@ def _panel_integrals(functions: Callable[[Array], Array], left: Array, right: Ar
 
 
 def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
-    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for an f of any scale.
+    """Nodes t > 0 and weights, (*S, nodes), with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for an f of any scale.
 
-    f may jump or bend at the absolute values of `breakpoints`: numbers, or arrays that broadcast to a shape S. Both
-    results have the shape (*S, nodes).
+    f may jump or bend at the absolute values of `breakpoints`, which broadcast to S.
     """
     if all(np.ndim(b) == 0 for b in breakpoints):
         return _half_line_of_numbers(tuple(map(float, breakpoints)), order)
@@ -139,14 +143,12 @@ def nested(
 ) -> Iterator[tuple[Array, Array, np.ndarray]]:
     """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
-    The integrand may take a step across each of F planes {t : planes[f]·t = level[f]}, of thickness width[f]; elsewhere
-    it is smooth. `planes` is (F, r), `level` and `width` are (F,). Coordinate by coordinate, the line from -reach to
-    reach is cut where a plane meets it, and around that on the scale to which its own thickness and the coordinates
-    still to come blur the step.
+    The integrand may step across each of F planes {t : planes[f]·t = level[f]}, of thickness width[f], and is smooth
+    elsewhere. Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, on the scale that
+    its thickness and the coordinates still to come leave.
 
-    `begun` (i, M) holds the first i coordinates of M nodes to continue, by default none; their weights are left to the
-    caller. `end` is the number of coordinates to stop at, by default r. Yields nodes (r, N), weights (N,), which sum to
-    1 over all blocks or over those that continue a column, and the column of `begun` of each node (N,).
+    `begun` (i, M) are the first i coordinates of M nodes to continue, and `end` is the coordinate to stop at. Yields
+    nodes (r, N), weights (N,) and the column of `begun` of each node.
     """
     planes, level, width = _with_crossings(planes, level, width)
     nesting = _Nesting(planes, level, width, order, reach, planes.shape[1] if end is None else end)
@@ -157,8 +159,6 @@ def nested(
 
 @dataclass(frozen=True)
 class _Nesting:
-    """What `nested` is asked, and the recursion that answers it. Fields as its arguments."""
-
     planes: Array
     level: Array
     width: Array
@@ -167,7 +167,7 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of whole nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
+        """Blocks of nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
         if len(t) == self.end:
             yield t, mass, column
             return

@@ -115,7 +115,9 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
         return values.reshape(shape)[()]
 
     return FinitePrediction(
-        *map(shaped, mean),
+        test_error=shaped(mean[0]),
+        overlap=shaped(mean[1]),
+        squared_norm=shaped(mean[2]),
         keep_fraction=shaped(keep_fraction),
         certificate=shaped(certificate),
         test_error_sd=shaped(deviation[0]),

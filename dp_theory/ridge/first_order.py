@@ -1,22 +1,14 @@
 """How the learner's weights fluctuate at m kept rows, to first order in 1/m (ours).
 
-Conventions are those of dp_theory.ridge.theorem1, but with psi = d/m, a ridge lam per kept row, and moments per kept
-row (p = 1). Write a row as z = (s, v) = (x·w_s, x·v) and d − 2 anonymous coordinates, and let B be the matrix of these
-for all rows. Given a, the weights on z, the other weights solve a ridge regression on the residuals ε = y − z·a. With
-R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d lam, therefore (T5.1),
+As dp_theory.ridge.theorem1, but with psi = d/m, and ridge and moments per kept row (p = 1). With the residuals ε = y −
+z·a of z = (s, v) = (x·w_s, x·v), the other d − 2 coordinates B of the rows, R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d
+lam,
 
-    (zᵀRz/m + 1) a = zᵀRy/m        sigma² = εᵀKε/m
+    (zᵀRz/m + 1) a = zᵀRy/m        sigma² = εᵀKε/m                                                        (T5.1)
 
-B is Gaussian and independent of u = (y, s, v). So R and K are turned at random against u, and to first order only three
-things fluctuate:
-
-    T = Σ uuᵀ/m                           is Gaussian, with covariance E[uuuu] − TT
-    forms in R and K, given their traces  have covariance v·(T_ac T_bd + T_ad T_bc)/m, where v = m tr R²/(tr R)² − 1
-                                          for two forms in R, and alike for the others
-    tr R and tr K                         are shifted by their bias for real matrices (Bai and Silverstein 2004), and
-                                          because B has d − 2 columns only
-
-The delta method then gives the law of (a, sigma²). docs/theory/finite-dimension.md derives it, with these symbols.
+B is Gaussian and independent of u = (y, s, v). So three things fluctuate: Σ uuᵀ/m; forms in R and K, which are turned
+at random against u; and, by their bias, the traces. The delta method gives the law of (a, sigma²). It is derived
+in docs/theory/finite-dimension.md, with these symbols.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
-from dp_real.generators.models.resumable import Resumable
 from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime.finite import LossWatch, require_finite
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 TEXT_WIDTH = 64

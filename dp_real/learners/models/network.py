@@ -21,8 +21,8 @@ from dp_real import distributed
 from dp_real.examples import Task
 from dp_real.learners.models.augment import Augmentation, at_task_size
 from dp_real.runtime.flops import count
-from dp_real.runtime.optimizers import load_state_tensors, state_tensors
 from dp_real.runtime.pixels import to_float
+from dp_real.runtime.resumable import load_state_tensors, state_tensors
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 from dp_real.sections import TrainingConfig
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
-from dp_real.generators.models.resumable import Resumable
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.finite import LossWatch, require_finite
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def draw(
     factor.
 
     lam = 0 is the limit, of least norm where d > m. Z grows until the solution is certified to TOLERANCE, or is solved
-    in full. Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    in full.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -202,8 +202,8 @@ def _truncation_error(
 ) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
-    The neglected unknowns solve S e2 = residual, with the Schur complement S at least shift + (smallest singular value
-    of a Gaussian matrix)². The other unknowns are off by response·e2.
+    The neglected unknowns solve S e2 = residual, S ≥ shift + (smallest singular value)². The others are off by
+    response·e2.
     """
     size = normal.shape[1]
     b = len(normal) - 1

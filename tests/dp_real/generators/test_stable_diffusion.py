@@ -21,7 +21,6 @@ from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.latent import TrainingSteps
-from dp_real.generators.models import resumable
 from dp_real.generators.models.stable_diffusion import (
     make_pipeline,
     train_autoencoder,
@@ -33,6 +32,7 @@ from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
+from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny

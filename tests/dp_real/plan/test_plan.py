@@ -14,12 +14,17 @@ from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
 
 from dp_base.errors import MissingError
+from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.generators.models.stable_diffusion import make_full_size, make_pipeline
 from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.plan import hours, needs, work
+from dp_real.pool.storages import open_storage
+from dp_real.rounds import SampleDrawer
+from dp_real.runs.prepare import fresh_learner, load_generator
+from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
 from tests.dp_real.plan.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
@@ -121,6 +126,34 @@ def test_operations_of_an_image():
     preset = load_preset("imagenet100")
     plain, guided = operations(preset, work.learner_network(preset))
     assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
+
+
+def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of a tiny Stable Diffusion whose parts are counted alone, and of the learner that guides it."""
+    make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
+    small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
+    mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
+    generator: Any = load_generator(mine)
+    pipe = generator.model.pipe
+    text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
+    parts = {
+        "denoiser": lambda x: pipe.unet(x, torch.zeros(()), text, return_dict=False)[0],
+        "decoder": lambda x: pipe.vae.decode(x, return_dict=False)[0],
+    }
+    costs = {}
+    for name, part in parts.items():
+        x = torch.zeros(1, *generator.model.latent_shape, requires_grad=True)
+        forward = count(lambda part=part, x=x: part(x))
+        both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
+        costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
+    size = sizes.PipelineSize(0, 32, costs["denoiser"], costs["decoder"], tiny=None, config={})
+    monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
+    learner = fresh_learner(mine)
+    counted = MeasuredFlops(SampleDrawer(mine, generator, open_storage(mine.pool.storage, (3, 8, 8))), learner)
+    assert [counted.plain() / 1e12, counted.guided() / 1e12] == pytest.approx(operations(mine), rel=1e-3)
+    network = work.learner_network(mine)
+    assert network is not None
+    assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
 
 
 def test_checkpoints_are_counted():

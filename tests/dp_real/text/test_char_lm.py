@@ -8,7 +8,7 @@ import torch
 
 from dp_base.errors import InputError
 from dp_real.examples import Examples
-from dp_real.generators.models.resumable import Resumable
+from dp_real.runtime.resumable import Resumable
 from dp_real.text.char_lm import CharLMConfig
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
@@ -60,7 +60,7 @@ def test_likelihoods_of_all_texts_add_up_to_one():
 
 
 def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.generators.models.resumable.EVERY", 20)
+    monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 20)
     whole, keep = trained(), Resumable.keep
 
     def killed(self: Resumable, folder: Path, step: int) -> None:

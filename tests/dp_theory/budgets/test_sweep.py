@@ -138,9 +138,12 @@ def test_winners_partition_the_axis():
         ({"rules": ["keep-hard@alpha=1"]}, "keep-hard cannot take part: all rules of a sweep keep 0.382925"),
         ({"direct_cost": -1.0}, "direct_cost = -1 must be at least 0"),
         ({"engine": "sparse"}, "unknown engine"),
+        ({"x": "compute", "direct_cost": 0.0, "training_cost": 0.0}, r"direct_cost \+ training_cost = 0 must be"),
+        ({"alpha": 20.0}, "keep-easy cannot take part: all rules of a sweep keep 1"),
+        ({"rules": [KeepHard(0.5)]}, "rules has a KeepHard: should be names"),
     ],
 )
-def test_bad_input_is_named(change, message):
+def test_bad_input_is_named(change: Any, message: str):
     with pytest.raises(InputError, match=message):
         sweep(**{"alpha": 0.5, "d": 8, "trials": 1} | change)
 
@@ -162,25 +165,9 @@ def test_curves_that_are_one_have_one_winner_and_crossings_are_seen():
     assert best["from"].iloc[2] == pytest.approx(brentq(excess, 200, 2000), rel=0.04)
 
 
-def test_free_rows_have_no_place_on_the_axis_of_compute():
-    with pytest.raises(InputError, match=r"direct_cost \+ training_cost = 0 must be positive"):
-        sweep(0.5, d=8, trials=1, x="compute", direct_cost=0.0, training_cost=0.0)
-
-
-def test_a_threshold_beyond_all_rows_is_named():
-    with pytest.raises(InputError, match="keep-easy cannot take part: all rules of a sweep keep 1"):
-        sweep(20.0, d=8, trials=1)
-
-
 @pytest.mark.parametrize("size", [1, 37, 64])
 def test_a_sweep_of_one_size_has_a_winner(size: int):
     """Its grid may hold the size twice, but for rounding."""
     best = winners(sweep(0.5, rules=["keep-hard"], n=[size], d=64, trials=1))
     assert best["from"].iloc[0] == pytest.approx(size)
     assert len(best) == 1
-
-
-def test_a_rule_in_place_of_its_name_is_told():
-    rules: Any = [KeepHard(0.5)]
-    with pytest.raises(InputError, match="rules has a KeepHard: should be names"):
-        sweep(rules=rules)

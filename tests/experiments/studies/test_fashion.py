@@ -85,10 +85,10 @@ def test_a_missing_file_says_where_to_get_it(folder: Path):
 @pytest.mark.parametrize("damage", [b"", b"\0\0\x08", b"\0\0\x0d\x01" + bytes(8), idx(np.zeros((3, 2)))[:-1]])
 def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes):
     (tmp_path / "broken").write_bytes(damage)
-    with pytest.raises(InputError, match="broken: not an IDX file"):
+    with pytest.raises(InputError, match="broken: not a whole IDX file"):
         read_idx(tmp_path / "broken")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(idx(np.zeros((30, 20))))[:-5])
-    with pytest.raises(InputError, match=r"cut\.gz: not a whole gzip file"):
+    with pytest.raises(InputError, match=r"cut\.gz: not a whole IDX file"):
         read_idx(tmp_path / "cut")
 
 

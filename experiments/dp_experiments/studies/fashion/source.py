@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, SetStatus, Task
 from dp_real.sections import Seed
@@ -55,21 +56,18 @@ class FashionConfig(DataConfig):
 
     def describe(self) -> list[SetStatus]:
         """The four files together are one set."""
-        paths = [*self._paths("train"), *self._paths("t10k")]
-        absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
+        absent = [path for part in ("train", "t10k") for path in self._paths(part) if _file_of(path) is None]
         return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
-        """Return the files of the images and of the labels of a part, train or t10k."""
+        """The files of the images and of the labels of a part, train or t10k."""
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
-        """Return images float32 [n, 1, 32, 32] and labels int64 [n]."""
+        """Images float32 [n, 1, 32, 32] and labels int64 [n]."""
         import torch
 
-        images_file, labels_file = self._paths(part)
-        images = read_idx(images_file)
-        labels = read_idx(labels_file)
+        images, labels = map(read_idx, self._paths(part))
         if images.shape != (len(labels), 28, 28):
             raise InputError(
                 f"{self.folder}: {part} has images of shape {images.shape} and {len(labels)} labels; "
@@ -79,8 +77,8 @@ class FashionConfig(DataConfig):
         return torch.from_numpy(padded).unsqueeze(1) / 127.5 - 1, torch.from_numpy(labels.astype(np.int64))
 
 
-def _zipped(path: Path) -> Path:
-    return path.with_name(path.name + ".gz")
+def _file_of(path: Path) -> Path | None:
+    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.exists()), None)
 
 
 def _remedy(path: Path) -> str:
@@ -91,26 +89,17 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes as a uint8 array.
+    """An IDX file of unsigned bytes, or the same with .gz, as a uint8 array.
 
-    It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values. If
-    `path` does not exist, `path`.gz is read. Raises MissingError if neither exists, InputError for a broken file.
+    It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values.
+    Raises MissingError if neither file exists, InputError for a broken one.
     """
-    zipped = _zipped(path)
-    try:
-        raw = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())
-    except FileNotFoundError as error:
-        raise MissingError(_remedy(path)) from error
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{zipped}: not a whole gzip file: {error}") from error
-    fault = InputError(f"{path}: not an IDX file of unsigned bytes, or cut short")
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08":
-        raise fault
-    axes = raw[3]
-    header = 4 + 4 * axes
-    if len(raw) < header:
-        raise fault
-    sizes = np.frombuffer(raw, ">i4", count=axes, offset=4)
-    if len(raw) != header + sizes.prod():
-        raise fault
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(sizes)
+    file = _file_of(path)
+    if file is None:
+        raise MissingError(_remedy(path))
+    with foreign_file(file, "not a whole IDX file of unsigned bytes"):
+        raw = file.read_bytes() if file == path else gzip.decompress(file.read_bytes())
+        if raw[:3] != b"\0\0\x08":
+            raise ValueError("it begins otherwise")
+        sizes = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(sizes.tolist())

@@ -1,0 +1,106 @@
+"""What training changes as named tensors, and a loop that goes on after a kill and ends as the unbroken one would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dp_base.checksums import damage, seal
+from dp_base.files import whole_folder, write_json
+from dp_base.reading import read_json
+
+OPTIMIZER = "optimizer"
+EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
+
+
+class Resumable:
+    """Keeps all that a training loop changes, and restores it.
+
+    `folder` is where; None: nowhere. If its files are damaged, the loop begins again. `draw` is the loop's generator of
+    random numbers.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        modules: Mapping[str, nn.Module],
+        optimizer: Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        draw: torch.Generator,
+    ) -> None:
+        self.folder = folder
+        self.modules = modules
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.draw = draw
+        self.first = self.restore()  # steps that are done
+
+    def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
+        """The numbers of the steps that are left, of `total` steps from 0. advance(n) is called for n steps done."""
+        advance(self.first)
+        for step in range(self.first, total):
+            yield step
+            advance(1)
+            if self.folder is not None and (step + 1) % EVERY == 0 and step + 1 < total:
+                self.keep(self.folder, step + 1)
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Write the state after `step` steps, whole or not at all."""
+        with whole_folder(folder, replace=True) as staged:
+            tensors = state_tensors(self.modules, self.optimizer) | {"draw": self.draw.get_state()}
+            save_file(tensors, staged / "state.safetensors")
+            groups = self.optimizer.state_dict()["param_groups"]
+            state = {"step": step, "groups": groups, "schedule": self.schedule.state_dict()}
+            write_json(staged / "state.json", state)
+            seal(staged)
+
+    def restore(self) -> int:
+        """Restore what was kept, if anything was; returns the number of steps that are done."""
+        if self.folder is None or not self.folder.exists() or damage(self.folder):
+            return 0
+        state = read_json(self.folder / "state.json")
+        tensors = load_file(self.folder / "state.safetensors")
+        load_state_tensors(tensors, self.modules, self.optimizer, state["groups"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.draw.set_state(tensors["draw"])
+        return state["step"]
+
+
+def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
+    """What training changes in named modules and their optimizer."""
+    found = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        found |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
+    return {name: value.contiguous() for name, value in found.items()}
+
+
+def load_state_tensors(
+    tensors: Mapping[str, Tensor],
+    modules: Mapping[str, nn.Module],
+    optimizer: Optimizer,
+    groups: list[dict[str, Any]] | None = None,
+) -> None:
+    """Restore what `state_tensors` returned, and the optimizer's param_groups if they are given."""
+    for name, module in modules.items():
+        module.load_state_dict(_below(f"{name}.", tensors))
+    parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(f"{OPTIMIZER}.", tensors).items():
+        index, slot = name.split(".", 1)
+        if value.dim():
+            # The fused optimizer reads averages and weights in the order of memory, which must be the same.
+            value = torch.empty_like(parameters[int(index)]).copy_(value)
+        slots.setdefault(int(index), {})[slot] = value
+    state = optimizer.state_dict() | {"state": slots}
+    optimizer.load_state_dict(state | {"param_groups": groups} if groups else state)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,165 @@
+"""Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
+
+Equations are those of docs/theory/practice.md. The score of a row is η of (T3.3) at stages that never train on it,
+and the fitted score h of (T3.4) at those that do. With the square loss it is linear in η: for the b stages that train
+on a row of weight c, (T3.4) and (T3.16) give
+
+    h = fit·y1 + unfitted·η,   fit = X B,   B = c(I + cX_b)^-1
+
+where `unfitted` is the identity less `fit` in the columns of the b stages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr
+
+from dp_base.errors import InputError
+from dp_theory.loop.equations import OrderParameters, RowView
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.losses import Square
+from dp_theory.loop.moments import PlacedRows, score_nodes
+from dp_theory.loop.prediction import ORDER
+from dp_theory.loop.problem import PracticePrediction, PracticeProblem
+from dp_theory.loop.rows import MeasuredRows, RoundRows
+from dp_theory.numerics.checks import Array, require, require_whole
+from dp_theory.numerics.quadrature import both_below
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
+_TINY = 1e-100  # in place of a 0 in a denominator
+
+
+def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Float[np.ndarray, "*cells stages"]:
+    """The error of each stage on the rows that one round added.
+
+    Parameters
+    ----------
+    prediction
+        A predicted loop with the square loss. Its problem has the shape S of `cells`.
+    addition
+        The number of the round, from 0.
+    wrong
+        Whether only those rows count that were misclassified when they were added. Then the stage that selected them
+        has the error 1.
+
+    Returns
+    -------
+    Float[ndarray, "*cells stages"]
+        P(y·score < 0), against the labels as observed.
+
+    Raises
+    ------
+    InputError
+        If there is no such addition, if a share of less than RESOLVED of its rows is wrong, if only the moments of its
+        rows are known, and for other losses than the square.
+    """
+    problem = prediction.problem
+    if not isinstance(problem.loss, Square):
+        raise InputError(f"row_errors is for the square loss, whose forces are linear, not for {problem.loss}")
+    require_whole(addition=addition)
+    rounds = len(problem.additions)
+    require("addition", addition, 0 <= addition < rounds, f"be at least 0 and below {rounds}, the number of additions")
+    errors = np.empty(prediction.test_error.shape)
+    for index in np.ndindex(problem.shape):
+        rows = prediction.additions[(*index, addition)]
+        parameters = OrderParameters(
+            prediction.alignment[index][:, None], prediction.covariance[index], prediction.response[index]
+        )
+        errors[index] = _errors_of_cell(problem, rows, addition, wrong, parameters)
+    return errors
+
+
+def _errors_of_cell(
+    problem: PracticeProblem, rows: RoundRows, addition: int, wrong: bool, parameters: OrderParameters
+) -> Array:
+    if isinstance(rows, MeasuredRows):
+        raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
+    a, c, x = (part[: addition + 1] for part in parameters)
+    before = OrderParameters(a, c[:, : addition + 1], x[:, : addition + 1])
+    placed = PlacedRows(rows, rows.flips(problem.flip), np.array([1.0, 0.0]), before.selector()[None])
+    axes = placed.axes
+    every_stage = RowView.of(addition, parameters, slice(None))
+    t, y, mass, weight = _kept_nodes(placed, wrong)
+    if not len(t):
+        raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
+
+    # y·score = margin + slope·ζ + noise of this variance, (nodes, stages) each
+    first = addition + 1
+    last = problem.stages if problem.accumulate else first + 1
+    fit, unfitted = _fitted(parameters.x, slice(first, last), weight)
+    of_view = unfitted @ (every_stage.view @ axes.frame)
+    margin = fit.sum(axis=2) + (y * t)[:, None] * of_view[..., 0]
+    slope = y[:, None] * of_view[..., 1]
+    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
+
+    drift = axes.labeller[0] * t
+    if isinstance(placed.flip, BoundaryFlips):
+        errors, label = _near_boundary(placed.flip, drift, axes.kappa, y, margin, slope, variance)
+    else:
+        errors, label = _uniform(placed.flip, drift, axes.kappa, y, margin, slope, variance)
+    if mass @ label < RESOLVED * mass.sum():
+        raise InputError(
+            f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
+        )
+    return mass @ errors / (mass @ label)
+
+
+def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
+    """Nodes t and labels y of kept rows, the measure that is kept, and the weights; `wrong` leaves out what their
+    selector gets right.
+    """
+    t, measure, _ = score_nodes(placed, ORDER)
+    y = np.repeat([1.0, -1.0], len(t))
+    t = np.tile(t, 2)
+    keep, weight = placed.rows.select(t[None], y)  # pyright: ignore
+    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
+    used = mass > 0
+    return t[used], y[used], mass[used], weight[used]
+
+
+def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
+    """`fit` (nodes, stages, b) and `unfitted` (nodes, stages, stages) of the module's head, for the b stages that train
+    on the rows.
+    """
+    c = weight[:, None, None]
+    stages = len(x)
+    trains = np.eye(trained.stop - trained.start)
+    fit = x[:, trained] @ (c * np.linalg.inv(trains + c * x[trained, trained]))
+    unfitted = np.tile(np.eye(stages), (len(weight), 1, 1))
+    unfitted[:, :, trained] -= fit
+    return fit, unfitted
+
+
+def _uniform(
+    flip: float, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
+) -> tuple[Array, Array]:
+    """P(score wrong, label is y | t) (nodes, stages) and P(label is y | t) (nodes,), for flips of one probability.
+
+    y·score = margin + slope·ζ + noise of that variance; the labeller's score is drift + blur·ζ.
+    """
+    width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
+    errors = np.zeros(margin.shape)
+    label = np.zeros(len(y))
+    for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
+        true = agreement * y  # the row's true label, which it has where true·ζ > -bound
+        bound = agreement * y * drift / blur
+        errors += chance * both_below(bound[:, None], -margin / width, -true[:, None] * slope / width)
+        label += chance * ndtr(bound)
+    return errors, label
+
+
+def _near_boundary(
+    flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
+) -> tuple[Array, Array]:
+    """As `_uniform`, for flips that depend on the labeller's score."""
+    zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
+    row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
+    mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))
+    deviation = np.maximum(np.sqrt(variance), _TINY)
+    wrong = ndtr(-(margin[row] + slope[row] * zeta[:, None]) / deviation[row])
+    return np.add.reduceat(mass[:, None] * wrong, starts), np.add.reduceat(mass, starts)

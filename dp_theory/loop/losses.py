@@ -1,0 +1,244 @@
+"""Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another.
+
+A loss ℓ(h; y) is a function of the score h of a row and its label y = ±1. All methods are elementwise and broadcast.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from scipy.special import expit, ndtr
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory.numerics.checks import Real
+from dp_theory.numerics.quadrature import pdf
+
+_MEAN_NODES = 32  # of a force's mean over a score
+
+
+class Loss(Protocol):
+    """A convex loss ℓ(h; y).
+
+    `margin` says whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses
+    that fall to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003). `smooth` says whether the forces
+    have a derivative everywhere.
+    """
+
+    margin: ClassVar[bool] = False
+    smooth: ClassVar[bool] = True
+
+    def value(self, h: Real, y: Real) -> Real: ...
+
+    def slope(self, h: Real, y: Real) -> Real: ...
+
+    def curvature(self, h: Real, y: Real) -> Real: ...
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
+        ...
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and its bend −∂f/∂score.
+
+        The fitted score is h = score + response·f.
+        """
+        h = self.prox(score, y, response * weight)
+        bend = weight * self.curvature(h, y)
+        return -weight * self.slope(h, y), bend / (1 + response * bend)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
+
+        By Gauss-Hermite quadrature, which sees kinks at its nodes alone: a loss that is not smooth should know them
+        itself.
+        """
+        nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
+        means = [0.0, 0.0, 0.0]
+        for node, share in zip(nodes, shares / shares.sum(), strict=True):
+            force, bend = self.answer(score + noise * node, y, weight, response)
+            for i, part in enumerate((force, force**2, bend)):
+                means[i] = means[i] + share * part
+        force, square, bend = means
+        return force, square, bend
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        """Scores around which forces bend, each with the width within which they do, for quadrature."""
+        return []
+
+
+@dataclass(frozen=True)
+class Square(Loss):
+    """(y − h)²/2, the paper's loss."""
+
+    def value(self, h: Real, y: Real) -> Real:
+        return (y - h) ** 2 / 2
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return h - y
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return np.ones_like(h)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        return (score + strength * y) / (1 + strength)
+
+
+@dataclass(frozen=True)
+class Logistic(Loss):
+    """ln(1 + exp(−yh))."""
+
+    margin: ClassVar[bool] = True
+
+    def value(self, h: Real, y: Real) -> Real:
+        return np.logaddexp(0, -y * h)
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return -y * expit(-y * h)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return expit(h) * expit(-h)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
+
+        The left side rises, bends up below 0 and down above: Newton's method from the point of [w, w + strength]
+        nearest to 0 can neither overshoot nor cycle.
+        """
+        w = y * score
+        u = np.clip(0.0, w, w + strength)
+        for _ in range(100):  # scipy.optimize.elementwise.find_root takes 15 to 26 times as long
+            tail = expit(-u)
+            step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
+            u = u - step
+            if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
+                return y * u
+        missed = np.abs(u - strength * expit(-u) - w).max()
+        raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
+
+
+@dataclass(frozen=True)
+class SquaredHinge(Loss):
+    """max(0, 1 − yh)²/2."""
+
+    margin: ClassVar[bool] = True
+    smooth: ClassVar[bool] = False
+
+    def value(self, h: Real, y: Real) -> Real:
+        return np.maximum(1 - y * h, 0.0) ** 2 / 2
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return -y * np.maximum(1 - y * h, 0.0)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return np.where(y * h < 1, 1.0, 0.0)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        return [(-1.0, 0.0), (1.0, 0.0)]
+
+
+@dataclass(frozen=True)
+class Hinge(Loss):
+    """max(0, 1 − yh), the loss of support vector machines."""
+
+    margin: ClassVar[bool] = True
+    smooth: ClassVar[bool] = False
+
+    def value(self, h: Real, y: Real) -> Real:
+        return np.maximum(1 - y * h, 0.0)
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return np.where(y * h < 1, -y, 0.0)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return np.zeros_like(h)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        missing = (1 - y * score) / response
+        return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """A ramp, less the ramp from where the force reaches the weight."""
+        force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
+        beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
+        return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        """The margin, and where the force of a row of weight 1 reaches it."""
+        return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
+
+
+@dataclass(frozen=True)
+class HardMargin(Loss):
+    """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
+
+    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). Neither λ > 0 nor
+    weights matter to it.
+    """
+
+    smooth: ClassVar[bool] = False
+
+    def value(self, h: Real, y: Real) -> Real:
+        return np.where(y * h < 1, np.inf, 0.0)
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return -y * self.value(h, y)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return np.zeros_like(h)
+
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        return y * np.maximum(1.0, y * score)
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        missing = np.maximum(1 - y * score, 0.0) / response
+        return y * missing, np.where(missing > 0, 1 / response, 0.0)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        return _mean_of_ramp(score, noise, y, 1 / response)
+
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        return [(-1.0, 0.0), (1.0, 0.0)]
+
+
+def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
+    """The means of f, f² and -∂f/∂u for f = steepness·y·max(0, 1 − yu) and u ~ N(score, noise²)."""
+    missing = (1 - y * score) / noise
+    chance = ndtr(missing)
+    density = pdf(missing)
+    force = steepness * noise * y * (missing * chance + density)
+    square = (steepness * noise) ** 2 * ((1 + missing**2) * chance + missing * density)
+    return force, square, steepness * chance
+
+
+SQUARE = Square()
+LOGISTIC = Logistic()
+SQUARED_HINGE = SquaredHinge()
+HINGE = Hinge()
+HARD_MARGIN = HardMargin()
+LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE, "hinge": HINGE}
+
+
+def require_loss(loss: Any) -> None:
+    """A loss must know how rows answer."""
+    if not callable(getattr(loss, "answer", None)):
+        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
+
+
+def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
+    """Losses and ridges, of which the first with a solution is this one: at lam = 0 that of HARD_MARGIN comes first."""
+    own = (loss, lam)
+    if lam == 0 and loss.margin:
+        return [(HARD_MARGIN, 1.0), own]
+    return [own]

@@ -1,0 +1,339 @@
+"""Rows that join a problem together: selected along fixed directions or by a learner, measured, or planned.
+
+A rule sees standardised scores t, N(0, 1) over plain rows, of the directions that it is given, and a row's observed
+label y = ±1. Sizes are in units of n, the problem's normaliser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dp_base.errors import InputError
+from dp_theory.loop.flips import Flips, check_flips
+from dp_theory.numerics.checks import Array, numbers, require, require_breaks, require_magnitude, require_number
+from dp_theory.rules import KeepAll, KeepHard, Rule
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+PLAIN = KeepAll()
+Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees
+
+LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
+_ASYMMETRY = 1e-9  # relative rounding error that a matrix of second moments may have
+
+
+class SelectedRows:
+    """What groups and additions share: the dataclass has keep, weight, and breaks."""
+
+    keep: float | Rule | Weight
+    weight: float | Weight
+    directions: int  # that the rule sees
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the rule's parameters."""
+        return self.keep.shape if isinstance(self.keep, Rule) else ()
+
+    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
+        """The rows with the scalar rule at `index`, after the rule has been broadcast to `shape`."""
+        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyright: ignore
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether keep or weight is a function."""
+        return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
+
+    def select(
+        self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Keep probability and weight of each row, whose first projections are what the rule sees.
+
+        Raises InputError where a probability lies outside [0, 1], and where a weight is negative or not finite.
+        """
+        seen = t[: self.directions]
+        if isinstance(self.keep, Rule):
+            probability = self.keep.keep_probability(t[0])
+        elif callable(self.keep):
+            probability = self.keep(*seen, y)
+        else:
+            probability = self.keep
+        weight = self.weight(*seen, y) if callable(self.weight) else self.weight
+        kept = np.broadcast_to(np.asarray(probability, float), y.shape)
+        weights = np.broadcast_to(np.asarray(weight, float), y.shape)
+        require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
+        require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
+        return kept, weights
+
+    def _rule_jumps(self) -> list[float]:
+        return [float(b) for b in self.keep.breakpoints() if np.isfinite(b)] if isinstance(self.keep, Rule) else []
+
+
+@dataclass(frozen=True, eq=False)
+class Group(SelectedRows):
+    """`ratio`·n candidate rows that share a labeller, a flip rate and a rule.
+
+    Parameters
+    ----------
+    ratio
+        Candidate rows of the group over n.
+    labeller
+        Direction (d,) that labels the rows. None is the problem's truth.
+    flip
+        Probability that a label is flipped, or BoundaryFlips, if that depends on the labeller's margin.
+    along
+        The direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees. () for none.
+    keep
+        Probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
+        parameters may be arrays.
+    weight
+        Weight q of a kept row: a number or such a function.
+    breaks
+        Where these functions jump in t: numbers, or with several directions a sequence of numbers for each. 0 always
+        counts as a jump, and so do a rule's own breakpoints. With one direction forgotten breaks cost time, with
+        several accuracy, which the certificate notices.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, and where rule, directions and breaks do not match.
+    """
+
+    ratio: float = 1.0
+    labeller: ArrayLike | None = None
+    flip: Flips = 0.0
+    along: ArrayLike = ()
+    keep: float | Rule | Weight = 1.0
+    weight: float | Weight = 1.0
+    breaks: Sequence = ()
+
+    def __post_init__(self) -> None:
+        require_number(ratio=self.ratio)
+        check_flips(self.flip)
+        numbers("along", self.along)
+        require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
+        directions = self.directions
+        if isinstance(self.keep, Rule) and directions != 1:
+            raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")
+        if directions == 1:
+            require_breaks(self.breaks)
+        elif not isinstance(self.breaks, Sequence) or len(self.breaks) not in (0, directions):
+            raise InputError(
+                f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
+                "directions in along"
+            )
+        else:
+            for thresholds in self.breaks:
+                require_breaks(thresholds)
+
+    @property
+    def directions(self) -> int:
+        """How many directions the rule sees."""
+        return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
+
+    def candidates_at(self, keep_fraction: float) -> float:
+        """The number of candidates in units of n."""
+        return self.ratio
+
+    def jumps(self) -> list[tuple[int, float]]:
+        """(direction, threshold) of every jump of the rule, whose parameters must be numbers."""
+        breaks = [self.breaks] if self.directions == 1 else self.breaks
+        found = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
+        found |= {(0, sign * b) for b in self._rule_jumps() for sign in (-1, 1)}
+        return sorted(found | {(i, 0.0) for i in range(self.directions)})
+
+
+@dataclass(frozen=True)
+class Addition(SelectedRows):
+    """The rows that one round adds, selected by the scores of its learner.
+
+    Exactly one of `candidates` and `kept` gives the size of the round.
+
+    Parameters
+    ----------
+    candidates
+        Number of rows that the learner looks at, in units of n.
+    kept
+        Number of rows that are kept, in units of n. As many candidates are drawn as this takes.
+    keep
+        Which rows are kept: a `Rule`, whose parameters may be arrays, or a function (t, y) -> probability, which may
+        depend on the observed label too.
+    weight
+        Weight c of a kept row in the training loss: a number or a function (t, y) -> weight.
+    breaks
+        The |t| at which the functions `keep` and `weight` jump. A `Rule` knows its own jumps. A jump that is not named
+        is found if it does not lie in a feature too narrow to be seen, but finding it costs time.
+    flip
+        How labels of these rows are flipped, where that differs from the problem's flips. The rows that a learner asks
+        for may be labelled worse than plain rows.
+
+    Raises
+    ------
+    InputError
+        For a size or a weight that is not positive, and for a `keep` that is neither a rule nor a function.
+
+    Examples
+    --------
+    >>> from dp_theory import Addition, KeepHard
+    >>> Addition(kept=1.0, keep=KeepHard(0.3)).shape
+    ()
+    """
+
+    candidates: float | None = None
+    kept: float | None = None
+    keep: Rule | Weight = PLAIN
+    weight: float | Weight = 1.0
+    breaks: tuple[float, ...] = ()
+    flip: Flips | None = None
+    directions = 1
+
+    def __post_init__(self) -> None:
+        if self.flip is not None:
+            check_flips(self.flip)
+        if (self.candidates is None) == (self.kept is None):
+            raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
+        for name, size in (("candidates", self.candidates), ("kept", self.kept)):
+            if size is not None:
+                _require_size(name, size)
+        if not isinstance(self.keep, Rule) and not callable(self.keep):
+            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
+        if not callable(self.weight):
+            require_number(weight=self.weight)
+            require("weight", self.weight, 0 < self.weight < np.inf, "be positive and finite")
+            require_magnitude(weight=self.weight)
+        require_breaks(self.breaks)
+
+    def flips(self, problem: Flips) -> Flips:
+        """How labels of these rows are flipped in a problem that has the flips `problem`."""
+        return problem if self.flip is None else self.flip
+
+    def candidates_at(self, keep_fraction: float) -> float:
+        """The number of candidates in units of n, when the rule keeps this fraction of them."""
+        if self.candidates is not None:
+            return self.candidates
+        assert self.kept is not None, "checked when made"
+        return self.kept / keep_fraction
+
+    def jumps(self) -> list[tuple[int, float]]:
+        """(0, threshold) of every jump of the rule, whose parameters must be numbers."""
+        return [(0, sign * float(b)) for b in (0.0, *self.breaks, *self._rule_jumps()) for sign in (-1, 1)]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A plan: every round keeps the rows on which its learner is likely to err.
+
+    These are the rows with |t| ≤ alpha = kappa·tan(πE), where E is the learner's test error and tan(πE) the margin
+    within which a learner of that error errs. All kept rows of a round have the weight alpha^-power.
+
+    Parameters
+    ----------
+    kappa
+        Width of the window in units of tan(πE).
+    kept
+        Number of rows that are kept, in units of n.
+    power
+        Exponent of the weight. With power = 2 every round's rows count equally along the direction of their learner.
+
+    Raises
+    ------
+    InputError
+        If `kappa` or `kept` is not positive, or `power` is not finite.
+    """
+
+    kappa: float = 1.0
+    kept: float = 1.0
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number(kappa=self.kappa, kept=self.kept, power=self.power)
+        require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+        require("power", self.power, np.isfinite(self.power), "be finite")
+        require_magnitude(kappa=self.kappa, kept=self.kept)
+
+    def __call__(self, test_error: float) -> Addition:
+        """The rows to add after a stage of this test error. Raises InputError where the weight would be too large."""
+        alpha = self.kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
+        with np.errstate(over="ignore"):  # the addition refuses such a weight
+            weight = alpha**-self.power
+        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRows:
+    """The rows that one round adds, known by means over a sample of them rather than by a rule.
+
+    They serve for rows that a pipeline made or chose with its learner in whatever way, provided that the rows are
+    N(0, I) off the plane of the learner and the labeller. A learner of rows of weight 1 then depends on them only by
+    the two means below. ζ is the row's coordinate in the direction of the labeller off the learner that selected. For
+    the rows of the first pool, which no learner selected, t is the labeller's own score and ζ does not matter.
+
+    Parameters
+    ----------
+    kept
+        Number of the rows, in units of n.
+    linear
+        Mean of y·(t, ζ) over the rows.
+    second
+        Mean of (t, ζ)(t, ζ)ᵀ over the rows.
+
+    Raises
+    ------
+    InputError
+        For arrays of other shapes, for what is not finite, and for means that no rows can have.
+    """
+
+    kept: float
+    linear: Array  # (2,); lists are taken, and shapes are checked below
+    second: Array  # (2, 2)
+
+    def __post_init__(self) -> None:
+        require_number(kept=self.kept)
+        _require_size("kept", self.kept)
+        for name, shape in (("linear", (2,)), ("second", (2, 2))):
+            value = numbers(name, getattr(self, name))
+            if value.shape != shape:
+                raise InputError(f"{name} has shape {value.shape}: it must be {shape}")
+            require(name, value, np.isfinite(value), "be finite: it is a mean over rows")
+            object.__setattr__(self, name, value)
+        if not self._can_be_means():
+            raise InputError(
+                f"linear = {self.linear.tolist()} and second = {self.second.tolist()} are no rows' means of y(t, ζ) and"
+                " (t, ζ)(t, ζ)ᵀ: the matrix must be symmetric, and no smaller than the square of the first"
+            )
+
+    def _can_be_means(self) -> bool:
+        """Whether `second` is symmetric, and the second moments of (1, y t, y ζ) are a positive matrix."""
+        trace = np.trace(self.second)
+        moments = np.block([[np.ones((1, 1)), self.linear[None]], [self.linear[:, None], self.second]])
+        symmetric = np.abs(self.second - self.second.T).max() <= _ASYMMETRY * trace
+        return bool(symmetric and np.linalg.eigvalsh(moments)[0] >= -_ASYMMETRY * (1 + trace))
+
+    @classmethod
+    def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
+        """The means over a sample of rows with coordinates t and ζ, in units of the rows' standard deviation off the
+        plane, and labels y = ±1: (rows,) each. Raises InputError for other lengths and labels.
+        """
+        t = numbers("t", t)
+        zeta = numbers("zeta", zeta)
+        y = numbers("y", y)
+        if not t.shape == zeta.shape == y.shape or y.ndim != 1 or not y.size:
+            raise InputError(f"t, zeta and y have shapes {t.shape}, {zeta.shape}, {y.shape}: give (rows,) of each")
+        require("y", y, np.abs(y) == 1, "be -1 or 1: it is a row's label")
+        view = np.stack([t, zeta])
+        return cls(kept, view @ y / len(y), view @ view.T / len(y))
+
+
+RoundRows = Addition | MeasuredRows
+RoundPlan = RoundRows | Callable[[float], RoundRows]  # the rows, or a function that names them from the test error
+
+
+def _require_size(name: str, size: float) -> None:
+    require_number(**{name: size})
+    require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
+    require_magnitude(**{name: size})

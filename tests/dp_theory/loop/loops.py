@@ -1,0 +1,17 @@
+"""Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
+
+from dp_theory.loop import Addition, Interpolating, PracticeProblem, Verifier, Window
+from dp_theory.rules import KeepHard
+
+HARD = KeepHard(0.3)
+HARD_ROWS = Addition(1, keep=HARD)
+R11 = PracticeProblem(0.5, 0.01, [Addition(2, keep=HARD)] * 3)
+R13 = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7)
+R15 = PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
+R15_VERIFIER = PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(2.0))] * 2, flip=0.05, labeller=0.9)
+L1 = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))])
+
+
+def one_round(addition: Addition | Window) -> PracticeProblem:
+    """A loop of one round."""
+    return PracticeProblem(0.5, 0.1, [addition])

@@ -1,0 +1,129 @@
+"""General covariance in the span recipe: reference values, a dense-matrix transcription, limits."""
+
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from dp_theory import predict, simulate
+from dp_theory.loop import Agree, Group, SpanProblem, Verifier
+from dp_theory.rules import KeepEasy, KeepHard
+
+
+def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):
+    """Eigenvalues ∝ j^-exponent of mean 1, truth of ones, a pruner that alternates around it."""
+    spectrum = np.arange(1, d + 1.0) ** -exponent
+    group = Group(along=1 + 0.7 * (-1.0) ** np.arange(d), keep=keep or KeepHard(0.8))
+    return SpanProblem(np.ones(d), [group], phi, lam, spectrum / spectrum.mean())
+
+
+def outputs(prediction):
+    return np.array([prediction.test_error, prediction.overlap, prediction.squared_norm])
+
+
+@pytest.mark.parametrize(("exponent", "test_error"), [(0.5, 0.254363), (1.0, 0.203180)])
+def test_reference_values(exponent, test_error):
+    assert predict(power_law(exponent)).test_error == pytest.approx(test_error, abs=5e-7)
+
+
+def proposition(spectrum, truth, along, alpha, phi, lam, printed_trace=False):
+    """Proposition 1 as corrected, with d x d matrices: the rank-one-updated resolvent, but traces of R0.
+
+    printed_trace: take D2 of the rank-one-updated resolvent, as the paper has it.
+    """
+    n = len(spectrum) / phi
+    sigma, root = np.diag(spectrum), np.diag(np.sqrt(spectrum))
+    s, w = root @ along, root @ truth
+    u = s / np.linalg.norm(s)
+    rho = u @ w / np.linalg.norm(w)
+    v = (w / np.linalg.norm(w) - rho * u) / np.sqrt(1 - rho**2)
+    p = 2 * norm.cdf(alpha) - 1
+    gamma = p - 2 * alpha * norm.pdf(alpha)
+    sine = np.sqrt(1 - rho**2)
+    eps1, eps2 = 2 * norm.cdf(alpha / sine) - 1, 2 * norm.cdf(rho / sine * alpha) - 1
+    beta, beta_tilde = 2 * norm.pdf(0) * sine * eps1, 2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2)
+
+    eye = np.eye(len(spectrum))
+    delta: Any = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
+    t_bulk, t_special = p / (1 + delta), gamma / (1 + delta)
+    r0 = np.linalg.inv(t_bulk * sigma + lam * eye)
+    r = np.linalg.inv(t_bulk * sigma + (t_special - t_bulk) * np.outer(root @ u, root @ u) + lam * eye)
+    c = root @ (beta_tilde * u + beta * v)
+    c_q = root @ (p * eye + (gamma - p) * np.outer(u, u)) @ root
+    traced = r if printed_trace else r0
+    d2 = np.trace(sigma @ traced @ sigma @ traced) / n
+    gain = 1 - p * d2 / (1 + delta) ** 2
+    spread = r @ sigma @ r + d2 / (1 + delta) ** 2 / gain * r @ c_q @ r
+    m0 = c @ r @ sigma @ truth / np.linalg.norm(w)
+    nu0 = p * d2 / gain + c @ spread @ c - 2 * c @ r @ c * d2 / gain / (1 + delta)
+    return np.array([np.arccos(m0 / np.sqrt(nu0)) / np.pi, m0 / (1 + delta), nu0 / (1 + delta) ** 2])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.5])
+def test_dense_transcription(exponent):
+    """The k x k recipe equals the d x d matrices, on random directions."""
+    rng = np.random.default_rng(int(10 * exponent))
+    d = 60
+    spectrum = np.arange(1, d + 1.0) ** -exponent
+    truth, along = np.ones(d), 1 + rng.standard_normal(d)
+    for alpha, phi, lam in rng.uniform((0.3, 0.2, 0.01), (1.5, 2.0, 0.5), (4, 3)):
+        ours = predict(SpanProblem(truth, [Group(along=along, keep=KeepHard(alpha))], phi, lam, spectrum))
+        np.testing.assert_allclose(outputs(ours), proposition(spectrum, truth, along, alpha, phi, lam), rtol=1e-8)
+
+
+def test_the_updated_resolvent_in_the_trace_is_far_off_at_finite_d():
+    """The two traces have the same limit, but at d = 200 the experiment sides with R0."""
+    problem = power_law(1.0, d=200, lam=1e-3)
+    arguments = (problem.eigenvalues, problem.truth, problem.groups[0].along, 0.8, 0.5, 1e-3)
+    ours, printed = outputs(predict(problem)), proposition(*arguments, printed_trace=True)
+    np.testing.assert_allclose(proposition(*arguments), ours, rtol=1e-8)
+    simulated = simulate(problem, trials=60)
+    se = np.array([simulated.test_error_se, simulated.overlap_se, simulated.squared_norm_se])
+    assert np.max(abs(outputs(simulated) - ours) / se) < 4
+    assert (printed - outputs(simulated))[0] > 8 * se[0]
+
+
+MIXED = (
+    Group(0.5, labeller=[1.0, 1.0, 0.0], flip=0.1, along=[1.0, -0.5, 0.2], keep=Agree()),
+    Group(1.0, along=[0.3, 1.0, 1.0], keep=KeepEasy(0.5), weight=Verifier(2)),
+)
+
+
+def test_identity_up_to_scale_is_isotropic():
+    """Σ = cI is Σ = I at λ/c."""
+    isotropic = SpanProblem([1.0, 0.0, 0.0], MIXED, 0.6, 0.05)
+    scaled = replace(isotropic, spectrum=[7.0] * 3, lam=0.35)
+    np.testing.assert_allclose(outputs(predict(scaled)), outputs(predict(isotropic)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("phi", [0.3, 3.0])
+def test_ridgeless_limit(phi):
+    """λ = 0 is the limit of small λ; with fewer columns than kept rows least squares does not see Σ."""
+    mixed = SpanProblem([1.0, 0.0, 0.0], MIXED, phi, 0.0, [2.0, 1.0, 0.2])
+    limit = outputs(predict(mixed))
+    steps = [outputs(predict(replace(mixed, lam=lam))) - limit for lam in (1e-6, 1e-7)]
+    np.testing.assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
+    if phi < 1:
+        root = np.sqrt([2.0, 1.0, 0.2])
+        groups = [
+            replace(g, labeller=None if g.labeller is None else root * g.labeller, along=root * g.along) for g in MIXED
+        ]
+        white = predict(SpanProblem(root * [1.0, 0.0, 0.0], groups, phi, 0.0))
+        np.testing.assert_allclose(limit, outputs(white), rtol=1e-10)
+
+
+def test_memory_is_linear_in_the_dimension():
+    """A million eigenvalues in fewer than 100 vectors of them, where a d x d matrix would need a million."""
+    d = 1_000_000
+    tracemalloc.start()
+    try:
+        large = predict(power_law(0.5, d=d))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * 8 * d
+    assert large.test_error == pytest.approx(predict(power_law(0.5, d=100_000)).test_error, rel=0.01)

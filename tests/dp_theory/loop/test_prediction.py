@@ -1,0 +1,194 @@
+"""The predicted loop: reference values, limits that other theory knows, and its own certificate."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dp_base.errors import ConvergenceError
+from dp_theory import Problem, predict
+from dp_theory.loop import (
+    Addition,
+    Agree,
+    Group,
+    Interpolating,
+    PracticeProblem,
+    SpanProblem,
+    Verifier,
+    Window,
+    prediction,
+    row_errors,
+)
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Rule
+from tests.dp_theory.loop.loops import HARD, HARD_ROWS, L1, R11, R13, R15, R15_VERIFIER
+
+WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
+
+
+@pytest.mark.parametrize(
+    ("loop", "errors"),
+    [
+        (R11, [0.203146, 0.139504, 0.101217, 0.077529]),
+        (R13, [0.017771, 0.027178, 0.013302, 0.009691]),
+        (R15, [0.271840, 0.219542, 0.193294]),
+        (R15_VERIFIER, [0.208016]),
+        (L1, [0.148435]),
+        (WINDOWS, [0.014968]),
+    ],
+    ids=["R11", "R13", "R15", "R15 verifier", "L1", "window"],
+)
+def test_reference_values(loop: PracticeProblem, errors: list[float]):
+    """Evaluated elsewhere, and simulated there at d = 300 to 1000; the last stages, to all printed digits."""
+    answer = predict(loop)
+    np.testing.assert_allclose(answer.test_error[-len(errors) :], errors, atol=5.1e-7)
+    assert np.all(answer.certificate < 1e-12)
+
+
+def test_figure_6_reference_values():
+    """R11, the second round's rows that were wrong when added: evaluated and simulated elsewhere."""
+    np.testing.assert_allclose(row_errors(predict(R11), 1), [0.591590, 1, 0.057692, 0.088830], atol=5.1e-7)
+
+
+# -- limits that other theory knows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-9, 0.01, 1.0])
+@pytest.mark.parametrize("rule", [KeepHard(0.4), KeepEasy(0.8), Entropy(4.0, 2.0)], ids=str)
+def test_fresh_data_is_a_recursion_of_predict(rule: Rule, lam: float):
+    """Each stage is Theorem 1 (Corollary 1) with rho = cos(πE) of the stage before."""
+    loop = PracticeProblem(0.2, lam, [Addition(3, keep=rule)] * 5, initial=0.5, accumulate=False)
+    errors = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5)).test_error]
+    for _ in range(5):
+        rho = np.cos(np.pi * errors[-1])
+        errors.append(predict(Problem(rule, rho, 0.2 / 3, lam / 3)).test_error)
+    np.testing.assert_allclose(predict(loop).test_error, errors, rtol=1e-10)
+
+
+def test_errors_of_narrow_windows_contract_at_the_known_rate():
+    """Windows shrink with the error, which contracts by √(ψ(π/2 − 1)/(1 − ψ)) a round as they get narrow."""
+    errors = predict(PracticeProblem(0.25, 0.0, [Window(0.02)] * 10, accumulate=False)).test_error
+    assert errors[-1] < 1e-4
+    np.testing.assert_allclose(errors[3:] / errors[2:-1], np.sqrt(0.25 * (np.pi / 2 - 1) / 0.75), rtol=2e-3)
+
+
+def test_small_errors_keep_their_digits():
+    errors = predict(PracticeProblem(0.25, 0.0, [Window(1)] * 14, accumulate=False)).test_error
+    expected = [errors[0]]
+    for _ in range(14):
+        angle = np.pi * expected[-1]
+        rule = KeepHard(np.tan(angle))
+        group = Group(1 / float(rule.moments(0.0).p), along=(np.cos(angle), np.sin(angle)), keep=rule)
+        expected.append(float(predict(SpanProblem((1.0, 0.0), [group], 0.25, 0.0)).test_error))
+    np.testing.assert_allclose(errors, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        Addition(2, keep=HARD, weight=3.0),
+        Addition(2, keep=Agree()),
+        Addition(2, weight=Interpolating(2, 3.0)),
+        Addition(2, keep=Entropy(3.0, 2.0), weight=Verifier(4.0)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("flip", [0.0, 0.1])
+def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
+    """Second stage, every kind of rule: the same problem in the span recipe's own words."""
+    answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
+    angle = answer.test_error[0] * np.pi
+    selector = [[np.cos(angle), np.sin(angle)]]
+    group = Group(2.0, flip=flip, along=selector, keep=addition.keep, weight=addition.weight)
+    expected = predict(SpanProblem([1.0, 0.0], [group], 0.5, 0.02))
+    assert answer.test_error[1] == pytest.approx(float(expected.test_error), rel=1e-9)
+
+
+def test_keeping_all_is_plain_data():
+    """Rows that nobody selected: Theorem 1 on the pooled rows, whoever looked at them."""
+    answer = predict(PracticeProblem(0.5, 0.02, [Addition(1), Addition(2)]))
+    pools = np.array([1.0, 2.0, 4.0])
+    expected = predict(Problem(KeepAll(), 1.0, 0.5 / pools, 0.02 / pools))
+    np.testing.assert_allclose(answer.test_error, expected.test_error, rtol=1e-11)
+    np.testing.assert_allclose(answer.overlap, expected.overlap, rtol=1e-11)
+    np.testing.assert_allclose(answer.kept, pools)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.1])
+@pytest.mark.parametrize("rule", [KeepHard(0.7), KeepEasy(0.7)], ids=str)
+def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
+    """The same rule as a bare function goes by the nodes; as a rule, by closed forms."""
+    bare = Addition(1, keep=lambda t, y: rule.keep_probability(t), weight=2.0, breaks=(0.7,))
+    by_lemmas = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=rule, weight=2.0)] * 3, flip=flip))
+    by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
+    np.testing.assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
+    np.testing.assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
+
+
+def test_more_nodes_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    coarse = predict(R15)
+    coarse_rows = row_errors(coarse, 0)
+    monkeypatch.setattr(prediction, "ORDERS", (40, 48, 56))
+    np.testing.assert_allclose(predict(R15).test_error, coarse.test_error, rtol=1e-12)
+    np.testing.assert_allclose(row_errors(predict(R15), 0), coarse_rows, rtol=1e-10)
+
+
+def test_a_ridge_for_each_stage_is_theorem_1_on_plain_rounds():
+    """At a ridge per row of the pool every stage of plain rounds is Theorem 1."""
+    sizes = np.arange(1, 5)
+    plain = predict(PracticeProblem(0.5, list(0.1 * sizes), [Addition(1)] * 3)).test_error
+    np.testing.assert_allclose(plain, predict(Problem(KeepAll(), 1.0, 0.5 / sizes, 0.1)).test_error, rtol=1e-10)
+
+
+def test_halves_of_rows_as_good_as_any_are_random_halves():
+    random_half = Addition(1, keep=lambda t, y: 0.5 + 0 * t)
+    expected = predict(PracticeProblem(0.5, 0.02, [random_half])).test_error
+    for half in (lambda t, y: t > 0, lambda t, y: t < 0):
+        found = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=half)])).test_error
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+# -- covariances ------------------------------------------------------------------------------------------------------
+
+
+def test_flat_spectrum_is_isotropic():
+    additions = [Addition(1, keep=KeepHard(0.5)), Addition(1, keep=Agree())]
+    flat = PracticeProblem(0.5, 0.02, additions, spectrum=np.ones(50), truth=np.arange(1.0, 51.0))
+    expected = predict(PracticeProblem(0.5, 0.02, additions)).test_error
+    np.testing.assert_allclose(predict(flat).test_error, expected, rtol=1e-11)
+
+
+def test_spectrum_at_the_first_stage_is_the_span_recipe():
+    spectrum = np.arange(1, 201) ** -1.0
+    truth = np.cos(np.arange(200.0))
+    answer = predict(PracticeProblem(0.5, 0.003, initial=1.0, spectrum=spectrum, truth=truth))
+    expected = predict(SpanProblem(truth, [Group()], 0.5, 0.003, spectrum=spectrum))
+    assert answer.test_error[0] == pytest.approx(float(expected.test_error), rel=1e-9)
+
+
+def test_a_labeller_with_a_flat_spectrum_is_its_cosine():
+    flat = PracticeProblem(0.5, 0.1, [HARD_ROWS], labeller=[0.8, 0.6], spectrum=[1.0, 1.0], truth=[1.0, 0.0])
+    expected = predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], labeller=0.8))
+    np.testing.assert_allclose(predict(flat).test_error, expected.test_error, rtol=1e-9)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_what_double_precision_cannot_resolve_is_refused():
+    with pytest.raises(ConvergenceError, match=r"stage 16: test error .* ask for fewer rounds"):
+        predict(PracticeProblem(0.25, 0.0, [Window(1)] * 30, accumulate=False))
+
+
+def test_a_missed_equation_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prediction, "TOLERANCE", 0.0)
+    with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.02, stage 0: relative residual"):
+        predict(L1)
+
+
+def test_cells_of_an_array_are_the_scalar_problems():
+    alphas = np.array([0.3, 0.8])
+    both = predict(replace(L1, additions=[Addition(1, keep=KeepHard(alphas))]))
+    for cell, alpha in enumerate(alphas):
+        one = predict(replace(L1, additions=[Addition(1, keep=KeepHard(alpha))]))
+        np.testing.assert_array_equal(both.test_error[cell], one.test_error)
+        np.testing.assert_array_equal(both.response[cell], one.response)

@@ -1,0 +1,419 @@
+"""The span recipe against reference values, Theorem 1, Corollary 1, its own symmetries and dense simulation."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory import Problem, predict, simulate
+from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, moments
+from dp_theory.loop.moments import kept_rows
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
+from dp_theory.rules.moments import Moments
+from tests.dp_theory.loop.agreement import assert_agrees
+from tests.dp_theory.verification.beyond import compare_with_experiment, feature_cells
+
+TRUTH = np.eye(4)[0]
+LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
+PRUNER = np.array([0.9, 0.0, np.sqrt(0.19), 0.0])
+OTHER = np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
+
+
+def outputs(prediction):
+    return np.array([prediction.test_error, prediction.overlap, prediction.squared_norm])
+
+
+def assert_same(a, b, rtol):
+    np.testing.assert_allclose(outputs(a), outputs(b), rtol=rtol, atol=0)
+
+
+# -- values computed before this code was written, each also simulated then ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("groups", "phi", "lam", "test_error"),
+    [
+        ([Group(along=(0.8, 0.6, 0, 0), weight=Interpolating(1, 2))], 0.5, 0.01, 0.196614),
+        ([Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())], 0.5, 0.01, 0.272676),
+        (
+            [
+                Group(
+                    labeller=LABELLER,
+                    flip=0.1,
+                    along=PRUNER,
+                    keep=lambda t, y: (y * t > 0) & (abs(t) < 1),
+                    breaks=(-1, 1),
+                )
+            ],
+            0.2,
+            0.01,
+            0.156296,
+        ),
+        ([Group(labeller=LABELLER, flip=0.05, along=PRUNER, keep=KeepEasy(0.5))], 0.4, 0.01, 0.327020),
+        (
+            [
+                Group(0.3),
+                Group(1.0, labeller=TRUTH, along=PRUNER, keep=KeepHard(0.5)),
+                Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
+            ],
+            0.3,
+            0.02,
+            0.222380,
+        ),
+    ],
+    ids=["interpolating", "label-aware", "label-aware band", "labeller keep-easy", "mixture"],
+)
+def test_reference_values(groups, phi, lam, test_error):
+    assert predict(SpanProblem(TRUTH, groups, phi, lam)).test_error == pytest.approx(test_error, abs=5e-7)
+
+
+# -- the paper's theorem ---------------------------------------------------------------------------------------------
+
+
+def lemma(kind: type[Rule], alpha: float, rho: float) -> Moments:
+    """Lemmas 1 and 2 as printed: p, gamma, beta, beta~."""
+    sine = np.sqrt(1 - rho**2)
+    p = 2 * norm.cdf(alpha) - 1
+    eps1, eps2 = 2 * norm.cdf(alpha / sine) - 1, 2 * norm.cdf(rho / sine * alpha) - 1
+    hard = np.array(
+        [
+            p,
+            p - 2 * alpha * norm.pdf(alpha),
+            2 * norm.pdf(0) * sine * eps1,
+            2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2),
+        ]
+    )
+    plain = np.array([1, 1, 2 * norm.pdf(0) * sine, 2 * rho * norm.pdf(0)])
+    return Moments(*(hard if kind is KeepHard else plain - hard))
+
+
+def theorem1(p, gamma, beta, beta_tilde, rho, phi, lam):
+    """Theorem 1 as printed, with the r of its proof."""
+    z = -lam
+    m = (p - phi - z - np.sqrt((p - phi - z) ** 2 - 4 * phi * z)) / (2 * phi * z)
+    m_tilde = 1 / (gamma / (1 + phi * m) - z)
+    dm = m**2 / (1 - phi * p * m**2 / (1 + phi * m) ** 2)
+    dm_tilde = m_tilde**2 * (1 + gamma * phi * dm / (1 + phi * m) ** 2)
+    r, dr = beta**2 * m + beta_tilde**2 * m_tilde, beta**2 * dm + beta_tilde**2 * dm_tilde
+    m0 = np.sqrt(1 - rho**2) * beta * m + rho * beta_tilde * m_tilde
+    nu0 = p * phi * dm + dr - 2 * phi * dm * r / (1 + phi * m)
+    return np.array([np.arccos(m0 / np.sqrt(nu0)) / np.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2])
+
+
+def corollary1(p, gamma, beta, beta_tilde, rho, phi):
+    """Corollary 1 as printed: the test error."""
+    w, w_tilde = np.sqrt(1 - rho**2) * beta, rho * beta_tilde
+    if phi < p:
+        a = (w + w_tilde * p / gamma) / (p - phi)
+        r0 = beta**2 + beta_tilde**2 * p / gamma
+        dr0 = p * (beta**2 + beta_tilde**2 * ((p - phi) * p / gamma**2 + phi / gamma))
+        b = (p**2 * phi + dr0 - 2 * phi * r0) / (p - phi) ** 3
+    else:
+        c0, c1 = 1 - p / phi, 1 - (p - gamma) / phi
+        a = (w + w_tilde / c1) * c0
+        b = (p * phi - beta**2 - beta_tilde**2 / c1) * c0
+    return np.arccos(abs(a) / np.sqrt(b)) / np.pi
+
+
+def test_theorem_1_as_printed():
+    rng = np.random.default_rng(0)
+    for kind in (KeepHard, KeepEasy):
+        for rho, alpha, phi, lam in rng.uniform((-0.95, 0.3, 0.1, 0.02), (0.95, 1.5, 2.0, 1.0), (100, 4)):
+            ours = outputs(predict(SpanProblem.of(Problem(kind(alpha), rho, phi, lam))))
+            np.testing.assert_allclose(ours, theorem1(*lemma(kind, alpha, rho), rho, phi, lam), rtol=2e-12)
+
+
+@pytest.mark.parametrize(("kind", "phi"), [(KeepHard, 0.2), (KeepHard, 0.9), (KeepEasy, 0.2), (KeepEasy, 2.0)])
+def test_corollary_1_as_printed(kind, phi):
+    for rho in (0.3, 0.8):
+        ours = predict(SpanProblem.of(Problem(kind(0.7), rho, phi, 0.0))).test_error
+        assert ours == pytest.approx(corollary1(*lemma(kind, 0.7, rho), rho, phi), rel=1e-12)
+
+
+def test_equals_the_closed_forms_over_their_whole_range():
+    """Every rule, alignments up to ±1, λ from 0 to 1e3; the closed forms are dp_theory.ridge.theorem1's."""
+    rng = np.random.default_rng(1)
+    for i in range(300):
+        alpha, phi = 10 ** rng.uniform((-2.5, -3), (0.8, 2))
+        rho = rng.choice([rng.uniform(-1, 1), 1 - 10 ** rng.uniform(-12, 0), -1.0, 0.0, 1.0])
+        lam = 10 ** rng.uniform(-8, 3) if i % 4 else 0.0
+        rules = (KeepHard(alpha), KeepEasy(alpha), KeepAll(), Random(0.3), Entropy(3 * alpha, 2.0))
+        problem = Problem(rules[i % 5], rho, phi, lam)
+        ours, closed = predict(SpanProblem.of(problem)), predict(problem)
+        scale = np.array([closed.test_error, np.sqrt(closed.squared_norm), closed.squared_norm])
+        np.testing.assert_array_less(abs(outputs(ours) - outputs(closed)) / scale, 2e-11, str(problem))
+
+
+def test_peak():
+    """At φ = p the ridgeless norm diverges."""
+    problem = SpanProblem.of(Problem(KeepHard(0.7), 0.6, float(2 * norm.cdf(0.7) - 1), 0.0))
+    at = predict(problem)
+    near = predict(replace(problem, phi=problem.phi * (1 + 1e-6)))
+    assert (at.test_error, at.squared_norm) == (0.5, np.inf)
+    assert at.overlap == pytest.approx(near.overlap, rel=1e-5)
+
+
+# -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
+
+GROUPS = (
+    Group(0.7, labeller=LABELLER, flip=0.1, along=PRUNER, keep=KeepHard(1.2), weight=Verifier(2)),
+    Group(0.8, along=OTHER, keep=Agree(), weight=Interpolating(-0.3, 2)),
+)
+MIXTURE = SpanProblem(TRUTH, GROUPS, 0.4, 0.03)
+
+
+def with_groups(**changes):
+    """The mixture with fields of its groups changed by functions of the group."""
+    groups = [replace(group, **{name: change(group) for name, change in changes.items()}) for group in GROUPS]
+    return replace(MIXTURE, groups=groups)
+
+
+def test_ridge_scales_with_the_weights():
+    """q → cq and λ → cλ leave ŵ alone."""
+    scaled = with_groups(weight=lambda g: lambda t, y: 5 * g.weight(t, y))
+    assert_same(predict(replace(scaled, lam=0.15)), predict(MIXTURE), 1e-12)
+
+
+def test_the_normaliser_is_arbitrary():
+    """n → cn: ratios and λ divided by c, φ too."""
+    other = replace(with_groups(ratio=lambda g: g.ratio / 5), phi=0.08, lam=0.006)
+    assert_same(predict(other), predict(MIXTURE), 1e-12)
+
+
+def test_a_group_may_be_split():
+    halves = [replace(g, ratio=g.ratio * share) for g in GROUPS for share in (0.25, 0.75)]
+    assert_same(predict(replace(MIXTURE, groups=halves[::-1])), predict(MIXTURE), 1e-12)
+
+
+def test_rotations_and_lengths_do_not_matter():
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
+    groups = [
+        replace(
+            g,
+            labeller=turn @ np.asarray(TRUTH if g.labeller is None else g.labeller) * 3,
+            along=0.2 * turn @ np.asarray(g.along),
+        )
+        for g in GROUPS
+    ]
+    assert_same(predict(SpanProblem(turn @ TRUTH, groups, MIXTURE.phi, MIXTURE.lam)), predict(MIXTURE), 1e-11)
+
+
+def test_flipping_all_labels_is_the_opposite_labeller():
+    a = Group(labeller=LABELLER, flip=0.9, along=PRUNER, keep=Agree())
+    assert_same(
+        predict(SpanProblem(TRUTH, [a], 0.5, 0.1)),
+        predict(SpanProblem(TRUTH, [replace(a, labeller=-LABELLER, flip=0.1)], 0.5, 0.1)),
+        1e-12,
+    )
+
+
+def test_trusting_a_perfect_verifier():
+    """Rows that the truth itself verifies are rows with true labels, 1 − flip of them."""
+    verified = SpanProblem(TRUTH, [Group(flip=0.2, along=TRUTH, keep=Agree())], 0.5, 0.1)
+    assert_same(predict(verified), predict(SpanProblem(TRUTH, [Group(0.8)], 0.5, 0.1)), 1e-12)
+
+
+@pytest.mark.parametrize("weight", [Verifier(2), Interpolating(1, 2), Interpolating(-0.5)])
+@pytest.mark.parametrize("phi", [0.4, 2.0])
+def test_ridgeless_limit_of_soft_weights(weight, phi):
+    """λ = 0 is the limit: what λ changes is proportional to λ. Interpolation forgets the weights."""
+    group = Group(labeller=LABELLER, along=PRUNER, weight=weight)
+    limit = outputs(predict(SpanProblem(TRUTH, [group], phi)))
+    steps = np.array([outputs(predict(SpanProblem(TRUTH, [group], phi, lam))) - limit for lam in (1e-7, 1e-8)])
+    np.testing.assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
+    plain = outputs(predict(SpanProblem(TRUTH, [replace(group, weight=1.0)], phi)))
+    assert np.allclose(limit, plain, rtol=1e-12) == (phi > 1)
+
+
+def test_infinite_ridge():
+    """λ → ∞: ŵ → E[q y x]/λ, whose direction for plain rows is the labeller's, but for the noise √φ."""
+    lam, phi = 1e8, 0.5
+    result = predict(SpanProblem(TRUTH, [Group(labeller=LABELLER)], phi, lam))
+    assert result.overlap * lam == pytest.approx(0.8 * np.sqrt(2 / np.pi), rel=1e-6)
+    assert result.squared_norm * lam**2 == pytest.approx(2 / np.pi + phi, rel=1e-6)
+
+
+# -- two directions: nested quadrature -------------------------------------------------------------------------------
+
+
+def pruned_and_verified(pruner, verifier, **group):
+    return Group(
+        along=(pruner, verifier),
+        keep=lambda s, v, y: abs(s) < 0.8,
+        weight=lambda s, v, y: Verifier(2)(v, y),
+        breaks=((-0.8, 0.8), ()),
+        **group,
+    )
+
+
+@pytest.mark.parametrize("labeller", [LABELLER, TRUTH, PRUNER, OTHER, (PRUNER + OTHER) / 2])
+def test_two_directions_in_either_order(labeller):
+    """The inner and the outer integral change places."""
+    one = pruned_and_verified(PRUNER, OTHER, labeller=labeller, flip=0.1)
+    two = Group(
+        labeller=labeller,
+        flip=0.1,
+        along=(OTHER, PRUNER),
+        keep=lambda v, s, y: abs(s) < 0.8,
+        weight=lambda v, s, y: Verifier(2)(v, y),
+        breaks=((), (-0.8, 0.8)),
+    )
+    a, b = (predict(SpanProblem(TRUTH, [g], 0.4, 0.02)) for g in (one, two))
+    assert_same(a, b, 1e-11)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-3])
+def test_two_directions_that_become_one(gap):
+    nearly = PRUNER + gap * np.array([0, 0, 0, 1.0])
+    one = Group(labeller=LABELLER, along=PRUNER, keep=KeepHard(0.8), weight=Verifier(2))
+    two = pruned_and_verified(PRUNER, nearly, labeller=LABELLER)
+    a, b = (predict(SpanProblem(TRUTH, [g], 0.4, 0.02)) for g in (one, two))
+    assert_same(a, b, 1e-11 + gap)
+
+
+def test_against_scipy_quadrature():
+    """E[q̃] of pruner and verifier, by scipy's own adaptive integrator."""
+    from scipy.integrate import dblquad
+
+    group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
+    problem = SpanProblem(TRUTH, [group], 0.4)
+    (placed,) = next(problem.cells()).initial
+    rows = kept_rows(placed, 16)
+    c = PRUNER @ OTHER
+    s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
+    b_v = (LABELLER @ OTHER - c * b_s) / s
+    rest = np.sqrt(1 - b_s**2 - b_v**2)
+
+    def integrand(v, u):
+        agree = norm.cdf((b_s * u + b_v * v) / rest)
+        q = Verifier(2)(c * u + s * v, np.array([1, -1]))
+        return norm.pdf(u) * norm.pdf(v) * np.dot(q / (1 + 3 * q), [agree, 1 - agree])
+
+    expected = dblquad(integrand, -0.8, 0.8, -9, 9, epsabs=1e-10)[0]
+    assert rows.mass @ (rows.weight / (1 + 3 * rows.weight)) == pytest.approx(expected, abs=1e-9)
+
+
+# -- certificates, shapes, errors ------------------------------------------------------------------------------------
+
+
+def test_certificate_bounds_the_error():
+    """A steep weight needs many nodes: the certificate is above the true error, and below the tolerance."""
+    problem = SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01)
+    best = outputs(predict(problem, tolerance=1e-13))
+    for tolerance in (1e-3, 1e-6, 1e-9):
+        rough = predict(problem, tolerance=tolerance)
+        error = np.max(abs(outputs(rough) - best) / best)
+        assert error <= max(rough.certificate, 1e-13) <= tolerance
+
+
+def test_a_forgotten_break_is_found_along_one_direction_and_noticed_along_two():
+    hard = Group(along=PRUNER, keep=KeepHard(0.777))
+    group = replace(hard, keep=lambda t, y: abs(t) < 0.777)
+    expected = predict(SpanProblem(TRUTH, [hard], 0.5, 0.01))
+    assert_same(predict(SpanProblem(TRUTH, [group], 0.5, 0.01)), expected, 1e-11)
+    both = Group(along=(PRUNER, OTHER), keep=lambda t, v, y: abs(t) < 0.777)
+    with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.01: quadrature of order 128 .* breaks"):
+        predict(SpanProblem(TRUTH, [both], 0.5, 0.01))
+    assert_same(predict(SpanProblem(TRUTH, [replace(both, breaks=((-0.777, 0.777), ()))], 0.5, 0.01)), expected, 1e-11)
+
+
+def test_batch_is_loop():
+    phi, lam = np.array([[0.2], [0.9], [3.0]]), np.array([0.0, 1e-3, 2.0])
+    batch = predict(replace(MIXTURE, phi=phi, lam=lam))
+    for i, j in np.ndindex(3, 3):
+        single = predict(replace(MIXTURE, phi=float(phi[i, 0]), lam=float(lam[j])))
+        for field in ("test_error", "overlap", "squared_norm", "keep_fraction", "certificate"):
+            assert getattr(batch, field)[i, j] == getattr(single, field)
+            assert np.ndim(getattr(single, field)) == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Group(flip=1.5), "flip = 1.5 must lie in"),
+        (lambda: Group(ratio=0.0), "ratio = 0 must be positive"),
+        (lambda: Group(keep=KeepHard(1.0)), "sees one direction, but along has 0"),
+        (lambda: Group(along=(PRUNER, OTHER), breaks=(1,)), "thresholds for each of the 2 directions"),
+        (lambda: SpanProblem(TRUTH, [], 0.5), "groups is empty"),
+        (lambda: SpanProblem(TRUTH, [Group()], 0.0), "phi = 0 must be positive"),
+        (lambda: SpanProblem(TRUTH, [Group()], 0.5, -1.0), "lam = -1 must be at least 0"),
+        (lambda: SpanProblem(0 * TRUTH, [Group()], 0.5), "truth = .* must be finite and not zero"),
+        (lambda: SpanProblem(TRUTH, [Group(labeller=(1, 0))], 0.5), r"labeller has shape \(2,\)"),
+        (lambda: SpanProblem(TRUTH, [Group(along=(np.nan, 0, 0, 1))], 0.5), "along = .* must be finite"),
+        (lambda: SpanProblem(TRUTH, [Group()], 0.5, spectrum=[1, 1, 1, 0]), "spectrum = 0 must be positive"),
+        (lambda: predict(SpanProblem(TRUTH, [Group(keep=2.0)], 0.5)), "keep = 2 must lie in"),
+        (lambda: predict(SpanProblem(TRUTH, [Group(weight=-1.0)], 0.5)), "weight = -1 must be at least 0"),
+        (lambda: predict(SpanProblem(TRUTH, [Group(weight=0.0)], 0.5)), "no row is kept"),
+        (lambda: simulate(MIXTURE, 3, 1), "d = 3 must be at least 4"),
+        (lambda: simulate(MIXTURE, 9, 0), "trials = 0 must"),
+    ],
+)
+def test_input_errors(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+# -- theory against experiment ---------------------------------------------------------------------------------------
+
+
+def test_simulation():
+    """29 cells across all features."""
+    cells = feature_cells(d=160)
+    assert len(cells) >= 20
+    assert_agrees(compare_with_experiment(cells, trials=24, d=160), 24)
+
+
+def test_simulation_notices_a_wrong_description():
+    """The comparison has the power to see 5 % instead of 10 % of flips."""
+    group = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=KeepEasy(0.5))
+    problem = SpanProblem(TRUTH, [group], 0.4, 0.5)
+    theory = predict(replace(problem, groups=[replace(group, flip=0.05)]))
+    simulated = simulate(problem, 160, 40)
+    assert abs(simulated.squared_norm - theory.squared_norm) > 6 * simulated.squared_norm_se
+
+
+@pytest.mark.slow
+def test_simulation_in_higher_dimension():
+    assert_agrees(compare_with_experiment(feature_cells(d=400), trials=150, d=400, seed=1), 150)
+
+
+# -- several directions in bounded memory
+
+
+def majority(*signs):
+    return lambda a, b, c, y: (signs[0] * np.sign(a) + signs[1] * np.sign(b) + signs[2] * np.sign(c)) * y > 0
+
+
+def test_a_majority_vote_of_three_directions():
+    """Against the experiment; and by other blocks, the last with a weight of its own, which changes nothing."""
+    group = Group(labeller=LABELLER, along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    problem = SpanProblem(TRUTH, [group], 0.5, 0.01)
+    answer, seen = predict(problem), simulate(problem, 150, 60, seed=1)
+    assert answer.certificate < 1e-10
+    assert abs(answer.test_error - seen.test_error) < 4 * seen.test_error_se
+    assert answer.keep_fraction == pytest.approx(0.8100229365257805, abs=1e-12)
+
+
+def test_two_directions_under_a_convex_loss_take_little_memory():
+    import tracemalloc
+
+    group = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
+    tracemalloc.start()
+    answer = predict(SpanProblem(TRUTH, [group], 0.3, 0.01, loss=LOGISTIC))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.test_error == pytest.approx(0.21665645339, abs=1e-9)
+    assert peak < 3e8
+
+
+def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
+    group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    monkeypatch.setattr(moments, "MOST_NODES", 1e4)
+    with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
+        predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
+    soft = Group(along=(TRUTH, PRUNER), weight=lambda a, b, y: np.exp(-(a**2) - b * y))
+    monkeypatch.setattr(moments, "MOST_WEIGHTS", 1000)
+    with pytest.raises(InputError, match=r"more than 1e.03 different weights, more than memory allows"):
+        predict(SpanProblem(TRUTH, [soft], 0.5, 0.01))
