@@ -16,6 +16,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_real import distributed
 from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
@@ -132,7 +133,7 @@ def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     sizes: dict[str, Any] = SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}
     ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
-    monkeypatch.setattr(processes, "device", lambda: device.device)
+    monkeypatch.setattr(distributed, "device", lambda: device.device)
     known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
 
@@ -142,7 +143,7 @@ def test_quick_an_existing_classifier_of_texts_lies_on_the_device(
     marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made.encoder(tmp_path)
-    monkeypatch.setattr(processes, "device", lambda: device.device)
+    monkeypatch.setattr(distributed, "device", lambda: device.device)
     task = Task((20,), TASK.classes)
     known = freeze_unused(known_classifier(str(tmp_path), task, 16), task.sample_shape)
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device

@@ -9,12 +9,12 @@ cool-down. tau is then one such epoch, and T_max hardly grows: `fitted` finds bo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import minimize_scalar
 
-from dp_experiments.presets.reported.audit import reported
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCHES = {4: 2048, 5: 4096}  # table -> rows of a step
 GROWTH = 0.07  # of T_max: 5 -> 6.2 evaluations where rows 11 and 12 of Table 4 leave room for 6.2
@@ -30,6 +30,8 @@ def branches(table: int) -> pd.DataFrame:
 
     Columns: row (from 1), initial (N), increment (P), patience (T_max), rounds (k), step (when addition k + 1 was due).
     """
+    from dp_experiments.presets.reported.audit import reported
+
     rows = reported(table)
     rows = rows.assign(row=rows.index + 1).dropna(subset="branch_epoch")
     rows["step"] = rows["branch_epoch"] * rows["initial"] / BATCHES[table]
@@ -68,6 +70,8 @@ def log_errors(table: int, settling: float, growth: float, epochs: float) -> np.
 
 def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.DataFrame:
     """For each growth of T_max and each tau in passes, the best `settling` and the root mean square of `log_errors`."""
+    import pandas as pd
+    from scipy.optimize import minimize_scalar
 
     def error(log_settling: float, growth: float, passes: float) -> float:
         return float(np.sqrt(np.mean(log_errors(table, np.exp(log_settling), growth, passes) ** 2)))
