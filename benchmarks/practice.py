@@ -12,32 +12,36 @@ import numpy as np
 from _timing import row, seconds
 
 from dp_theory import PracticeProblem, Window, predict, simulate
-from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import Newest
-from dp_theory.practice.loop import SQUARE_CONTROL, Loop, StageEquations
-from dp_theory.practice.prediction import ORDER, solve_stages
-from dp_theory.practice.quadratic_forces import newest_forces
+from dp_theory.loop.equations import Newest, newest_forces
+from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows
+from dp_theory.loop.prediction import ORDER, solve_stages
+from dp_theory.loop.problem import Cell
+from dp_theory.loop.stages import SQUARE_CONTROL, Loop, StageEquations
 
 ROUNDS = 5  # of the damped iteration: eight take it a minute
 
 
-def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
-    """Test errors (stages,) of a loop whose rows are known."""
-    loop = Loop.of(problem)
+def damped(cell: Cell, additions: list) -> np.ndarray:
+    """Test errors (stages,) of a loop whose rounds are known."""
+    loop = Loop.of(cell)
     errors = []
-    for s, cohort in enumerate(cohorts):
-        equations = StageEquations(loop.with_rows(cohort, None, 1.0), problem.loss, float(problem.ridges[s]))
+    for s in range(cell.stages):
         before = loop.parameters
-        a, c, x = (before.a[-1], before.c[-1], before.x[-1]) if s else (0.5, np.zeros(0), np.zeros(0))
+        (placed,) = cell.initial
+        if s:
+            placed = PlacedRows(additions[s - 1], cell.flip, np.array([1.0, 0.0]), before.selector()[None])
+        cohort = Cohort.of(placed, kept_rows(placed, ORDER), s - 1 if s else None, s, cell.stages)
+        equations = StageEquations(loop.with_rows([cohort]), cell.loss, float(cell.ridges[s]))
+        a, c, x = (before.a[-1, 0], before.c[-1], before.x[-1]) if s else (0.5, np.zeros(0), np.zeros(0))
         vector = np.concatenate([[a], c, [c[-1] if s else 1.0], np.zeros(s), [x[-1] if s else 0.3]])
         off = np.ones(1)
         while np.abs(off).max() > 1e-9:
-            newest = Newest.of(vector)
+            newest = Newest.of(vector, s + 1)
             missed = equations.off(newest, newest_forces(equations.loop.cohorts, newest, SQUARE_CONTROL)[1])
             off = equations.relative(missed, newest)
             vector = vector + missed / 2
-        loop = equations.loop.extended(Newest.of(vector), problem.loss, equations.lam, SQUARE_CONTROL)
-        errors.append(loop.test_error)
+        loop = equations.loop.extended(Newest.of(vector, s + 1), cell.loss, equations.lam, SQUARE_CONTROL)
+        errors.append(loop.outcome()[0])
     return np.array(errors)
 
 
@@ -52,14 +56,9 @@ def main() -> None:
     row("practice theory, 8 rounds, 2 s", f"{theory:.3f} s", f"a run at d = 1000 {run:.1f} s", run / theory)
     short = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * ROUNDS)
     solved = solve_stages(short)
-    cosines = np.cos(np.pi * solved.test_error)
-    cohorts = [make_cohort(short.initial_rows, 0.0, 1.0, None, 0, short.stages, ORDER)]
-    cohorts += [
-        make_cohort(rows, 0.0, cosines[k], k, k + 1, short.stages, ORDER) for k, rows in enumerate(solved.additions)
-    ]
     errors = []
     (ours,) = seconds(lambda: predict(short))
-    (iterated,) = seconds(lambda: errors.append(damped(short, cohorts)), repeats=1)
+    (iterated,) = seconds(lambda: errors.append(damped(next(short.cells()), solved.additions)), repeats=1)
     np.testing.assert_allclose(errors[0], solved.test_error, rtol=1e-5)
     print(
         f"  rival, damped iteration, {ROUNDS} rounds: {iterated:.1f} s, ours {ours:.3f} s; ratio {iterated / ours:.0f}x"

@@ -9,7 +9,7 @@ seeds, say how often that was right. Four minutes of a core.
 import numpy as np
 
 from dp_theory import predict, simulate
-from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.loop import Addition, PracticeProblem, Window
 from dp_theory.rules import KeepHard
 
 LOOPS = {

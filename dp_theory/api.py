@@ -1,4 +1,4 @@
-"""`predict` and `simulate` for every kind of problem. They pass each problem to its own package."""
+"""`predict` and `simulate` for every kind of problem, which each knows its answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dp_base.errors import InputError
 from dp_theory.ridge.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
+    from dp_theory.loop.problem import PracticePrediction, PracticeProblem, PracticeSimulation, SpanProblem
     from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
-    from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem, PracticeSimulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
-    from dp_theory.span.span_problem import SpanProblem
 
 TRIALS = 20
 
@@ -76,36 +75,10 @@ def predict(
     [0.006, 0.0109]
     """
     from dp_theory.numerics.checks import require_tolerance
-    from dp_theory.ridge.theorem1 import predict_theorem1
 
     require_tolerance(tolerance)
-    if d is not None:
-        from dp_theory.ridge.finite_dimension import predict_finite
-
-        if not isinstance(problem, Problem):
-            raise InputError(f"d = {d} is for a Problem: a {type(problem).__name__} has no theory at finite dimension")
-        return predict_finite(problem, d, tolerance=tolerance)
-    if isinstance(problem, Problem):
-        return predict_theorem1(problem, tolerance=tolerance)
-    from dp_theory.span.span_problem import SpanProblem
-
-    if isinstance(problem, SpanProblem):
-        from dp_theory.span.convex import predict_convex
-        from dp_theory.span.losses import Square
-        from dp_theory.span.square import predict_square
-
-        if isinstance(problem.loss, Square):
-            return predict_square(problem, tolerance=tolerance)
-        return predict_convex(problem, tolerance=tolerance)
-    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-
-    if isinstance(problem, SoftmaxProblem):
-        from dp_theory.multiclass.prediction import predict_softmax
-
-        return predict_softmax(problem, tolerance=tolerance)
-    from dp_theory.practice.prediction import predict_practice
-
-    return predict_practice(_require_loop(problem), tolerance=tolerance)
+    _require_problem(problem)
+    return problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
 
 
 @overload
@@ -186,36 +159,18 @@ def simulate(
     (4, True)
     """
     from dp_theory.numerics.checks import require_seed
-    from dp_theory.ridge.simulators.dense import check_engine, simulate_problem
+    from dp_theory.ridge.simulators.dense import check_engine
 
     check_engine(engine)
     require_seed(seed)
-    if isinstance(problem, Problem):
-        return simulate_problem(problem, d, trials, engine=engine, seed=seed, workers=workers)
-    if engine != "dense":
+    _require_problem(problem)
+    if engine not in problem.engines:
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
-    from dp_theory.span.span_problem import SpanProblem
-
-    if isinstance(problem, SpanProblem):
-        from dp_theory.span.experiment import simulate_span
-
-        return simulate_span(problem, d, trials, seed=seed, workers=workers)
-    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-
-    if isinstance(problem, SoftmaxProblem):
-        from dp_theory.multiclass.experiment import simulate_softmax
-
-        return simulate_softmax(problem, d, trials, seed=seed, workers=workers)
-    from dp_theory.practice.experiment import simulate_practice
-
-    return simulate_practice(_require_loop(problem), d, trials, seed=seed, workers=workers)
+    return problem.draw(d, trials, engine=engine, seed=seed, workers=workers)
 
 
-def _require_loop(problem: Any) -> PracticeProblem:
-    from dp_theory.practice.practice_problem import PracticeProblem
-
-    if not isinstance(problem, PracticeProblem):
+def _require_problem(problem: Any) -> None:
+    if not hasattr(problem, "solve"):
         raise InputError(
             f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
         )
-    return problem

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.loop.experiment import simulate_practice
+from dp_theory.loop.losses import Square
+from dp_theory.loop.prediction import solve_stages
+from dp_theory.loop.problem import PracticeProblem
+from dp_theory.loop.rows import Addition, MeasuredRows, RoundRows
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
-from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
-from dp_theory.practice.experiment import simulate_practice
-from dp_theory.practice.practice_problem import PracticeProblem
-from dp_theory.practice.prediction import solve_stages
 from dp_theory.ridge.simulators.trials import mean_and_se
-from dp_theory.span.losses import Square
 
 if TYPE_CHECKING:
     import pandas as pd

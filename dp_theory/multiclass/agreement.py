@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from scipy.special import ndtr, owens_t
 
-from dp_theory.numerics.checks import Array
-from dp_theory.numerics.quadrature import panels, pdf
+from dp_theory.numerics.quadrature import both_below, panels, pdf
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
-_NO_ZERO = 1e-100  # stands for 0, by which Owen's formula would divide
 _REACH = 9.0  # standard deviations over which is integrated
 _PANELS = 6
 _ORDER = 16  # of each
-
-
-def both_below(u: Float[np.ndarray, "*#grid"], v: Float[np.ndarray, "*#grid"], r: float) -> Array:
-    """P(U < u, V < v) of standard normals with correlation r, |r| < 1, by Owen's T function. u and v broadcast."""
-    s = np.sqrt((1 - r) * (1 + r))
-    u = np.where(u == 0, _NO_ZERO, u)
-    v = np.where(v == 0, _NO_ZERO, v)
-    apart = (np.sign(u) * np.sign(v) < 0) / 2
-    return (ndtr(u) + ndtr(v)) / 2 - owens_t(u, (v / u - r) / s) - owens_t(v, (u / v - r) / s) - apart
 
 
 def disagreement(classes: int, cosine: float) -> float:

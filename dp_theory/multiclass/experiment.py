@@ -29,9 +29,7 @@ _LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which ma
 def simulate_softmax(
     problem: SoftmaxProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> SoftmaxSimulation:
-    """Means and standard errors over experiments in d dimensions, with a pool of round(d/phi) rows, cell by cell with
-    common random numbers.
-    """
+    """Means and standard errors over experiments, cell by cell with common random numbers."""
     d = check_size(d, trials)
     room = 2 * (problem.classes - 1)
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
@@ -84,11 +82,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
 def _fit(
     x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
 ) -> Float[np.ndarray, "classes d"]:
-    """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by scipy's L-BFGS.
-
-    The curvature is lam at least, so that W is off by at most ‖gradient‖/lam. Raises ConvergenceError where that is
-    above FIT of ‖W‖.
-    """
+    """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by L-BFGS, off by ‖gradient‖/lam at most."""
     from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)

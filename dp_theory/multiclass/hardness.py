@@ -59,9 +59,7 @@ class Margin:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """The probability that the largest score leads by less than τ = -threshold, 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du,
-        by quadrature.
-        """
+        """1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du for the lead τ = -threshold, by quadrature."""
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
@@ -95,10 +93,8 @@ class Uncertainty:
         return np.log(total) - mean, mean**2 - mean_square
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """The radius R of each row where of(R · direction) = threshold, at most FARTHEST.
-
-        Newton's method on ln R stays in a bracket, which is halved where a step would leave it, and where the last did
-        not halve the error. Raises ConvergenceError where the entropy is missed by more than PRECISION.
+        """By Newton's method on ln R in a bracket, which is halved where a step would leave it or the last gained
+        little.
         """
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
@@ -128,11 +124,7 @@ class Uncertainty:
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
-        """P(of(s) > threshold), from each set of quasi-random directions by itself. Raises as `reach` does.
-
-        A row exceeds the threshold where its radius, of a chi distribution with K - 1 degrees of freedom, is below
-        `reach`.
-        """
+        """P(χ_{K-1} < reach), from each set of quasi-random directions by itself."""
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -141,7 +133,6 @@ class Uncertainty:
 
 @lru_cache(8)
 def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
-    """`Uncertainty.exceeded` with a memory; the array is read-only, since it is shared."""
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
     for scores in sets_of_normals(classes, log2, sets):

@@ -33,11 +33,12 @@ class Nodes:
 
     @classmethod
     def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
-        """The nodes for a selection. They change smoothly from one to the next.
+        """The nodes for a selection.
 
-        The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, and those of the
-        others are uniform below it. The radius of (g, g') is independent of their direction, which decides the class; a
-        threshold moves it to the kept part of the ray.
+        The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, those of the
+        others are uniform below it. The radius of (g, g') does not decide the class; a threshold moves it to the kept
+        part of the
+        ray.
         """
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)
@@ -63,7 +64,7 @@ class Nodes:
 
 
 def _largest_first(u: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, "rows K"]:
-    """K normal numbers given that the first is the largest, from as many uniform ones. They are centred."""
+    """Normal numbers given that the first is the largest, from as many uniform ones, centred."""
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)

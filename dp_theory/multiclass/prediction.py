@@ -8,7 +8,7 @@ of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, 
     Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
     m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
 
-docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is dp_theory.span.convex with
+docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is a `SpanProblem` with
 the logistic loss. The number k of the a_j is 2 where
 the selector's scores matter besides the teacher's, and 1 elsewhere.
 """
@@ -47,11 +47,7 @@ _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """The limits of a problem, with their standard errors.
-
-    Raises InputError where the largest number of points misses the tolerance, ConvergenceError where the fixed point is
-    not found.
-    """
+    """The limits of a problem, with their standard errors."""
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
     cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
@@ -67,7 +63,6 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
 
 @lru_cache(2 * len(LEVELS))
 def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
-    """The nodes of a level, remembered for problems that differ in phi and lam alone."""
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
@@ -97,10 +92,7 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
 
 
 class SoftmaxEquations:
-    """The fixed point, with expectations over given nodes, in x = (a_1, ..., a_k, ln σ, ln δ).
-
-    Rows and ridges count per kept row, so that the way to them does not depend on how many rows nobody trains on.
-    """
+    """The fixed point over given nodes in x = (a_1, ..., a_k, ln σ, ln δ), with rows and ridges per kept row."""
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
         self.problem = problem
@@ -112,10 +104,7 @@ class SoftmaxEquations:
         self.near: Float[np.ndarray, "rows K"] | None = None
 
     def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
-        """The root of `excess`: from a point nearby, or where that fails or none is known, along ridges that narrow.
-
-        Raises ConvergenceError where `excess` stays above PRECISION, and where σ or δ runs away.
-        """
+        """The root of `excess`: from a point nearby, or else along ridges that narrow."""
         if start is not None:
             with suppress(ConvergenceError):
                 return self._root(start)
@@ -126,10 +115,7 @@ class SoftmaxEquations:
         return x
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each of some ridges per kept row, the first a wide one. Raises as `solve`.
-
-        Each search starts from the line through the last two roots.
-        """
+        """The root at each of some ridges per kept row, the first wide, each from the line through the last two."""
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam

@@ -46,7 +46,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
 
 
 def _cosines(equations: SoftmaxEquations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
-    """The learner's cosine to the teacher at each ridge of a path that begins at WIDE. The test error falls with it."""
+    """The learner's cosine to the teacher along a path of ridges that begins at WIDE."""
     found = []
     for x in equations.path(ridges):
         k = len(x) - 2

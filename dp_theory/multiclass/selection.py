@@ -6,7 +6,7 @@ The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
@@ -32,28 +32,27 @@ _ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averag
 _MOST_TILT = 1e4  # the largest omega that is tried for a kept fraction
 
 
-@runtime_checkable
-class Selection(Protocol):
+class Selection:
     """A rule that keeps a row with a probability that depends on its scores, but not on the order of the classes."""
 
-    @property
-    def sees_scores(self) -> bool: ...
+    sees_scores = True
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        raise NotImplementedError
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]: ...
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
+        """From each set of quasi-random points, or a single number where it is known."""
+        return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows along their rays to where the selection keeps them: the probability that each is kept, and the
-        factor of its radius.
-        """
-        ...
+        """Move rows along their rays to where they are kept: the probability of each, and the factor of its radius."""
+        return self.keep_probability(scores), np.ones(len(scores))
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(Selection):
     """Keeps a random fraction of the rows."""
 
     keep: float = 1.0  # the fraction, in (0, 1]
@@ -69,20 +68,14 @@ class Share:
     def keep_fraction(self, classes: int) -> Float[np.ndarray, "1"]:
         return np.array([self.keep])
 
-    def along_rays(
-        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        return self.keep_probability(scores), np.ones(len(scores))
-
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(Selection):
     """Keeps the rows on one side of a threshold."""
 
     limit: float  # the threshold on the hardness
     hardness: Hardness  # the measure of hardness
     hard: bool = True  # whether the rows above the limit are kept, or the others
-    sees_scores = True
 
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
@@ -106,15 +99,11 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Tilted:
-    """Keeps rows in proportion to exp(omega · H), where H is their entropy.
-
-    The largest probability is 1.
-    """
+class Tilted(Selection):
+    """Keeps rows in proportion to exp(omega · H), where H is their entropy; the largest probability is 1."""
 
     omega: float  # prefers hard rows where it is positive, and easy ones where it is negative
     hardness: Uncertainty = field(default_factory=Uncertainty)  # the entropy
-    sees_scores = True
 
     def __post_init__(self) -> None:
         require_number(omega=self.omega)
@@ -123,14 +112,6 @@ class Tilted:
     def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
-
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " sets"]:
-        return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
-
-    def along_rays(
-        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        return self.keep_probability(scores), np.ones(len(scores))
 
 
 def make_selection(rule: str, classes: int, **values: Any) -> Selection:
@@ -199,7 +180,6 @@ def require_classes(classes: Any) -> None:
 
 
 def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
-    """The omega ≥ 0 that keeps a fraction `keep`. Raises InputError where even _MOST_TILT keeps more."""
     from scipy.optimize import brentq
 
     def excess(omega: float) -> float:

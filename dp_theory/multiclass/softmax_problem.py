@@ -30,10 +30,11 @@ from dp_theory.numerics.checks import (
     require_magnitude,
     require_number,
 )
+from dp_theory.ridge.problem import AnyProblem
 
 
 @dataclass(frozen=True)
-class SoftmaxProblem:
+class SoftmaxProblem(AnyProblem):
     """A learner's problem, as the head of the module states it.
 
     Parameters
@@ -83,6 +84,18 @@ class SoftmaxProblem:
         lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
         for index in np.ndindex(self.shape):
             yield replace(self, phi=float(phi[index]), lam=float(lam[index]))
+
+    def solve(self, tolerance: float | None) -> "SoftmaxPrediction":
+        """The limit n, d → ∞."""
+        from dp_theory.multiclass.prediction import predict_softmax
+
+        return predict_softmax(self, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "SoftmaxSimulation":
+        """Means over experiments."""
+        from dp_theory.multiclass.experiment import simulate_softmax
+
+        return simulate_softmax(self, d, trials, seed=seed, workers=workers)
 
 
 @dataclass(frozen=True)

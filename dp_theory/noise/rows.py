@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.optimize import root_scalar
 
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.moments import PlacedRows, score_nodes, view_of_labeller
+from dp_theory.loop.rows import PLAIN, Addition
 from dp_theory.numerics.checks import SMALLEST, require, require_magnitude, require_number
 from dp_theory.numerics.quadrature import half_line
-from dp_theory.practice.additions import PLAIN, Addition
-from dp_theory.practice.cohorts import nodes
 from dp_theory.rules import KeepHard
-from dp_theory.span.flips import BoundaryFlips
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -42,7 +42,7 @@ class _Side(NamedTuple):
 
     t: Float[np.ndarray, " nodes"]
     measure: Float[np.ndarray, " nodes"]  # their weights
-    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.practice.cohorts.nodes` has them
+    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.moments.score_nodes` has them
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:
@@ -74,7 +74,8 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
 
 def _one_side(flips: BoundaryFlips, test_error: float, alpha: float) -> _Side:
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
-    t, measure, labels = nodes(float(np.cos(np.pi * test_error)), flips, Addition(1.0, keep=window), ORDER)
+    cosine = float(np.cos(np.pi * test_error))
+    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, *view_of_labeller(cosine)), ORDER)
     inside = (t > 0) & (window.keep_probability(t) > 0)
     return _Side(t[inside], measure[inside], labels[..., inside])
 
@@ -100,9 +101,7 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows. Raises InputError where none has so many
-        missed rows.
-        """
+        """The window of a learner of this test error, infinite for plain rows."""
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share

@@ -15,17 +15,17 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.moments import PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.prediction import Stages, solve_stages
+from dp_theory.loop.problem import PracticeProblem
+from dp_theory.loop.rows import Addition, RoundPlan, Window
 from dp_theory.noise.rows import ORDER, Shares, shares
 from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
 from dp_theory.numerics.costs import Costs, require_costs
-from dp_theory.practice.additions import Addition, RoundPlan, Window
-from dp_theory.practice.cohorts import weighted_moments
-from dp_theory.practice.practice_problem import PracticeProblem
-from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import RULES, KeepAll, KeepHard, Moments, Rule, kept_fraction, rule_names
-from dp_theory.span.flips import BoundaryFlips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,12 +41,12 @@ _ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does n
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data (T8.7). Broadcasts."""
+    """The best ridge per row of static data (T8.7)."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 
 def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
-    """Test error of static data, `rows` per dimension, at the best ridge. Broadcasts."""
+    """Test error of static data, `rows` per dimension, at the best ridge."""
     return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), plain_lam(flips, rows))[0]
 
 
@@ -130,7 +130,6 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
 
 
 def _saved(error: float, plain: float) -> float:
-    """The share of an error that is saved, 0 where the two differ by rounding alone."""
     return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 
@@ -229,7 +228,7 @@ class _OneShot:
 
 def kept_moments(rule: Rule, flips: BoundaryFlips, rho: float) -> Moments:
     """Theorem 1's moments of a rule per kept row, with labels that are wrong near the boundary."""
-    _, mass, linear, second = weighted_moments(Addition(1.0, keep=rule), flips, rho, ORDER)
-    p = mass.sum()
-    beta_tilde, beta = linear.sum(0)
-    return Moments(1.0, second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)
+    kept = kept_rows(PlacedRows(Addition(1.0, keep=rule), flips, *view_of_labeller(rho)), ORDER)
+    p = kept.mass.sum()
+    beta_tilde, beta = kept.linear.sum(0)
+    return Moments(1.0, kept.second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)

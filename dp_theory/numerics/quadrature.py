@@ -11,10 +11,12 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, owens_t
 
 from dp_theory.numerics.checks import Array, Real
 
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
+_NO_ZERO = 1e-100  # stands for 0, by which Owen's formula would divide
 _END = 39.0  # the normal density underflows beyond
 # Edges on the half-line. They are dyadic near 0, so that features of any scale are resolved.
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
@@ -34,6 +36,16 @@ def pdf(t: ArrayLike) -> Array:
     return PDF0 * np.exp(-np.square(t) / 2)
 
 
+def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
+    """P(U < u, V < v) of standard normals with this correlation, by Owen's T function (Owen 1956). All broadcast."""
+    u, v = (np.where(bound == 0, _NO_ZERO, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(u, v))
+    correlation = np.asarray(correlation)
+    root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
+    tails = owens_t(u, (v / u - correlation) / root) + owens_t(v, (u / v - correlation) / root)
+    opposite = np.sign(u) * np.sign(v) < 0
+    return np.maximum((ndtr(u) + ndtr(v)) / 2 - tails - opposite / 2, 0.0)  # rounding may leave less than 0
+
+
 @lru_cache
 def gauss(order: int) -> tuple[Array, Array]:
     """Gauss-Legendre nodes and weights, (order,) each, on [0, 1], exact to rounding by Newton's steps in extended
@@ -49,7 +61,6 @@ def gauss(order: int) -> tuple[Array, Array]:
 
 
 def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
-    """Better roots of the Legendre polynomial of this degree, and its derivative at the given ones."""
     before = np.ones_like(x)
     value = x
     for k in range(1, order):  # before and value are the polynomials of degree k - 1 and k
@@ -148,8 +159,6 @@ def nested(
 
 @dataclass(frozen=True)
 class _Nesting:
-    """What `nested` is asked, and the recursion that answers it. Fields as its arguments."""
-
     planes: Array
     level: Array
     width: Array
@@ -158,7 +167,7 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of whole nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
+        """Blocks of nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
         if len(t) == self.end:
             yield t, mass, column
             return

@@ -15,8 +15,11 @@ squared_norm    |w_hat|²
 Every parameter may be an array. Arrays broadcast.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,9 +27,30 @@ from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real, common_shape, require, require_magnitude, require_numbers
 from dp_theory.rules import Rule
 
+if TYPE_CHECKING:
+    from dp_theory.ridge.finite_dimension import FinitePrediction
+
+
+class AnyProblem:
+    """What every kind of problem has, which `predict` and `simulate` ask for an answer."""
+
+    engines: ClassVar[tuple[str, ...]] = ("dense",)
+
+    def solve(self, tolerance: float | None) -> Any:
+        """The limit n, d → ∞."""
+        raise NotImplementedError
+
+    def solve_at(self, d: int, tolerance: float | None) -> Any:
+        """The answer at a finite dimension."""
+        raise InputError(f"d = {d} is for a Problem: a {type(self).__name__} has no theory at finite dimension")
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Any:
+        """Means over experiments in dimension d."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(AnyProblem):
     """Ridge regression on selected rows, for `predict` and `simulate` alike.
 
     Parameters
@@ -54,6 +78,8 @@ class Problem:
     0.2934
     """
 
+    engines = ("dense", "law")
+
     rule: Rule
     rho: Real
     phi: Real
@@ -77,11 +103,29 @@ class Problem:
         """The shape that all parameters broadcast to."""
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
-    def cells(self) -> Iterator["Problem"]:
+    def cells(self) -> Iterator[Problem]:
         """The scalar problems that this one broadcasts to, in C order."""
         rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
         for index in np.ndindex(self.shape):
             yield Problem(self.rule.at(index, self.shape), float(rho[index]), float(phi[index]), float(lam[index]))
+
+    def solve(self, tolerance: float | None) -> Prediction:
+        """Theorem 1, and Corollary 1 where lam = 0."""
+        from dp_theory.ridge.theorem1 import predict_theorem1
+
+        return predict_theorem1(self, tolerance=tolerance)
+
+    def solve_at(self, d: int, tolerance: float | None) -> FinitePrediction:
+        """Means to first order in 1/d, and the scatter of single experiments."""
+        from dp_theory.ridge.finite_dimension import predict_finite
+
+        return predict_finite(self, d, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
+        """Means over experiments."""
+        from dp_theory.ridge.simulators.dense import simulate_problem
+
+        return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""What a selection rule is: which rows of the pool are kept, as a function q(t) of t = x·w_s/|w_s| ~ N(0, 1).
+"""What a selection rule is: a row of the pool is kept with probability q(t), t = x·w_s/|w_s| ~ N(0, 1), and q(-t) =
+q(t).
 
-A rule keeps a row with probability q(t) in [0, 1], and q(-t) = q(t). The asymptotics need four moments of it
-(`Moments`), which are linear in q, so that a q between 0 and 1 needs nothing new.
-
-A rule is a file of this room, or a module of another package (entry point group deliberate_practice.rules), that
-registers its class:
+The asymptotics need four moments of q (`Moments`), which are linear in it. A rule is a file of this room, or a module
+of another package (entry point group deliberate_practice.rules), that registers its class:
 
     @dataclass(frozen=True)
     class Mine(Rule):
@@ -14,8 +12,6 @@ registers its class:
         def keep_probability(self, t): ...
 
     RULES.register("mine", Mine)
-
-Everything that lists rules then lists it too.
 """
 
 from __future__ import annotations
@@ -54,20 +50,17 @@ Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of 
 class Rule:
     """Base of all rules: a frozen dataclass, whose fields are numbers or arrays that broadcast.
 
-    A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`. All else has a default: moments
-    are integrated, and draws are made by rejection. Its fields are what `make_rule` and the commands take for it. A
-    kept fraction stands for the first of them in kinds that define `with_keep_fraction`. Class variables say who
-    compares the rule.
+    A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`; all else has a default. Its fields
+    are what `make_rule` and the commands take for it; a kept fraction stands for the first in kinds with
+    `with_keep_fraction`.
 
     Attributes
     ----------
     help
         What the rule keeps, in a line.
-    swept
-        Whether `dp_theory.sweep` compares the rule by default. It needs `with_keep_fraction`.
-    optimised
-        Whether `dp_theory.optimum` seeks its best kept fraction. It needs `with_keep_fraction`, and moments that are
-        quick over arrays.
+    swept, optimised
+        Whether `dp_theory.sweep` compares the rule by default, and whether `dp_theory.optimum` seeks its best kept
+        fraction. Both need `with_keep_fraction`.
     largest_keep
         The largest kept fraction that `with_keep_fraction` takes.
     """
@@ -100,80 +93,34 @@ class Rule:
         raise NotImplementedError
 
     def breakpoints(self) -> tuple[Real, ...]:
-        """The t > 0 at which q is not smooth: numbers, or arrays like the parameters."""
+        """The t > 0 at which q is not smooth."""
         return ()
 
     def moments(self, rho: Real) -> Moments:
-        """The constants of Theorem 1 at rho.
-
-        Parameters
-        ----------
-        rho
-            Cosine between selector and truth. It broadcasts with the rule's parameters.
-
-        Raises
-        ------
-        ConvergenceError
-            Where quadrature fails.
-        InputError
-            Where nothing is kept.
-        """
+        """The constants of Theorem 1 at rho, which broadcasts."""
         return self.moments_with_errors(rho)[0]
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """The moments at rho, and a bound of the relative error of each.
-
-        The base integrates them. A rule that has closed forms overrides this. Parameters and exceptions are those of
-        `moments`.
-        """
+        """The moments at rho, and a bound of the relative error of each. The base integrates them."""
         values, errors = by_quadrature(self, rho, moment_integrands)
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """`moments_with_errors`, and the moments of `Fourth`.
-
-        The base integrates all of them at once. A rule that has closed forms overrides this. Parameters and exceptions
-        are those of `moments`.
-        """
+        """`moments_with_errors`, and the moments of `Fourth`."""
         values, errors = by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 
     def fourth_moments(self, rho: Real) -> Fourth:
-        """The moments of `Fourth` at rho. Parameters and exceptions are those of `moments`."""
         return self.up_to_fourth(rho)[2]
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule of this kind that keeps a fraction p of the pool.
-
-        Parameters
-        ----------
-        p
-            The kept fraction, 0 < p ≤ 1, which may be an array.
-
-        Raises
-        ------
-        InputError
-            For another p. The base raises it for every p: a kind need not define this method.
-        """
+        """The rule of this kind that keeps a fraction p of the pool, 0 < p ≤ 1. A kind need not have it."""
         raise InputError(f"{cls.__name__} cannot be made from the fraction that it keeps")
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """Values of t from the selected distribution, whose density is proportional to q(t)·pdf(t).
-
-        The base rejects: it draws size/p normals, but not all at once.
-
-        Parameters
-        ----------
-        rng
-            Random numbers.
-        size
-            Number of values. The rule's parameters must be numbers.
-
-        Raises
-        ------
-        InputError
-            Where more than MOST_ROWS normals would be drawn.
+        """`size` values of t from the selected distribution, whose density is proportional to q(t)·pdf(t), by
+        rejection.
         """
         p = float(self.moments(0.0).p)
         require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
@@ -188,7 +135,7 @@ class Rule:
 
 
 def kept_fraction(p: Real) -> Real:
-    """p, once it is known to be a kept fraction. Raises InputError unless 0 < p ≤ 1."""
+    """p, once it is known to be a kept fraction."""
     require_numbers(keep=p)
     require("keep", p, (np.asarray(p) > 0) & (np.asarray(p) <= 1), "lie in (0, 1]: it is the kept fraction of the pool")
     return p
@@ -199,9 +146,8 @@ def by_quadrature(
 ) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
-    integrands(t, b) returns every f at t > 0, b = tau·t, the first f = 1. Each f is of one sign, so that the relative
-    difference of two orders bounds the error of the lower one, and with it that of the higher. Raises ConvergenceError
-    where the highest two differ by more than 1e-9, and InputError where nothing is kept.
+    integrands(t, b) returns every f at t > 0, b = tau·t, the first f = 1. Each f is of one sign, so that the difference
+    of two orders bounds the error.
     """
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())

@@ -44,15 +44,12 @@ class SymmetricRule(Rule):
         require_breaks(self.breaks)
 
     def parameters(self) -> dict[str, Real]:
-        """None: a function has no numbers to vary."""
         return {}
 
     def breakpoints(self) -> tuple[Real, ...]:
-        """`breaks`."""
         return self.breaks
 
     def keep_probability(self, t: Real) -> Real:
-        """q(|t|). Raises InputError where it is no probability."""
         q = np.asarray(self.q(np.abs(t)), float)
         require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
         return q
@@ -82,32 +79,25 @@ class Direct(Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
 
     def parameters(self) -> dict[str, Real]:
-        """Those of `rule`."""
         return self.rule.parameters()
 
     def map(self, function: Callable[[Any], Any]) -> Self:
-        """Direct draws of the mapped `rule`."""
         return type(self)(self.rule.map(function))
 
     def breakpoints(self) -> tuple[Real, ...]:
-        """Those of `rule`."""
         return self.rule.breakpoints()
 
     def keep_probability(self, t: Real) -> Real:
-        """Raises InputError: all draws are kept, but they are not N(0, 1)."""
         raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """The moments of `rule` per kept row. p is exactly 1."""
         return _per_kept_row(*self.rule.moments_with_errors(rho))
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """The moments of `rule` per kept row."""
         moments, errors, fourth = self.rule.up_to_fourth(rho)
         return *_per_kept_row(moments, errors), Fourth(*(moment / moments.p for moment in fourth))
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values from the distribution that `rule` selects. All are kept."""
         return self.rule.draw(rng, size)
 
 

@@ -54,29 +54,13 @@ class Entropy(Rule):
         require("kappa", self.kappa, positive, "be positive: it is the slope of the logit in t")
 
     def keep_probability(self, t: Real) -> Real:
-        """exp(omega·(H - ln 2)), or exp(omega·H) where omega < 0. H is the entropy at the logit kappa·t."""
         omega = np.asarray(self.omega, float)
         return np.exp(np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(self.kappa * t))
 
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
-        """The rule with the omega ≥ 0 at which a fraction p is kept.
-
-        ln p(omega) is convex and falls, so that Newton's method from omega = 0 approaches the root from the left.
-
-        Parameters
-        ----------
-        p
-            The kept fraction, SMALLEST_KEEP ≤ p ≤ 1. It broadcasts with kappa.
-        kappa
-            Slope of the logit in t.
-
-        Raises
-        ------
-        InputError
-            For another p.
-        ConvergenceError
-            Where the kept fraction is missed by more than 1e-9 of itself.
+        """The rule with the omega ≥ 0 at which a fraction p is kept, by Newton's method: ln p(omega) is convex and
+        falls.
         """
         target = np.log(kept_fraction(p))
         fits = np.asarray(p) >= SMALLEST_KEEP
@@ -99,10 +83,7 @@ class Entropy(Rule):
 
 
 def entropy_deficit(logit: Real) -> Real:
-    """ln 2 - H(sigmoid(logit)) in nats, accurate where it is small.
-
-    It is logit²/8 near 0, and ln 2 at ±inf.
-    """
+    """ln 2 - H(sigmoid(logit)) in nats, accurate where it is small: logit²/8 near 0."""
     half = np.minimum(np.abs(logit) / 2, 20.0)  # beyond, it is ln 2 to rounding
     return half * np.tanh(half) - np.log1p(np.sinh(half) ** 2) / 2
 

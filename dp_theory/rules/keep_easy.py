@@ -50,20 +50,17 @@ class KeepEasy(Rule):
         require("alpha", self.alpha, keeps_some, "be below 37 for keep-easy: the kept fraction underflows")
 
     def breakpoints(self) -> tuple[Real, ...]:
-        """The threshold."""
         return (self.alpha,)
 
     def keep_probability(self, t: Real) -> Real:
-        """1[|t| > alpha]."""
         return (np.abs(t) > self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Lemma 2, as sums of positive tails rather than as all rows minus keep-hard."""
+        """Lemma 2, as sums of positive tails."""
         lemma = _lemma2(self.alpha, rho)
         return lemma.moments, lemma.errors
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """Integrals by parts, as in Lemma 2: sums of positive tails."""
         lemma = _lemma2(self.alpha, rho)
         moments = lemma.moments
         alpha = lemma.alpha
@@ -84,12 +81,10 @@ class KeepEasy(Rule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule whose alpha makes P(|t| > alpha) = p. Raises InputError unless 0 < p < 1."""
         require("keep", kept_fraction(p), np.asarray(p) < 1, "be below 1 for keep-easy: keep-all keeps all")
         return cls(SQRT2 * erfcinv(p))
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values of t from both tails, by inversion."""
         magnitude = SQRT2 * erfcinv((1 - rng.random(size)) * erfc(self.alpha / SQRT2))
         return np.where(rng.random(size) < 0.5, -magnitude, magnitude)
 
@@ -123,7 +118,7 @@ def _lemma2(alpha: Any, rho: Any) -> _Lemma2:
 
 
 def _tail_error(x: Any) -> Any:
-    """Relative error of the mass beyond x. x² magnifies the rounding of x; beyond 38 the mass underflows to 0."""
+    """Relative error of the mass beyond x, whose rounding x² magnifies."""
     return ROUNDING * (12 + 4 * np.square(np.minimum(x, 38.0)))
 
 

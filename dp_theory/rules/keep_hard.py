@@ -58,19 +58,16 @@ class KeepHard(Rule):
         require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
 
     def breakpoints(self) -> tuple[Real, ...]:
-        """The threshold."""
         return (self.alpha,)
 
     def keep_probability(self, t: Real) -> Real:
-        """1[|t| ≤ alpha]."""
         return (np.abs(t) <= self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Lemma 1. Its differences cancel at small alpha, where gamma and beta_tilde are series."""
         return _lemma1(self.alpha, rho).moments, _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """Integrals by parts, as in Lemma 1. Their differences cancel at small alpha, where they are series."""
+        """Integrals by parts; their differences cancel at small alpha, where they are series."""
         lemma = _lemma1(self.alpha, rho)
         moments = lemma.moments
         alpha = lemma.alpha
@@ -96,11 +93,9 @@ class KeepHard(Rule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule whose alpha makes P(|t| ≤ alpha) = p. Raises InputError unless 0 < p ≤ 1."""
         return cls(SQRT2 * erfinv(kept_fraction(p)))
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values of t from the window, by inversion."""
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 
@@ -179,10 +174,7 @@ def _odd_series(b: list[np.ndarray], square: np.ndarray, first: int) -> np.ndarr
 
 
 def _b_from_the_first(s: np.ndarray, last: int) -> list[np.ndarray]:
-    """b_0 to b_last of `_odd_moment`, by parts from b_0 upwards.
-
-    Rounding grows with k, but the higher b_k count less in the series in alpha.
-    """
+    """b_0 to b_last of `_odd_moment`, by parts upwards: rounding grows with k, but the higher b_k count less."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     slope = 0.5 / (s * s)
     b = [erf(s)]

@@ -41,10 +41,6 @@ class Moments(NamedTuple):
     beta_tilde: Real
 
     def flipped(self, flip: Real) -> "Moments":
-        """The moments where labels are flipped with probability `flip`, whatever x is.
-
-        Those that are linear in y shrink by 1 - 2·flip.
-        """
         clean = 1 - 2 * np.asarray(flip)
         return self._replace(beta=clean * self.beta, beta_tilde=clean * self.beta_tilde)
 
@@ -61,7 +57,6 @@ class Fourth(NamedTuple):
     yv3: Real
 
     def flipped(self, flip: Real) -> "Fourth":
-        """The moments where labels are flipped with probability `flip`, whatever x is."""
         clean = 1 - 2 * np.asarray(flip)
         return Fourth(self.t4, *(clean * moment for moment in self[1:]))
 

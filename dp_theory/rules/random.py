@@ -25,19 +25,15 @@ class KeepAll(Rule):
     help = "all rows"
 
     def keep_probability(self, t: Real) -> Real:
-        """1."""
         return np.ones(np.shape(t))
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Those of `Random(1)`."""
         return Random(1.0).moments_with_errors(rho)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """Those of `Random(1)`."""
         return Random(1.0).up_to_fourth(rho)
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values of N(0, 1)."""
         return rng.standard_normal(size)
 
 
@@ -65,17 +61,14 @@ class Random(Rule):
         kept_fraction(self.p)
 
     def keep_probability(self, t: Real) -> Real:
-        """p, in the shape of t."""
         return self.p + np.zeros(np.shape(t))
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Closed forms: p times the moments of all rows."""
         sine, _ = sine_and_tau(rho)
         p = np.asarray(self.p, float)
         return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """Closed forms: p times the moments of all rows."""
         moments, errors = self.moments_with_errors(rho)
         p, _, beta, beta_tilde = moments
         cosine2 = np.square(rho)
@@ -91,11 +84,9 @@ class Random(Rule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule with that p. Raises InputError unless 0 < p ≤ 1."""
         return cls(p)
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values of N(0, 1): the selection does not change their law."""
         return rng.standard_normal(size)
 
 

@@ -77,7 +77,7 @@ class ErrorSlopes(NamedTuple):
 
 
 def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlopes:
-    """The derivatives (T7.8) and (T7.9) of the test error of a scalar problem, whose solution is `at`."""
+    """(T7.8) and (T7.9)."""
     a = np.array(at.a)
     sine = np.sqrt((1 - rho) * (1 + rho))
     cosine = at.along / (at.along**2 + at.off)  # C
@@ -102,16 +102,14 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 def slope_by_moments(
     slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
 ) -> Float[np.ndarray, " 6"]:
-    """The derivative of the test error by the moments of a rule; d_psi and d_lam are those of psi and lam by its kept
-    share p.
-    """
+    """The derivative by the moments of a rule; d_psi and d_lam are those of psi and lam by its kept share."""
     p = moments[0]
     by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2
     return np.append(by_share, slopes.by_means / p)
 
 
 def ridge_ratio(psi: Real, lam: Real) -> Real:
-    """r of a ridge lam ≥ 0 per kept row, the root of (1 - r)(psi/r - 1) = lam. psi and lam broadcast."""
+    """r of a ridge lam ≥ 0 per kept row, the root of (1 - r)(psi/r - 1) = lam."""
     with np.errstate(divide="ignore", invalid="ignore"):  # at the peak, psi = 1 and lam = 0
         u, _ = fixed_point(1.0, psi, lam)
         return np.where(np.greater(lam, 0), u / (lam + u), np.minimum(1.0, psi))[()]

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
+from dp_theory.loop.flips import observed_labels
 from dp_theory.numerics.checks import Array
-from dp_theory.numerics.quadrature import half_line, pdf
+from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules import SymmetricRule
 from dp_theory.rules.moments import sine_and_tau
 
@@ -37,7 +37,6 @@ TINY = 1e-300  # in place of a share of rows that is 0, in denominators
 _NEGLIGIBLE = 1e-7  # share of what is kept, below which a band or a gap is left out
 _REACH = 8.3  # largest |margin| of atoms; beyond lies a share of 1e-16
 _ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
-_SURE = 40.0  # margin over the width of the label's step from which the label is certain
 _SAME_EDGES = 0.01  # relative difference of edges that count as the same
 
 
@@ -61,17 +60,15 @@ class Bands:
 
     @classmethod
     def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> Bands:
-        """The bands from the first edge to the second, from the third to the fourth, and so on. Edges must rise."""
+        """The bands from the first edge to the second, from the third to the fourth, and so on."""
         return cls(tuple((float(low), float(high)) for low, high in edges.reshape(-1, 2)), labels)
 
     def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
-        """1 where the row is kept, else 0."""
         margin = np.multiply(y, t) if self.labels else np.abs(t)
         return np.any([(margin >= low) & (margin < high) for low, high in self.bands], axis=0).astype(float)
 
     @property
     def edges(self) -> Float[np.ndarray, " edges"]:
-        """All edges, as `between` takes them."""
         return np.array(self.bands).ravel()
 
     @property
@@ -109,12 +106,9 @@ class SelectorView:
         return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
     def _signed(self, u: Array) -> Array:
-        _, tau = sine_and_tau(self.rho)
-        clean = 1 - 2 * self.flip
-        b = np.clip(tau * u, -_SURE, _SURE)
-        share = self.flip + clean * ndtr(b)
-        w = clean * pdf(b)
-        return np.stack([share, u * share, w, u * u * share, u * w, share - b * w])
+        sine, _ = sine_and_tau(self.rho)
+        share, w, w2 = observed_labels(self.flip, self.rho * u, float(sine), _ORDER)[0]
+        return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
     def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
         """Rising margins, with jumps of q at `breaks`, and weights: E[q·features] is the sum of weights·features·q."""
@@ -133,9 +127,7 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) that jumps at the |t| `breaks`, by its mean over
-        both signs.
-        """
+        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) with jumps at the |t| `breaks`."""
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
         if isinstance(keep, Bands):

@@ -69,31 +69,27 @@ class Budget:
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
     ) -> Budget:
-        """A budget that counts an axis, "kept", "generated" or "compute"; there a generated row costs 1, and training
-        on it training_cost.
-        """
+        """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
         return cls(rho, budget, candidate, training, lam, flip, smallest_keep)
 
     def psi(self, p: Any) -> Any:
-        """Dimensions over training rows, where a share p is kept. Broadcasts."""
+        """Dimensions over training rows, where a share p is kept."""
         return (self.candidate / p + self.training) / self.budget
 
     def view(self, labels: bool = False) -> SelectorView:
-        """What rules see, with observed labels or without."""
         return SelectorView(self.rho, self.flip, labels)
 
     def ridge(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
-        """r of `lam`, or of the best ridge, for rules with these moments. All must keep some rows."""
         psi = self.psi(moments[0])
         if self.lam is not None:
             return ridge_ratio(psi, self.lam)
         return self._best_ridge(moments, psi)
 
     def _best_ridge(self, moments: Array, psi: Array) -> Array:
-        """r of the best ridge (rules,), from a grid of logits and parabolas around the best of them."""
+        """r of the best ridge, from a grid of logits and parabolas around the best of them."""
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
@@ -111,13 +107,12 @@ class Budget:
         return top / (1 + np.exp(-best))
 
     def _error(self, moments: Array, psi: Array, r: Array) -> Array:
-        """The test error, where rows are kept. At the ridgeless peak, psi = r = 1, it is 1/2."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             error = ridge_limit(moments, psi, self.rho, r).test_error
         return np.where(np.isnan(error), 0.5, error)
 
     def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
-        """Test errors of rules with these moments. It is 1/2 for a rule that keeps no row."""
+        """Test errors of rules with these moments, 1/2 for a rule that keeps no row."""
         some = moments[0] > 0
         error = np.full(moments.shape[1], 0.5)
         kept = moments[:, some]
@@ -199,7 +194,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
 
 
 def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
-    """Local optima over all rules, the best first: one for each start, equal ones once."""
+    """Local optima over all rules, the best first."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
@@ -214,7 +209,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
 
 
 def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
-    """Where searches begin: q of the atoms for keep-all, rules of the usual kinds, and random ones."""
+    """Where searches begin: keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
     if view.labels:

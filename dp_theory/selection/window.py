@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from dp_theory.loop.prediction import solve_stages
+from dp_theory.loop.problem import PracticeProblem
+from dp_theory.loop.rows import LARGEST_ERROR, Addition
 from dp_theory.numerics.costs import SMALLEST_KEEP
-from dp_theory.practice.additions import LARGEST_ERROR, Addition
-from dp_theory.practice.practice_problem import PracticeProblem
-from dp_theory.practice.prediction import solve_stages
 from dp_theory.rules import KeepAll, KeepHard
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def best_window(
 
 
 class _WindowLoops:
-    """The loops with one kappa for all rounds. The arguments are those of `best_window`."""
+    """The loops with one kappa for all rounds."""
 
     def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition, least: float) -> None:
         self._problem = problem

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError
+from dp_theory.loop import Group, SpanProblem
 from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
-from dp_theory.span import Group, SpanProblem
 from dp_theory.validity.features import Features
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def test_version_and_types():
 
 def test_import_is_light():
     heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib', 'distributed', 'scipy.optimize', 'scipy.stats'}"
-    code = f"import sys, dp_theory; loaded = {heavy} & set(sys.modules); assert not loaded, loaded; dp_theory.span"
+    code = f"import sys, dp_theory; loaded = {heavy} & set(sys.modules); assert not loaded, loaded; dp_theory.loop"
     subprocess.run([sys.executable, "-c", code], check=True)
     nothing = "import sys, dp_theory; loaded = {'numpy', 'scipy'} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", nothing], check=True)
@@ -65,7 +65,7 @@ def test_import_is_light():
 def test_theorem_1_needs_no_more_than_special_functions():
     code = (
         "import sys\nfrom dp_theory import KeepHard, Problem, predict\npredict(Problem(KeepHard(1.0), 0.5, 1.0, 0.1))\n"
-        "heavy = {'scipy.linalg', 'scipy.optimize', 'joblib', 'dp_theory.span', 'dp_theory.ridge.simulators'}\n"
+        "heavy = {'scipy.linalg', 'scipy.optimize', 'joblib', 'dp_theory.loop', 'dp_theory.ridge.simulators'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

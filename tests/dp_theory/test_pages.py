@@ -12,11 +12,11 @@ from scipy.stats import norm
 from dp_theory import Addition, BoundaryFlips, Group, KeepHard, PracticeProblem, SpanProblem, influence, predict
 from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
+from dp_theory.loop.flips import observed_labels
 from dp_theory.multiclass.softmax import bend
 from dp_theory.noise import row_worth
 from dp_theory.ridge.first_order import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
-from dp_theory.span.flips import observed_labels
 
 EXACT = 1e-10
 

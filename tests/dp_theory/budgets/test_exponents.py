@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dp_theory.budgets.exponents import scaling
-from dp_theory.practice import PracticeProblem, Window
-from tests.dp_theory.practice.loops import HARD_ROWS, L1
+from dp_theory.loop import PracticeProblem, Window
+from tests.dp_theory.loop.loops import HARD_ROWS, L1
 
 STRATEGIES = 6
 AXES = 3

@@ -9,7 +9,7 @@ import pytest
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
 from dp_theory.budgets.least_error import RULE_NAMES, least_error
 from dp_theory.budgets.optimum import optimum
-from dp_theory.span import Group, SpanProblem
+from dp_theory.loop import Group, SpanProblem
 from tests.dp_theory.budgets.laws import keep_hard_law
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}

@@ -10,7 +10,7 @@ from dp_theory import Curve, Direct, KeepAll, KeepHard, Problem, fit, predict
 from dp_theory.fitting import PARAMETERS
 from dp_theory.fitting.likelihood import Likelihood, Variance
 from dp_theory.fitting.theory import practice_curve, predict_points, with_floor
-from dp_theory.practice import PracticeProblem, Window
+from dp_theory.loop import PracticeProblem, Window
 from tests.dp_theory.fitting.curves import TRUTH, experiment, law_curve, parameter_set
 
 

@@ -26,6 +26,7 @@ from dp_theory import (
     row_errors,
     simulate,
 )
+from dp_theory.loop.flips import SHAPES
 from dp_theory.noise import (
     Missed,
     row_worth,
@@ -37,8 +38,7 @@ from dp_theory.noise.worth import LAMS, plain_error, plain_lam
 from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
-from dp_theory.span.flips import SHAPES
-from tests.dp_theory.span.agreement import assert_agrees
+from tests.dp_theory.loop.agreement import assert_agrees
 from tests.dp_theory.verification.beyond import compare_with_experiment
 from tests.dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
 

@@ -31,8 +31,8 @@ from dp_theory import (
     Window,
     predict,
 )
+from dp_theory.loop import prediction
 from dp_theory.numerics import quadrature
-from dp_theory.practice import prediction
 from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
 from tests.dp_theory.rules.reference import tilted
 

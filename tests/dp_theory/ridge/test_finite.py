@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
+from dp_theory.loop import PracticeProblem
 from dp_theory.numerics.quadrature import nested
-from dp_theory.practice import PracticeProblem
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.trials import LAW, generator
 from dp_theory.rules import Rule, SymmetricRule

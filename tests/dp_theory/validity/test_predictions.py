@@ -14,7 +14,7 @@ from tests.dp_theory.validity.rows import LAM, make_rows, make_view
 @pytest.mark.parametrize("rule", [Random(0.4), KeepHard(0.5), KeepEasy(0.9)])
 @pytest.mark.parametrize("kind", ["normal", "spectrum"])
 def test_the_law_of_normal_rows_is_the_gaussian_theory(rule: Rule, kind: str):
-    """Of a known truth, up to the noise of 40,000 rows; with the recipe of dp_theory.span at the same angles."""
+    """Of a known truth, up to the noise of 40,000 rows; with the recipe of dp_theory.loop at the same angles."""
     view = make_view(kind, known=True, d=60, n=40_000)
     p = rule.moments(0.0).p
     for kept in (40, 300):

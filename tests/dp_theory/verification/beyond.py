@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.loop import (
+    LOGISTIC,
+    Addition,
+    Agree,
+    Group,
+    Interpolating,
+    PracticeProblem,
+    SpanProblem,
+    Verifier,
+    Window,
+)
+from dp_theory.loop.rows import Weight
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.span.span_problem import Weight
 from dp_theory.verification import QUANTITIES
 from tests.dp_theory.verification import measured
 from tests.dp_theory.verification.boundary import noisy_loops, span_cells
@@ -165,7 +174,7 @@ def _row(cell: str, quantity: str, limit: Any, mean: Any, se: Any) -> dict[str, 
 
 
 def loops() -> dict[str, PracticeProblem]:
-    """Named practice loops that between them use every feature of dp_theory.practice."""
+    """Named practice loops that between them use every feature of dp_theory.loop."""
     hard = Addition(2, keep=KeepHard(0.3))
     easy = Addition(1, keep=KeepEasy(0.5))
     spectrum = np.arange(1, 201) ** -0.7

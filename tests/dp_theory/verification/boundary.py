@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.loop import LOGISTIC, Addition, BoundaryFlips, Group, PracticeProblem, SpanProblem, Window
 from dp_theory.rules import Entropy, KeepHard
-from dp_theory.span import LOGISTIC, BoundaryFlips, Group, SpanProblem
 
 PRUNER = np.array([0.9, np.sqrt(0.19)])
 SOFT = BoundaryFlips(0.3)

@@ -2,9 +2,18 @@
 
 import numpy as np
 
-from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.loop import (
+    LOGISTIC,
+    SQUARED_HINGE,
+    Addition,
+    Agree,
+    BoundaryFlips,
+    Interpolating,
+    PracticeProblem,
+    Verifier,
+    Window,
+)
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
-from dp_theory.span import LOGISTIC, SQUARED_HINGE, Agree, BoundaryFlips, Interpolating, Verifier
 
 
 def convex_loops() -> dict[str, PracticeProblem]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dp_theory.practice import Addition, PracticeProblem
+from dp_theory.loop import Addition, PracticeProblem
+from dp_theory.loop.problem import Group, SpanProblem
 from dp_theory.selection import Bands
-from dp_theory.span.span_problem import Group, SpanProblem
 
 
 def selected() -> dict[str, SpanProblem]:

@@ -21,7 +21,7 @@ from dp_experiments.studies.gaussian.gaussian_loop import (
 
 from dp_base.errors import InputError
 from dp_real.config import Config
-from dp_theory.practice import MeasuredRows
+from dp_theory.loop import MeasuredRows
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll, KeepHard

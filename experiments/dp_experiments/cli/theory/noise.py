@@ -16,8 +16,7 @@ from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from dp_theory.practice import RoundPlan
-    from dp_theory.span import BoundaryFlips
+    from dp_theory.loop import BoundaryFlips, RoundPlan
 
 WINDOWS = "0.25,1"
 MANY_ROUNDS = 20  # beyond which all loops together take seconds
@@ -143,7 +142,7 @@ def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
 
 def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFlips]":
     """Flips that leave each of these shares of plain rows with a wrong label."""
-    from dp_theory.span import BoundaryFlips
+    from dp_theory.loop import BoundaryFlips
 
     return [BoundaryFlips.of_share(share, shape, eps=eps) for share in shares]
 
@@ -172,8 +171,8 @@ def _practice(
 
 def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[RoundPlan]":
     """The ways to add rows among which the best is taken."""
+    from dp_theory.loop import Window
     from dp_theory.noise import Missed
-    from dp_theory.practice import Window
 
     if missed is not None:
         return [Missed(flips, share) for share in values("missed", missed)]

@@ -21,16 +21,16 @@ from dp_experiments.cli.theory.options import (
     ridge,
 )
 from dp_experiments.terminal import emit_json, progress, records, say, table
+from dp_theory.loop.losses import LOSSES, Square
 from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, require_costs
 from dp_theory.ridge.simulators.trials import check_size
 from dp_theory.rules import RULES, fields_of, make_rule, read_rule
-from dp_theory.span.losses import LOSSES, Square
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from dp_theory.practice import PracticePrediction, PracticeProblem, PracticeSimulation, RoundPlan
+    from dp_theory.loop import PracticePrediction, PracticeProblem, PracticeSimulation, RoundPlan
 
 SELF_VERIFY = "self-verify"  # keeps the rows whose labels the learner confirms
 SQUARE = "square"  # the loss whose learners are linear in the labels: exponents and row errors are known for it alone
@@ -79,9 +79,9 @@ def practice_command(
     as_json: Json = False,
 ) -> None:
     """Theory of every round, derived and not proved. Shows the scaling exponents too, and the errors of Fig. 6."""
+    from dp_theory.loop import PracticeProblem
+    from dp_theory.loop.problem import LEAST_TRIALS
     from dp_theory.numerics.checks import LARGEST_D, require, require_size
-    from dp_theory.practice import PracticeProblem
-    from dp_theory.practice.practice_problem import LEAST_TRIALS
 
     if loss not in LOSSES:
         raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
@@ -117,8 +117,7 @@ def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
 ) -> "RoundPlan":
     """How rows are added in each round. Raises InputError for options that do not go together."""
-    from dp_theory.practice import Addition, Window
-    from dp_theory.span import Agree
+    from dp_theory.loop import Addition, Agree, Window
 
     if rule == "keep-hard" and alpha is None:
         if candidates:
@@ -242,7 +241,7 @@ def _predicted_row_errors(prediction: "PracticePrediction", addition: int, serie
     """The predicted error on an addition's rows by stage; nan, after a line, where the theory has none."""
     import numpy as np
 
-    from dp_theory.practice import row_errors
+    from dp_theory.loop import row_errors
 
     try:
         errors = row_errors(prediction, addition)

@@ -35,7 +35,7 @@ from dp_real.learners.linear import LinearConfig
 from dp_real.runs.reader import Run
 from dp_real.sections import PracticeConfig
 from dp_theory import predict
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan
+from dp_theory.loop import Addition, MeasuredRows, PracticeProblem, RoundPlan
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 
 BINS = 30  # of a realised rule, of equal counts

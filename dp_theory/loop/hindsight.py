@@ -14,17 +14,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, owens_t
+from scipy.special import ndtr
 
 from dp_base.errors import InputError
+from dp_theory.loop.equations import OrderParameters, RowView
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.losses import Square
+from dp_theory.loop.moments import PlacedRows, score_nodes
+from dp_theory.loop.prediction import ORDER
+from dp_theory.loop.problem import PracticePrediction, PracticeProblem
+from dp_theory.loop.rows import MeasuredRows, RoundRows
 from dp_theory.numerics.checks import Array, require, require_whole
-from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
-from dp_theory.practice.cohorts import for_both_labels, nodes
-from dp_theory.practice.dmft import OrderParameters, selected_row
-from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
-from dp_theory.practice.prediction import ORDER
-from dp_theory.span.flips import BoundaryFlips, Flips
-from dp_theory.span.losses import Square
+from dp_theory.numerics.quadrature import both_below
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -67,7 +68,7 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
     for index in np.ndindex(problem.shape):
         rows = prediction.additions[(*index, addition)]
         parameters = OrderParameters(
-            prediction.alignment[index], prediction.covariance[index], prediction.response[index]
+            prediction.alignment[index][:, None], prediction.covariance[index], prediction.response[index]
         )
         errors[index] = _errors_of_cell(problem, rows, addition, wrong, parameters)
     return errors
@@ -78,25 +79,29 @@ def _errors_of_cell(
 ) -> Array:
     if isinstance(rows, MeasuredRows):
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
-    every_stage = selected_row(addition, parameters, slice(None))
-    rho, r = every_stage.g
-    flip = rows.flips(problem.flip)
-    t, y, mass, weight = _kept_nodes(rows, flip, float(rho), wrong)
+    a, c, x = (part[: addition + 1] for part in parameters)
+    before = OrderParameters(a, c[:, : addition + 1], x[:, : addition + 1])
+    placed = PlacedRows(rows, rows.flips(problem.flip), np.array([1.0, 0.0]), before.selector()[None])
+    axes = placed.axes
+    every_stage = RowView.of(addition, parameters, slice(None))
+    t, y, mass, weight = _kept_nodes(placed, wrong)
     if not len(t):
         raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
 
     # y·score = margin + slope·ζ + noise of this variance, (nodes, stages) each
     first = addition + 1
-    fit, unfitted = _fitted(parameters.x, slice(first, problem.last_stage(first)), weight)
-    of_view = unfitted @ every_stage.view
+    last = problem.stages if problem.accumulate else first + 1
+    fit, unfitted = _fitted(parameters.x, slice(first, last), weight)
+    of_view = unfitted @ (every_stage.view @ axes.frame)
     margin = fit.sum(axis=2) + (y * t)[:, None] * of_view[..., 0]
     slope = y[:, None] * of_view[..., 1]
     variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
 
-    if isinstance(flip, BoundaryFlips):
-        errors, label = _near_boundary(flip, rho * t, float(r), y, margin, slope, variance)
+    drift = axes.labeller[0] * t
+    if isinstance(placed.flip, BoundaryFlips):
+        errors, label = _near_boundary(placed.flip, drift, axes.kappa, y, margin, slope, variance)
     else:
-        errors, label = _uniform(flip, rho * t, float(r), y, margin, slope, variance)
+        errors, label = _uniform(placed.flip, drift, axes.kappa, y, margin, slope, variance)
     if mass @ label < RESOLVED * mass.sum():
         raise InputError(
             f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
@@ -104,14 +109,14 @@ def _errors_of_cell(
     return mass @ errors / (mass @ label)
 
 
-def _kept_nodes(rows: Addition, flip: Flips, cosine: float, wrong: bool) -> tuple[Array, Array, Array, Array]:
-    """Nodes t and labels y that stand for kept rows, the measure of t that is kept, and the weights: (nodes,) each.
-
-    `wrong` leaves out rows that their selector gets right.
+def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
+    """Nodes t and labels y of kept rows, the measure that is kept, and the weights; `wrong` leaves out what their
+    selector gets right.
     """
-    t, measure, _ = nodes(cosine, flip, rows, ORDER)
-    t, y = for_both_labels(t)
-    keep, weight = rows.select(t, y)
+    t, measure, _ = score_nodes(placed, ORDER)
+    y = np.repeat([1.0, -1.0], len(t))
+    t = np.tile(t, 2)
+    keep, weight = placed.rows.select(t[None], y)  # pyright: ignore
     mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
     used = mass > 0
     return t[used], y[used], mass[used], weight[used]
@@ -143,7 +148,7 @@ def _uniform(
     for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
         true = agreement * y  # the row's true label, which it has where true·ζ > -bound
         bound = agreement * y * drift / blur
-        errors += chance * _bivariate_cdf(bound[:, None], -margin / width, -true[:, None] * slope / width)
+        errors += chance * both_below(bound[:, None], -margin / width, -true[:, None] * slope / width)
         label += chance * ndtr(bound)
     return errors, label
 
@@ -151,19 +156,10 @@ def _uniform(
 def _near_boundary(
     flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """As `_uniform`, for flips that depend on the labeller's score, by an inner integral over ζ."""
+    """As `_uniform`, for flips that depend on the labeller's score."""
     zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
     row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
     mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))
     deviation = np.maximum(np.sqrt(variance), _TINY)
     wrong = ndtr(-(margin[row] + slope[row] * zeta[:, None]) / deviation[row])
     return np.add.reduceat(mass[:, None] * wrong, starts), np.add.reduceat(mass, starts)
-
-
-def _bivariate_cdf(h: Array, k: Array, correlation: Array) -> Array:
-    """P(Z1 < h, Z2 < k) of standard normals with this correlation, by Owen's T function (Owen 1956)."""
-    h, k = (np.where(bound == 0, _TINY, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(h, k))
-    root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
-    tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
-    opposite = np.sign(h) * np.sign(k) < 0
-    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - opposite / 2, 0.0)  # rounding may leave less than 0

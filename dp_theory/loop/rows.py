@@ -1,37 +1,156 @@
-"""What one round of practice adds: rows that a rule selects, rows that were measured, or a plan that decides later.
+"""Rows that join a problem together: selected along fixed directions or by a learner, measured, or planned.
 
-A learner looks at a row through its score t, standardised so that t ~ N(0, 1) over plain rows, and the row's observed
-label y = ±1. Sizes are in units of n, the normaliser of a `PracticeProblem`.
+A rule sees standardised scores t, N(0, 1) over plain rows, of the directions that it is given, and a row's observed
+label y = ±1. Sizes are in units of n, the problem's normaliser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Real, numbers, require, require_breaks, require_magnitude, require_number
+from dp_theory.loop.flips import Flips, check_flips
+from dp_theory.numerics.checks import Array, numbers, require, require_breaks, require_magnitude, require_number
 from dp_theory.rules import KeepAll, KeepHard, Rule
-from dp_theory.span.flips import Flips, check_flips
-from dp_theory.span.span_problem import select
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 PLAIN = KeepAll()
-Function = Callable[[Array, Array], ArrayLike]  # of (t, y)
+Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees
 
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
 _ASYMMETRY = 1e-9  # relative rounding error that a matrix of second moments may have
 
 
+class SelectedRows:
+    """What groups and additions share: the dataclass has keep, weight, and breaks."""
+
+    keep: float | Rule | Weight
+    weight: float | Weight
+    directions: int  # that the rule sees
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the rule's parameters."""
+        return self.keep.shape if isinstance(self.keep, Rule) else ()
+
+    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
+        """The rows with the scalar rule at `index`, after the rule has been broadcast to `shape`."""
+        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyright: ignore
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether keep or weight is a function."""
+        return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
+
+    def select(
+        self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Keep probability and weight of each row, whose first projections are what the rule sees.
+
+        Raises InputError where a probability lies outside [0, 1], and where a weight is negative or not finite.
+        """
+        seen = t[: self.directions]
+        if isinstance(self.keep, Rule):
+            probability = self.keep.keep_probability(t[0])
+        elif callable(self.keep):
+            probability = self.keep(*seen, y)
+        else:
+            probability = self.keep
+        weight = self.weight(*seen, y) if callable(self.weight) else self.weight
+        kept = np.broadcast_to(np.asarray(probability, float), y.shape)
+        weights = np.broadcast_to(np.asarray(weight, float), y.shape)
+        require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
+        require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
+        return kept, weights
+
+    def _rule_jumps(self) -> list[float]:
+        return [float(b) for b in self.keep.breakpoints() if np.isfinite(b)] if isinstance(self.keep, Rule) else []
+
+
+@dataclass(frozen=True, eq=False)
+class Group(SelectedRows):
+    """`ratio`·n candidate rows that share a labeller, a flip rate and a rule.
+
+    Parameters
+    ----------
+    ratio
+        Candidate rows of the group over n.
+    labeller
+        Direction (d,) that labels the rows. None is the problem's truth.
+    flip
+        Probability that a label is flipped, or BoundaryFlips, if that depends on the labeller's margin.
+    along
+        The direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees. () for none.
+    keep
+        Probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
+        parameters may be arrays.
+    weight
+        Weight q of a kept row: a number or such a function.
+    breaks
+        Where these functions jump in t: numbers, or with several directions a sequence of numbers for each. 0 always
+        counts as a jump, and so do a rule's own breakpoints. With one direction forgotten breaks cost time, with
+        several accuracy, which the certificate notices.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, and where rule, directions and breaks do not match.
+    """
+
+    ratio: float = 1.0
+    labeller: ArrayLike | None = None
+    flip: Flips = 0.0
+    along: ArrayLike = ()
+    keep: float | Rule | Weight = 1.0
+    weight: float | Weight = 1.0
+    breaks: Sequence = ()
+
+    def __post_init__(self) -> None:
+        require_number(ratio=self.ratio)
+        check_flips(self.flip)
+        numbers("along", self.along)
+        require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
+        directions = self.directions
+        if isinstance(self.keep, Rule) and directions != 1:
+            raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")
+        if directions == 1:
+            require_breaks(self.breaks)
+        elif not isinstance(self.breaks, Sequence) or len(self.breaks) not in (0, directions):
+            raise InputError(
+                f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
+                "directions in along"
+            )
+        else:
+            for thresholds in self.breaks:
+                require_breaks(thresholds)
+
+    @property
+    def directions(self) -> int:
+        """How many directions the rule sees."""
+        return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
+
+    def candidates_at(self, keep_fraction: float) -> float:
+        """The number of candidates in units of n."""
+        return self.ratio
+
+    def jumps(self) -> list[tuple[int, float]]:
+        """(direction, threshold) of every jump of the rule, whose parameters must be numbers."""
+        breaks = [self.breaks] if self.directions == 1 else self.breaks
+        found = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
+        found |= {(0, sign * b) for b in self._rule_jumps() for sign in (-1, 1)}
+        return sorted(found | {(i, 0.0) for i in range(self.directions)})
+
+
 @dataclass(frozen=True)
-class Addition:
-    """The rows that one round adds, selected by a rule.
+class Addition(SelectedRows):
+    """The rows that one round adds, selected by the scores of its learner.
 
     Exactly one of `candidates` and `kept` gives the size of the round.
 
@@ -67,10 +186,11 @@ class Addition:
 
     candidates: float | None = None
     kept: float | None = None
-    keep: Rule | Function = PLAIN
-    weight: float | Function = 1.0
+    keep: Rule | Weight = PLAIN
+    weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None
+    directions = 1
 
     def __post_init__(self) -> None:
         if self.flip is not None:
@@ -88,27 +208,9 @@ class Addition:
             require_magnitude(weight=self.weight)
         require_breaks(self.breaks)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the rule's parameters."""
-        return self.keep.shape if isinstance(self.keep, Rule) else ()
-
-    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Addition:
-        """The addition with the scalar rule at `index`, after the rule has been broadcast to `shape`."""
-        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether the moments of the kept rows need quadrature, because `keep` or `weight` is a function."""
-        return callable(self.weight) or not isinstance(self.keep, Rule)
-
     def flips(self, problem: Flips) -> Flips:
         """How labels of these rows are flipped in a problem that has the flips `problem`."""
         return problem if self.flip is None else self.flip
-
-    def jumps(self) -> tuple[Real, ...]:
-        """The |t| at which `keep` or `weight` is not smooth."""
-        return (*self.breaks, *(self.keep.breakpoints() if isinstance(self.keep, Rule) else ()))
 
     def candidates_at(self, keep_fraction: float) -> float:
         """The number of candidates in units of n, when the rule keeps this fraction of them."""
@@ -117,14 +219,9 @@ class Addition:
         assert self.kept is not None, "checked when made"
         return self.kept / keep_fraction
 
-    def select(
-        self, t: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"]
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Keep probabilities and weights of rows with scores t and observed labels y.
-
-        Raises InputError where a probability lies outside [0, 1] or a weight is negative.
-        """
-        return select(self.keep, self.weight, t[None], y)
+    def jumps(self) -> list[tuple[int, float]]:
+        """(0, threshold) of every jump of the rule, whose parameters must be numbers."""
+        return [(0, sign * float(b)) for b in (0.0, *self.breaks, *self._rule_jumps()) for sign in (-1, 1)]
 
 
 @dataclass(frozen=True)
@@ -219,21 +316,8 @@ class MeasuredRows:
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
-        """The means over a sample of rows.
-
-        Parameters
-        ----------
-        kept
-            Number of rows that the round adds, in units of n.
-        t, zeta
-            Coordinates of the sampled rows (rows,), in units of the rows' standard deviation off the plane.
-        y
-            Labels ±1 of the sampled rows (rows,).
-
-        Raises
-        ------
-        InputError
-            For arrays of different lengths and for labels other than ±1.
+        """The means over a sample of rows with coordinates t and ζ, in units of the rows' standard deviation off the
+        plane, and labels y = ±1: (rows,) each. Raises InputError for other lengths and labels.
         """
         t = numbers("t", t)
         zeta = numbers("zeta", zeta)
@@ -250,7 +334,6 @@ RoundPlan = RoundRows | Callable[[float], RoundRows]  # the rows, or a function 
 
 
 def _require_size(name: str, size: float) -> None:
-    """Raise InputError unless `size` is a positive number of rows in units of n."""
     require_number(**{name: size})
     require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
     require_magnitude(**{name: size})

@@ -14,11 +14,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
+from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.moments import Cohort, PlacedRows, panel_edges
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import gauss, pdf
-from dp_theory.practice.additions import Addition
-from dp_theory.practice.cohorts import Cohort, panel_edges, sine
-from dp_theory.span.flips import BoundaryFlips, Flips
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -42,7 +41,7 @@ _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 class Points:
     """N weighted points that stand for the kept rows of a cohort, which b stages train on.
 
-    `view` is (t, ζ) as in `Cohort`, and `weight` a single one if all are equal. Column j of `mass` has the weights, in
+    `view` is in the cohort's frame, and `weight` a single one if all are equal. Column j of `mass` has the weights, in
     units of n, of functions F of y, view and the first j normals: E[F] is the sum of mass·F. `normals` are what each of
     the stages adds to the noise of (T3.15).
     """
@@ -51,7 +50,7 @@ class Points:
     y: Float[np.ndarray, " points"]
     weight: Float[np.ndarray, " points_or_1"]
     mass: Float[np.ndarray, "points functions"]
-    view: Float[np.ndarray, "points 2"]
+    view: Float[np.ndarray, "points K"]
     normals: Float[np.ndarray, "points b"]
 
     def first(self, size: int) -> Points:
@@ -66,15 +65,13 @@ class Points:
         )
 
 
-def draw_points(
-    cohort: Cohort, rows: Addition, flip: Flips, cosine: float, size: int, rng: np.random.Generator
-) -> Points:
+def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Generator) -> Points:
     """Scrambled Sobol points for the rows of a cohort; `size` is a power of two.
 
     The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows: a narrow window
     takes no more points than a wide one.
     """
-    scores = _KeptScores(rows, flip, cosine)
+    scores = _KeptScores(placed)
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)
     uniform = np.clip(uniform, _INSIDE, 1 - _INSIDE)
     kind, t = scores.quantile(uniform[:, 0])
@@ -93,7 +90,7 @@ def draw_points(
         _OBSERVED_LABELS[kind],
         weight[:1] if one_weight else weight,
         cohort.mass.sum() * mass / mass.sum(axis=0),
-        np.column_stack([t, zeta]),
+        np.column_stack([t, zeta])[:, : len(cohort.kept.frame)],
         normals,
     )
 
@@ -104,19 +101,19 @@ class _KeptScores:
     Where flips depend on the row, a bound of their probability takes its place, which `correction` mends.
     """
 
-    def __init__(self, rows: Addition, flip: Flips, cosine: float) -> None:
-        self._rows = rows
-        self._flip = flip
-        self._cosine = cosine
-        self._sine = sine(cosine)
-        self._tau = cosine / max(self._sine, _TINY)
-        if isinstance(flip, BoundaryFlips):
+    def __init__(self, placed: PlacedRows) -> None:
+        self._placed = placed
+        self._flip = placed.flip
+        self._cosine = float(placed.axes.labeller[0])
+        self._sine = placed.axes.kappa
+        self._tau = self._cosine / max(self._sine, _TINY)
+        if isinstance(placed.flip, BoundaryFlips):
             self._right = 1.0  # bounds of the chances that a label is right, and that it is wrong
-            self._wrong = flip.eps
+            self._wrong = placed.flip.eps
         else:
-            self._right = 1 - flip
-            self._wrong = flip
-        edges = panel_edges(cosine, flip, rows, _PANEL_ORDER)
+            self._right = 1 - placed.flip
+            self._wrong = placed.flip
+        edges = panel_edges(placed, _PANEL_ORDER)
         inner = edges[:-1, None] + np.diff(edges)[:, None] * np.arange(_PARTS) / _PARTS
         cuts = np.append(inner.ravel(), edges[-1])
         kinds = 4 if self._wrong else 2
@@ -149,7 +146,7 @@ class _KeptScores:
         return -true * ndtri(np.maximum(uniform * chance, _TINY))
 
     def weight(self, t: Array, kind: np.ndarray) -> Array:
-        return self._rows.select(t, _OBSERVED_LABELS[kind])[1]
+        return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
         """The chance of the observed label over the bound in its place: (N, 1) or (1, 1)."""
@@ -162,7 +159,7 @@ class _KeptScores:
     def _density(self, t: Array, kind: np.ndarray) -> Array:
         """Density of kept rows of these kinds at t, up to a constant."""
         true = _TRUE_LABELS[kind]
-        keep, weight = self._rows.select(t, _OBSERVED_LABELS[kind])
+        keep, weight = self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])
         label = np.where(true == _OBSERVED_LABELS[kind], self._right, self._wrong)
         chance = label * ndtr(np.clip(true * self._tau * t, -40, 40))
         return keep * (weight > 0) * chance * pdf(t / _SCORE_WIDTH)

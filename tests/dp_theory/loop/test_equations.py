@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from dp_theory import KeepHard
-from dp_theory.practice import Addition, PracticeProblem
-from dp_theory.practice.cohorts import make_cohort
-from dp_theory.practice.loop import Loop
-from dp_theory.span import Interpolating
-from tests.dp_theory.practice.anew import missed, square_forces
-from tests.dp_theory.practice.loops import R11, R13, R15
+from dp_theory.loop import Addition, Interpolating, PracticeProblem
+from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows
+from dp_theory.loop.stages import Loop
+from tests.dp_theory.loop.anew import missed, square_forces
+from tests.dp_theory.loop.loops import R11, R13, R15
 
 SPECTRUM = np.linspace(0.2, 3, 7)
 UNLIKE = PracticeProblem(
@@ -29,14 +28,18 @@ UNLIKE = PracticeProblem(
 def test_each_stage_extends_the_equations_of_all(problem: PracticeProblem, accumulate: bool):
     """What belongs to earlier stages is kept; the equations of all stages are met all the same, and nothing drifts."""
     problem = replace(problem, accumulate=accumulate)
-    loop = Loop.of(problem)
+    (cell,) = problem.cells()
+    loop = Loop.of(cell)
     for stage in range(problem.stages):
-        plan = problem.additions[stage - 1] if stage else problem.initial_rows
-        rows = plan(loop.test_error) if callable(plan) else plan
-        cosine = loop.parameters.cosine() if stage else 1.0
-        last = problem.last_stage(stage)
-        cohort = make_cohort(rows, problem.flip, cosine, stage - 1 if stage else None, stage, last, 24)
-        loop, residual = loop.next_stage(cohort)
+        if stage:
+            plan = problem.additions[stage - 1]
+            rows = plan(loop.outcome()[0]) if callable(plan) else plan
+            placed = PlacedRows(rows, problem.flip, np.array([1.0, 0.0]), loop.parameters.selector()[None])
+        else:
+            (placed,) = cell.initial
+        selector = stage - 1 if stage else None
+        cohort = Cohort.of(placed, kept_rows(placed, 24), selector, stage, cell.last_stage(stage))
+        loop, residual = loop.with_rows([cohort]).next_stage()
         assert residual < 1e-13
     means = square_forces([rows.cohort for rows in loop.cohorts], loop.parameters)
     np.testing.assert_allclose(loop.ff, means.ff, rtol=0, atol=1e-12 * np.abs(means.ff).max())

@@ -81,20 +81,7 @@ class BoundaryFlips:
 
     @classmethod
     def of_share(cls, share: float, shape: str | Callable[[Real], ArrayLike] = "probit", **given) -> BoundaryFlips:
-        """The flips whose width makes `share` of the plain rows have a wrong label.
-
-        Parameters
-        ----------
-        share
-            Share of wrong labels.
-        shape, given
-            The other parameters of the class.
-
-        Raises
-        ------
-        InputError
-            Where no width has that share.
-        """
+        """The flips whose width gives `share` of the plain rows a wrong label; `given` has the other parameters."""
         from scipy.optimize import root_scalar
 
         def excess(log_width: float) -> float:
@@ -110,7 +97,7 @@ class BoundaryFlips:
         return cls(float(np.exp(log_width)), shape=shape, **given)
 
     def __call__(self, margin: Real) -> Real:
-        """The probability of a flip at these margins, of any shape and sign."""
+        """The probability of a flip at these margins."""
         g = SHAPES[self.shape] if isinstance(self.shape, str) else self.shape
         u = np.abs(margin) / self.width
         values = np.broadcast_to(np.asarray(g(u), float), np.shape(u))
@@ -118,25 +105,19 @@ class BoundaryFlips:
         return self.eps * values
 
     def outcomes(self, margin: Real) -> tuple[Real, Real]:
-        """Probabilities that the label is right, and that it is wrong."""
+        """Probabilities that the label is right, and wrong."""
         wrong = self(margin)
         return 1 - wrong, wrong
 
     @property
     def share(self) -> float:
-        """The share of plain rows with a wrong label, E P(flip | z).
-
-        For probit with eps = 1/2 it is arctan(width)/π (T8.5).
-        """
+        """The share of plain rows with a wrong label; arctan(width)/π for probit with eps = 1/2 (T8.5)."""
         z, measure = half_line((*self.jumps, *self.levels))
         return float(measure @ self(z))
 
     @property
     def signal(self) -> float:
-        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6). It is √(2/π) for clean labels.
-
-        Ridge regression on plain rows knows nothing else of their labels.
-        """
+        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6): all that ridge regression on plain rows knows of their labels."""
         z, measure = half_line((*self.jumps, *self.levels))
         return float((measure * z) @ (1 - 2 * self(z)))
 
@@ -152,16 +133,13 @@ class BoundaryFlips:
         return self.width * _SCALES
 
     def cuts(self, slope: float, blur: float) -> list[float]:
-        """The |t| between which labels are smooth functions of t, where z = slope·t + blur·ζ."""
+        """The |t| between which labels are smooth in t, where z = slope·t + blur·ζ."""
         around_jumps = np.ravel(np.reshape(self.jumps, (-1, 1)) + blur * _STEPS)
         levels = self.levels[(self.levels > blur / 2) & (self.levels < _REACH)]
         return (np.concatenate([around_jumps, levels]) / max(abs(slope), 0.1)).tolist()
 
     def steps(self, blur: float) -> list[tuple[float, float]]:
-        """(level, thickness) of the steps that labels take along slope·t, where z = slope·t + blur·ζ.
-
-        They are what `dp_theory.numerics.quadrature.nested` takes.
-        """
+        """(level, thickness) of the steps that labels take along slope·t, for `nested`."""
         steps = [(0.0, self.width)]
         for jump in self.jumps:
             steps += [(-jump, 0.0), (jump, 0.0)]
@@ -170,17 +148,7 @@ class BoundaryFlips:
     def observed(
         self, true: Float[np.ndarray, "2 3 N"], drift: Float[np.ndarray, " N"], blur: float, order: int
     ) -> Float[np.ndarray, "2 3 N"]:
-        """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1.
-
-        Parameters
-        ----------
-        true
-            The same for the true label.
-        drift, blur
-            The margin given t is drift + blur·ζ.
-        order
-            Order of the panels of the inner integral.
-        """
+        """As `observed_labels`, from the same for the true label."""
         if self.shape == "probit":  # sign(z + width·noise): the sign of a wider margin
             whole = np.hypot(blur, self.width)
             r = blur / whole
@@ -190,10 +158,7 @@ class BoundaryFlips:
         return self._integrated(drift, blur, order)
 
     def _integrated(self, drift: np.ndarray, blur: float, order: int) -> np.ndarray:
-        """As `observed`, by inner integrals.
-
-        They are smooth in the drift on the scale of the blur, whatever g is. Many drifts therefore share a table.
-        """
+        """By inner integrals, which are smooth in the drift on the scale of the blur: many drifts share a table."""
         low = drift.min(initial=0.0)
         high = drift.max(initial=0.0)
         size = int((high - low) / max(blur, 1e-9) * _PER_BLUR) + 8
@@ -220,21 +185,9 @@ class BoundaryFlips:
         Float[np.ndarray, " nodes"],
         Int[np.ndarray, " N"],
     ]:
-        """Nodes of integrals over ζ, one integral after the other, with a panel's edge wherever labels change.
+        """Nodes of integrals over ζ, one after the other, with a panel's edge wherever labels change.
 
-        Parameters
-        ----------
-        drift, blur
-            The margin of integral i is drift[i] + blur·ζ.
-        order
-            Order of the panels.
-
-        Returns
-        -------
-        zeta, weights, margin
-            Of each node.
-        starts
-            The number of the first node of each integral.
+        Returns ζ, weights and margin drift + blur·ζ of each node, and the first node of each integral.
         """
         levels = np.concatenate([self.levels, self.jumps])
         levels = levels[levels < np.max(np.abs(drift), initial=0.0) + _REACH * blur]
@@ -253,7 +206,7 @@ Flips = float | BoundaryFlips
 
 
 def check_flips(flip: Flips) -> None:
-    """Raises InputError unless it is a probability or BoundaryFlips."""
+    """Flips must be a probability or BoundaryFlips."""
     if isinstance(flip, BoundaryFlips):
         return
     if callable(flip):

@@ -7,10 +7,20 @@ import pytest
 
 from dp_base.errors import ConvergenceError
 from dp_theory import Problem, predict
-from dp_theory.practice import Addition, PracticeProblem, Window, prediction, row_errors
+from dp_theory.loop import (
+    Addition,
+    Agree,
+    Group,
+    Interpolating,
+    PracticeProblem,
+    SpanProblem,
+    Verifier,
+    Window,
+    prediction,
+    row_errors,
+)
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Rule
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
-from tests.dp_theory.practice.loops import HARD, HARD_ROWS, L1, R11, R13, R15, R15_VERIFIER
+from tests.dp_theory.loop.loops import HARD, HARD_ROWS, L1, R11, R13, R15, R15_VERIFIER
 
 WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
 
@@ -65,10 +75,11 @@ def test_small_errors_keep_their_digits():
     errors = predict(PracticeProblem(0.25, 0.0, [Window(1)] * 14, accumulate=False)).test_error
     expected = [errors[0]]
     for _ in range(14):
-        rule = KeepHard(np.tan(np.pi * expected[-1]))
-        phi = 0.25 * rule.moments(0.0).p
-        expected.append(predict(Problem(rule, np.cos(np.pi * expected[-1]), phi, 0.0)).test_error)
-    np.testing.assert_allclose(errors, expected, rtol=1e-7)
+        angle = np.pi * expected[-1]
+        rule = KeepHard(np.tan(angle))
+        group = Group(1 / float(rule.moments(0.0).p), along=(np.cos(angle), np.sin(angle)), keep=rule)
+        expected.append(float(predict(SpanProblem((1.0, 0.0), [group], 0.25, 0.0)).test_error))
+    np.testing.assert_allclose(errors, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

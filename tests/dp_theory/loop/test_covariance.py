@@ -10,8 +10,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from dp_theory import predict, simulate
+from dp_theory.loop import Agree, Group, SpanProblem, Verifier
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, SpanProblem, Verifier
 
 
 def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):

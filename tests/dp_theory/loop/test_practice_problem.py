@@ -8,10 +8,9 @@ import pytest
 from dp_base.errors import InputError
 from dp_theory import predict, simulate
 from dp_theory.budgets.exponents import scaling
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, row_errors
+from dp_theory.loop import Addition, Agree, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
-from dp_theory.span import Agree
-from tests.dp_theory.practice.loops import HARD_ROWS, L1, one_round
+from tests.dp_theory.loop.loops import HARD_ROWS, L1, one_round
 
 FLAT = PracticeProblem(0.5, 0.1, spectrum=np.ones(9))
 NO_LIST: Any = Addition(1.0)
@@ -85,7 +84,7 @@ def test_bad_additions_are_refused(make, message):
         (lambda: PracticeProblem(0.0, 0.1), "phi = 0 must be positive"),
         (lambda: PracticeProblem(0.5, -1.0), "lam = -1 must be at least 0"),
         (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
-        (lambda: predict(PracticeProblem(1.0, 0.0)), "lam = 0 needs more rows than dimensions: stage 0 has 1·n"),
+        (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
         (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
         (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
         (lambda: PracticeProblem(0.5, 0.1, labeller=0.0), "labeller = 0 must lie in"),

@@ -49,8 +49,8 @@ class Loss(Protocol):
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature. A loss that is not smooth should know them itself: quadrature sees a kink at its
-        nodes alone.
+        By Gauss-Hermite quadrature, which sees kinks at its nodes alone: a loss that is not smooth should know them
+        itself.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]
@@ -93,19 +93,16 @@ class Logistic(Loss):
         return np.logaddexp(0, -y * h)
 
     def slope(self, h: Real, y: Real) -> Real:
-        """−y σ(−yh), with the logistic function σ."""
         return -y * expit(-y * h)
 
     def curvature(self, h: Real, y: Real) -> Real:
-        """σ(h) σ(−h)."""
         return expit(h) * expit(-h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
 
-        The root lies in [w, w + strength]. The left side rises, bends up below u = 0 and down above, so that Newton's
-        method from the point of this interval nearest to 0 cannot overshoot or cycle. Raises ConvergenceError where a
-        hundred steps do not reach the root.
+        The left side rises, bends up below 0 and down above: Newton's method from the point of [w, w + strength]
+        nearest to 0 can neither overshoot nor cycle.
         """
         w = y * score
         u = np.clip(0.0, w, w + strength)
@@ -139,7 +136,6 @@ class SquaredHinge(Loss):
         return np.where(y * h < 1, 1.0, 0.0)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """That of the square loss within the margin, else the score itself."""
         return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
@@ -166,22 +162,20 @@ class Hinge(Loss):
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """The score moved towards the margin by the strength, no further than the margin."""
         return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """The force is what brings the row to the margin, or the weight if that is less."""
         missing = (1 - y * score) / response
         return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form: the force is a ramp, less the ramp from where it reaches the weight."""
+        """A ramp, less the ramp from where the force reaches the weight."""
         force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
         beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
         return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin on either side, and where the force of a row of weight 1 reaches it."""
+        """The margin, and where the force of a row of weight 1 reaches it."""
         return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
 
 
@@ -205,7 +199,6 @@ class HardMargin(Loss):
         return np.zeros_like(h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """The nearest score beyond the margin."""
         return y * np.maximum(1.0, y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
@@ -213,7 +206,6 @@ class HardMargin(Loss):
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """In closed form."""
         return _mean_of_ramp(score, noise, y, 1 / response)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
@@ -239,17 +231,13 @@ LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hing
 
 
 def require_loss(loss: Any) -> None:
-    """Raises InputError unless it is a loss."""
+    """A loss must know how rows answer."""
     if not callable(getattr(loss, "answer", None)):
-        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
+        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
 
 
 def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges of which the first that has a solution is the one at this ridge; the last is the loss itself.
-
-    At lam = 0 and for a loss with `margin`, that of HARD_MARGIN comes first: it has a solution where the rows are
-    separable.
-    """
+    """Losses and ridges, of which the first with a solution is this one: at lam = 0 that of HARD_MARGIN comes first."""
     own = (loss, lam)
     if lam == 0 and loss.margin:
         return [(HARD_MARGIN, 1.0), own]

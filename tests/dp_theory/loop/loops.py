@@ -1,8 +1,7 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
-from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.loop import Addition, Interpolating, PracticeProblem, Verifier, Window
 from dp_theory.rules import KeepHard
-from dp_theory.span import Interpolating, Verifier
 
 HARD = KeepHard(0.3)
 HARD_ROWS = Addition(1, keep=HARD)

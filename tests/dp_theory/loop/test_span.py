@@ -8,11 +8,11 @@ from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
+from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, moments
+from dp_theory.loop.moments import kept_rows
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.rules.moments import Moments
-from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, atoms
-from dp_theory.span.atoms import Weighed, kept_atoms
-from tests.dp_theory.span.agreement import assert_agrees
+from tests.dp_theory.loop.agreement import assert_agrees
 from tests.dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
@@ -279,7 +279,8 @@ def test_against_scipy_quadrature():
 
     group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
     problem = SpanProblem(TRUTH, [group], 0.4)
-    rows = Weighed.of(kept_atoms(problem, group, 16))
+    (placed,) = next(problem.cells()).initial
+    rows = kept_rows(placed, 16)
     c = PRUNER @ OTHER
     s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
     b_v = (LABELLER @ OTHER - c * b_s) / s
@@ -291,7 +292,7 @@ def test_against_scipy_quadrature():
         return norm.pdf(u) * norm.pdf(v) * np.dot(q / (1 + 3 * q), [agree, 1 - agree])
 
     expected = dblquad(integrand, -0.8, 0.8, -9, 9, epsabs=1e-10)[0]
-    assert rows.mean(rows.q / (1 + 3 * rows.q)) == pytest.approx(expected, abs=1e-9)
+    assert rows.mass @ (rows.weight / (1 + 3 * rows.weight)) == pytest.approx(expected, abs=1e-9)
 
 
 # -- certificates, shapes, errors ------------------------------------------------------------------------------------
@@ -307,15 +308,15 @@ def test_certificate_bounds_the_error():
         assert error <= max(rough.certificate, 1e-13) <= tolerance
 
 
-def test_a_forgotten_break_is_noticed():
-    group = Group(along=PRUNER, keep=lambda t, y: abs(t) < 0.777)
-    with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.01: quadrature of order 256 .* breaks"):
-        predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
-    assert_same(
-        predict(SpanProblem(TRUTH, [replace(group, breaks=(-0.777, 0.777))], 0.5, 0.01)),
-        predict(SpanProblem(TRUTH, [Group(along=PRUNER, keep=KeepHard(0.777))], 0.5, 0.01)),
-        1e-12,
-    )
+def test_a_forgotten_break_is_found_along_one_direction_and_noticed_along_two():
+    hard = Group(along=PRUNER, keep=KeepHard(0.777))
+    group = replace(hard, keep=lambda t, y: abs(t) < 0.777)
+    expected = predict(SpanProblem(TRUTH, [hard], 0.5, 0.01))
+    assert_same(predict(SpanProblem(TRUTH, [group], 0.5, 0.01)), expected, 1e-11)
+    both = Group(along=(PRUNER, OTHER), keep=lambda t, v, y: abs(t) < 0.777)
+    with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.01: quadrature of order 128 .* breaks"):
+        predict(SpanProblem(TRUTH, [both], 0.5, 0.01))
+    assert_same(predict(SpanProblem(TRUTH, [replace(both, breaks=((-0.777, 0.777), ()))], 0.5, 0.01)), expected, 1e-11)
 
 
 def test_batch_is_loop():
@@ -409,10 +410,10 @@ def test_two_directions_under_a_convex_loss_take_little_memory():
 
 def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
     group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
-    monkeypatch.setattr(atoms, "MOST_ATOMS", 1e4)
+    monkeypatch.setattr(moments, "MOST_NODES", 1e4)
     with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
         predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
     soft = Group(along=(TRUTH, PRUNER), weight=lambda a, b, y: np.exp(-(a**2) - b * y))
-    monkeypatch.setattr(atoms, "MOST_WEIGHTS", 1000)
+    monkeypatch.setattr(moments, "MOST_WEIGHTS", 1000)
     with pytest.raises(InputError, match=r"more than 1e.03 different weights, more than memory allows"):
         predict(SpanProblem(TRUTH, [soft], 0.5, 0.01))

@@ -9,17 +9,28 @@ from scipy.optimize import minimize
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
 from dp_theory.budgets.exponents import scaling
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, prediction, row_errors
-from dp_theory.practice import loop as loop_module
-from dp_theory.practice.cohorts import make_cohort
-from dp_theory.practice.points import draw_points
-from dp_theory.practice.prediction import ORDER, solve_stages
-from dp_theory.practice.quadratic_forces import QuadraticLoss
+from dp_theory.loop import (
+    Addition,
+    Agree,
+    Group,
+    Interpolating,
+    MeasuredRows,
+    PracticeProblem,
+    SpanProblem,
+    Verifier,
+    Window,
+    forces,
+    prediction,
+    row_errors,
+)
+from dp_theory.loop.equations import QuadraticLoss
+from dp_theory.loop.fits import fit_convex, max_margin
+from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
+from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.points import draw_points
+from dp_theory.loop.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.span.experiment import fit_convex, max_margin
-from dp_theory.span.losses import HARD_MARGIN, Loss, Square
-from tests.dp_theory.practice.loops import R11
+from tests.dp_theory.loop.loops import R11
 from tests.dp_theory.verification.convexloop import convex_loops
 
 PLANE = (1.0, 0.0)
@@ -53,7 +64,7 @@ def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem
     expected = predict(problem)
     found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**11)
     for ours, theirs in zip(
-        (found.alignment, found.covariance, found.response),
+        (found.alignment[:, 0], found.covariance, found.response),
         (expected.alignment, expected.covariance, expected.response),
         strict=True,
     ):
@@ -63,18 +74,18 @@ def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem
 @pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
 def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
     """The control has hardly any curvature."""
-    monkeypatch.setattr(loop_module, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
+    monkeypatch.setattr(forces, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
     found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
-    np.testing.assert_allclose(found.alignment, expected.alignment, rtol=5e-3)
+    np.testing.assert_allclose(found.alignment[:, 0], expected.alignment, rtol=5e-3)
     np.testing.assert_allclose(found.covariance, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
 @pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE, HINGE], ids=str)
 def test_one_stage_is_the_span_recipe(loss, flip):
-    loop = solve_stages(PracticeProblem(0.5, 0.02, flip=flip, loss=loss), size=2**16)
+    loop = solve_stages(PracticeProblem(0.5, 0.02, [Addition(1)], flip=flip, loss=loss), size=2**16)
     expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
     assert loop.test_error[0] == pytest.approx(float(expected.test_error), rel=5e-5)
     assert loop.overlap[0] == pytest.approx(float(expected.overlap), rel=5e-5)
@@ -96,12 +107,13 @@ def test_points_are_the_kept_rows():
     """Their moments, against those that rules know."""
     rows = Addition(1.0, keep=KeepHard(0.7))
     cosine = 0.8
-    cohort = make_cohort(rows, 0.1, cosine, 0, 1, 3, ORDER)
-    points = draw_points(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
+    placed = PlacedRows(rows, 0.1, *view_of_labeller(cosine))
+    cohort = Cohort.of(placed, kept_rows(placed, ORDER), 0, 1, 3)
+    points = draw_points(cohort, placed, 2**13, np.random.default_rng(0))
     mass = points.mass[:, -1]
     assert np.abs(points.view[:, 0]).max() <= 0.7
-    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.linear[0], rtol=2e-3)
-    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.second[0], atol=2e-3)
+    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
+    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
     np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
 
 

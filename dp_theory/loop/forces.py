@@ -7,7 +7,7 @@ own force on it,
     (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
 
 E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
-(dp_theory.practice.points), which only take what the loss differs by from a quadratic one, fitted to it as a control
+(dp_theory.loop.points), which only take what the loss differs by from a quadratic one, fitted to it as a control
 variate:
 
     (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
@@ -23,11 +23,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dp_theory.loop.equations import (
+    CohortForces,
+    Newest,
+    OrderParameters,
+    QuadraticLoss,
+    RowView,
+    add_means,
+    newest_forces,
+)
+from dp_theory.loop.losses import Loss
+from dp_theory.loop.points import Points
 from dp_theory.numerics.checks import Array
-from dp_theory.practice.dmft import Newest, OrderParameters, selected_row
-from dp_theory.practice.points import Points
-from dp_theory.practice.quadratic_forces import QuadraticLoss
-from dp_theory.span.losses import Loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -108,10 +115,12 @@ class SampledCohort:
         """u_s of (T4.6) for the newest stage s."""
         cohort = self.points.cohort
         s = parameters.stages - 1
-        row = selected_row(cohort.selector, parameters, slice(cohort.first, s + 1))
+        row = RowView.of(cohort.selector, parameters, slice(cohort.first, s + 1))
         factor = np.linalg.cholesky(row.noise)[-1]
         x_row = parameters.x[s, cohort.first : s]
-        own = self.points.view @ row.view[-1] + self.points.normals[:, : len(factor)] @ factor  # η_s
+        own = (
+            self.points.view @ (row.view[-1] @ cohort.kept.frame) + self.points.normals[:, : len(factor)] @ factor
+        )  # η_s
         score = own + before.force @ x_row
         centre = score - self.points.normals[:, len(factor) - 1] * factor[-1]
         through_forces = -np.tensordot(before.slope, x_row, axes=(1, 0))
@@ -128,11 +137,10 @@ class SampledCohort:
 
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
-    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
-        """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
+        """Sums over the points for the force f_s: E[f_s f_j], -E[df_s/dη_j] and E[f_s x].
 
-        If f_s is not smooth, its slope would jump from point to point. Then the noise that is new at this stage is
-        integrated out, point by point.
+        Where f_s is not smooth, its slope would jump from point to point: the stage's own noise is integrated out.
         """
         newest = self.newest_scores(before, parameters)
         y = self.points.y
@@ -153,19 +161,46 @@ class SampledCohort:
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
-        """Add the sum over points in (T4.8) to the newest stage's E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        """Add the sum over points in (T4.8) to the newest stage's means, in place."""
         cohort = self.points.cohort
-        i = slice(cohort.first, parameters.stages)
         of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)
         of_control = self.newest_means(control, self.of_control, parameters, loss.smooth)
         products, slopes, by_view = (one - other for one, other in zip(of_loss, of_control, strict=True))
-        row = selected_row(cohort.selector, parameters, i)
-        total.one[...] += by_view @ row.g
-        total.symmetric[i] += products
-        total.lower[i] += slopes
-        if (k := cohort.selector) is not None:  # as in (T3.17)
-            c = parameters.c
-            total.lower[k] -= (by_view @ row.z_k + slopes @ c[i, k]) / c[k, k]
+        scale, shared = 1.0, np.zeros(len(slopes))
+        if (k := cohort.selector) is not None:
+            scale = float(np.sqrt(parameters.c[k, k]))
+            shared = parameters.c[cohort.first : parameters.stages, k] / scale
+        add_means(total, cohort, scale, shared, products, slopes, by_view)
+
+
+def correct_means(
+    points: Sequence[SampledCohort], total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss
+) -> None:
+    """Make the means of forces under the control those under the loss, in place."""
+    for rows in points:
+        if rows.trains(parameters.stages - 1):
+            rows.correct(total, parameters, loss, control)
+
+
+@dataclass
+class PointMeans:
+    """The means of forces on the newest stage, with the control fitted on the way until it is settled."""
+
+    cohorts: Sequence[CohortForces]
+    before: OrderParameters
+    points: Sequence[SampledCohort]
+    loss: Loss
+    control: QuadraticLoss
+    settled: bool = False
+
+    def __call__(self, newest: Newest) -> Newest:
+        parameters = self.before.extended(newest)
+        if not self.settled:
+            here = [rows for rows in self.points if rows.trains(self.before.stages)]
+            self.control = closest_quadratic(here, parameters, self.loss)
+        total = newest_forces(self.cohorts, newest, self.control)[1]
+        correct_means(self.points, total, parameters, self.loss, self.control)
+        return total
 
 
 def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:

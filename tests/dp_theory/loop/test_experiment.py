@@ -8,10 +8,9 @@ from scipy.stats import norm, t
 
 from dp_base.errors import InputError
 from dp_theory import predict, simulate
-from dp_theory.practice import Addition, PracticeProblem, PracticeSimulation, Window, row_errors
+from dp_theory.loop import Addition, Agree, Group, PracticeProblem, PracticeSimulation, SpanProblem, Window, row_errors
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, SpanProblem
-from tests.dp_theory.practice.loops import HARD, HARD_ROWS, L1, R11, R15, R15_VERIFIER, one_round
+from tests.dp_theory.loop.loops import HARD, HARD_ROWS, L1, R11, R15, R15_VERIFIER, one_round
 
 POWER_LAW = np.arange(1, 251) ** -0.7
 SELF_VERIFICATION = "self-verification, flips"  # it adds no row that is wrong when added

@@ -1,0 +1,239 @@
+"""The experiment of a problem at finite d, every row drawn: the reference that its theory is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.linalg import solve
+
+from dp_base.errors import InputError
+from dp_theory.loop.fits import fit_convex
+from dp_theory.loop.flips import draw_labels
+from dp_theory.loop.losses import Square
+from dp_theory.loop.moments import PlacedRows, kept_rows
+from dp_theory.loop.prediction import ORDER, solve_cell
+from dp_theory.loop.problem import PracticeProblem, PracticeSimulation, SpanProblem
+from dp_theory.loop.rows import Addition, MeasuredRows
+from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
+from dp_theory.numerics.parallel import run_jobs
+from dp_theory.ridge.problem import Simulation
+from dp_theory.ridge.simulators.dense import fit_ridge
+from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from dp_theory.loop.problem import Cell
+
+MOST_CANDIDATES = 1 << 20  # drawn at a time
+
+
+def simulate_span(
+    problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
+) -> Simulation:
+    """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
+
+    For Σ = I, d must have room for the directions; with a spectrum it is the number of eigenvalues. Arrays are
+    simulated cell by cell with common random numbers.
+    """
+    size = problem.eigenvalues.size
+    if problem.spectrum is not None:
+        if d not in (None, size):
+            raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
+        d = size
+    d = check_size(d, trials)
+    require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
+    outputs, _, _ = _run(list(problem.cells()), problem.shape, 1, d, trials, seed, workers)
+    mean, se = (part[..., 0][()] for part in mean_and_se(outputs, axis=-3))
+    names = ("test_error", "overlap", "squared_norm")
+    found = {name: mean[..., i][()] for i, name in enumerate(names)}
+    found |= {f"{name}_se": se[..., i][()] for i, name in enumerate(names)}
+    return Simulation(**found, d=d, trials=trials, seed=seed)
+
+
+def simulate_practice(
+    problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
+) -> PracticeSimulation:
+    """Runs of the loop in dimension d, by default the spectrum's length, cell by cell with common random numbers.
+
+    The theory resolves plans first, so that both use the same thresholds and sizes.
+    """
+    size = None if problem.spectrum is None else len(problem.eigenvalues)
+    d = check_size(size if d is None else d, trials)
+    require_size("d", d, 3, LARGEST_D, "it is the dimension")
+    if size is not None and d != size:
+        raise InputError(f"d = {d} must be the length of the spectrum, {size}")
+    cells = []
+    for cell in problem.cells():
+        additions = solve_cell(cell).additions
+        if any(isinstance(rows, MeasuredRows) for rows in (cell.initial[0].rows, *additions)):
+            raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
+        cells.append(replace(cell, additions=additions))
+    outputs, row_errors, kept = _run(cells, problem.shape, problem.stages, d, trials, seed, workers)
+    mean, se = mean_and_se(outputs, axis=-3)
+    return PracticeSimulation(
+        test_error=mean[..., 0, :],
+        test_error_se=se[..., 0, :],
+        overlap=mean[..., 1, :],
+        overlap_se=se[..., 1, :],
+        squared_norm=mean[..., 2, :],
+        squared_norm_se=se[..., 2, :],
+        d=d,
+        trials=trials,
+        seed=seed,
+        test_errors=outputs[..., 0, :],
+        row_errors=row_errors,
+        kept=kept,
+    )
+
+
+def _run(
+    cells: Sequence[Cell], shape: tuple[int, ...], stages: int, d: int, trials: int, seed: int, workers: int | None
+) -> tuple[Array, Array, Array]:
+    """What `trial` answers for each cell: (*shape, trials, …)."""
+    runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
+    each = ((3, stages), (stages - 1, stages), (stages,))
+    outputs, row_errors, kept = (
+        np.reshape([run[i] for run in runs], (*shape, trials, *tail)) for i, tail in enumerate(each)
+    )
+    return outputs, row_errors, kept
+
+
+def trial(
+    cell: Cell, d: int, seed: int, number: int
+) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
+    """One run of a scalar problem, whose rounds are resolved, in the whitened eigenbasis of Σ.
+
+    Returns test error, overlap and squared norm of each stage; the errors of each stage on the rows of each round that
+    were misclassified when they were added; and the rows kept so far, in units of n.
+    """
+    rng = generator(seed, DENSE, number)
+    n = d / cell.phi
+    directions, truth = _directions(cell, d)
+    pool = _Pool(cell, n, d)
+    stages = cell.stages
+    thetas = np.zeros((0, d))
+    kept = np.zeros(stages)
+    wrong_rows = []
+    for stage in range(stages):
+        if stage == 0:
+            placed = [
+                replace(one, labeller=directions @ one.labeller, seen=one.seen @ directions.T) for one in cell.initial
+            ]
+        else:
+            rows = cell.additions[stage - 1]
+            assert isinstance(rows, Addition), "resolved"
+            selector = thetas[-1:] / np.linalg.norm(thetas[-1])
+            placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
+        drawn = [draw_rows(one, n, rng) for one in placed]
+        pool.add(drawn)
+        kept[stage] = sum(len(rows.y) for rows in drawn) / n
+        if stage:
+            wrong = drawn[0].y * drawn[0].t < 0
+            wrong_rows.append((drawn[0].z[wrong], drawn[0].y[wrong]))
+        thetas = np.vstack([thetas, pool.fit(stage)])
+    outputs = np.array([_measure(theta, truth) for theta in thetas]).T
+    row_errors = [_errors(z, y, thetas) for z, y in wrong_rows]
+    return outputs, np.reshape(row_errors, (-1, stages)), np.cumsum(kept)
+
+
+def _directions(cell: Cell, d: int) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " d"]]:
+    """U, and the unit vector along Σ^½w0."""
+    modes, k = cell.basis.shape
+    if modes == d:
+        return cell.basis, cell.truth
+    inside, norm, _ = cell.truth_in_span
+    truth = np.append(norm * inside, np.zeros(d - k))
+    truth[k] = np.sqrt((1 - norm) * (1 + norm))
+    return np.eye(d, k), truth
+
+
+class KeptRows(NamedTuple):
+    """Drawn rows that are kept."""
+
+    z: Float[np.ndarray, "rows d"]  # the rows, whitened
+    y: Float[np.ndarray, " rows"]  # observed labels
+    t: Float[np.ndarray, " rows"]  # scores of the first direction that the rule sees
+    weight: Float[np.ndarray, " rows"]  # in the training loss
+
+
+class _Pool:
+    """The rows that the next stage trains on: in loops of the square loss their moments, else the rows themselves."""
+
+    def __init__(self, cell: Cell, n: float, d: int) -> None:
+        self._cell = cell
+        self._n = n
+        self._roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
+        self._by_moments = isinstance(cell.loss, Square) and len(cell.additions) > 0
+        self._gram = np.zeros((d, d) if self._by_moments else 0)
+        self._moment = np.zeros(d)
+        self._rows: list[tuple[Array, Array, Array]] = []  # rows, labels and weights
+
+    def add(self, drawn: Sequence[KeptRows]) -> None:
+        if not self._cell.accumulate:
+            self._gram[:] = 0.0
+            self._moment[:] = 0.0
+            self._rows.clear()
+        for rows in drawn:
+            x = rows.z * self._roots
+            if self._by_moments:
+                self._gram += (x * rows.weight[:, None]).T @ x
+                self._moment += x.T @ (rows.weight * rows.y)
+            else:
+                self._rows.append((x, rows.y, rows.weight))
+
+    def fit(self, stage: int) -> Float[np.ndarray, " d"]:
+        penalty = self._n * self._cell.ridges[stage]
+        if self._by_moments and penalty:
+            w = solve(self._gram + penalty * np.eye(len(self._gram)), self._moment, assume_a="pos")
+        elif self._by_moments:  # the shortest w where the rows do not determine it
+            w = np.linalg.lstsq(self._gram, self._moment)[0]
+        else:
+            x, y, weight = (np.concatenate(part) for part in zip(*self._rows, strict=True))
+            if isinstance(self._cell.loss, Square):
+                root = np.sqrt(weight)
+                w = fit_ridge(root[:, None] * x, root * y, penalty)
+            else:
+                w = fit_convex(x, y, weight / self._n, self._cell.ridges[stage], self._cell.loss)
+        return self._roots * w
+
+
+def _measure(theta: Array, unit: Array) -> Array:
+    """Angle to the unit vector over π, accurate when small; component along it; squared length."""
+    along = theta @ unit
+    if not theta.any():  # it answers at random
+        return np.array([0.5, 0.0, 0.0])
+    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
+
+
+def _errors(z: Array, y: Array, thetas: Array) -> Array:
+    """The share of rows with labels y that each learner gets wrong, nan if there are none."""
+    if not len(y):
+        return np.full(len(thetas), np.nan)
+    return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
+
+
+def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
+    """Draw the rows that are kept, whose directions are whitened vectors (d,).
+
+    What decides lies in the span of these; the rest is drawn for kept rows alone, and candidates in parts.
+    """
+    rows, axes = placed.rows, placed.axes
+    assert not isinstance(rows, MeasuredRows), "refused before"
+    keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
+    candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
+    parts = []
+    for start in range(0, max(candidates, 1), MOST_CANDIDATES):
+        *t, zeta = rng.standard_normal((len(axes.labeller) + 1, min(MOST_CANDIDATES, candidates - start)))
+        t = np.array(t)
+        y = draw_labels(placed.flip, axes.labeller @ t + axes.kappa * zeta, rng)
+        keep, weight = rows.select(axes.seen @ t, y)
+        chosen = (rng.random(len(y)) < keep) & (weight > 0)
+        parts.append((np.vstack([t, zeta])[:, chosen].T, y[chosen], weight[chosen]))
+    coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    z = rng.standard_normal((len(y), len(axes.frame)))
+    z += (coordinates - z @ axes.frame) @ axes.frame.T
+    return KeptRows(z, y, z @ placed.seen[0], weight)

@@ -1,0 +1,411 @@
+"""Kept rows as weighted nodes, and by weight: all that the equations need of them.
+
+A row is seen in the span's coordinates: g (k,) of the problem's fixed directions and, for rows that a learner selected,
+one more along that learner off the fixed directions. All are N(0, 1) over plain rows. Nodes are made in coordinates of
+their own: t (r,), of the directions that the rule sees, and ζ, the labeller's own. A rule that sees nothing is shown
+its labeller's score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dp_base.errors import InputError
+from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels
+from dp_theory.loop.rows import Addition, Group, MeasuredRows
+from dp_theory.numerics.checks import Array, require
+from dp_theory.numerics.quadrature import nested, panels, pdf, refined
+from dp_theory.rules import KeepAll, Rule
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+MOST_NODES = 3e7  # of a group, made block by block
+MOST_WEIGHTS = 1 << 20  # different ones of a group, held at once: about 200 MB with three directions
+_LOST = 1e-3  # an angle between labeller and selector of which the cosine, which closed forms take, has lost digits
+_IN_THE_SPAN = 1e-14  # a labeller with a smaller part off the directions lies in their span
+
+_DENSITY_EDGES = (0, 1, 2, 3, 5, 7, 10)  # of |t|: panels between these resolve the density, below 1e-22 beyond
+_TAIL_EDGES = np.array([1, 3, 9, 27])  # beyond the farthest jump, in units of the density's length there
+_LABEL_EDGES = np.array([1, 3, 9])  # edges around the labeller's boundary, in units of the width of its step in t
+_SMALL_SCALES = (1e-8, 1e-6, 1e-4, 1e-2)  # |t| of features of functions at the selector's boundary that are looked for
+_LEAST_SLOPE = 0.1  # of the labeller along t over its own part, below which labels are smooth in t
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedRows:
+    """Rows with a scalar rule, where their labeller and the directions that the rule sees lie in the coordinates."""
+
+    rows: Group | Addition | MeasuredRows
+    flip: Flips
+    labeller: Float[np.ndarray, " k"]  # unit vectors
+    seen: Float[np.ndarray, "r k"]
+
+    @property
+    def needs_quadrature(self) -> bool:
+        """Whether moments are integrated over nodes, rather than known."""
+        if isinstance(self.rows, MeasuredRows):
+            return False
+        nearly_one = isinstance(self.rows.keep, Rule) and _IN_THE_SPAN < self.axes.kappa < _LOST
+        return self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The coordinates of the nodes."""
+        return Axes.of(self.labeller, self.seen)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The kept rows by their J distinct weights, per candidate.
+
+    `mass`, `linear` and `second` are E[1, y x, x xᵀ; weight] in the coordinates x = (t, ζ, …) of `frame`, an
+    orthonormal basis of the span. `error` bounds their relative error, apart from that of quadrature.
+    """
+
+    weight: Float[np.ndarray, " J"]
+    mass: Float[np.ndarray, " J"]
+    linear: Float[np.ndarray, "J k"]
+    second: Float[np.ndarray, "J k k"]
+    frame: Float[np.ndarray, "k k"]
+    error: float = 0.0
+
+
+def kept_rows(placed: PlacedRows, order: int) -> Kept:
+    """The kept rows, by quadrature of this order where no closed form is known."""
+    rows = placed.rows
+    if isinstance(rows, MeasuredRows):
+        size = min(2, len(placed.labeller))
+        one = np.ones(1)
+        return _completed(one, one, rows.linear[None, :size], rows.second[None, :size, :size], placed.axes.own_frame)
+    if placed.needs_quadrature:
+        weight, sums = _summed(atoms_of(placed, order))
+        size = len(placed.axes.labeller) + 1
+        i, j = np.triu_indices(size)
+        second = np.empty((len(weight), size, size))
+        second[:, i, j] = sums[1 + size :].T
+        second[:, j, i] = sums[1 + size :].T
+        columns = placed.axes.own_frame.shape[1]
+        return _completed(
+            weight, sums[0], sums[1 : 1 + columns].T, second[:, :columns, :columns], placed.axes.own_frame
+        )
+    return _closed(placed)
+
+
+def _closed(placed: PlacedRows) -> Kept:
+    """A rule of one direction, or of none, with one weight, under flips of one probability."""
+    rows, flip = placed.rows, placed.flip
+    assert not isinstance(rows, MeasuredRows), "these are known"
+    assert not isinstance(flip, BoundaryFlips), "these are integrated"
+    axes = Axes.of(placed.labeller, placed.seen[:1])
+    share, weight = rows.select(np.zeros((1, 1)), np.ones(1))
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share[0]))
+    moments, errors = rule.moments_with_errors(float(np.clip(axes.labeller[0], -1, 1)))
+    p, gamma, beta, beta_tilde = (share * float(moment) * (weight[0] > 0) for moment in moments)
+    columns = axes.own_frame.shape[1]
+    linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])[:, :columns]
+    second = np.array([[[gamma, 0.0], [0.0, p]]])[:, :columns, :columns]
+    return _completed(weight, np.array([p]), linear, second, axes.own_frame, float(max(errors)))
+
+
+def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: Array, error: float = 0.0) -> Kept:
+    """The rows in a frame that is completed to a basis of the span: in its other directions they are plain."""
+    k, columns = frame.shape
+    if columns < k:
+        others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
+        frame = np.column_stack([frame, others])
+        linear = np.pad(linear, ((0, 0), (0, k - columns)))
+        plain = mass[:, None, None] * np.eye(k)
+        plain[:, :columns, :columns] = second
+        second = plain
+    return Kept(weight, mass, linear, second, frame, error)
+
+
+# -- the coordinates of nodes -----------------------------------------------------------------------------------------
+
+
+class Axes(NamedTuple):
+    """The r orthonormal coordinates of the seen directions, in which nodes are made."""
+
+    frame: Float[np.ndarray, "k axes"]  # the coordinates' directions, and the labeller's own, 0 if it has none
+    seen: Float[np.ndarray, "s r"]  # the seen directions, a lower triangle
+    labeller: Float[np.ndarray, " r"]  # the labeller's part in the coordinates
+    kappa: float  # the length of its own part
+
+    @classmethod
+    def of(cls, labeller: Float[np.ndarray, " k"], seen: Float[np.ndarray, "s k"]) -> Axes:
+        frame, triangle = np.linalg.qr(seen.T)
+        signs = np.where(np.diag(triangle) < 0, -1.0, 1.0)
+        frame, triangle = frame * signs, triangle[: len(signs)] * signs[:, None]
+        c = labeller @ frame
+        rest = labeller - frame @ c
+        rest = rest - frame @ (rest @ frame)  # again: if the labeller nearly lies in the span, the first left eps/kappa
+        kappa = float(np.linalg.norm(rest))
+        own = rest / kappa if kappa > _IN_THE_SPAN else 0 * rest
+        return cls(np.column_stack([frame, own]), triangle.T, c, kappa)
+
+    @property
+    def own_frame(self) -> Float[np.ndarray, "k columns"]:
+        """The frame without directions that are 0."""
+        return self.frame if self.frame[:, -1].any() else self.frame[:, :-1]
+
+
+def view_of_labeller(cosine: float) -> tuple[Array, Array]:
+    """Labeller and selector at this cosine, in the plane of both."""
+    return np.array([cosine, np.sqrt((1 - cosine) * (1 + cosine))]), np.array([[1.0, 0.0]])
+
+
+# -- atoms ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """N nodes with a label, each a part of the rows: E[F; kept] = Σ_atoms mass·F.
+
+    The coordinates of a row are frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are
+    E[1, ζ, ζ²; the atom].
+    """
+
+    y: Float[np.ndarray, " N"]
+    q: Float[np.ndarray, " N"]
+    t: Float[np.ndarray, "r N"]
+    mass: Float[np.ndarray, " N"]
+    zeta: Float[np.ndarray, " N"]
+    zeta2: Float[np.ndarray, " N"]
+    frame: Float[np.ndarray, "k axes"]
+
+    def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
+        """E[f g]."""
+        return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
+
+
+def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
+    """The atoms of rows with a rule, in blocks, since several directions have many."""
+    if len(placed.seen) > 1:
+        yield from scored_atoms(placed, order)
+        return
+    axes = placed.axes
+    t, measure, labels = score_nodes(placed, order)
+    share, weight = _selected(placed, axes.seen * t)
+    yield _labelled(t[None], measure, labels, share, weight, axes.frame)
+
+
+def scored_atoms(
+    placed: PlacedRows,
+    order: int,
+    score: Float[np.ndarray, " coordinates"] | None = None,
+    bends: Sequence[tuple[float, float]] = (),
+    least: float = 0.0,
+) -> Iterator[Atoms]:
+    """The same by nested quadrature. Raises InputError above MOST_NODES.
+
+    For a convex loss, `score` is one more unit vector (k + 1,) to integrate over, with a coordinate off the span, and
+    `bends` are places along it where the integrand bends, each with a width. Nodes of less than the share `least` of a
+    block's largest mass are left out.
+    """
+    labeller, along = placed.labeller, placed.seen
+    seen = along
+    if score is not None:
+        labeller = np.append(labeller, 0.0)
+        along = np.pad(along, ((0, 0), (0, 1)))
+        seen = np.concatenate([along, score[None]])
+    axes = Axes.of(labeller, seen)
+    steps = _steps(placed, axes, bends)
+    reach = _reach(placed, order)
+    rule_axes = min(len(along), len(axes.labeller))  # coordinates that the rule sees: fewer if directions coincide
+    made = 0
+    for view, mass, _ in nested(*steps, order, reach, end=rule_axes):
+        share, weight = _selected(placed, axes.seen[: len(along), :rule_axes] @ view)
+        kept = (share * weight > 0).any(axis=0) & (mass > least * mass.max())
+        mass = mass[kept]
+        share = share[:, kept]
+        weight = weight[:, kept]
+        for t, measure, column in nested(*steps, order, reach, view[:, kept]):
+            measure = measure * mass[column]
+            if least:
+                used = measure > least * measure.max()
+                t = t[:, used]
+                measure = measure[used]
+                column = column[used]
+            made += len(measure)
+            if made > MOST_NODES:
+                raise InputError(
+                    f"{len(seen)} directions to integrate over at order {order} take more than {MOST_NODES:.0e} nodes,"
+                    " more than time and memory allow: let the rule see fewer directions"
+                )
+            labels = observed_labels(placed.flip, axes.labeller @ t, axes.kappa, order)
+            yield _labelled(t, measure, labels, share[:, column], weight[:, column], axes.frame)
+
+
+class _StepPlanes(NamedTuple):
+    """The planes across which the integrand takes a step, as `nested` takes them."""
+
+    planes: Array  # (F, r)
+    level: Array  # (F,)
+    width: Array  # (F,)
+
+
+def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
+    """Jumps of the rule, bends along the score, and steps of the labels."""
+    steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyright: ignore
+    steps += [(axes.seen[-1], at, width) for at, width in bends]
+    of_labels = [(0.0, axes.kappa)]
+    if isinstance(placed.flip, BoundaryFlips):
+        of_labels += placed.flip.steps(axes.kappa)
+    steps += [(axes.labeller, at, width) for at, width in of_labels]
+    planes, level, width = zip(*steps, strict=True)
+    return _StepPlanes(np.vstack(planes), np.array(level), np.array(width))
+
+
+def _reach(placed: PlacedRows, order: int) -> float:
+    """How far from 0 nodes are made: it grows with the order, which thus refines the tails' cut too."""
+    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))  # pyright: ignore
+
+
+def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
+    """Keep probability and weight, (2, N) each, of rows with label 1, then -1."""
+    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyright: ignore
+    return np.stack(keep), np.stack(weight)
+
+
+def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
+    """The atoms with y = 1, then those with y = -1, of nodes t (r, N) with this measure, but for those without mass.
+
+    `labels` are those of `observed_labels`; `share` and `weight` (2, N) are of the rows kept with either label.
+    """
+    mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
+    used = (mass > 0) & (weight > 0)
+    y = np.repeat([1.0, -1.0], used.sum(axis=1))
+    t = np.concatenate([t[:, of_label] for of_label in used], axis=1)
+    return Atoms(y, weight[used], t, mass[used], zeta[used], zeta2[used], frame)
+
+
+# -- nodes of one score -----------------------------------------------------------------------------------------------
+
+
+def score_nodes(
+    placed: PlacedRows, order: int
+) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"], Float[np.ndarray, "2 3 nodes"]]:
+    """Nodes of the one coordinate t, their weights for t ~ N(0, 1), and E[1, ζ, ζ²; observed label is y | t] for y = 1
+    and y = -1.
+    """
+    axes = placed.axes
+    t, weights = panels(panel_edges(placed, order), order)
+    return t, weights * pdf(t), observed_labels(placed.flip, axes.labeller[0] * t, axes.kappa, order)
+
+
+def panel_edges(placed: PlacedRows, order: int) -> Float[np.ndarray, " edges"]:
+    """Edges of panels in t, at the rule's jumps and around the places where labels change.
+
+    Panels on which keep or weight is a function are refined until `order` nodes resolve it.
+    """
+    slope, blur = float(placed.axes.labeller[0]), placed.axes.kappa
+    jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyright: ignore
+    farthest = max(jumps, default=0.0)
+    cuts: list[float] = [*_DENSITY_EDGES, *jumps]
+    if farthest > _DENSITY_EDGES[-3]:
+        cuts += (farthest + _TAIL_EDGES / farthest).tolist()
+    cuts += (_LABEL_EDGES * blur / max(abs(slope), _LEAST_SLOPE * blur)).tolist()
+    if isinstance(placed.flip, BoundaryFlips):
+        cuts += placed.flip.cuts(slope, blur)
+    functions = placed.rows.has_functions  # pyright: ignore
+    if functions:
+        cuts += _SMALL_SCALES
+    half = np.clip(cuts, 0, max(_DENSITY_EDGES[-1], farthest + _TAIL_EDGES[-1] / max(farthest, 1.0)))
+    edges = np.unique(np.append(-half, half))
+    return refined(edges, lambda t: pdf(t) * _integrands(placed, t), order) if functions else edges
+
+
+def _integrands(placed: PlacedRows, t: Array) -> Array:
+    keep, weight = _selected(placed, placed.axes.seen * t)
+    return np.stack([keep, keep * weight, keep * weight / (1 + weight)]).reshape(-1, len(t))
+
+
+# -- sums by weight ---------------------------------------------------------------------------------------------------
+
+
+def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
+    """Distinct weights (J,), and for each the sums of mass, y·(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ."""
+    parts: list[tuple[Array, Array]] = []
+    held = 0
+    for atoms in blocks:
+        parts.append(_by_weight(atoms.q, _sums(atoms)))
+        held += len(parts[-1][0])
+        if held > MOST_WEIGHTS:
+            parts = [_merged(parts)]
+            held = len(parts[0][0])
+        if held > MOST_WEIGHTS:
+            raise InputError(
+                f"the rows have more than {MOST_WEIGHTS:.0e} different weights, more than memory allows: let the"
+                " weight see fewer directions, or have steps"
+            )
+    return _merged(parts)
+
+
+def _sums(atoms: Atoms) -> Array:
+    t = atoms.t
+    weighted = t * atoms.mass
+    first = np.concatenate([weighted, atoms.zeta[None]])
+    triangle = []
+    for i in range(len(t)):
+        triangle += [weighted[i] * t[j] for j in range(i, len(t))]
+        triangle.append(t[i] * atoms.zeta)
+    return np.stack([atoms.mass, *(atoms.y * first), *triangle, atoms.zeta2])
+
+
+def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    weights = np.concatenate([weights for weights, _ in parts], axis=-1)
+    sums = np.concatenate([sums for _, sums in parts], axis=-1)
+    return _by_weight(weights, sums)
+
+
+def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
+    if len(q) and q.min() == q.max():
+        return q[:1], sums.sum(axis=1, keepdims=True)
+    weight, at = np.unique(q, return_inverse=True)
+    return weight, np.array([np.bincount(at, row, len(weight)) for row in sums], float)
+
+
+# -- cohorts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The rows of one round, as `Kept` but in units of n, with the stages that they train: first ≤ s < last.
+
+    `selector` is the stage that chose the rows, None where no learner did.
+    """
+
+    kept: Kept
+    candidates: float
+    selector: int | None
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
+        """The cohort of rows that are kept so per candidate. Raises InputError if none is."""
+        rows = placed.rows
+        if isinstance(rows, MeasuredRows):
+            size = candidates = rows.kept
+        else:
+            fraction = float(kept.mass.sum())
+            if isinstance(rows, Addition):
+                require("kept fraction", fraction, fraction > 0, f"be positive: {rows} keeps no row")
+            size = candidates = rows.candidates_at(fraction)
+        scaled = Kept(kept.weight, size * kept.mass, size * kept.linear, size * kept.second, kept.frame, kept.error)
+        return cls(scaled, candidates, selector, first, last)
+
+    @property
+    def mass(self) -> Float[np.ndarray, " J"]:
+        """Rows of each weight, in units of n."""
+        return self.kept.mass
+
+    def trains(self, stage: int) -> bool:
+        """Whether a stage trains on the rows."""
+        return self.first <= stage < self.last

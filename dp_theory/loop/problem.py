@@ -1,0 +1,539 @@
+"""What is asked of learners on selected rows, what they answer, and the one form in which the theory takes it.
+
+A `SpanProblem` is a learner on groups of rows: soft weights, verifiers, mixtures of groups with different rules, wrong
+labellers, flipped labels, a general covariance and any convex loss. A `PracticeProblem` is a loop: stage 0 trains on
+`initial`·n plain rows; after stage k the learner ŵ_k looks at fresh candidate rows and keeps some of them, or weights
+them, by its own scores; the next stage trains on all rows kept so far, or on the newest alone. The paper argues for
+such a selector in section 4.2.2 and gives no theory of it; this one is ours. Both are a `Cell`: learners one after the
+other, on rows that fixed directions or learners before them chose. Conventions:
+
+- Stage s is ŵ_s = argmin (1/n) Σ c_i ℓ(w·x_i; y_i) + (lam_s/2)‖w‖², the sum over the rows that it has, with weights
+  c_i. The square loss is (w·x − y)²/2.
+- n is one normaliser for all sizes, and phi = d/n. A group has ratio·n candidate rows; pools and rounds are in units of
+  n. With one group of ratio 1, n is the pool, as in Theorem 1.
+- Rows are x = Σ^½z with z ~ N(0, I_d), and θ = Σ^½ŵ. Vectors are written in the eigenbasis of Σ, whose eigenvalues are
+  `spectrum`. None is Σ = I. Then only the angles between directions matter, and a group's vectors may be as short as
+  these need.
+- A rule sees the standardised score t = x·w/‖Σ^½w‖ ~ N(0, 1) of a plain row, so that thresholds are the paper's α, and
+  the label y = ±1 *as observed*: sign(x·w_g), flipped with probability `flip`. w0 is the truth, w_g the labeller.
+- The test error of a stage is angle(θ, Σ^½w0)/π.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import orth
+from scipy.special import stdtrit
+
+from dp_base.errors import InputError
+from dp_theory.loop.flips import Flips, check_flips
+from dp_theory.loop.losses import SQUARE, Loss, require_loss
+from dp_theory.loop.moments import PlacedRows
+from dp_theory.loop.rows import Addition, Group, MeasuredRows, RoundPlan
+from dp_theory.numerics.checks import (
+    LARGEST_D,
+    Array,
+    Real,
+    common_shape,
+    numbers,
+    require,
+    require_magnitude,
+    require_number,
+    require_size,
+)
+from dp_theory.ridge.problem import AnyProblem, Prediction, Problem, Simulation
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+LEAST_TRIALS = 20  # runs from which a band can be told
+_ROUNDED = 1e-14  # distance of a unit vector's length from 1
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A problem of numbers alone, in the coordinates of its fixed directions.
+
+    `basis` is U of dp_theory.loop.equations at each eigenvalue, `truth` the unit vector along Σ^½w0 there, or its
+    component within U, and `labeller` that of the rows which learners choose, in the coordinates.
+    """
+
+    phi: float
+    ridges: Float[np.ndarray, " stages"]
+    loss: Loss
+    eigenvalues: Float[np.ndarray, " modes"]
+    basis: Float[np.ndarray, "modes k"]
+    truth: Float[np.ndarray, " modes"]
+    labeller: Float[np.ndarray, " k"]
+    initial: tuple[PlacedRows, ...]
+    additions: Sequence[RoundPlan] = ()
+    accumulate: bool = True
+    flip: Flips = 0.0
+
+    @property
+    def stages(self) -> int:
+        return len(self.ridges)
+
+    def last_stage(self, first: int) -> int:
+        """The stage after the last one that trains on the rows which stage `first` is the first to have."""
+        return self.stages if self.accumulate else first + 1
+
+    @cached_property
+    def truth_in_span(self) -> tuple[Float[np.ndarray, " k"], float, Float[np.ndarray, " modes"]]:
+        """The truth's direction within the span, the length of that part, and its part outside."""
+        inside = self.truth @ self.basis
+        norm = float(np.linalg.norm(inside))
+        if abs(norm - 1) < _ROUNDED:
+            return inside / norm, 1.0, np.zeros(len(self.truth))
+        return inside / norm, norm, self.truth - self.basis @ inside
+
+
+@dataclass(frozen=True, eq=False)
+class SpanProblem(AnyProblem):
+    """Regression on a mixture of groups of rows. The head of this module states the conventions.
+
+    Parameters
+    ----------
+    truth
+        Direction w0 (d,) that decides the true label.
+    groups
+        The groups of rows, at least one.
+    phi
+        Aspect ratio d/n, positive. It broadcasts with lam and with the parameters of the groups' rules.
+    lam
+        Ridge, at least 0. 0 is the limit λ → 0+.
+    spectrum
+        Eigenvalues of Σ (d,), one for each entry of the vectors. None is Σ = I.
+    loss
+        SQUARE, LOGISTIC or another of dp_theory.loop.losses.
+
+    Raises
+    ------
+    InputError
+        For a direction that is zero, not finite or of another length than the spectrum, and for parameters outside
+        their domain.
+
+    Examples
+    --------
+    Rows near the boundary of a selector at cosine .6 to the truth, a tenth of them with a flipped label:
+
+    >>> from dp_theory import Group, KeepHard, SpanProblem, predict
+    >>> hard = Group(along=(0.6, 0.8), keep=KeepHard(0.8), flip=0.1)
+    >>> prediction = predict(SpanProblem((1.0, 0.0), [hard], phi=0.3, lam=0.02))
+    >>> round(float(prediction.test_error), 4)
+    0.2619
+    """
+
+    truth: ArrayLike
+    groups: Sequence[Group]
+    phi: Real
+    lam: Real = 0.0
+    spectrum: ArrayLike | None = None
+    loss: Loss = SQUARE
+
+    def __post_init__(self) -> None:
+        phi = numbers("phi", self.phi)
+        lam = numbers("lam", self.lam)
+        numbers("truth", self.truth)
+        spectrum = numbers("spectrum", self.eigenvalues)
+        if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
+            raise InputError(f"groups = {self.groups!r} must be a list of Groups")
+        require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n")
+        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
+        require_magnitude(phi=phi, lam=lam)
+        require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
+        require_loss(self.loss)
+        if not self.groups:
+            raise InputError("groups is empty: give at least one group of rows")
+        for name, vector in self._named_vectors():
+            if np.shape(vector) != spectrum.shape:
+                raise InputError(f"{name} has shape {np.shape(vector)}, truth and spectrum have {spectrum.shape}")
+            if not (np.all(np.isfinite(vector)) and np.any(vector)):
+                raise InputError(f"{name} = {vector} must be finite and not zero: it is a direction")
+        self.shape  # noqa: B018 (raises where shapes do not broadcast)
+
+    def _named_vectors(self) -> Iterator[tuple[str, ArrayLike]]:
+        yield "truth", self.truth
+        for group in self.groups:
+            if group.labeller is not None:
+                yield "labeller", group.labeller
+        for group in self.groups:
+            for row in np.atleast_2d(group.along):
+                if np.size(row):
+                    yield "along", row
+
+    @classmethod
+    def of(cls, problem: Problem) -> SpanProblem:
+        """Theorem 1's problem. Its rho must be a number, because it places a direction."""
+        rho = float(problem.rho)
+        group = Group(along=(rho, np.sqrt((1 - rho) * (1 + rho))), keep=problem.rule)
+        return cls((1.0, 0.0), (group,), problem.phi, problem.lam)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that phi, lam and the parameters of all rules broadcast to."""
+        rules = {f"groups[{i}]": np.empty(group.shape) for i, group in enumerate(self.groups)}
+        return common_shape(phi=self.phi, lam=self.lam, **rules)
+
+    def cells(self) -> Iterator[Cell]:
+        """The scalar problems that this one broadcasts to, in C order. Equal groups are one object."""
+        phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
+        lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
+        groups: list[Any] = [np.broadcast_to(self._placed(group), self.shape) for group in self.groups]
+        truth = self._whitened(self.truth)[0]
+        identity = np.eye(self._basis.shape[1])
+        flat = self.spectrum is None
+        eigenvalues = np.ones(len(identity)) if flat else self.eigenvalues
+        basis = identity if flat else self._basis
+        truth = truth @ self._basis if flat else truth
+        for index in np.ndindex(self.shape):
+            placed = tuple(group[index] for group in groups)
+            yield Cell(
+                float(phi[index]),
+                lam[index].reshape(1),
+                self.loss,
+                eigenvalues,
+                basis,
+                truth,
+                placed[0].labeller,
+                placed,
+            )
+
+    def _placed(self, group: Group) -> np.ndarray:
+        """The groups with scalar rules that one stands for, as an array of objects."""
+        labeller, along = self.directions(group)
+        labeller = labeller @ self._basis
+        seen = along @ self._basis if len(along) else labeller[None]
+        found = np.empty(group.shape, object)
+        for index in np.ndindex(group.shape):
+            found[index] = PlacedRows(group.at(index, group.shape), group.flip, labeller, seen)
+        return found
+
+    @cached_property
+    def eigenvalues(self) -> Float[np.ndarray, " d"]:
+        """Eigenvalues of Σ."""
+        return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
+
+    def _whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
+        """Unit vectors along Σ^½ w, one row for each w of `vectors`, which is (d,) or (r, d)."""
+        rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def directions(self, group: Group) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "r d"]]:
+        """Whitened labeller and whitened `along` of a group."""
+        labeller = self.truth if group.labeller is None else group.labeller
+        return self._whitened(labeller)[0], self._whitened(group.along)
+
+    @cached_property
+    def _basis(self) -> Float[np.ndarray, "d k"]:
+        rows = [self._whitened(self.truth)]
+        for group in self.groups:
+            labeller, along = self.directions(group)
+            rows += [labeller[None], along]
+        return orth(np.concatenate(rows).T)
+
+    def solve(self, tolerance: float | None) -> Prediction:
+        """The limit n, d → ∞."""
+        from dp_theory.loop.prediction import predict_span
+
+        return predict_span(self, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
+        """Means over experiments."""
+        from dp_theory.loop.experiment import simulate_span
+
+        return simulate_span(self, d, trials, seed=seed, workers=workers)
+
+
+@dataclass(frozen=True, eq=False)
+class PracticeProblem(AnyProblem):
+    """A practice loop. `predict` and `simulate` read the same object; the module's head has the conventions.
+
+    Parameters
+    ----------
+    phi
+        Aspect ratio d/n.
+    lam
+        Ridge: one number, or one for each stage. 0 is the limit lam → 0+. For the square loss it needs more kept rows
+        than dimensions; other losses turn to the max-margin solution there if their rows are separable.
+    additions
+        What each round adds, in turn. There is one learner more than there are rounds. The parameters of the rules
+        broadcast.
+    initial
+        Size of the first pool of plain rows in units of n, or the rows themselves.
+    accumulate
+        Whether a stage trains on all rows so far, or on the newest ones alone.
+    flip
+        How labels are flipped: a probability, or `BoundaryFlips`.
+    labeller
+        cos(w_g, w0) in (0, 1] where Σ = I. With a spectrum it is w_g (d,) in Σ's eigenbasis, or 1 for the truth.
+    spectrum
+        Eigenvalues of Σ (d,). None is Σ = I.
+    truth
+        w0 (d,) in Σ's eigenbasis, for a problem with a spectrum. By default all its entries are equal.
+    loss
+        SQUARE, LOGISTIC, SQUARED_HINGE, HINGE or another loss of dp_theory.loop.losses.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, and for a labeller or a truth that does not fit the spectrum.
+
+    Examples
+    --------
+    >>> from dp_theory import Addition, KeepHard, PracticeProblem, predict
+    >>> loop = PracticeProblem(phi=0.5, lam=0.01, additions=[Addition(2, keep=KeepHard(0.3))] * 3)
+    >>> predict(loop).test_error.round(4).tolist()
+    [0.2031, 0.1395, 0.1012, 0.0775]
+    """
+
+    phi: float
+    lam: float | Sequence[float]
+    additions: Sequence[RoundPlan] = ()
+    initial: float | MeasuredRows = 1.0
+    accumulate: bool = True
+    flip: Flips = 0.0
+    labeller: ArrayLike = 1.0
+    spectrum: ArrayLike | None = None
+    truth: ArrayLike | None = None
+    loss: Loss = SQUARE
+
+    def __post_init__(self) -> None:
+        require_number(phi=self.phi)
+        check_flips(self.flip)
+        require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
+        require_magnitude(phi=self.phi)
+        self._check_additions()
+        self._check_ridges()
+        if not isinstance(self.initial, MeasuredRows):
+            require_number(initial=self.initial)
+            require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
+            require_magnitude(initial=self.initial)
+        require_loss(self.loss)
+        if self.spectrum is None:
+            self._check_cosine()
+        else:
+            self._check_vectors()
+        if 0 in self.shape:
+            raise InputError(f"a rule's parameters have the shape {self.shape}: without a number nothing is practised")
+
+    def _check_additions(self) -> None:
+        if not isinstance(self.additions, Sequence | np.ndarray):
+            raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
+        for place, plan in enumerate(self.additions):
+            if not isinstance(plan, Addition | MeasuredRows) and not callable(plan):
+                raise InputError(
+                    f"additions[{place}] = {plan!r} must be an Addition, MeasuredRows or a plan such as Window"
+                )
+
+    def _check_ridges(self) -> None:
+        lam = numbers("lam", self.lam)
+        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
+        require_magnitude(lam=lam)
+        if lam.shape not in ((), (self.stages,)):
+            raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
+
+    def _check_cosine(self) -> None:
+        if self.truth is not None:
+            raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
+        labeller = numbers("labeller", self.labeller)
+        require_number(labeller=labeller)
+        require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
+
+    def _check_vectors(self) -> None:
+        labeller = numbers("labeller", self.labeller)
+        spectrum = numbers("spectrum", self.spectrum)
+        if spectrum.ndim != 1 or not spectrum.size:
+            raise InputError(f"spectrum has shape {spectrum.shape}: it must be a list of Σ's eigenvalues")
+        require(
+            "spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: eigenvalues of Σ"
+        )
+        if self.truth is not None:
+            _require_direction("truth", numbers("truth", self.truth), len(spectrum))
+        if labeller.ndim or labeller != 1:
+            _require_direction("labeller", labeller, len(spectrum))
+            if self.truth_direction @ self.labeller_direction <= 0:
+                raise InputError("labeller must have a positive cosine to truth, in the metric of the spectrum")
+
+    @property
+    def stages(self) -> int:
+        """The number of learners."""
+        return len(self.additions) + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the parameters of all rules broadcast to."""
+        return common_shape(
+            **{
+                f"additions[{place}]": np.empty(plan.shape)
+                for place, plan in enumerate(self.additions)
+                if isinstance(plan, Addition)
+            }
+        )
+
+    def cells(self) -> Iterator[Cell]:
+        """The problems with scalar rules that this one broadcasts to, in C order."""
+        shape = self.shape
+        for index in np.ndindex(shape):
+            yield replace(
+                self._cell,
+                additions=[plan.at(index, shape) if isinstance(plan, Addition) else plan for plan in self.additions],
+            )
+
+    @cached_property
+    def _cell(self) -> Cell:
+        one = np.ones(1)
+        first = self.initial if isinstance(self.initial, MeasuredRows) else Group(self.initial)
+        return Cell(
+            phi=self.phi,
+            ridges=np.broadcast_to(np.asarray(self.lam, dtype=float), self.stages),
+            loss=self.loss,
+            eigenvalues=self.eigenvalues,
+            basis=self.labeller_direction[:, None],
+            truth=self.truth_direction,
+            labeller=one,
+            initial=(PlacedRows(first, self.flip, one, one[None]),),
+            accumulate=self.accumulate,
+            flip=self.flip,
+        )
+
+    @cached_property
+    def eigenvalues(self) -> Float[np.ndarray, " modes"]:
+        """The eigenvalues e of Σ. Where Σ = I a single mode stands for all d of them."""
+        return np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
+
+    @cached_property
+    def labeller_direction(self) -> Float[np.ndarray, " modes"]:
+        """The unit vector along Σ^½w_g in Σ's eigenbasis."""
+        if self.spectrum is not None and np.ndim(self.labeller) == 0:
+            return self.truth_direction
+        return _unit(self.eigenvalues, self.labeller)
+
+    @cached_property
+    def truth_direction(self) -> Float[np.ndarray, " modes"]:
+        """The unit vector along Σ^½w0 in Σ's eigenbasis. Where Σ = I, its component along w_g alone."""
+        if self.spectrum is None:
+            return np.atleast_1d(np.asarray(self.labeller, float))
+        return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
+
+    def solve(self, tolerance: float | None) -> PracticePrediction:
+        """The limit n, d → ∞."""
+        from dp_theory.loop.prediction import predict_practice
+
+        return predict_practice(self, tolerance=tolerance)
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
+        """Means over experiments."""
+        from dp_theory.loop.experiment import simulate_practice
+
+        return simulate_practice(self, d, trials, seed=seed, workers=workers)
+
+
+def _require_direction(name: str, vector: Array, size: int) -> None:
+    if vector.shape != (size,) or not np.all(np.isfinite(vector)) or not np.any(vector):
+        raise InputError(f"{name} must be {size} finite numbers, not all 0: an entry for each eigenvalue")
+
+
+def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
+    whitened = np.sqrt(eigenvalues) * np.asarray(vector, float)
+    return whitened / np.linalg.norm(whitened)
+
+
+@dataclass(frozen=True)
+class PracticePrediction(Prediction):
+    """The limit of the loop as n, d → ∞, for every stage.
+
+    All fields have the shape (*S, stages) unless another is given, where S is the problem's own shape. `test_error`,
+    `overlap`, `squared_norm` and `certificate` are those of `Prediction`.
+
+    Attributes
+    ----------
+    keep_fraction
+        Rows kept over rows looked at, in all rounds so far.
+    problem
+        What was asked.
+    additions
+        The rows of each round, with plans resolved, (*S, rounds).
+    kept, candidates
+        Numbers of rows kept and looked at so far, in units of n.
+    alignment
+        Order parameter a_s: θ_s along the unit vector of Σ^½w_g.
+    covariance, response
+        Order parameters C and X, (*S, stages, stages). dp_theory.loop.equations defines all three.
+    """
+
+    problem: PracticeProblem
+    additions: np.ndarray
+    kept: Float[np.ndarray, "*cells stages"]
+    candidates: Float[np.ndarray, "*cells stages"]
+    alignment: Float[np.ndarray, "*cells stages"]
+    covariance: Float[np.ndarray, "*cells stages stages"]
+    response: Float[np.ndarray, "*cells stages stages"]
+
+    def band(
+        self, simulation: PracticeSimulation, d: int, level: float = 0.95
+    ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
+        """The interval that holds the test error of one run in dimension d with this probability, at each stage.
+
+        The limit is this prediction's. A simulation in fewer dimensions says how far the mean is from it, which falls
+        as 1/d, and how far single runs are, which falls as d^-½.
+
+        Parameters
+        ----------
+        simulation
+            Of the same loop, of 20 trials or more; in 100 dimensions or more, as a rule.
+        d
+            The dimension.
+        level
+            The probability, in (0, 1).
+
+        Returns
+        -------
+        low, high
+            Within [0, 1], (*S, stages).
+
+        Raises
+        ------
+        InputError
+            For a level outside (0, 1), too few trials, and a loop with a spectrum, which has one dimension only.
+
+        Notes
+        -----
+        The trials are few, so the band is Student's, as wide as the uncertain mean asks for (T5.13).
+        """
+        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
+        trials = simulation.trials
+        require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")
+        if self.problem.spectrum is not None and d != simulation.d:
+            raise InputError(f"d = {d} must be the length of the spectrum, {simulation.d}: no other is known")
+        nearer = simulation.d / d
+        mean = self.test_error + (simulation.test_error - self.test_error) * nearer
+        sd = simulation.test_errors.std(axis=-2, ddof=1) * np.sqrt(nearer * (1 + nearer / trials))
+        half = stdtrit(trials - 1, (1 + level) / 2) * sd
+        return np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)
+
+
+@dataclass(frozen=True)
+class PracticeSimulation(Simulation):
+    """Independent runs of the loop in dimension d. Means and standard errors have the shape (*S, stages).
+
+    Attributes
+    ----------
+    test_errors, kept
+        Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
+    row_errors
+        Share of the rows that each stage gets wrong, among those of a round that were misclassified when they were
+        added: (*S, trials, rounds, stages). It is nan where a round brought no such row. dp_theory.loop.hindsight
+        predicts it.
+    """
+
+    test_errors: Float[np.ndarray, "*cells trials stages"]
+    row_errors: Float[np.ndarray, "*cells trials rounds stages"]
+    kept: Float[np.ndarray, "*cells trials stages"]

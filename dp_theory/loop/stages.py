@@ -1,0 +1,517 @@
+"""The learners as far as they have come, and one more stage of them, under any convex loss.
+
+Equations are those of dp_theory.loop.equations. A new stage s has k + 2s + 2 unknowns: a_s, and the rows C_s· and X_s·,
+diagonals included. Nothing acts on the stages before. Under a quadratic loss it is solved without iteration:
+
+1. X_ss solves a scalar equation of its own, since (T3.11) on the diagonal holds no other unknown of this stage.
+2. Given X_ss, the means of the forces are affine in the other unknowns, and so are (T3.9), (T3.10) and (T3.11) for
+   these. One linear solve is exact.
+3. C_ss enters nothing else, and its own equation in (T3.10) is affine.
+
+Under another loss the fixed-point map moves every order parameter half way to the right-hand side of its equation, or
+less where C would not be positive, and Anderson's method finds what this map does not move. The search's coordinates
+always stand for possible order parameters: a_s; the row s of C's Cholesky factor, with the logarithm of its diagonal
+element; the row s of X, with the logarithm of X_ss. Lengths are in units of |θ_s-1|, responses in units of X_s-1,s-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import root_scalar
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory.loop.equations import (
+    CohortForces,
+    Newest,
+    NewestForces,
+    OrderParameters,
+    QuadraticLoss,
+    newest_forces,
+    with_edge,
+    with_row,
+)
+from dp_theory.loop.forces import PointMeans, SampledCohort, correct_means
+from dp_theory.loop.losses import Loss, Square, candidate_limits
+from dp_theory.loop.moments import Cohort, PlacedRows, scored_atoms
+from dp_theory.loop.points import draw_points
+from dp_theory.loop.problem import Cell
+from dp_theory.loop.rows import MeasuredRows
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.fixed_point import fixed_point
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+SQUARE_CONTROL = QuadraticLoss()
+INTERPOLATION = QuadraticLoss(np.inf)  # the limit λ → 0 with fewer kept rows than dimensions, in units of λ
+FEW = 2**11  # points of a cohort with which a stage is solved first
+EXACT = 1e-9  # relative residual at which a stage counts as solved
+
+_AT_THE_PEAK = 1e-12  # relative distance of the kept rows from φ below which the norm counts as infinite
+_ROUNDED = 1e-14  # relative size from which a correction of a stage's affine solution is not made,
+_CORRECTIONS = 3  # nor after so many times
+_NEGLIGIBLE = 1e-14  # mass of a node, over the largest of its block: the tails of several directions are many
+_NEAR = 1e-6  # relative residual over few points at which the search over all points begins,
+_NEAR_ENOUGH = 1e-4  # or from which it is tried at least
+_SOLVED = 1e-12  # relative residual at which the search ends
+_SETTLED = 1e-3  # relative residual from which on the control stays as it is
+_STEPS = (200, 80)  # of the search, over few points and over all
+_STEPS_OF_NODES = 30
+_PART = 0.5  # of the way to the right-hand sides
+_LEAST_PART = 1e-9
+_POSITIVE = 1e-6  # the least part of a learner, squared, that is new
+_FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
+_LARGE_RIDGE = 1.0  # where no remedy is known, and from which the ridge falls where nodes have no solution at once, to
+_LEAST_RIDGE = 1e-6  # this or the stage's own,
+_RIDGES = 13  # by so many steps
+_FIRST_START = (-1.0, 0.0)  # ln √C and ln(X/φ) of stage 0 to begin with,
+_FIRST_ALIGNMENT = 1e-3  # and a
+_NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
+
+
+Forces = tuple[Sequence[NewestForces | None], Newest]  # of each cohort, and their means
+
+
+class Means(Protocol):
+    """How the means of forces on the newest stage are found at its order parameters."""
+
+    settled: bool  # whether the way to find them is to stay as it is
+
+    def __call__(self, newest: Newest) -> Newest: ...
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The learners of a scalar problem after some of its stages. It never changes: `next_stage` gives the one after.
+
+    `cohorts` has the forces under the square loss, or under the quadratic losses that serve as control of `points`.
+    `losses` has the problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable, and `conditions`
+    by how much rounding in the stage's equations moves X and C, under the square loss. `modes`, `means`
+    and `pulled` are M_e of (T3.7) at each eigenvalue, M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
+    """
+
+    cell: Cell
+    cohorts: tuple[CohortForces, ...]
+    points: tuple[SampledCohort, ...]
+    parameters: OrderParameters
+    losses: tuple[Loss, ...]
+    conditions: tuple[float, ...]
+    modes: Float[np.ndarray, "modes stages stages"]
+    means: Float[np.ndarray, "modes stages"]
+    pulled: Float[np.ndarray, "modes stages"]
+    ff: Float[np.ndarray, "stages stages"]
+
+    @classmethod
+    def of(cls, cell: Cell) -> Loop:
+        """The loop before its first stage."""
+        modes, directions = cell.basis.shape
+        none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
+        parameters = OrderParameters.of_no_stage(directions)
+        return cls(cell, (), (), parameters, (), (), matrices, none, none, matrices[0])
+
+    def outcome(self) -> tuple[float, float]:
+        """Test error (T3.13) and overlap (T3.12) of the newest stage."""
+        a, c, _ = self.parameters
+        along, norm, outside = self.cell.truth_in_span
+        part = float(a[-1] @ along)
+        overlap = part * norm + float(outside @ self.means[:, -1])
+        across = a[-1] - part * along
+        off = c[-1, -1] + across @ across + (part - overlap) * (part + overlap)  # without cancellation
+        return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
+
+    def rows_of(self, stage: int) -> float:
+        """How many rows a stage trains on, in units of n."""
+        return sum(float(rows.cohort.mass.sum()) for rows in self.cohorts if rows.cohort.trains(stage))
+
+    def with_rows(self, cohorts: Sequence[Cohort]) -> Loop:
+        """With the rows that the next stage is the first to train on."""
+        return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
+
+    def with_points(self, cohort: Cohort, placed: PlacedRows, size: int, seed: int) -> Loop:
+        """With `size` points of the newest cohort, a power of two."""
+        if isinstance(placed.rows, MeasuredRows):
+            raise InputError("rows that are known by their moments alone are for the square loss: give a rule")
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.parameters.stages,)))
+        return replace(self, points=(*self.points, SampledCohort.of(draw_points(cohort, placed, size, rng))))
+
+    def next_stage(self, change: Callable[[Newest], Newest] = lambda newest: newest) -> tuple[Loop, float]:
+        """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
+
+        `change` is applied to its order parameters before the loop goes on. Raises InputError where lam = 0 and a stage
+        of the square loss after the first has no more rows than dimensions, ConvergenceError where the equations are
+        not met.
+        """
+        cell, stage = self.cell, self.parameters.stages
+        ridge = float(cell.ridges[stage])
+        if isinstance(cell.loss, Square):
+            control = SQUARE_CONTROL
+            if ridge == 0 and (rows := self.rows_of(stage)) <= cell.phi * (1 + _AT_THE_PEAK):
+                if len(cell.additions):
+                    raise InputError(
+                        f"lam = 0 needs more rows than dimensions: stage {stage} has {rows:.3g}·n, not above d = phi·n"
+                        f" = {cell.phi:g}·n. Give lam > 0"
+                    )
+                if rows >= cell.phi * (1 - _AT_THE_PEAK):
+                    return self._at_the_peak(), 0.0
+                ridge, control = 1.0, INTERPOLATION
+            newest, miss, forces, condition = StageEquations(self, cell.loss, ridge).solved_for(control)
+            changed = change(newest)
+            known = forces if changed is newest else None
+            return self.extended(changed, cell.loss, ridge, control, known, condition), miss
+        miss = np.inf
+        for loss, lam in candidate_limits(cell.loss, ridge):
+            vector, control, miss = StageEquations(self, loss, lam).solved()
+            if miss <= EXACT:
+                return self.extended(change(Newest.of(vector, stage + 1)), loss, lam, control), miss
+        remedy = "give a larger lam, if the rows are about to be separable"
+        if ridge == 0:
+            remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
+        elif ridge >= _LARGE_RIDGE:
+            remedy = "the ridge is large enough: this is a failure of the search, not of the problem"
+        raise ConvergenceError(
+            f"practice at phi = {cell.phi:g}, lam = {ridge:g}, {cell.loss}, stage {stage}: the order"
+            f" parameters miss their equations by {miss:.1e}; {remedy}"
+        )
+
+    def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
+        """The only stage of a loop without rounds, by nodes of this order, from what an order before has found.
+
+        `error` is the relative error (k + 2,) of the means of forces that is assumed. Raises ConvergenceError where the
+        equations are not met.
+        """
+        cell = self.cell
+        candidates = candidate_limits(cell.loss, float(cell.ridges[0]))
+        start, miss = None, np.inf
+        if previous is not None:
+            candidates = [limit for limit in candidates if limit[0] == previous.losses[0]]
+            start = Newest(*(part[-1] for part in previous.parameters)).vector()
+        for loss, lam in candidates:
+            means = NodeMeans(cell.initial, loss, order, error)
+            equations = StageEquations(self, loss, lam)
+            vector, miss = equations.solved_over(means, start)
+            if miss <= EXACT:
+                newest = Newest.of(vector, 1)
+                return self._grown(newest, means(newest), equations), miss
+        raise ConvergenceError(
+            f"phi = {cell.phi:g}, lam = {cell.ridges[0]:g}, {cell.loss}: the fixed point is missed by {miss:.1e}"
+        )
+
+    def extended(
+        self,
+        newest: Newest,
+        loss: Loss,
+        lam: float,
+        control: QuadraticLoss,
+        known: Forces | None = None,
+        condition: float = 1.0,
+    ) -> Loop:
+        """With a stage of these order parameters, and of these forces if they are known."""
+        parameters = self.parameters.extended(newest)
+        stage = parameters.stages - 1
+        each, forces = newest_forces(self.cohorts, newest, control) if known is None else known
+        correct_means(self.points, forces, parameters, loss, control)
+        grown = self._grown(newest, forces, StageEquations(self, loss, lam), condition)
+        return replace(
+            grown,
+            cohorts=tuple(
+                rows if forced is None else rows.joined(forced) for rows, forced in zip(self.cohorts, each, strict=True)
+            ),
+            points=tuple(
+                rows.extended(loss, control, parameters) if rows.trains(stage) else rows for rows in self.points
+            ),
+        )
+
+    def _grown(self, newest: Newest, forces: Newest, equations: StageEquations, condition: float = 1.0) -> Loop:
+        row, mean, pulled = equations.learner(newest, forces)
+        return replace(
+            self,
+            parameters=self.parameters.extended(newest),
+            losses=(*self.losses, equations.loss),
+            conditions=(*self.conditions, condition),
+            modes=with_row(self.modes, row),
+            means=np.append(self.means, mean[:, None], axis=1),
+            pulled=np.append(self.pulled, pulled[:, None], axis=1),
+            ff=with_edge(self.ff, forces.symmetric),
+        )
+
+    def _at_the_peak(self) -> Loop:
+        """The ridgeless limit of the square loss with as many rows as dimensions, where C is infinite."""
+        constant, matrix = StageEquations(self, self.cell.loss, 0.0).affine(1.0, INTERPOLATION)
+        a = np.linalg.solve(-matrix.one[: len(constant.one)], constant.one)
+        nothing, endless = np.zeros((len(self.cell.basis), 1)), np.array([np.inf])
+        return replace(
+            self,
+            parameters=self.parameters.extended(Newest(a, endless, endless)),
+            losses=(self.cell.loss,),
+            conditions=(np.inf,),
+            modes=nothing[..., None],
+            means=(self.cell.basis @ a)[:, None],
+            pulled=nothing,
+            ff=endless[None],
+        )
+
+
+@dataclass(frozen=True)
+class StageEquations:
+    """(T3.9), (T3.10) and (T3.11) for the stage after those of a loop, whose rows the loop has, at a loss and ridge.
+
+    Vectors of unknowns are a_s, C_s0 … C_ss, X_s0 … X_ss.
+    """
+
+    loop: Loop
+    loss: Loss
+    lam: float
+
+    @property
+    def stage(self) -> int:
+        return self.loop.parameters.stages
+
+    def learner(self, newest: Newest, forces: Newest) -> tuple[Array, Array, Array]:
+        """The newest rows of M_e, (*trials, modes, s + 1), of M_e b u_e, and of M_e(E[f gᵀ] - Λa/e)u_e."""
+        e, basis = self.loop.cell.eigenvalues, self.loop.cell.basis
+        others = forces.lower[..., :-1]
+        own = e / (self.lam + e * forces.lower[..., -1:])
+        row = -own[..., None] * np.einsum("...j,ejk->...ek", others, self.loop.modes)
+        b = forces.one + forces.lower[..., -1:] * newest.one + others @ self.loop.parameters.a
+        mean = own * (b @ basis.T - others @ self.loop.means.T)
+        # (T3.9) less a is Σ M_e(E[f gᵀ] - (Λ/e)a) u_e u_eᵀ, without the cancellation of Γa
+        pull = forces.one @ basis.T - self.lam / e * (newest.one @ basis.T)
+        pulled = own * (pull - others @ self.loop.pulled.T)
+        return np.concatenate([row, own[..., None]], axis=-1), mean, pulled
+
+    def off(self, newest: Newest, forces: Newest) -> Float[np.ndarray, "*trials unknowns"]:
+        """Right-hand sides minus a_s, C_s· and X_s·, at these means of the forces."""
+        loop = self.loop
+        basis = loop.cell.basis
+        phi = loop.cell.phi
+        row, mean, pulled = self.learner(newest, forces)
+        others = row[..., :-1]
+        a_off = pulled @ basis
+        # (T3.10) with Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ as a sum of squares
+        before = loop.means - basis @ (basis.T @ loop.means)
+        deviation = mean - (mean @ basis) @ basis.T
+        by_force = others @ loop.ff + row[..., -1:] * forces.symmetric[..., None, :-1]  # M_e E[f f_j] for j < s
+        own_force = (others * forces.symmetric[..., None, :-1]).sum(-1) + row[..., -1] * forces.symmetric[..., -1:]
+        with_others = np.einsum("...ek,ejk->...j", by_force, loop.modes) / len(basis)
+        with_own = ((by_force * others).sum(-1) + row[..., -1] * own_force).mean(-1)
+        c_off = np.append(deviation @ before, (deviation**2).sum(-1)[..., None], axis=-1) - newest.symmetric
+        c_off = c_off + phi * np.append(with_others, with_own[..., None], axis=-1)
+        x_off = phi * row.mean(-2) - newest.lower  # (T3.11)
+        return Newest(a_off, c_off, x_off).vector()
+
+    def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
+        """What is missed in units of the order parameters."""
+        own = np.hypot(np.linalg.norm(newest.one), np.sqrt(newest.symmetric[-1]))
+        norms = np.append(self.loop.parameters.norms(), newest.symmetric[-1] / own)
+        directions = np.full(len(newest.one), own)
+        return off / np.concatenate([directions, norms * own, np.full(self.stage + 1, newest.lower[-1])])
+
+    # -- quadratic losses ---------------------------------------------------------------------------------------------
+
+    def affine(self, response: float, control: QuadraticLoss) -> tuple[Newest, Newest]:
+        """The means of forces as a constant and a matrix, with a row for each unknown, at this X_ss."""
+        k, s = self.loop.parameters.a.shape[1], self.stage
+        constant = Newest(np.zeros(k), np.zeros(s + 1), np.zeros(s + 1))
+        matrix = Newest(*(np.zeros((k + 2 * s + 2, len(part))) for part in constant))
+        for rows in self.loop.cohorts:
+            if rows.cohort.trains(s):
+                rows.add_affine(constant, matrix, response, control)
+        return constant, matrix
+
+    def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
+        """The stage under a quadratic loss, its relative residual, its forces, and what magnifies rounding."""
+        k, s = self.loop.parameters.a.shape[1], self.stage
+        own = k + s  # the place of C_ss; that of X_ss is the last
+        response = self._own_response(control)
+        deviations = np.sqrt(np.diag(self.loop.parameters.c))
+        own_unit = deviations[-1] if s else 1.0
+        unit = np.concatenate([np.ones(k), deviations * own_unit, [1.0], np.full(s, response)])
+
+        constant, matrix = self.affine(response, control)
+        vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
+        vectors[:, -1] = response
+        forces = Newest(*(c + vectors @ m for c, m in zip(constant, matrix, strict=True)))
+        at_zero, *columns = self.off(Newest.of(vectors, s + 1), forces)[:, :-1] / unit
+        jacobian = (np.array(columns) - at_zero).T
+        rest = np.delete(np.arange(k + 2 * s + 1), own)
+        inverse = np.linalg.inv(jacobian[np.ix_(rest, rest)])
+        slope = self._slope_of_own(response, control)
+
+        vector = vectors[0]
+        vector[rest] = -unit[rest] * (inverse @ at_zero[rest])
+        for left in range(_CORRECTIONS, -1, -1):
+            newest = Newest.of(vector, s + 1)
+            each, forces = newest_forces(self.loop.cohorts, newest, control)
+            off = self.off(newest, forces)
+            correction = np.zeros_like(vector)
+            correction[rest] = unit[rest] * (inverse @ (off[rest] / unit[rest]))
+            correction[own] = off[own] / slope
+            if not left or (vector[own] > 0 and np.abs(self.relative(correction, newest)).max() < _ROUNDED):
+                break
+            vector = vector - correction
+        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
+        return newest, miss, (each, forces), 1 / abs(slope)
+
+    def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
+        """The derivative of (T3.10)'s diagonal by C_ss."""
+        weight, mass = self._weights()
+        beta = control.bend(weight, response)
+        e = self.loop.cell.eigenvalues
+        own = e / (self.lam + e * float(mass @ beta))
+        return self.loop.cell.phi * float(np.mean(own**2) * (mass @ beta**2)) - 1
+
+    def _weights(self) -> tuple[Array, Array]:
+        """Weights of the rows that the stage trains on, and how many rows have each."""
+        here = [rows.cohort.kept for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
+        return np.concatenate([kept.weight for kept in here]), np.concatenate([kept.mass for kept in here])
+
+    def _own_response(self, control: QuadraticLoss) -> float:
+        """X_ss: the root X of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], of (T3.11), found in ln X."""
+        cell = self.loop.cell
+        e = cell.eigenvalues
+        weight, mass = self._weights()
+
+        def excess(log_response: float) -> float:
+            response = np.exp(log_response)
+            gamma = float(mass @ control.bend(weight, response))
+            return 1 - cell.phi * float((e / (response * (self.lam + e * gamma))).sum()) / len(e)
+
+        low = high = float(np.log(cell.phi))
+        while excess(low) > 0:
+            low -= 4
+        while excess(high) < 0:
+            high += 4
+        # root_scalar: scipy.optimize.elementwise.find_root takes 13 times as long for one root
+        return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
+
+    # -- other losses -------------------------------------------------------------------------------------------------
+
+    def solved(self) -> tuple[Float[np.ndarray, " unknowns"], QuadraticLoss, float]:
+        """The stage, the control that was fitted to it, and its relative residual, which may be large."""
+        loop = self.loop
+        few = tuple(rows.first(FEW) for rows in loop.points)
+        means = PointMeans(loop.cohorts, loop.parameters, few, self.loss, SQUARE_CONTROL)
+        found, miss = fixed_point(self.moves(means), self.start(), _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        if miss <= _NEAR_ENOUGH:
+            means = replace(means, points=loop.points, settled=True)
+            found, miss = fixed_point(self.moves(means), found, _SOLVED, _STEPS[1], EXACT)
+        return self.vector(found), means.control, miss
+
+    def solved_over(
+        self, means: Means, start: Float[np.ndarray, " unknowns"] | None
+    ) -> tuple[Float[np.ndarray, " unknowns"], float]:
+        """The stage with given means of forces, and its relative residual: from a point nearby, or along ridges."""
+
+        def found_at(lam: float, begin: Array) -> tuple[Array, float]:
+            return fixed_point(replace(self, lam=lam).moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
+
+        begin = self.start() if start is None else self.coordinates(start)
+        found, miss = found_at(self.lam, begin)
+        if start is None and miss > EXACT and not self._has_margin:
+            begin = self.start()
+            for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _RIDGES):
+                near, off = found_at(float(lam), begin)
+                begin = near if off <= EXACT else begin
+            found, miss = found_at(self.lam, begin)
+        return self.vector(found), miss
+
+    @property
+    def _has_margin(self) -> bool:
+        return self.loss != self.loop.cell.loss
+
+    def start(self) -> Float[np.ndarray, " unknowns"]:
+        """A learner like that of the stage before, apart from the part of it that is new."""
+        a, c, x = self.loop.parameters
+        if not self.stage:
+            deviation, response = _FIRST_START
+            alignment = np.full(a.shape[1], _FIRST_ALIGNMENT)
+            return np.append(alignment, [deviation, response + np.log(self.loop.cell.phi)])
+        norm, response = self._units()
+        row = np.linalg.cholesky(c)[-1] / norm
+        return np.concatenate([a[-1] / norm, row, [np.log(row[-1]) - _NEW_PART], x[-1] / response, [0.0]])
+
+    def _units(self) -> tuple[float, float]:
+        """|θ| and X_ss of the last stage; 1 and 1 before the first."""
+        parameters = self.loop.parameters
+        return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
+
+    def coordinates(self, vector: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+        norm, response = self._units()
+        a, c, x = Newest.of(vector, self.stage + 1)
+        row = solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True) if self.stage else c[:0]
+        new = np.log(c[-1] - row @ row) / 2 - np.log(norm)
+        return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
+
+    def vector(self, coordinates: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+        norm, response = self._units()
+        a, factor, x = Newest.of(coordinates, self.stage + 1)
+        if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
+            raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
+        row = norm * np.append(factor[:-1], np.exp(factor[-1]))
+        c = np.append(np.linalg.cholesky(self.loop.parameters.c) @ row[:-1], row @ row)
+        return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))).vector()
+
+    def is_possible(self, vector: Float[np.ndarray, " unknowns"]) -> bool:
+        _, c, x = Newest.of(vector, self.stage + 1)
+        before = self.loop.parameters.c
+        new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)
+        return bool(x[-1] > 0 and new > _POSITIVE * c[-1] > 0)
+
+    def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
+        """The damped fixed-point map in coordinates: by how much it moves a point, and the largest relative residual
+        there; inf where it is not defined.
+        """
+
+        def moved(point: Array) -> tuple[Array, float]:
+            vector = self.vector(point)
+            newest = Newest.of(vector, self.stage + 1)
+            off = self.off(newest, means(newest))
+            miss = float(np.abs(self.relative(off, newest)).max())
+            means.settled = means.settled or miss < _SETTLED
+            part = _PART
+            while not self.is_possible(vector + part * off):
+                part = part / 2
+                if part < _LEAST_PART:
+                    return np.zeros_like(point), np.inf
+            return self.coordinates(vector + part * off) - point, miss
+
+        def move(point: Array) -> tuple[Array, float]:
+            try:
+                with np.errstate(over="raise", invalid="raise", divide="raise"):
+                    return moved(point)
+            except (np.linalg.LinAlgError, FloatingPointError, ConvergenceError):  # the loss's prox may not converge
+                return np.zeros_like(point), np.inf
+
+        return move
+
+
+@dataclass
+class NodeMeans:
+    """Means over nodes of quadrature, for the first stage."""
+
+    initial: Sequence[PlacedRows]
+    loss: Loss
+    order: int
+    error: Float[np.ndarray, " means"] | None = None  # relative, that is assumed of them
+    settled: bool = True
+
+    def __call__(self, newest: Newest) -> Newest:
+        a, (variance,), (response,) = newest
+        score = np.append(a, np.sqrt(variance))
+        length = float(np.linalg.norm(score))
+        bends = [(at / length, width / length) for at, width in self.loss.bends(response)]
+        pull, force, bend = np.zeros(len(score)), 0.0, 0.0
+        for placed in self.initial:
+            for atoms in scored_atoms(placed, self.order, score / length, bends, _NEGLIGIBLE):
+                f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.q, response)
+                share = placed.rows.candidates_at(1.0)  # pyright: ignore
+                pull += share * atoms.linear(f)
+                force += share * float(f * f @ atoms.mass)
+                bend += share * float(of_row @ atoms.mass)
+        means = np.append(pull[: len(a)], [force, bend])
+        return Newest.of(means if self.error is None else means * (1 + self.error), 1)
