@@ -94,7 +94,7 @@ class Requirement:
 
 
 class PartConfig(Section):
-    """The base of kinds of generators and learners, which may read weights."""
+    """The base of sections that may read weights."""
 
     def weights(self) -> dict[str, str]:
         """Folders or hub ids, each under the configuration key that names it."""
@@ -354,7 +354,7 @@ class TrainingConfig(Section):
         return self
 
 
-class PracticeConfig(Section):
+class PracticeConfig(PartConfig):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
     initial: Count = Field(description="samples before training")
@@ -372,7 +372,16 @@ class PracticeConfig(Section):
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     oversample: int = Field(
-        default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
+    )
+    keep: str = Field(
+        default="hardest",
+        description="which are kept; hardest, of additions only, or one that is registered, of the initial ones, too",
+    )
+    encoder: ModelPlace | None = Field(
+        default=None,
+        description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        "none: a learner that the generator's real images train",
     )
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
     start: Literal["generated", "real"] = Field(
@@ -397,6 +406,14 @@ class PracticeConfig(Section):
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
+
+    def weights(self) -> dict[str, str]:
+        return {"practice.encoder": self.encoder} if self.encoder else {}
+
+    @property
+    def initial_oversample(self) -> int:
+        """How many times the initial examples are drawn. Before training, no learner knows which are hard."""
+        return 1 if self.keep == "hardest" else self.oversample
 
     @property
     def real_examples(self) -> int:

@@ -23,11 +23,18 @@ Settings = Callable[[Config, int], Changes]
 class Arm:
     """`settings` are the changes to a configuration for a number of samples; `help` is one line.
 
-    If they leave practice.additions out, it is set so that the pool ends with that number of samples.
+    If they leave practice.additions out, it is set so that the pool ends with that number of samples. `run` is what an
+    arm does in place of the loop, to the content of a result.json.
     """
 
     help: str
     settings: Settings
+    run: Callable[[Config], dict[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Arm:
+        """The arm of a name with all its parts. Raises as ArmName.parse does."""
+        return ARMS[ArmName.parse(text).arm]
 
 
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
@@ -91,17 +98,20 @@ def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:
     return raw | {section: raw[section] | values for section, values in changes.items()}
 
 
-def arm(name: str, help: str, *, place: int = LAST) -> Callable[[Settings], Settings]:
-    """Return a decorator that registers an arm's settings. `place` is its position in lists."""
+def arm(
+    name: str, help: str, *, place: int = LAST, run: Callable[[Config], dict[str, Any]] | None = None
+) -> Callable[[Settings], Settings]:
+    """Return a decorator that registers an arm's settings. `place` is its position in lists. run: see Arm."""
 
     def register(settings: Settings) -> Settings:
-        ARMS.register(name, Arm(help, settings), place=place)
+        ARMS.register(name, Arm(help, settings, run), place=place)
         return settings
 
     return register
 
 
-def _oversample(config: Config) -> int:
+def oversample(config: Config) -> int:
+    """How many times an arm that prunes draws its rows."""
     return config.practice.oversample if config.practice.oversample > 1 else OVERSAMPLE
 
 
@@ -116,18 +126,19 @@ def _unguided(config: Config, samples: int) -> Changes:
 
 
 @arm("static", "all samples drawn before training starts", place=3)
-def _static(config: Config, samples: int) -> Changes:
+def static(config: Config, samples: int) -> Changes:
+    """The settings of a run that adds nothing."""
     return {"practice": {"initial": samples, "additions": 0, "real": config.practice.real_examples}}
 
 
 @arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
 def _prune_in_loop(config: Config, samples: int) -> Changes:
-    return {"guidance": PRUNED, "practice": {"oversample": _oversample(config)}}
+    return {"guidance": PRUNED, "practice": {"oversample": oversample(config)}}
 
 
 @arm("prune-once", "one addition, over-generated, the hardest kept", place=5)
 def _prune_once(config: Config, samples: int) -> Changes:
-    once = {"oversample": _oversample(config), "increment": samples - config.practice.initial, "additions": 1}
+    once = {"oversample": oversample(config), "increment": samples - config.practice.initial, "additions": 1}
     return {"guidance": PRUNED, "practice": once}
 
 

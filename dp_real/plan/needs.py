@@ -186,7 +186,7 @@ def duration(seconds: float) -> str:
 
 def weights(config: Config) -> Iterator[Requirement]:
     """The models that are read, and what else their kinds need."""
-    for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
+    for part in (*([config.generator] if config.practice.draws else []), config.learner, config.practice):
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:

@@ -28,7 +28,7 @@ def images(config: Config) -> tuple[int, int]:
     if options.examples == "real":
         return 0, 0
     added = options.additions * options.increment * config.drawn_per_row
-    plain = options.initial - options.real_examples
+    plain = (options.initial - options.real_examples) * options.initial_oversample
     return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
@@ -158,7 +158,8 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     values = prod(config.pool_shape) * (
         JPEG if config.pool.storage == "jpeg" else 4 if config.pool.storage == "float32" else 1
     )
-    largest = max(options.initial, options.increment * options.oversample if options.additions else 0)
+    initial = options.initial * options.initial_oversample
+    largest = max(initial, options.increment * options.oversample if options.additions else 0)
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,

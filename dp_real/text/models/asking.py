@@ -86,7 +86,7 @@ class Asking:
         self._spent = ""  # that the budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers in order. After a failure or a spent budget, what is in flight is waited for, as it is paid for."""
+        """The answers in order. After a failure or a spent budget, it waits for what is in flight: that is paid for."""
         by_digest = {each.digest: each for each in questions}
         kept = {digest: self.answers.find(digest) for digest in by_digest}
         missing = [digest for digest, answer in kept.items() if answer is None]
