@@ -13,9 +13,9 @@ from _timing import row, seconds
 
 from dp_theory import PracticeProblem, Window, predict, simulate
 from dp_theory.loop.equations import Newest, newest_forces
-from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows
+from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, solve_stages
-from dp_theory.loop.problem import Cell
+from dp_theory.loop.problems import Cell
 from dp_theory.loop.stages import SQUARE_CONTROL, Loop, StageEquations
 
 ROUNDS = 5  # of the damped iteration: eight take it a minute

@@ -8,8 +8,10 @@ from dp_base.errors import InputError
 from dp_theory.ridge.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
-    from dp_theory.loop.problem import PracticePrediction, PracticeProblem, PracticeSimulation, SpanProblem
-    from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
+    from dp_theory.loop.answers import PracticePrediction, PracticeSimulation
+    from dp_theory.loop.problems import PracticeProblem, SpanProblem
+    from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
     from dp_theory.ridge.finite_dimension import FinitePrediction
 
 TRIALS = 20

@@ -36,7 +36,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_real.learners",
     "dp_real.pool",
 )
-NAMES = ("Bool", "Float", "Int", "Num", "Real", "Shaped")
+NAMES = ("Bool", "Float", "Int", "Num", "Shaped")
 SHAPED = re.compile(r"\b(Bool|Float\d*|Inexact|Int\d*|Integer|Num|Real|Shaped|UInt\d*)\[|jaxtyping")
 CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a float is asked for
 

@@ -19,10 +19,10 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.experiment import simulate_practice
+from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import Square
 from dp_theory.loop.prediction import solve_stages
-from dp_theory.loop.problem import PracticeProblem
-from dp_theory.loop.rows import Addition, MeasuredRows, RoundRows
+from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.ridge.simulators.trials import mean_and_se

@@ -21,9 +21,9 @@ from scipy.special import expit
 
 from dp_base.errors import ConvergenceError
 from dp_theory.fitting.curve import Curve
+from dp_theory.loop.groups import Window
 from dp_theory.loop.prediction import solve_stages
-from dp_theory.loop.problem import PracticeProblem
-from dp_theory.loop.rows import Window
+from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.checks import Array
 from dp_theory.ridge.finite_dimension import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule

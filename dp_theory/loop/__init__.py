@@ -5,11 +5,12 @@ to what it needs, for losses other than the square `forces` with `points`; `stag
 `prediction` certifies the result. `experiment` draws every row, and `hindsight` looks back at those of a round.
 """
 
+from dp_theory.loop.answers import PracticePrediction, PracticeSimulation
 from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.groups import Addition, Group, MeasuredRows, RoundPlan, RoundRows, Window
 from dp_theory.loop.hindsight import row_errors
 from dp_theory.loop.losses import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
-from dp_theory.loop.problem import PracticePrediction, PracticeProblem, PracticeSimulation, SpanProblem
-from dp_theory.loop.rows import Addition, Group, MeasuredRows, RoundPlan, RoundRows, Window
+from dp_theory.loop.problems import PracticeProblem, SpanProblem
 from dp_theory.loop.weights import Agree, Interpolating, Verifier
 
 __all__ = [

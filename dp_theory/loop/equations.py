@@ -11,7 +11,7 @@ Model
     Stages s = 0, 1, … minimise (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (λ_s/2)|w|² over the rows that they have (T3.1), and give
     ŵ_s. Rows are x = Σ^½z, z ~ N(0, I_d); θ_s = Σ^½ŵ_s; U is an orthonormal basis of the fixed directions; g = Uᵀz, and
     y is the row's observed label, which depends on g. Rows were kept by fixed directions, or by the scores of one stage
-    k, the selector. They have a weight c, and train some of the stages (dp_theory.loop.moments).
+    k, the selector. They have a weight c, and train some of the stages (dp_theory.loop.placed).
 
 Order parameters, for all stages s, j
     a_s     alignment: Uᵀθ_s
@@ -65,7 +65,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dp_theory.loop.moments import Cohort
+from dp_theory.loop.placed import Cohort
 from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
+from dp_theory.loop.answers import PracticeSimulation
 from dp_theory.loop.fits import fit_convex
 from dp_theory.loop.flips import draw_labels
+from dp_theory.loop.groups import Addition, MeasuredRows
 from dp_theory.loop.losses import Square
-from dp_theory.loop.moments import PlacedRows, kept_rows
+from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, solve_cell
-from dp_theory.loop.problem import PracticeProblem, PracticeSimulation, SpanProblem
-from dp_theory.loop.rows import Addition, MeasuredRows
 from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Simulation
@@ -26,7 +26,7 @@ from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from dp_theory.loop.problem import Cell
+    from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 

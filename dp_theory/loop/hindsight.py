@@ -19,16 +19,18 @@ from scipy.special import ndtr
 from dp_base.errors import InputError
 from dp_theory.loop.equations import OrderParameters, RowView
 from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.groups import MeasuredRows, RoundRows
 from dp_theory.loop.losses import Square
-from dp_theory.loop.moments import PlacedRows, score_nodes
+from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER
-from dp_theory.loop.problem import PracticePrediction, PracticeProblem
-from dp_theory.loop.rows import MeasuredRows, RoundRows
 from dp_theory.numerics.checks import Array, require, require_whole
 from dp_theory.numerics.quadrature import both_below
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from dp_theory.loop.answers import PracticePrediction
+    from dp_theory.loop.problems import PracticeProblem
 
 RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
 _TINY = 1e-100  # in place of a 0 in a denominator

@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.moments import Cohort, PlacedRows, panel_edges
+from dp_theory.loop.placed import Cohort, PlacedRows, panel_edges
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import gauss, pdf
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.loop.answers import PracticePrediction
 from dp_theory.loop.equations import Newest
+from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
-from dp_theory.loop.moments import Cohort, Kept, PlacedRows, kept_rows
-from dp_theory.loop.problem import Cell, PracticePrediction, PracticeProblem, SpanProblem
-from dp_theory.loop.rows import Addition, MeasuredRows, RoundRows
+from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
 from dp_theory.numerics.checks import ROUNDING, Array, require
 from dp_theory.ridge.problem import Prediction
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it

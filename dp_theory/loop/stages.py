@@ -36,16 +36,17 @@ from dp_theory.loop.equations import (
     with_row,
 )
 from dp_theory.loop.forces import PointMeans, SampledCohort, correct_means
+from dp_theory.loop.groups import MeasuredRows
 from dp_theory.loop.losses import Loss, Square, candidate_limits
-from dp_theory.loop.moments import Cohort, PlacedRows, scored_atoms
+from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
 from dp_theory.loop.points import draw_points
-from dp_theory.loop.problem import Cell
-from dp_theory.loop.rows import MeasuredRows
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from dp_theory.loop.problems import Cell
 
 SQUARE_CONTROL = QuadraticLoss()
 INTERPOLATION = QuadraticLoss(np.inf)  # the limit λ → 0 with fewer kept rows than dimensions, in units of λ

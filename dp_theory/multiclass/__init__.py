@@ -11,7 +11,8 @@ curves            ways to select against each other
 
 from dp_theory.multiclass.hardness import Margin, Uncertainty
 from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
-from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
+from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
+from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 __all__ = [
     "Margin",

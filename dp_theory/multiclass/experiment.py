@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.multiclass.softmax_problem import SoftmaxProblem, SoftmaxSimulation
+from dp_theory.multiclass.softmax_answers import SoftmaxSimulation
 from dp_theory.numerics.checks import require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
@@ -20,6 +20,8 @@ from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from scipy.optimize import OptimizeResult
+
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 TEST_ROWS = 20_000  # drawn in each trial for the two errors
 FIT = 2e-3  # largest relative error of the weights: far below their scatter

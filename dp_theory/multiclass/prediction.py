@@ -29,11 +29,13 @@ from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
-from dp_theory.multiclass.softmax_problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
+from dp_theory.multiclass.softmax_answers import SoftmaxOutputs, SoftmaxPrediction
 from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
 TOLERANCE = 2e-3  # of the test error, relative to it

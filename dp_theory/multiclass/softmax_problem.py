@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on rows that a selector of K classes chose: the problem and its answers.
+"""Multinomial logistic regression on rows that a selector of K classes chose: the problem.
 
 Conventions:
 
@@ -17,6 +17,7 @@ Conventions:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from dp_theory.numerics.checks import (
     require_number,
 )
 from dp_theory.ridge.problem import AnyProblem
+
+if TYPE_CHECKING:
+    from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
 
 
 @dataclass(frozen=True)
@@ -96,58 +100,3 @@ class SoftmaxProblem(AnyProblem):
         from dp_theory.multiclass.experiment import simulate_softmax
 
         return simulate_softmax(self, d, trials, seed=seed, workers=workers)
-
-
-@dataclass(frozen=True)
-class SoftmaxOutputs:
-    """What theory predicts and experiments measure of a learner. Each number has its standard error beside it."""
-
-    test_error: Real
-    test_error_se: Real
-    cross_entropy: Real
-    cross_entropy_se: Real
-    overlap: Real
-    overlap_se: Real
-    squared_norm: Real
-    squared_norm_se: Real
-
-
-@dataclass(frozen=True)
-class SoftmaxPrediction(SoftmaxOutputs):
-    """The limit n, d → ∞ at d/n = phi.
-
-    Expectations over K classes are means over quasi-random points in 32 independent sets. The standard errors measure
-    the scatter of these sets. Arrays have the problem's shape, and a scalar problem has floats.
-
-    Attributes
-    ----------
-    keep_fraction
-        Kept rows over the rows of the pool.
-    keep_fraction_se
-        Its standard error. It is a part of the others' errors, but seldom the largest.
-    points
-        Number of quasi-random points.
-    """
-
-    keep_fraction: float
-    keep_fraction_se: float
-    points: Real
-
-
-@dataclass(frozen=True)
-class SoftmaxSimulation(SoftmaxOutputs):
-    """Means over independent experiments. Their standard errors are inf for a single experiment.
-
-    Attributes
-    ----------
-    d
-        The dimension.
-    trials
-        Number of experiments.
-    seed
-        Of all draws.
-    """
-
-    d: int
-    trials: int
-    seed: int

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.moments import PlacedRows, score_nodes, view_of_labeller
-from dp_theory.loop.rows import PLAIN, Addition
+from dp_theory.loop.groups import PLAIN, Addition
+from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.numerics.checks import SMALLEST, require, require_magnitude, require_number
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules import KeepHard
@@ -42,7 +42,7 @@ class _Side(NamedTuple):
 
     t: Float[np.ndarray, " nodes"]
     measure: Float[np.ndarray, " nodes"]  # their weights
-    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.moments.score_nodes` has them
+    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.placed.score_nodes` has them
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:

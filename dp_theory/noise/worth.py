@@ -16,10 +16,10 @@ from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.moments import PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.groups import Addition, RoundPlan, Window
+from dp_theory.loop.placed import PlacedRows, kept_rows, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
-from dp_theory.loop.problem import PracticeProblem
-from dp_theory.loop.rows import Addition, RoundPlan, Window
+from dp_theory.loop.problems import PracticeProblem
 from dp_theory.noise.rows import ORDER, Shares, shares
 from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
 from dp_theory.numerics.costs import Costs, require_costs

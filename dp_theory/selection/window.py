@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from dp_theory.loop.groups import LARGEST_ERROR, Addition
 from dp_theory.loop.prediction import solve_stages
-from dp_theory.loop.problem import PracticeProblem
-from dp_theory.loop.rows import LARGEST_ERROR, Addition
+from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
 

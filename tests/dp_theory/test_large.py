@@ -18,7 +18,7 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.loop.experiment import draw_rows
-from dp_theory.loop.moments import PlacedRows
+from dp_theory.loop.placed import PlacedRows
 
 AT_ONCE = 1 << 21  # numbers
 

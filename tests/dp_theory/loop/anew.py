@@ -7,7 +7,7 @@ import numpy as np
 
 from dp_theory.loop import PracticeProblem
 from dp_theory.loop.equations import OrderParameters, RowView
-from dp_theory.loop.moments import Cohort
+from dp_theory.loop.placed import Cohort
 
 
 class Means(NamedTuple):

@@ -26,7 +26,7 @@ from dp_theory.loop import (
 from dp_theory.loop.equations import QuadraticLoss
 from dp_theory.loop.fits import fit_convex, max_margin
 from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
-from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
 from dp_theory.loop.points import draw_points
 from dp_theory.loop.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard

@@ -7,7 +7,7 @@ import pytest
 
 from dp_theory import KeepHard
 from dp_theory.loop import Addition, Interpolating, PracticeProblem
-from dp_theory.loop.moments import Cohort, PlacedRows, kept_rows
+from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
 from tests.dp_theory.loop.anew import missed, square_forces
 from tests.dp_theory.loop.loops import R11, R13, R15

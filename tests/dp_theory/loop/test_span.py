@@ -9,7 +9,7 @@ from scipy.stats import norm
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
 from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, moments
-from dp_theory.loop.moments import kept_rows
+from dp_theory.loop.placed import kept_rows
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.rules.moments import Moments
 from tests.dp_theory.loop.agreement import assert_agrees

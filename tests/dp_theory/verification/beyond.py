@@ -20,7 +20,7 @@ from dp_theory.loop import (
     Verifier,
     Window,
 )
-from dp_theory.loop.rows import Weight
+from dp_theory.loop.groups import Weight
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.verification import QUANTITIES
 from tests.dp_theory.verification import measured

@@ -17,7 +17,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels
-from dp_theory.loop.rows import Addition, Group, MeasuredRows
+from dp_theory.loop.groups import Addition, Group, MeasuredRows
 from dp_theory.numerics.checks import Array, require
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
