@@ -138,7 +138,7 @@ class Pace:
             self._waited = self.loader.waited
 
     def stop(self, seen: int) -> dict[str, float]:
-        """Rates over all processes, the share of waiting for rows, and a GPU's peak bytes, once the device has done all."""
+        """Rates over all processes, the share of waiting for rows, and a GPU's peak bytes, once all steps are done."""
         if self._begin is None:
             return {}
         seconds = max(time.monotonic() - self._begin, 1e-6)

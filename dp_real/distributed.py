@@ -104,7 +104,7 @@ def own_cores() -> int:
 
 
 def is_reporter(error: str) -> bool:
-    """Whether this process tells the user of its error: the main one, or another if that is silent for GRACE seconds."""
+    """Whether this process tells the user of its error: the main one, or another if that says nothing for GRACE s."""
     is_started = this_process.cache_info().currsize > 0
     if not is_started or this_process().num_processes == 1:
         return os.environ.get("RANK", "0") == "0"
