@@ -21,7 +21,8 @@ class Floats(Storage):
     value_bytes: ClassVar[int] = 4
     value_type: ClassVar[pa.DataType] = pa.float32()
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        """Numbers have any shape."""
 
     @property
     def type(self) -> pa.DataType:
