@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -23,6 +23,7 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
+from dp_base.registry import Registry
 from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
@@ -78,8 +79,8 @@ def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
 
 
 def kind_of(config: Config, index: int) -> Kind:
-    """How the samples of round `index` are drawn; round 0 is plain."""
-    if index and config.practice.oversample > 1:
+    """How the samples of round `index` are drawn; the initial round, 0, is plain or pruned."""
+    if (config.practice.oversample if index else config.practice.initial_oversample) > 1:
         return "pruned"
     if index and config.guidance.candidates > 1:
         return "chosen"
@@ -249,6 +250,7 @@ class Rounds:
     near: NearExamples | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
+    _knows: bool = field(default=False, init=False)  # whether `near` has the validation set and the pool
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
         """Draw round `index` of classes `labels`; all processes call it. total: guidance of its first rows.
@@ -264,7 +266,10 @@ class Rounds:
             drawn, total, saved = self._generated(index, labels[n_real:], learner, total)
         costs = len(drawn), int(drawn.draws.sum()), int(drawn.redrawn.sum())
         kind = kind_of(self.config, index)
-        batch = self._hardest(drawn, labels) if kind == "pruned" else drawn
+        batch = drawn
+        if kind == "pruned":
+            counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()
+            batch = drawn.among(np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
         if n_real:
             batch = replace(batch, row=batch.row + n_real)
             batch = Batch.concatenate([self._real(labels[:n_real], learner), batch])
@@ -386,15 +391,6 @@ class Rounds:
 
     # what is left out: it was generated, and counts as such
 
-    def _hardest(self, batch: Batch, labels: Tensor) -> Batch:
-        """The rows hardest for the learner, as many of each class as in `labels`."""
-        mine = zip(batch.entropy.tolist(), batch.label.tolist(), batch.row.tolist(), strict=True)
-        rows = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
-        rows = rows[rows[:, 0].argsort(descending=True, stable=True)]
-        counts = labels.bincount(minlength=self.config.task.n_classes).tolist()
-        kept = torch.cat([rows[rows[:, 1] == label][:count, 2] for label, count in enumerate(counts)])
-        return batch.among(kept.sort().values.long().numpy())
-
     def _unmarked(self, index: int, batch: Batch) -> Batch:
         examples = to_float(self.pool.storage.decode(batch.table()["example"].combine_chunks()))
         names = self.config.task.classes
@@ -411,10 +407,10 @@ class Rounds:
     def _known(self) -> NearExamples:
         """The validation set and the pool, from this process's first round on."""
         assert self.near is not None
-        if self.validation is not None:
+        if self.validation is not None and not self._knows:
             self.near.add(self.near.values(self.validation.x))
             self.near.add(self.near.values(self.pool.x))
-            self.validation = None
+            self._knows = True
         return self.near
 
     def _distinct(self, index: int, batch: Batch, known: NearExamples | None) -> Batch:
@@ -430,6 +426,26 @@ class Rounds:
                 f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
             )
         return batch.among(kept)
+
+
+# what is kept of an over-generated round: other packages can add theirs
+
+KEEP: Registry[Callable[[Rounds, Batch, Int64[np.ndarray, " classes"]], Int64[np.ndarray, " kept"]]] = Registry(
+    "keep", __name__
+)
+"""A rule takes the rows that this process drew, and how many of each class to keep, of those of all processes.
+
+All processes call it. It returns the numbers of the rows that are kept (Batch.row), in all of them.
+"""
+
+
+@KEEP.named("hardest", place=1)
+def hardest(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
+    """The hardest rows for the learner; of equally hard ones the first."""
+    mine = zip(batch.entropy.tolist(), batch.label.tolist(), batch.row.tolist(), strict=True)
+    rows = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
+    rows = rows[rows[:, 0].argsort(descending=True, stable=True)]
+    return torch.cat([rows[rows[:, 1] == label][:count, 2] for label, count in enumerate(counts)]).long().numpy()
 
 
 def as_batch(

@@ -1,4 +1,4 @@
-"""Measures a learner on examples: entropy, accuracy, also on sets that lack classes, and penultimate features."""
+"""Measures a learner on examples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def assess(
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """Logits [B, K], on the CPU. Examples in uint8 are converted on the device."""
+    """On the CPU. Examples in uint8 are converted on the device."""
     answers = learner.logits(to_float(x.to(device()))).cpu()
     require_finite("the learner's logits", LEARNER, [answers])
     return answers
@@ -44,12 +44,7 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
-    """The predicted class of each row, int64 [n], in the precision of training.
-
-    The processes share the work.
-
-    `among` are the classes to choose from, by default all.
-    """
+    """The predicted class of each row, of those in `among`, in the precision of training; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
@@ -66,23 +61,20 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """A row for each set: `set`, its name, and what `masked_accuracy` returns."""
+    """A row for each set: its name, and what `masked_accuracy` returns."""
     return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
 def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
-    """Measure a learner that chooses only among the classes that a set has.
-
-    The result has `images` and `classes` (how many there are), `accuracy`, and its standard error `se`.
-    """
+    """The accuracy among only the classes that a set has, and its standard error `se`."""
     present = images.y.unique()
     return _counted(predictions(learner, images, among=present) == images.y, present)
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """Rows as `evaluate_sets` does, for the classes with many, medium and few real training examples.
+    """Rows for the classes with many, medium and few real training examples, chosen among all classes.
 
-    The learner chooses among all classes. There are none unless practice.imbalance makes classes differ.
+    There are none unless practice.imbalance makes classes differ.
     """
     options = config.practice
     if options.imbalance == 1:
@@ -100,16 +92,13 @@ def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
 
 
 def standard_error(accuracy: float, n: int) -> float:
-    """The binomial standard error of an accuracy over n independent examples."""
+    """Binomial, over n independent examples."""
     return (accuracy * (1 - accuracy) / n) ** 0.5
 
 
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
-    """The input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
-
-    An input of more axes is flattened.
-    """
+    """The input of the learner's last linear layer, float32 [n, d]."""
     module = getattr(learner, "in_use", None)
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]

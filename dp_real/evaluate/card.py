@@ -115,7 +115,6 @@ def _examples(config: Config) -> str:
 
 
 def _start(config: Config) -> str:
-    """Say what weights training started from."""
     known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
     return f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
 

@@ -1,7 +1,6 @@
-"""How good generated examples are beside real ones: precision, recall, density, coverage, Vendi score; by round.
+"""How good generated examples are beside real ones, by features [n, d], such as penultimate ones.
 
-They are computed from features [n, d], such as a learner's penultimate ones. An example is near a real one if it is no
-farther from it than the k-th nearest other real example is.
+An example is near a real one if it is no farther from it than the k-th nearest other real example is.
 """
 
 from __future__ import annotations
@@ -33,12 +32,10 @@ MOST = 2000
 class Quality:
     """What a set of generated examples is like.
 
-    Precision is the share of them that is near a real example, and recall the share of real ones that is near a
-    generated one, as the generated ones lie (Kynkäänniemi et al., NeurIPS 2019). Density is by how many real examples a
-    generated one is near, over k: about 1 for real examples. Coverage is the share of real examples that has a
-    generated one near it (Naeem et al., ICML 2020). The Vendi score is the effective number of different examples, from
-    1 to their number: exp of the entropy of the eigenvalues of their cosine similarities (Friedman and Dieng, TMLR
-    2023).
+    Precision is the share of them near a real example, recall the share of real ones near a generated one (Kynkäänniemi
+    et al., NeurIPS 2019). Density is by how many real examples a generated one is near, over k; coverage the share of
+    real ones with a generated one near (Naeem et al., ICML 2020). Vendi is the effective number of different examples:
+    exp of the entropy of the eigenvalues of their cosine similarities (Friedman and Dieng, TMLR 2023).
     """
 
     precision: float
@@ -53,7 +50,7 @@ def quality(
     real: Float[np.ndarray, "real features"],
     neighbours: int = NEIGHBOURS,
 ) -> Quality:
-    """Compare features of generated and real examples. Only sets of the same sizes can be compared with each other."""
+    """Only sets of the same sizes can be compared with each other."""
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
             raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
@@ -88,11 +85,10 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
 def round_quality(
     learner: Learner, pool: Pool, data: RealData, most: int = MOST, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Compare each round of a pool with the real validation examples, by the penultimate features of one learner.
+    """Compare each round with the real validation examples, by the penultimate features of one learner.
 
-    As many examples are taken of each set, since the figures depend on their number: at most `most`. A test set of its
-    own is the first row (round None): what real examples reach themselves. A row has round, examples, entropy (its mean
-    in nats), wrong (the share of this learner's errors) and the fields of Quality.
+    At most `most` examples are taken, of each set as many. A test set of its own is the first row (round None): what
+    real examples reach. `entropy` is the mean in nats, `wrong` the share of this learner's errors.
     """
     round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
     members: dict[int | None, Tensor] = {}

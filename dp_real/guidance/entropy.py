@@ -1,8 +1,6 @@
 """Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard.
 
-A sample is hard if the learner's predictive entropy H, in nats, is high on the denoised estimate x0_hat. The strength
-omega is that of one guided step. It is relative to the sample's own norm (scale = "relative"), or the coefficient of
-the gradient of H in the score (scale = "raw").
+A sample is hard if the learner's predictive entropy is high on the denoised estimate x0_hat.
 """
 
 from collections.abc import Callable
@@ -20,10 +18,7 @@ from dp_real.sections import GuidanceConfig, is_guided
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-    """Predictive entropy.
-
-    It is in nats: 0 where the classifier is certain, ln(classes) where all classes are as likely.
-    """
+    """Predictive entropy in nats, from 0 to ln(classes)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -139,10 +134,7 @@ class EntropyGuidance:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """Guidance of the same length in random directions, which shows what the direction of entropy guidance is worth.
-
-    `seeds` are those of each row's directions. `logits` is not used.
-    """
+    """Guidance of the same length in random directions, to compare with; `logits` is not used."""
 
     reads_estimate: ClassVar[bool] = False
 
@@ -160,7 +152,7 @@ class RandomGuidance(EntropyGuidance):
         omega: Float[Tensor, " batch"],
         seeds: UInt64[np.ndarray, " batch"],
     ) -> Self:
-        """The control that a configuration describes. As it needs no gradient, it spares the denoiser's."""
+        """As it needs no gradient, it spares the denoiser's."""
         return cls(
             logits=logits,
             omega=omega,

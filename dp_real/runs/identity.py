@@ -68,7 +68,8 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
     }
-    digests = (config.generator.weights_digests() if draws else {}) | config.learner.weights_digests()
+    parts = [*([config.generator] if draws else []), config.learner, config.practice]
+    digests = {key: value for part in parts for key, value in part.weights_digests().items()}
     found |= {f"{WEIGHTS}{key}": value for key, value in digests.items()}
     if data is not None:
         found |= _set_digests("validation", data.validation)

@@ -24,6 +24,7 @@ from dp_real.objects import GIVEN, lacking
 from dp_real.pool.marks import read_marks
 from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner
+from dp_real.rounds import KEEP
 from dp_real.runtime.hub import quietly
 
 
@@ -96,6 +97,7 @@ def check_varied(config: Config) -> None:
         if name.startswith(GIVEN) and name not in registry:
             raise MissingError(lacking(argument))
         registry[name]
+    KEEP[config.practice.keep]
 
 
 def check_plan(config: Config) -> None:

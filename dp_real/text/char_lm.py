@@ -1,4 +1,4 @@
-"""A small language model of characters, trained here from real texts."""
+"""The generator kind `char-lm`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ class CharLMConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """A model that is of no use is not cached."""
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples = self.imitated(source, data)

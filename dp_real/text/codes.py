@@ -19,7 +19,7 @@ BLOCK = 4096  # texts that are read together
 
 
 def to_codes(texts: Iterable[str], length: int) -> Tensor:
-    """The texts as int32 [n, length]. Characters beyond `length` are cut off, and null characters left out."""
+    """Characters beyond `length` are cut off, and null characters left out."""
     rows = [np.frombuffer(text.replace("\0", "")[:length].encode("utf-32-le", "replace"), np.int32) for text in texts]
     codes = np.zeros((len(rows), length), np.int32)
     for code, row in zip(codes, rows, strict=True):

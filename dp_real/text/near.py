@@ -1,7 +1,7 @@
 """Which texts are nearly alike: MinHash (Broder 1997) of their trigrams of characters, with locality-sensitive hashing.
 
-The likeness of two texts is the Jaccard similarity of their sets of trigrams, in lower case, without regard to how they
-are spaced: 1 for the same text, and .8 for a sentence of which a word in ten was changed.
+The likeness is the Jaccard similarity of their sets of trigrams, in lower case, whatever their spacing: .8 for a
+sentence of which a word in ten was changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred
 
 
 class NearTexts:
-    """Texts seen so far, none of them nearly another. Texts are nearly alike from `likeness` on, in (0, 1]."""
+    """Texts seen so far, none of them nearly another: alike by `likeness`, in (0, 1], or more."""
 
     def __init__(self, likeness: float) -> None:
         self.likeness = likeness
@@ -40,7 +40,7 @@ class NearTexts:
         return texts_of(x)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Which of the texts are nearly one that was seen before, bool [n]. The others are seen from now on."""
+        """Which of the texts are nearly one seen before, bool [n]. The others are seen from now on."""
         return self._each(texts, remember=True)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:
@@ -52,7 +52,7 @@ class NearTexts:
         return np.array([self._near(*text, remember) for block in blocks for text in self._hashed(block)], bool)
 
     def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[int]]]:
-        """Of each text the set of its trigrams, in order, and a key of 64 bits for its hashes in each band."""
+        """Each text's set of trigrams, in order, and a key of 64 bits for its hashes in each band."""
         sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
         sets.sort_indices()
         hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)

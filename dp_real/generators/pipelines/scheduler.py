@@ -1,11 +1,7 @@
 """Entropy guidance in the steps of a scheduler of diffusers, for pipelines that run their own loop.
 
-In diffusers a guider sees noise predictions, and a step callback sees x_t. Neither sees x0_hat. The scheduler's step
-knows it, and needs no gradient through the denoiser (`through = "x0"`).
-
-Guidance makes the trajectory jump, so a multistep solver remembers steps of another trajectory. It starts again at its
-lowest order, as solvers of differential equations do at a discontinuity. UniPC's corrector would even undo the jump, as
-it computes x_t anew from the step before.
+Only the scheduler's step knows x0_hat, and it needs no gradient through the denoiser (`through = "x0"`). Guidance makes
+the trajectory jump, so a multistep solver starts again at its lowest order, as solvers do at a discontinuity.
 """
 
 import copy
@@ -51,11 +47,9 @@ KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, *PNDM)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
-    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does. A copy by `plain` is not.
+    """Guide the scheduler's steps from now on. `decode` maps x0_hat to what guidance.logits reads.
 
-    The last step is not guided. But a schedule of a single step is, though no later step can repair that sample.
-    `decode` maps x0_hat to what guidance.logits reads. Raises InputError for a scheduler that cannot be guided, and
-    for guidance other than through = "x0" and scale = "relative".
+    The last step is not guided, unless it is the only one.
     """
     if (guidance.through, guidance.scale) != ("x0", "relative"):
         raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
@@ -130,11 +124,7 @@ def _predicts_x0(scheduler: Any) -> bool:
 
 
 def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
-    """The index of the step that was just taken, in its whole schedule, and the number of steps of that schedule.
-
-    A call that begins in the middle of the schedule, as image-to-image does, counts from there. Heun's method may be
-    amid the step.
-    """
+    """The index of the step that was just taken, and the number of steps; Heun's method may be amid the step."""
     if isinstance(scheduler, PNDM):  # which lists its second time twice
         if scheduler.counter == 1:
             scheduler.begin = int((scheduler.timesteps == timestep).nonzero()[0])
@@ -145,7 +135,7 @@ def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
-    """Whether the next call begins a step. If not, it repairs the one that was just taken."""
+    """Whether the next call begins a step, and does not repair the one that was just taken."""
     if isinstance(scheduler, PNDM):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)

@@ -27,7 +27,7 @@ class Prompts:
         return len(self.templates)
 
     def of(self, label: int, seed: int, pick: int | None = None) -> str:
-        """A row's prompt, with its examples. The seed picks it if `pick` is None."""
+        """The seed picks the prompt if `pick` is None."""
         several = self.templates[label]
         prompt = several[seed % len(several) if pick is None else pick]
         if self.shown is None:

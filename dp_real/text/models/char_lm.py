@@ -1,4 +1,4 @@
-"""A small class-conditional language model of characters: network, training, sampling and likelihood."""
+"""A small language model of characters: network, training, sampling and likelihood."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CharLM(nn.Module):
     def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
 
-        `state` is that after the characters before these. None: there are none, and the first cannot be EDGE.
+        Without a `state` no character comes before these, and the first cannot be EDGE.
         """
         h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
         logits = self.leave(self.drop(h))
@@ -68,7 +68,7 @@ class CharLM(nn.Module):
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """Texts int32 [B, L] as indices [B, L]. An unknown character becomes a neighbour of it."""
+        """An unknown character becomes a neighbour of it."""
         place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
         return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
 
@@ -78,7 +78,7 @@ class CharLM(nn.Module):
         return known * (indices != EDGE).cumprod(1)
 
     def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """log p(text | class), [B], in nats, of texts [B, L]. A text of all L characters need not end there."""
+        """log p(text | class), [B], in nats. A text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
         logits, _ = self(before, labels)
@@ -87,7 +87,7 @@ class CharLM(nn.Module):
 
 
 class CharLMGenerator:
-    """Texts of a character model, a character after the other, at most `length` of them."""
+    """Texts of a character model, of at most `length` characters."""
 
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
         """Sampling divides the logits by `temperature`."""
@@ -97,7 +97,6 @@ class CharLMGenerator:
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts, int32."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         device = distributed.device()
@@ -125,7 +124,7 @@ class CharLMGenerator:
 
 
 def known_characters(texts: Tensor) -> Tensor:
-    """The code points that occur in texts [n, L], in ascending order."""
+    """Their code points in ascending order."""
     found = texts.unique()
     return found[found != 0]
 
@@ -138,10 +137,7 @@ def train_char_lm(
     unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> CharLM:
-    """Train a character model by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
-
-    All draws are a function of the seed. advance(n) is called for steps that are done.
-    """
+    """Train by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any."""
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):

@@ -1,4 +1,4 @@
-"""A language model behind an HTTP API as a Generator of texts, asked by prompts."""
+"""A language model behind an HTTP API, asked by prompts."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ INSTEAD = "set pool.soft_labels = false and guidance.likelihood_weight = 0"
 
 
 class EndpointGenerator:
-    """Texts of a language model behind an HTTP API. A row's seed picks its prompt and its examples, and is sent.
+    """Texts of an endpoint. A row's seed picks its prompt and its examples, and is sent.
 
-    An answer is kept in the user's cache, so that a row is a function of its label and its seed, even where the API is
-    not. Texts have `length` characters at most.
+    An answer is kept in the user's cache, so that a row is a function of its label and seed, even where the API is not.
     """
 
     def __init__(self, config: EndpointConfig, prompts: Prompts, classes: Sequence[str], length: int) -> None:
@@ -92,13 +91,13 @@ class EndpointGenerator:
         return Question(CHAT, self._complete({"messages": messages} | body), seed)
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The request with the model and the user's parameters, without those that the API refuses."""
+        """With the model and the user's parameters, without those that the API refuses."""
         parameters = self.config.parameters
         whole = {"model": self.config.model} | parameters | body
         return {key: value for key, value in whole.items() if parameters.get(key) != ""}
 
     def _text(self, answer: Answer) -> str:
-        """The text behind thoughts and before the first stop string; empty if it is a refusal, or was cut off."""
+        """What is behind thoughts and before the first stop string; empty if it is a refusal, or was cut off."""
         text = without_thoughts(answer.text)
         if text.startswith(self.config.refusals):
             return ""

@@ -1,4 +1,4 @@
-"""Sequence classifiers of transformers as learners of texts: an existing one, or a fresh one by its sizes."""
+"""Sequence classifiers of transformers as learners: existing ones, and fresh ones by their sizes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ TOGETHER = 64  # texts that are read at a time without gradients
 
 
 class SequenceClassifier(nn.Module):
-    """Texts [B, L] (dp_real.text.codes) -> logits [B, K]. They are cut to `most` tokens.
+    """Texts [B, L] -> logits [B, K]. They are cut to `most` tokens.
 
     Zeros in floats stand for a text of `most` tokens, to count what it costs.
     """
@@ -78,7 +78,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
 
 
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
-    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's."""
+    """Load a classifier or an encoder. Its last layer is fresh if it has another task's."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is

@@ -21,7 +21,7 @@ from dp_experiments.claims.measured import stored_path, stored_runs
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.tuning.tuned import Tuned
 from dp_real.config import Config
-from dp_real.config.arms import arm_config
+from dp_real.config.arms import Arm, arm_config
 from dp_real.runs.run import run
 
 MADE = re.compile(r"^# made: (.+)$", re.M)
@@ -81,7 +81,10 @@ class StoredRow:
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
         """Run the row in the folder `out`, or go on with it there, and return how the two compare."""
-        return self.beside(run(self.config, out, resume=out.exists(), progress=progress))
+        judge = Arm.of(str(self.row["arm"])).run
+        return self.beside(
+            judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
+        )
 
     def beside(self, result: dict[str, Any]) -> dict[str, Any]:
         """The stored numbers and those of a result, and the verdict: the same, within the spread, or another."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ class ArmsTable:
             cells += [f"{mean[column]:.2f}" for column in self.columns]
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
-            cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
+            cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
             lines.append(cells)
         return markdown_table(heads, lines)
 
@@ -88,6 +89,8 @@ TABLES = {
             "static-400": "static, 400",
             "prune-in-loop": "prune in the loop",
             "prune-once": "prune once",
+            "covariance": "covariance matching",
+            "probe": "a linear probe",
             "practice-unguided": "the loop, unguided",
             "random-direction": "in random directions",
         },

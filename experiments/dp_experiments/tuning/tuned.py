@@ -22,7 +22,8 @@ FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
-ALONE = ("static", "real")  # arms that are not the loop
+ALONE = {"static": (), "real": (), **dict.fromkeys(("covariance", "probe", "zero-shot"), ("static",))}
+"""Arms that are not the loop, and whose settings each takes if it was not tuned."""
 
 
 def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
@@ -106,12 +107,13 @@ class Tuned:
     def source(self, arm: str) -> str:
         """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
 
-        Controls, the loop but for one thing, get those of practice. Raises InputError if none fits.
+        Controls, the loop but for one thing, get those of practice; arms that add nothing, those of static data. Raises
+        InputError if none fits.
         """
         if arm in self.settings:
             return arm
         kind = ArmName.parse(arm).arm
-        for wanted in (kind, *(["practice"] if kind not in ALONE else [])):
+        for wanted in (kind, *ALONE.get(kind, ("practice",))):
             if alike := [name for name in self.settings if ArmName.parse(name)[::2] == (wanted, ())]:
                 return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")

@@ -129,7 +129,10 @@ class AskedComparison:
     def check(self) -> None:
         """Raise InputError for a baseline that is no arm, and for an axis on which an arm has no place."""
         from dp_base.errors import InputError
+        from dp_real.config.arms import Arm
 
+        if all(Arm.of(name).run for name in self.arms):
+            raise InputError(f"--arms {','.join(self.arms)}: none of them trains on samples: add static, say")
         if self.baseline not in self.arms:
             raise InputError(f"--baseline {self.baseline} is not among --arms {','.join(self.arms)}")
         for name, config in self.arms.items():
@@ -271,10 +274,10 @@ def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
 
 def _tell_limits(found: FinishedComparison) -> None:
     """Say in how many runs of an arm the automatic strength ended at an end of its range, and why in the last one."""
-    from dp_real import Run
-
-    for name, of_arm in found.runs.groupby("arm", sort=False):
-        ended = [at_limit(Run(found.comparison.run_folder(str(name), seed))) for seed in of_arm["seed"]]
+    ended_at: dict[str, list[str | None]] = {}
+    for name, run in found.comparison.runs():
+        ended_at.setdefault(name, []).append(at_limit(run))
+    for name, ended in ended_at.items():
         remarks = [remark for remark in ended if remark]
         if remarks:
             say(f"{name}: in {len(remarks)} of {len(ended)} runs {remarks[-1]}")
