@@ -46,10 +46,9 @@ def covariance(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes
         name = rounds.config.task.classes[label]
         raise InputError(f"practice.keep = 'covariance': {name!r} has fewer than two validation examples")
     features = features_of(rounds.config, rounds.real)
-    rows, label, drawn = (
-        np.concatenate(distributed.gather([own])) for own in (batch.row, batch.label, features(Decoded(batch, rounds)))
-    )
     real = features(validation.x)
+    mine = features(Decoded(batch, rounds)) if len(batch) else real[:0]  # of many processes, some draw nothing
+    rows, label, drawn = (np.concatenate(distributed.gather([own])) for own in (batch.row, batch.label, mine))
     kept = [
         rows[of_class][matching(drawn[of_class], real[labels == number], count)]
         for number, count in enumerate(counts)

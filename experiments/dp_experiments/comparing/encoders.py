@@ -87,13 +87,13 @@ def trained(config: Config, real: TrainingExamples) -> Learner:
     """A learner of the configuration's kind, trained on real examples in its number of steps."""
     training, split = config.training, config.data.split
     learner = config.learner.fresh(config.task, training, split)
-    n = len(real.y)
+    x, n = real.x, len(real.y)
     size = min(training.batch_size or n, n)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(training.steps):
         if len(order) < size:
             order = torch.cat([order, torch.randperm(n, generator=torch_rng(split, Stream.BATCH, step))])
         rows, order = order[:size], order[size:]
-        learner.train_step(real.x[rows], real.y[rows])
-    logits(learner, real.x[:1])  # raises DivergedError if it is of no use
+        learner.train_step(x[rows], real.y[rows])
+    logits(learner, x[:1])  # raises DivergedError if it is of no use
     return learner
