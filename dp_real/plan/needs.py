@@ -74,7 +74,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Requirement]:
-    """All that a run into the folder `out` needs, by default on the device that is found here."""
+    """What a run into `out` needs, by default on the device found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
@@ -135,7 +135,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
-    """What makes a phase take less memory, apart from what is in force already."""
+    """What would take less memory and is not in force already."""
     generator = config.generator
     training = config.training
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
@@ -195,7 +195,7 @@ def weights(config: Config) -> Iterator[Requirement]:
 
 
 def with_random_weights(config: Config) -> Config:
-    """Put random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    """Random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
     generator = config.generator
     if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
         return config

@@ -71,7 +71,7 @@ class AskedConfig(GeneratorConfig):
         return self
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
-        """The prompts of each class, with the real examples that they show."""
+        """With the real examples that the prompts show."""
         from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
