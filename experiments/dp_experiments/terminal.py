@@ -100,7 +100,6 @@ class ProgressLines:
         self.told_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
-        """Print a line if it is time for one."""
         self.done += steps
         passed = time.monotonic() - self.told_at
         far = self.done - self.told >= LINES_APART * self.total
@@ -109,7 +108,6 @@ class ProgressLines:
             self._tell()
 
     def close(self) -> None:
-        """Print the last line, if any was printed before."""
         if 0 < self.told < self.done:
             self._tell()
 

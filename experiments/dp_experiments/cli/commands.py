@@ -40,7 +40,6 @@ class Commands(TyperGroup):
     """Raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Print the help if it is asked for. Raises Stopped and Unread."""
         with passed_on():
             return super().make_context(*arguments, **options)
 

@@ -65,7 +65,7 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 
 def _reached(out: Path) -> str | None:
-    """The name of the newest checkpoint of a run; None: there is none."""
+    """The newest checkpoint's name."""
     from dp_real.runs.checkpoints import checkpoints
     from dp_real.runs.run_files import RunFiles
 

@@ -49,7 +49,6 @@ class GridRow:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What tells it from the other rows."""
         if self.judge and self.judge.pool_size:
             return {"pool_size": self.judge.pool_size, "omega": self.omega}
         return {"omega": self.omega}
@@ -75,7 +74,7 @@ class Replay:
         self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """The logits [B, K] of images [B, C, H, W] by the learner of a checkpoint."""
+        """Of images [B, C, H, W], [B, K]."""
         if self._loaded is None or self._loaded[0] != checkpoint.path:
             self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
         return self._loaded[1](x)

@@ -44,7 +44,6 @@ class TextRow:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What the other rows have otherwise."""
         return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
 
 
@@ -105,7 +104,6 @@ def draw(
 
 @torch.no_grad()
 def _verdicts(judge: Learner | None, x: torch.Tensor, y: torch.Tensor, names: tuple[str, ...]) -> dict:
-    """A text's entropy in nats, its predicted class, and whether that is as asked, where known."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     answers = logits(judge, x)

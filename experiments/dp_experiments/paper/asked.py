@@ -71,7 +71,6 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
 
 
 def _number(text: str, value: Any, usual: float) -> float:
-    """Raises InputError if the text is no number of the type of the usual value."""
     wanted = "a whole number" if isinstance(usual, int) else "a number"
     right = int if isinstance(usual, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):

@@ -77,7 +77,6 @@ def _of_comparison(comparison: Comparison) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> pd.DataFrame:
-    """The accuracy after each branch of a run, and at its end."""
     if not run.complete:
         raise InputError(f"{run.path} is not finished; dp real resume {run.path} goes on")
     results = pd.DataFrame([*run.branches, run.result])
@@ -124,7 +123,6 @@ def _points(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _ratio(point: dict[str, Any], base: pd.DataFrame) -> dict[str, Any]:
-    """base: the baseline's points, by x."""
     n = base["x"].to_numpy(float)
     accuracy = base["y"].to_numpy(float)
     (number,), (bound,) = static_equivalent(np.array([point["y"]]), n, accuracy)

@@ -126,6 +126,5 @@ def _tables() -> list[dict[str, Any]]:
 
 
 def _median_gap(number: int) -> float:
-    """The median of R - Sketch in one of the paper's tables."""
     table = reported(number)
     return float((table["r"] - table["sketch"]).median())

@@ -161,7 +161,6 @@ class Gallery:
     """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError if the folder holds anything but figures, or cannot be written to."""
         self.folder = folder
         self.record: dict[str, Any] = {}
         with asked_for(folder):
@@ -189,7 +188,7 @@ class Gallery:
         return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, asked: Asked, quick: bool) -> float:
-        """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
+        """Returns the seconds that the figure took."""
         self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
         self._write()
         return self.record[asked.stem]["seconds"]

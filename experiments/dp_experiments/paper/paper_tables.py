@@ -51,7 +51,6 @@ def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
 
 
 def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
-    """The rows that a run and its branches repeat, with their validation accuracies."""
     config = run.config
     match = OF_A_ROW.search(config.name)
     if match is None or int(match["table"]) != number:

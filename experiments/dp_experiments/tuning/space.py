@@ -96,7 +96,6 @@ def _require_searchable(keys: Iterable[str]) -> None:
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
-    """The range or choice of a key; raises InputError likewise."""
     where = f"--search {key}={asked if isinstance(asked, str) else json.dumps(asked)}"
     if isinstance(asked, list):
         for value in asked:

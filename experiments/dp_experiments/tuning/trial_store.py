@@ -67,7 +67,7 @@ class Trials:
         return found
 
     def add(self, trial: Trial) -> None:
-        """In one transaction. Trials come in the order of their numbers."""
+        """In one transaction, in the order of their numbers."""
         kept = create_trial(
             state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
             value=trial.accuracy,

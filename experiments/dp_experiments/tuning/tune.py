@@ -110,7 +110,6 @@ def tune(
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    """Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
     asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
@@ -162,7 +161,6 @@ def _firsts(
 def _batch(
     config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
 ) -> Iterator[Proposal]:
-    """The trials of a batch that are not over. first: parameters for the first of them."""
     for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
         if number < len(kept):
             continue

@@ -95,7 +95,6 @@ class Tuned:
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 
     def arm_config(self, config: Config, arm: str) -> Config:
-        """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
         where = f"{self.path}, arm {arm}"
         return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
 

@@ -261,7 +261,6 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
 
 
 def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
-    """Say which arms ended with fewer additions than planned."""
     additions = found.runs.groupby("arm")["additions"].mean()
     for name, made in zip(found.summary["series"], found.summary["kept"], strict=True):
         remark = too_few(made, additions[name], plan.arms[name])

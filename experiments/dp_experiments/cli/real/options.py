@@ -126,7 +126,7 @@ def on_cluster_asked(
 
 
 def _amounts(resources: str) -> dict[str, float]:
-    """The numbers in a text such as GPU=1,MEMORY=2e9. Raises InputError if it has another form."""
+    """The numbers in a text such as GPU=1,MEMORY=2e9."""
     from dp_base.errors import InputError
 
     found = {}

@@ -92,7 +92,7 @@ class NoiseWorth:
 
     @property
     def price(self) -> float:
-        """The price of a row that is kept at the boundary, in plain rows."""
+        """Of a row that is kept at the boundary, in plain rows."""
         return self.costs.row("direct") / self.costs.row("static")
 
     @property
@@ -107,7 +107,6 @@ class NoiseWorth:
 
 
 def _shares(share: str | None, confirmed: float | None, judge: float | None) -> list[float]:
-    """The shares of wrong labels, each once. Raises InputError for options that do not go together."""
     if share is not None and confirmed is None:
         if judge is not None:
             raise InputError("--judge is for --confirmed: --share itself says how many labels are wrong")
@@ -170,7 +169,6 @@ def _practice(
 
 
 def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[RoundPlan]":
-    """The ways to add rows among which the best is taken."""
     from dp_theory.loop import Window
     from dp_theory.noise import Missed
 

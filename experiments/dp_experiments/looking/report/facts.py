@@ -167,7 +167,6 @@ def readable_time(seconds: float) -> str:
 
 
 def _rounds(run: Run) -> list[Facts]:
-    """A row for each round, with the size of the pool after it."""
     rounds = run.rounds
     if not len(rounds):
         return []
@@ -273,7 +272,6 @@ def compare_command(comparison: Comparison) -> str | None:
 
 
 def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
-    """The options of a comparison but its settings."""
     arms = comparison.arms
     options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
     if first := min(splits):

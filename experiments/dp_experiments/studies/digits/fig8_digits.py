@@ -39,7 +39,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _estimates(generator: DenoiserGenerator, guidance: EntropyGuidance | None) -> list[Tensor]:
-    """The denoised estimates of images of LABELS at each step, of shape [labels, 1, H, W]."""
+    """Of LABELS at each step, [labels, 1, H, W]."""
     estimates: list[Tensor] = []
     generator.sample(
         torch.tensor(LABELS),

@@ -60,7 +60,6 @@ class FashionConfig(DataConfig):
         return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
-        """The files of the images and of the labels of a part, train or t10k."""
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,6 @@ class GaussianGenerator:
         labels: Int64[Tensor, " batch"],
         guidance: EntropyGuidance | None = None,
     ) -> Float[Tensor, "batch dimension"]:
-        """Turn noise x, of any dimension, into samples of these classes."""
         sign = 2.0 * labels.double() - 1
         alpha_bar = self.solver.scheduler.alphas_cumprod
 

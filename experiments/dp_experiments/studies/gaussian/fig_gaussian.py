@@ -53,7 +53,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with errors divided by the exact prediction for the same arm."""
     arm = table["series"].where(~table["series"].isin(list(APPROXIMATE.values())), GUIDED)
     exact = table.loc[table["kind"] == "predicted"].set_index(["series", "x"])["y"]
     unit = exact.reindex(pd.MultiIndex.from_arrays([arm, table["x"]])).to_numpy()
@@ -61,7 +60,6 @@ def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    """The test errors of one arm in percent. errors: shape (runs, sizes)."""
     return measured(series, x, 100 * errors.mean(axis=0), 100 * sem(errors, axis=0), len(errors))
 
 
@@ -95,7 +93,7 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """Measured minus predicted at each point of a series, in standard errors."""
+    """In standard errors."""
     rows = table.loc[table["series"] == series].set_index("x")
     points = rows.loc[rows["kind"] == "measured"]
     line = rows.loc[rows["kind"] == "predicted", "y"].reindex(points.index)

@@ -54,7 +54,7 @@ class Trace:
     rows: np.ndarray
 
     def of_round(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """t, ζ and y of what addition k brought, of all seeds together."""
+        """Of what addition k brought, all seeds together."""
         t, zeta, y = self.rows[:, k].reshape(-1, 3).T
         return t, zeta, y
 
@@ -75,7 +75,6 @@ def traces(
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The test errors and the rows of one run."""
     done = Run(folder)
     learners = [done.learner(at) for at in (*done.checkpoints, None)]
     weights = np.array([learner.tensors()["weight"].numpy() for learner in learners])

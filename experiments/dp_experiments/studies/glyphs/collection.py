@@ -137,7 +137,7 @@ def draw_font(font: Font) -> np.ndarray:
 
 
 def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
-    """One character, centred, uint8 [SIDE, SIDE], black if it has no ink."""
+    """Centred, uint8 [SIDE, SIDE], black if it has no ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))

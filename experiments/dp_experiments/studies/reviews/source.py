@@ -135,7 +135,6 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
 
 
 def _member(archive: bytes, name: str) -> bytes:
-    """Raises ValueError if a file of the archive is too large, or is none."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
         info = opened.getmember(name)
         file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None
