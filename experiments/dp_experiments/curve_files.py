@@ -1,4 +1,4 @@
-"""Curves in files: those of `dp theory sweep`, `dp real compare` and `dp real branch`, and a table of one's own."""
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
 
 from __future__ import annotations
 
@@ -54,11 +54,10 @@ class _Start(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file, or of a run's branches, with notes on what it leaves out; `where` chooses one of
-    several.
+    """The curve of a CSV file or of a run's branches, with notes on what it leaves out.
 
-    Of a sweep: the simulated points of static data and of one rule. Of a comparison: the test errors of the arms that
-    are strategies of the theory.
+    Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
+    theory.
     """
     path = Path(path)
     where = dict(where or {})
@@ -101,7 +100,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 def chosen_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """The rows of a table whose columns have the values `where`; a column of `single` must then have one value."""
+    """The rows with the values `where`; a column of `single` must then have one value."""
     for name, value in where.items():
         table = _rows_with(path, table, name, value)
     for name in single:

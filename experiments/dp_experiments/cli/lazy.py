@@ -1,7 +1,4 @@
-"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly.
-
-Help pages and completion need no more than the tables of `cli.theory` and `cli.real`.
-"""
+"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +28,7 @@ class OnceCommand(TyperCommand):
 
 
 class LazyCommand(TyperCommand):
-    """The command NAME is the function NAME_command of a module that is imported when it is chosen.
-
-    Its help page is the line that lists it, and the function's docstring.
-    """
+    """The function NAME_command of a module; its help page is the line that lists it, and its docstring."""
 
     def __init__(self, name: str, module: str, line: str) -> None:
         super().__init__(name, help=line)

@@ -1,6 +1,6 @@
 """A finished run as a data set and a model with cards, in a folder or on the hub of Hugging Face.
 
-The hub's own client finds the token; nothing here reads, prints or stores it.
+The hub's own client finds the token; nothing here reads it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A figure that somebody asks for, with values of its parameters: `compute`'s named arguments with a default.
 
-One called `run` is the folder of a run from which the figure is drawn in place of ours.
+One called `run` is the folder of a run that takes the place of ours.
 """
 
 from __future__ import annotations

@@ -31,11 +31,7 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
-    """table1 … table5, with the mean validation accuracies in percent of complete runs of its presets and their
-    branches.
-
-    Runs of no row of the table are refused.
-    """
+    """table1 … table5, with mean validation accuracies (percent) of complete runs of their presets, and branches."""
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
     reached: dict[int, list[float]] = {}

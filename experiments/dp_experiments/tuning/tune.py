@@ -76,9 +76,9 @@ def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
 def tune(
     config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Give each arm `trials` trials, write the tables and best.json, and return the rows of best.csv.
+    """Give each arm `trials` trials, of which those kept count, and return the rows of best.csv.
 
-    Kept trials count and unfinished runs go on. Settings that diverge or cannot be are trials that failed.
+    Settings that diverge or cannot be are trials that failed.
     """
     spaces = spaces_of(config, plan)
     _begin(config, plan, out, progress)

@@ -220,7 +220,7 @@ def _plain(value: Any) -> Any:
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """The error by stage on the rows that were wrong when they were added; a series is a round."""
+    """By stage, on the rows that were wrong when they were added; a series is a round."""
     import pandas as pd
 
     parts = []

@@ -150,7 +150,7 @@ def readable(value: Any) -> str:
 
 
 def for_phone(file: str) -> str:
-    """The picture for a phone beside this one; empty if there is none, as in folders of older versions."""
+    """The phone's picture beside this one, which folders of older versions lack."""
     narrow = Path(file).with_stem(narrow_name(Path(file).stem))
     return str(narrow) if narrow.exists() else ""
 

@@ -28,7 +28,7 @@ TRIALS = 60
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: error over that of the best rule of the score against the budget per dimension."""
+    """The error over that of the best rule against the budget per dimension."""
     size = 5 if quick else 13
     parts = []
     for panel, (axis, low, high) in PANELS.items():

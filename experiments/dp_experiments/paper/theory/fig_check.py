@@ -28,7 +28,7 @@ TRAINED = 8000  # real images of fashion that train its learner
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: predicted lines and measured points for each task and rule; without its images, fashion is left out."""
+    """Without its images, fashion is left out."""
     trials = 8 if quick else 40
     found = {"digits": check(_digits(5000 if quick else 20_000), trials=trials)}
     try:

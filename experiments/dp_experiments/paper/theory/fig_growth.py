@@ -33,7 +33,6 @@ class _Loop(NamedTuple):
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: the error after the last round in percent against the ratio of a round's size to the one before."""
     ratios = SIMULATED if quick else RATIOS
     flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
     kappas = KAPPAS[1:3] if quick else KAPPAS

@@ -88,10 +88,7 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, perhaps with .gz, as a uint8 array.
-
-    It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values.
-    """
+    """0, 0, 8, the number of axes, their sizes as big-endian 32-bit integers, and unsigned bytes; perhaps gzipped."""
     file = _file_of(path)
     if file is None:
         raise MissingError(_remedy(path))

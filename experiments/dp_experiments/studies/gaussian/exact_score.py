@@ -40,8 +40,8 @@ def posterior_mean(
 class GaussianGenerator:
     """Samples of either class, by DDIM with the exact posterior mean.
 
-    Its only error: a step shrinks a Gaussian by the cosine of its angle along the noise schedule, to a standard
-    deviation of 0.96 after 30.
+    A step shrinks a Gaussian by the cosine of its angle along the noise schedule: to a standard deviation of 0.96 after
+    30.
     """
 
     n_classes = 2

@@ -29,7 +29,6 @@ RATIO = "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: errors in percent, and relative to the exact prediction for the arm."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # few rows: errors are computed exactly
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
@@ -64,7 +63,6 @@ def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw both panels, the ratio on a linear axis."""
     figure = draw_curves(
         table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False
     )

@@ -122,10 +122,7 @@ def model_file(model: str) -> Path:
 
 
 def as_folder(model: str, progress: Progress = silent) -> str:
-    """The cached folder of a model's weights and tokenizer, made of its file on first use; another name as it is.
-
-    A GGUF file's weights are written as float32.
-    """
+    """The cached folder that is made of a model's file, weights in float32; another name as it is."""
     from dp_real.runtime.cache import cached
 
     if not model.endswith((GGUF, ".zip")):

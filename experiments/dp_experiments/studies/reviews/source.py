@@ -117,9 +117,7 @@ class ReviewsConfig(OfTexts):
 
 
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
-    """Sentences whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive; repeats are
-    dropped.
-    """
+    """Sentences, each once, whose mean rating in -4 to 4 is at least `least` from 0, and whether it is positive."""
     name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
     with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):
         inner = _member(archive.read_bytes(), INNER)
