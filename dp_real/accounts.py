@@ -57,10 +57,9 @@ def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> Generati
 
 @dataclass
 class MeasuredFlops:
-    """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels.
+    """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels, each counted once.
 
-    Each is counted once, on a sample that is thrown away. It is 0 if counting does not fit into the device's memory: it
-    needs attention as separate matrix products, larger than the fused kernel.
+    0 if it does not fit: counting needs attention as separate products, larger than the fused kernel.
     """
 
     drawer: SampleDrawer

@@ -1,7 +1,4 @@
-"""Sources of real data. Each is a module with its configuration section, what is known without loading, and its loader.
-
-Code that several sources share is in `sets`.
-"""
+"""Sources of real data, each a module with its configuration section. Code that several share is in `sets`."""
 
 from __future__ import annotations
 
@@ -69,10 +66,7 @@ class DataConfig(Section):
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """A further set for the task, `where` as in dp_real.data.sets.places.
-
-        Raises MissingError if it is not there, InputError if broken or of other classes.
-        """
+        """A further set for the task, `where` as in dp_real.data.sets.places, or MissingError or InputError."""
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set
 

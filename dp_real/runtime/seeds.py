@@ -1,6 +1,6 @@
 """Randomness in which a draw follows from seed, stream and position, never from earlier draws.
 
-So a resumed run repeats an unbroken one, and a pool's row is the same in any process and batch.
+So a resumed run repeats an unbroken one, and a pool's row any other process's.
 """
 
 from collections.abc import Iterator, Sequence

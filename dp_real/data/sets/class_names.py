@@ -152,7 +152,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 def class_files(
     folder: Path, classes: Classes, endings: Collection[str], what: str
 ) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
-    """Each class folder's label and files, and an error for each folder of no class; other endings are warned of."""
+    """Each class folder's label and files, and an error for each folder of no class."""
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
     others: list[Path] = []
