@@ -1,4 +1,4 @@
-"""Does practice change the exponent of the scaling law? Error against rows for every way to choose them (ours).
+"""Does practice change the exponent of the scaling law (ours)?
 
     static                  trains on everything that `prune each round` looks at
     prune once              the first learner selects everything that is added

@@ -98,8 +98,7 @@ def sweep(  # noqa: PLR0913
     d, trials
         Dimension and number of experiments. Trial k of all series draws from the same stream.
     engine
-        With 'law' the points of a series are independent. With 'dense' the sizes of one trial share rows, so that they
-        are correlated.
+        With 'law' the points of a series are independent, with 'dense' they share rows.
     x
         The axis that column x counts.
     direct_cost, training_cost

@@ -51,12 +51,11 @@ def forecast(
         prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that
                            the curve kept
 
-    `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window, or by 1 where the curve has no
-    practice.
+    `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
-    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by the theory and by empirical laws together,
-    weighted by hidden tails (dp_theory.fitting.stack). The others are answered by the theory alone, and are nan where
-    its weight is below LEAST_WEIGHT.
+    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by theory and empirical laws together,
+    weighted by hidden tails. The others are answered by the theory alone, and are nan where its weight is below
+    LEAST_WEIGHT.
 
     Parameters
     ----------
@@ -69,8 +68,7 @@ def forecast(
     level
         Level of the intervals.
     direct_cost, training_cost
-        Costs of a directly drawn sample and of a training row, in plain samples, if `x` is "compute". They are
-        DIRECT_COST and TRAINING_COST unless given.
+        Costs in plain samples, if `x` is "compute": by default DIRECT_COST and TRAINING_COST.
     advance
         advance(1) is called at each end of a parameter's interval, two for each free parameter.
 

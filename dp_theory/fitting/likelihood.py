@@ -1,13 +1,7 @@
-"""How likely a measured curve is at given parameters of the theory; docs/theory/fit.md derives it.
+"""How likely a measured curve is at given parameters of the theory: (T9.3) to (T9.11), derived in docs/theory/fit.md.
 
-Point i is the mean y_i of k_i experiments, y_i ~ N(μ_i(z), c v_i) (T9.3):
-
-    v_i = se_i², or y_i² where no standard error is known; c is estimated    MEASURED                         (T9.4)
-    v_i = s_i(z)²/k_i, c = 1                                                 THEORY, for exact curves         (T9.5)
-    D(z) = Σ (y_i − μ_i(z))²/v_i                       the deviance where v does not depend on z              (T9.6)
-    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]      and where it does                                      (T9.7)
-    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                    about the fitted means μ̂ of an exact curve             (T9.8)
-    I = JᵀV⁻¹J, and + GᵀG/2 for (T9.7)                 the information, J = ∂μ/∂z and G = ∂ ln v/∂z   (T9.10), (T9.11)
+A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c (MEASURED); it is
+s_i(z)²/k_i with c = 1 for the k_i experiments of an exact curve (THEORY).
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The error of more plain rows, foreseen by the theory and by a power law together; docs/theory/fit.md says why.
+"""The error of more plain rows, foreseen by the theory and by a power law with floor c together: docs/theory/fit.md.
 
-    ln (E − c) = ln A − b ln n,   0 ≤ c < min E                            the power law with floor           (T9.13)
-    W ∝ Π (.1/3 + .9 f)^(1/2h)                                             a member's weight                  (T9.14)
-    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T ~ t_4    beyond the largest size N          (T9.15)
-
-f is the density that a member gives to a point which was hidden h times, among the largest sizes.
+(T9.13) is the power law, (T9.14) a member's weight by the density of points that were hidden, (T9.15) the slope beyond
+the largest size.
 """
 
 from __future__ import annotations

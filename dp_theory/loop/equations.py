@@ -1,28 +1,16 @@
 """The equations of learners in the limit n, d → ∞, stage by stage, with forces of rows under quadratic losses (ours).
 
-docs/theory/practice.md derives them, docs/theory/span.md those of one stage; the method is that of Celentano, Cheng and
-Montanari 2021. In the code, for stages s, j and U an orthonormal basis of the fixed directions:
+docs/theory/practice.md derives (T3.1) to (T3.17), docs/theory/span.md those of one stage; the method is that of
+Celentano, Cheng and Montanari 2021. In the code, for stages s, j and a basis U of the fixed directions:
 
     a_s   alignment Uᵀθ_s
     C_sj  covariance θ_s·θ_j off U
     X_sj  response: by how much a row's score h_s moves per unit of its force f_j; lower triangular
-    (T3.3)  η_s = a_s·g + z_s,  z ~ N(0, C), g = Uᵀz        the score, were the row in no pool
-    (T3.4)  h_s = η_s + Σ_{j≤s} X_sj f_j                    the fitted score; j trains on the row
-    (T3.5)  f_s = -c ℓ'(h_s; y)                             the force of the row
-    (T3.6)  Γ_sj = -E[df_s/dη_j]                            including that the selector's η_j decides who is kept
-    (T3.7)  θ_e = M_e (b u_e + ξ_e),  M_e = e(Λ + eΓ)^-1,  Λ = diag(λ_s),  ξ_e ~ N(0, E[f fᵀ]/n)
-    (T3.8)  b = E[f gᵀ] + Γa
-    (T3.9)  a = Σ_e M_e b u_e u_eᵀ
-    (T3.10) C = Σ_e (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ + (1/n) Σ_e M_e E[f fᵀ] M_eᵀ
-    (T3.11) X = (1/n) Σ_e M_e
-    (T3.12) o_s = Σ_e t_e (M_e b u_e)_s                     the overlap; t along Σ^½w0
-    (T3.13) E_s = arctan(√(|a_s|² + C_ss - o_s²)/o_s)/π
-    (T3.15) η_s = (a_s, C_sk/√C_kk)·x + noise               x = (g, z_k/√C_kk) of rows that stage k chose, else g
-    (T3.16) f = B(m y - η),  B = D(I + XD)^-1,  D = c diag(H)   under losses H_s(m_s y - h)²/2
-    (T3.17) Γ = E[B] within these stages, and Γ_·k = -(E[f z_k] + E[B] C_·k)/C_kk
+    Γ_sj  -E[df_s/dη_j], including that the selector's η_j decides which rows are kept
+    x     a row's coordinates: (g, z_k/√C_kk) if stage k chose it, else g = Uᵀz
 
-E sums over cohorts, in units of n. Where Σ = I one mode for each fixed direction stands for all d. By Stein's lemma
-(T3.17) has no densities at thresholds. All means are affine in the newest stage's order parameters but for X_ss.
+E sums over cohorts, in units of n. Where Σ = I one mode for each fixed direction stands for all d. All means are affine
+in the newest stage's order parameters but for X_ss.
 """
 
 from __future__ import annotations

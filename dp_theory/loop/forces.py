@@ -1,11 +1,7 @@
-"""Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
+"""Residual forces of rows under any convex loss, and their means by quasi-random points (ours): (T4.6) to (T4.8).
 
-    (T4.6) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
-    (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
-    (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
-
-The points take only what the loss differs by from a fitted quadratic one, the control variate, whose forces f̂ have the
-means (T3.16) and (T3.17).
+u_s is the score that stage s would give without the row's own force on it. The points take only what the loss differs
+by from a fitted quadratic one, the control variate, whose means (T3.16) and (T3.17) are known.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
 """What is asked of learners on selected rows, what they answer, and the one form in which the theory takes it.
 
-A `SpanProblem` is one learner on groups of rows, a `PracticeProblem` a loop whose newest learner selects (ours). Both
-are a `Cell`: learners one after the other, on rows that fixed directions or learners before them chose. Conventions:
-
-- A stage is ŵ_s = argmin (1/n) Σ c_i ℓ(w·x_i; y_i) + (lam_s/2)‖w‖² over the rows that it has, with weights c_i.
-- n is one normaliser for all sizes, and phi = d/n. With one group of ratio 1, n is the pool, as in Theorem 1.
-- Rows are x = Σ^½z with z ~ N(0, I_d), and θ = Σ^½ŵ, in the eigenbasis of Σ. Where Σ = I, vectors may be as short as
-  the angles between them need.
-- A rule sees the standardised score t = x·w/‖Σ^½w‖ and the *observed* label: sign(x·w_g), flipped with probability
-  `flip`. w0 is the truth, w_g the labeller.
-- The test error of a stage is angle(θ, Σ^½w0)/π.
+Learners come one after the other, on rows that fixed directions (`SpanProblem`) or learners before them
+(`PracticeProblem`) chose (ours). A stage is ŵ_s = argmin (1/n) Σ c_i ℓ(w·x_i; y_i) + (lam_s/2)‖w‖² over its rows, of
+weight c_i. n is one normaliser, phi = d/n. Rows are x = Σ^½z in the eigenbasis of Σ, and θ = Σ^½ŵ; where Σ = I, vectors
+may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w‖ and the *observed* label: sign(x·w_g),
+flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
 from __future__ import annotations
@@ -51,10 +46,8 @@ _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A problem of numbers alone, in the coordinates of its fixed directions.
-
-    `basis` is U of dp_theory.loop.equations at each eigenvalue. `truth` is the unit vector along Σ^½w0, or its
-    component within U.
+    """A problem of numbers alone: `basis` is U of dp_theory.loop.equations, `truth` the unit vector along Σ^½w0 or its
+    part in U.
     """
 
     phi: float
@@ -114,7 +107,6 @@ class SpanProblem(AnyProblem):
 
     Examples
     --------
-    Rows near the boundary of a selector at cosine .6 to the truth, a tenth of them with a flipped label:
 
     >>> from dp_theory import Group, KeepHard, SpanProblem, predict
     >>> hard = Group(along=(0.6, 0.8), keep=KeepHard(0.8), flip=0.1)
@@ -247,8 +239,8 @@ class PracticeProblem(AnyProblem):
     phi
         Aspect ratio d/n.
     lam
-        Ridge: one number, or one for each stage. 0 is the limit lam → 0+. For the square loss it needs more kept rows
-        than dimensions; other losses turn to the max-margin solution there if their rows are separable.
+        Ridge: one number, or one for each stage. 0 is the limit lam → 0+, which for the square loss needs more kept
+        rows than dimensions.
     additions
         What each round adds, in turn. The parameters of the rules broadcast.
     initial
@@ -460,7 +452,8 @@ class PracticePrediction(Prediction):
     ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
         """The interval that holds the test error of one run in dimension d with this probability, at each stage.
 
-        A simulation in fewer dimensions says how far the mean is from the limit (as 1/d), and single runs (as d^-½).
+        A simulation in fewer dimensions says how far off the limit the mean is (as 1/d), and single runs (as d^-½)
+        (T5.13).
 
         Parameters
         ----------
@@ -474,16 +467,12 @@ class PracticePrediction(Prediction):
         Returns
         -------
         low, high
-            Within [0, 1], (*S, stages).
+            Student's, within [0, 1], (*S, stages).
 
         Raises
         ------
         InputError
             For a level outside (0, 1), too few trials, and a loop with a spectrum, which has one dimension only.
-
-        Notes
-        -----
-        The band is Student's (T5.13).
         """
         require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
         require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")

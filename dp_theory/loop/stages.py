@@ -1,9 +1,7 @@
 """The learners as far as they have come, and one more stage of them, under any convex loss.
 
-A new stage s has the unknowns a_s, C_s· and X_s· of dp_theory.loop.equations. Under a quadratic loss one scalar root
-gives X_ss, and a linear solve the rest, exactly. Under another loss the damped fixed-point map is solved by Anderson's
-method, in coordinates that always stand for possible order parameters: C's Cholesky factor, with logarithms of its
-diagonal and of X_ss.
+Under a quadratic loss one scalar root gives X_ss, and a linear solve the rest of the stage, exactly. Under another loss
+Anderson's method solves the damped fixed-point map, in coordinates that always stand for possible order parameters.
 """
 
 from __future__ import annotations
@@ -81,9 +79,8 @@ class Means(Protocol):
 class Loop:
     """The learners of a scalar problem after some of its stages. It never changes: `next_stage` gives the one after.
 
-    `cohorts` has the forces under the square loss, or under the control of `points`. `losses` has HARD_MARGIN where lam
-    = 0 and rows are separable; `conditions` is how much rounding moves X and C. `modes`, `means` and `pulled` are M_e
-    of (T3.7), M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
+    `losses` has HARD_MARGIN where lam = 0 and rows are separable; `conditions` is how much rounding moves X and C.
+    `modes`, `means` and `pulled` are M_e of (T3.7), M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
     """
 
     cell: Cell

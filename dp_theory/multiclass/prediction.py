@@ -1,11 +1,7 @@
-"""Asymptotics of softmax regression on selected rows (ours), which docs/theory/softmax.md derives.
+"""Asymptotics of softmax regression on selected rows (ours); docs/theory/softmax.md derives (T6.6) and (T6.7).
 
 By the symmetry of classes every order parameter is a number times I - 11ᵀ/K. A row's scores by a learner that has not
-seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector. With the row
-they are h, the proximal point of θ at δ. Let f = e_y - softmax(h), and H the loss's curvature at h:
-
-    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
-    m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
+seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector; δ = φm.
 """
 
 from __future__ import annotations

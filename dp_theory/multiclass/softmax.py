@@ -18,14 +18,14 @@ _STEPS = 500  # of Newton's method, at most
 
 
 def cross_entropy(h: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-    """ℓ(h; 0)."""
+    """ℓ(h; 0) of each row."""
     ahead = h - h[:, :1]
     largest = ahead.max(1)
     return largest + np.log(np.exp(ahead - largest[:, None]).sum(1))
 
 
 class ProximalPoints(NamedTuple):
-    """Of rows."""
+    """The proximal points h of rows."""
 
     h: Float[np.ndarray, "rows K"]
     p: Float[np.ndarray, "rows K"]  # softmax(h)

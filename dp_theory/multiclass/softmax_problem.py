@@ -9,7 +9,6 @@ Conventions:
   rows of the pool, and φ = d/n. Rows are labelled without errors, hence separable, so that λ must be positive.
 - The test error is P(argmax Ŵx ≠ argmax W*x). The cross-entropy is that of new rows, in nats.
 - The overlap is ⟨Ŵ, W*⟩/(K - 1) with W* centred. The squared norm is ‖Ŵ‖²/(K - 1).
-- Two classes are logistic regression with ridge λ/2, whose weights are √2 times as long.
 """
 
 from collections.abc import Iterator

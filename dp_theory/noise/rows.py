@@ -124,8 +124,7 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
         (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
 
-    The worth is this expression for plain rows over that for the window's. As alpha → 0 it tends to s²(1 - c²)/c², with
-    the plain rows' c, and s the slope of E[y | z] at 0: for probit flips 1 + (1 - 2/π)/width².
+    The worth is this expression for plain rows over that for the window's.
 
     >>> from dp_theory import BoundaryFlips
     >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)

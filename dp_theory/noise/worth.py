@@ -69,10 +69,9 @@ def worth(
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    `kept` counts training rows so far per dimension; `samples` and `compute` are what static data takes to reach this
-    error over what practice took; `saved` and `saved_compute` are the shares of static data's error that practice
-    saves; `missed` and `wrong` are the shares of the stage's new rows that the selector misses and whose label is
-    wrong.
+    `kept` counts training rows per dimension; `samples` and `compute` are static data's cost of this error over
+    practice's; `saved` and `saved_compute` are shares of static data's error; `missed` and `wrong` are shares of the
+    stage's new rows.
     """
     import pandas as pd
 

@@ -88,7 +88,7 @@ def common_shape(**values: Any) -> tuple[int, ...]:
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
-    """`what` ends the message."""
+    """`what` ends the message to a person."""
     require(name, value, value >= least, f"be at least {least:g}: {what}")
     require(name, value, value <= most, f"be at most {most:g}: {what}")
 
@@ -115,7 +115,7 @@ def require_magnitude(**values: Any) -> None:
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """ "name = value must …", with the first `value` where `holds` is false."""
+    """The message is "name = value must …", with the first `value` where `holds` is false."""
     holds = np.asarray(holds)
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))

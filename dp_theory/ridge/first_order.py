@@ -1,11 +1,6 @@
 """How the learner's weights fluctuate at m kept rows, to first order in 1/m (ours): docs/theory/finite-dimension.md.
 
-Ridge and moments are per kept row (p = 1), psi = d/m. With ε = y − z·a, z = (s, v) = (x·w_s, x·v), the other
-coordinates B of the rows, R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d lam,
-
-    (zᵀRz/m + 1) a = zᵀRy/m        sigma² = εᵀKε/m                                                        (T5.1)
-
-B is Gaussian and independent of u = (y, s, v). The delta method gives the law of (a, sigma²).
+Ridge and moments are per kept row (p = 1), psi = d/m, ε = y − z·a with z = (x·w_s, x·v). R and K are those of (T5.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Problems, predictions and simulations: the records that theory and simulators share.
+"""Problems, predictions and simulations.
 
 Conventions, everywhere in the package (paper, section 4)
 

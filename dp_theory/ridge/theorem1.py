@@ -1,16 +1,13 @@
 """The paper's asymptotics for ridge regression on selected rows: Theorem 1 and Corollary 1.
 
-They are evaluated in the plane of w_s and w0, where every quantity is a sum of positive terms: the printed m0 and nu0
-cancel. With delta = phi·m and u = lam·delta,
+In the plane of w_s and w0 every quantity is a sum of positive terms, where the printed m0 and nu0 cancel. With u =
+lam·phi·m of (T1.11) and slope = 2u + lam + p - phi, for c = (beta_tilde, beta):
 
-    u² + (lam + p - phi)·u - lam·phi = 0, u > 0            (T1.11), slope = 2u + lam + p - phi
     L = lam + u,  a = (beta_tilde/(L + gamma), beta/(L + p))    (T1.12), w_hat on w_s and on v ⟂ w_s
-    Q = p - c·a - L|a|²,  c = (beta_tilde, beta)           squared residual within the plane
-    sigma² = u·Q/(L·slope)                                 (T1.13), |w_hat|² outside the plane
+    Q = p - c·a - L|a|²,  sigma² = u·Q/(L·slope)                (T1.13), |w_hat|² outside the plane
 
-The outputs follow (T1.14). docs/theory/theorem-1.md derives it, with r = beta²·m + beta_tilde²·m_tilde (T1.9) as in the
-proof in C.2; the factors of the main text disagree with simulation. In the code, `ell` is L, `variance` is sigma²/Q,
-and `fitted` is u/L.
+docs/theory/theorem-1.md derives it, with r = beta²·m + beta_tilde²·m_tilde (T1.9) as in the proof in C.2; the main
+text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `fitted` is u/L.
 """
 
 from __future__ import annotations

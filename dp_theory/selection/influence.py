@@ -1,12 +1,8 @@
-"""The test error as a function of the six moments of a rule, and its derivative: (T7.1) to (T7.6).
+"""The test error as a function of the six moments of a rule, and its derivative; docs/theory/best-selection.md derives
+it.
 
-Per kept row let psi = d/m, c = E[y g] and A = E[g gᵀ], with g = (x·w_s, x·v). A number r in (0, min(1, psi)] stands for
-the ridge lam = (1 - r)·L. docs/theory/best-selection.md derives
-
-    L = psi/r - 1                  a = (L + A)^-1 c                   Q = 1 - c·a - L|a|²
-    S = L + 1 - r                  sigma² = kappa·Q, kappa = r/S      cos(πE) = a·w0/√(|a|² + sigma²)
-    δE/δq(t, y) = constant - (1/(π p √off)) E[(h·g) e - (C·kappa/2) e² | t, y],    e = y - a·g
-    h = (L + A)^-1 (w0 - C(1 - kappa·L) a),   C = a·w0/(|a|² + sigma²),   off = |a|² + sigma² - (a·w0)²
+Per kept row psi = d/m, c = E[y g], A = E[g gᵀ], g = (x·w_s, x·v). A number r in (0, min(1, psi)] stands for the ridge
+lam = (1 - r)·L, with L = psi/r - 1 (T7.1); a, Q, S, sigma² and kappa are those of (T7.2) to (T7.4).
 """
 
 from __future__ import annotations

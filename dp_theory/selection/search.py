@@ -1,8 +1,7 @@
 """The least value of a smooth function of a rule's moments, over all rules that keep at least a given share of rows.
 
-Moments are linear in 0 ≤ q ≤ 1, so the rule that is best to first order keeps bands of margins (T7.10). `explore` moves
-q on atoms towards it, by conditional gradients (Frank and Wolfe 1956); `polish` moves the bands' edges; `gap` is how
-much is left to first order (T7.11).
+`explore` moves q on atoms by conditional gradients (Frank and Wolfe 1956) towards bands of margins (T7.10), `polish`
+moves their edges, and `gap` is how much is left to first order (T7.11).
 """
 
 from __future__ import annotations

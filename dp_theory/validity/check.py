@@ -76,7 +76,7 @@ class Check:
         the predicted one, less 1, and `at` says where. Their verdict is "holds" where all errors are shown to be within
         the tolerance, "fails" where one is significantly off by more, and else "undecided".
     needed
-        About how many more rows and trials would decide on the Gaussian theory.
+        About how many more would decide on the Gaussian theory.
     """
 
     view: FeatureView

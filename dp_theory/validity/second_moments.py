@@ -1,13 +1,12 @@
 """What ridge regression makes of kept rows when all their second moments are measured, beyond a plane (ours).
 
-With E over kept rows, their mean length s̄, n training rows, λ per row and ⟨A, B⟩ = tr AᵀB,
+With E over kept rows of mean length s̄, n training rows and ⟨A, B⟩ = tr AᵀB:
 
     T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)             the deterministic equivalent
     w = R E[yx/(1 + sδ)]                                                      the mean of ŵ
     V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄         its covariance, linear in v: V = F + vG
 
-The moments are those of N rows, whose own noise, a share n/N of V, is in w. So scores are left out one by one, and the
-error is that of n rows drawn from the N without replacement, on rows not drawn.
+The moments are those of N rows, whose own noise, a share n/N of V, is in w: scores are left out one by one.
 """
 
 from __future__ import annotations

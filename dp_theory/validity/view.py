@@ -1,11 +1,8 @@
 """What the theory sees of features: their covariance, two scores of each row, and the length of the rest.
 
-Rows are centred and whitened, x − mean = Σ^½z. In the plane of selector and truth, t = z·u_s is the selector's score, g
-= z·u_0 the truth's, and ζ the coordinate orthogonal to t: g = ρt + √(1 − ρ²)ζ.
-
-A truth that is not known is the direction of least squares, ŷ = z·E[yz], whose scores are left out one by one by the
-leverage h_i = |z_i|²/N: v_i = (ŷ_i − h_i y_i)/(1 − h_i). This direction is off the truth by an angle γ, with cos²γ =
-E[yv]/E[v²], and v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane).
+Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score, g the truth's, and g = ρt + √(1 − ρ²)ζ. A
+truth that is not known is the direction of least squares, whose scores are left out one by one by the leverage h_i:
+v_i = (ŷ_i − h_i y_i)/(1 − h_i). It is off the truth by γ, cos²γ = E[yv]/E[v²].
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Labels and selection look at k special directions; the other D = d - k coordinates of the m kept rows are rotated to an
-upper *banded* matrix Z, whose first b = k + 1 columns are the triangular factor of [y | special]:
+Labels and selection look at k special directions; rotations bring [y | special | rest] to an upper *banded* matrix Z,
+by block Golub-Kahan bidiagonalisation (Dumitriu and Edelman 2002). With b = k + 1, D = d - k and m kept rows,
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
-This is block Golub-Kahan bidiagonalisation (Dumitriu and Edelman 2002 for b = 1). A leading part of the banded normal
-equations is a Krylov space: it gives w_hat to rounding after a few hundred equations, whatever d is. Row weights would
-destroy the rotation invariance. In the code, bands[i, r] is Z[r, r + i].
+A leading part of its normal equations gives w_hat to rounding after a few hundred equations, whatever d is. Row weights
+would destroy the rotation invariance.
 """
 
 from __future__ import annotations

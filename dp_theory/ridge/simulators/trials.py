@@ -53,7 +53,7 @@ def run_trials(
 
 
 def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
-    """inf for a single trial."""
+    """The error is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
     if trials == 1:
