@@ -1,9 +1,7 @@
 """Writes files and folders whole or not at all.
 
-While something is being written, it has a hidden name in the same folder. The hidden name consists of PART, the number
-of the process, a random word, and the final name. The word of a folder comes last. What has this name is always made
-anew, so that a link which someone has put there is not followed. A killed process may leave such a file behind. Readers
-ignore it, and the next writer of the folder deletes it.
+What is being written has a hidden name beside its final one: PART, the number of the process, a random word, the name.
+It is always made anew, so no link is followed. The next writer deletes what a killed process left.
 """
 
 import contextlib
@@ -32,17 +30,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no qu
 
 
 def part_of(name: str) -> str:
-    """Return the hidden name of what this process writes until it becomes `name`."""
+    """The hidden name of what this process writes until it becomes `name`."""
     return f"{PART}{os.getpid()}-{name}"
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Clean up what dead processes left half-written in a folder.
+    """Delete what dead processes left half-written, or only the parts of `name`; the caller holds the lock.
 
-    Half-written files are deleted. A folder that was moved aside to be replaced is moved back if its replacement never
-    took its place. With `name`, only parts of that name are touched. The caller must hold the lock of the folder, or
-    that of `name`, so no process on another machine is writing there. A process on this machine is dead if no process
-    has its number.
+    A folder that was moved aside comes back if its replacement never took its place.
     """
     if not folder.is_dir():
         return
@@ -58,7 +53,7 @@ def discard_parts(folder: Path, name: str = "") -> None:
 
 
 def _discard(path: Path, process: int, replaced: Path) -> None:
-    """Delete one part, unless its process lives. `replaced` is the folder that the part was to replace."""
+    """Delete one part, unless its process lives; it was to replace the folder `replaced`."""
     former = path / FORMER
     # The process was killed after it moved the old folder aside and before the new one had its name. This is certain
     # even if the number lives: in a container, this process itself may have the number of the dead one.
@@ -89,10 +84,9 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to.
+    """Yield a temporary path, which replaces `path` if the block ends without error.
 
-    It replaces `path` if the block ends without error, else it is deleted. The file is there already, empty and with
-    the mode that the umask says. Raises OSError if the folder of `path` cannot be written to.
+    The file is there already, with the mode that the umask says.
     """
     random_word = secrets.token_hex(4)
     # The ending stays, because writers choose a format by it.
@@ -108,7 +102,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
-    """Raise InputError in place of an OSError of the block, which writes at the path that a user gave as an option."""
+    """Raise InputError in place of an OSError at the path that a user gave as an option."""
     try:
         yield
     except OSError as error:
@@ -117,7 +111,7 @@ def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an OSError of the block name `path` if it names no file, as that of a write to an open one does not."""
+    """Name `path` in an OSError without a file, such as that of a write to an open one."""
     try:
         yield
     except OSError as error:
@@ -127,21 +121,20 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write UTF-8, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file of strict JSON (`strict_json`), whole or not at all."""
+    """Write `strict_json`, whole or not at all."""
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
 def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
-    """Return what the system said if an error comes from a full or read-only disk; None for any other error.
+    """What the system said of a full or read-only disk; None for other errors.
 
-    The text names the file if the error does. Libraries that are not written in Python pass the system's error numbers
-    on in the words of the message only, so the words are searched for those of `codes`, too.
+    Rust and C++ libraries pass the error number on in the message only, so `codes` are searched for there, too.
     """
     if isinstance(error, OSError) and error.errno in codes:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -153,7 +146,7 @@ def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | Non
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON that every parser reads: nan and inf become null, arrays become lists, and keys become text."""
+    """JSON that every parser reads: nan and inf become null, arrays lists, and keys text."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False)
 
 
@@ -171,10 +164,9 @@ def _strict(value: Any) -> Any:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill. It becomes `path` if the block ends without error, else it is deleted.
+    """Yield an empty folder, which becomes `path` if the block ends without error.
 
-    The parents of `path` are created. An empty folder at `path` is replaced. With `replace`, so is one that is not
-    empty. Raises OSError if anything else is there.
+    Only an empty folder is replaced, or with `replace` any folder. Else OSError is raised.
     """
     path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,9 +182,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def share_files(folder: Path) -> None:
-    """Let those read the files of a new folder who may read the folder, as the umask says: safetensors makes files that
-    only their owner can read.
-    """
+    """Give new files the folder's permissions for reading: safetensors makes them for their owner alone."""
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -200,7 +190,7 @@ def share_files(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Write a folder and its files to the disk now, so that they survive a loss of power."""
+    """Sync a folder and its files, so that they survive a loss of power."""
     for path in (*folder.iterdir(), folder):
         with contextlib.suppress(OSError):  # some file systems cannot do this, and Windows cannot for folders
             place = os.open(path, os.O_RDONLY)
@@ -212,10 +202,9 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill.
+    """Yield an empty folder, whose content moves to `folder` if the block ends without error.
 
-    Its content moves to the existing `folder` if the block ends without error, else it is deleted. Raises OSError if
-    `folder` has an entry of the same name already, or cannot be written to.
+    Raises OSError if `folder` has an entry of the same name.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
@@ -227,10 +216,7 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """The text as the name of one file.
-
-    A slash is escaped, since it would begin a folder. A text that is too long is cut, and ends with its own hash.
-    """
+    """The text as a file's name: a slash is escaped, and a long text is cut and ends with its hash."""
     name = text.replace("/", "%2F")
     if len(name.encode()) <= LONGEST_NAME:
         return name
@@ -240,10 +226,9 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists.
+    """Remove a file or folder if it exists, a folder in one step.
 
-    A folder disappears in one step, before its files are deleted. A file that another process still reads stays on NFS
-    with the folder, under a hidden name; this is no error.
+    On NFS, a file that another process still reads stays under a hidden name.
     """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
@@ -255,7 +240,7 @@ def remove(path: Path) -> None:
 
 
 def unused(folder: Path) -> bool:
-    """Whether a folder is missing, or holds only its lock and what a killed process left half-written."""
+    """Whether a folder is missing, or holds only its lock and leftovers of a killed process."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())

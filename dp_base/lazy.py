@@ -8,10 +8,9 @@ from typing import Any
 
 
 def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package whose names are listed in its stub file.
+    """`__getattr__`, `__dir__` and `__all__` of a package, from its `__init__.pyi`, which type checkers read, too.
 
-    The stub is the package's `__init__.pyi`. Type checkers read it, so that the list stands only once. Each line has
-    the form `from home import name as name`. Where the home is the package itself, the name is one of its modules.
+    Lines have the form `from home import name as name`; if the home is the package itself, the name is a module.
     """
     homes = {
         alias.name: statement.module or package

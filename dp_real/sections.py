@@ -1,8 +1,4 @@
-"""The base of all configuration sections, the sections that every run has, and paths.
-
-A relative path is meant from where it stands: its file's folder, or the command line. [data], [generator] and
-[learner] come in kinds, a file each: see dp_real.data, dp_real.generators and dp_real.learners.
-"""
+"""The base of all configuration sections, the sections that every run has, and paths."""
 
 from __future__ import annotations
 
@@ -33,11 +29,11 @@ HUB = "hub:"
 
 
 class FromCommandLine(str):
-    """A value that was given on the command line. A relative path is then meant from the current folder."""
+    """A value given on the command line, where relative paths are meant from the current folder."""
 
 
 def _anchor(value: str, info: ValidationInfo) -> Path | None:
-    """The absolute path that is meant. None: the value is no relative path, or nobody says from where it is meant."""
+    """None: no relative path, or nobody says from where it is meant."""
     folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
     if folder is None or not value or value.startswith(HUB) or os.path.isabs(value):
         return None
@@ -45,7 +41,6 @@ def _anchor(value: str, info: ValidationInfo) -> Path | None:
 
 
 def _anchored(value: Any, info: ValidationInfo) -> Any:
-    """A place of data as an absolute path, unless it is on the hub."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
@@ -53,7 +48,7 @@ def _anchored(value: Any, info: ValidationInfo) -> Any:
 
 
 def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
-    """A place of a model as an absolute path, if there is such a folder or file. Otherwise it is an id of the hub."""
+    """Without such a folder or file it is an id of the hub."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
@@ -82,10 +77,7 @@ class Section(BaseModel):
         return values
 
     def code_digest(self) -> str:
-        """A digest of the code that this kind of section runs, if it is not this project's; else it is empty.
-
-        By default the code is the kind's module, with what it imports beside it (dp_base.registry.code_digest).
-        """
+        """A digest of the code that this kind runs; empty for this project's."""
         return code_digest(type(self).__module__)
 
 
@@ -99,20 +91,20 @@ class Requirement:
 
 
 class PartConfig(Section):
-    """The base of kinds of generators and learners, which may read weights."""
+    """The base of sections that may read weights."""
 
     def weights(self) -> dict[str, str]:
-        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        """Folders or hub ids by configuration key."""
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """A digest of each of these, empty if they are not here."""
+        """The digest of weights that are not here is empty."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
 
     def requirements(self) -> list[Requirement]:
-        """Packages and keys, and of `weights` those keys that name something else than a folder or a hub id."""
+        """Packages and keys, and of `weights` those that name something else than a folder or a hub id."""
         return []
 
 
@@ -139,7 +131,6 @@ class SamplingConfig(Section):
 
     @property
     def branches(self) -> int:
-        """Evaluations of the denoiser per step: two with classifier-free guidance, else one."""
         return 1 if self.guidance_scale <= 1 else 2
 
 
@@ -147,7 +138,6 @@ LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
 
 
 def _strength(value: Any) -> float | Literal["auto"]:
-    """Raises ValueError if the value cannot be guidance.omega."""
     if value == "auto":
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_OMEGA:
@@ -160,17 +150,14 @@ PLACES = ("{}", "{definition}", "{synonyms}")
 
 
 def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
-    """The prompts, if there are any. Raises ValueError otherwise."""
+    """Refuse to have no prompts."""
     if not templates:
         raise ValueError("should have at least one prompt")
     return templates
 
 
 def template(*further: str) -> Callable[[str], str]:
-    """Return a check of a prompt: it has a place for the class, and no place that is unknown.
-
-    `further` places are known beside {}, {definition} and {synonyms}. The check raises ValueError.
-    """
+    """A check that a prompt has a place for the class, and none but those and `further` ones."""
 
     def checked(prompt: str) -> str:
         if not any(place in prompt for place in PLACES):
@@ -254,7 +241,7 @@ class GuidanceConfig(Section):
 
     @property
     def guides_sampler(self) -> bool:
-        """Whether the sampler is guided. If not, the samples are plain, and may be chosen among."""
+        """If not, the samples are plain, and may be chosen among."""
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
@@ -262,14 +249,14 @@ class GuidanceConfig(Section):
 
 
 def is_window(window: tuple[float, float]) -> bool:
-    """Whether it is a part [begin, end] of the trajectory."""
+    """A part [begin, end] of the trajectory."""
     return 0 <= window[0] < window[1] <= 1
 
 
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
-    """Whether step `index` of `steps` is guided: each `every`-th within a window of the trajectory (0 noise, 1 image).
+    """Each `every`-th step within a window of the trajectory (0 noise, 1 image), but never the last.
 
-    The last step is never guided: no later step could repair the sample.
+    No later step could repair the sample.
     """
     begin = round(window[0] * steps)
     end = round(window[1] * steps)
@@ -277,7 +264,7 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
 
 
 def first_step(steps: int, strength: float) -> int:
-    """The index of the step to begin with, if a share of the steps is taken: that of diffusers' image-to-image."""
+    """The step to begin with for a share of the steps, as in diffusers' image-to-image."""
     return steps - min(int(steps * strength), steps)
 
 
@@ -363,7 +350,7 @@ class TrainingConfig(Section):
         return self
 
 
-class PracticeConfig(Section):
+class PracticeConfig(PartConfig):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
     initial: Count = Field(description="samples before training")
@@ -381,7 +368,16 @@ class PracticeConfig(Section):
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     oversample: int = Field(
-        default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
+    )
+    keep: str = Field(
+        default="hardest",
+        description="which are kept; hardest, of additions only, or one that is registered, of the initial ones, too",
+    )
+    encoder: ModelPlace | None = Field(
+        default=None,
+        description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        "none: a learner that the generator's real images train",
     )
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
     start: Literal["generated", "real"] = Field(
@@ -407,19 +403,25 @@ class PracticeConfig(Section):
     )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
 
+    def weights(self) -> dict[str, str]:
+        return {"practice.encoder": self.encoder} if self.encoder else {}
+
+    @property
+    def initial_oversample(self) -> int:
+        """How many times the initial examples are drawn. Before training, no learner knows which are hard."""
+        return 1 if self.keep == "hardest" else self.oversample
+
     @property
     def real_examples(self) -> int:
-        """How many of the initial examples are real ones that generated ones are added to."""
+        """The initial examples that are real, and that generated ones are added to."""
         return 0 if self.start == "generated" else self.real or self.initial
 
     @property
     def all_real(self) -> int:
-        """How many examples of the pool are real."""
         return self.initial if self.examples == "real" else self.real_examples
 
     @property
     def draws(self) -> bool:
-        """Whether any example is generated."""
         return self.examples == "generated" and (self.additions > 0 or self.real_examples < self.initial)
 
     @model_validator(mode="after")
@@ -435,12 +437,11 @@ class PracticeConfig(Section):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations, at least 1. With a growth of 1, patience always takes as many passes over the pool."""
+        """T_max in evaluations; with a growth of 1, patience takes as many passes over any pool."""
         return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, if none is there twice. Raises ValueError otherwise."""
     if len(set(names)) < len(names):
         raise ValueError("names one twice")
     return names

@@ -1,7 +1,6 @@
 """Arms: ways to spend a budget of samples, as settings of the same loop (paper sections 3 and 5).
 
-An arm is a function that is registered in ARMS, here or by another package. It returns the configuration values that
-it changes. All arms train for the same number of steps.
+All arms train for the same number of steps.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ Settings = Callable[[Config, int], Changes]
 
 @dataclass(frozen=True)
 class Arm:
-    """help: one line about the arm. settings: the changes to a configuration, for a number of samples.
-
-    If the settings leave practice.additions out, it is set so that the pool ends with that number of samples.
-    """
+    """`settings` change a configuration for a number of samples; `run` takes the loop's place, giving a result.json."""
 
     help: str
     settings: Settings
+    run: Callable[[Config], dict[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Arm:
+        return ARMS[ArmName.parse(text).arm]
 
 
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
@@ -38,10 +39,7 @@ NOT_OF_AN_ARM = ("seed", "data.split", "name")
 
 
 class ArmName(NamedTuple):
-    """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE@KEY=VALUE, such as practice-5000@guidance.omega=0.04.
-
-    samples: None: those of the configuration. settings: of this arm alone, each KEY=VALUE.
-    """
+    """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE, such as practice-5000@guidance.omega=0.04."""
 
     arm: str
     samples: int | None
@@ -49,7 +47,6 @@ class ArmName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ArmName:
-        """Split a name into its parts. Raises InputError for an unknown arm, MissingError if it cannot be loaded."""
         plain, *settings = text.split("@")
         match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", plain)
         name, samples = (match[1], match[2]) if match else (plain, None)
@@ -66,16 +63,12 @@ class ArmName(NamedTuple):
 
 
 def split_names(text: str) -> list[str]:
-    """The names of arms in a list with commas. A comma within brackets belongs to a value: [0.2,1]."""
+    """Split a list with commas; one within brackets belongs to a value: [0.2,1]."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
 def arm_config(config: Config, text: str) -> Config:
-    """Return `config` changed to the arm `text`.
-
-    The settings in its name come first, then what the arm itself changes. Raises InputError for an unknown arm, a
-    number of samples that it cannot have, or settings that are not valid.
-    """
+    """Return `config` with the settings in the arm's name, then what the arm itself changes."""
     name, asked, own = ArmName.parse(text)
     settings = ARMS[name].settings
     if own:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
@@ -96,22 +89,24 @@ def arm_config(config: Config, text: str) -> Config:
 
 
 def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:
-    """The values of `config`, with changes."""
     raw = config.model_dump()
     return raw | {section: raw[section] | values for section, values in changes.items()}
 
 
-def arm(name: str, help: str, *, place: int = LAST) -> Callable[[Settings], Settings]:
-    """Return a decorator that registers an arm's settings. `place` is its position in lists."""
+def arm(
+    name: str, help: str, *, place: int = LAST, run: Callable[[Config], dict[str, Any]] | None = None
+) -> Callable[[Settings], Settings]:
+    """Register an arm's settings; `place` is its position in lists."""
 
     def register(settings: Settings) -> Settings:
-        ARMS.register(name, Arm(help, settings), place=place)
+        ARMS.register(name, Arm(help, settings, run), place=place)
         return settings
 
     return register
 
 
-def _oversample(config: Config) -> int:
+def oversample(config: Config) -> int:
+    """How many times an arm that prunes draws its rows."""
     return config.practice.oversample if config.practice.oversample > 1 else OVERSAMPLE
 
 
@@ -126,18 +121,19 @@ def _unguided(config: Config, samples: int) -> Changes:
 
 
 @arm("static", "all samples drawn before training starts", place=3)
-def _static(config: Config, samples: int) -> Changes:
+def static(config: Config, samples: int) -> Changes:
+    """The settings of a run that adds nothing."""
     return {"practice": {"initial": samples, "additions": 0, "real": config.practice.real_examples}}
 
 
 @arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
 def _prune_in_loop(config: Config, samples: int) -> Changes:
-    return {"guidance": PRUNED, "practice": {"oversample": _oversample(config)}}
+    return {"guidance": PRUNED, "practice": {"oversample": oversample(config)}}
 
 
 @arm("prune-once", "one addition, over-generated, the hardest kept", place=5)
 def _prune_once(config: Config, samples: int) -> Changes:
-    once = {"oversample": _oversample(config), "increment": samples - config.practice.initial, "additions": 1}
+    once = {"oversample": oversample(config), "increment": samples - config.practice.initial, "additions": 1}
     return {"guidance": PRUNED, "practice": once}
 
 

@@ -1,7 +1,4 @@
-"""A run's whole configuration: a validated, frozen object.
-
-Its sections [data], [generator] and [learner] are registered kinds.
-"""
+"""A run's whole configuration: a validated, frozen object."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ MOST_SAMPLES = 10**9
 
 
 def check_name(name: str) -> str:
-    """The name, if it can be that of a folder. Raises ValueError otherwise."""
+    """The name, if it can be that of a folder."""
     if not name.strip() or "/" in name or "\\" in name or not name.isprintable():
         raise ValueError("should be a name for a folder: printable characters on one line, without / and \\")
     if len(name.encode()) > LONGEST_NAME:
@@ -46,11 +43,11 @@ def check_name(name: str) -> str:
 
 
 class KindError(ValueError):
-    """What is wrong with the key that says of which kind a section is, in whole words."""
+    """What is wrong with a section's kind, in whole words."""
 
 
 def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
-    """The type of a section that may be any kind registered by the time that it is read. The key `tag` says which."""
+    """Any kind registered by the time that the section is read, as its key `tag` says."""
 
     def read(value: Any, info: ValidationInfo) -> Section:
         if isinstance(value, Section):

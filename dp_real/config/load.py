@@ -1,4 +1,4 @@
-"""Reads a Config from TOML. Unknown keys and impossible values raise an InputError of one line."""
+"""Reads a Config from TOML."""
 
 import difflib
 import re
@@ -54,10 +54,9 @@ def load_config(
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: Path | None = None) -> Config:
-    """Validate `raw`, in which relative paths are meant from `folder`; None: they stay relative.
+    """Validate `raw`, whose relative paths are meant from `folder`; None: they stay relative.
 
-    Raises one InputError that lists every problem: its key, and what would be right. A file that a run wrote has a
-    format number, and is refused if that is another one. Files of users need none.
+    One InputError lists every problem. A run's own file is refused if its format number is another one.
     """
     if KEY in raw:
         require_format(raw, FORMAT, where)
@@ -73,10 +72,7 @@ def key_of(override: str) -> str:
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """Set the key of `key=value` in nested sections. A value that is not TOML is taken as a string.
-
-    Raises InputError if `override` does not read key=value, or if part of the key is a value and not a section.
-    """
+    """A value that is not TOML is taken as a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
@@ -98,7 +94,7 @@ def _from_command_line(value: Any) -> Any:
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one dictionary with dotted keys, which `set_key` takes."""
+    """Nested sections as one dictionary with dotted keys."""
     found: dict[str, Any] = {}
     for key, value in sections.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -106,7 +102,7 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a dotted key in nested sections. Raises InputError, which begins with `where`, if a part of it is a value."""
+    """Set a dotted key in nested sections; `where` begins errors."""
     *path, last = key.split(".")
     for part in path:
         raw = raw.setdefault(part, {})
@@ -116,7 +112,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
-    """A short message for one entry of ValidationError.errors() of `raw`: the key, its value, what would be right."""
+    """An entry of ValidationError.errors() in short: key, value, what would be right."""
     keys, section = _locate(problem["loc"], raw)
     key = ".".join(keys)
     match problem["type"]:
@@ -136,7 +132,7 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
 
 
 def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:
-    """The key of a problem as the file spells it, and its section, which for a section of several kinds `raw` tells."""
+    """The key as the file spells it, and its section."""
     keys = [str(part) for part in loc]
     section = Config
     for place, key in enumerate(keys):

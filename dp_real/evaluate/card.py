@@ -19,7 +19,7 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """The card in Markdown. `result` is the content of result.json."""
+    """The card in Markdown; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
     return f"""{_header(config)}# {config.name}
 
@@ -115,7 +115,6 @@ def _examples(config: Config) -> str:
 
 
 def _start(config: Config) -> str:
-    """Say what weights training started from."""
     known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
     return f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
 

@@ -1,8 +1,4 @@
-"""Kinds of generators, a file each: its configuration section, what it needs and costs, and its loader.
-
-These files import no torch, so that commands which only read configurations start quickly. `load` imports what draws
-the samples: `models` has the small generators that are trained here, `pipelines` those of diffusers.
-"""
+"""Kinds of generators, a file each, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 
@@ -34,11 +30,9 @@ Module = TypeVar("Module", bound="nn.Module")
 
 @dataclass(frozen=True)
 class ImageCost:
-    """The cost of one image, known before anything is measured.
+    """The cost of one image in TFLOP of (denoiser, decoder), and in bytes.
 
-    `plain` and `guided` are TFLOP of an image, by the denoiser and by the decoder, without the learner's part of the
-    guidance. `weights` are bytes of the whole generator, `resident` those that stay on the device while the learner
-    trains, and `kept` those kept for the backward pass of a guided image.
+    `resident` stays on the device while the learner trains, `kept` is for the backward pass of a guided image.
     """
 
     plain: tuple[float, float]
@@ -64,15 +58,14 @@ class GeneratorConfig(PartConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the generator. A kind that is trained here is trained now if it is not in the cache.
+        """Load the generator; a kind that is trained here is trained now if it is not in the cache.
 
-        `data` are the examples of `source`, if they are loaded already. Raises MissingError if weights or data are not
-        there, and InputError if they do not fit.
+        Raises MissingError if weights or data are not there, and InputError if they do not fit.
         """
         raise NotImplementedError
 
     def first_step(self, steps: int) -> int:
-        """The index, of so many steps, of the one that sampling begins with: after 0 if it begins with real images."""
+        """The index of the step that sampling begins with, above 0 if it begins with real images."""
         return 0
 
     @property
@@ -92,12 +85,11 @@ class GeneratorConfig(PartConfig):
         """Raise InputError for examples of a form that this kind cannot draw."""
 
     def training_seconds(self, task: Task) -> float:
-        """Roughly how many seconds one core trains it, before its first use; 0: it is not trained here."""
+        """Roughly the seconds of one core before the first use; 0: it is not trained here."""
         return 0.0
 
     @property
     def precision(self) -> str:
-        """Name of the torch dtype that samples are computed in."""
         return "float32"
 
     @property
@@ -107,15 +99,14 @@ class GeneratorConfig(PartConfig):
 
     @property
     def shows_examples(self) -> bool:
-        """Whether its prompts show real validation examples. It may repeat these."""
         return False
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """About how many tokens a sample takes: those of its prompt, and those that are generated at most."""
+        """About how many a sample's prompt takes, and at most its answer."""
         return 0, 0
 
     def judged_tokens(self, task: Task) -> int:
-        """About how many tokens it takes to tell how likely the classes of a sample are: a pass for each class."""
+        """About how many it takes to tell how likely the classes of a sample are."""
         return task.n_classes * sum(self.tokens(task))
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
@@ -134,10 +125,7 @@ class TrainedHere(GeneratorConfig):
     )
 
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
-        """The real examples to train on. With the key `real` they are those that practice.start = "real" begins with.
-
-        Raises InputError if there are none, fewer than asked for, or fewer than classes.
-        """
+        """With the key `real` they are those that practice.start = "real" begins with."""
         import torch
 
         from dp_real.examples import Examples, balanced_rows
@@ -164,11 +152,9 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path, Path], None],
         keys: tuple[str, ...] = (),
     ) -> Path:
-        """The folder that `train` filled, now or earlier. It is cached by the examples' content, not by their place.
+        """The folder that `train` filled, cached by the examples' content and by `keys`, (): all.
 
-        The training is seeded by the data's split, and depends on `keys` of this section; (): on all of them. `classes`
-        is what it uses of the classes: their number or names. The second path that `train` takes is for what lets it go
-        on after a kill.
+        The second path that `train` takes is for what lets it go on after a kill.
         """
         import torch
 
@@ -193,10 +179,7 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path], Module],
         keys: tuple[str, ...] = (),
     ) -> Module:
-        """What `make` returned, with the weights of a training that was done now or earlier (`trained`).
-
-        `train` takes the path of a folder for what lets it go on after a kill.
-        """
+        """What `make` returned, with trained weights."""
         from safetensors.torch import load_file, save_file
 
         def fill(folder: Path, unfinished: Path) -> None:
@@ -212,10 +195,7 @@ class TrainedHere(GeneratorConfig):
 def class_prompts(
     templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
 ) -> list[list[str]]:
-    """A list per class: each template with the class's name in place of {}, and its {definition} and {synonyms}.
-
-    A class without synonyms has its name. Raises InputError for a class without a definition if a template asks for it.
-    """
+    """The prompts of each class, whose name stands for missing synonyms."""
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]

@@ -1,4 +1,4 @@
-"""A small class-conditional diffusion model of vectors or tiny images, trained here from real ones."""
+"""The generator kind `denoiser`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,6 @@ class DenoiserConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Raises InputError for data without examples to train on.
-
-        Raises DivergedError if what was trained is of no use. It is not cached then.
-        """
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         examples = self.imitated(source, data)
@@ -52,5 +48,5 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
-        """The time of a step was measured on one core with the default sizes."""
+        """As measured on one core with the default sizes."""
         return 0.009 * self.train_steps

@@ -89,7 +89,6 @@ class DiffusersConfig(GeneratorConfig):
         return first_step(steps, self.strength)
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
-        """Raise InputError for guidance that only the own loop can do."""
         from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
         from dp_real.generators.pipelines.loading import load_index
 
@@ -106,13 +105,12 @@ class DiffusersConfig(GeneratorConfig):
         return self.strength < 1
 
     def check(self, source: DataConfig) -> None:
-        """Raise ValueError if samples are to begin with real images, and there are none."""
         if self.begins_with_real and not source.has_training_examples:
             raise ValueError("generator.strength below 1 begins with real training images: data.train must name them")
 
     @property
     def guidance_decoder(self) -> str | None:
-        """The decoder of x0_hat for the guidance; None: the pipeline's own VAE."""
+        """The decoder of x0_hat for the guidance, unless it is the pipeline's own VAE."""
         return self.tiny_decoder if self.decoder == "tiny" else None
 
     @property
@@ -122,10 +120,6 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the pipeline, on the GPU if there is one. It reads real examples for `strength` only.
-
-        Raises MissingError if weights are missing, and InputError for a pipeline or classes that cannot be used.
-        """
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
@@ -174,23 +168,17 @@ class DiffusersConfig(GeneratorConfig):
                     part.enable_gradient_checkpointing()
 
     def weights(self) -> dict[str, str]:
-        """The pipeline, and the tiny decoder and the LoRA if they are used."""
         places = {"model": self.model, "tiny_decoder": self.guidance_decoder, "lora": self.lora}
         return {f"generator.{key}": place for key, place in places.items() if place}
 
     def requirements(self) -> list[Requirement]:
-        """A LoRA needs peft."""
         if self.lora is None:
             return []
         problem = None if find_spec("peft") else f"generator.lora needs peft: {install_command('lora')}"
         return [Requirement("package", "peft", problem)]
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost by the counts for published pipelines; None for one that was not counted.
-
-        At another size than the usual one, the cost is taken in proportion to the pixels. Attention alone would fall or
-        rise faster.
-        """
+        """By counts of published pipelines, in proportion to the pixels."""
         size = known_size(self.model)
         if size is None:
             return None

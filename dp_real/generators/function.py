@@ -1,4 +1,4 @@
-"""A function of yours that makes samples: a renderer, a simulator, a service. It gives no gradient."""
+"""The generator kind `function`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ class FunctionConfig(GeneratorConfig):
         return [Requirement("generator", self.call, problem)]
 
     def _function(self) -> Callable[..., Any]:
-        """Raises MissingError if it cannot be imported, and InputError if it is no function."""
         try:
             function = resolve_name(self.call)
         except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
@@ -74,7 +73,6 @@ class FunctionConfig(GeneratorConfig):
         return function
 
     def code_digest(self) -> str:
-        """That of the function's module."""
         return code_digest(self.call.partition(":")[0])
 
     @property
@@ -87,14 +85,10 @@ class FunctionConfig(GeneratorConfig):
 
 
 class FunctionGenerator:
-    """A Generator: samples of function(labels, seeds).
+    """Samples of function(labels int64 [batch], seeds uint64 [batch]), in numpy.
 
-    The function takes labels int64 [batch] and seeds uint64 [batch] of numpy. It returns floats [batch, *sample_shape]
-    of numpy or torch, images in [-1, 1], or what else `as_samples` takes. Row i must be a function of labels[i] and
-    seeds[i] alone.
-
-    `as_samples` makes samples of what was returned for a number of labels, or raises InputError. Its last argument is
-    `name`, with which errors begin.
+    It returns floats [batch, *sample_shape], images in [-1, 1], or what else `as_samples` takes. Row i must be a
+    function of labels[i] and seeds[i] alone.
     """
 
     def __init__(
@@ -116,10 +110,6 @@ class FunctionGenerator:
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
-        """Raises InputError for what the function raises, for a wrong type, shape or range, and for guidance.
-
-        Raises MissingError if the function raises ConnectionError or TimeoutError four times in a row.
-        """
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         return self.as_samples(self._asked(labels, seeds), len(labels), self.name)

@@ -1,4 +1,4 @@
-"""A small Stable Diffusion, trained here from real images."""
+"""The generator kind `latent`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
 class TrainingSteps(NamedTuple):
-    """Steps of training, and images of each."""
+    """The steps of a training, and the images of each."""
 
     vae_steps: int
     vae_batch: int
@@ -59,10 +59,6 @@ class LatentConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Raises InputError as `check_task` does, and if there are no examples to train on.
-
-        Raises DivergedError if what was trained is of no use. It is not cached then.
-        """
         import torch
 
         from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
@@ -98,7 +94,6 @@ class LatentConfig(TrainedHere):
         return PipelineGenerator(model, prompts, task.sample_shape)
 
     def check_task(self, task: Task) -> None:
-        """Raise InputError unless examples are square images whose side is a multiple of 8."""
         shape = task.sample_shape
         if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 8:
             raise InputError(
@@ -107,7 +102,7 @@ class LatentConfig(TrainedHere):
             )
 
     def training_seconds(self, task: Task) -> float:
-        """The times of a pixel and of a step were measured on one core."""
+        """As measured on one core."""
         pixels = task.sample_shape[1] ** 2
         effort = EFFORTS[self.training]
         images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch

@@ -1,9 +1,4 @@
-"""Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard.
-
-A sample is hard if the learner's predictive entropy H, in nats, is high on the denoised estimate x0_hat. The strength
-omega is that of one guided step. It is relative to the sample's own norm (scale = "relative"), or the coefficient of
-the gradient of H in the score (scale = "raw").
-"""
+"""Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,10 +15,7 @@ from dp_real.sections import GuidanceConfig, is_guided
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-    """Predictive entropy.
-
-    It is in nats: 0 where the classifier is certain, ln(classes) where all classes are as likely.
-    """
+    """Predictive entropy in nats, from 0 to ln(classes)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -132,17 +124,13 @@ class EntropyGuidance:
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch 1"]:
-        """The strength of each row, like x in its type and device."""
         omega = torch.as_tensor(self.omega, dtype=x.dtype)
         return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """Guidance of the same length in random directions, which shows what the direction of entropy guidance is worth.
-
-    `seeds` are those of each row's directions. `logits` is not used.
-    """
+    """Guidance of the same length in random directions, to compare with; `logits` is not used."""
 
     reads_estimate: ClassVar[bool] = False
 
@@ -160,7 +148,7 @@ class RandomGuidance(EntropyGuidance):
         omega: Float[Tensor, " batch"],
         seeds: UInt64[np.ndarray, " batch"],
     ) -> Self:
-        """The control that a configuration describes. As it needs no gradient, it spares the denoiser's."""
+        """As it needs no gradient, it spares the denoiser's."""
         return cls(
             logits=logits,
             omega=omega,
@@ -183,7 +171,7 @@ class RandomGuidance(EntropyGuidance):
 
 
 def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
-    """The power of two above the length of each row. No small entry is squared."""
+    """The power of two above each row's length; no small entry is squared."""
     rows = x.flatten(1)
     tiny = torch.finfo(x.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)

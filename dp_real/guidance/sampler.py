@@ -1,4 +1,4 @@
-"""The sampler: noise in, sample out by DDIM, with entropy guidance inside (paper section 2)."""
+"""DDIM with entropy guidance inside (paper section 2)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,44 +15,35 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def identity(x: Tensor) -> Tensor:
-    """Return x: the decoder of models that denoise in the learner's own space."""
+    """The decoder of models that denoise in the learner's own space."""
     return x
 
 
 @dataclass(frozen=True)
 class DDIM:
-    """A noise schedule, x_t = a·x0 + sigma·noise, and DDIM's steps from noise to x0 (paper eq. 4).
-
-    The denoiser predicts what scheduler.config.prediction_type names. `scheduler` is a DDIMScheduler of diffusers whose
-    timesteps are set.
-    """
+    """A noise schedule, x_t = a·x0 + sigma·noise, and DDIM's steps from noise to x0 (paper eq. 4)."""
 
     scheduler: Any
 
     @property
     def timesteps(self) -> Shaped[Tensor, " steps"]:
-        """The timestep that the denoiser is given at each step."""
         return self.scheduler.timesteps
 
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """From x_t and what the denoiser said of it to the sample after the step, and the denoised estimate x0_hat."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def noised(
         self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """The sample before a step, x_t = a·x0 + sigma·noise. The noise is standard normal."""
+        """x_t = a·x0 + sigma·noise before a step, for standard normal noise."""
         return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """What the denoiser would say if its score, -noise/sigma, had `by` added to it.
-
-        This is the paper's eq. 7, with its sign mended. It is unchanged where x_t is noise only (a = 0).
-        """
+        """The output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended)."""
         # The schedule stays on the CPU: a GPU would be waited for.
         alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
         a = alpha_bar**0.5
@@ -74,11 +65,9 @@ def sample(
     decode: Callable[[Tensor], Tensor] = identity,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Float[Tensor, "batch *latent"]:
-    """Turn standard normal noise, or noised samples, into samples, by the solver's steps.
+    """Turn standard normal noise, or what `solver.noised` returned for step `first`, into samples.
 
-    `x` is the noise, or what `solver.noised` returned for the step with index `first`, the one to begin with. `decode`
-    maps x0_hat to what guidance.logits reads: the VAE's decoder for a latent model. `callback` is called with each
-    step's index and its x0_hat (paper Fig. 8).
+    `decode` maps x0_hat to what guidance.logits reads; `callback` gets each step's index and x0_hat (paper Fig. 8).
     """
     timesteps = solver.timesteps.to(x.device)
     for index, t in enumerate(timesteps[first:], first):
@@ -100,7 +89,6 @@ def _guided_step(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-    """The next x, and the denoised estimate x0_hat."""
     through_denoiser = guidance.through == "unet"
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(through_denoiser)

@@ -1,8 +1,4 @@
-"""Kinds of learners. Each is a module with its configuration section, what it needs, and how it is built.
-
-These modules import no torch, so that commands which only read configurations start quickly. The learners themselves
-are in `models`.
-"""
+"""Kinds of learners, a file each, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 
@@ -32,17 +28,16 @@ class LearnerConfig(PartConfig):
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
-        """Build the module that is trained, with weights drawn from torch's random state.
+        """Build the module to train, samples to logits, with weights from torch's random state.
 
-        It maps samples [B, *sample_shape] to logits [B, n_classes]. None if the learner is not a network, or if only
-        its weights tell its sizes. Raises InputError if the kind is not made for such a task.
+        None: it is no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Return the learner that a run starts from, a function of the seed. By default it trains `network`.
+        """The learner that a run starts from, by default one that trains `network`.
 
-        Raises MissingError if weights are not there, and InputError if the kind is not made for such a task.
+        Raises MissingError if weights are not there, and InputError for a task that it is not for.
         """
         from dp_real.learners.models.network import NetworkLearner
 

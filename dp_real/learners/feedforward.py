@@ -1,4 +1,4 @@
-"""The learner kinds `mlp` and `conv`: small feed-forward networks."""
+"""The learner kinds `mlp` and `conv`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class MLPConfig(LearnerConfig):
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: Task) -> nn.Module:
-        """The network takes samples of any shape."""
         import torch
         from torch import nn
 
@@ -45,7 +44,6 @@ class ConvConfig(LearnerConfig):
     hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
-        """Raises InputError for samples that are not images [C, H, W], or are too small."""
         from torch import nn
 
         shape = task.sample_shape

@@ -1,4 +1,4 @@
-"""The learner kind `linear`: linear classifiers, the learners of the theory."""
+"""The learner kind `linear`."""
 
 from __future__ import annotations
 
@@ -50,13 +50,12 @@ class LinearConfig(LearnerConfig):
         """It is no network."""
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Return a learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
+        """It begins at w = 0, where every entropy is ln 2."""
         from dp_real.learners.models.linear import LinearLearner
 
         return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
-        """Raise ValueError for training in batches, and for keys that mean nothing to a solver."""
         if training.batch_size:
             raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
         for key in UNUSED:

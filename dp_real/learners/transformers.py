@@ -1,4 +1,4 @@
-"""The learner kind `transformers`: image classifiers of the library transformers."""
+"""The learner kind `transformers`."""
 
 from __future__ import annotations
 
@@ -38,17 +38,12 @@ class TransformersConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Raises as `classifier` does."""
         from dp_real.learners.models.classifier import ClassifierLearner
 
         return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
     def classifier(self, task: Task, seed: int) -> Classifier:
-        """Return the classifier to train. The seed is that of fresh weights, such as a last layer for other classes.
-
-        Raises MissingError if weights are missing. Raises InputError if they are not those of an image classifier, if
-        no classifier can have these sizes, or if the samples are not images [C, H, W].
-        """
+        """The seed is that of fresh weights, such as a last layer for other classes."""
         from dp_real.learners.models.architectures import class_names, freeze_unused
         from dp_real.learners.models.classifier import known_classifier
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
@@ -66,7 +61,7 @@ class TransformersConfig(LearnerConfig):
             return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
 
     def network(self, task: Task) -> Classifier | None:
-        """Return a fresh classifier, or None for an existing one, whose sizes are with its weights."""
+        """None for an existing one, whose sizes are with its weights."""
         if self.model:
             return None
         from dp_real.learners.models.classifier import fresh_classifier

@@ -1,4 +1,4 @@
-"""How many hours a run takes: operations over the rate of a device, assumed here or measured on this one."""
+"""The hours of a run, by the rate of a device, assumed here or measured on this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = 3600  # seconds
 
 
 class Gpu(NamedTuple):
-    """What is assumed of a GPU: the TFLOP/s in bfloat16 that PyTorch reaches with each network, and its memory."""
+    """The TFLOP/s in bfloat16 assumed of each network, and the GPU's memory."""
 
     denoiser: float
     decoder: float
@@ -49,7 +49,7 @@ GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in trainin
 
 @dataclass(frozen=True)
 class Seconds:
-    """The seconds of one device for a plain image, a guided one, and a row of a training step; None: not known."""
+    """Of one device, for a plain image, a guided one, and a row of a training step; None: not known."""
 
     plain: float | None
     guided: float | None
@@ -59,7 +59,7 @@ class Seconds:
 
 
 def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, float] | None:
-    """TFLOP/s of denoiser, decoder and learner on a GPU of that name, or on `cores` of a CPU; None: not known."""
+    """TFLOP/s of denoiser, decoder and learner on a GPU, or on `cores` of a CPU; None: not known."""
     if cores:
         rate = cores * CPU_CORE
         return rate, rate, rate
@@ -73,7 +73,7 @@ def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, fl
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """The seconds on a GPU of that name, or on `cores` cores of a CPU, by the table above."""
+    """The seconds by the table above."""
     known = rates(config, device, cores)
     if known is None:
         return Seconds(None, None, None, f"nothing is known of {device}: measure it")
@@ -88,10 +88,9 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
-    """Measure the seconds here, on a few images and training steps. This trains the learner.
+    """Measure a few images and steps here, which trains the learner.
 
-    The first try does not count, and of the next two the faster one does: memory may run out in one, which then takes
-    fewer rows.
+    The faster try counts, as memory may run out in one.
     """
     rows = min(config.sampling.block_size, MEASURED)
     labels = torch.arange(rows) % generator.n_classes
@@ -114,7 +113,6 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """The seconds that `work` takes, and its result."""
     work()
     seconds = []
     for _ in range(2):
@@ -125,10 +123,9 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """What a run takes on `devices` devices, which share the rows of a step. `validation` counts validation images.
+    """The hours on `devices`, which share the rows of a step; None: not known.
 
-    `drawing`, `training` and `validating` are device-hours; `clock`, the hours of all together, are likely between
-    `low` and `high`. Reading, writing and the sum of gradients are not counted. What is not known is None.
+    `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
     plain, guided = work.images(config)
     rows = work.rows_per_step(config)
@@ -158,7 +155,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 def costs(
     config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
 ) -> dict[str, Any]:
-    """All costs in one record. Its key `hours` has what `hours` returns for each number of devices."""
+    """All costs, with `hours` for each number of devices."""
     plain, guided = work.images(config)
     options = config.training
     return {
@@ -176,7 +173,7 @@ def costs(
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """The hours of parts: how often each is done, and the seconds of doing it once; None if these are not known."""
+    """Each part is (times, seconds of one time)."""
     if any(number and seconds is None for number, seconds in parts):
         return None
     return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

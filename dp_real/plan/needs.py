@@ -1,4 +1,4 @@
-"""What a run needs, and whether it is there: device, memory, disk, weights, packages and data. Nothing is fetched."""
+"""What a run needs, and whether it is there. Nothing is fetched."""
 
 import importlib.util
 import shutil
@@ -59,13 +59,13 @@ def gpu(name: str) -> Device:
 
 
 def planned_for(config: Config, network: work.Network | None) -> Device:
-    """The device of this machine, or a GPU elsewhere if a run would take too long on this machine's CPU."""
+    """This machine, or a GPU elsewhere if this CPU would take too long."""
     here = this_device()
     return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """As far as they are known; 0 on GPUs."""
+    """They count as far as they are known; 0 on GPUs."""
     if not device.cores:
         return 0
     found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -74,7 +74,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Requirement]:
-    """All that a run of this configuration into the folder `out` needs, by default on the device that is found here."""
+    """What a run into `out` needs, by default on the device found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
@@ -103,7 +103,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 
 def tracker(package: str) -> Requirement:
-    """The need of the package of a dashboard."""
+    """The package of a dashboard."""
     if importlib.util.find_spec(package) is not None:
         return Requirement("package", package)
     further = "" if package == "tensorboard" else f" {package}"
@@ -121,7 +121,6 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Req
 
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Requirement]:
-    """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
         peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
@@ -135,7 +134,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
-    """Say what makes a phase take less memory, apart from what is in force already."""
+    """What would take less memory and is not in force already."""
     generator = config.generator
     training = config.training
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
@@ -167,7 +166,6 @@ def _disk(config: Config, network: work.Network | None, out: Path) -> Requiremen
 
 
 def _marks(file: str) -> Requirement:
-    """The file that says which examples are left out."""
     try:
         return Requirement("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
     except (InputError, MissingError) as error:
@@ -175,20 +173,19 @@ def _marks(file: str) -> Requirement:
 
 
 def _trained(config: Config) -> Iterator[Requirement]:
-    """The generator that is trained here, if there is one. It is never missing."""
     seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
     if seconds:
         yield Requirement("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
 
 
 def duration(seconds: float) -> str:
-    """Say about how long, in words."""
+    """About how long, in words."""
     return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
 def weights(config: Config) -> Iterator[Requirement]:
-    """The models that are read, and what else their kinds need; whether it is here."""
-    for part in (config.generator, config.learner) if config.practice.draws else (config.learner,):
+    """The models that are read, and what else their kinds need."""
+    for part in (*([config.generator] if config.practice.draws else []), config.learner, config.practice):
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
@@ -197,7 +194,7 @@ def weights(config: Config) -> Iterator[Requirement]:
 
 
 def with_random_weights(config: Config) -> Config:
-    """The configuration with random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    """Random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
     generator = config.generator
     if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
         return config
@@ -207,7 +204,6 @@ def with_random_weights(config: Config) -> Config:
 
 
 def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
-    """The need of a model that a key of the configuration names: a folder, or a hub id."""
     if fault := misnamed(model, pipeline):
         return Requirement(key, model, fault)
     try:
@@ -228,7 +224,6 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
 
 
 def _to_fetch(key: str, model: str, fault: str) -> Requirement:
-    """The need of a hub id that is not here, as `fault` says."""
     if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
         return Requirement(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:

@@ -1,7 +1,6 @@
-"""What a whole run draws, trains on, computes and keeps, counted from its configuration, without weights or data.
+"""What a whole run draws, trains on, computes and keeps, counted from its configuration alone.
 
-Operations are counted by torch's formulas (dp_real.runtime.flops), in TFLOP, which is 1e12 multiplications and
-additions. Sizes are in bytes.
+Operations are in TFLOP, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -24,21 +23,17 @@ JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224
 
 
 def images(config: Config) -> tuple[int, int]:
-    """The numbers of plain and of guided images to draw, if every addition is made."""
+    """Plain and guided ones, if every addition is made."""
     options = config.practice
     if options.examples == "real":
         return 0, 0
     added = options.additions * options.increment * config.drawn_per_row
-    plain = options.initial - options.real_examples
+    plain = (options.initial - options.real_examples) * options.initial_oversample
     return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
-
-    With guidance.likelihood_weight it also reads a prompt of each class, and the sample, for each candidate; with
-    pool.soft_labels for each row, too: `judged`.
-    """
+    """About how many a language model reads and writes at most; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real_examples
@@ -49,17 +44,14 @@ def tokens(config: Config) -> dict[str, int]:
 
 
 def waiting_steps(config: Config) -> int:
-    """How many optimizer steps patience takes until every addition is made, if the accuracy never rises.
-
-    If these steps do not fit between warm-up and cool-down, the run ends with fewer additions.
-    """
+    """The steps that patience takes until every addition is made, if the accuracy never rises."""
     options = config.practice
     sizes = (options.initial + done * options.increment for done in range(options.additions))
     return options.evaluate_every * sum(options.t_max(size) for size in sizes)
 
 
 def rows_per_step(config: Config) -> int:
-    """Rows of a training step, over all devices; of a learner that is solved at once, all of the largest pool."""
+    """Over all devices; a solver's are all of the largest pool."""
     return config.training.batch_size or config.samples
 
 
@@ -73,11 +65,7 @@ class Network:
 
 
 def learner_network(config: Config) -> Network | None:
-    """The size of the learner, found from a module without memory for its weights.
-
-    None if LearnerConfig.network gives no module, or if the module asks for the values of its input, which has no
-    memory either.
-    """
+    """Found without memory for weights; None if the module asks for the values of its input."""
     shape = config.task.sample_shape
     with torch.device("meta"):
         module = config.learner.network(config.task)
@@ -95,7 +83,7 @@ def learner_network(config: Config) -> Network | None:
 
 
 def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Bytes that autograd keeps of module(x) for the backward pass with fused attention. Shared memory counts once."""
+    """What autograd keeps for the backward pass with fused attention; shared memory counts once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -109,7 +97,7 @@ def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps what the fused kernels of attention keep: not its weights, which these compute again."""
+    """Keeps what fused attention keeps: not its weights, which are computed again."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -126,7 +114,7 @@ class _Fused(TorchFunctionMode):
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """TFLOP of an unguided and of a guided image, by the denoiser, the decoder and the learner. None if not known."""
+    """TFLOP of an unguided and of a guided image, by denoiser, decoder and learner; None: not known."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
@@ -136,10 +124,9 @@ def image_operations(config: Config, network: Network | None) -> tuple[tuple[flo
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """The peak bytes on the device, in `training` a row at a time and in `drawing` an image at a time.
+    """Peak bytes in `training` and `drawing` with one row, and of each further `row` and `image`.
 
-    `row` and `image` are the bytes of each further one. A parameter takes 16 (weights, gradients, AdamW's moments), and
-    4 more with an average; then come what autograd keeps, and the generator's weights. None: it is not known.
+    A parameter takes 16 (weights, gradients, AdamW's moments), and 4 more with an average.
     """
     if network is None:
         return None
@@ -159,16 +146,13 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
 
 
 def disk(config: Config, network: Network | None) -> dict[str, float]:
-    """The bytes of the pool after all additions, of the largest round while it is drawn, and of the checkpoints.
-
-    There is a checkpoint before each addition and a latest one, each of the weights, AdamW's two moments of them, and
-    their average if there is one.
-    """
+    """Bytes of the final pool, of the largest round while it is drawn, and of the checkpoints."""
     options = config.practice
     values = prod(config.pool_shape) * (
         JPEG if config.pool.storage == "jpeg" else 4 if config.pool.storage == "float32" else 1
     )
-    largest = max(options.initial, options.increment * options.oversample if options.additions else 0)
+    initial = options.initial * options.initial_oversample
+    largest = max(initial, options.increment * options.oversample if options.additions else 0)
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,

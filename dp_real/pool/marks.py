@@ -1,7 +1,6 @@
 """Marks of examples that a person found wrong (`dp real review`), which later runs leave out.
 
-A mark is a hash of the example and the name of its class. So it finds the example again in any run that draws it, and
-the same text under another class stays.
+A mark hashes the example and its class's name, so it finds the example in any run, but not under another class.
 """
 
 import csv
@@ -20,9 +19,9 @@ MARK = re.compile("[0-9a-f]{64}")
 
 
 def mark_of(example: Tensor, name: str) -> str:
-    """Return the mark of an example [*sample_shape] of the class `name`.
+    """The mark of an example [*sample_shape] of the class `name`.
 
-    Images are compared as bytes, texts without the zeros behind them, whose number depends on the other texts.
+    Images count as bytes, texts without the zeros behind them, whose number depends on other texts.
     """
     values = to_bytes(example) if example.ndim == 3 else example
     content = values.contiguous().numpy().tobytes().rstrip(b"\0")
@@ -30,10 +29,7 @@ def mark_of(example: Tensor, name: str) -> str:
 
 
 def read_marks(file: str | None) -> frozenset[str]:
-    """Return the marks in the column `mark` of a CSV file; none without a file.
-
-    Raises MissingError if the file is not there, InputError if it has no such column, or no mark in one of its lines.
-    """
+    """The column `mark` of a CSV file; MissingError without the file, InputError without marks."""
     if file is None:
         return frozenset()
     if not Path(file).is_file():

@@ -1,4 +1,4 @@
-"""A small language model of characters, trained here from real texts."""
+"""The generator kind `char-lm`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ class CharLMConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """A model that is of no use is not cached."""
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples = self.imitated(source, data)
@@ -53,5 +52,5 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
-        """By the time measured on one core with the default sizes, for the steps and the characters."""
+        """As measured on one core with the default sizes."""
         return 2e-9 * self.train_steps * 128 * task.sample_shape[0] * self.width**1.5

@@ -1,4 +1,4 @@
-"""Language models that are asked for texts: one of transformers, or any behind an OpenAI-compatible HTTP API."""
+"""The kinds of language models that are asked for texts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class AskedConfig(GeneratorConfig):
         return self
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
-        """The prompts of each class, with the real examples that they show."""
+        """The prompts come with the real examples that they show."""
         from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
@@ -84,7 +84,7 @@ class AskedConfig(GeneratorConfig):
         return self.shots > 0
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """CHARACTERS a token are assumed, and SHOT tokens an example."""
+        """Assumed are CHARACTERS a token, and SHOT tokens an example."""
         asked = max(len(template) for template in self.prompts) + len(self.system)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
@@ -118,7 +118,6 @@ class CausalLMConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Raises MissingError if weights are missing, InputError for what cannot be used."""
         from dp_real.text.models.causal_lm import CausalLMGenerator
 
         prompts = self.put(source, data)
@@ -133,13 +132,13 @@ class CausalLMConfig(AskedConfig):
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
     def parameters(self) -> int:
-        """How many the model has; 0 if it is not here."""
+        """It is 0 if the model is not here."""
         from dp_real.runtime.model_folders import held
 
         return held(Path(self.model)).numbers
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """Two operations a parameter and token of a text. None if the model is not here."""
+        """Two operations a parameter and token of a text."""
         parameters = self.parameters()
         if not parameters:
             return None
@@ -210,7 +209,6 @@ class EndpointConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Nothing is asked yet."""
         require_package("openai", EXTRA, f"generator.kind = '{self.kind}'")
         if problem := self._key_problem:
             raise MissingError(problem)
@@ -225,7 +223,6 @@ class EndpointConfig(AskedConfig):
         return f"generator.key = '{self.key}': that environment variable is not set: it should hold the key of the API"
 
     def requirements(self) -> list[Requirement]:
-        """The package, the key, and what was answered already."""
         from importlib.util import find_spec
 
         from dp_real.text.models.answers import Answers
@@ -239,7 +236,6 @@ class EndpointConfig(AskedConfig):
         ]
 
     def judged_tokens(self, task: Task) -> int:
-        """The question with the text, once."""
         from dp_real.text.models.asked import JUDGE
 
         return (len(JUDGE) + sum(map(len, task.classes))) // CHARACTERS + self.max_new_tokens

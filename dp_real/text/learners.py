@@ -1,4 +1,4 @@
-"""Learners of texts: bags of n-grams, and sequence classifiers of transformers."""
+"""The kinds of learners of texts."""
 
 from __future__ import annotations
 
@@ -80,7 +80,6 @@ class TransformersTextConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Fresh weights are a function of the seed."""
         from dp_real.learners.models.architectures import freeze_unused
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
         from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
@@ -93,7 +92,7 @@ class TransformersTextConfig(LearnerConfig):
         return SequenceLearner(classifier, task, training, seed)
 
     def network(self, task: Task) -> SequenceClassifier | None:
-        """None stands for an existing classifier, whose sizes are with its weights."""
+        """None for an existing classifier, whose sizes are with its weights."""
         if self.model:
             return None
         from dp_real.text.models.sequence_classifier import fresh_classifier

@@ -1,9 +1,4 @@
-"""Sets of real texts: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of the library `datasets`.
-
-All are in UTF-8. In folders, hidden files are ignored, and those of other endings counted in a warning. In a table, the
-text is a column called text, sentence, content or the like, the label one called as dp_real.data.sets.table_sets.LABELS
-has it; #TEXT,LABEL names others.
-"""
+"""Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
 from __future__ import annotations
 
@@ -38,10 +33,7 @@ class Rows(NamedTuple):
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Read a set as codes [n, length] (dp_real.text.codes), in its own order; class folders by name.
-
-    Texts that are longer are cut, and a remark says how many are.
-    """
+    """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
     rows = _read(found, classes)
     labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
     kept = [row for row, name in enumerate(rows.names) if labels[name] is not None]
@@ -101,7 +93,7 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
 
 
 def rows_of_table(found: Located) -> Rows:
-    """Read CSV or JSONL files."""
+    """The rows of CSV or JSONL files."""
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])

@@ -1,4 +1,4 @@
-"""A small class-conditional diffusion model of vectors or tiny images: network, sampler and training."""
+"""A small class-conditional diffusion model: network, sampler and training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch *sample"], t: Shaped[Tensor, "*rows"], label: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch *sample"]:
-        """Predict v from x_t. `t` is one timestep for all rows, or one for each."""
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
@@ -60,7 +59,7 @@ class Denoiser(nn.Module):
 
 
 def make_scheduler() -> DDIMScheduler:
-    """The denoiser's cosine noise schedule. Sampling clips x0_hat to [-1, 1]."""
+    """A cosine noise schedule, which clips x0_hat to [-1, 1] in sampling."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -70,10 +69,7 @@ def make_scheduler() -> DDIMScheduler:
 
 
 class DenoiserGenerator:
-    """A Generator: a class-conditional denoiser under DDIM, with classifier-free guidance.
-
-    The denoiser is frozen and moved to this process's device. A guidance_scale of 1 or less means none.
-    """
+    """The denoiser under DDIM, with classifier-free guidance above a guidance_scale of 1."""
 
     def __init__(
         self,
@@ -98,7 +94,6 @@ class DenoiserGenerator:
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
-        """`callback` is called with each step's index and its x0_hat."""
         labels = labels.to(distributed.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -118,11 +113,7 @@ class DenoiserGenerator:
 def train_denoiser(
     config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
-    """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
-
-    `advance` is called with 1 after each step. Raises DivergedError if the loss, a weight or a trial sample is not
-    finite, or a trial image has one value throughout.
-    """
+    """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])

@@ -1,9 +1,4 @@
-"""A small Stable Diffusion that is trained here, made of diffusers' own classes, for images of a few dozen pixels.
-
-It has all parts of Stable Diffusion: prompts, text encoder, VAE, latents, cross-attention, classifier-free guidance.
-Training takes minutes on a CPU, and writes a folder that StableDiffusionPipeline.from_pretrained reads. Images are in
-[-1, 1], of one channel or three.
-"""
+"""A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,12 +47,7 @@ def train_autoencoder(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train a VAE, and save it in `folder` as diffusers does.
-
-    `unfinished` is a folder that lets a killed training go on.
-
-    Raises DivergedError if a loss or a weight is not finite, or if `check_vae` finds the VAE to be of no use.
-    """
+    """Train a VAE into `folder`; in `unfinished` a killed training goes on."""
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
@@ -80,11 +70,7 @@ def train_pipeline(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train a text encoder and a UNet together on the latents of images, and save the pipeline as diffusers does.
-
-    `prompts` are the captions of each class. `vae` is trained on these images. `unfinished` is a folder that lets a
-    killed training go on. Raises DivergedError if a loss or a weight is not finite.
-    """
+    """Train text encoder and UNet on the VAE's latents, and save the pipeline in `folder`."""
     draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
@@ -104,17 +90,13 @@ def train_pipeline(
 
 @torch.no_grad()
 def reconstruction_error(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"]) -> float:
-    """Mean squared error of the first TRIED images, encoded and decoded."""
+    """The mean squared error of the first TRIED images."""
     x = images[:TRIED].to(vae.device).expand(-1, 3, -1, -1)
     return F.mse_loss(decode(vae, encode(vae, x)), x).item()
 
 
 def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"], before: float) -> None:
-    """Raise DivergedError if a VAE's weights are not finite, or if it reconstructs images too badly.
-
-    Too badly is worse than the mean image would, and worse than `before`, its reconstruction_error with fresh weights.
-    A training of a few steps need not be much better.
-    """
+    """Refuse a VAE worse than the mean image and than its fresh weights, whose error was `before`."""
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     error = reconstruction_error(vae, images)
     variance = images[:TRIED].var().item()
@@ -126,7 +108,7 @@ def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height 
 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
-    """A StableDiffusionPipeline for images of size x size, with fresh weights and a tokenizer for these captions."""
+    """A StableDiffusionPipeline with fresh weights and a tokenizer for these captions."""
     vae = make_vae(size)
     unet = make_unet(size // 4)
     tokenizer = make_tokenizer(captions)
@@ -197,7 +179,7 @@ def make_unet(size: int) -> UNet2DConditionModel:
 
 
 def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's tokenizer without merges: one token per byte. Its length is that of the longest caption."""
+    """CLIP's tokenizer without merges: a token per byte, as long as the longest caption."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}
@@ -224,7 +206,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's betas with v-prediction. By trailing spacing, sampling starts at the noisiest timestep."""
+    """Stable Diffusion's betas with v-prediction; trailing spacing starts at the noisiest timestep."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -280,11 +262,9 @@ def train_unet(
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
-    """Train the UNet and the text encoder of a pipeline in place: v-prediction, captions dropped at random.
+    """Train in place by v-prediction; the text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
 
-    The rate warms up, then decays linearly to 0. The weights are averaged. The captions are few, so all are encoded
-    together, once for every ENCODED_EVERY steps of the UNet. The mean gradient of these steps then moves the text
-    encoder. Caption `templates·label + i` is the i-th one of a class. The last caption is empty.
+    Caption `templates·label + i` is the i-th one of a class; the last caption is empty.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     warmup = max(1, steps // 36)
@@ -327,7 +307,7 @@ def train_unet(
 def draw_captions(
     labels: Int64[Tensor, " rows"], templates: int, empty: int, dropout: float, draw: torch.Generator
 ) -> Int64[Tensor, " rows"]:
-    """The number of a caption for each row: one of its class's, or with a probability of `dropout` the empty one."""
+    """Each row gets a caption of its class, or with probability `dropout` the empty one."""
     caption = templates * labels + torch.randint(templates, (len(labels),), generator=draw)
     dropped = torch.rand(len(labels), generator=draw) < dropout
     return caption.where(~dropped, torch.tensor(empty))

@@ -1,4 +1,4 @@
-"""Text-to-image pipelines of diffusers as samplers: by their own calls, guided as dp_real.guide does it."""
+"""Pipelines of diffusers as samplers by their own calls, guided as dp_real.guide does it."""
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -22,11 +22,7 @@ PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_
 
 
 class PipelineCalls(PipelineSampler):
-    """A pipeline that is asked for prompts, by its own call and with its own scheduler.
-
-    A guidance_scale that was distilled into a pipeline stays at its usual value. Raises InputError for a pipeline that
-    cannot be guided, or has not what the options ask for.
-    """
+    """A pipeline asked for prompts by its own call; a distilled guidance_scale stays at its usual value."""
 
     def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
         check_pipeline(pipe)
@@ -83,7 +79,6 @@ class PipelineCalls(PipelineSampler):
 
 
 def _image_to_image(pipe: Any) -> Any:
-    """The pipeline of the same parts that begins with images. Raises InputError if there is none."""
     from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image  # it imports all pipelines
 
     try:

@@ -1,4 +1,4 @@
-"""A pipeline of diffusers as a Generator, the prompts or numbers that it is asked for each class, and single images."""
+"""A pipeline of diffusers as a Generator, and single images."""
 
 from __future__ import annotations
 
@@ -24,17 +24,15 @@ from dp_real.runtime.seeds import Stream, rng, row_seeds
 def sampler_of(
     pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any
 ) -> PipelineSampler:
-    """The sampler of a pipeline: by the own loop, or by the pipeline's calls. Raises as these do."""
+    """The own loop where it knows the pipeline, else the pipeline's calls."""
     kind = LatentDiffusion if type(pipe).__name__ in OWN_LOOP else PipelineCalls
     return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
 
 
 class PipelineGenerator:
-    """A Generator of images whose classes are prompts, or class numbers of a DiT.
+    """Images of classes that are prompts, or class numbers of a DiT.
 
-    A row's seed picks one of those `asked` for its class, and one of the class's `real` images if the model begins with
-    these. Raises InputError if a class has no real image. `sample_shape` is that of the images as the learner sees
-    them.
+    A row's seed picks one of those `asked` for its class, and one of the class's `real` images if it begins with these.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class PipelineGenerator:
         self.model.offload()
 
     def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
-        """The real image that each row begins with; None: it begins with noise."""
+        """The real images that rows begin with; None: they begin with noise."""
         if self.real is None or self.rows is None:
             return None
         draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
@@ -84,12 +82,7 @@ class PipelineGenerator:
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """The numbers of classes in a class-conditional pipeline, a list of one for each.
-
-    Classes of an ImageNet task have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
-    id2label: by one of a class's names, which have commas between, by all of them, or by the number. Raises InputError
-    for a class that has no number, or several.
-    """
+    """The numbers of classes in a pipeline: ImageNet's own, else by names or numbers in id2label."""
     task = imagenet_of(classes)
     if task:
         return [[entry.index] for entry in imagenet_classes(task)]

@@ -1,4 +1,4 @@
-"""Entropy guidance for the pipelines that people have: one call, and pipe(...) draws what a classifier finds hard."""
+"""Entropy guidance for the pipelines that people have."""
 
 from __future__ import annotations
 
@@ -101,10 +101,7 @@ def guide(
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
 ) -> None:
-    """Guide a pipeline that is not guided yet. `to_learner` makes of its images what guidance.logits reads.
-
-    Raises InputError for a scheduler or decoder that cannot be used, or guidance that a scheduler cannot do.
-    """
+    """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads."""
     scheduler = plain(pipe.scheduler)
     if _draws_pixels(pipe):
         guide_steps(scheduler, guidance, to_learner)
@@ -175,10 +172,6 @@ def _refuse_mask(*_: Any, **__: Any) -> None:
 
 
 def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:
-    """Raises InputError for a classifier in training mode, and for a function that cannot read float32.
-
-    Also raises what known_classifier and wrapped_classifier do.
-    """
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 
@@ -204,10 +197,7 @@ def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Te
 
 
 def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> None:
-    """Raise InputError for a function that reads images in half precision only, as one of a model in bfloat16 does.
-
-    A function that can read no such image in any precision may want another size, and is not judged.
-    """
+    """Refuse a function that reads images in half precision only, as one of a bfloat16 model does."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         try:
             with torch.no_grad():
@@ -223,18 +213,17 @@ def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> Non
 
 
 def _near(vae: Any, latents: Tensor, pipe: Any) -> Any:
-    """The decoder, on the latents' device. The pipeline's own moves with it, or by hooks of its own."""
+    """The decoder on the latents' device; hooks may move the pipeline's own."""
     return vae if vae is getattr(pipe, "vae", None) else vae.to(latents.device)
 
 
 def _draws_pixels(pipe: Any) -> bool:
-    """Whether it denoises images themselves, without latents."""
     unet = getattr(pipe, "unet", None)
     return not hasattr(pipe, "vae") and unet is not None and unet.config.in_channels == IMAGE[0]
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
-    """The pipeline's prepare_latents, which also tells `unpack` the size of the images to come."""
+    """The pipeline's prepare_latents, which also tells `unpack` the size of images."""
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:

@@ -1,7 +1,6 @@
-"""Pipelines of diffusers as samplers: the own loop for Stable Diffusion 1, 2 and XL and DiT, and what every way shares.
+"""What every sampler of diffusers' pipelines shares, and the own loop for Stable Diffusion 1, 2 and XL and DiT.
 
-Images are [batch, 3, height, width] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower
-precision.
+Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float32 in any pipeline.
 """
 
 from abc import ABC, abstractmethod
@@ -36,15 +35,11 @@ Condition = dict[str, Tensor]
 
 
 class PipelineSampler(ABC):
-    """A pipeline whose parts are frozen, and which draws rows in device batches.
+    """A pipeline with frozen parts, which draws rows in device batches.
 
-    A guidance_scale of 1 or less means none. `tiny_decoder` decodes x0_hat for the guidance only: the images always
-    come from the pipeline's VAE. `size` is (height, width) in pixels. `offloads` lets the weights leave the device
-    until they are needed again. `negative_prompt` stands in place of the empty prompt. `guidance_rescale` is the share
-    of classifier-free guidance's output that is scaled to the deviation of the conditional one. A `strength` below 1 is
-    the share of the steps that are taken, from real images.
-
-    Raises InputError for a pipeline that cannot be used, draw that size, or begin with real images.
+    `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width). `guidance_rescale` is the share of
+    the output scaled to the conditional one's deviation. Below 1, `strength` is the share of steps taken from real
+    images.
     """
 
     def __init__(
@@ -82,7 +77,6 @@ class PipelineSampler(ABC):
         self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
 
     def _check_size(self, size: tuple[int, int]) -> None:
-        """Raise InputError unless the pipeline can draw images of that size."""
         config = self.network.config
         token_side = image_side(
             self.pipe.vae, 2 if hasattr(self.pipe, "_pack_latents") else config.get("patch_size", 1)
@@ -96,10 +90,7 @@ class PipelineSampler(ABC):
             )
 
     def compile(self) -> None:
-        """Compile the denoiser and the decoders when they are first called, for batches of every size at once.
-
-        The size grows until memory is full, and a new size would otherwise be compiled anew.
-        """
+        """Compile for all sizes of batches at once, as they grow until memory is full."""
         decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
@@ -112,10 +103,9 @@ class PipelineSampler(ABC):
         to_learner: Callable[[Tensor], Tensor] = identity,
         real: Float[Tensor, "batch colours height width"] | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Draw an image for each row, as the learner sees it, from `noise` as the method of that name gives it.
+        """Draw an image for each row, as the learner sees it, from what `noise` returned.
 
-        With a strength below 1, `real` is the image of each row to begin with, in [-1, 1]. It may be grey, and is
-        resized. Raises MissingError if not even one row fits into the GPU.
+        With a strength below 1, each row begins with an image of `real`, in [-1, 1], of any size.
         """
 
         def draw(rows: slice) -> Tensor:
@@ -128,7 +118,7 @@ class PipelineSampler(ABC):
 
     @abstractmethod
     def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> Any:
-        """What each row's image is drawn from: a function of its seed alone."""
+        """What each row is drawn from: a function of its seed alone."""
 
     @abstractmethod
     def draw(
@@ -153,10 +143,7 @@ class PipelineSampler(ABC):
 
 
 class LatentDiffusion(PipelineSampler):
-    """The own loop, by DDIM with the pipeline's noise schedule. It is asked for prompts, or class numbers of a DiT.
-
-    Raises InputError for another pipeline or schedule.
-    """
+    """The own loop: DDIM with the pipeline's noise schedule, for prompts or a DiT's class numbers."""
 
     def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
         name = type(pipe).__name__
@@ -201,7 +188,6 @@ class LatentDiffusion(PipelineSampler):
             return decode(self.pipe.vae, x).clamp(-1, 1)
 
     def denoiser(self, asked: Sequence[Any]) -> Denoiser:
-        """The denoiser for a solver: the network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
         if self.guidance_scale > 1:
             rows = [self._embed(None)] * len(rows) + rows
@@ -223,7 +209,6 @@ class LatentDiffusion(PipelineSampler):
     def predict(
         self, x: Float[Tensor, "batch channels height width"], t: Shaped[Tensor, ""], condition: Condition
     ) -> Float[Tensor, "batch channels height width"]:
-        """What the network says of x_t."""
         if type(self.pipe).__name__ == DIT:
             answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
             return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
@@ -232,11 +217,7 @@ class LatentDiffusion(PipelineSampler):
 
     @torch.no_grad()
     def _embedded(self, what: Any) -> Condition:
-        """The condition of one row: a prompt or class number, or None for classifier-free guidance; on the CPU.
-
-        It is computed alone, so that other rows do not change its rounding. Raises InputError for a class number that
-        the model does not have.
-        """
+        """The condition of one row, computed alone, so that other rows do not change its rounding."""
         kind = type(self.pipe).__name__
         if kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
@@ -260,7 +241,6 @@ class LatentDiffusion(PipelineSampler):
 
 
 def _ddim(scheduler: Any, steps: int) -> Any:
-    """DDIM with a scheduler's own noise schedule. Raises InputError for one that is none of diffusion."""
     config = scheduler.config
     if "beta_start" not in config or config.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
         raise InputError(

@@ -1,7 +1,4 @@
-"""The latents of diffusers' pipelines: how each family's become images, and images latents.
-
-Images are [batch, 3, height, width]. They are in [-1, 1] but for what a decoder overshoots.
-"""
+"""The latents of diffusers' pipelines: how each family's become images, and images latents."""
 
 import copy
 import inspect
@@ -33,12 +30,7 @@ MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the eleme
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
-    """Decode latents to images; those of a decoder of films are [batch, channels, 1, height, width].
-
-    A large batch is decoded in parts, so that no activation has more than MOST_ELEMENTS: 64 images of 512 x 512 have
-    twice as many in Stable Diffusion's decoder. `vae` is one of DECODERS. An AutoencoderTiny's config has a scaling
-    factor of 1.
-    """
+    """Decode in parts, so that no activation has more than MOST_ELEMENTS."""
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
     scale, shift = _scaling(vae, latents)
@@ -52,24 +44,21 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Te
 def encode(
     vae: Any, images: Float[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch channels latent_height latent_width"]:
-    """Encode images to scaled latents: the mode of the distribution that an AutoencoderKL gives."""
+    """Scaled latents: the mode of the distribution that an AutoencoderKL gives."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     scale, shift = _scaling(vae, latents)
     return (latents - shift) / scale
 
 
 def image_side(vae: Any, side: int) -> int:
-    """The side in pixels of the images whose latents have a side of `side`."""
+    """The pixels of images whose latents have this side."""
     keys = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
     levels = next(vae.config[key] for key in keys if key in vae.config)
     return side * 2 ** (len(levels) - 1)
 
 
 def frozen_decoder(vae: Any) -> Any:
-    """The decoder with frozen weights. Raises InputError if it is none of DECODERS.
-
-    One that would overflow in float16, as XL's own does, is copied in float32.
-    """
+    """One that would overflow in float16, as XL's does, is copied in float32."""
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
@@ -79,11 +68,9 @@ def frozen_decoder(vae: Any) -> Any:
 
 
 class Unpacker:
-    """Unpacks the latents [batch, tokens, channels] of a pipeline that packs them, such as FLUX and Qwen-Image.
+    """Unpacks latents [batch, tokens, channels] by the pipeline's own function.
 
-    The pipeline's own function does it, but for FLUX.2, which packs before its decoder's batch norm. It needs the
-    image's size, which `note` is told of before each call of the pipeline. Raises InputError for a pipeline that packs
-    in a way of its own.
+    FLUX.2 is unpacked here: it packs before its decoder's batch norm.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -96,14 +83,9 @@ class Unpacker:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def note(self, height: int, width: int) -> None:
-        """Take note of the size in pixels of the images that are drawn next."""
         self.size = height, width
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Latents as `decode` takes them. Those that are not packed are returned as they are.
-
-        Raises InputError if it is not known how, or for which size, they are packed.
-        """
         if latents.dim() != 3:
             return latents
         if self._own is None or self.size is None:
@@ -119,11 +101,7 @@ class Unpacker:
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """How many rows can be decoded together.
-
-    The largest activation is as large as the image and has the channels of the decoder's second level, from which the
-    last one comes. A decoder that does not list its channels decodes all rows together.
-    """
+    """The largest activation counts: the image's size with the channels of the decoder's second level."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))
@@ -132,7 +110,7 @@ def _rows_at_once(vae: Any, latents: Tensor) -> int:
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
-    """The scale and the shift of a decoder, which takes scale·latents + shift. They are numbers, or one a channel."""
+    """The decoder takes scale·latents + shift."""
     config = vae.config
     scale = 1 / (config.get("scaling_factor") or 1)
     shift = config.get("shift_factor") or 0
@@ -146,10 +124,7 @@ _on_device: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()
 
 
 def _channels(vae: Any, values: list[float], latents: Tensor) -> Tensor:
-    """A value for each channel, [1, C, 1, ...] like latents [B, C, ...].
-
-    It is copied to the device once for each decoder. In each guided step a copy would make the CPU wait.
-    """
+    """A value per channel, copied once per decoder: a copy in each step would make the CPU wait."""
     copies = _on_device.setdefault(vae, {})
     key = (tuple(values), latents.device, latents.dim())
     if key not in copies:

@@ -1,7 +1,4 @@
-"""Loads pipelines of diffusers from a folder or the hub: safetensors only, and without a safety checker.
-
-A safety checker would blacken images without a word.
-"""
+"""Loads pipelines of diffusers: safetensors only, and no safety checker, which would blacken images."""
 
 import json
 import logging
@@ -24,10 +21,7 @@ from dp_real.runtime.model_folders import lacking, lora_file
 
 
 def load_index(model: str) -> dict[str, Any]:
-    """Read a pipeline's model_index.json.
-
-    Raises MissingError without one, and InputError for a pipeline that cannot be used.
-    """
+    """Read a pipeline's model_index.json, and refuse a pipeline that cannot be used."""
     if model == RANDOM:
         return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
@@ -42,10 +36,7 @@ def load_index(model: str) -> dict[str, Any]:
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """Load a pipeline without its safety checker, with weights of type `dtype`.
-
-    Raises as load_index does, MissingError if a file is missing, and InputError if diffusers does not accept its parts.
-    """
+    """Load a pipeline with weights of type `dtype`."""
     index = load_index(model)
     if Path(model).is_dir():
         lack = lacking(Path(model), pipeline=True)
@@ -61,11 +52,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def add_lora(pipe: Any, model: str) -> None:
-    """Merge a LoRA, one file of safetensors, into the weights of a pipeline, so that it draws as fast as without.
-
-    Raises MissingError if there is none or peft is not installed, and InputError if it is no LoRA for this pipeline, or
-    if several are there.
-    """
+    """Merge a LoRA into a pipeline's weights, so that it draws as fast as without."""
     require_package("peft", "lora", "generator.lora")
     kind = type(pipe).__name__
     if not hasattr(pipe, "load_lora_weights"):
@@ -86,14 +73,14 @@ def add_lora(pipe: Any, model: str) -> None:
 
 
 def load_autoencoder(model: str) -> Any:
-    """Load an AutoencoderKL from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
+    """Load an AutoencoderKL from a folder or the hub."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return load(AutoencoderKL, model)
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
-    """Load an AutoencoderTiny from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
+    """Load an AutoencoderTiny from a folder or the hub."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
     if model == RANDOM:

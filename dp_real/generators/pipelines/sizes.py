@@ -1,4 +1,4 @@
-"""What published pipelines cost, by counting on their architectures. Needs no torch."""
+"""What published pipelines cost, by counting on their architectures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RANDOM = "random"
 
 
 class NetworkCost(NamedTuple):
-    """The cost of one evaluation of a part of a pipeline."""
+    """The cost of one evaluation of a network."""
 
     forward: float  # TFLOP
     backward: float  # TFLOP, back to the input
@@ -20,7 +20,7 @@ class NetworkCost(NamedTuple):
 
 
 class PipelineSize(NamedTuple):
-    """What a text-to-image pipeline costs for an image of its usual size."""
+    """The cost of an image of the usual size."""
 
     parameters: float  # of all its parts
     side: int  # pixels
@@ -161,10 +161,7 @@ SIZES = {
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """The size of a pipeline; None if it was not counted.
-
-    It is known by its hub id, or by its denoiser's configuration in its folder or in the hub's cache.
-    """
+    """Known by its hub id or its denoiser's configuration; None: not counted."""
     if model in SIZES:
         return SIZES[model]
     for part in ("transformer", "unet"):
@@ -180,7 +177,6 @@ def _is_of(config: dict[str, Any], size: PipelineSize) -> bool:
 
 
 def _configuration(model: str, name: str) -> Path | None:
-    """A file of a pipeline in a folder, or in the hub's cache; None if it is not there."""
     if Path(model).is_dir():
         found = Path(model, name)
         return found if found.is_file() else None

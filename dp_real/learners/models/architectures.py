@@ -1,4 +1,4 @@
-"""What classifiers of transformers share, whatever their examples: fresh ones by their sizes, and their classes."""
+"""What classifiers of transformers share, whatever their examples."""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -25,11 +25,9 @@ def fresh_network(
     own: Mapping[str, Any],
     wrap: Callable[[Any], Network],
 ) -> Network:
-    """Make a fresh model by a class AutoModelFor…, and wrap it. The weights are drawn from torch's random state.
+    """Make a fresh model by a class AutoModelFor…, with weights from torch's random state, and wrap it.
 
-    Of `own`, the sizes that the task asks for, those are used that the architecture has a key for and the user's
-    `sizes` do not set. Raises InputError if a name is not `known` or no network of these sizes can be made, and
-    MissingError if the architecture needs a package that is not installed.
+    `own` are sizes of the task, used where the architecture has them and `sizes` does not.
     """
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
@@ -48,13 +46,12 @@ def fresh_network(
 
 
 def _require(name: str, known: Iterable[str], problem: str) -> None:
-    """Raise InputError, which suggests the nearest known name, if a name is not known."""
     if name not in known:
         raise InputError(f"{problem}; did you mean {get_close_matches(name, known, n=1, cutoff=0)[0]}?")
 
 
 def class_names(task: Task) -> dict[str, Any]:
-    """Return the options that give a model of transformers the names of the task's classes."""
+    """The options that name the task's classes in a model of transformers."""
     return {
         "id2label": dict(enumerate(task.classes)),
         "label2id": {name: label for label, name in enumerate(task.classes)},
@@ -63,10 +60,7 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze in place weights that no logit depends on, such as a mask token. Weight decay alone would change them.
-
-    Raises InputError if the network cannot classify by itself.
-    """
+    """Freeze weights that no logit depends on: weight decay alone would change them."""
     with torch.enable_grad():
         device = next(classifier.parameters()).device
         try:

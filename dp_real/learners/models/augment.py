@@ -1,4 +1,4 @@
-"""Augmentation of the rows of a step: crops and flips, RandAugment, Mixup and CutMix (paper App. D)."""
+"""Augmentation of the rows of a step (paper App. D)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,10 +18,7 @@ from dp_real.sections import TrainingConfig
 
 
 class Augmentation:
-    """Crops, flips, changes and mixes the rows of a step, as the section [training] says.
-
-    Raises MissingError if RandAugment is asked for and kornia is not installed.
-    """
+    """Crops, flips, changes and mixes rows, as the section [training] says."""
 
     def __init__(self, task: Task, config: TrainingConfig, seed: int) -> None:
         self.task = task
@@ -34,11 +31,7 @@ class Augmentation:
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """Augment the rows of a step that the process of this rank has.
-
-        x are codes as int32, or images, which may be larger than the module takes. They come back at the module's size.
-        y are labels, int64 [B], or probabilities, float [B, K]. They come back as probabilities if examples are mixed.
-        """
+        """x may be larger than the module takes; y are labels or probabilities, which mixed rows always get."""
         config = self.config
         if config.crop or config.flip:
             draw = rng(self.seed, Stream.CROP, step, rank)
@@ -55,7 +48,7 @@ class Augmentation:
 
 
 def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
-    """Return examples as the module takes them. Images of another size, which a pool may keep, are resized."""
+    """Resize images of another size than the module's, which a pool may keep."""
     is_image = x.dim() == 4
     if x.shape[1:] == task.sample_shape or not is_image:
         return x
@@ -63,10 +56,9 @@ def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tenso
 
 
 class RandAugment:
-    """RandAugment (Cubuk et al. 2020) by kornia: operations chosen at random for all images of a call.
+    """RandAugment (Cubuk et al. 2020) by kornia: the same operations for all images of a call, with signs of their own.
 
-    Each image has signs of its own. The magnitude is between 0 and 30: kornia's scale, and the paper's. Raises
-    MissingError if kornia is not installed.
+    The magnitude is between 0 and 30: kornia's scale, and the paper's.
     """
 
     def __init__(self, operations: int, magnitude: int) -> None:
@@ -82,10 +74,7 @@ class RandAugment:
     def __call__(
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        """Change images in [-1, 1] of 1 or 3 channels. The result is a function of the images and of `draw`.
-
-        Operations take colours, so grey images are changed as colours. Raises InputError for another shape.
-        """
+        """Grey images become colours, which the operations take."""
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
@@ -95,11 +84,7 @@ class RandAugment:
 
 
 class Windows(NamedTuple):
-    """A random window of each image of a batch, each array [n].
-
-    Coordinates are those of `F.affine_grid`: the image reaches from -1 to 1. Widths and heights are relative to the
-    image's.
-    """
+    """A window per image, [n], in the coordinates of `F.affine_grid`, from -1 to 1."""
 
     width: np.ndarray
     height: np.ndarray
@@ -118,12 +103,7 @@ def crop_and_flip(
 ) -> Float[Tensor, "batch channels new_height new_width"]:
     """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
-    The window's share of the image's area is uniform on [least_area, 1], and 0 takes whole images. Its aspect ratio is
-    log-uniform on [3/4, 4/3]. A side that would leave the image is cut off.
-
-    By default `size`, (height, width), is that of x. Then windows are only enlarged, so the interpolation is bilinear.
-    For another size, windows of whole pixels are resized with anti-aliasing. Raises InputError if x does not have the
-    shape of images.
+    The window's area is uniform on [least_area, 1], 0 being whole images, its aspect ratio log-uniform on [3/4, 4/3].
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -145,7 +125,6 @@ def _draw_windows(n: int, rng: np.random.Generator, least_area: float, flip: boo
 
 
 def _enlarge(x: Tensor, windows: Windows) -> Tensor:
-    """Enlarge the windows of images [B, C, H, W] to H x W, by bilinear interpolation."""
     affine = np.zeros((len(x), 2, 3), np.float32)  # maps coordinates in the window to those in the image
     affine[:, 0, 0] = windows.width * np.where(windows.mirrored, -1, 1)
     affine[:, 1, 1] = windows.height
@@ -156,7 +135,6 @@ def _enlarge(x: Tensor, windows: Windows) -> Tensor:
 
 
 def _resize(x: Tensor, windows: Windows, size: Sequence[int]) -> Tensor:
-    """Resize the windows of images [B, C, H, W], in whole pixels, to `size` with anti-aliasing."""
     columns = _pixels(windows.centre_x, windows.width, x.shape[3])
     rows = _pixels(windows.centre_y, windows.height, x.shape[2])
     resized = []
@@ -168,7 +146,7 @@ def _resize(x: Tensor, windows: Windows, size: Sequence[int]) -> Tensor:
 
 
 def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:
-    """Return the pixels of each window along an axis of `size` pixels: at least one."""
+    """At least one pixel a window."""
     begin = np.rint((centre + 1 - length) / 2 * size).astype(int)
     end = np.rint((centre + 1 + length) / 2 * size).astype(int)
     return [slice(min(first, size - 1), max(last, first + 1)) for first, last in zip(begin, end, strict=True)]
@@ -182,12 +160,9 @@ def mix(
     mixup: float,
     cutmix: float,
 ) -> tuple[Float[Tensor, "batch *sample"], Float[Tensor, "batch classes"]]:
-    """Blend each row of a batch with another one, by Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019).
+    """Blend each row with another, by Mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), or either at random.
 
-    `mixup` and `cutmix` are the parameter a of the weight's distribution Beta(a, a), or 0 not to mix in this way. If
-    both are asked for, each row gets one of them at random. Under CutMix, the weight of a row's own label is the share
-    of the area that is really kept. It is more than the weight drawn if the window crosses the border. Raises
-    InputError if CutMix is asked for examples that are not images.
+    `mixup` and `cutmix` are the a of Beta(a, a), 0 being never. Under CutMix a label weighs the area really kept.
     """
     if cutmix and x.dim() != 4:
         raise InputError(
@@ -215,10 +190,7 @@ def mix(
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Return which positions along an axis lie outside each row's window, bool [B, size].
-
-    The windows have relative lengths [B] and relative centres [B].
-    """
+    """Which positions along an axis lie outside each row's window, bool [B, size]."""
     position = (np.arange(size) + 0.5) / size
     return np.abs(position - centre[:, None]) > length[:, None] / 2
 

@@ -1,4 +1,4 @@
-"""Image classifiers of transformers as learners: an existing one by hub id or folder, or a fresh one by its sizes."""
+"""Image classifiers of transformers as learners."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -27,11 +27,7 @@ PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisa
 
 
 class Classifier(nn.Module):
-    """Maps images in [-1, 1] to logits. Images are resized and normalised as the model expects.
-
-    `size` is the height and width that it takes. `mean` and `std` normalise pixels in [0, 1], one value for each
-    channel.
-    """
+    """Resizes images in [-1, 1] to `size`, normalises pixels in [0, 1] by `mean` and `std`, and gives logits."""
 
     mean: Tensor
     std: Tensor
@@ -45,7 +41,6 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Return the logits of images of any size, in grey or colour."""
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
@@ -59,7 +54,7 @@ class ClassifierLearner(NetworkLearner):
     """A learner that saves what AutoModelForImageClassification and AutoImageProcessor read."""
 
     def save(self, folder: Path) -> None:
-        """Write the model with its class names, and a processor that prepares images as they were validated."""
+        """The processor prepares images as they were validated."""
         classifier: Any = self.in_use
         side = self.task.sample_shape[-1]
         resize = self.task.resize or side
@@ -85,11 +80,7 @@ class ClassifierLearner(NetworkLearner):
 
 
 def _save_for_colours(model: Any, folder: Path) -> None:
-    """Save a model such that it takes colours, also if it was made for grey images.
-
-    The library's own pipeline makes three channels of every image. So the first convolution of a grey model is spread
-    over them by the weights with which a colour becomes grey, and the logits stay those of the grey image.
-    """
+    """Save a model such that it takes colours; one for grey images keeps the logits of the grey image."""
     weights = model.state_dict()
     grey = _grey_convolutions(model)
     for name in grey:
@@ -104,13 +95,12 @@ def _save_for_colours(model: Any, folder: Path) -> None:
 
 
 def _grey_convolutions(model: nn.Module) -> list[str]:
-    """Return the names of the weights that read images of one channel."""
     reading = (name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.in_channels == 1)
     return [f"{name}.weight" for name in reading]
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """Return a fresh classifier for images of the task's shape. Raises as `fresh_network` does."""
+    """A fresh classifier for images of the task's shape."""
     channels = task.sample_shape[0]
     size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)
@@ -122,12 +112,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier from a folder or the hub. It takes the size of the samples [C, H, W] if it has none of its own.
-
-    `labels` is what `class_names` returns, or an empty dict to keep the model's classes. If the numbers of classes
-    differ, the last layer is fresh. Raises MissingError if weights are missing, and InputError if they are not those of
-    an image classifier.
-    """
+    """Load a classifier; `labels` {} keeps its classes, another number of them gets a fresh last layer."""
     loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
@@ -135,12 +120,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
-    """Wrap an image classifier of transformers that is loaded already. Its weights and its mode stay as they are.
-
-    It takes the size of the samples [C, H, W] if it has none of its own. By default its processor is read from where it
-    came from; MissingError is raised if none is there. Raises InputError if it is not known how images are normalised,
-    or if channels are in another order than red, green, blue.
-    """
+    """Wrap a loaded classifier as it is, by default with the processor of where it came from."""
     name = type(model).__name__
     is_known = processor is not None or model.name_or_path or getattr(model.config, "pretrained_cfg", None)
     if not is_known:
@@ -149,7 +129,7 @@ def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any
 
 
 def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, processor: Any) -> Classifier:
-    """Wrap a model with its processor, by default that of the place it came from; timm's is in the model's config."""
+    """Timm's processor is in the model's config."""
     config = model.config
     timm = getattr(config, "pretrained_cfg", None)
     if timm:
@@ -164,25 +144,20 @@ def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, proce
 
 
 class Normalisation(NamedTuple):
-    """The mean and standard deviation of each channel, by which pixels in [0, 1] are normalised."""
+    """A mean and a deviation per channel, of pixels in [0, 1]."""
 
     mean: Sequence[float]
     std: Sequence[float]
 
 
 def normalisation(model: str) -> Normalisation:
-    """Return the mean and standard deviation by which a model's images are normalised.
-
-    The model's processor is given a black and a white image. So the result has all that it does to each channel. Raises
-    MissingError if preprocessor_config.json is missing, and InputError if channels are in another order than red,
-    green, blue.
-    """
+    """Found by giving a model's processor a black and a white image."""
     with reading(model, "image processor"):
         return normalisation_of(_image_processor(model), model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
-    """What `normalisation` returns, for an image processor. `model` begins an error."""
+    """The normalisation of a processor; `model` begins errors."""
     if timm := getattr(processor, "data_config", None):
         return Normalisation(timm["mean"], timm["std"])
     is_grey = np.size(processor.image_mean) == 1
@@ -203,7 +178,6 @@ def normalisation_of(processor: Any, model: str) -> Normalisation:
 
 
 def _image_processor(model: str) -> Any:
-    """Raises MissingError if the processor's file cannot be read."""
     try:
         with no_code_of(model):
             return AutoImageProcessor.from_pretrained(

@@ -20,10 +20,7 @@ from dp_base.errors import InputError
 
 
 class LinearLearner:
-    """A linear classifier with logits ±w·x / 2. Its entropy is that of sigmoid(w·x).
-
-    It starts at w = 0, where every entropy is ln 2. Raises InputError if there are not two classes.
-    """
+    """A linear classifier with logits ±w·x / 2: its entropy is that of sigmoid(w·x)."""
 
     precision = "float32"
     learning_rate = 1.0  # for the logs only, because a step goes all the way to the optimum
@@ -49,10 +46,7 @@ class LinearLearner:
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
-        """Solve the problem on the whole pool, which is the batch if training.batch_size is 0.
-
-        Nothing is done if the size of the pool is unchanged: a pool only grows, so its rows are the same.
-        """
+        """Nothing is done if the pool has as many rows as before: it only grows, so they are the same."""
         n = len(y)
         if n == self.rows:
             return
@@ -70,15 +64,14 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """The solver's FLOPs are not counted."""
+        """The solver's operations are not counted."""
         return 0
 
     def drain_loss(self) -> float:
-        """Return the mean loss of the pool's rows at the optimum, without the penalty."""
+        """The pool's mean loss at the optimum, without the penalty."""
         return self.loss.item()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the solution, its loss, and the number of rows that it is the optimum for."""
         return {"weight": self.weight, "loss": self.loss, "rows": self.rows}
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int = 0) -> None:
@@ -90,7 +83,6 @@ class LinearLearner:
         """There is no schedule."""
 
     def save(self, folder: Path) -> None:
-        """Write model.safetensors with the weight [d]."""
         save_file({"weight": self.weight}, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:

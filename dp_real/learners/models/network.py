@@ -1,4 +1,4 @@
-"""The learner of all kinds that are networks. It trains a torch module, averages its weights and computes logits."""
+"""The learner of all kinds that are networks."""
 
 import math
 import sys
@@ -33,10 +33,9 @@ and the offset that is added to the logits, float [B, K], or zeros [B, 1]."""
 
 
 class NetworkLearner:
-    """Trains a module on batches, as the protocol Learner says.
+    """Trains a module on batches; logits are those of averaged weights, if any (paper App. D).
 
-    With an exponential moving average of the weights (paper App. D), the averaged weights compute the logits. `seed` is
-    that of all that training draws, except for the batches. The default device is that of the process.
+    `seed` is that of all that training draws, except for the batches.
     """
 
     def __init__(
@@ -65,17 +64,13 @@ class NetworkLearner:
 
     @classmethod
     def fresh(cls, build: Callable[[Task], nn.Module | None], task: Task, training: TrainingConfig, seed: int) -> Self:
-        """Return a learner with fresh weights, which are a function of the seed alone.
-
-        `build` draws them from torch's random state.
-        """
+        """`build` draws the weights from torch's random state."""
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
         assert module is not None, "a kind of learner without a network has a `fresh` of its own"
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
-        """The averaged weights compute them if there is an average."""
         return self.in_use.eval()(at_task_size(x.to(self.device), self.task))
 
     def train_step(
@@ -84,11 +79,9 @@ class NetworkLearner:
         y: Shaped[Tensor, "batch *classes"],
         offset: Float[Tensor, "batch classes"] | None = None,
     ) -> None:
-        """Make one AdamW step on the mean cross-entropy over these rows, and those of the other processes.
+        """One AdamW step on the mean cross-entropy over these rows, and those of the other processes.
 
-        x is float or uint8. y is int64 [B], or the probabilities of the classes, float [B, K]. `offset` is added to the
-        logits of each row. Rows that are mixed get the offset of the first of the two. Raises MissingError if not even
-        one row fits into the GPU's memory.
+        `offset` is added to the logits; mixed rows get that of the first of the two.
         """
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
@@ -103,17 +96,13 @@ class NetworkLearner:
         self.losses.append(loss)
 
     def _average(self, ema: nn.Module) -> None:
-        """Update the average of the weights. It begins with the weights after the first step.
-
-        AveragedModel of torch does the same, but waits for the device.
-        """
+        """Torch's AveragedModel, which begins at the first step as well, would wait for the device."""
         decay = self.config.ema_decay if self.step > 1 else 0.0
         get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
     def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None = None) -> Rows:
-        """Return rows on the device, augmented."""
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
@@ -135,7 +124,7 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """They are counted in evaluation mode, so that nothing changes."""
+        """Counted in evaluation mode, so that nothing changes."""
         weights = [weight for weight in self.parameters if weight.requires_grad]
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
@@ -152,7 +141,7 @@ class NetworkLearner:
         return mean
 
     def gradient_norm(self) -> float:
-        """Return the norm of the last step's gradient, before it was shortened. This waits for the device."""
+        """The norm is that before the gradient was shortened; this waits for the device."""
         gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
         return float(norm)
@@ -163,7 +152,7 @@ class NetworkLearner:
 
     @property
     def in_use(self) -> nn.Module:
-        """The module that computes logits: the average of the weights if there is one, else the trained module."""
+        """The averaged weights if there are any."""
         return self.module if self.ema is None else self.ema
 
     @property
@@ -181,7 +170,6 @@ class NetworkLearner:
         self.finish_at(self.config.steps)
 
     def save(self, folder: Path) -> None:
-        """Write model.safetensors with the weights of the module that is in use."""
         weights = {name: value.contiguous() for name, value in self.in_use.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
 
@@ -189,11 +177,7 @@ class NetworkLearner:
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def finish_at(self, last_step: int) -> None:
-        """Let the learning rate fall to 0 at `last_step`, and keep the length of the cool-down.
-
-        The learning rate rises linearly in a warm-up, is constant, and falls along a cosine in the cool-down (paper
-        App. D).
-        """
+        """The cool-down keeps its length (paper App. D)."""
         factor = partial(
             rate_factor, warmup=self.config.warmup_steps, cooldown=self.config.cooldown_steps, last=last_step
         )
@@ -201,12 +185,10 @@ class NetworkLearner:
 
 
 class StepGradient:
-    """Fills the gradients of a module for a training step, and what its layers gather, as BatchNorm does.
+    """Fills a module's gradients for a step, in pieces of as many rows as fit into memory.
 
-    Rows are computed in pieces of as many as fit into memory, which is found once. The gradients of the pieces, and of
-    the processes, are added up: exact but for rounding. Layers see one piece at a time; what they gather is averaged
-    over the processes. There is no DistributedDataParallel: a process whose memory runs out computes its rows again,
-    and the others must not have received anything of the first try.
+    They are added up over pieces and processes: exact but for rounding. DistributedDataParallel cannot: a process whose
+    memory runs out computes again, and the others must not have received anything of the first try.
     """
 
     def __init__(self, module: nn.Module, seed: int) -> None:
@@ -219,10 +201,9 @@ class StepGradient:
     def fill(
         self, loss_of: Callable[..., Tensor], prepare: Callable[[], Rows], rows: int, step: int
     ) -> Float[Tensor, ""]:
-        """Fill the gradients of a step, and return the mean loss over the rows of all processes, `rows` of them here.
+        """The mean loss over the rows of all processes, `rows` of them here.
 
-        `loss_of` is the mean loss over the rows of a piece. `prepare` is called again if memory runs out. Dropout's
-        draws are a function of `step`. Raises as dp_real.distributed.halving does.
+        `prepare` is called again if memory runs out. Dropout's draws are a function of `step`.
         """
         before = [buffer.clone() for buffer in self.gathered]
         most = max(1, min(self.most, rows))
@@ -234,7 +215,6 @@ class StepGradient:
         return loss
 
     def _sum(self, loss_of: Callable[..., Tensor], rows: Rows, most: int, step: int, before: list[Tensor]) -> Tensor:
-        """Return the mean loss of this process's rows, computed in pieces, and fill its gradient."""
         for parameter in self.parameters:  # as zero_grad does, which takes longer
             parameter.grad = None
         for buffer, value in zip(self.gathered, before, strict=True):
@@ -252,7 +232,7 @@ class StepGradient:
         return total
 
     def _add_up(self, loss: Tensor, rows: int) -> None:
-        """Make loss, gradients and what the layers gathered the means over the rows of all processes, in place."""
+        """Loss, gradients and gathered values become means over all processes' rows, in place."""
         for parameter in self.parameters:
             if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
                 parameter.grad = torch.zeros_like(parameter)
@@ -268,10 +248,9 @@ class StepGradient:
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
-    """The learning rate of a step, over its constant one: warm-up, plateau and cool-down (paper App. D).
+    """The learning rate over its constant one (paper App. D), as transformers' get_wsd_schedule, which imports slowly.
 
-    It is transformers' get_wsd_schedule, whose module takes two seconds to import. A branch that leaves in warm-up
-    cools down from the rate that it has reached.
+    A branch that leaves in warm-up cools down from the rate that it has reached.
     """
     reached = min(step, last - cooldown)
     rate = reached / warmup if reached < warmup else 1.0

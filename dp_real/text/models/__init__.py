@@ -1,1 +1,1 @@
-"""Generators, networks and learners that the kinds of dp_real.text load. They import torch."""
+"""What the kinds of dp_real.text load; it imports torch."""

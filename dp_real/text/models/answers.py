@@ -1,7 +1,4 @@
-"""Answers of an endpoint, kept in the user's cache, so that nothing is asked twice, and the tokens that they took.
-
-SQLite writes each answer whole, for all processes of a machine, and what it has written outlives a kill.
-"""
+"""Answers of an endpoint in the user's cache, so that nothing is asked twice; SQLite writes each whole."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ class Answer:
 
 
 def without_thoughts(text: str) -> str:
-    """The text behind the last thought, or an empty one if that has no end."""
+    """The text behind the last thought; empty if that has no end."""
     begin = 0
     for mark in THOUGHT.finditer(text):
         begin = mark.end() if mark[1] else len(text)
@@ -59,14 +56,14 @@ def without_thoughts(text: str) -> str:
 
 
 class Spent(NamedTuple):
-    """The tokens that all kept answers took."""
+    """Tokens of all kept answers."""
 
     read: int
     written: int
 
 
 class Answers:
-    """The answers of one model behind one URL. It is open within `with answers.opened():`."""
+    """The answers of one model behind one URL, open within `with answers.opened():`."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
@@ -76,7 +73,6 @@ class Answers:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Raises MissingError if the cache cannot be written to."""
         keep(cache_folder())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,13 +93,12 @@ class Answers:
             self._database = None
 
     def find(self, question: str) -> Answer | None:
-        """Find the answer to a question, which is a digest."""
         with self._named():
             row = self._open.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
             return None if row is None else _intact(question, row[0])
 
     def keep(self, question: str, answer: Answer) -> Answer:
-        """Keep an answer, and count its tokens. Of several answers to a question the first one stands."""
+        """Of several answers to a question the first stands."""
         with self._named():
             with self._open as transaction:
                 kept = asdict(answer)
@@ -115,13 +110,12 @@ class Answers:
             return self.find(question) or answer
 
     def spent(self) -> Spent:
-        """Count the tokens of other runs that asked the same model, too."""
+        """Other runs that asked the same model count, too."""
         with self._named():
             return Spent(*self._open.execute("SELECT read, written FROM spent").fetchone())
 
     @classmethod
     def said(cls, base_url: str, model: str) -> str:
-        """How many answers of a model are kept, and what they took, in words. Nothing is written."""
         answers = cls(base_url, model)
         if not answers.file.exists():
             return "none kept yet"
@@ -142,7 +136,6 @@ class Answers:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the file in errors of SQLite, and in those of what it holds."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -154,7 +147,6 @@ class Answers:
 
 
 def _intact(question: str, text: str) -> Answer:
-    """Raises ValueError if this text is not what came for this question."""
     kept = json.loads(text)
     noted = kept.pop(DIGEST, None)  # answers of version 0.2 have none
     if noted is not None and noted != json_digest([question, kept]):
@@ -163,5 +155,5 @@ def _intact(question: str, text: str) -> Answer:
 
 
 def question_of(request: dict[str, Any], row: object) -> str:
-    """The digest of a request and of what else its answer may depend on, such as the row's seed."""
+    """A digest of all that the answer may depend on, such as the row's seed."""
     return json_digest([request, row], sort_keys=True)

@@ -14,7 +14,7 @@ NO_GUIDANCE = "tokens are discrete: they cannot be guided, but chosen among (gui
 
 
 class Prompts:
-    """Prompts for each class, which may show `shots` real examples of it, of the set `shown`."""
+    """Prompts of each class, with `shots` real examples of it, of the set `shown`."""
 
     def __init__(self, templates: Sequence[Sequence[str]], shown: ExampleSet | None, shots: int) -> None:
         self.templates = templates
@@ -27,7 +27,7 @@ class Prompts:
         return len(self.templates)
 
     def of(self, label: int, seed: int, pick: int | None = None) -> str:
-        """A row's prompt, with its examples. The seed picks it if `pick` is None."""
+        """The seed picks the prompt if `pick` is None."""
         several = self.templates[label]
         prompt = several[seed % len(several) if pick is None else pick]
         if self.shown is None:

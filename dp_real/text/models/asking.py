@@ -1,8 +1,4 @@
-"""Asks an OpenAI-compatible endpoint, several requests at a time, each until it is answered.
-
-The official client `openai` sends them: it repeats what failed after pauses that grow, or that Retry-After names, and
-knows what each status means.
-"""
+"""Asks an OpenAI-compatible endpoint by its official client, each question until it is answered."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ MOST_TOKENS = 2**40  # of an answer that an endpoint may count
 
 @dataclass(frozen=True)
 class Question:
-    """A request. path: of the API. body: as JSON. row: the row's seed, if the answer may depend on it."""
+    """A request of `path` with a JSON `body`, and the row's seed if the answer may depend on it."""
 
     path: str
     body: dict[str, Any]
@@ -50,22 +46,17 @@ class Question:
 
 
 class Malformed(ValueError):
-    """An answer is none. The message says what it lacks."""
+    """The message says what an answer lacks."""
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """An HTTP client that gives a request up after `limit` seconds in all, or LARGEST bytes of an answer."""
+    """Gives up after `limit` seconds in all, or LARGEST bytes of an answer."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(follow_redirects=False)  # the key goes to no other place
         self.limit = limit
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Read the answer whole.
-
-        Raises httpx2.ReadTimeout if it takes too long, however often a part of it comes, httpx2.ReadError if it is too
-        large.
-        """
         content = bytearray()
         try:
             async with asyncio.timeout(self.limit):
@@ -85,7 +76,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 class Asking:
-    """Asks the questions of a block. What was answered earlier is not asked again. `answers` must be open."""
+    """Asks a block's questions that were not answered earlier; `answers` must be open."""
 
     def __init__(self, settings: EndpointConfig, answers: Answers) -> None:
         self.settings = settings
@@ -94,12 +85,7 @@ class Asking:
         self._spent = ""  # that the budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers in order.
-
-        Once a request fails for good, or the budget is spent, nothing more is sent.
-
-        What is in flight is waited for, as it will be paid for.
-        """
+        """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
         by_digest = {each.digest: each for each in questions}
         kept = {digest: self.answers.find(digest) for digest in by_digest}
         missing = [digest for digest, answer in kept.items() if answer is None]
@@ -132,7 +118,7 @@ class Asking:
         return os.environ.get(self.settings.key, "").strip() if self.settings.key else ""
 
     async def _one(self, client: openai.AsyncOpenAI, at_a_time: asyncio.Semaphore, question: Question) -> Answer | None:
-        """None stands for a question that was not asked."""
+        """None: it was not asked."""
         async with at_a_time:
             self._spent = self._spent or self._budget_spent()
             if self._stopped or self._spent:
@@ -145,7 +131,7 @@ class Asking:
                 raise
 
     def _budget_spent(self) -> str:
-        """Say that the budget is spent; empty if it is not."""
+        """It is empty if the budget is not spent."""
         spent = sum(self.answers.spent())
         budget = self.settings.token_budget
         return f"{spent:,} tokens are spent, generator.token_budget = {budget}{MORE}" if 0 < budget <= spent else ""
@@ -173,11 +159,11 @@ class Asking:
         return f"generator.base_url = '{self.settings.base_url}'"
 
     def _said(self, error: Exception) -> str:
-        """What an endpoint said, in one short line without the key."""
+        """One short line without the key."""
         return without(self._key, " ".join(str(error)[: 10 * SHOWN].split()))[:SHOWN]
 
     def _explain(self, error: openai.APIError) -> NoReturn:
-        """Raise what an error of the client means to the user. No message has the key."""
+        """No message has the key."""
         said = self._said(error)
         where = self._where
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
@@ -197,7 +183,7 @@ class Asking:
 
 
 def without(key: str, said: str) -> str:
-    """A text without the key, and without any PART characters of it in a row, since endpoints may repeat a part."""
+    """Remove any PART characters of the key in a row, since endpoints may repeat a part."""
     size = min(PART, len(key))
     parts = {key[at : at + size] for at in range(len(key) - size + 1)} - {""}
     hidden = {at + place for at in range(len(said)) if said[at : at + size] in parts for place in range(size)}
@@ -205,7 +191,7 @@ def without(key: str, said: str) -> str:
 
 
 def read_answer(reply: Any, question: Question) -> Answer:
-    """Raises Malformed if a reply has no answer."""
+    """Raise Malformed if a reply has no answer."""
     try:
         choice = reply["choices"][0]
         message = choice.get("message") or {"content": choice.get("text")}
@@ -226,7 +212,7 @@ def read_answer(reply: Any, question: Question) -> Answer:
 
 
 def _likeliest(logprobs: Any) -> dict[str, float]:
-    """Log-probabilities of the likeliest first tokens of an answer; {} if the API gives none."""
+    """Log-probabilities of the first tokens; {} if the API gives none."""
     content = (logprobs or {}).get("content") or []
     listed = content[0].get("top_logprobs") or [] if content else []
     found = {str(each["token"]): float(each["logprob"]) for each in listed}
@@ -234,7 +220,7 @@ def _likeliest(logprobs: Any) -> dict[str, float]:
 
 
 def _tokens(usage: Any, question: Question, text: str) -> Spent:
-    """The tokens of the prompt and of the answer, as the API counts them, else about as many as there should be."""
+    """As the API counts them, else about as many as there should be."""
     read, written = (
         usage.get(f"{what}_tokens") if isinstance(usage, dict) else None for what in ("prompt", "completion")
     )

@@ -1,4 +1,4 @@
-"""A causal language model of transformers as a Generator of texts, asked by prompts."""
+"""A causal language model of transformers, asked by prompts."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ MOST_CHARACTERS = 10**6  # of a prompt
 
 
 class SeededDraw(LogitsProcessor):
-    """Makes the greedy choice of `generate` a draw from the distribution: all tokens but the drawn one become -inf."""
+    """Makes the greedy choice of `generate` a seeded draw: other tokens become -inf."""
 
     def __init__(self, uniform: Tensor, prompt: int) -> None:
-        """`uniform` is float64 [B, most new tokens]. `prompt` counts the tokens of the padded prompts."""
+        """`uniform` is float64 [B, most new tokens]; `prompt` counts the padded prompts' tokens."""
         self.uniform = uniform
         self.prompt = prompt
 
@@ -51,10 +51,10 @@ class SeededDraw(LogitsProcessor):
 
 
 class CausalLMGenerator:
-    """Texts of a language model, by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
+    """A row's seed picks its prompt, its examples and tokens."""
 
     def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
-        """`model` is a folder or a hub id. Texts have `length` characters at most."""
+        """`length` is in characters."""
         self.config = config
         self.name = model
         self.prompts = prompts
@@ -83,7 +83,6 @@ class CausalLMGenerator:
         self.offload()
 
     def asked(self, label: int, seed: int, pick: int | None = None) -> str:
-        """A row's prompt as the model reads it (Prompts.of)."""
         prompt = self.prompts.of(label, seed, pick)
         if not self.config.chat:
             return prompt
@@ -92,7 +91,6 @@ class CausalLMGenerator:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
-        """Prompts as the model's inputs, padded on the left."""
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
@@ -107,7 +105,6 @@ class CausalLMGenerator:
 
     @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts, int32."""
         if guidance is not None:
             raise InputError(NO_GUIDANCE)
         self.model.to(distributed.device())
@@ -140,17 +137,13 @@ class CausalLMGenerator:
         return to_codes([self._cut(text) for text in texts], self.sample_shape[0])
 
     def _cut(self, text: str) -> str:
-        """The text before the first stop string."""
         for stop in self.config.stop:
             text = text.partition(stop)[0]
         return text.strip()
 
     @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:
-        """By Bayes, from the likelihood of the text's tokens after the first prompt of each class.
-
-        The prompts have the same examples for all rows.
-        """
+        """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
         prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
         self.model.to(distributed.device())
@@ -159,7 +152,7 @@ class CausalLMGenerator:
         return torch.stack(found, 1).log_softmax(1)
 
     def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
-        """log p(text | prompt) in nats, float64 [B], on the CPU. What is beyond the model's context does not count."""
+        """It is in nats; what is beyond the model's context does not count."""
         texts = texts[rows]
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"

@@ -1,4 +1,4 @@
-"""A tiny language model of random weights, to try the whole path of a real one without its weights."""
+"""A tiny language model of random weights, to try the path of a real one."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor
 
 
 def stand_in_folder() -> str:
-    """The folder of the model and its tokenizer of bytes, which is filled on first use."""
+    """The folder of the model and its tokenizer of bytes, filled on first use."""
     return str(cached("stand-in/language-model", {"recipe": RECIPE}, _write))
 
 

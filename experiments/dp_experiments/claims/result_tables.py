@@ -1,4 +1,4 @@
-"""The tables of pages of results: each is made from stored runs, a row an arm, and a command writes it into its page.
+"""The tables of pages of results, made from stored runs, a row an arm.
 
 A page has a place for a table, which names it:
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ class ArmsTable:
             cells += [f"{mean[column]:.2f}" for column in self.columns]
             cells += [_lead(runs, lead, arm) for lead in self.leads]
             cost = mean[self.cost]
-            cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
+            cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
             lines.append(cells)
         return markdown_table(heads, lines)
 
@@ -88,6 +89,8 @@ TABLES = {
             "static-400": "static, 400",
             "prune-in-loop": "prune in the loop",
             "prune-once": "prune once",
+            "covariance": "covariance matching",
+            "probe": "a linear probe",
             "practice-unguided": "the loop, unguided",
             "random-direction": "in random directions",
         },
@@ -184,7 +187,7 @@ TABLES = {
 
 
 def with_tables(page: str) -> str:
-    """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
+    """A page with each of its tables as the stored runs give it."""
     return PLACE.sub(lambda place: f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->", page)
 
 
@@ -196,12 +199,7 @@ def table(name: str) -> str:
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the page of claims, and the tables of all pages of a folder and of the studies beside it.
-
-    Returns the pages that changed.
-
-    Raises InputError if it is no folder of pages.
-    """
+    """Write the claims, and the tables of all pages of a folder and of the studies beside it; returns what changed."""
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]

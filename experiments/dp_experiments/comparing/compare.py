@@ -8,19 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from dp_base.checksums import RECORD, seal, verify
+from dp_base.checksums import RECORD, json_digest, seal, verify
 from dp_base.errors import DamagedError
-from dp_base.files import file_name, remove, write_text
+from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
-from dp_base.reading import own_file
+from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_experiments.comparing.axes import AXIS_LABELS
 from dp_experiments.comparing.ratios import by_unit, costs, series_of, worth
 from dp_experiments.terminal import aside
 from dp_real.config import Config
-from dp_real.config.arms import arm_config
+from dp_real.config.arms import Arm, arm_config
 from dp_real.distributed import visible_gpus
-from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.shared import Shared, drawers_first, shared_among
@@ -59,7 +59,7 @@ def run_arms(
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
     _check_arms(config, dict(cells).values(), progress)
-    prepare_generators(configs, workers, progress)
+    prepare_generators([cell for arm, cell in cells if Arm.of(arm).run is None], workers, progress)
     comparison = Comparison(out)
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
     shared = shared_among(configs, comparison.drawn)
@@ -120,9 +120,25 @@ def _generator_name(config: Config) -> str:
 
 def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
     told = aside(_name(arm, config))
-    resume = out.exists()
-    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, shared=shared)
+    judge = Arm.of(arm).run
+    if judge is not None:
+        result = _judged(judge, config, out)
+    else:
+        resume = out.exists()
+        result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
+
+
+def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
+    """The result of an arm that does something else than the loop. The folder keeps it for this configuration."""
+    kept, asked = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
+    if kept.exists() and (result := read_json(kept, "remove it"))["inputs"] == asked:
+        return result
+    with own_torch(config):
+        result = judge(config) | {"inputs": asked}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(kept, result)
+    return result
 
 
 def _name(arm: str, config: Config, *others: Any) -> str:
@@ -256,10 +272,14 @@ class Comparison:
         return self._read(RUNS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
+        """Pairs of arm and run, as in runs.csv, without arms that do something else than the loop.
+
+        Raises DamagedError if it names no run, or one that is missing.
+        """
         table = self.table
         with own_file(self.path / RUNS, REMEDY):
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+            pairs = [(arm, seed) for arm, seed in pairs if Arm.of(arm).run is None]
             if not pairs:
                 raise ValueError("it has no rows")
         for arm, seed in pairs:

@@ -95,8 +95,10 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
             low, high = _interval(n[curve], ahead[:, curve], n.max())
             unsure = n[ahead.mean(axis=0) + _half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
             low = min([low, *unsure])
-        found = {"static_series": own, "static_to_match": number, "bound": bound, "ratio": number / spent[arm]}
-        rows[arm] = found | {"ratio_low": low / spent[arm], "ratio_high": high / spent[arm]}
+        found = {"static_series": own, "static_to_match": number, "bound": bound}
+        with np.errstate(divide="ignore", invalid="ignore"):  # an arm may cost nothing
+            ratios = np.array([number, low, high]) / spent[arm]
+        rows[arm] = found | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table if len(static) > 1 else table.drop(columns="static_series")
 

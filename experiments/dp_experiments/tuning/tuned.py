@@ -22,7 +22,8 @@ FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
-ALONE = ("static", "real")  # arms that are not the loop
+ALONE = {"static": (), "real": (), **dict.fromkeys(("covariance", "probe", "zero-shot"), ("static",))}
+"""Arms that are not the loop, and whose settings each takes if it was not tuned."""
 
 
 def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
@@ -35,9 +36,8 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
 
 @dataclass(frozen=True)
 class Tuned:
-    """Best settings by arm, in a folder that `dp real tune` has filled or as published.
-
-    config: what was tuned. fresh: the first seed, and data split, that no trial has seen.
+    """Best settings by arm, of `dp real tune` or as published; `fresh` is the first seed and split that no trial has
+    seen.
     """
 
     path: Path
@@ -47,7 +47,6 @@ class Tuned:
 
     @classmethod
     def read(cls, folder: Path) -> Tuned:
-        """Raises InputError if the folder has no tuning that is complete, DamagedError if it cannot be read."""
         file = folder / TUNED
         if not file.is_file():
             raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
@@ -60,7 +59,7 @@ class Tuned:
 
     @classmethod
     def published(cls, preset: str) -> Tuned:
-        """The best settings of a preset, which lie beside its stored runs. Raises InputError if it was not tuned."""
+        """The best settings that lie beside a preset's stored runs."""
         files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
         if preset not in files:
             raise InputError(
@@ -69,7 +68,7 @@ class Tuned:
         return cls(Path(PUBLISHED), load_preset(preset), **tomllib.loads(files[preset].read_text(encoding="utf-8")))
 
     def check(self, arms: Iterable[str], first: int) -> None:
-        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
+        """Refuse arms that were not tuned, and seeds and splits that trials have seen."""
         for arm in arms:
             self.source(arm)
         if first < self.fresh:
@@ -78,17 +77,14 @@ class Tuned:
             )
 
     def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:
-        """Raise InputError if a key that a user has set is another than at the tuning, and was tuned for an arm."""
+        """Refuse a key that a user set to another value than at the tuning, if it was tuned for an arm."""
         changed = self._changed(config).intersection(keys)
         for arm in arms:
             for key in sorted(changed & self.settings[self.source(arm)].keys()):
                 raise InputError(f"--set {key}: --tuned {self.path} sets it for {arm}; ARM@{key}=VALUE changes it")
 
     def differing(self, config: Config) -> list[str]:
-        """The keys in which a configuration is not the one that was tuned, and that were not tuned for all arms.
-
-        Seeds, splits and [compare] are left out.
-        """
+        """Keys that differ from what was tuned, and were not tuned for all arms; not seeds, splits and [compare]."""
         settled = set.intersection(*(set(settings) for settings in self.settings.values()))
         return sorted(self._changed(config) - settled)
 
@@ -104,20 +100,20 @@ class Tuned:
         return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
 
     def source(self, arm: str) -> str:
-        """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
+        """The tuned arm whose settings an arm gets: its own, else the nearest in samples of its kind.
 
-        Controls, the loop but for one thing, get those of practice. Raises InputError if none fits.
+        Controls, the loop but for one thing, get those of practice; arms that add nothing, those of static data.
         """
         if arm in self.settings:
             return arm
         kind = ArmName.parse(arm).arm
-        for wanted in (kind, *(["practice"] if kind not in ALONE else [])):
+        for wanted in (kind, *ALONE.get(kind, ("practice",))):
             if alike := [name for name in self.settings if ArmName.parse(name)[::2] == (wanted, ())]:
                 return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
 
     def remark(self, arm: str) -> str:
-        """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
+        """Whose settings an arm gets, and which were tuned beside another value; "" where all are its own."""
         if (source := self.source(arm)) == arm:
             return ""
         changed = set(map(key_of, ArmName.parse(arm).settings))

@@ -155,4 +155,4 @@ def test_without_the_package_they_are_not_known(folder: Path):
     assert "data.source = 'clouds': should be one of 'digits'" in err
     _, err = finish(start(folder, "real", "compare", "mine.toml", "--arms", "my-arms,static"), status=2)
     assert "unknown arm 'my-arms': one of practice," in err
-    assert "real, my-arm, each also as ARM-SAMPLES" in err
+    assert "covariance, my-arm, probe" in err
