@@ -1,4 +1,4 @@
-"""`python benchmarks`: run all benchmarks, or those that are named, and print one table at the end."""
+"""`python benchmarks`: run all benchmarks, or those named, and print one table."""
 
 import json
 import os

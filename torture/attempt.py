@@ -1,4 +1,4 @@
-"""What all attacks share: the record of an attempt, a place with healthy folders to attack, and ways to run `dp`."""
+"""The record of an attempt, a place with healthy folders to attack, and ways to run `dp`."""
 
 import contextlib
 import hashlib
@@ -55,11 +55,7 @@ SMALL = ("digits", *as_options(SMALL_SETTINGS))
 
 @dataclass(frozen=True)
 class Attempt:
-    """One case of an attack.
-
-    `kind` is its row in the table, `saw` is what the user saw. `fault` says what went wrong, and is empty if the case
-    was survived.
-    """
+    """`kind` is its row in the table, `saw` what the user saw, `fault` what went wrong, empty if survived."""
 
     kind: str
     case: str
@@ -74,10 +70,10 @@ def all_faults(faults: list[str]) -> str:
 
 @dataclass
 class Place:
-    """A folder with a cache of its own, and with healthy runs to copy and attack. It is removed on exit.
+    """A folder with a cache and healthy runs of its own, removed on exit.
 
-    If `forked`, processes of `dp` are forked from one that has loaded everything, so that they start at once; else each
-    starts anew, and can also be attacked while it loads.
+    If `forked`, processes of `dp` are forked from one that has loaded everything; else they can also be attacked while
+    they load.
     """
 
     path: Path
@@ -92,13 +88,13 @@ class Place:
         self._loaded = Loaded(self.path, self.environment)
 
     def start(self, *words: object, code: str = MAIN) -> Process:
-        """Start `dp WORDS` as the leader of a process group."""
+        """As the leader of a process group."""
         if self.forked:
             return self._loaded.fork(code, [*map(str, words)], self.new("streams"))
         return self.process(sys.executable, "-c", code, *words)
 
     def process(self, *words: object, **environment: str) -> Process:
-        """Start any command as the leader of a process group."""
+        """Any command, as the leader of a process group."""
         return NewProcess([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
 
     def dp(self, *words: object, code: str = MAIN) -> Answer:
@@ -106,12 +102,12 @@ class Place:
         return finish(self.start(*words, code=code))
 
     def new(self, stem: str) -> Path:
-        """The path of a folder that is not there yet."""
+        """A path that is not there yet."""
         self._copies += 1
         return self.path / f"{stem}-{self._copies}"
 
     def copy(self, folder: Path) -> Path:
-        """A copy of a folder, to attack. It has the same name, in a new folder."""
+        """A copy to attack, of the same name in a new folder."""
         return Path(shutil.copytree(folder, self.new(folder.name) / folder.name))
 
     @cached_property
@@ -148,7 +144,7 @@ class Place:
 
 
 def without_times(value: Any) -> Any:
-    """A record of JSON without what differs from run to run: times, versions and FLOPs."""
+    """Without what differs from run to run: times, versions and FLOPs."""
     if isinstance(value, dict):
         return {key: without_times(item) for key, item in value.items() if not any(part in key for part in TIMES)}
     if isinstance(value, list):
@@ -157,10 +153,7 @@ def without_times(value: Any) -> Any:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What a run came to, without times: its result, both logs, and the digest of its trained learner.
-
-    Raises OSError or ValueError if the run is not whole.
-    """
+    """A run's result, logs and digest of its learner, without times; OSError or ValueError if it is not whole."""
     weights = (run / "learner" / "model.safetensors").read_bytes()
     return {
         "result": without_times(json.loads((run / "result.json").read_text())),
@@ -175,10 +168,7 @@ def _lines_of(log: Path) -> list[Any]:
 
 
 def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
-    """How a run that ended differs from one that nothing happened to; empty if it does not.
-
-    `sound` is the latter, by default the complete run of the place.
-    """
+    """How a run differs from `sound`, by default the place's complete run; empty if it does not."""
     try:
         found = outcome(run)
         expected = outcome(sound or place.whole)
@@ -190,9 +180,9 @@ def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
 
 
 def run_here(place: Place, *words: object) -> Answer:
-    """Run `dp WORDS` in this process, which is much faster; for commands that do not end by a signal.
+    """Run `dp` in this process, which is much faster; for commands that do not end by a signal.
 
-    The answer's seconds are those of the processor, so that other work on the machine does not count.
+    Seconds are of the processor, so that other work does not count.
     """
     from dp_experiments.cli import main
 
@@ -217,7 +207,7 @@ def run_here(place: Place, *words: object) -> Answer:
 
 @contextlib.contextmanager
 def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
-    """Arguments, folder, environment and handlers of signals as `dp WORDS` would find them; restored afterwards."""
+    """Arguments, folder, environment and signal handlers as `dp WORDS` would find them."""
     argv = sys.argv
     folder = Path.cwd()
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}

@@ -1,4 +1,4 @@
-"""A server on this machine that answers like an OpenAI-compatible API, and fails in every way when it is told to."""
+"""A server that answers like an OpenAI-compatible API, and fails in every way when told to."""
 
 from __future__ import annotations
 

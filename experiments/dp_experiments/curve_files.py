@@ -54,13 +54,11 @@ class _Start(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file, or of the folder of a run that has branches, with notes on what it leaves out.
-
-    Of a sweep it is the simulated points of static data and of one rule, of a comparison the test errors of the arms
-    that are strategies of the theory, of a run the test error of each branch. `where` chooses among several curves, as
-    {"lam": "0.01", "rule": "keep-easy"} of a sweep, or {"settings": "training.steps=6000"} of a comparison. Raises
-    MissingError for no such file or configuration, and InputError for no curve, naming the columns that it needs, or
+    """The curve of a CSV file, or of a run's branches, with notes on what it leaves out; `where` chooses one of
     several.
+
+    Of a sweep: the simulated points of static data and of one rule. Of a comparison: the test errors of the arms that
+    are strategies of the theory.
     """
     path = Path(path)
     where = dict(where or {})
@@ -87,7 +85,6 @@ def read_curve(
 
 
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
-    """A table of static data with the columns that a curve must have, of those that a person named."""
     rows, reached = columns
     for name in columns:
         if name not in table:
@@ -104,11 +101,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 def chosen_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """The rows of a table whose columns have the values `where`.
-
-    Numbers are compared as numbers. Raises InputError for no such column or value, or for several values in a column of
-    `single`; `path` is named in messages.
-    """
+    """The rows of a table whose columns have the values `where`; a column of `single` must then have one value."""
     for name, value in where.items():
         table = _rows_with(path, table, name, value)
     for name in single:
@@ -160,7 +153,7 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
 
 
 def _is_above_chance(curve: Curve) -> bool:
-    """Whether an error is above that of a guess between two classes, by more than its noise."""
+    """Whether an error is below one half by more than its noise."""
     return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
 
 
@@ -246,7 +239,6 @@ def _may_have_more_classes(config: Path) -> bool:
 
 
 def _practice_start(path: Path, series: str) -> _Start:
-    """The start of an arm of practice, from the configuration of one of its runs beside the comparison."""
     configs = sorted(path.parent.glob(f"runs/{_literal(file_name(series))}-seed*/config.toml"))
     if not configs:
         return _Start(np.nan, np.nan)
@@ -255,7 +247,6 @@ def _practice_start(path: Path, series: str) -> _Start:
 
 
 def _unchanged_config(run: Path) -> Path:
-    """The configuration of a run. Raises DamagedError if it is not the one of the run's result."""
     config = run / "config.toml"
     if (run / RESULT).exists():
         remedy = f"remove it, and dp real resume {run} writes it again"
@@ -286,7 +277,7 @@ def _literal(text: str) -> str:
 
 
 def _read_branches(run: Path, where: dict[str, str]) -> Reading:
-    """The branches of a run, one for each pool size. Standard errors are those of the number of test examples."""
+    """The standard errors are those of the number of test examples."""
     import pandas as pd
 
     complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}

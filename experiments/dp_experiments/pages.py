@@ -1,4 +1,4 @@
-"""What commands write for people: pages, which are HTML files that need no other, and tables in Markdown."""
+"""Pages, which are HTML files that need no other, and tables in Markdown."""
 
 from __future__ import annotations
 

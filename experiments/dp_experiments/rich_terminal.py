@@ -1,4 +1,4 @@
-"""Tables and progress bars on a terminal. It is a module of its own because rich takes a while to import."""
+"""Tables and progress bars on a terminal; apart, because rich takes a while to import."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,9 @@ LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, 
 
 
 def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table.
+    """Print a table in which brackets are no markup and no text is cut.
 
-    What is in brackets is no markup, and no text is cut. On a narrow terminal cells go on in the next line, the first
-    column's last.
+    On a narrow terminal cells go on in the next line, the first column's last.
     """
     grid = Table(title=Text(title, style="italic") if title else None)
     for name in names:
@@ -36,7 +35,7 @@ class Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with the rate and the time left. It disappears at the end."""
+    """A progress bar on stderr, which disappears at the end."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

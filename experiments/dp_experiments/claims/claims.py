@@ -1,4 +1,4 @@
-"""The claims of the paper, and what there is to say of each. Numbers are computed here; only verdicts are ours."""
+"""The claims of the paper. Numbers are computed here; only verdicts are ours."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ class Path(StrEnum):
 class Claim:
     """One claim.
 
-    where: section, figure or table. says: the claim, with the printed number. recomputed, theory, ours: functions that
-    say what the paper's own tables, the theory and our runs give; None where they have nothing to say. command: what
-    shows our figure. cost: of that command, on two cores without a GPU.
+    says: with the printed number. recomputed, theory, ours: what the paper's own tables, the theory and our runs give;
+    None where they have nothing to say. cost: of `command`, on two cores without a GPU.
     """
 
     where: str

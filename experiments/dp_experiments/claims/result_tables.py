@@ -1,4 +1,4 @@
-"""The tables of pages of results: each is made from stored runs, a row an arm, and a command writes it into its page.
+"""The tables of pages of results, made from stored runs, a row an arm.
 
 A page has a place for a table, which names it:
 
@@ -187,7 +187,7 @@ TABLES = {
 
 
 def with_tables(page: str) -> str:
-    """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
+    """A page with each of its tables as the stored runs give it."""
     return PLACE.sub(lambda place: f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->", page)
 
 
@@ -199,12 +199,7 @@ def table(name: str) -> str:
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the page of claims, and the tables of all pages of a folder and of the studies beside it.
-
-    Returns the pages that changed.
-
-    Raises InputError if it is no folder of pages.
-    """
+    """Write the claims, and the tables of all pages of a folder and of the studies beside it; returns what changed."""
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]

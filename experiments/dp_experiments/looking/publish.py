@@ -1,7 +1,6 @@
-"""A finished run as a data set and a model, each with its card, in a folder or on the hub of Hugging Face.
+"""A finished run as a data set and a model with cards, in a folder or on the hub of Hugging Face.
 
-The hub's own client does the talking. It finds the token in the environment or in the user's login, and nothing here
-reads, prints or stores it.
+The hub's own client finds the token; nothing here reads, prints or stores it.
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ TO_FILL = """\
 
 
 def stage(run: Run, folder: Path) -> None:
-    """Write folder/dataset (data/train.parquet and a card) and folder/model (the learner with the card that it has).
-
-    Raises InputError for a run that is not complete, DamagedError for one whose files are not as they were written.
-    """
+    """Write folder/dataset and folder/model, each with its card, of a complete run."""
     if not run.complete:
         raise InputError(f"{run.path}: the run is not complete; dp real resume {run.path} goes on with it")
     verify(run.files.learner, f"remove {run.files.result}, and dp real resume {run.path} trains the last part again")
@@ -66,11 +62,7 @@ def stage(run: Run, folder: Path) -> None:
 
 
 def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list[str]:
-    """Upload what `stage` wrote into a data set and a model of this name, owner/name.
-
-    Returns their addresses. They are private unless `public`. Raises InputError for a name that cannot be one, or is
-    taken unless `update`, and MissingError without a token, a network or the right to write.
-    """
+    """Upload what `stage` wrote to owner/name, private unless `public`, and return the addresses."""
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
@@ -84,7 +76,7 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
 
 
 def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
-    """Upload one of the two folders. A repository that is there already stays private or public, as it is."""
+    """A repository that is there already stays private or public, as it is."""
     made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
     api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
     return str(made)
@@ -149,10 +141,7 @@ learner predicted the label){", `posterior` (the generator's own probability of 
 
 
 def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each round: rows, mean strength and entropy, and how many labels the learner and the generator share.
-
-    The generator's share is known if it gave soft labels.
-    """
+    """A row for each round; the generator's share of equal labels is known if it gave soft labels."""
     rows = []
     for number, part in facts.groupby("round"):
         entropy = part["entropy"]
@@ -216,7 +205,7 @@ def _generator(config: Config) -> str:
 
 
 def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
-    """Return texts drawn at random, as JSON lines: within them no text can end the block, or mean anything."""
+    """Random texts as JSON lines, so that no text can end the block or mean anything."""
     if config.data.examples != "texts":
         return ""
     chosen = sorted(random.Random(0).sample(range(len(facts)), min(SHOWN, len(facts))))

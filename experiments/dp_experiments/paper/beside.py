@@ -31,9 +31,8 @@ RATIOS = ("series", "baseline", "x", "y", "baseline_x", "bound", "ratio", "ratio
 def laid_out(sources: list[str]) -> pd.DataFrame:
     """The curves of several sources in one tidy table, x in samples generated and y in percent.
 
-    A source is table4 or table5, a sweep (its folder or sweep.csv), the folder of a comparison, or that of a run. A
-    series is named by its source, and by its name there. The columns `source` and `units`, of independent repeats, are
-    added. Raises InputError if a source is none of these, or two have the same name.
+    A source is table4 or table5, a sweep (its folder or sweep.csv), a comparison or a run, whose name goes before that
+    of a series. `units` are independent repeats.
     """
     names = [_name(source) for source in sources]
     parts = []
@@ -100,11 +99,10 @@ def _of_sweep(file: Path) -> pd.DataFrame:
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """How many samples of a baseline each point is worth, over its own: the columns RATIOS, of a table of `laid_out`.
+    """How many samples of a baseline each point of a `laid_out` table is worth, over its own, with 95 % intervals.
 
-    The baseline of a series is the static one of its source, else of the first source that has one, else the first
-    series. The interval is that of 95 %, from the standard errors of the point and of the baseline, taken as
-    independent. It is nan where one is not known, and its ends beyond the baseline's sizes are 0 or inf.
+    The baseline is the static series of the source, else of the first source that has one, else the first series. The
+    errors of point and baseline count as independent. Ends beyond the baseline's sizes are 0 or inf.
     """
     names = list(table["series"].unique())
     static = table[table["series"].str.contains(": static")].groupby("source")["series"].first()

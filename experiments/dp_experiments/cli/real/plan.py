@@ -77,10 +77,7 @@ def _counts(gpus: str) -> list[int]:
 
 
 def _target(name: str | None, measured: bool) -> "Device | None":
-    """The device to plan for: the GPU of that name, or this machine's if it is to be measured.
-
-    None: what dp_real.plan.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
-    """
+    """The GPU of that name, or this machine's if it is to be measured; None as in dp_real.plan.needs.planned_for."""
     from dp_base.errors import InputError
     from dp_real.plan.hours import GPUS
     from dp_real.plan.needs import gpu, this_device
@@ -95,7 +92,7 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
-    """What the run takes on the device to plan for, from measured speeds or from those of the table."""
+    """What the run takes, from measured speeds or the table's."""
     from dp_base.errors import MissingError
     from dp_real.plan import hours, work
     from dp_real.plan.needs import planned_for, with_random_weights

@@ -1,4 +1,4 @@
-"""`dp real report | review | evaluate`: what runs reached and drew, as pages, and on real images."""
+"""`dp real report | review | evaluate`: runs as pages, and on real images."""
 
 import time
 from functools import partial
@@ -79,7 +79,7 @@ def report_command(
 
 
 def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") -> None:
-    """Write the page whenever a log of the runs has grown, until they are complete. Browsers then read it again."""
+    """Rewrite the page whenever a log has grown, until the runs are complete."""
     seen = None
     complete = False
     while not complete:

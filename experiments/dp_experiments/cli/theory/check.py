@@ -82,7 +82,6 @@ def check_command(
 
 
 def _whole_numbers(text: str) -> list[int]:
-    """The numbers of kept rows. Raises InputError if a part of the comma list is no whole number."""
     parts = text.split(",")
     for part in parts:
         if not part.strip().isdecimal():

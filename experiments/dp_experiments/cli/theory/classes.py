@@ -96,7 +96,7 @@ def _write(found: "DataFrame", out: Path) -> None:
 
 
 def _tidy(found: "DataFrame") -> "DataFrame":
-    """The table that figures take: a panel for each number of classes, a series for each rule and kept fraction."""
+    """A panel for each number of classes, a series for each rule and kept fraction."""
     import pandas as pd
     from dp_figures.tables import predicted, simulated
 

@@ -99,7 +99,7 @@ class NoiseWorth:
     def at_boundary(self) -> list[float | None]:
         """The worth of a row at the boundary, in plain rows, for each share.
 
-        It is None where labels at the boundary say which side is which, since the worth grows without limit there.
+        It is None where labels at the boundary say which side is which: it grows without limit there.
         """
         from dp_theory.noise import row_worth
 
@@ -124,8 +124,8 @@ def _shares(share: str | None, confirmed: float | None, judge: float | None) -> 
 def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
     """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms.
 
-    The judge errs as probit flips do: it sees the margin through noise, and so does the generator. Both labels of a row
-    are signs of normals, which differ with a probability of their angle over π, so that
+    Judge and generator see the margin through noise of their own, as probit flips do. Their labels are signs of normals
+    that differ with a probability of their angle over π:
 
         cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
     """
@@ -150,7 +150,7 @@ def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFli
 def _practice(
     all_flips: "list[BoundaryFlips]", rounds: int, phi: float, window: str, missed: str | None, costs: Costs
 ) -> "DataFrame":
-    """The worth of practice by share of wrong labels: every round of a single share, else the last round of each."""
+    """Every round of a single share, else the last round of each."""
     import pandas as pd
 
     from dp_theory.noise import loops_of_worth, worth
@@ -180,7 +180,7 @@ def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[Rou
 
 
 def _selection(all_flips: "list[BoundaryFlips]", rho: float, practice: "DataFrame") -> "DataFrame":
-    """One selection by a fixed selector, of as many rows as practice has at last, for each share of wrong labels."""
+    """One selection by a fixed selector, of as many rows as practice has at last."""
     import pandas as pd
 
     from dp_theory.noise import selections

@@ -1,4 +1,4 @@
-"""`dp theory practice`: the practice loop as theory, beside its simulation and the other ways to choose rows."""
+"""`dp theory practice`: the loop as theory, beside simulation and other ways to choose rows."""
 
 import math
 from dataclasses import dataclass, replace
@@ -155,7 +155,6 @@ class PracticeTables:
 def _solve(
     problem: "PracticeProblem", rule: str, loss: str, effort: Effort, direct_cost: float, training_cost: float
 ) -> PracticeTables:
-    """Predict the loop, simulate it if that is asked for, and compare it with other ways to choose rows."""
     from dp_theory import predict, simulate
     from dp_theory.budgets.exponents import STEPS, scaling
 
@@ -190,7 +189,7 @@ def _solve(
 def _stages(
     prediction: "PracticePrediction", simulation: "PracticeSimulation | None", band: int | None
 ) -> list[dict[str, Any]]:
-    """A record per stage: what was added, the error predicted and simulated, and the band in dimension `band`."""
+    """A record per stage, with the band in dimension `band`."""
     phi = prediction.problem.phi
     stages = []
     bands = None if simulation is None or band is None else prediction.band(simulation, band)
@@ -222,10 +221,7 @@ def _plain(value: Any) -> Any:
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """The error on the rows that were wrong when they were added, as figures take it.
-
-    Columns: series (the round), kind, x (the stage), y (the error), y_low, y_high, n_seeds.
-    """
+    """The error by stage on the rows that were wrong when they were added; a series is a round."""
     import pandas as pd
 
     parts = []
@@ -238,7 +234,7 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
 
 def _predicted_row_errors(prediction: "PracticePrediction", addition: int, series: str) -> "pd.DataFrame":
-    """The predicted error on an addition's rows by stage; nan, after a line, where the theory has none."""
+    """By stage; nan, after a line, where the theory has none."""
     import numpy as np
 
     from dp_theory.loop import row_errors
@@ -252,7 +248,7 @@ def _predicted_row_errors(prediction: "PracticePrediction", addition: int, serie
 
 
 def _simulated_row_errors(runs: "np.ndarray", series: str) -> "pd.DataFrame":
-    """The mean over runs of shape (trials, stages); a run in which no such row was added is nan and is left out."""
+    """The mean over runs (trials, stages), without runs in which no such row was added."""
     import numpy as np
 
     found = np.ma.masked_invalid(runs)
@@ -263,7 +259,6 @@ def _simulated_row_errors(runs: "np.ndarray", series: str) -> "pd.DataFrame":
 
 
 def _tidy_rows(series: str, kind: str, y: "np.ndarray", se: "np.ndarray", n_seeds: int) -> "pd.DataFrame":
-    """The rows of a series in the table that figures take; y and se are of shape (stages,)."""
     import pandas as pd
 
     columns = {"series": series, "kind": kind, "x": range(len(y)), "y": y, "y_low": y - se, "y_high": y + se}
@@ -293,7 +288,6 @@ def _by_round(row_errors: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def _write(tables: PracticeTables, out: Path) -> None:
-    """Write the tables that there are as CSV, and pictures of the row errors and of the curves."""
     import pandas as pd
     from dp_figures.curves import draw_curves, save
 

@@ -63,7 +63,7 @@ def verify_command(
 
 
 def _derived(names: Collection[str]) -> dict[str, Any]:
-    """Derivations by name, all if none is named: a title, formulas as text, and which of these must be 0."""
+    """By name, all by default: a title, formulas as text, and which of these must be 0."""
     import sympy
 
     from dp_theory.derive import DERIVATIONS

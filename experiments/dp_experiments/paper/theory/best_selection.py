@@ -28,10 +28,7 @@ TRIALS = 60
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with the column panel. x is the budget per dimension, y the error over that of the best rule of the score.
-
-    The best rule is also simulated at some sizes, over its prediction.
-    """
+    """Tidy: error over that of the best rule of the score against the budget per dimension."""
     size = 5 if quick else 13
     parts = []
     for panel, (axis, low, high) in PANELS.items():
@@ -50,7 +47,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _experiment(best: BestRule, budget: float, panel: str) -> pd.DataFrame:
-    """The simulated error of the best rule over the predicted one, with the z of their difference."""
+    """The best rule's simulated error over the predicted one, with z."""
     problem = Problem(Direct(best.rule.rule), RHO, 1 / best.kept, best.lam)
     runs = simulate(problem, D, TRIALS, engine="law", seed=round(1000 * budget))
     z = (runs.test_error - best.test_error) / runs.test_error_se

@@ -21,9 +21,9 @@ TRAINED = "counting the samples trained on"
 
 
 def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Tidy, with the columns p and axis (which samples x counts). The same experiments stand in both panels.
+    """Tidy, with the columns p and axis (which samples x counts); both panels show the same experiments.
 
-    lam: ridge per training row. It, d and rho are columns, too.
+    lam: ridge per training row.
     """
     trials, sizes = (24, 8) if quick else (100, 14)
     parts = []

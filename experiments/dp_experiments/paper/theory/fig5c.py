@@ -19,9 +19,8 @@ RHOS = (0.7, 0.9, 0.97, 1.0)
 
 
 def compute(quick: bool, *, kept: int = KEPT, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Tidy. x is N/m, the samples generated over the samples kept. The column rho is the selector's cosine.
-
-    lam: ridge per training row. It, d and kept are columns, too.
+    """Tidy; x is N/m, samples generated over samples kept, rho the selector's cosine and lam the ridge per training
+    row.
     """
     trials, sizes = (24, 8) if quick else (100, 12)
     of_line = np.geomspace(1.01, 32, 200)

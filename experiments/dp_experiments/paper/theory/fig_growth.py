@@ -33,7 +33,7 @@ class _Loop(NamedTuple):
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy. x is the size of a round over that of the one before, y the error after the last round in percent."""
+    """Tidy: the error after the last round in percent against the ratio of a round's size to the one before."""
     ratios = SIMULATED if quick else RATIOS
     flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
     kappas = KAPPAS[1:3] if quick else KAPPAS

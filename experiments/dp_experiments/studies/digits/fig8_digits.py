@@ -23,7 +23,7 @@ OMEGA = 0.03
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """A row of images for each class, plain and guided by the learner before the last addition. A column per step."""
+    """Each class plain and guided by the learner before the last addition; a column per step."""
     with shown_run(None) as run:
         learner = run.learner(run.checkpoints[-1])
         generator = load_generator(run.config, progress=progress)

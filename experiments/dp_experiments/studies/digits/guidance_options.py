@@ -30,10 +30,7 @@ CONFIRMED = "labels confirmed (%)"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a row for each option (through, every, window, total) and each `measure`.
-
-    x is the processor time of the option over that of plain sampling.
-    """
+    """Tidy; x is the processor time of an option over that of plain sampling."""
     with shown_run(None) as run:
         learner = run.learner(run.checkpoints[SELECTOR])
     data = load_data(run.config)
@@ -44,7 +41,7 @@ def compute(quick: bool) -> pd.DataFrame:
     labels, seeds = torch.arange(rows) % run.config.task.n_classes, row_seeds(0, 0, range(rows))
 
     def sample(guidance: EntropyGuidance | None) -> tuple[np.ndarray, np.ndarray, float]:
-        """The learner's entropy on each sample, whether the judge agrees with its label, and the time of a block."""
+        """The learner's entropy on each sample, the judge's agreement, and the time of a block."""
         blocks, seconds = [], []
         for block in np.split(np.arange(rows), rows // BLOCK):
             start = time.process_time()

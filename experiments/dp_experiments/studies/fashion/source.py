@@ -1,4 +1,4 @@
-"""The data source of Fashion-MNIST, from its four IDX files as Debian or its authors ship them."""
+"""Fashion-MNIST from its four IDX files as Debian or its authors ship them."""
 
 from __future__ import annotations
 
@@ -89,10 +89,9 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, or the same with .gz, as a uint8 array.
+    """An IDX file of unsigned bytes, perhaps with .gz, as a uint8 array.
 
     It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values.
-    Raises MissingError if neither file exists, InputError for a broken one.
     """
     file = _file_of(path)
     if file is None:

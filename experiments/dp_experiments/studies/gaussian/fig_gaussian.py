@@ -29,7 +29,7 @@ RATIO = "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, in two panels: errors in percent, and errors relative to the exact prediction for the arm."""
+    """Tidy: errors in percent, and relative to the exact prediction for the arm."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # few rows: errors are computed exactly
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)

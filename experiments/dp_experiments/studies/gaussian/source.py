@@ -1,4 +1,4 @@
-"""The theory's own data (paper section 4) and the generator that knows their score, as keys of a configuration."""
+"""The theory's own data (paper section 4) and the generator that knows their score."""
 
 from __future__ import annotations
 

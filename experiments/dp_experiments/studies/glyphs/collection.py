@@ -1,4 +1,4 @@
-"""The collection: characters of all fonts that serve, drawn, weeded out, grouped, and kept in the user's cache."""
+"""Characters of all fonts that serve, drawn, weeded out, grouped and cached."""
 
 from __future__ import annotations
 
@@ -64,18 +64,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Collection:
-    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]. One that a font does not have is all 0."""
+    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]; missing ones are all 0."""
 
     faces: list[Face]
     images: np.ndarray
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """The collection from the cache, or drawn now, which takes less than a minute.
-
-    A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
-    written to.
-    """
+    """The collection from the cache, by each file's name, size and time, or drawn in less than a minute."""
     from safetensors.numpy import load_file, save_file
 
     def make(folder: Path) -> None:
@@ -114,7 +110,7 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
-    """A font's characters and their features; None if they are too few, or small letters are drawn as capitals."""
+    """A font's characters and features; None if they are too few, or small letters are drawn as capitals."""
     images = draw_font(font)
     traits = features(images)
     return None if images.any((1, 2)).sum() < LEAST_CHARACTERS or is_unicase(traits) else (images, traits)
@@ -124,10 +120,9 @@ def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def draw_font(font: Font) -> np.ndarray:
-    """White on black, cropped to the ink and scaled to one size, uint8 [CHARACTERS, SIDE, SIDE].
+    """White on black, cropped to the ink and scaled, uint8 [CHARACTERS, SIDE, SIDE].
 
-    A character that the font does not have is all 0, and so are those that look exactly the same, such as boxes in
-    place of missing ones. A font that FreeType cannot draw has none.
+    Missing characters, and those that look exactly the same, such as boxes in their place, are all 0.
     """
     images = np.zeros((len(CHARACTERS), SIDE, SIDE), np.uint8)
     try:
@@ -158,10 +153,7 @@ def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """The ink of images [n, SIDE, SIDE] stretched to a square, its width, height and their ratio.
-
-    They are float32 [n, SMALL * SMALL + 3]; zeros for an image without ink.
-    """
+    """The ink stretched to a square, its width, height and ratio, float32 [n, SMALL * SMALL + 3]; zeros without ink."""
     found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
         rows, columns = (np.flatnonzero(images[row].max(axis)) for axis in (1, 0))
@@ -177,8 +169,8 @@ def features(images: np.ndarray) -> np.ndarray:
 def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
     """Keep the fonts that are legible and differ from the others of their group.
 
-    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` float32 [fonts, CHARACTERS, features]. If most of a
-    font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in `images`.
+    If most of a font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in
+    `images`.
     """
     first_rows: dict[str, int] = {}  # families are compared by their first fonts
     for row, font in enumerate(fonts):
@@ -202,9 +194,8 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
 
 
 def is_unicase(traits: np.ndarray) -> bool:
-    """Whether small letters are drawn as capitals, by the median correlation of features [CHARACTERS, features].
-
-    Pairs that the font lacks do not count. A font that lacks all of them cannot be used either, so this is true of it.
+    """Whether small letters are drawn as capitals, by the median correlation of features; true if the font lacks all
+    pairs.
     """
     ink = traits[:, : SMALL * SMALL]
     pairs = [(ink[PLACES[small]], ink[PLACES[capital]]) for small, capital in CASES]
@@ -213,11 +204,7 @@ def is_unicase(traits: np.ndarray) -> bool:
 
 
 def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Which characters of each font a ridge classifier of other groups reads right, bool [n, CHARACTERS].
-
-    The features are [n, CHARACTERS, features], the groups of families that are alike [n]. With fewer groups than FOLDS,
-    every character that a font has counts as read.
-    """
+    """Which characters a ridge classifier of other groups reads right; with fewer groups than FOLDS, all."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
 
@@ -234,7 +221,7 @@ def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
 
 
 def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
-    """The share of each font's characters that are read right, float64 [n], from bool [n, C]; 1 if it has none."""
+    """The share of each font's characters that are read right; 1 if it has none."""
     return np.where(is_there.any(1), is_read.sum(1) / np.maximum(1, is_there.sum(1)), 1.0)
 
 
@@ -242,9 +229,9 @@ def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
 
 
 def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The mean cosine of the characters that both fonts have, float [n, m], from [n, C, S, S] and [m, C, S, S].
+    """The mean cosine [n, m] of the characters that both fonts have.
 
-    Images are averaged over 2 x 2 pixels first, which makes the cosine tolerate a shift of a fraction of a pixel.
+    Averaging 2 x 2 pixels first makes it tolerate a shift of a fraction of a pixel.
     """
 
     def unit_vectors(images: np.ndarray) -> np.ndarray:
@@ -260,10 +247,7 @@ def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
-    """The group of each family, int [n], by its name and the images [n, C, S, S] of one of its fonts.
-
-    Families of one group nearly coincide, or share the first word of their name, as Noto Sans and Noto Serif do.
-    """
+    """The group of each family, int [n]: families that nearly coincide, or share the first word of their name."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -280,7 +264,7 @@ def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
 
 
 def different(images: np.ndarray) -> list[int]:
-    """The rows of fonts [n, C, S, S], in order, that differ from all chosen rows before them."""
+    """The rows of fonts [n, C, S, S] that differ from all rows chosen before them."""
     alike = likeness(images, images)
     chosen: list[int] = []
     for row in range(len(images)):

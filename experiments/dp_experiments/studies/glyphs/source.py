@@ -49,10 +49,7 @@ class GlyphsConfig(DataConfig):
         self._collection(progress)
 
     def load(self) -> RealData:
-        """Of the groups of families that are alike, 55 % are for the generator, 15 % validate and 30 % test.
-
-        Raises MissingError if fonts are missing, InputError if a folder has too few fonts that can be used.
-        """
+        """Of the groups of alike families, 55 % are for the generator, 15 % validate and 30 % test."""
         collection = self._collection()
         generator, validation, test = self.split_fonts(collection)
         return RealData(
@@ -64,7 +61,7 @@ class GlyphsConfig(DataConfig):
         )
 
     def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
-        """Rows of fonts for the generator, to validate and to test; all fonts of a group are on one side."""
+        """Rows for the generator, to validate and to test; all fonts of a group are on one side."""
         from dp_real.runtime.seeds import Stream, rng
 
         members: dict[int, list[int]] = {}

@@ -1,7 +1,6 @@
-"""Models in one file: GGUF, the flat format without code of llama.cpp and Ollama, or a zip of a model's folder.
+"""Models in one file: GGUF, the flat format of llama.cpp, or a zip of a model's folder.
 
-Two kinds read them: a generator that is asked for texts, and a classifier of texts. The file may be one of an installed
-package, package:NAME/FILE.
+The file may be one of an installed package, package:NAME/FILE.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class PackedTextConfig(Packed, TransformersTextConfig):
 
 
 def model_file(model: str) -> Path:
-    """The file that a path or package:NAME/FILE names; no code is run. Raises MissingError if there is none."""
+    """The file that a path or package:NAME/FILE names; no code is run."""
     file = Path(model)
     if model.startswith(PACKAGE):
         package, _, inside = model.removeprefix(PACKAGE).partition("/")
@@ -126,10 +125,9 @@ def model_file(model: str) -> Path:
 
 
 def as_folder(model: str, progress: Progress = silent) -> str:
-    """The folder of a model's weights and tokenizer, made of its file on first use, and cached; another name as it is.
+    """The cached folder of a model's weights and tokenizer, made of its file on first use; another name as it is.
 
-    A GGUF file's weights are written as float32. Raises MissingError if there is no such file, or the package gguf is
-    missing, InputError if it holds no model that transformers knows, or is larger than it should be.
+    A GGUF file's weights are written as float32.
     """
     from dp_real.runtime.cache import cached
 
@@ -149,7 +147,7 @@ def as_folder(model: str, progress: Progress = silent) -> str:
 
 
 def gguf_parameters(model: str) -> int:
-    """How many parameters a file holds; 0 if it or the package gguf is missing. Raises InputError for a broken file."""
+    """How many parameters a file holds; 0 if it or the package gguf is missing."""
     try:
         file = model_file(model)
         require_package("gguf", EXTRA, "a GGUF file")

@@ -1,7 +1,4 @@
-"""Sentences of film reviews with the mean rating of twenty people, from the source distribution of vaderSentiment.
-
-Hutto and Gilbert 2014 (VADER, ICWSM) collected them, and sentences of product reviews, tweets and editorials.
-"""
+"""Sentences with mean ratings of twenty people, from vaderSentiment (Hutto and Gilbert 2014, ICWSM)."""
 
 from __future__ import annotations
 
@@ -56,10 +53,7 @@ class ReviewsConfig(OfTexts):
         return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
 
     def load(self) -> RealData:
-        """There are as many sentences of each class.
-
-        Raises MissingError if the archive is missing, InputError if it is broken or has too few sentences.
-        """
+        """There are as many sentences of each class."""
         from dp_real.runtime.seeds import Stream, rng
 
         rated = self._rated("films")
@@ -123,9 +117,8 @@ class ReviewsConfig(OfTexts):
 
 
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
-    """The sentences of a domain whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive.
-
-    Of a sentence that stands there twice, the first counts. Raises InputError if the archive holds something else.
+    """Sentences whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive; repeats are
+    dropped.
     """
     name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
     with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):

@@ -80,10 +80,7 @@ class WordsConfig(OfTexts):
         self._words(progress)
 
     def load(self) -> RealData:
-        """Words with the same first STEM letters are on one side of the split.
-
-        Raises MissingError if lists are missing, InputError if there are too few words of these lengths.
-        """
+        """Words with the same first STEM letters are on one side of the split."""
         from dp_real.runtime.seeds import Stream, rng
 
         draw = rng(self.split, Stream.SPLIT)
@@ -149,7 +146,7 @@ def _problem() -> str | None:
 
 
 def _own_words(least: int, most: int, progress: Progress) -> dict[str, list[str]]:
-    """Words of `least` to `most` letters that one language alone has; of each at most MOST, evenly spaced, in order."""
+    """Words that one language alone has; of each at most MOST, evenly spaced."""
     pattern = re.compile(f"^[a-z]{{{least},{most}}}$", re.MULTILINE)
     found: dict[str, set[str]] = {}
     with progress("reading word lists", len(LANGUAGES)) as advance:
