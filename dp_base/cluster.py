@@ -136,7 +136,7 @@ class Cluster:
     def results_apart(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
-        """The same in a process for each job, where a job that was lost waits for its old process's locks."""
+        """The same in a process for each job. A job that was lost waits for the locks of its old process."""
         lock = self._folder.resolve() / LOCK if self._folder is not None else None
         owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
         place = Place(str(Path.cwd()), str(lock) if owner else "", owner, f"dp-{uuid4().hex}", SEEN_WITHIN)

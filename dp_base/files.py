@@ -189,7 +189,7 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder, whose content moves to `folder`, but over nothing, if the block ends without error."""
+    """Yield an empty folder, whose content moves to `folder` if the block ends without error. Nothing is replaced."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
@@ -210,7 +210,7 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists, a folder in one step, though NFS keeps a file that is still read."""
+    """Remove a file or folder if it exists. NFS keeps a file that another process still reads."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return

@@ -59,7 +59,7 @@ def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> Generati
 class MeasuredFlops:
     """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels, each counted once.
 
-    0 if it does not fit: counting needs attention as separate products, larger than the fused kernel.
+    A count is 0 where counting does not fit: attention as separate products takes more memory than the fused kernel.
     """
 
     drawer: SampleDrawer
@@ -104,7 +104,7 @@ class MeasuredFlops:
 
 
 class Clock:
-    """A run's seconds over all its sessions, from those of earlier ones on."""
+    """A run's seconds over all its sessions."""
 
     def __init__(self, seconds: float) -> None:
         self._begin = time.monotonic() - seconds

@@ -1,4 +1,4 @@
-"""The processes of a run, which share whole items, so results do not depend on their number, and a GPU's memory."""
+"""The processes of a run, and a GPU's memory. They share whole items, so results do not depend on their number."""
 
 import atexit
 import gc

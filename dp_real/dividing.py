@@ -106,7 +106,7 @@ def _in_table(source: Path) -> list[Example]:
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
-    """The examples of each set, none without a class, and the number of groups that stay together."""
+    """The examples of each set, which has all classes, and the number of groups that stay together."""
     groups = _groups(examples)
     totals = Counter(example.label for example in examples)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}

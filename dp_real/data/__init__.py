@@ -66,7 +66,10 @@ class DataConfig(Section):
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """A further set for the task, `where` as in dp_real.data.sets.places, or MissingError or InputError."""
+        """A further set for the task, `where` as in dp_real.data.sets.places.
+
+        Raises MissingError if it is not there, InputError if it is broken or of other classes.
+        """
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set
 

@@ -36,7 +36,7 @@ def write_checkpoint(
     inputs: dict[str, str] | None = None,
     accepted: list[str] | None = None,
 ) -> None:
-    """Write a checkpoint, unless tensors are not finite (DivergedError) or one of its name has the same content.
+    """Write a checkpoint. One of its name has the same content and stays. DivergedError if tensors are not finite.
 
     inputs: the run's identity, of which `accepted` had changed.
     """

@@ -26,7 +26,7 @@ _intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache."""
+    """The user's folder of the cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 

@@ -65,7 +65,6 @@ def next_seeds(seeds: np.ndarray) -> np.ndarray:
 
 
 def _states(sequences: Sequence[np.random.SeedSequence]) -> np.ndarray:
-    """uint64 [B]."""
     return np.array([each.generate_state(1, np.uint64)[0] for each in sequences], np.uint64)
 
 

@@ -126,7 +126,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, which convert() would clip; a TIFF may use 12 of them."""
+    """Scale 16 bits, which Pillow's convert() would clip. A TIFF may use 12 of them."""
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
@@ -205,7 +205,6 @@ class ImageFiles:
         return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
-        """uint8 [len(rows), C, S, S]."""
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
