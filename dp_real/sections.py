@@ -98,7 +98,7 @@ class PartConfig(Section):
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """Empty for those that are not here."""
+        """The digest of weights that are not here is empty."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
@@ -131,7 +131,6 @@ class SamplingConfig(Section):
 
     @property
     def branches(self) -> int:
-        """Evaluations of the denoiser per step."""
         return 1 if self.guidance_scale <= 1 else 2
 
 

@@ -55,8 +55,8 @@ def predict(
         `PracticePrediction`, with an entry for each stage on the last axis and further fields. K classes have a
         `SoftmaxPrediction`, with standard errors in place of a certificate.
 
-        The certificate also bounds what conditioning makes of rounding. No work mends that, so it is never refused: at
-        the ridgeless peak the squared norm is inf, and the test error 1/2.
+        What conditioning makes of rounding is certified but never refused: at the ridgeless peak the squared norm is
+        inf, and the test error 1/2.
 
     Raises
     ------

@@ -76,7 +76,6 @@ def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
 
 
 def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[np.ndarray, " n"]:
-    """The distance to the k-th nearest other example."""
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors()
     return distances[:, -1]
 

@@ -110,7 +110,7 @@ class DiffusersConfig(GeneratorConfig):
 
     @property
     def guidance_decoder(self) -> str | None:
-        """None: the pipeline's own VAE."""
+        """The decoder of x0_hat for the guidance, unless it is the pipeline's own VAE."""
         return self.tiny_decoder if self.decoder == "tiny" else None
 
     @property

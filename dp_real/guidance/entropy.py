@@ -124,7 +124,6 @@ class EntropyGuidance:
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch 1"]:
-        """Like x in type and device."""
         omega = torch.as_tensor(self.omega, dtype=x.dtype)
         return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 

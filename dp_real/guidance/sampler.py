@@ -32,7 +32,6 @@ class DDIM:
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """The sample after the step, and x0_hat."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def noised(
@@ -90,7 +89,6 @@ def _guided_step(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-    """The next x, and x0_hat."""
     through_denoiser = guidance.through == "unet"
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(through_denoiser)

@@ -173,7 +173,7 @@ def costs(
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Parts are (times, seconds of each)."""
+    """Each part is (times, seconds of one time)."""
     if any(number and seconds is None for number, seconds in parts):
         return None
     return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

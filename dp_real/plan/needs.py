@@ -65,7 +65,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """As far as they are known; 0 on GPUs."""
+    """They count as far as they are known; 0 on GPUs."""
     if not device.cores:
         return 0
     found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -121,7 +121,6 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Req
 
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Requirement]:
-    """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
         peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]

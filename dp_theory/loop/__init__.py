@@ -1,9 +1,4 @@
-"""Learners on rows that fixed directions or the learners before them chose: the practice loop, and the span recipe.
-
-`problem`, `rows`, `flips`, `weights` and `losses` say what is asked. `equations` has the theory; `moments` reduces rows
-to what it needs, for losses other than the square `forces` with `points`; `stages` solves it stage by stage, and
-`prediction` certifies the result. `experiment` draws every row, and `hindsight` looks back at those of a round.
-"""
+"""Learners on rows that fixed directions or the learners before them chose: the practice loop, and the span recipe."""
 
 from dp_theory.loop.flips import BoundaryFlips
 from dp_theory.loop.hindsight import row_errors

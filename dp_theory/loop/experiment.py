@@ -34,11 +34,7 @@ MOST_CANDIDATES = 1 << 20  # drawn at a time
 def simulate_span(
     problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> Simulation:
-    """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
-
-    For Σ = I, d must have room for the directions; with a spectrum it is the number of eigenvalues. Arrays are
-    simulated cell by cell with common random numbers.
-    """
+    """Each group has round(ratio·d/phi) rows in d columns, and all cells share their random numbers."""
     size = problem.eigenvalues.size
     if problem.spectrum is not None:
         if d not in (None, size):
@@ -57,10 +53,7 @@ def simulate_span(
 def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
-    """Runs of the loop in dimension d, by default the spectrum's length, cell by cell with common random numbers.
-
-    The theory resolves plans first, so that both use the same thresholds and sizes.
-    """
+    """The theory resolves plans first, so that both use the same thresholds and sizes."""
     size = None if problem.spectrum is None else len(problem.eigenvalues)
     d = check_size(size if d is None else d, trials)
     require_size("d", d, 3, LARGEST_D, "it is the dimension")
@@ -93,7 +86,6 @@ def simulate_practice(
 def _run(
     cells: Sequence[Cell], shape: tuple[int, ...], stages: int, d: int, trials: int, seed: int, workers: int | None
 ) -> tuple[Array, Array, Array]:
-    """What `trial` answers for each cell: (*shape, trials, …)."""
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
     each = ((3, stages), (stages - 1, stages), (stages,))
     outputs, row_errors, kept = (
@@ -105,10 +97,10 @@ def _run(
 def trial(
     cell: Cell, d: int, seed: int, number: int
 ) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
-    """One run of a scalar problem, whose rounds are resolved, in the whitened eigenbasis of Σ.
+    """One run of a scalar problem, in the whitened eigenbasis of Σ.
 
-    Returns test error, overlap and squared norm of each stage; the errors of each stage on the rows of each round that
-    were misclassified when they were added; and the rows kept so far, in units of n.
+    Returns the outputs; the errors of each stage on the rows of each round that were misclassified when they were
+    added; and the rows kept so far, in units of n.
     """
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
@@ -161,7 +153,7 @@ class KeptRows(NamedTuple):
 
 
 class _Pool:
-    """The rows that the next stage trains on: in loops of the square loss their moments, else the rows themselves."""
+    """In loops of the square loss their moments, else the rows themselves."""
 
     def __init__(self, cell: Cell, n: float, d: int) -> None:
         self._cell = cell
@@ -210,17 +202,14 @@ def _measure(theta: Array, unit: Array) -> Array:
 
 
 def _errors(z: Array, y: Array, thetas: Array) -> Array:
-    """The share of rows with labels y that each learner gets wrong, nan if there are none."""
+    """nan if there are no rows."""
     if not len(y):
         return np.full(len(thetas), np.nan)
     return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
 
 
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
-    """Draw the rows that are kept, whose directions are whitened vectors (d,).
-
-    What decides lies in the span of these; the rest is drawn for kept rows alone, and candidates in parts.
-    """
+    """What decides lies in the span of the directions; the rest is drawn for kept rows alone."""
     rows, axes = placed.rows, placed.axes
     assert not isinstance(rows, MeasuredRows), "refused before"
     keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0

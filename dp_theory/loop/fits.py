@@ -23,11 +23,7 @@ def fit_convex(
     loss: Loss,
     gradient: float = 1e-6,
 ) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|², by a trust-region Newton method.
-
-    At lam = 0, a loss with `margin` has the `max_margin` solution where the rows are separable. `gradient` is the
-    largest that is left, relative to that at w = 0.
-    """
+    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²; `gradient` is the largest left, relative to that at w = 0."""
     from scipy.optimize import minimize
 
     if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
@@ -63,7 +59,7 @@ def support_vectors(
     lam: float,
     gap: float,
 ) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ q max(0, 1 - y w·x) + (lam/2)|w|², by its dual, up to a duality gap."""
+    """By its dual, up to a duality gap."""
     from scipy.optimize import minimize
 
     if lam == 0:
@@ -85,10 +81,7 @@ def support_vectors(
 
 
 def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:
-    """The shortest w with y (w·x) ≥ 1 for all rows x, or None where the rows are not separable.
-
-    It is "least distance programming" by non-negative least squares (Lawson and Hanson 1974, chapter 23).
-    """
+    """None where the rows are not separable, by non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
     from scipy.optimize import nnls
 
     columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])

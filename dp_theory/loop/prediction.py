@@ -44,10 +44,10 @@ _RECENT = 6  # kept rows that are remembered for the next cell, which may share 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved scalar problem: the learners, the rounds with plans resolved, and what follows for each stage.
+    """A solved scalar problem, with plans resolved.
 
-    `overlap` is θ·Σ^½w0 over |Σ^½w0|, and `residual` is by how much a stage's equations are missed, relative to the
-    order parameters. `by_quadrature` says whether moments of rows were integrated, rather than known.
+    `overlap` is over |Σ^½w0|, and `residual` relative to the order parameters. `by_quadrature` says whether moments
+    were integrated, rather than known.
     """
 
     loop: Loop
@@ -59,12 +59,12 @@ class Stages:
 
     @property
     def kept(self) -> Float[np.ndarray, " stages"]:
-        """Rows kept so far, in units of n."""
+        """In units of n."""
         return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
 
     @property
     def candidates(self) -> Float[np.ndarray, " stages"]:
-        """Rows looked at so far, in units of n."""
+        """In units of n."""
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
@@ -77,7 +77,7 @@ class Stages:
 
 
 def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """The limits of a learner on groups of rows. Raises as `predict_practice`."""
+    """The limits of a learner on groups of rows."""
     names = [field.name for field in fields(Prediction)]
     cells = [_predicted(solved, certificate) for solved, certificate in _certified(problem.cells(), tolerance)]
     found = {name: np.reshape([cell[name][0] for cell in cells], problem.shape)[()] for name in names}
@@ -86,14 +86,10 @@ def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Pre
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """The limits of every stage of a loop: fields of shape (*S, stages), S the problem's shape.
+    """The limits of every stage of a loop.
 
-    Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, overlap and
-    squared norm are infinite, and the order parameters are those of HARD_MARGIN.
-
-    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where no number of nodes
-    or points meets a given tolerance or the effect of rounding, or where the test error falls below RESOLUTION;
-    InputError where no row is kept, and for problems that the loss does not take.
+    If a loss with `margin` finds the rows separable at lam = 0, overlap and norm are infinite, and the order parameters
+    are those of HARD_MARGIN. Test errors below RESOLUTION are refused.
     """
     solved = [_predicted(*cell) for cell in _certified(problem.cells(), tolerance)]
     fields_of = {
@@ -128,22 +124,19 @@ def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
 
 
 def solve_stages(problem: PracticeProblem, size: int = SIZES[0]) -> Stages:
-    """Solve a loop with scalar rules once, without a certificate. Raises as `predict_practice`."""
+    """Solve a loop with scalar rules once, without a certificate."""
     (cell,) = problem.cells()
     return solve_cell(cell, size)
 
 
 def solve_cell(cell: Cell, size: int = SIZES[0]) -> Stages:
-    """The same for a problem in this form."""
+    """Once, without a certificate."""
     return _Solver(cell, ORDER, size=size).solved()
 
 
 @dataclass
 class _Solver:
-    """Solves a scalar problem, one stage after the other.
-
-    `perturb` multiplies every moment and order parameter by 1 ± its rounding error; `rows` finds the kept rows.
-    """
+    """One stage after the other; `perturb` multiplies every moment and order parameter by 1 ± its rounding error."""
 
     cell: Cell
     order: int
@@ -153,7 +146,7 @@ class _Solver:
     rows: Callable[[PlacedRows, int], Kept] = kept_rows
 
     def solved(self, previous: Loop | None = None) -> Stages:
-        """All stages; `previous` is what an order before has found of a loop without rounds."""
+        """`previous` is what an order before has found of a loop without rounds."""
         cell = self.cell
         by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
         by_nodes = not isinstance(cell.loss, Square) and not by_points
@@ -268,7 +261,7 @@ class _RecentRows:
 
 
 def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    """Each scalar problem solved, with the certificate (stages,): to first order a bound of the relative error."""
+    """Each certificate (stages,) is to first order a bound of the relative error."""
     recent = _RecentRows()
     found = []
     for cell in cells:
@@ -282,7 +275,7 @@ def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
 
 
 def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stages, Array]:
-    """The square loss: what rounding does, as a perturbed solution shows, and more nodes where there are some."""
+    """The square loss: what rounding does, as a perturbed solution shows."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     orders = ORDERS_OF_SEVERAL if several else ORDERS
     solved = _Solver(cell, orders[0], rows=recent).solved()
@@ -313,7 +306,7 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
 
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
-    """Another loss without rounds: the last change by more nodes, and what rounding and the residual do."""
+    """Another loss without rounds: the last change by more nodes, and what rounding does."""
     change = np.inf
     found: list[tuple[int, Stages]] = []
     for order in ORDERS_OF_NODES:
@@ -345,8 +338,7 @@ def _more_nodes(cell: Cell, order: int, change: float, tolerance: float) -> Conv
 def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
     """Another loss with rounds: what four times as many points, drawn anew, changed.
 
-    With no tolerance given, SAMPLED_TOLERANCE is tried, and the certificate says what was reached. Raises
-    ConvergenceError if a given tolerance is missed.
+    With no tolerance given, the certificate says what was reached.
     """
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = _Solver(cell, ORDER, size=SIZES[0]).solved()
@@ -366,7 +358,7 @@ def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
 
 
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of each stage's outputs (stages,); the overlap's is relative to the norm."""
+    """Largest relative difference of each stage's outputs; the overlap's is relative to the norm."""
     outputs = one.outputs()
     test_error, _, squared_norm = outputs
     sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])

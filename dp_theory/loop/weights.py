@@ -1,7 +1,5 @@
-"""Keep probabilities and weights that depend on the label or exceed 1, which rules (dp_theory.rules) cannot.
-
-Each is a function of a projection t and an observed label y = ±1, for `keep` or `weight` of a `Group` or an `Addition`.
-It works elementwise, and its arguments broadcast.
+"""Keep probabilities and weights of a projection t and an observed label y = ±1, which rules (dp_theory.rules) cannot
+be.
 """
 
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ class Agree:
     """1[y·t > 0]: the label-aware rule, which keeps a row if the direction's own label is the observed one."""
 
     def __call__(self, t: Real, y: Real) -> Real:
-        """1 where y·t > 0, else 0."""
         return np.asarray(np.multiply(y, t) > 0, dtype=float)
 
 
@@ -34,7 +31,6 @@ class Verifier:
     slope: float
 
     def __call__(self, t: Real, y: Real) -> Real:
-        """σ(slope·y·t)."""
         return expit(self.slope * np.multiply(y, t))
 
 
@@ -58,6 +54,6 @@ class Interpolating:
     slope: float = 1.0
 
     def __call__(self, t: Real, y: Real) -> Real:
-        """cosh(κt/2)^(−2ω), the same function without cancellation, and without overflow of the cosh."""
+        """cosh(κt/2)^(−2ω), without cancellation or overflow."""
         half = self.slope * np.asarray(t) / 2
         return np.exp(-2 * self.omega * (np.logaddexp(half, -half) - np.log(2)))

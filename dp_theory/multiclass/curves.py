@@ -87,10 +87,9 @@ def classes_curves(
     Returns
     -------
     pd.DataFrame
-        A row for each number of classes, rule, kept fraction and number of training rows. Columns: classes, rule, keep.
-        kept and generated, the training rows and the pool's rows, per dimension. lam. test_error, cross_entropy,
-        overlap and squared_norm, each with its _se. With experiments also simulated, the measured test error;
-        simulated_se; z, its distance from the prediction in standard errors; and trials.
+        A row for each number of classes, rule, kept fraction and number of training rows. Columns: classes, rule, keep,
+        kept and generated (training rows and pool rows per dimension), lam; test_error, cross_entropy, overlap and
+        squared_norm, each with its _se. With experiments also simulated, simulated_se, z and trials.
 
     Raises
     ------

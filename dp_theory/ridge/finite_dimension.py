@@ -1,8 +1,7 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-The law of dp_theory.ridge.first_order, and the number m ~ Bin(n, p) of kept rows, are averaged over by the rule of
-McNamee and Stenger (1967) for normals, exact up to degree 5: its nodes have at most two coordinates that are not 0, but
-±√3.
+The law of dp_theory.ridge.first_order, and m ~ Bin(n, p), are averaged over by the rule of McNamee and Stenger (1967),
+exact up to degree 5.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ FAR = 0.02  # of the limit, off which a mean is worth a word
 
 
 def _nodes(off_centre: int) -> Array:
-    """Nodes (nodes, 4) for three standard normals of which so many are not 0, each behind a 1."""
+    """For three standard normals of which so many are not 0, each behind a 1."""
     signs = [x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == off_centre]
     return np.column_stack([np.ones(len(signs)), _ROOT3 * np.array(signs)])
 
@@ -91,7 +90,7 @@ class FinitePrediction(Prediction):
 
 
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
-    """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
+    """(T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, must)
@@ -162,7 +161,7 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    """The limit's fields (5, cells), and means and deviations (3, cells) in dimension d."""
+    """The limit's fields, and means and deviations in dimension d."""
 
     def flat(x: Any) -> Array:
         return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
@@ -182,7 +181,7 @@ def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """The mean test error at m kept rows, with moments and ridge per kept row and fewer nodes; 1/2 at the peak."""
+    """At m kept rows, with moments and ridge per kept row; 1/2 at the peak."""
     error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
@@ -195,7 +194,7 @@ def scatter(
     lam: Float[np.ndarray, " cells"],
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
-    """Means and deviations of single experiments, per pool row; nan at the peak. d need not be whole."""
+    """Means and deviations of single experiments; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi
     kept, fourth = _per_kept_row(moments, fourth)
@@ -221,7 +220,7 @@ def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
 
 
 def _turned(law: WeightsLaw, rho: Any) -> Array:
-    """The law (3, 4, cells) of w_hat along w0, across it in the plane, and of ln sigma²: its mean, then its factor."""
+    """w_hat along w0, across it in the plane, and ln sigma²: the mean, then the factor."""
     sine = np.sqrt((1 - rho) * (1 + rho))
     shape = np.broadcast_shapes(law.mean.shape[1:], np.shape(rho))
     turned = np.empty((3, 4, *shape))
@@ -232,12 +231,10 @@ def _turned(law: WeightsLaw, rho: Any) -> Array:
 
 
 def _at_nodes(law: Array, nodes: Array) -> Array:
-    """The variables of a turned law at nodes, (3, nodes, cells)."""
     return (nodes @ law.reshape(3, 4, -1)).reshape(3, len(nodes), *law.shape[2:])
 
 
 def _outputs(values: Array) -> Array:
-    """Test error, overlap and squared norm (3, nodes, cells)."""
     along, across, log = values
     off = across * across + np.exp(log)
     return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])

@@ -1,9 +1,4 @@
-"""The best rule of a fixed selector for a budget, over all rules.
-
-The learner is that of Theorem 1, with the ridge per training row, as in dp_theory.budgets. The selector is at cosine
-rho to the truth and independent of the rows. A budget counts, per dimension, what an axis of dp_theory.numerics.costs
-does. Everything is the limit d → ∞.
-"""
+"""The best rule of a fixed selector for a budget, over all rules, in the limit d → ∞. The ridge is per training row."""
 
 from __future__ import annotations
 
@@ -69,7 +64,7 @@ class Budget:
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
     ) -> Budget:
-        """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
+        """On the axis "compute" a generated row costs 1, and training on it training_cost."""
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
@@ -89,7 +84,7 @@ class Budget:
         return self._best_ridge(moments, psi)
 
     def _best_ridge(self, moments: Array, psi: Array) -> Array:
-        """r of the best ridge, from a grid of logits and parabolas around the best of them."""
+        """r of the best ridge, from a grid of logits and parabolas."""
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
@@ -112,7 +107,7 @@ class Budget:
         return np.where(np.isnan(error), 0.5, error)
 
     def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
-        """Test errors of rules with these moments, 1/2 for a rule that keeps no row."""
+        """Test errors of rules with these moments, 1/2 for one that keeps no row."""
         some = moments[0] > 0
         error = np.full(moments.shape[1], 0.5)
         kept = moments[:, some]
@@ -121,7 +116,7 @@ class Budget:
         return error
 
     def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative of the test error by the moments of a rule."""
+        """The derivative of the test error by the moments."""
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -148,7 +143,7 @@ class BestRule:
 
 
 def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float) -> BestRule:
-    """What a rule with these moments and this gap gives for the budget."""
+    """What a rule gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))
     r = float(budget.ridge(moments[:, None])[0])
@@ -194,7 +189,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
 
 
 def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
-    """Local optima over all rules, the best first."""
+    """The best first."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
@@ -209,7 +204,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
 
 
 def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
-    """Where searches begin: keep-all, rules of the usual kinds, and random ones."""
+    """Keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
     if view.labels:

@@ -94,7 +94,6 @@ class DenoiserGenerator:
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
-        """`callback` is called with each step's index and its x0_hat."""
         labels = labels.to(distributed.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:

@@ -83,7 +83,6 @@ class Unpacker:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def note(self, height: int, width: int) -> None:
-        """Take note of the pixels of the images that are drawn next."""
         self.size = height, width
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
@@ -102,7 +101,7 @@ class Unpacker:
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """By the largest activation: the image's size with the channels of the decoder's second level."""
+    """The largest activation counts: the image's size with the channels of the decoder's second level."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))

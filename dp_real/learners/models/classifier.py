@@ -41,7 +41,6 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images of any size, in grey or colour."""
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
@@ -96,7 +95,6 @@ def _save_for_colours(model: Any, folder: Path) -> None:
 
 
 def _grey_convolutions(model: nn.Module) -> list[str]:
-    """The weights that read images of one channel."""
     reading = (name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.in_channels == 1)
     return [f"{name}.weight" for name in reading]
 

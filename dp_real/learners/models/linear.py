@@ -64,7 +64,7 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """The solver's are not counted."""
+        """The solver's operations are not counted."""
         return 0
 
     def drain_loss(self) -> float:

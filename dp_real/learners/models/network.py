@@ -141,7 +141,7 @@ class NetworkLearner:
         return mean
 
     def gradient_norm(self) -> float:
-        """Before the gradient was shortened. This waits for the device."""
+        """The norm is that before the gradient was shortened; this waits for the device."""
         gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
         return float(norm)

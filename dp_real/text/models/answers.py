@@ -116,7 +116,6 @@ class Answers:
 
     @classmethod
     def said(cls, base_url: str, model: str) -> str:
-        """What is kept of a model, in words."""
         answers = cls(base_url, model)
         if not answers.file.exists():
             return "none kept yet"
@@ -137,7 +136,6 @@ class Answers:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the file in errors."""
         try:
             yield
         except sqlite3.OperationalError as error:

@@ -131,7 +131,7 @@ class Asking:
                 raise
 
     def _budget_spent(self) -> str:
-        """Empty if it is not."""
+        """It is empty if the budget is not spent."""
         spent = sum(self.answers.spent())
         budget = self.settings.token_budget
         return f"{spent:,} tokens are spent, generator.token_budget = {budget}{MORE}" if 0 < budget <= spent else ""
@@ -159,7 +159,7 @@ class Asking:
         return f"generator.base_url = '{self.settings.base_url}'"
 
     def _said(self, error: Exception) -> str:
-        """In one short line without the key."""
+        """One short line without the key."""
         return without(self._key, " ".join(str(error)[: 10 * SHOWN].split()))[:SHOWN]
 
     def _explain(self, error: openai.APIError) -> NoReturn:

@@ -91,7 +91,6 @@ class CausalLMGenerator:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
-        """Padded on the left."""
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
@@ -153,7 +152,7 @@ class CausalLMGenerator:
         return torch.stack(found, 1).log_softmax(1)
 
     def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
-        """In nats. What is beyond the model's context does not count."""
+        """It is in nats; what is beyond the model's context does not count."""
         texts = texts[rows]
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"

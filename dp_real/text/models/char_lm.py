@@ -78,7 +78,7 @@ class CharLM(nn.Module):
         return known * (indices != EDGE).cumprod(1)
 
     def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """In nats, [B]. A text of all L characters need not end there."""
+        """It is in nats; a text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
         logits, _ = self(before, labels)
@@ -112,7 +112,6 @@ class CharLMGenerator:
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        """By Bayes."""
         device = distributed.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)

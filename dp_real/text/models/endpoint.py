@@ -97,7 +97,7 @@ class EndpointGenerator:
         return {key: value for key, value in whole.items() if parameters.get(key) != ""}
 
     def _text(self, answer: Answer) -> str:
-        """Behind thoughts and before the first stop string; empty for a refusal."""
+        """The text behind thoughts and before the first stop string; empty for a refusal."""
         text = without_thoughts(answer.text)
         if text.startswith(self.config.refusals):
             return ""

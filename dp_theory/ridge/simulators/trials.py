@@ -22,7 +22,7 @@ CURVES = 2
 
 
 def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
-    """The random numbers of one trial: they depend on seed, stream and key (trial, …) alone."""
+    """The random numbers depend on seed, stream and key (trial, …) alone."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
@@ -35,7 +35,7 @@ def run_trials(
     seed: int,
     workers: int | None,
 ) -> Simulation:
-    """Means over trials, trial(cell, d, seed, k), of cells that share their random numbers."""
+    """trial(cell, d, seed, k); cells share their random numbers."""
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
     mean, se = mean_and_se(results, axis=-2)
@@ -53,7 +53,7 @@ def run_trials(
 
 
 def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
-    """Mean over the axis of trials, and its standard error, which is inf for a single trial."""
+    """The error is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
     if trials == 1:
@@ -63,7 +63,7 @@ def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, 
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """The dimension d, if d and trials are whole and fit."""
+    """d, if d and trials are whole and fit."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)
