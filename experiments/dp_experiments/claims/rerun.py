@@ -40,7 +40,10 @@ LEAST = 3  # runs of an arm whose standard deviation means anything
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of the stored runs NAME, from 1; `tests` are its arm's accuracies less the other arms' on the same seeds."""
+    """A row of the stored runs NAME, from 1.
+
+    tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.
+    """
 
     name: str
     number: int

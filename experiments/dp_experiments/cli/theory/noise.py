@@ -97,7 +97,7 @@ class NoiseWorth:
 
     @property
     def at_boundary(self) -> list[float | None]:
-        """In plain rows, for each share; None where labels there say which side is which, since it grows without limit."""
+        """In plain rows, for each share; None where labels there say which side is which: it grows without limit."""
         from dp_theory.noise import row_worth
 
         return [row_worth(flips, EDGE * flips.width) if flips(0.0) == COIN else None for flips in self.flips]

@@ -88,7 +88,7 @@ def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray
 
 
 def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
-    """`scale`, and the sampler's law along w0 in that unit, without sampling error; half-normal in the limit of steps."""
+    """`scale`, and the sampler's law along w0 in that unit, without sampling error."""
     generator = GaussianGenerator(2, config.sampling.steps, config.sampling.guidance_scale)
     noise = np.column_stack([ndtri((np.arange(GRID) + 0.5) / GRID), np.ones(GRID)])
     x = generator.from_noise(torch.from_numpy(noise), torch.ones(GRID, dtype=torch.int64)).numpy()
