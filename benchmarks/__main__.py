@@ -30,7 +30,6 @@ def main() -> None:
 
 
 def run(name: str, rows: Path) -> int:
-    """Run a benchmark; it prints its lines and adds its rows. Returns its exit status."""
     print(f"-- {name}", flush=True)
     return subprocess.run([sys.executable, HERE / f"{name}.py"], env=os.environ | {ROWS: str(rows)}).returncode
 

@@ -66,8 +66,6 @@ OTHER_LEARNERS: tuple[Callable[[], Any], ...] = (
 
 
 class Case(NamedTuple):
-    """A measured curve, and what is true farther on."""
-
     curve: Curve
     kept: np.ndarray
     truth: np.ndarray
@@ -106,7 +104,6 @@ def case(kind: str, number: int) -> Case:
 
 
 def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
-    """Of a learner whose error with so many rows is one experiment."""
     kept = np.unique(kept.astype(int))
     runs = np.array([[error(size) for _ in range(MEASURED)] for size in kept])
     far = kept[-1] * FAR
@@ -116,7 +113,6 @@ def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
 
 
 def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
-    """Rows with a power-law spectrum, whose labels may have a curved boundary."""
     scale = np.arange(1, DIMENSION + 1) ** (-rng.uniform(0.2, 1.2) / 2)
     truth = rng.standard_normal(DIMENSION)
     bend = rng.uniform(0.2, 0.6) * curved
@@ -137,7 +133,6 @@ def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
 
 
 def tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The data sets of `learners`, with two classes each."""
     digits, digit = (np.asarray(part) for part in load_digits(return_X_y=True))
     cells, malign = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
     some = rng.permutation(10)[:5]
@@ -145,7 +140,6 @@ def tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def other_tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """With two classes each."""
     seed = int(rng.integers(2**31))
     patients, progress = (np.asarray(part) for part in load_diabetes(return_X_y=True))
     sets: list[Any] = [
@@ -182,14 +176,11 @@ def plain_points(kept: np.ndarray) -> Curve:
 
 
 class Member(NamedTuple):
-    """What a member foresees, and the seconds of the processor that it took."""
-
     foreseen: Foreseen
     seconds: float
 
 
 def foreseen_by_all(measured: Case) -> dict[str, Member]:
-    """What each member foresees, and both together."""
     start = process_time()
     fitted = fit(measured.curve)
     mean, low, high = np.exp(fitted.first_order(plain_points(measured.kept), LEVEL))
@@ -211,7 +202,6 @@ def foreseen_by_all(measured: Case) -> dict[str, Member]:
 
 
 def judged(truth: np.ndarray, foreseen: Foreseen) -> list[dict[str, float]]:
-    """Whether the interval holds the truth, and its score, at each of FAR."""
     tail = (1 - LEVEL) / 2
     low = np.log(foreseen.quantiles(tail))
     high = np.log(foreseen.quantiles(1 - tail))

@@ -12,7 +12,6 @@ ROWS, REPEATS = 6000, 3
 
 
 def work() -> None:
-    """Draw a round in each process; the main one prints the least wall time."""
     import torch
     from dp_experiments.studies.digits.digits_runs import digits
 

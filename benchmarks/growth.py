@@ -91,7 +91,7 @@ def evaluation(size: int) -> Callable[[], object]:
 
 
 def _run(folder: Path, rows: int) -> Path:
-    """Digits, whose log is replaced by one of `rows` evaluations."""
+    """The log is replaced by one of `rows` evaluations."""
     from dp_experiments.presets.presets import load_preset
 
     import dp_real
@@ -142,7 +142,7 @@ WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
 
 
 def measure(name: str, size: int) -> None:
-    """Print processor seconds and growth of peak memory in MB, without preparation."""
+    """Preparation is not counted."""
     work = next(each for each in WORKS if each.__name__ == name)
     work(1)()  # imports, first calls
     prepared, before = work(size), peak()

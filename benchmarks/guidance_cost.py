@@ -39,7 +39,6 @@ def real_size() -> tuple[Any, Any]:
 
 
 def tiny_size() -> tuple[Any, Any]:
-    """Of the size that `fashion` trains, with a decoder that fits it."""
     widths: dict[str, Any] = {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (8,) * 3}
     blocks: dict[str, Any] = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
     return make_pipeline(32, [PROMPT]), AutoencoderTiny(**widths, **blocks, upsampling_scaling_factor=2)
@@ -48,7 +47,7 @@ def tiny_size() -> tuple[Any, Any]:
 def step_times(
     model: LatentDiffusion, decoder: Any, batch: int, guidance: EntropyGuidance | None
 ) -> tuple[list[float], float]:
-    """Seconds of each step, and peak memory in GiB of the GPU, or else of the process."""
+    """Memory is the peak in GiB of the GPU, or else of the process."""
     noise = torch.randn(batch, *model.latent_shape, device=DEVICE)
     denoiser = model.denoiser([PROMPT] * batch)
     reset_peak()
@@ -138,7 +137,7 @@ def guided_steps(every: int) -> int:
 
 
 def cells(batch: int, tiny: bool) -> list[tuple[Any, str]]:
-    """Pairs (through, decoder); a CPU leaves some of real size out."""
+    """A CPU leaves some cells of real size out."""
     every = [("x0", "tiny"), ("x0", "full"), ("unet", "tiny"), ("unet", "full")]
     if GPU or tiny:
         return every

@@ -22,7 +22,6 @@ ROUNDS = 5  # of the damped iteration: eight take it a minute
 
 
 def damped(cell: Cell, additions: list) -> np.ndarray:
-    """Test errors (stages,) of a loop whose rounds are known."""
     loop = Loop.of(cell)
     errors = []
     for s in range(cell.stages):

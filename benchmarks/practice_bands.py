@@ -22,7 +22,6 @@ AT = ((200, 300), (400, 200), (800, 60))  # of the runs that are judged
 
 
 def main() -> None:
-    """Print the share of runs within the band, by loop, dimension and stage."""
     shares = []
     for name, loop in LOOPS.items():
         prediction, small = predict(loop), simulate(loop, *FROM, seed=1)

@@ -38,14 +38,11 @@ OTHERS = (
 
 
 class Spent(NamedTuple):
-    """Seconds of a process: by the clock, and of processors."""
-
     wall: float
     processor: float
 
 
 def run(command: list[str]) -> Spent:
-    """Run a process to its end."""
     before = os.times()
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

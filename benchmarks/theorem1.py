@@ -15,7 +15,6 @@ COUNT, BLOCK = 1 << 18, 8192
 
 
 def printed(alpha: np.ndarray, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> np.ndarray:
-    """Test errors (cells,) of keep-hard by Lemma 1 and Theorem 1."""
     sine = np.sqrt(1 - rho**2)
     density = np.sqrt(2 / np.pi) * np.exp(-(alpha**2) / 2)
     p = erf(alpha / np.sqrt(2))

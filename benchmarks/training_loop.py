@@ -31,7 +31,7 @@ STEPS, REPEATS = 2000, 5
 
 
 class Memory:
-    """A pool on the CPU; each loop copies its mini-batches to its module's device."""
+    """Each loop copies its mini-batches from the CPU to its module's device."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y, self.newest, self.in_memory = x, y, len(y), True
@@ -73,8 +73,6 @@ def bare_loop(config: Config, rows: Memory) -> None:
 
 
 class WithLoss(torch.nn.Module):
-    """A module that returns its loss, as Trainer requires."""
-
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module

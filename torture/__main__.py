@@ -54,7 +54,6 @@ def main() -> None:
 
 
 def _attempts_of(name: str, place: Place, tries: int | None, seed: int) -> list[Attempt]:
-    """Tells time, and what is not survived, on stderr."""
     kind = KINDS[name]
     begin = time.monotonic()
     attempts = []

@@ -111,7 +111,7 @@ def commands() -> dict[str, str]:
 
 
 class RunCase(NamedTuple):
-    """Damage to a file of a whole or stopped run, which a command then reads."""
+    """Damage to a file of a run, which a command then reads."""
 
     whole: bool
     pattern: str
@@ -120,10 +120,7 @@ class RunCase(NamedTuple):
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try `tries` of all combinations, at random; 0: all.
-
-    If `only` names commands that read runs, no --resume of other folders is tried.
-    """
+    """Try `tries` of all combinations, at random; 0: all."""
     runs = [case for case in _run_cases() if not only or case.command in only]
     caches = list(itertools.product(CACHE_FILES, DAMAGES, CACHE_READERS))
     if tries:
@@ -171,10 +168,7 @@ def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Ite
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
-    """The answer, and all that was told and written, without times and paths (None if it failed).
-
-    A report tells times, so only whether it can be made counts.
-    """
+    """The answer, and all that was told and written (None if it failed); a report tells times, so it only must be made."""
     out = place.new("out")
     words = readers(out)[command](run)
     answer = run_here(place, *words)
@@ -189,7 +183,6 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
 
 
 def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
-    """Empty if nothing is wrong; `same` is whether it tells the same as from the whole run."""
     if _crashed(answer, case.command):
         return f"status {answer.status}: {answer.last}"
     if answer.status:
@@ -202,7 +195,7 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
 
 
 def _crashed(answer: Answer, command: str = "") -> bool:
-    """Whether a command failed without a word of its own; the doctor's is a line for each finding."""
+    """The doctor's own word is a line for each finding."""
     tidy = answer.tidy or (command == "doctor" and "Traceback" not in answer.err)
     return not tidy or answer.status not in (0, 2, 3)
 
@@ -259,7 +252,6 @@ def _by_one_worker(words: Words) -> Words:
 
 
 def _attack_cache(place: Place, pattern: str, damage: Damage, words: Words, draw: random.Random) -> Attempt:
-    """Damage a file of the cache, and mend it afterwards."""
     healthy = place.whole  # the run fills the cache
     cache = place.path / "cache"
     kept = place.copy(cache)

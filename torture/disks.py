@@ -1,6 +1,6 @@
 """Full or read-only disks; with room again, the work goes on to the usual result.
 
-The disks are in memory, in a name space of the process's own (unshare). Where the system allows none, nothing is tried.
+The disks are in memory, in a name space of the process's own (unshare), where the system allows it.
 """
 
 import random
@@ -28,7 +28,7 @@ def possible() -> bool:
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try `tries` disks, in turn for each command, and a full cache; every fourth is read-only."""
+    """Try `tries` disks, in turn for each command; every fourth is read-only."""
     if not possible():
         return
     chosen = chosen_works(place, only)
@@ -40,7 +40,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
-    """kilobytes: 0 is a read-only disk."""
+    """A disk of 0 kilobytes is read-only."""
     kept = place.new("kept")
     script = _script(place, work, kilobytes, kept=str(kept))
     answer = finish(place.process(*UNSHARE, script), HANGS_AFTER)
@@ -56,10 +56,7 @@ def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
 
 
 def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:
-    """If the command failed, it makes room and goes on; its status is that of the first try.
-
-    The result is copied to `kept`, since a disk vanishes with the process that mounted it.
-    """
+    """The result is copied to `kept`, since a disk vanishes with the process that mounted it."""
     disk = place.new("disk")
     disk.mkdir()
     out = disk / "out"
@@ -74,7 +71,6 @@ def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:
 
 
 def _full_cache(place: Place) -> Attempt:
-    """A cache in which a generator finds no room."""
     run = works(place)["run"]
     out = place.new("run")
     disk = place.new("disk")
@@ -90,5 +86,4 @@ def _full_cache(place: Place) -> Attempt:
 
 
 def _shell_line(*words: object) -> str:
-    """A line of the shell that runs `dp WORDS`."""
     return shlex.join([sys.executable, "-c", MAIN, *map(str, words)])

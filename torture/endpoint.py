@@ -71,7 +71,6 @@ def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
 
 
 def _another(place: Place, endpoint: FakeEndpoint) -> Path:
-    """The folder of another run. Nothing is kept for it."""
     shutil.rmtree(_kept_in(place), ignore_errors=True)
     with endpoint.lock:
         endpoint.bodies.clear()
@@ -108,7 +107,6 @@ def _kept_in(place: Place) -> Path:
 
 
 def _kept_texts(place: Place) -> set[str]:
-    """The texts of all answers that are kept."""
     texts = set()
     for file in _kept_in(place).rglob("answers.sqlite"):
         database = sqlite3.connect(file)

@@ -1,6 +1,6 @@
 """Faults inside: nan where numbers are born, no memory, a broken disk, a thread that dies.
 
-Survived: one line says what happened, nothing hangs, and without the fault the run goes on to its usual result.
+Survived: one line says what happened, and without the fault the run goes on to its usual result.
 """
 
 import random
@@ -84,7 +84,6 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
 
 
 def _sound_on_disk(place: Place) -> Path:
-    """A run of the configuration of those whose threads die, to which nothing happens."""
     run = place.path / "sound-on-disk"
     if not run.exists():
         answer = place.dp("real", "run", *SMALL, *ON_DISK, "--out", run)

@@ -80,7 +80,7 @@ SCALARS = st.one_of(
 
 
 def command_lines(huge: bool) -> SearchStrategy[list[str]]:
-    """Real sub-commands and options, with values that fit or do not; if `huge`, also ones that no machine can serve."""
+    """Real sub-commands and options, with values that fit or do not; if `huge`, that no machine can serve."""
     value = st.one_of(st.sampled_from(ODD_VALUES), TEXT, *([st.sampled_from(HUGE_VALUES)] if huge else []))
 
     def lines_of(command: str) -> SearchStrategy[list[str]]:
@@ -94,7 +94,6 @@ def command_lines(huge: bool) -> SearchStrategy[list[str]]:
 
 
 def _options_of(command: str) -> list[str]:
-    """The long names of a command's options."""
     from dp_experiments.cli.commands import root
 
     found: Any = root
@@ -185,7 +184,7 @@ def _try_images(place: Place, files: list[tuple[str, str, bytes]]) -> Trial:
 
 
 class Target(NamedTuple):
-    """Its cases (which may depend on `huge`), how one is tried, and its share of all."""
+    """Its cases, how one is tried, and its share of all."""
 
     cases: Callable[[bool], SearchStrategy[Any]]
     try_case: Callable[[Place, Any], Trial]
@@ -219,7 +218,7 @@ def _tried(
     count: int,
     start: int,
 ) -> list[Attempt]:
-    """Try `count` cases, the same for the same `start`."""
+    """The same `start` tries the same cases."""
     found: list[Attempt] = []
     once = settings(
         max_examples=count,

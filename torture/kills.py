@@ -50,7 +50,7 @@ def _kill(place: Place, work: Work, number: signal.Signals, after: float) -> Att
 
 
 def _go_on(place: Place, work: Work, out: Path, first: Answer) -> Answer | None:
-    """Go on, or start again if it had not begun; None if nothing is left to do."""
+    """Go on, or start again if it had not begun; None if nothing is left."""
     exported = (out / "train.parquet").exists()  # an export is whole or not there, even if the signal came after it
     if exported or (first.status == 0 and out.exists()):
         return None

@@ -1,7 +1,6 @@
-"""`python -m torture.loaded`: a process that has loaded what `dp` needs, and is forked into it.
+"""`python -m torture.loaded`: a process that has loaded what `dp` needs, which takes most of a small run.
 
-Loading takes most of a small run. Requests are lines of JSON on standard input; each is answered with the fork's
-process id, and a file with its status follows.
+Requests are lines of JSON; each is answered with the fork's process id, and a file with its status follows.
 """
 
 import gc
@@ -62,7 +61,7 @@ def serve() -> Request | None:
 
 
 def _note_ends(streams_of: dict[int, Path]) -> None:
-    """Write the status of each ended fork: its exit code, or the negative of its signal."""
+    """Write the status of each ended fork; a signal is negative."""
     for pid in list(streams_of):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -1,7 +1,6 @@
 """A simulated machine of several devices: `dp` in CPU processes, one of which meets a fault.
 
-`python -m torture.machine FAULT WORDS` forks them from one that has loaded everything, since eight new ones take half a
-minute. The launcher is dp's own.
+`python -m torture.machine FAULT WORDS` forks them, since eight new ones take half a minute. The launcher is dp's own.
 """
 
 import functools
@@ -35,7 +34,7 @@ Effect = Callable[..., Any]
 
 
 def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
-    """An effect takes the place of these calls, from 1, of owner.name in one rank; what dp restarts is sound."""
+    """An effect replaces these calls, from 1, of owner.name in one rank; what dp restarts is sound."""
     true = getattr(owner, name)
     made: list[int] = []
 
@@ -142,7 +141,7 @@ class Forking(api.elastic_launch):
     launches = 0  # so far; the first one, and dp's restarts
 
     def __call__(self, *arguments: Any) -> Any:
-        """The first two arguments would start Python anew, and are left out."""
+        """The first two arguments would start Python anew."""
         Forking.launches += 1
         self._config.start_method = "fork"
         self._entrypoint = be_rank

@@ -30,24 +30,21 @@ class Answer:
 
     @property
     def last(self) -> str:
-        """Of stderr, or of stdout if stderr is empty."""
         read = self.err.strip() or self.out.strip()
         return read.splitlines()[-1][:160] if read else ""
 
     @property
     def messages(self) -> list[str]:
-        """The lines of stderr that explain or remark."""
         return [line for line in self.err.splitlines() if line.startswith("dp:")]
 
     @property
     def tidy(self) -> bool:
-        """No traceback, and a failure is explained in one line."""
+        """A failure is explained in one line, without traceback."""
         noise = any(word in self.err for word in ("Traceback", "terminate called", "Fatal Python", "panicked at"))
         return not noise and (self.status in (0, 130) or len(self.messages) == 1)
 
     @property
     def line(self) -> str:
-        """Status and last line, for the table of attempts."""
         return f"{self.status} {self.last}"
 
 
@@ -59,11 +56,11 @@ class Process(Protocol):
     begin: float
 
     def wait(self, timeout: float | None = None) -> int:
-        """Raises subprocess.TimeoutExpired."""
+        """It raises subprocess.TimeoutExpired."""
         ...
 
     def send_signal(self, sig: int) -> None:
-        """Send it a signal."""
+        """Nothing happens if it has ended."""
         ...
 
 
@@ -95,7 +92,6 @@ class Forked:
         self.begin = time.monotonic()
 
     def wait(self, timeout: float | None = None) -> int:
-        """See Process."""
         file = self.streams / STATUS
         while not file.exists():
             if timeout is not None and time.monotonic() - self.begin > timeout:
@@ -104,7 +100,6 @@ class Forked:
         return int(file.read_text())
 
     def send_signal(self, sig: int) -> None:
-        """See Process. Nothing happens if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, sig)
 
@@ -137,14 +132,14 @@ class Loaded:
         return Forked(int(self._server.stdout.readline()), streams)
 
     def close(self) -> None:
-        """End it; forks live on."""
+        """The forks live on."""
         if self._server is not None:
             self._server.kill()
             self._server.communicate()
 
 
 def finish(process: Process, seconds: float = HANGS_AFTER) -> Answer:
-    """One that takes longer is killed with its group."""
+    """Wait for a process; one that takes longer is killed with its group."""
     hung = ""
     try:
         status = process.wait(seconds)

@@ -29,7 +29,6 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
-    """Pairs of commands, without --out, and how the outcome is judged."""
     by_name = works(place)
     export = by_name["export"]
     figures = by_name["figures"]
@@ -43,7 +42,6 @@ def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
 
 
 def _two_resumes(place: Place, name: str, gap: float) -> Attempt:
-    """Two processes that go on with the same run."""
     run = place.copy(place.stopped)
     words: Words = ("real", "resume", run)
     return _pair(place, name, words, words, run, run_fault, gap)
@@ -63,7 +61,7 @@ def _pair(place: Place, name: str, first: Words, second: Words, out: Path, fault
 
 
 def _one_cache(place: Place, gap: float) -> Attempt:
-    """Two runs that need the same generator, which neither finds in the cache."""
+    """The two runs need the same generator, which neither finds."""
     place.whole  # noqa: B018 (what the runs are compared with is made first)
     shutil.rmtree(place.path / "cache")
     outs = [place.new("run"), place.new("run")]

@@ -27,12 +27,11 @@ class Work:
     fault: Fault
 
     def into(self, out: Path) -> Words:
-        """The words that start it in a folder."""
         return *self.words, "--out", out
 
 
 def works(place: Place) -> dict[str, Work]:
-    """By name; one exports the place's complete run, which is made."""
+    """The works by name; one exports the place's complete run, which is made."""
     export: Words = ("real", "export", place.whole, "--format", "parquet")
     figures: Words = ("figures", "fig5c", "--quick")
     every = (
@@ -52,8 +51,6 @@ def chosen_works(place: Place, only: Iterable[str]) -> list[Work]:
 
 
 def _with_resume(name: str, words: Words, result: str, content: Callable[[Path], object]) -> Work:
-    """Goes on with --resume, and is judged by the content of a file."""
-
     def fault(place: Place, out: Path) -> str:
         unbroken = place.path / f"unbroken-{result}"
         if not unbroken.exists():
@@ -64,7 +61,6 @@ def _with_resume(name: str, words: Words, result: str, content: Callable[[Path],
 
 
 def _rows(file: Path) -> object:
-    """Without the columns that tell times."""
     table = pd.read_csv(file, keep_default_na=False)
     return table[[column for column in map(str, table) if "seconds" not in column]].to_dict("records")
 

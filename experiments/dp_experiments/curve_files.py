@@ -151,7 +151,6 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
 
 
 def _is_above_chance(curve: Curve) -> bool:
-    """Whether an error is below one half by more than its noise."""
     return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
 
 
@@ -229,7 +228,6 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
 
 
 def _may_have_more_classes(config: Path) -> bool:
-    """Images and texts mostly have more than two classes."""
     return _section(config, "generator").get("kind", TWO_CLASSES) != TWO_CLASSES
 
 
@@ -271,7 +269,6 @@ def _literal(text: str) -> str:
 
 
 def _read_branches(run: Path, where: dict[str, str]) -> Reading:
-    """The standard errors are those of the number of test examples."""
     import pandas as pd
 
     complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}

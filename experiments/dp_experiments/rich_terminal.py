@@ -26,7 +26,6 @@ class Rate(ProgressColumn):
     """The column with the steps per second."""
 
     def render(self, task: Task) -> Text:
-        """Empty before the first step."""
         return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 

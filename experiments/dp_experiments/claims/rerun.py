@@ -86,7 +86,6 @@ class StoredRow:
         )
 
     def beside(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Stored and new numbers, and the verdict: the same, within the spread, or another."""
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}
         apart = {column: float(now[column] - self.row[column]) for column in COLUMNS}
         within = self.spread is not None and abs(apart["test"]) <= self.spread

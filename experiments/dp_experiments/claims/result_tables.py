@@ -43,7 +43,6 @@ class ArmsTable:
     cost: str = "tflop"
 
     def markdown(self) -> str:
-        """The table in Markdown."""
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)

@@ -44,7 +44,6 @@ class Commands(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Raises Stopped and Unread."""
         with passed_on():
             return super().invoke(ctx)
 

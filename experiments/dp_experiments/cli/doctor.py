@@ -141,7 +141,7 @@ def _gpu(count: int) -> Iterator[Finding]:
 
 
 def _disk(what: str, folder: Path) -> Finding:
-    """The folder need not exist yet."""
+    """The disk that holds a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
@@ -149,7 +149,7 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
-    """listed: what is right, too."""
+    """What is wrong in the cache; if `listed`, what is right, too."""
     from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
 
     found = entries()

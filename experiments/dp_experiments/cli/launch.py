@@ -64,7 +64,6 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 
 def _reached(out: Path) -> str | None:
-    """The newest checkpoint's name."""
     from dp_real.runs.checkpoints import checkpoints
     from dp_real.runs.run_files import RunFiles
 

@@ -33,7 +33,6 @@ def _checked_out(checkout: Path) -> str | None:
 
 
 def _installed() -> str | None:
-    """The commit that pip wrote down (PEP 610)."""
     try:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):

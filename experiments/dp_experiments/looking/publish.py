@@ -188,7 +188,6 @@ trained on them, a generator added examples that it found hard"""
 
 
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
-    """What of it is real, or may repeat what is."""
     said = []
     real = int((facts["seed"] == REAL_SEED).sum())
     if real:
@@ -223,5 +222,5 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Without what Markdown or HTML would obey."""
+    """A text without what Markdown or HTML would obey."""
     return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")

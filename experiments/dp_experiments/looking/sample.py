@@ -74,7 +74,6 @@ class Replay:
         self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """Of images [B, C, H, W], [B, K]."""
         if self._loaded is None or self._loaded[0] != checkpoint.path:
             self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
         return self._loaded[1](x)

@@ -29,7 +29,6 @@ class Asked:
 
     @property
     def stem(self) -> str:
-        """Of its files: NAME, or NAME@KEY=VALUE."""
         shown = {key: value.name if isinstance(value, Path) else value for key, value in self.settings.items()}
         return file_name("@".join([self.name, *(f"{key}={value}" for key, value in shown.items())]))
 

@@ -115,7 +115,6 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _points(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The points of a series, or those of its line where it has none, by x."""
     rows = table[table["series"] == name]
     points = rows[rows["kind"] != "predicted"]
     return (points if len(points) else rows).sort_values("x", ignore_index=True)

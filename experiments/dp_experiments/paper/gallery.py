@@ -53,9 +53,7 @@ class FigureModule(Protocol):
 
     def draw(self, table: pd.DataFrame) -> Figure: ...
 
-    def caption(self, table: pd.DataFrame) -> str:
-        """What the figure shows, with the numbers of this table."""
-        ...
+    def caption(self, table: pd.DataFrame) -> str: ...
 
 
 def modules() -> dict[str, str]:
@@ -186,7 +184,6 @@ class Gallery:
         return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, asked: Asked, quick: bool) -> float:
-        """Returns the seconds that the figure took."""
         self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
         self._write()
         return self.record[asked.stem]["seconds"]

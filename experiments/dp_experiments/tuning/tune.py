@@ -176,7 +176,6 @@ def _batch(
 
 
 def _bare(config: Config) -> Config:
-    """Without what a trial has no use for: branches and dashboards."""
     practice = config.practice.model_copy(update={"branch": False})
     return config.model_copy(update={"practice": practice, "tracker": "none"})
 
@@ -214,7 +213,6 @@ def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]
 def _write(
     config: Config, plan: Plan, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], out: Path
 ) -> list[dict[str, Any]]:
-    """Write the tables, in percent, and the best settings; a row per arm."""
     rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))
     best = []

@@ -57,7 +57,6 @@ class Tuned:
 
     @classmethod
     def published(cls, preset: str) -> Tuned:
-        """The best settings that lie beside a preset's stored runs."""
         files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
         if preset not in files:
             raise InputError(
@@ -110,7 +109,7 @@ class Tuned:
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
 
     def remark(self, arm: str) -> str:
-        """Whose settings an arm gets, and which were tuned beside another value; "" where all are its own."""
+        """Whose settings an arm gets; "" where all are its own."""
         if (source := self.source(arm)) == arm:
             return ""
         changed = set(map(key_of, ArmName.parse(arm).settings))

@@ -269,7 +269,6 @@ def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
 
 
 def _tell_limits(found: FinishedComparison) -> None:
-    """Say in how many runs of an arm the automatic strength ended at an end of its range."""
     ended_at: dict[str, list[str | None]] = {}
     for name, run in found.comparison.runs():
         ended_at.setdefault(name, []).append(at_limit(run))

@@ -91,7 +91,6 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
-    """What the run takes, from measured speeds or the table's."""
     from dp_base.errors import MissingError
     from dp_real.plan import hours, work
     from dp_real.plan.needs import planned_for, with_random_weights

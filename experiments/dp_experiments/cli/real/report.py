@@ -92,7 +92,7 @@ def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") ->
 
 
 def _size(path: Path) -> int:
-    """0 for a file that has gone just now."""
+    """The bytes of a file; 0 if it has gone just now."""
     try:
         return path.stat().st_size
     except OSError:
@@ -143,7 +143,6 @@ def evaluate_command(
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:
-    """By name, from NAME=WHERE."""
     from dp_base.errors import InputError
 
     sets: dict[str, str] = {}

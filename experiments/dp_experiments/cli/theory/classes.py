@@ -95,7 +95,6 @@ def _write(found: "DataFrame", out: Path) -> None:
 
 
 def _tidy(found: "DataFrame") -> "DataFrame":
-    """A panel for each number of classes, a series for each rule and kept fraction."""
     import pandas as pd
     from dp_figures.tables import predicted, simulated
 

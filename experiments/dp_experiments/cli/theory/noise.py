@@ -92,12 +92,14 @@ class NoiseWorth:
 
     @property
     def price(self) -> float:
-        """Of a row that is kept at the boundary, in plain rows."""
+        """The price of a row that is kept at the boundary, in plain rows."""
         return self.costs.row("direct") / self.costs.row("static")
 
     @property
     def at_boundary(self) -> list[float | None]:
-        """In plain rows, for each share; None where labels there say which side is which: it grows without limit."""
+        """The worth of a row there in plain rows; None where its labels say which side is which, since it grows without
+        limit.
+        """
         from dp_theory.noise import row_worth
 
         return [row_worth(flips, EDGE * flips.width) if flips(0.0) == COIN else None for flips in self.flips]
@@ -146,7 +148,6 @@ def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFli
 def _practice(
     all_flips: "list[BoundaryFlips]", rounds: int, phi: float, window: str, missed: str | None, costs: Costs
 ) -> "DataFrame":
-    """Every round of a single share, else the last round of each."""
     import pandas as pd
 
     from dp_theory.noise import loops_of_worth, worth
@@ -175,7 +176,6 @@ def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[Rou
 
 
 def _selection(all_flips: "list[BoundaryFlips]", rho: float, practice: "DataFrame") -> "DataFrame":
-    """One selection by a fixed selector, of as many rows as practice has at last."""
     import pandas as pd
 
     from dp_theory.noise import selections

@@ -188,7 +188,6 @@ def _solve(
 def _stages(
     prediction: "PracticePrediction", simulation: "PracticeSimulation | None", band: int | None
 ) -> list[dict[str, Any]]:
-    """A record per stage, with the band in dimension `band`."""
     phi = prediction.problem.phi
     stages = []
     bands = None if simulation is None or band is None else prediction.band(simulation, band)
@@ -215,12 +214,11 @@ def _stages(
 
 
 def _plain(value: Any) -> Any:
-    """As Python, and so JSON, has it."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """By stage, on the rows that were wrong when they were added; a series is a round."""
+    """The error, by stage, on the rows that were wrong when they were added."""
     import pandas as pd
 
     parts = []
@@ -233,7 +231,7 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
 
 def _predicted_row_errors(prediction: "PracticePrediction", addition: int, series: str) -> "pd.DataFrame":
-    """By stage; nan, after a line, where the theory has none."""
+    """The error by stage; nan, after a line, where the theory has none."""
     import numpy as np
 
     from dp_theory.loop import row_errors

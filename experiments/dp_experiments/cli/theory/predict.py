@@ -60,7 +60,6 @@ def predict_command(
 
 
 def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, Any]:
-    """At a finite dimension with the band that holds a share `level` of experiments."""
     if d is None:
         return asdict(predict(problem))
     from dp_theory import FinitePrediction

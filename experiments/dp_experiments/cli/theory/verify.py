@@ -63,7 +63,6 @@ def verify_command(
 
 
 def _derived(names: Collection[str]) -> dict[str, Any]:
-    """By name, all by default: a title, formulas as text, and which of these must be 0."""
     import sympy
 
     from dp_theory.derive import DERIVATIONS

@@ -32,7 +32,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval says of a difference within the margin."""
     if np.abs([low, high]).max() < MARGIN:
         return "equivalent"
     return "undecided" if low < 0 < high else "different"

@@ -33,7 +33,6 @@ def compute(quick: bool, *, kept: int = KEPT, d: int = D, lam: float = LAM) -> p
 
 
 def _problem(ratio: np.ndarray, rho: float, kept: int, d: int, lam: float) -> Problem:
-    """A problem for each ratio, all with as many training rows."""
     return Problem(KeepHard.with_keep_fraction(1 / ratio), rho, d / (kept * ratio), lam / ratio)
 
 

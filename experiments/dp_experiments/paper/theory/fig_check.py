@@ -39,7 +39,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _digits(rows: int) -> Features:
-    """Plain generated digits: the small half against the large one."""
     with tempfile.TemporaryDirectory() as folder:
         run(digits(), Path(folder) / "run", progress=progress)
         x, y = features(Run(Path(folder) / "run"), rows, progress)
@@ -47,7 +46,6 @@ def _digits(rows: int) -> Features:
 
 
 def _fashion(steps: int) -> Features:
-    """Real coats and shirts."""
     plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
     learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)

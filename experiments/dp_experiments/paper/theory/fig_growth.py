@@ -48,7 +48,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float]) -> _Loop:
-    """The least last error over the width of the window and the ridge."""
     loops = []
     for kappa in kappas:
         for lam in LAMS:

@@ -27,18 +27,16 @@ LARGEST = 64  # pixels a side of an image in a grid
 
 
 def digits(*overrides: str) -> Config:
-    """The preset `digits` with key=value overrides."""
     return load_preset("digits", overrides)
 
 
 def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> pd.DataFrame:
-    """The table of compare.run_arms, of runs in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """As asked (0: not), else the usual one, else that of a run's last guided addition."""
+    """The strength as asked (0: not), else the usual one, else that of a run's last guided addition."""
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
     if omega or usual:

@@ -38,7 +38,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _estimates(generator: DenoiserGenerator, guidance: EntropyGuidance | None) -> list[Tensor]:
-    """Of LABELS at each step, [labels, 1, H, W]."""
     estimates: list[Tensor] = []
     generator.sample(
         torch.tensor(LABELS),

@@ -41,7 +41,6 @@ def compute(quick: bool) -> pd.DataFrame:
     labels, seeds = torch.arange(rows) % run.config.task.n_classes, row_seeds(0, 0, range(rows))
 
     def sample(guidance: EntropyGuidance | None) -> tuple[np.ndarray, np.ndarray, float]:
-        """The learner's entropy on each sample, the judge's agreement, and the time of a block."""
         blocks, seconds = [], []
         for block in np.split(np.arange(rows), rows // BLOCK):
             start = time.process_time()

@@ -88,7 +88,9 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """0, 0, 8, the number of axes, their sizes as big-endian 32-bit integers, and unsigned bytes; perhaps gzipped."""
+    """A uint8 array from 0, 0, 8, the number of axes, their sizes as big-endian 32-bit integers, and bytes; perhaps
+    gzipped.
+    """
     file = _file_of(path)
     if file is None:
         raise MissingError(_remedy(path))

@@ -91,7 +91,6 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """In standard errors."""
     rows = table.loc[table["series"] == series].set_index("x")
     points = rows.loc[rows["kind"] == "measured"]
     line = rows.loc[rows["kind"] == "predicted", "y"].reindex(points.index)

@@ -37,7 +37,6 @@ GRID = 20_000  # points of noise that stand for all of it
 
 
 def gaussian(*overrides: str) -> Config:
-    """The preset with overrides."""
     return load_preset("gaussian", overrides)
 
 
@@ -52,7 +51,6 @@ class Trace:
     rows: np.ndarray
 
     def of_round(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of what addition k brought, all seeds together."""
         t, zeta, y = self.rows[:, k].reshape(-1, 3).T
         return t, zeta, y
 
@@ -60,7 +58,6 @@ class Trace:
 def traces(
     config: Config, arms: Sequence[str], seeds: int, folder: Path, workers: int = cpu_count()
 ) -> dict[str, Trace]:
-    """Run arms (dp_experiments.comparing.compare) in a folder, and read their learners and pools."""
     run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
     found = {}
@@ -100,7 +97,6 @@ def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
 
 
 def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
-    """The test error (stages,) of ridge regression, if the rounds add what `plans` say."""
     data = config.data
     learner = config.learner
     if not (isinstance(data, GaussianDataConfig) and isinstance(learner, LinearConfig) and learner.loss == "ridge"):

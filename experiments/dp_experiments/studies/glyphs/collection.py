@@ -71,7 +71,7 @@ class Collection:
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """From the cache, by each file's name, size and time, or drawn in less than a minute."""
+    """The collection is cached by each file's name, size and time; to draw it takes less than a minute."""
     from safetensors.numpy import load_file, save_file
 
     def make(folder: Path) -> None:
@@ -89,7 +89,6 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 
 
 def draw(files: Sequence[Path], progress: Progress) -> Collection:
-    """Read, pick, draw and weed out fonts, and group their families."""
     workers = min(own_cores(), 1 + len(files) // FILES_PER_WORKER)
 
     def each(
@@ -134,7 +133,6 @@ def draw_font(font: Font) -> np.ndarray:
 
 
 def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
-    """Centred, uint8 [SIDE, SIDE], black if it has no ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))

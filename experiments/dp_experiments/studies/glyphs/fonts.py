@@ -94,7 +94,6 @@ def debian_fonts() -> dict[Path, str]:
 
 
 def font_files(folder: Path) -> list[Path]:
-    """All outline fonts below the folder, in order."""
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS]
 
 
@@ -138,7 +137,6 @@ def _kind(family: str, metrics: Any) -> Kind:
 
 
 def _name(font: Any, numbers: Sequence[int], default: str) -> str:
-    """The first of these entries of the name table that has a letter in it."""
     table = font.get("name")
     if table is None:
         return default

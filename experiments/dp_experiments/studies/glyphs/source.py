@@ -45,7 +45,6 @@ class GlyphsConfig(DataConfig):
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Draw the fonts on first use, which takes less than a minute."""
         self._collection(progress)
 
     def load(self) -> RealData:
@@ -61,7 +60,7 @@ class GlyphsConfig(DataConfig):
         )
 
     def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
-        """Rows for the generator, to validate and to test; all fonts of a group are on one side."""
+        """All fonts of a group are on one side."""
         from dp_real.runtime.seeds import Stream, rng
 
         members: dict[int, list[int]] = {}
@@ -82,7 +81,7 @@ class GlyphsConfig(DataConfig):
         return generator, validation, test
 
     def describe(self) -> list[SetStatus]:
-        """The fonts are one set. They are counted, not drawn."""
+        """The fonts are counted, not drawn."""
         where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
         try:
             return [SetStatus("fonts", f"{where}: {len(self._files()):,} {of}files", None, None)]

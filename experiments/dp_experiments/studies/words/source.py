@@ -76,7 +76,6 @@ class WordsConfig(OfTexts):
         return Task((self.most,), tuple(LANGUAGES))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Read the lists on first use, in half a minute."""
         self._words(progress)
 
     def load(self) -> RealData:
@@ -94,7 +93,7 @@ class WordsConfig(OfTexts):
     def _side(
         self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator
     ) -> Examples:
-        """At most n words of each language; only the generator may have fewer."""
+        """Only the generator may have fewer than n words of a language."""
         import torch
 
         from dp_real.text.codes import to_codes
@@ -161,5 +160,4 @@ def _own_words(least: int, most: int, progress: Progress) -> dict[str, list[str]
 
 
 def plain(text: str) -> str:
-    """Lower case, without accents."""
     return re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text.lower().translate(LETTERS)))
