@@ -27,10 +27,7 @@ def digest(path: Path) -> str:
 
 
 def sampled_digest(path: Path) -> str:
-    """A digest that tells weights apart in little time.
-
-    Above READ_WHOLE bytes, the size and PARTS evenly spaced parts count: other weights differ in nearly all bytes.
-    """
+    """A digest that tells weights apart: of a large file, its size and PARTS evenly spaced parts count."""
     size = path.stat().st_size
     if size <= READ_WHOLE:
         return digest(path)

@@ -1,7 +1,4 @@
-"""Independent jobs on the workers of a dask scheduler, on any machines that have this package.
-
-A long job has a process of its own, whose main thread SIGTERM can stop, and whose death takes nothing with it.
-"""
+"""Independent jobs on the workers of a dask scheduler; a long one has a process of its own, which SIGTERM can stop."""
 
 from __future__ import annotations
 
@@ -64,9 +61,8 @@ def on_cluster(
 ) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`; None changes nothing.
 
-    resources: what a job takes of its worker, such as {"GPU": 1} (`dask worker --resources`). folder: where jobs write,
-    locked by this process and shared by all machines. tell: called with a line when a named job begins, ends or is
-    lost.
+    resources: what a job takes of its worker, such as {"GPU": 1}. folder: shared by all machines and locked by this
+    process. tell: called with a line when a named job begins, ends or is lost.
     """
     if address is None:
         yield
@@ -133,17 +129,14 @@ class Cluster:
         self._tell = tell
 
     def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, function(*job)) as each job ends, computed in threads of the workers."""
+        """Yield (index, function(*job)) as each job ends, from threads of the workers."""
         names = [f"{function.__name__} {index}" for index in range(len(jobs))]
         return self._ended(function, jobs, names)
 
     def results_apart(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
-        """The same with a process for each job, in this process's working folder.
-
-        A lost job may begin anew before its old process ends: it waits for that one's locks.
-        """
+        """The same in a process for each job. A job that was lost waits for the locks of its old process."""
         lock = self._folder.resolve() / LOCK if self._folder is not None else None
         owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
         place = Place(str(Path.cwd()), str(lock) if owner else "", owner, f"dp-{uuid4().hex}", SEEN_WITHIN)
@@ -210,7 +203,6 @@ class Cluster:
 
 
 def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
-    """Say that a job has ended, and when the others will at this rate."""
     left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
     return f"{name}: ended; {done} of {total}{left}"
 

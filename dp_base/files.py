@@ -1,7 +1,6 @@
-"""Writes files and folders whole or not at all.
+"""Writes files and folders whole or not at all, under a hidden name first: PART, the process, a random word, the name.
 
-What is being written has a hidden name beside its final one: PART, the number of the process, a random word, the name.
-It is always made anew, so no link is followed. The next writer deletes what a killed process left.
+That name is always made anew, so no link is followed, and the next writer deletes what a killed process left.
 """
 
 import contextlib
@@ -35,10 +34,7 @@ def part_of(name: str) -> str:
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Delete what dead processes left half-written, or only the parts of `name`; the caller holds the lock.
-
-    A folder that was moved aside comes back if its replacement never took its place.
-    """
+    """Delete what dead processes left half-written; a folder whose replacement never came is moved back."""
     if not folder.is_dir():
         return
     random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
@@ -84,10 +80,7 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, which replaces `path` if the block ends without error.
-
-    The file is there already, with the mode that the umask says.
-    """
+    """Yield a temporary path, which replaces `path` if the block ends without error; the file has the umask's mode."""
     random_word = secrets.token_hex(4)
     # The ending stays, because writers choose a format by it.
     partial = path.with_name(part_of(f"{random_word}-{path.name}"))
@@ -132,10 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
-    """What the system said of a full or read-only disk; None for other errors.
-
-    Rust and C++ libraries pass the error number on in the message only, so `codes` are searched for there, too.
-    """
+    """What the system said of a full or read-only disk; Rust and C++ libraries have its `codes` in the message only."""
     if isinstance(error, OSError) and error.errno in codes:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     words = " ".join(str(error).split())
@@ -164,10 +154,7 @@ def _strict(value: Any) -> Any:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder, which becomes `path` if the block ends without error.
-
-    Only an empty folder is replaced, or with `replace` any folder. Else OSError is raised.
-    """
+    """Yield an empty folder, which becomes `path`, or with `replace` replaces it, if the block ends without error."""
     path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
@@ -202,10 +189,7 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder, whose content moves to `folder` if the block ends without error.
-
-    Raises OSError if `folder` has an entry of the same name.
-    """
+    """Yield an empty folder, whose content moves to `folder` if the block ends without error. Nothing is replaced."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
@@ -226,10 +210,7 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists, a folder in one step.
-
-    On NFS, a file that another process still reads stays under a hidden name.
-    """
+    """Remove a file or folder if it exists. NFS keeps a file that another process still reads."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return

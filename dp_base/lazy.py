@@ -8,10 +8,7 @@ from typing import Any
 
 
 def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package, from its `__init__.pyi`, which type checkers read, too.
-
-    Lines have the form `from home import name as name`; if the home is the package itself, the name is a module.
-    """
+    """`__getattr__`, `__dir__` and `__all__` of a package, from its `__init__.pyi`: `from home import name as name`."""
     homes = {
         alias.name: statement.module or package
         for statement in ast.parse(stub.read_text(encoding="utf-8")).body

@@ -34,9 +34,9 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted with
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make this process the folder's only writer within the block; else raise InputError.
+    """Make this process the folder's only writer within the block, or raise InputError.
 
-    The folder is made if missing, cleaned of what killed writers left, and removed if the block leaves it empty.
+    The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
     """
     with asked_for(folder):
         lock = _acquire_in(folder)
@@ -102,10 +102,7 @@ def clearing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Lock the folder of --out, if it is given.
-
-    It must be empty, or hold the `journal` of finished work and `resume` be set. An interrupt then says how to resume.
-    """
+    """Lock the folder of --out, which must be empty, or hold the `journal` of finished work if `resume` is set."""
     if out is None:
         yield
         return
@@ -137,10 +134,7 @@ def _acquire_in(folder: Path) -> FileLock | None:
 
 
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
-    """Lock a file and note this process in it; None where the file system has no locks.
-
-    Without `wait`, InputError is raised after `patience` seconds.
-    """
+    """Lock a file, after `patience` seconds at most unless `wait`; None where the file system has no locks."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(file, timeout=-1 if wait else patience, fallback_to_soft=False)
@@ -160,10 +154,7 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
 
 @contextlib.contextmanager
 def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
-    """Run a block under a lock that is held, and release it.
-
-    The lock file is deleted while locked, so a process that waited checks that it still exists.
-    """
+    """Run a block under a lock whose file is deleted while it is locked: waiters check that it still exists."""
     try:
         discard_parts(folder, name)
         yield

@@ -45,10 +45,7 @@ def toml_value(text: str) -> Any:
 
 @contextmanager
 def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "") -> Iterator[None]:
-    """Turn the block's errors into an InputError "place: wrong: cause; remedy".
-
-    Errors of the project pass, and that of a full disk, as some libraries copy what they read.
-    """
+    """Turn errors, but the project's and a full disk's, into an InputError "place: wrong: cause; remedy"."""
     try:
         yield
     except (InputError, MissingError, DivergedError):
@@ -81,10 +78,7 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
 
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
-    """Raise InputError unless a file's record has this format number.
-
-    Formats are additive: a missing key has its default. The number rises only where the meaning of old files changes.
-    """
+    """Raise InputError unless a file has this format number, which rises where old files change their meaning."""
     found = record.get(KEY)
     if found != number:
         other = "no format number" if found is None else f"format {found!r}"
@@ -95,10 +89,7 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
 
 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
-    """The rows of a CSV file whose first line names the columns; with `comments`, after lines that begin with #.
-
-    Raises ValueError where pandas would shift columns (rows with more fields) or rename equal ones.
-    """
+    """The rows of a CSV file, or ValueError where pandas would shift columns or rename equal ones."""
     import pandas as pd
 
     if comments:

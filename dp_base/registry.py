@@ -121,10 +121,7 @@ class Registry(Generic[Kind]):
 
 
 def code_digest(module: str) -> str:
-    """A digest of an outside module's code and of what it imports from its package or folder.
-
-    No code is run. Empty for a module of this project, and for one without a file.
-    """
+    """A digest of an outside module's code and of what it imports from beside it, none of which is run."""
     found: dict[str, str] = {}
     first = _file_of(module)
     waiting = [] if first is None else [module]

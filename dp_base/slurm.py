@@ -8,10 +8,7 @@ PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing c
 
 
 def adopt_tasks() -> None:
-    """Tell torch this process's rank as torchrun would, if srun started it beside others.
-
-    A batch script is no task, though SLURM numbers it like one.
-    """
+    """Tell torch this process's rank as torchrun would, if srun started it; a batch script is no task."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ:
         return

@@ -37,10 +37,9 @@ def in_parallel(
     batch_size: int | Literal["auto"] = "auto",
     name: Callable[..., str] = lambda *job: "job",
 ) -> Iterator[Any]:
-    """Yield function(*job) for each job in order, computed by `workers` processes that end with this one.
+    """Yield function(*job) for each job in order, computed by `workers` processes, or the cluster for None.
 
-    With `gpus`, each process sees one. `workers=None`: the cluster of `on_cluster` computes them, each job as
-    name(*job).
+    With `gpus`, each process sees one. The cluster's user is told of a job as name(*job).
     """
     if workers is None:
         return _on_this_cluster(function, list(jobs), name)

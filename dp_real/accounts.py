@@ -57,10 +57,9 @@ def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> Generati
 
 @dataclass
 class MeasuredFlops:
-    """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels.
+    """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels, each counted once.
 
-    Each is counted once, on a sample that is thrown away. It is 0 if counting does not fit into the device's memory: it
-    needs attention as separate matrix products, larger than the fused kernel.
+    A count is 0 where counting does not fit: attention as separate products takes more memory than the fused kernel.
     """
 
     drawer: SampleDrawer
@@ -105,7 +104,7 @@ class MeasuredFlops:
 
 
 class Clock:
-    """A run's seconds over all its sessions, from those of earlier ones on."""
+    """A run's seconds over all its sessions."""
 
     def __init__(self, seconds: float) -> None:
         self._begin = time.monotonic() - seconds

@@ -15,10 +15,9 @@ BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 
 
 class MiniBatches:
-    """The positions in the pool of the rows of each step that this process trains on.
+    """The positions in the pool of each step's rows for this process, from the seed, the step, the pool and the rank.
 
-    They follow from the seed, the step, the pool and the rank. The latest round's rows are `weight` times as likely as
-    others, or if `balanced` all classes are equally. size: over all processes; 0: all rows.
+    The latest round's rows are `weight` times as likely, or if `balanced` classes equally. size 0: all rows.
     """
 
     def __init__(self, pool: Pool, size: int, seed: int, *, weight: float = 1.0, balanced: bool = False) -> None:
@@ -58,11 +57,11 @@ class MiniBatches:
 
 
 class LogitAdjustment:
-    """Adds training.logit_adjustment times the log of each class's share to the logits in training.
+    """Adds training.logit_adjustment times the log of each class's share to the logits (Menon et al. 2021).
 
-    After Menon et al. (2021), Long-tail learning via logit adjustment, but with shares among real rows for a real row,
-    and among generated ones for a generated row. Shares of the whole pool would count filled-up rare classes as
-    frequent. But a learner that tells the two kinds apart takes what looks real for a class with many real rows.
+    Shares are among real rows for a real row, and among generated ones for a generated row. Of the whole pool, rare
+    classes that are filled up would count as frequent. But a learner that tells the kinds apart favours classes with
+    many real rows.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:

@@ -1,7 +1,4 @@
-"""The processes of a run: what they exchange, how they share work and end, and what fits into a GPU's memory.
-
-They share whole items, such as blocks of rows, so results do not depend on their number.
-"""
+"""The processes of a run, and a GPU's memory. They share whole items, so results do not depend on their number."""
 
 import atexit
 import gc
@@ -126,10 +123,7 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run a block that all processes run; an error ends this one at once.
-
-    The others wait for it, so an orderly end would hang. One that lost another leaves the launcher time to end it.
-    """
+    """Run a block that all processes run; an error ends this one at once: an orderly end would wait for others."""
     try:
         yield
     except Interrupted:
@@ -289,10 +283,7 @@ def when_visible(look: Callable[[], Result]) -> Result:
 
 
 def halving(work: Callable[[int], Result], rows: int, remedy: str) -> tuple[Result, int]:
-    """work(rows), with half the rows while the device's memory runs out, and the rows that fitted.
-
-    Raises MissingError with the remedy if one row does not fit.
-    """
+    """work(rows) and the rows that fitted, with half while memory runs out; MissingError if one row does not fit."""
     while True:
         try:
             return work(rows), rows

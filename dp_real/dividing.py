@@ -51,9 +51,8 @@ class Example:
 def divide(source: Path, out: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets in the folder `out`.
 
-    Folders called train, val or test stay. Else half of each class is for training, a quarter each for validation and
-    test, as links or JSONL. Files whose names differ in a last number only, as patient07_1 and patient07_2, stay in one
-    set if each class has at least six such groups.
+    Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
+    Names that differ in a last number only stay together if each class has six such groups.
     """
     if source.is_dir() and (sets := _given_sets(source)):
         found = {name: _in_folders(folder) for name, folder in sets.items()}
@@ -107,7 +106,7 @@ def _in_table(source: Path) -> list[Example]:
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
-    """The examples of each set, none without a class, and the number of groups that stay together."""
+    """The examples of each set, which has all classes, and the number of groups that stay together."""
     groups = _groups(examples)
     totals = Counter(example.label for example in examples)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}

@@ -151,7 +151,7 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
 
 
 def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
-    """A function's samples of `shape`, images in [-1, 1]; else an InputError that begins with `giver`."""
+    """A function's samples of `shape`, images in [-1, 1], or an InputError that begins with `giver`."""
     import numpy as np
     import torch
 

@@ -1,7 +1,4 @@
-"""Python objects given to `dp_real.run`: the kinds `given` of data, generator and learner.
-
-The configuration has a digest of their code and values, so an edited object is another run.
-"""
+"""Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
 from __future__ import annotations
 

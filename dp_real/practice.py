@@ -1,7 +1,4 @@
-"""Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now.
-
-practice.trigger and practice.classes name functions of the `Practice` that say when to add, and which labels.
-"""
+"""Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now."""
 
 from __future__ import annotations
 
@@ -83,8 +80,7 @@ class Recorder(Protocol):
 class Practice:
     """The loop of one run, from `state` on, with `learner` and `pool` as they were then.
 
-    validate: the accuracy that patience watches. validation: the examples behind it; without, collapse is not asked.
-    rounds: adds examples; None in a branch. flops: of a sample.
+    validate: the accuracy that patience watches. validation: without, collapse is not asked. rounds: None in a branch.
     """
 
     config: Config
@@ -110,7 +106,7 @@ class Practice:
     def run(self) -> None:
         """Train, and add hard examples whenever the validation accuracy stops rising.
 
-        Raises Interrupted after a checkpoint, and DivergedError before one has numbers that are not finite.
+        Raises Interrupted after a checkpoint; no checkpoint has numbers that are not finite.
         """
         options = self.config.practice
         with self.naming_the_step():
@@ -134,12 +130,11 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether additions are left, the rate lets it, and something was evaluated since."""
+        """Additions are left, the rate lets it, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
         return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
-        """Draw a round, commit it to the pool, and write a checkpoint."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         begin = self.clock.now()
@@ -242,9 +237,9 @@ class Practice:
         state.epoch += seen / len(self.pool)
 
     def evaluate(self) -> None:
-        """Validate; a new best resets T to 0, else T rises by 1.
+        """A new best resets T to 0; else T rises by 1.
 
-        A collapsed learner raises DivergedError: patience would buy samples that are hard for a dead one.
+        A collapsed learner ends the run: patience would buy samples that are hard for a dead one.
         """
         state = self.state
         state.train_loss = self.learner.drain_loss()

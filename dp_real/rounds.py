@@ -1,7 +1,4 @@
-"""Draws a run's rounds: which classes, how hard, from what, and which samples stay.
-
-One process draws a whole block, so rows do not depend on the number of processes, and a stop loses one block at most.
-"""
+"""Draws a run's rounds in blocks, each by one process, so rows do not depend on their number."""
 
 from __future__ import annotations
 
@@ -126,9 +123,9 @@ class Samples(NamedTuple):
 
 
 def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
-    """Samples of draw(rows, their seeds); a row of no use is drawn again from the next seed.
+    """Samples of draw(rows, their seeds), where a row of no use is drawn again from the next seed.
 
-    Raises DivergedError, "`what` … `remedy`", if more than LARGEST_SHARE are of no use, or one still is after REDRAWS.
+    DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
     """
     seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
     x = draw(np.arange(len(seeds)), seeds)
@@ -144,10 +141,9 @@ def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarr
 
 
 def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
-    """The chosen candidate of each row: k of row b with P ∝ exp(omega·hardness[b, k]).
+    """Candidate k of row b with P ∝ exp(omega·hardness[b, k]): importance resampling for p(x)·exp(omega·H(x)).
 
-    For candidates from p, this is importance resampling for p(x)·exp(omega·H(x)). The Gumbel noise comes from the
-    candidates' seeds, uint64 [B, K], so a row does not depend on others.
+    The Gumbel noise comes from the candidates' own seeds, so a row does not depend on others.
     """
     gumbel = np.reshape([rng(int(seed), Stream.CHOICE).gumbel() for seed in seeds.flat], seeds.shape)
     return (omega * hardness + gumbel).argmax(axis=1)
@@ -186,10 +182,7 @@ class SampleDrawer:
     def chosen(
         self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
-        """For each row one of several plain candidates, which all count as generated.
-
-        The learner sees the candidates as the pool would keep them.
-        """
+        """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
         several = [self.plain(labels, each, what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in several]
         hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
@@ -233,10 +226,9 @@ class Drawn(NamedTuple):
 
 @dataclass
 class Rounds:
-    """Draws the rounds of a run.
+    """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    folder: keeps blocks until their round is in the pool. shared: blocks of the initial round for several runs. near:
-    has seen nothing yet. stop: all processes call it before each block.
+    near: has seen nothing yet. stop: all processes call it before each block.
     """
 
     config: Config
@@ -253,10 +245,7 @@ class Rounds:
     _knows: bool = field(default=False, init=False)  # whether `near` has the validation set and the pool
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
-        """Draw round `index` of classes `labels`; all processes call it. total: guidance of its first rows.
-
-        Raises Interrupted if `stop` says so, and DivergedError also if no row stays.
-        """
+        """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
         self._own: list[slice] = []  # the blocks of this process
         known = self._known() if self.near and distributed.this_process().is_main_process else None  # before the round
         n_real = 0 if index else self.config.practice.all_real
@@ -281,7 +270,6 @@ class Rounds:
         return Drawn(batch, kind, *costs, total, saved, files)
 
     def forget(self) -> None:
-        """Delete the blocks of a round that is in the pool."""
         if self.folder is not None and distributed.this_process().is_main_process:
             remove(self.folder)
 

@@ -1,8 +1,4 @@
-"""Plain rows that several runs draw alike: the first that needs a block draws it for all.
-
-A plain row follows from the generator, its label and its seed, but its rounding depends on the block: so whole blocks
-are shared, and found by labels and seeds.
-"""
+"""Plain rows that several runs draw alike, in whole blocks, since a row's rounding depends on its block."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sources of real data. Each is a module with its configuration section, what is known without loading, and its loader.
-
-Code that several sources share is in `sets`.
-"""
+"""Sources of real data, each a module with its configuration section. Code that several share is in `sets`."""
 
 from __future__ import annotations
 
@@ -71,7 +68,7 @@ class DataConfig(Section):
     def read_set(self, name: str, where: str) -> ExampleSet:
         """A further set for the task, `where` as in dp_real.data.sets.places.
 
-        Raises MissingError if it is not there, InputError if broken or of other classes.
+        Raises MissingError if it is not there, InputError if it is broken or of other classes.
         """
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set

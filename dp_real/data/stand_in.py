@@ -1,7 +1,4 @@
-"""The data source that stands in for ImageNet and four related sets: images of noise, made on first use.
-
-Everything runs without the data, but accuracies mean nothing.
-"""
+"""The data source that stands in for ImageNet and four related sets: images of noise, whose accuracies mean nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads.
-
-Images are bytes; other examples have a column named by their storage (dp_real.pool.exported).
-"""
+"""Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

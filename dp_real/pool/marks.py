@@ -1,7 +1,4 @@
-"""Marks of examples that a person found wrong (`dp real review`), which later runs leave out.
-
-A mark hashes the example and its class's name, so it finds the example in any run, but not under another class.
-"""
+"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, for any run."""
 
 import csv
 import hashlib
@@ -19,10 +16,7 @@ MARK = re.compile("[0-9a-f]{64}")
 
 
 def mark_of(example: Tensor, name: str) -> str:
-    """The mark of an example [*sample_shape] of the class `name`.
-
-    Images count as bytes, texts without the zeros behind them, whose number depends on other texts.
-    """
+    """A hash of an image's bytes, or of a text without the zeros behind it, whose number depends on other texts."""
     values = to_bytes(example) if example.ndim == 3 else example
     content = values.contiguous().numpy().tobytes().rstrip(b"\0")
     return hashlib.sha256(name.encode() + b"\0" + content).hexdigest()

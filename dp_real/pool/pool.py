@@ -267,11 +267,7 @@ def recorded_rows(pool: Path, version: int) -> int:
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
-    """What is wrong with the first rounds of a pool, or with all.
-
-    A round is read once, unless the file system says that it was touched: a pool may have hundreds of gigabytes, and
-    reports ask again and again.
-    """
+    """What is wrong with the first rounds of a pool, or all; a round is read once unless it was touched."""
     there = latest_version(pool)
     for index in range(there if version is None else version):
         folder = pool / f"round-{index:04d}"

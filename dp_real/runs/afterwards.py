@@ -24,10 +24,7 @@ FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """A row for each of the run's sets, and of `sets` (name -> where).
-
-    If only `sets` are there, they alone are judged, with a warning: the learner was taken elsewhere.
-    """
+    """A row for each of the run's sets, and of `sets`, which alone are judged where the run's are missing."""
     if not run.complete:
         raise InputError(
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
@@ -54,10 +51,9 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 
 
 def hindsight(run: Run) -> list[dict[str, Any]]:
-    """A row for each checkpoint and each round, also later ones (paper Fig. 6).
+    """A row for each checkpoint and each round, also later ones (paper Fig. 6); entropy is the mean in nats.
 
-    added: the round's step. entropy: the round's mean in nats. wrong: the share that the learner gets wrong.
-    wrong_again: that share among those wrong when added; None without any.
+    wrong_again is the share of errors among those that were wrong when added; None without any.
     """
     pool = run.pool
     checkpoints = run.checkpoints
@@ -87,10 +83,7 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
 
 def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-    """The learner's penultimate features [n, d], float32, and labels [n].
-
-    rows: plain samples drawn afresh, of all classes in turn; None: real validation and test examples.
-    """
+    """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or of all real examples."""
     learner = run.learner()
     if rows is None:
         data = load_data(run.config, progress)

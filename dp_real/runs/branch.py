@@ -36,9 +36,8 @@ def branch(
 ) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
-    Returns the result of each pool size, by size, the run's own too if it is complete. Finished branches are not
-    repeated. workers: branches at a time; None: as many as the cluster takes. Raises InputError for another writer or
-    changed inputs.
+    Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
+    branches at a time; None: as many as the cluster takes.
     """
     files = RunFiles.of(run)
     with sole_writer(files), naming_command(f"dp real branch {run}"):
@@ -49,10 +48,7 @@ def branch(
 def cool_down(
     files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1, changed: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The same, for the writer of the folder.
-
-    An unreadable checkpoint is left out, with a remark. changed: inputs that were accepted, which results list.
-    """
+    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results."""
     if workers == 1:
         ended = _one_by_one(files, progress, test, changed)
     else:

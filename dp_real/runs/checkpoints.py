@@ -1,7 +1,4 @@
-"""Checkpoints: folders with learner.safetensors, state.json and checksums, each written whole.
-
-step-N-rounds-K comes before an addition and stays; latest-step-N-rounds-K replaces the latest before it.
-"""
+"""Checkpoints, each written whole: step-N-rounds-K before an addition stays, latest-step-N-rounds-K is replaced."""
 
 from __future__ import annotations
 
@@ -39,10 +36,9 @@ def write_checkpoint(
     inputs: dict[str, str] | None = None,
     accepted: list[str] | None = None,
 ) -> None:
-    """Write a checkpoint into a folder of them; one of that name has the same content and stays.
+    """Write a checkpoint. One of its name has the same content and stays. DivergedError if tensors are not finite.
 
-    logs: log_marks. inputs: the run's identity. accepted: what had changed among these. Raises DivergedError, and
-    writes nothing, if tensors are not finite.
+    inputs: the run's identity, of which `accepted` had changed.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
@@ -92,10 +88,7 @@ def is_kept(checkpoint: Path) -> bool:
 
 
 def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path | None:
-    """The newest checkpoint without a problem, with a remark on others.
-
-    None if there is no checkpoint, DamagedError if all have one.
-    """
+    """The newest checkpoint without a problem; DamagedError if all have one."""
     found = checkpoints(folder)
     problems = []
     for checkpoint in found:
@@ -154,7 +147,7 @@ def read_state(checkpoint: Path) -> tuple[LoopState, int]:
 
 
 def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]:
-    """Restore a learner; returns the run's state and the version of its pool."""
+    """Restore a learner, and return the run's state and the version of its pool."""
     verify(checkpoint, _remedy(checkpoint))
     state, pool_version = read_state(checkpoint)
     with own_file(checkpoint / "learner.safetensors", _remedy(checkpoint)):

@@ -33,9 +33,9 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers")
 def conclude(
     practice: Practice, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
+    """Write the learner, its card and, last, result.json, which marks the run as complete.
 
-    The learner is written before it is evaluated: a broken real image must not cost it. facts: further ones.
+    The learner is written before it is evaluated: a broken real image must not cost it.
     """
     config = practice.config
     learner = practice.learner
@@ -75,10 +75,7 @@ def _write_result(config: Config, result: dict[str, Any], files: RunFiles) -> No
 
 
 def load_best(learner: Learner, files: RunFiles) -> None:
-    """Load the best learner in all processes.
-
-    Another node may still see the one before it, so each compares checksums with the main process.
-    """
+    """Load the best learner in all processes, once each sees the main one's: a node may still see an older one."""
     remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
 
     def written() -> bytes:

@@ -123,9 +123,9 @@ class RunFolder:
                 seal(staged)
 
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
-        """State and pool of the newest intact checkpoint, with all else set back to it; None: start afresh.
+        """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
 
-        Raises InputError, before anything is touched, for changed inputs that are not accepted.
+        Changed inputs that are not accepted raise InputError before anything is touched.
         """
         files = self.files
         shape = config.pool_shape
@@ -177,15 +177,14 @@ class RunFolder:
         return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
 
     def told_to_stop(self) -> bool:
-        """Whether any process was told to stop; all call it together."""
+        """All processes call it together."""
         return distributed.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Within the block, STOP_SIGNALS ask for a stop at the next step, and a second Ctrl-C stops at once.
+        """STOP_SIGNALS ask for a stop at the next step; a second Ctrl-C stops at once.
 
-        A second SIGTERM does not: cluster managers send several. If other processes are gone by then, the launcher ends
-        all.
+        A second SIGTERM does not: cluster managers send several.
         """
 
         def ask(number: int, frame: Any) -> None:
@@ -217,10 +216,7 @@ class BranchFolder(RunFolder):
 
 @contextmanager
 def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made, in the main process.
-
-    Raises InputError also if there is no run to resume.
-    """
+    """Hold the lock of a run's folder, in the main process."""
     out = files.path
     with ExitStack() as held:
 
@@ -262,10 +258,7 @@ def naming_command(command: str) -> Iterator[None]:
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
-    """Claim the folder for this run; with `resume`, return the result of a complete one.
-
-    Raises InputError for a folder of something else, or of this run without `resume`.
-    """
+    """Claim the folder for this run, or return its result if it is complete and `resume` is set."""
     out = files.path
     if not unused(out):
         if files.result.exists() and not files.config.exists():
@@ -290,10 +283,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
 
 
 def resumable(files: RunFiles, keep_best: bool) -> Path | None:
-    """The newest checkpoint that is intact with its pool, logs and best learner.
-
-    None without checkpoints, DamagedError if none is intact.
-    """
+    """The newest checkpoint that is intact with its pool, logs and best learner; DamagedError if none is."""
 
     def problem(checkpoint: Path) -> str | None:
         found = checkpoint_problem(checkpoint)

@@ -1,7 +1,4 @@
-"""What a run depends on: noted as digests when it begins, and compared by all that goes on from it.
-
-What was not noted, or has no source here any more, is not compared.
-"""
+"""What a run depends on, as digests when it begins, which are compared wherever both are known."""
 
 from __future__ import annotations
 
@@ -56,8 +53,7 @@ def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bo
 def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
     """Digests of what a run depends on besides its configuration, wherever it lies.
 
-    These are the classes in order, outside kinds' code, models, marks, and of `data` the validation set, the training
-    examples if the run uses them, and with `test` the test and further sets.
+    With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
     draws = config.practice.draws
     found = {
@@ -83,10 +79,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
 
 def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
-    """Digests of all labels and about SAMPLED examples, and of the rest as far as is known.
-
-    For image files these are sizes, since the times would be those of a copy.
-    """
+    """Digests of labels and about SAMPLED examples, and of the other files' sizes, since a copy has other times."""
     x = examples.x
     found = {name: json_digest(fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y))}
     if len(examples.y) >= 2 * SAMPLED and isinstance(x, ImageFiles | Tensor):
@@ -125,10 +118,7 @@ def noted(files: RunFiles) -> dict[str, str]:
 
 
 def changes(files: RunFiles) -> list[str]:
-    """A line for each thing that a run depends on and that has changed.
-
-    Data that are not here are not compared.
-    """
+    """A line for each thing that a run depends on and that has changed; missing data are not compared."""
     before = noted(files)
     if not before:
         return []
@@ -144,7 +134,7 @@ def changes(files: RunFiles) -> list[str]:
 
 
 def _data_here(config: Config) -> RealData | None:
-    """The real data, of which nothing is fetched; None, with a remark, if a run lacks some."""
+    """The real data, of which nothing is fetched; None, with a remark, if some are missing."""
     try:
         for each in config.data.describe():
             if each.problem and each.where.startswith(HUB):

@@ -39,7 +39,7 @@ class Parts:
 
 
 def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
-    """Load a run's parts and check its plan; `test`: whether test images and further sets are decoded."""
+    """Load a run's parts and check its plan; `test`: also decode test images and further sets."""
     marks = read_marks(config.pool.marks)
     data = load_data(config, progress, test=test)
     check_plan(config)
@@ -101,11 +101,7 @@ def check_varied(config: Config) -> None:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out.
-
-    It may ask for what the generator cannot draw, images smaller than the learner's, no guided step, or fewer initial
-    examples than classes. MissingError if missing data alone tell the task.
-    """
+    """Raise InputError for a plan that cannot be carried out, MissingError if missing data alone tell the task."""
     check_varied(config)
     steps = config.sampling.steps
     classes = config.task.n_classes
@@ -160,10 +156,7 @@ def validator(data: RealData) -> Callable[[Learner], float]:
 
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Within the block, torch computes as configured, and its random state may change.
-
-    With training.precision = "bfloat16", float32 products are TF32 on GPUs that have it, eight times as fine.
-    """
+    """Within the block, torch computes as configured; with "bfloat16", float32 products are TF32."""
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(config.threads or threads)

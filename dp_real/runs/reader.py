@@ -55,10 +55,9 @@ class Run:
         return self.files.path
 
     def unchanged(self, accept_changes: bool = False) -> Self:
-        """This run, once all that it depends on was found to be as it was when it began: see dp_real.runs.identity.
+        """This run, once all that it depends on was found to be as it was when it began.
 
-        Raises InputError if something is not. accept_changes: say so in a remark instead. Whatever a run left is taken
-        for what it was made from, so all commands that make something of it ask for this first.
+        Raises InputError if something is not. accept_changes: say so in a remark instead.
         """
         accepted(changes(self.files), accept_changes)
         return self

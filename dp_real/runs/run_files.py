@@ -48,7 +48,6 @@ class RunFiles:
 
     @property
     def branches(self) -> list[RunFiles]:
-        """The cool-downs by pool size."""
         return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
 
     @property

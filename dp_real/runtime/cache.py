@@ -26,15 +26,15 @@ _intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache."""
+    """The user's folder of the cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
-    """The folder that make(folder) filled, now or earlier with the same `depends`, whole.
+    """The folder that make(folder) filled, now or earlier with the same `depends`; others wait for its maker.
 
-    If `resumable`, make(folder, unfinished) may keep in `unfinished` what it needs to go on after a kill. Others wait
-    for the maker. A damaged folder is made again, and the cache cannot be cleared until this process ends.
+    If `resumable`, make(folder, unfinished) may keep in `unfinished` what it needs after a kill. A damaged folder is
+    made again.
     """
     keep(cache_folder())
     digest = json_digest(depends, sort_keys=True)[:16]

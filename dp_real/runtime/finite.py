@@ -44,10 +44,7 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 
 
 def faults(samples: Tensor) -> dict[str, Tensor]:
-    """Which samples have a fault, bool [B], by its name.
-
-    Codes are integers, and empty if all are zero. Other samples may be not finite, images of one value throughout.
-    """
+    """Which samples have a fault, bool [B]: codes that are all zero, numbers not finite, images of one value."""
     rows = samples.flatten(1)
     is_code = not samples.is_floating_point()
     if is_code:

@@ -1,7 +1,6 @@
-"""Reads weights from a folder or the hub: safetensors only, and fetches nothing but what the user named.
+"""Reads weights from a folder or the hub: safetensors only, no code of a model, and nothing that the user did not name.
 
-A model's own code is never run. diffusers does not pass trust_remote_code on to parts, but takes no Auto class of
-transformers, which alone would ask.
+diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
 """
 
 import json
@@ -37,11 +36,7 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """Load a folder or hub id by `kind.from_pretrained`, from safetensors only.
-
-    Raises MissingError for what is not there, InputError for a broken model, one with code of its own, or weights that
-    are not finite.
-    """
+    """Load a folder or hub id by `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
     with reading(model, kind.__name__) as is_local, no_code_of(model), quietly():
         with _no_larger_than(model) if is_local else nullcontext():
             loaded = kind.from_pretrained(
@@ -79,10 +74,7 @@ def _require_finite(loaded: Any, model: str) -> None:
 
 @contextmanager
 def _no_larger_than(folder: str) -> Iterator[None]:
-    """Raise InputError when a network becomes much larger than its weights on disk.
-
-    A config of 10⁶ layers would take hours, one of 10⁹ channels all memory.
-    """
+    """Raise InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
     there = held(Path(folder))
     parts = MOST_PARTS + MOST_TIMES * there.tensors
     numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
@@ -118,10 +110,7 @@ def no_code_of(model: str) -> Iterator[None]:
 
 @contextmanager
 def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
-    """Run a block that reads a model; yields whether `model` is a folder, not a hub id.
-
-    Raises MissingError for missing files and packages, InputError for a broken folder.
-    """
+    """Run a block that reads a model, and make its errors MissingError or InputError; yields whether it is a folder."""
     if fault := misnamed(model, pipeline):
         raise MissingError(fault)
     is_local = Path(model).is_dir()

@@ -1,4 +1,4 @@
-"""What is wrong with a model's name or folder, told before anything is read, so that `dp real plan` and a run agree."""
+"""What is wrong with a model's name or folder, told before anything is read."""
 
 import json
 import math
@@ -146,10 +146,7 @@ def _lacking_timm(folder: Path) -> Lack | None:
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
-    """What a folder lacks of its model, or of the pipeline in its model_index.json.
-
-    Libraries do not refuse all: of an empty folder, transformers makes a tokenizer that knows no word.
-    """
+    """What a folder lacks of its model: of an empty one, transformers makes a tokenizer that knows no word."""
     index = folder / "model_index.json"
     be_whole = f"it {WHOLE}"
     if pipeline and not index.is_file():
@@ -178,10 +175,7 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
 
 
 def _parts(index: dict[str, Any]) -> dict[str, str]:
-    """The classes of a pipeline's loaded parts.
-
-    The index has [library, class], or two nulls for a part that it does not have.
-    """
+    """The classes of a pipeline's parts; the index has two nulls for a part that it does not have."""
     parts = {}
     for part, kind in index.items():
         is_part = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)

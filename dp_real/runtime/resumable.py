@@ -20,10 +20,7 @@ EVERY = 200  # steps between two times that the state is kept; a loop must not k
 
 
 class Resumable:
-    """Keeps in `folder`, if any, all that a training loop changes; damaged files begin it again.
-
-    `draw` is the loop's generator of random numbers.
-    """
+    """Keeps in `folder` all that a training loop changes; damaged files begin it again."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Randomness in which a draw follows from seed, stream and position, never from earlier draws.
 
-So a resumed run repeats an unbroken one, and a pool's row is the same in any process and batch.
+So a resumed run repeats an unbroken one, and a pool's row any other process's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +65,6 @@ def next_seeds(seeds: np.ndarray) -> np.ndarray:
 
 
 def _states(sequences: Sequence[np.random.SeedSequence]) -> np.ndarray:
-    """uint64 [B]."""
     return np.array([each.generate_state(1, np.uint64)[0] for each in sequences], np.uint64)
 
 

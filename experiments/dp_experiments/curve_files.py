@@ -1,4 +1,4 @@
-"""Curves in files: those of `dp theory sweep`, `dp real compare` and `dp real branch`, and a table of one's own."""
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
 
 from __future__ import annotations
 
@@ -54,11 +54,10 @@ class _Start(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file, or of a run's branches, with notes on what it leaves out; `where` chooses one of
-    several.
+    """The curve of a CSV file or of a run's branches, with notes on what it leaves out.
 
-    Of a sweep: the simulated points of static data and of one rule. Of a comparison: the test errors of the arms that
-    are strategies of the theory.
+    Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
+    theory.
     """
     path = Path(path)
     where = dict(where or {})
@@ -101,7 +100,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 def chosen_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """The rows of a table whose columns have the values `where`; a column of `single` must then have one value."""
+    """The rows with the values `where`; a column of `single` must then have one value."""
     for name, value in where.items():
         table = _rows_with(path, table, name, value)
     for name in single:
@@ -137,7 +136,6 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The points of a table that has the columns of `Curve`."""
     chosen = chosen_rows(path, table, where)
     rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
     if len(rules) > 1:
@@ -158,7 +156,6 @@ def _is_above_chance(curve: Curve) -> bool:
 
 
 def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The simulated points of static data and of one rule."""
     notes = []
     points = table[table["kind"] == "simulated"]
     if points.empty:
@@ -181,14 +178,12 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
 
 
 def _default_rule(rules: list[str]) -> str:
-    """Keep-hard, if the sweep has it; else the sweep's first rule."""
     if "keep-hard" in rules:
         return "keep-hard"
     return rules[0] if rules else "keep-all"
 
 
 def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The arms of one setting that are strategies of the theory."""
     names = table["series"].astype(str).str.extract(_SERIES)
     table = table.assign(arm=names["arm"], settings=names["settings"].fillna(""))
     rows = table[table["arm"].isin(ARMS)]
@@ -234,7 +229,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
 
 
 def _may_have_more_classes(config: Path) -> bool:
-    """Whether a run is of images or texts, which mostly have more than two classes."""
+    """Images and texts mostly have more than two classes."""
     return _section(config, "generator").get("kind", TWO_CLASSES) != TWO_CLASSES
 
 
@@ -265,7 +260,6 @@ def _section(config: Path, name: str) -> dict[str, Any]:
 
 
 def _branch_result(run: Path, branch: Path) -> dict[str, Any]:
-    """The result of a branch. Raises DamagedError if it is not as it was written."""
     remedy = f"remove {branch}; dp real branch {run} makes it again"
     verify(branch, remedy)
     return read_json(branch / RESULT, remedy)

@@ -12,10 +12,7 @@ LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, 
 
 
 def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table in which brackets are no markup and no text is cut.
-
-    On a narrow terminal cells go on in the next line, the first column's last.
-    """
+    """Brackets are no markup, and no text is cut: on a narrow terminal cells go on in the next line."""
     grid = Table(title=Text(title, style="italic") if title else None)
     for name in names:
         justify = "left" if name in LEFT else "right"

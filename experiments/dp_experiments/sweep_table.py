@@ -1,4 +1,4 @@
-"""What a sweep says: which way to spend a budget is best where, and whether points lie on their lines."""
+"""Which way to spend a budget is best where, and whether a sweep's points lie on their lines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class _Interpolated(NamedTuple):
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
-    """The largest |z|, its 95 % limit by noise alone (Student t, Bonferroni), the number of points, and the largest
-    standard error.
+    """The largest |z|, its 95 % limit by noise alone (Student t, Bonferroni), the points, and the largest standard
+    error.
     """
     from scipy.stats import t
 
@@ -35,7 +35,7 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The series of least predicted error: a row for each interval of x and each alpha, rho and lam."""
+    """The best series by predicted error, for each interval of x and each alpha, rho and lam."""
     import pandas as pd
 
     rows = []

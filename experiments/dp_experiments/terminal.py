@@ -24,7 +24,7 @@ VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTI
 
 
 def visible(text: str) -> str:
-    r"""A text with control characters, but tabs and new lines, spelled out, so that a terminal obeys none of them."""
+    r"""Spells out control characters but tabs and new lines, so that a terminal obeys none."""
     return text.translate(VISIBLE)
 
 
@@ -100,7 +100,6 @@ class ProgressLines:
         self.told_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
-        """Print a line if it is time for one."""
         self.done += steps
         passed = time.monotonic() - self.told_at
         far = self.done - self.told >= LINES_APART * self.total
@@ -109,7 +108,6 @@ class ProgressLines:
             self._tell()
 
     def close(self) -> None:
-        """Print the last line, if any was printed before."""
         if 0 < self.told < self.done:
             self._tell()
 
@@ -119,7 +117,7 @@ class ProgressLines:
 
 
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
-    """The progress of one of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
+    """One of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:

@@ -170,7 +170,7 @@ def save_narrow(draw: Callable[[], Figure], stem: Path) -> Path:
 
 
 def narrow_name(name: str) -> str:
-    """The name of the figure for a phone."""
+    """The name of the figure for a phone beside the one of this name, both without their ending."""
     return f"{name}-narrow"
 
 

@@ -32,7 +32,7 @@ _width = ContextVar("width", default=WIDTH)
 
 
 def width() -> float:
-    """Inches, for a figure that is drawn now."""
+    """The width in inches of a figure that is drawn now: WIDTH, or NARROW within a block `narrow`."""
     return _width.get()
 
 

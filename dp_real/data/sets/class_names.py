@@ -134,7 +134,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Files in and below a folder, without hidden ones such as a system's ._1.jpg; links are followed once."""
+    """Files in and below a folder, without hidden ones such as a system's ._1.jpg. Links are followed once."""
     top = Path(os.path.realpath(folder))
     entered: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -152,7 +152,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 def class_files(
     folder: Path, classes: Classes, endings: Collection[str], what: str
 ) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
-    """Each class folder's label and files, and an error for each folder of no class; other endings are warned of."""
+    """Each class folder's label and files, and an error for each folder of no class."""
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
     others: list[Path] = []

@@ -1,8 +1,7 @@
 """Sets of real images, decoded on first use, in folders DIR/CLASS/IMAGE.jpg or encoded elsewhere.
 
-CLASS is a name, a number, or a WordNet id. An unreadable file raises an InputError: accuracies on a set that lost
-images could not be compared. Files of other endings are counted in a warning. `datasets` (imagefolder) knows neither
-numbers nor WordNet ids, and passes over files silently.
+An unreadable file is an error: accuracies on a set that lost images could not be compared. `datasets` (imagefolder)
+passes over files silently, and knows no WordNet ids.
 """
 
 from __future__ import annotations
@@ -82,8 +81,7 @@ def read_regular(path: Path) -> bytes:
 def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
     """Each image's label; None for a class that the task leaves out.
 
-    A number is a class folder's. But if the task is a part of ImageNet, and all are below its number of classes, they
-    are its own labels.
+    Numbers are class folders', or the task's own if all are below its number of classes.
     """
     first_images: dict[str, EncodedImage] = {}
     for name, source in zip(named.names, named.sources, strict=True):
@@ -98,7 +96,7 @@ def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
     """An image as uint8 [channels, size, size], upright by EXIF, transparent pixels over white.
 
-    The shorter side becomes `resize` pixels (0: `size`), as ImageNet's usual 256 for 224, and the middle is taken.
+    The shorter side becomes `resize` pixels (0: `size`), and the middle is taken.
     """
     try:
         with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
@@ -128,7 +126,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, which convert() would clip; a TIFF may use 12 of them."""
+    """Scale 16 bits, which Pillow's convert() would clip. A TIFF may use 12 of them."""
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
@@ -145,10 +143,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 class ImageFiles:
-    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, kept if all fit into IN_MEMORY.
-
-    A broken one raises InputError.
-    """
+    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, and kept if all fit into IN_MEMORY."""
 
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
@@ -210,7 +205,6 @@ class ImageFiles:
         return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
-        """uint8 [len(rows), C, S, S]."""
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
@@ -287,10 +281,9 @@ class Seen(NamedTuple):
 
 
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode images before a run, shared by the processes, so that a broken one stops it early.
+    """Decode images before a run, so that a broken one stops it early, and warn of flat ones and of two labels.
 
-    Sets kept in memory are decoded whole, of others about SAMPLED images. Warns of one value throughout, and of files
-    with two labels.
+    Sets kept in memory are decoded whole, of others about SAMPLED images.
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]

@@ -1,7 +1,4 @@
-"""Long tails: counts that fall exponentially from the most frequent class to the rarest.
-
-After Cui et al. (2019), Class-Balanced Loss Based on Effective Number of Samples.
-"""
+"""Long tails: counts that fall exponentially by class, after Cui et al. (2019), Class-Balanced Loss."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most freque
 def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
     """Real examples of each class, `total` together, the most frequent with `imbalance` times the rarest's.
 
-    A class has at least one, which lowers the ratio of a small total. The split decides which are frequent. There are
-    at most `total` classes.
+    A class has at least one. The data split decides which classes are frequent.
     """
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
     spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class
@@ -31,10 +27,7 @@ def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int
 
 
 def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
-    """Random rows with these labels; a smaller count's are among a larger one's.
-
-    There must be as many of each class (dp_real.runs.prepare.check_real_examples).
-    """
+    """Random rows with these labels; a smaller count's are among a larger one's."""
     order = rng(split, Stream.SPLIT).permutation(len(y))
     rows = torch.empty_like(labels)
     for label, count in enumerate(labels.bincount().tolist()):

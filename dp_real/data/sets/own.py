@@ -140,7 +140,7 @@ class OwnSets(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """Raises MissingError if a missing folder tells the classes, InputError for a single class or splits."""
+        """Raises MissingError if a missing folder tells the classes."""
         match self.classes:
             case None:
                 names = [path.name for path in class_folders(Path(self.validation))]

@@ -91,9 +91,9 @@ def pick(
 
 
 def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """Each row's class: its value, or the name in `feature` at that position.
+    """Each row's class: its value, or the name in `feature` there.
 
-    The hub's copies of ImageNet disagree on its two cranes: if the known of 1,000 names are in order, positions decide.
+    The hub's copies of ImageNet disagree on two cranes: 1,000 names in ImageNet's order go by position.
     """
     names = getattr(feature, "names", None)
     if names is None:

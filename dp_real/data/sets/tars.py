@@ -1,8 +1,7 @@
-"""Images in WebDataset shards and other tar files, read in place, and ImageNet as it is distributed.
+"""Images in tar files, such as WebDataset shards or ImageNet as it is distributed, read in place.
 
 `datasets` would copy shards (150 GB of ImageNet), knows no folders of classes or nested tar files, and passes over what
-follows a damaged header. ImageNet's validation images have their classes from Kaggle's LOC_val_solution.csv or the
-development kit, ILSVRC2012_devkit_t12, beside them or up to four folders above.
+follows a damaged header.
 """
 
 import csv
@@ -53,10 +52,8 @@ class ShardFile:
 def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages:
     """The images of shards, in order; only tables of contents and labels are read.
 
-    The class of KEY.jpg is the text of KEY.cls, or "label" in KEY.json; `label` names others. Else it is that of the
-    folder in the tar file, of a tar file called by a WordNet id, or of ImageNet's validation image.
-
-    Raises InputError for a broken or compressed file, and an image or label without the other.
+    KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder, a tar file
+    called by a WordNet id, or ImageNet's validation numbers.
     """
     found: list[tuple[ShardFile, str]] = []
     unread: list[Path] = []
@@ -181,7 +178,7 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unlabelled: Sequence[ShardFile]) -> None:
-    """Raise InputError for a label of no image, alone or beside images without labels."""
+    """Raise InputError for a label of no image."""
     near = {_key(file.name) for file in unlabelled}
     of_sample = Counter(_key(file.name) for file in files)
     for file in unused:
@@ -226,7 +223,7 @@ def read_flat(folder: Path) -> NamedImages:
 
 
 def validation_wnid(name: str, folder: Path) -> str:
-    """The WordNet id of ILSVRC2012_val_00000001.JPEG, say, in `folder` or in a tar file there."""
+    """The WordNet id of ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit, up to four folders above."""
     match = IMAGE.match(name)
     wnids = _validation_wnids(folder.resolve())
     wnid = wnids.get(int(match[1])) if match else None

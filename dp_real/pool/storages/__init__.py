@@ -1,7 +1,4 @@
-"""Ways to store examples in a pool, each a module; other packages can add theirs.
-
-pool.storage names the one to write with; a pool is read as its column says.
-"""
+"""Ways to store examples in a pool, each a module. A pool is read as its column says, whatever the configuration."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ LEAST = 3  # runs of an arm whose standard deviation means anything
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of the stored runs NAME, counted from 1.
+    """A row of the stored runs NAME, from 1.
 
     tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.
     """
@@ -80,7 +80,6 @@ class StoredRow:
         return SPREADS * float(self.tests.std()) if len(self.tests) >= LEAST else None
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
-        """Run the row in `out`, or go on with it there, and compare."""
         judge = Arm.of(str(self.row["arm"])).run
         return self.beside(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)

@@ -28,7 +28,7 @@ PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | r
 
 @dataclass(frozen=True)
 class ArmsTable:
-    """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
+    """Arms on the same splits and seeds: means, paired differences with standard errors, and cost."""
 
     runs: str
     """The name of the stored runs."""
@@ -192,14 +192,14 @@ def with_tables(page: str) -> str:
 
 
 def table(name: str) -> str:
-    """The table of this name in Markdown. Raises InputError if there is none."""
+    """The table of this name in Markdown."""
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
     return TABLES[name].markdown()
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the claims, and the tables of all pages of a folder and of the studies beside it; returns what changed."""
+    """Write the claims and all tables of a folder and of the studies beside it; returns what changed."""
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]

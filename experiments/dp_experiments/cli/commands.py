@@ -29,7 +29,7 @@ NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 
 
 class Stopped(Exception):
-    """Ctrl-C. typer passes this exception on, while it turns a KeyboardInterrupt into a silent exit."""
+    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
 
 
 class Unread(Exception):
@@ -40,7 +40,6 @@ class Commands(TyperGroup):
     """Raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Print the help if it is asked for. Raises Stopped and Unread."""
         with passed_on():
             return super().make_context(*arguments, **options)
 
@@ -180,14 +179,14 @@ class Lines(logging.Handler):
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats warnings of the packages without control characters, since they quote names from foreign files."""
+    """Warnings quote names from foreign files, whose control characters it spells out."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
 
 
 def rank() -> str:
-    """The number of this process among those that share the work; 0 is the main one."""
+    """Among processes that share the work; 0 is the main one."""
     return os.environ.get("RANK", "0")
 
 
@@ -212,7 +211,7 @@ def is_reporter(message: str) -> bool:
 def finish_streams() -> int:
     """Flush stdout and stderr; 3, after a line, if stdout's device is full, else 0.
 
-    A stream that cannot be written to is pointed at the null device, else Python would complain at its end.
+    Python would complain of a stream that cannot be written to, so it is pointed at the null device.
     """
     status = 0
     for stream in (sys.stdout, sys.stderr):

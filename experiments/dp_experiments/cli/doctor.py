@@ -121,7 +121,6 @@ def _devices() -> Iterator[Finding]:
 
 
 def _gpu(count: int) -> Iterator[Finding]:
-    """What a GPU's owner is asked for first."""
     import torch
     from torch.cuda import nccl
 
@@ -142,7 +141,7 @@ def _gpu(count: int) -> Iterator[Finding]:
 
 
 def _disk(what: str, folder: Path) -> Finding:
-    """The free space of the disk that holds a folder, which need not exist yet."""
+    """The folder need not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
@@ -150,7 +149,7 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
-    """What is wrong in the cache, and how large it is. listed: what is right, too."""
+    """listed: what is right, too."""
     from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
 
     found = entries()

@@ -46,10 +46,9 @@ def process_count(gpus: str, processes: int) -> int:
 
 
 def run_and_restart(count: int, out: Path, *arguments: str) -> int:
-    """Run `dp` in `count` processes, and return the exit status.
+    """Run `dp` in `count` processes; after a failure go on from the newest intact checkpoint.
 
-    If one fails or is killed, the run goes on from its newest intact checkpoint, at most RESTARTS times in a row
-    without a newer one. What no restart can mend ends it at once.
+    It gives up after RESTARTS times without a newer one, and at once on what no restart can mend.
     """
     status = run_together(count, *arguments)
     left = RESTARTS
@@ -65,7 +64,7 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 
 def _reached(out: Path) -> str | None:
-    """The name of the newest checkpoint of a run; None: there is none."""
+    """The newest checkpoint's name."""
     from dp_real.runs.checkpoints import checkpoints
     from dp_real.runs.run_files import RunFiles
 
@@ -74,10 +73,7 @@ def _reached(out: Path) -> str | None:
 
 
 def run_together(count: int, *arguments: str) -> int:
-    """Run `dp` in `count` processes that know of each other, and return the exit status.
-
-    If one fails, the others are ended. On one of STOP_SIGNALS they stop by agreement.
-    """
+    """Run `dp` in `count` processes, which end together and stop by agreement on one of STOP_SIGNALS."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

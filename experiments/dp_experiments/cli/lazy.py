@@ -1,7 +1,4 @@
-"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly.
-
-Help pages and completion need no more than the tables of `cli.theory` and `cli.real`.
-"""
+"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +20,6 @@ class OnceCommand(TyperCommand):
     """Refuses an option that is given twice, of which typer would take the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raises InputError for an option that takes one value and is given several."""
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for parameter in given:
             if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
@@ -32,10 +28,7 @@ class OnceCommand(TyperCommand):
 
 
 class LazyCommand(TyperCommand):
-    """The command NAME is the function NAME_command of a module that is imported when it is chosen.
-
-    Its help page is the line that lists it, and the function's docstring.
-    """
+    """The function NAME_command of a module; its help page is the line that lists it, and its docstring."""
 
     def __init__(self, name: str, module: str, line: str) -> None:
         super().__init__(name, help=line)
@@ -43,7 +36,6 @@ class LazyCommand(TyperCommand):
 
     @cached_property
     def loaded(self) -> TyperCommand:
-        """The first use imports the module."""
         name = self.name or ""
         function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
         app = typer.Typer(add_completion=False)
@@ -59,7 +51,6 @@ class LazyCommand(TyperCommand):
         return function
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """The context belongs to the loaded command."""
         with uncollected():
             return self.loaded.make_context(*arguments, **options)
 
@@ -68,7 +59,6 @@ class Numeric(LazyCommand):
     """Computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function runs under `finite_numbers`."""
         from dp_theory.numerics.checks import finite_numbers
 
         return finite_numbers()(function)
@@ -78,8 +68,6 @@ class OfPipeline(LazyCommand):
     """Without the packages of the extra `real` it says how to get them."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function is not run unless all of the extra is installed."""
-
         @wraps(function)
         def run(*arguments: Any, **options: Any) -> Any:
             from dp_base.extras import require_extra

@@ -13,7 +13,7 @@ IMPORTING = "<frozen importlib._bootstrap>"  # the file name of Python's import 
 
 
 def open_streams() -> None:
-    """Open closed standard streams onto the null device, lest the next file get their number and the terminal's output.
+    """Open closed standard streams onto the null device, lest the next file get their number.
 
     What stdout's encoding lacks is spelled out: a long command must not fail with its answer.
     """
@@ -41,7 +41,7 @@ def uncollected() -> Iterator[None]:
 
 
 def skip_last_collection() -> None:
-    """Skip the last search for garbage, a tenth of a short command, but not with torch, whose objects may need it."""
+    """It takes a tenth of a short command; torch's objects may need it."""
     if "torch" not in sys.modules:
         gc.freeze()
 

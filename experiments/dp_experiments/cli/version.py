@@ -18,7 +18,7 @@ def version_line() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout, or the one that pip installed from (PEP 610); None if neither is known."""
+    """Of the checkout, or the one that pip installed from (PEP 610)."""
     checkout = Path(dp_base.__file__).parents[1]
     return _checked_out(checkout) if (checkout / ".git").exists() else _installed()
 

@@ -29,8 +29,7 @@ JUDGED_TOGETHER = 256  # images
 class Judge:
     """A classifier of images, whose K classes may be others than those of the task.
 
-    logits: differentiable, from images [B, C, H, W] in [-1, 1]. accepted: for each class of the task, which of the K
-    mean it. pool_size: how many examples it learned from; None if that does not matter.
+    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each class of the task, which of the K mean it.
     """
 
     logits: Callable[[Tensor], Tensor]
@@ -40,9 +39,7 @@ class Judge:
 
 
 def load_judge(given: str, task: Task) -> Judge:
-    """The latest learner of a run, or a folder or hub id of a transformers classifier, as a judge of the task's
-    classes.
-    """
+    """The latest learner of a run, or a transformers classifier by folder or hub id."""
     if not RunFiles(Path(given)).is_run:
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
@@ -64,10 +61,10 @@ def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
 
 
 def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
-    """For each class of the task, which of a classifier's names mean it; none if it knows no such class.
+    """For each class of the task, which of a classifier's names, perhaps several between commas, mean it.
 
-    A name may hold several between commas. Classes of an ImageNet task are found by their order among the 1,000, and if
-    no name is known and the numbers of classes agree, position decides.
+    ImageNet classes are found by their order among the 1,000; if no name is known and the numbers agree, position
+    decides.
     """
     task = imagenet_of(classes)
     if task and len(names) == 1000:
@@ -91,7 +88,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 
 def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
-    """For each round, the share of rows that the judge confirms, and that of the rows that the learner missed."""
+    """By round, the share of rows that the judge confirms, also of those that the learner missed."""
     rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
     shares = rows.groupby("round")[["confirmed"]].mean()

@@ -1,6 +1,6 @@
 """A finished run as a data set and a model with cards, in a folder or on the hub of Hugging Face.
 
-The hub's own client finds the token; nothing here reads, prints or stores it.
+The hub's own client finds the token; nothing here reads it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) 
 
 @contextmanager
 def _asking(repository: str) -> Iterator[None]:
-    """Raise MissingError, in one line, in place of what the hub's client raises within the block."""
+    """Raise MissingError, in one line, in place of what the hub's client raises."""
     remedy = "dp real export --format hub --out FOLDER writes the same without the hub"
     try:
         yield
@@ -164,7 +164,7 @@ def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _header(config: Config, rows: int) -> str:
-    """The block of metadata, with the fields that the user is to fill in as comments."""
+    """Fields that the user is to fill in are comments."""
     task = config.data.pipeline_tag
     data = DatasetCardData(
         pretty_name=_plain(config.name),
@@ -199,7 +199,6 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
 
 
 def _generator(config: Config) -> str:
-    """The sections that say how examples were drawn, as TOML: also the model and its prompts."""
     sections = config.model_dump(mode="json", exclude_none=True)
     return tomli_w.dumps({name: sections[name] for name in ("generator", "sampling", "guidance")}).strip()
 
@@ -224,5 +223,5 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Without anything that Markdown or HTML would obey in a cell or a heading."""
+    """Without what Markdown or HTML would obey."""
     return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The page to look through a pool and to mark its wrong examples: one HTML file that needs no other."""
+"""One HTML file to look through a pool and to mark its wrong examples."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from dp_real.text.codes import texts_of
 
 
 def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
-    """The hardest examples of a run's pool, hardest first, with what the page says of them.
-
-    Entropy, in nats, and `wrong` are of when an example was added; likelihood is that of its label by the generator.
-    """
+    """The hardest examples first; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
     is_text = config.data.examples == "texts"
     if not is_text and len(config.task.sample_shape) != 3:

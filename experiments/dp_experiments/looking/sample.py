@@ -42,14 +42,13 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spre
 
 @dataclass(frozen=True)
 class GridRow:
-    """Images guided by `judge` at `omega`, from the labels and noise of the other rows; plain without a judge."""
+    """Images guided by `judge` at `omega`, plain without, from the labels and noise of the other rows."""
 
     omega: float
     judge: Judge | None
 
     @property
     def facts(self) -> dict[str, float]:
-        """What tells it from the other rows."""
         if self.judge and self.judge.pool_size:
             return {"pool_size": self.judge.pool_size, "omega": self.omega}
         return {"omega": self.omega}
@@ -75,7 +74,7 @@ class Replay:
         self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """The logits [B, K] of images [B, C, H, W] by the learner of a checkpoint."""
+        """Of images [B, C, H, W], [B, K]."""
         if self._loaded is None or self._loaded[0] != checkpoint.path:
             self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
         return self._loaded[1](x)
@@ -84,10 +83,7 @@ class Replay:
 def before_additions(
     run: Run, strengths: pd.Series, omegas: list[float] | None
 ) -> Iterator[tuple[Checkpoint, int, float]]:
-    """The checkpoint before each addition, how many examples its learner had learned from, and the strength.
-
-    `omegas` take the place of the rounds' own strengths; a strength of 0 is left out.
-    """
+    """The checkpoint before each addition, its learner's examples, and the strength, for which `omegas` may stand."""
     counts = run.rounds["count"]
     for checkpoint in run.checkpoints:
         done = checkpoint.state.rounds
@@ -97,7 +93,7 @@ def before_additions(
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
+    """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     task = run.config.task
     replay = Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
@@ -149,7 +145,7 @@ def draw(
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images of a row, [n, C, H, W], in blocks as a run draws them; refuses one that is not finite or constant."""
+    """[n, C, H, W], in blocks as a run draws them; refuses an image that is not finite or constant."""
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):

@@ -33,10 +33,7 @@ CANDIDATES = 4  # for a configuration that has none
 
 @dataclass(frozen=True)
 class TextRow:
-    """Texts chosen at `omega`, of the labels and seeds of the other rows.
-
-    learner: loads what chooses them; None: nothing does. pool_size: how many texts it had learned from.
-    """
+    """Texts of the labels and seeds of the other rows, chosen at `omega` by what `learner` loads, if any."""
 
     omega: float
     learner: Callable[[], Learner] | None = None
@@ -44,7 +41,6 @@ class TextRow:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What the other rows have otherwise."""
         return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
 
 
@@ -59,7 +55,7 @@ def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
+    """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     chosen = before_additions(run, run.rounds["omega"], omegas)
     rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
     if not rows:
@@ -72,8 +68,8 @@ def draw(
 ) -> pd.DataFrame:
     """Write samples.csv, a line per text, and return the table.
 
-    All rows choose among the same candidates; without a learner, the first is taken. The i-th text of a class has the
-    seed of the i-th in the initial round of a run with this seed.
+    All rows choose among the same candidates, drawn as a run with this seed does; without a learner, the first is
+    taken.
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
@@ -105,7 +101,6 @@ def draw(
 
 @torch.no_grad()
 def _verdicts(judge: Learner | None, x: torch.Tensor, y: torch.Tensor, names: tuple[str, ...]) -> dict:
-    """A text's entropy in nats, its predicted class, and whether that is as asked, where known."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     answers = logits(judge, x)

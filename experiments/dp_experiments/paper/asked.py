@@ -1,6 +1,6 @@
 """A figure that somebody asks for, with values of its parameters: `compute`'s named arguments with a default.
 
-One called `run` is the folder of a run from which the figure is drawn in place of ours.
+One called `run` is the folder of a run that takes the place of ours.
 """
 
 from __future__ import annotations
@@ -71,7 +71,6 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
 
 
 def _number(text: str, value: Any, usual: float) -> float:
-    """Raises InputError if the text is no number of the type of the usual value."""
     wanted = "a whole number" if isinstance(usual, int) else "a number"
     right = int if isinstance(usual, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):

@@ -29,10 +29,9 @@ RATIOS = ("series", "baseline", "x", "y", "baseline_x", "bound", "ratio", "ratio
 
 
 def laid_out(sources: list[str]) -> pd.DataFrame:
-    """The curves of several sources in one tidy table, x in samples generated and y in percent.
+    """The curves of table4, table5, sweeps, comparisons and runs in one tidy table.
 
-    A source is table4 or table5, a sweep (its folder or sweep.csv), a comparison or a run, whose name goes before that
-    of a series. `units` are independent repeats.
+    x is in samples generated, y in percent, and `units` are independent repeats.
     """
     names = [_name(source) for source in sources]
     parts = []
@@ -77,7 +76,6 @@ def _of_comparison(comparison: Comparison) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> pd.DataFrame:
-    """The accuracy after each branch of a run, and at its end."""
     if not run.complete:
         raise InputError(f"{run.path} is not finished; dp real resume {run.path} goes on")
     results = pd.DataFrame([*run.branches, run.result])
@@ -99,10 +97,10 @@ def _of_sweep(file: Path) -> pd.DataFrame:
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """How many samples of a baseline each point of a `laid_out` table is worth, over its own, with 95 % intervals.
+    """How many samples of a baseline each point is worth, over its own, with 95 % intervals.
 
-    The baseline is the static series of the source, else of the first source that has one, else the first series. The
-    errors of point and baseline count as independent. Ends beyond the baseline's sizes are 0 or inf.
+    The baseline is the source's static series, else the first static one, else the first. Errors of both count as
+    independent; ends beyond the baseline's sizes are 0 or inf.
     """
     names = list(table["series"].unique())
     static = table[table["series"].str.contains(": static")].groupby("source")["series"].first()
@@ -124,7 +122,6 @@ def _points(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _ratio(point: dict[str, Any], base: pd.DataFrame) -> dict[str, Any]:
-    """base: the baseline's points, by x."""
     n = base["x"].to_numpy(float)
     accuracy = base["y"].to_numpy(float)
     (number,), (bound,) = static_equivalent(np.array([point["y"]]), n, accuracy)

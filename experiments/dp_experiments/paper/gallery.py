@@ -83,7 +83,7 @@ class About(NamedTuple):
 
 
 def about(name: str) -> About:
-    """What a figure shows, read from its source without importing it: some of them need torch."""
+    """Read from the source without importing it: some figures need torch."""
     spec = importlib.util.find_spec(modules()[name])
     text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
     tree = ast.parse(text)
@@ -115,7 +115,7 @@ def by_paper() -> dict[str, list[str]]:
 
 
 def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    """The wanted names, each once; one of the paper's stands for all that draw it, and `also` are other known names."""
+    """The wanted names, each once; one of the paper's stands for all that draw it."""
     own = by_paper()
     known = [*modules(), *also]
     wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
@@ -128,7 +128,7 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
 
 
 def load(name: str) -> FigureModule:
-    """The module of a figure. Raises MissingError if it cannot be loaded."""
+    """The module of a figure."""
     try:
         with needing("real", "this figure"):
             return cast(FigureModule, importlib.import_module(modules()[name]))
@@ -161,7 +161,6 @@ class Gallery:
     """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError if the folder holds anything but figures, or cannot be written to."""
         self.folder = folder
         self.record: dict[str, Any] = {}
         with asked_for(folder):
@@ -180,16 +179,14 @@ class Gallery:
         return self.folder / "index.html"
 
     def up_to_date(self, asked: Asked, quick: bool) -> bool:
-        """Whether this version of the code drew the files with the same `quick`; never if a run is shown, which may go
-        on.
-        """
+        """Whether this code drew the files with the same `quick`; never of a run, which may go on."""
         done = self.record.get(asked.stem, {})
         if RUN in asked.settings or done.get("source") != source(asked.name) or done.get("quick") != quick:
             return False
         return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, asked: Asked, quick: bool) -> float:
-        """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
+        """Returns the seconds that the figure took."""
         self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
         self._write()
         return self.record[asked.stem]["seconds"]

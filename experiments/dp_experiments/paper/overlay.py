@@ -20,11 +20,10 @@ def overlay(
     band: bool = False,
     **groups: Any,
 ) -> pd.DataFrame:
-    """Test errors, predicted at x_line for the problem `line` and simulated at x_points for `points`.
+    """Test errors of the problems `line`, predicted at x_line, and `points`, simulated at x_points.
 
-    `line` has a problem for each element of x_line, `points` for each of x_points. Theory is the limit d → ∞; with
-    `band` it is the mean in dimension d, with the band of 95 % of single experiments. y_low and y_high of points are
-    one standard error away.
+    Theory is the limit d → ∞; with `band` it is the mean in dimension d, with the band of 95 % of single experiments.
+    Points have one standard error.
     """
     x_line = np.asarray(x_line, float)
     x_points = np.asarray(x_points, float)

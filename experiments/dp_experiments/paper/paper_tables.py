@@ -31,11 +31,7 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
-    """table1 … table5, with the mean validation accuracies in percent of complete runs of its presets and their
-    branches.
-
-    Runs of no row of the table are refused.
-    """
+    """table1 … table5, with mean validation accuracies (percent) of complete runs of their presets, and branches."""
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
     reached: dict[int, list[float]] = {}
@@ -51,7 +47,6 @@ def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
 
 
 def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
-    """The rows that a run and its branches repeat, with their validation accuracies."""
     config = run.config
     match = OF_A_ROW.search(config.name)
     if match is None or int(match["table"]) != number:

@@ -19,10 +19,9 @@ class Variant:
 
 @cache
 def variants() -> dict[str, Variant]:
-    """The variants by name: each row of Tables 3, 4 and 5, and the practice rows of Table 1.
+    """Each row of Tables 3, 4 and 5, and the practice rows of Table 1.
 
-    N, P and T_max, which Tables 1 and 3 do not state, are those of rows of Tables 4 and 5 that fit; the note says
-    which.
+    Tables 1 and 3 do not state N, P and T_max: they are of fitting rows of Tables 4 and 5, which the note names.
     """
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
     found: dict[str, Variant] = {}
@@ -69,9 +68,8 @@ def variants() -> dict[str, Variant]:
 
 
 def schedule(row: TableRow, additions: int, table: int) -> list[str]:
-    """Settings of a row of Table 4 or 5; a static row sets N only, and k = 0.
-
-    tau and the growth of T_max are inferred (presets.reported.schedule). Checkpoints are about 2,000 steps apart.
+    """Settings of a row of Table 4 or 5 (static: N only, k = 0); tau and T_max's growth are inferred
+    (reported.schedule).
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]

@@ -49,10 +49,10 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
 
 
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
-    """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
+    """The defaults, and the user's `searches` in place of theirs.
 
-    What the arm's name sets is not searched, and a default that the configuration cannot have is left out, as crops are
-    for texts; such a key among `searches` is an error.
+    What the arm's name sets, and defaults that the configuration cannot have, are left out; as `searches` they are
+    errors.
     """
     _require_searchable(searches)
     cell = arm_config(config, arm)
@@ -96,7 +96,6 @@ def _require_searchable(keys: Iterable[str]) -> None:
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
-    """The range or choice of a key; raises InputError likewise."""
     where = f"--search {key}={asked if isinstance(asked, str) else json.dumps(asked)}"
     if isinstance(asked, list):
         for value in asked:

@@ -48,8 +48,7 @@ class Trials:
     def propose(self, numbers: range, first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Parameters by the tree-structured Parzen estimator (Bergstra et al. 2011), which sees the batches before.
 
-        `first` are those of the batch's first trial. Until ten trials have not failed, the others are random and the
-        same for all arms.
+        Until ten trials have not failed they are random and the same for all arms, but for `first`.
         """
         scratch = optuna.create_study(direction="maximize")
         scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])
@@ -67,7 +66,7 @@ class Trials:
         return found
 
     def add(self, trial: Trial) -> None:
-        """In one transaction. Trials come in the order of their numbers."""
+        """In one transaction, in the order of their numbers."""
         kept = create_trial(
             state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
             value=trial.accuracy,
@@ -125,10 +124,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 
 def untried(arm: str, space: Space, kept: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
-    """The best parameters of another arm that this one has not tried, lest the luck of a search decide between arms.
-
-    `kept` are the trials of all arms before the batch.
-    """
+    """The best parameters of another arm that this one has not tried, lest the luck of a search decide between arms."""
     own = best_of(kept[arm])
     for other, trials in kept.items():
         best = best_of(trials) if other != arm else None

@@ -76,9 +76,9 @@ def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
 def tune(
     config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Give each arm `trials` trials, write the tables and best.json, and return the rows of best.csv.
+    """Give each arm `trials` trials, of which those kept count, and return the rows of best.csv.
 
-    Kept trials count and unfinished runs go on. Settings that diverge or cannot be are trials that failed.
+    Settings that diverge or cannot be are trials that failed.
     """
     spaces = spaces_of(config, plan)
     _begin(config, plan, out, progress)
@@ -110,7 +110,6 @@ def tune(
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    """Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
     asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
@@ -162,7 +161,6 @@ def _firsts(
 def _batch(
     config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
 ) -> Iterator[Proposal]:
-    """The trials of a batch that are not over. first: parameters for the first of them."""
     for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
         if number < len(kept):
             continue

@@ -27,7 +27,7 @@ ALONE = {"static": (), "real": (), **dict.fromkeys(("covariance", "probe", "zero
 
 
 def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
-    """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
+    """The configuration with these values; an error begins with `where`."""
     raw = config.model_dump()
     for key, value in settings.items():
         set_key(raw, key, value, where)
@@ -36,9 +36,7 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
 
 @dataclass(frozen=True)
 class Tuned:
-    """Best settings by arm, of `dp real tune` or as published; `fresh` is the first seed and split that no trial has
-    seen.
-    """
+    """Best settings by arm; `fresh` is the first seed and split that no trial has seen."""
 
     path: Path
     config: Config
@@ -77,14 +75,14 @@ class Tuned:
             )
 
     def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:
-        """Refuse a key that a user set to another value than at the tuning, if it was tuned for an arm."""
+        """Refuse another value of a key that was tuned for an arm."""
         changed = self._changed(config).intersection(keys)
         for arm in arms:
             for key in sorted(changed & self.settings[self.source(arm)].keys()):
                 raise InputError(f"--set {key}: --tuned {self.path} sets it for {arm}; ARM@{key}=VALUE changes it")
 
     def differing(self, config: Config) -> list[str]:
-        """Keys that differ from what was tuned, and were not tuned for all arms; not seeds, splits and [compare]."""
+        """Keys that differ from what was tuned, and were not tuned for all arms."""
         settled = set.intersection(*(set(settings) for settings in self.settings.values()))
         return sorted(self._changed(config) - settled)
 
@@ -95,7 +93,6 @@ class Tuned:
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 
     def arm_config(self, config: Config, arm: str) -> Config:
-        """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
         where = f"{self.path}, arm {arm}"
         return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
 

@@ -154,7 +154,7 @@ class AskedComparison:
 def _settings(
     config: "Config", names: list[str], preset: str, settings: list[str], tuned: Path | None, first: int | None
 ) -> "tuple[Callable[[Config, str], Config], int]":
-    """How an arm gets its settings, and the first seed: after a tuning, one that no trial has seen."""
+    """How an arm gets its settings, and the first seed that no trial has seen."""
     from dp_real.config.arms import arm_config
     from dp_real.config.load import key_of
 
@@ -225,7 +225,7 @@ def run_and_write(
 
 
 def _figure(found: FinishedComparison, x: Axis) -> "Figure":
-    """Curves over the axis, or a ranking of arms that would hide each other there, being of equal size."""
+    """Curves, or a ranking of arms that would hide each other, being of equal size."""
     from dp_figures.curves import draw_curves, draw_ranking
 
     from dp_experiments.comparing.compare import curves
@@ -261,7 +261,6 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
 
 
 def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
-    """Say which arms ended with fewer additions than planned."""
     additions = found.runs.groupby("arm")["additions"].mean()
     for name, made in zip(found.summary["series"], found.summary["kept"], strict=True):
         remark = too_few(made, additions[name], plan.arms[name])

@@ -85,7 +85,6 @@ def init_command(
 
 
 def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
-    """The configuration of a task whose examples are there, and the folder that holds its sets."""
     import torch
 
     from dp_base.errors import InputError
@@ -191,7 +190,6 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
 
 
 def _written(value: Any) -> str:
-    """A value as TOML has it; none: not set."""
     if value is None:
         return "none"
     from pydantic import TypeAdapter  # of the extra `real`, which help pages do without

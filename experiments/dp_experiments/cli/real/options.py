@@ -73,7 +73,7 @@ def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
 
 
 def arm_names(arms: str) -> list[str]:
-    """The names in a comma-separated list of arms. Raises InputError if one is there twice."""
+    """The names in a comma list, in which none may be twice."""
     from dp_base.errors import InputError
     from dp_real.config.arms import split_names
 
@@ -103,10 +103,7 @@ def at_a_time(workers: int | None) -> int:
 def on_cluster_asked(
     dask: str | None, resources: str, workers: int | None, folder: Path
 ) -> "AbstractContextManager[int | None]":
-    """A block in which runs go where --dask says.
-
-    It yields how many go on at a time; None: the cluster decides.
-    """
+    """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 
     from dp_base.cluster import on_cluster
@@ -126,7 +123,7 @@ def on_cluster_asked(
 
 
 def _amounts(resources: str) -> dict[str, float]:
-    """The numbers in a text such as GPU=1,MEMORY=2e9. Raises InputError if it has another form."""
+    """The numbers in a text such as GPU=1,MEMORY=2e9."""
     from dp_base.errors import InputError
 
     found = {}

@@ -67,7 +67,6 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-    """The numbers of GPUs. Raises InputError for a text that is no comma list of them."""
     from dp_base.errors import InputError
 
     parts = [part.strip() for part in gpus.split(",")]
@@ -113,7 +112,6 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
 
 
 def _told(costs: dict[str, Any]) -> Iterator[Any]:
-    """The costs in sentences, and hours as a table."""
     images = costs["images"]
     yield (
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "

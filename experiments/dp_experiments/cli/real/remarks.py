@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def too_few(made: float, additions: float, config: Config) -> str | None:
-    """On runs with fewer additions than planned, if no budget of their own ended them.
-
-    `made` and `additions` are means over runs.
-    """
+    """On runs with fewer additions than planned, in the mean, if no budget of their own ended them."""
     if additions >= config.practice.additions:
         return None
     return (

@@ -92,7 +92,7 @@ def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") ->
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, which may have gone just now; 0 then."""
+    """0 for a file that has gone just now."""
     try:
         return path.stat().st_size
     except OSError:
@@ -143,7 +143,7 @@ def evaluate_command(
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:
-    """Where further images are, by name, from NAME=WHERE. Raises InputError for a name that is taken."""
+    """By name, from NAME=WHERE."""
     from dp_base.errors import InputError
 
     sets: dict[str, str] = {}

@@ -92,22 +92,18 @@ class NoiseWorth:
 
     @property
     def price(self) -> float:
-        """The price of a row that is kept at the boundary, in plain rows."""
+        """Of a row that is kept at the boundary, in plain rows."""
         return self.costs.row("direct") / self.costs.row("static")
 
     @property
     def at_boundary(self) -> list[float | None]:
-        """The worth of a row at the boundary, in plain rows, for each share.
-
-        It is None where labels at the boundary say which side is which: it grows without limit there.
-        """
+        """In plain rows, for each share; None where labels there say which side is which: it grows without limit."""
         from dp_theory.noise import row_worth
 
         return [row_worth(flips, EDGE * flips.width) if flips(0.0) == COIN else None for flips in self.flips]
 
 
 def _shares(share: str | None, confirmed: float | None, judge: float | None) -> list[float]:
-    """The shares of wrong labels, each once. Raises InputError for options that do not go together."""
     if share is not None and confirmed is None:
         if judge is not None:
             raise InputError("--judge is for --confirmed: --share itself says how many labels are wrong")
@@ -170,7 +166,6 @@ def _practice(
 
 
 def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[RoundPlan]":
-    """The ways to add rows among which the best is taken."""
     from dp_theory.loop import Window
     from dp_theory.noise import Missed
 

@@ -32,10 +32,7 @@ MostMinutes = Annotated[float, typer.Option(help="Refuse work that would take lo
 
 
 def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
-    """Say beforehand how long work takes, if a minute or more; above --most-minutes it is refused.
-
-    The estimate `seconds` may be off by a few times; `remedy` would make it less.
-    """
+    """Say beforehand how long work takes, or refuse it; the estimate `seconds` may be off by a few times."""
     minutes = seconds / 60
     length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
     if minutes > most_minutes:
@@ -63,10 +60,7 @@ def folder_option(files: str) -> Any:
 
 
 def values(name: str, text: str, geometric: bool = False) -> list[float]:
-    """The numbers of an option's text: '0.5', '0.1,0.5' or 'start:stop:count' with both ends.
-
-    Steps are equal, or equal ratios if `geometric`.
-    """
+    """'0.5', '0.1,0.5' or 'start:stop:count' with both ends, in equal steps or, if `geometric`, ratios."""
     import numpy as np
 
     parts = re.split("[:,]", text)
@@ -94,10 +88,7 @@ class OptionGrid(NamedTuple):
 
 
 def grid(texts: Mapping[str, str | None], geometric: Collection[str], of_rule: Collection[str] = ()) -> OptionGrid:
-    """The grid of options whose texts `values` reads; None is left out.
-
-    geometric: the options whose steps have equal ratios. of_rule: those that stand in --rule.
-    """
+    """geometric: the options whose steps have equal ratios. of_rule: those that stand in --rule."""
     import numpy as np
 
     given = those_given(**texts)
@@ -110,7 +101,7 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str], of_rule: C
 
 
 def those_given(**options: Any) -> dict[str, Any]:
-    """The options that were given: those that are None are left out."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -120,7 +111,7 @@ def names(text: str) -> list[str]:
 
 
 def named_numbers(option: str, entries: list[str]) -> dict[str, float]:
-    """The numbers by name that an option gives as NAME=VALUE. Raises InputError for another form."""
+    """The numbers by name of NAME=VALUE."""
     names_given = [entry.partition("=")[0] for entry in entries]
     twice = [name for name in names_given if names_given.count(name) > 1]
     if twice:

@@ -116,7 +116,6 @@ def practice_command(
 def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
 ) -> "RoundPlan":
-    """How rows are added in each round. Raises InputError for options that do not go together."""
     from dp_theory.loop import Addition, Agree, Window
 
     if rule == "keep-hard" and alpha is None:
@@ -216,12 +215,12 @@ def _stages(
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python, which JSON has; anything else as it is."""
+    """As Python, and so JSON, has it."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """The error by stage on the rows that were wrong when they were added; a series is a round."""
+    """By stage, on the rows that were wrong when they were added; a series is a round."""
     import pandas as pd
 
     parts = []
@@ -281,7 +280,6 @@ def _show(tables: PracticeTables, loss: str) -> None:
 
 
 def _by_round(row_errors: "pd.DataFrame") -> list[dict[str, Any]]:
-    """A record for each round and kind, with a column for each stage."""
     wide = row_errors.pivot(index=["series", "kind"], columns="x", values="y")
     in_turn = row_errors[["series", "kind"]].drop_duplicates()  # as text, round 10 would come before round 2
     return records(wide.loc[list(in_turn.itertuples(index=False, name=None))].reset_index())

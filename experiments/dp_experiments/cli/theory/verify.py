@@ -81,7 +81,6 @@ def _derived(names: Collection[str]) -> dict[str, Any]:
 
 
 def _wrong(derived: dict[str, Any]) -> list[str]:
-    """The formulas that must be 0 and are not."""
     return [key for found in derived.values() for key in found["zero"] if found["formulas"][key] != "0"]
 
 

@@ -57,9 +57,7 @@ Facts = dict[str, Any]
 
 
 def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
-    """The facts of a run or a comparison.
-
-    judge: adds to each round the share of samples that it confirms. rounds: adds how the rounds compare with real
+    """judge: adds the share of each round's samples that it confirms. rounds: adds how the rounds compare with real
     validation examples, as the latest learner sees them.
     """
     comparison = Comparison(folder)
@@ -167,7 +165,6 @@ def readable_time(seconds: float) -> str:
 
 
 def _rounds(run: Run) -> list[Facts]:
-    """A row for each round, with the size of the pool after it."""
     rounds = run.rounds
     if not len(rounds):
         return []
@@ -222,7 +219,7 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """By key, the base's value and the configuration's own; without a base, None and what differs from the defaults."""
+    """By key, the base's value (None without a base: against the defaults) and the configuration's own."""
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
@@ -273,7 +270,6 @@ def compare_command(comparison: Comparison) -> str | None:
 
 
 def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
-    """The options of a comparison but its settings."""
     arms = comparison.arms
     options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
     if first := min(splits):

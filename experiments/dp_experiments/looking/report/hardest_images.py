@@ -20,7 +20,7 @@ SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
 
 
 def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
-    """The hardest samples of a pool of images, hardest first; none if it has no images or nothing was added."""
+    """Hardest first; none if the pool has no images or nothing was added."""
     task = run.config.task
     if len(task.sample_shape) != 3:
         return []

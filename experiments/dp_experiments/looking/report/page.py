@@ -89,13 +89,11 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def _differences(row: Facts) -> Facts:
-    """The difference to the baseline, by a name for readers."""
     minus = [(str(key).removeprefix("minus_"), value) for key, value in row.items() if str(key).startswith("minus_")]
     return {f"minus {baseline}": _with_error(value, row["difference_se"]) for baseline, value in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    """A number of two decimals with its standard error, if there is one."""
     if value is None:
         return ""
     return f"{value:.2f}" + ("" if not error else f" ± {error:.2f}")
@@ -152,7 +150,7 @@ def readable(value: Any) -> str:
 
 
 def for_phone(file: str) -> str:
-    """The picture for a phone beside this one; empty if there is none, as in folders of older versions."""
+    """The phone's picture beside this one, which folders of older versions lack."""
     narrow = Path(file).with_stem(narrow_name(Path(file).stem))
     return str(narrow) if narrow.exists() else ""
 

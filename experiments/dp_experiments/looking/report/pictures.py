@@ -67,7 +67,7 @@ def leave_figures(run: Path) -> None:
 
 
 def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
-    """Draw those of several runs whose figures are not drawn yet, `workers` at a time."""
+    """Draw those of several runs that are not drawn yet, `workers` at a time."""
     undrawn = [(run,) for run in runs if not are_drawn(RunFiles(run))]
     with progress("figures", len(undrawn)) as advance:
         for _ in in_parallel(workers, leave_figures, undrawn):
@@ -75,7 +75,7 @@ def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> 
 
 
 def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
-    """Whether a run is complete and its figures show its end; `last_name` is the one that is drawn last."""
+    """Whether a run is complete and its figures, of which `last_name` is drawn last, show its end."""
     last = files.figures / f"{last_name}.png"
     return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
@@ -140,7 +140,7 @@ def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int
 
 
 def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
-    """Draw strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
+    """Strength, hardness, cost and accuracy of each addition, against the pool's size."""
     passes = (rounds["denoiser_forwards"] + rounds["denoiser_backwards"]) / rounds["count"]
     size = rounds["count"].cumsum()
     rounds = rounds.assign(size=size, fraction_wrong=100 * rounds["fraction_wrong"], passes=passes)
@@ -163,15 +163,13 @@ def sizes_reached(run: Run) -> pd.DataFrame:
 
 
 def draw_scaling(results: pd.DataFrame) -> Figure:
-    """Draw test accuracy against the pool's size, with a point for each of `sizes_reached`."""
+    """Test accuracy against the pool's size, for `sizes_reached`."""
     table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
-    """The examples of each class: initial ones, added ones by whether the learner was right then, and mean entropy in
-    nats.
-    """
+    """Initial examples, added ones by whether the learner was right then, and mean entropy in nats."""
     facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0]
     counts = {
@@ -226,7 +224,7 @@ def spread_out(count: int, most: int = SHOWN) -> list[int]:
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """Images [B, C, H, W] in [-1, 1] as (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
+    """From [B, C, H, W] in [-1, 1] to (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)

@@ -17,9 +17,9 @@ LONGEST = 300  # characters of each
 
 
 def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
-    """The added texts of the highest entropy, in nats; before the first addition, those of the initial round.
+    """The added texts of the highest entropy (nats), else initial ones.
 
-    `right` is of when a text was added, `predicted` is what the learner makes of it now.
+    `right` is of when a text was added, `predicted` of now.
     """
     facts = pool.table().select(["row", "round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0] if facts["round"].any() else facts

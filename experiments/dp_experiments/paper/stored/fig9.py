@@ -21,7 +21,7 @@ PAIRS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: unguided practice minus static data, in points, with the 90 % interval that the two tests go by."""
+    """Unguided practice minus static data, in points, with the 90 % interval that the two tests go by."""
     parts = []
     for series, (data, arm, rival) in PAIRS.items():
         mean, se, seeds = paired(stored_runs(data), arm, rival)

@@ -28,7 +28,7 @@ TRIALS = 60
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: error over that of the best rule of the score against the budget per dimension."""
+    """The error over that of the best rule against the budget per dimension."""
     size = 5 if quick else 13
     parts = []
     for panel, (axis, low, high) in PANELS.items():
@@ -47,7 +47,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _experiment(best: BestRule, budget: float, panel: str) -> pd.DataFrame:
-    """The best rule's simulated error over the predicted one, with z."""
     problem = Problem(Direct(best.rule.rule), RHO, 1 / best.kept, best.lam)
     runs = simulate(problem, D, TRIALS, engine="law", seed=round(1000 * budget))
     z = (runs.test_error - best.test_error) / runs.test_error_se
@@ -69,7 +68,6 @@ def caption(table: pd.DataFrame) -> str:
     theory = table.query("kind == 'predicted'")
 
     def above(name: str) -> str:
-        """How far a rule is above the best one, at most."""
         return f"{theory.query('series == @name')['y'].max() - 1:.0%}"
 
     below = 1 - theory.query("series == @LABELS")["y"].min()

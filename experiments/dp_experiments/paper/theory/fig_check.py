@@ -28,7 +28,7 @@ TRAINED = 8000  # real images of fashion that train its learner
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: predicted lines and measured points for each task and rule; without its images, fashion is left out."""
+    """Without its images, fashion is left out."""
     trials = 8 if quick else 40
     found = {"digits": check(_digits(5000 if quick else 20_000), trials=trials)}
     try:
@@ -39,7 +39,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _digits(rows: int) -> Features:
-    """The features of plain generated digits: the small half against the large one."""
+    """Plain generated digits: the small half against the large one."""
     with tempfile.TemporaryDirectory() as folder:
         run(digits(), Path(folder) / "run", progress=progress)
         x, y = features(Run(Path(folder) / "run"), rows, progress)
@@ -47,7 +47,7 @@ def _digits(rows: int) -> Features:
 
 
 def _fashion(steps: int) -> Features:
-    """Features of real coats and shirts, of a learner that was trained on other real images."""
+    """Real coats and shirts."""
     plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
     learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)

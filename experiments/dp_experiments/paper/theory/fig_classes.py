@@ -20,7 +20,7 @@ D = 120
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: the error over that of random rows against training rows per dimension, by rule and number of classes."""
+    """The error over that of random rows against training rows per dimension."""
     classes, points, trials = (CLASSES[::3], 4, 4) if quick else (CLASSES, 7, 12)
     options = {"rules": ("random", *RULES), "keep": [KEEP], "rho": RHO, "tolerance": 1e-2}
     lines = classes_curves(classes, kept=np.geomspace(0.5, 32, points).tolist(), **options)

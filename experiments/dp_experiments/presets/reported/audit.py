@@ -1,6 +1,6 @@
-"""Checks of the paper's tables, and the data equivalence n_static / n_practice of Tables 4 and 5.
+"""Checks of the paper's tables, and the data equivalence of Tables 4 and 5.
 
-n_static is the number of static samples, read off the static curve, that reach the accuracy of a practice run.
+It is how many static samples reach a practice run's accuracy, over its own.
 """
 
 import numpy as np
@@ -33,8 +33,8 @@ def static_equivalent(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The number of static samples that first reach each `accuracy` [A], linear in log n, and its bound.
 
-    The bound is "=" within the curve [S], whose `rising` sizes count. It is ">" above its best accuracy, with the
-    largest n, and "<" below that of the smallest n, with that n.
+    "=" is within the curve [S], whose `rising` sizes count, ">" above its best accuracy, "<" below that of its smallest
+    n.
     """
     curve = rising(n_static, static_accuracy)
     n = n_static[curve]
@@ -46,7 +46,7 @@ def static_equivalent(
 
 
 def data_equivalence() -> pd.DataFrame:
-    """Tables 4 and 5, a row per run, with the static equivalent of practice rows and its ratio to the total."""
+    """Tables 4 and 5, with the static equivalent of practice rows and its ratio to the total."""
     parts = []
     for dataset, number in SCALING.items():
         table = reported(number)

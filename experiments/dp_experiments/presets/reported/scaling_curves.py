@@ -11,10 +11,7 @@ CURVES = {"table4": 4, "table5": 5}
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
-    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors.
-
-    `where` are values that columns must have, such as {"strategy": "static"}.
-    """
+    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
     if name not in CURVES:
         raise InputError(f"unknown curve '{name}': one of {', '.join(CURVES)}")
     import pandas as pd

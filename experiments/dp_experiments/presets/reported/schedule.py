@@ -25,7 +25,7 @@ def tau(initial: int, batch: int) -> int:
 
 
 def branches(table: int) -> pd.DataFrame:
-    """The rows of Table 4 or 5 that are branches; `step` is when addition k + 1 was due."""
+    """The rows that are branches; `step` is when addition k + 1 was due."""
     from dp_experiments.presets.reported.audit import reported
 
     rows = reported(table)
@@ -40,8 +40,8 @@ def replay(
 ) -> np.ndarray:
     """The steps of the additions of a run whose accuracy follows a script.
 
-    It rises at each evaluation, until `settling` steps times the share of the pool that is new have passed since the
-    last addition. t_max is in evaluations, for the pool after each number of additions.
+    It rises until `settling` steps times the new share of the pool have passed since the last addition. t_max is in
+    evaluations, for the pool after each number of additions.
     """
     step, pool, new, steps = 0, initial, initial, []
     for patience in t_max[:additions]:
@@ -65,7 +65,7 @@ def log_errors(table: int, settling: float, growth: float, epochs: float) -> np.
 
 
 def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.DataFrame:
-    """The best `settling` and root mean square of `log_errors`, for each growth of T_max and each tau in passes."""
+    """The best `settling` and r.m.s. of `log_errors`, for each growth of T_max and each tau in passes."""
     import pandas as pd
     from scipy.optimize import minimize_scalar
 

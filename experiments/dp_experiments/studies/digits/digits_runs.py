@@ -38,7 +38,7 @@ def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: 
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """The strength that was asked for (0: none was), else the usual one, else that of a run's last guided addition."""
+    """As asked (0: not), else the usual one, else that of a run's last guided addition."""
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
     if omega or usual:
@@ -66,9 +66,9 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
 
 
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
-    """An image of each of a run's first classes in every row, all from the same noise, in pixel columns.
+    """An image of each of a run's first classes in every row, from the same noise.
 
-    A row's name ends with the mean entropy in nats that its judge assigns to it.
+    A row's name ends with its judge's mean entropy in nats.
     """
     config = run.config
     generator = load_generator(config, progress=progress)
@@ -85,7 +85,7 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """Columns in [0, 1], a pixel's colours beside each other, of images [n, 1 or 3, H, W] in [-1, 1]."""
+    """In [0, 1], a pixel's colours side by side, of images [n, 1 or 3, H, W] in [-1, 1]."""
     x = x.float().cpu()
     if x.shape[-1] > LARGEST:
         x = functional.interpolate(x, (LARGEST, LARGEST), mode="area")

@@ -24,7 +24,7 @@ QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accurac
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy means over seeds; `added` marks the mean step of an addition, to the nearest evaluation."""
+    """Means over seeds; `added` marks the mean step of an addition, to the nearest evaluation."""
     seeds, splits = (2, 1) if quick else (8, 8)
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
@@ -53,7 +53,6 @@ def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.Dat
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the steps from SHOWN_FROM on."""
     return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 

@@ -20,7 +20,6 @@ SHOWN = (1, 3, 5, 7)  # rounds
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, a series for each round: the error in percent against the pool size at a checkpoint."""
     seeds = 2 if quick else 8
     rows = []
     for seed in range(seeds):

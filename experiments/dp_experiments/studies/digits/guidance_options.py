@@ -30,7 +30,7 @@ CONFIRMED = "labels confirmed (%)"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; x is the processor time of an option over that of plain sampling."""
+    """x is an option's processor time over that of plain sampling."""
     with shown_run(None) as run:
         learner = run.learner(run.checkpoints[SELECTOR])
     data = load_data(run.config)
@@ -71,7 +71,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw entropy and confirmed labels over time. A line joins values of `every`."""
     rows = table.query("window == '0-1'").sort_values(["measure", "through", "total"], kind="stable")
     return draw_curves(rows, xlabel="time over plain sampling", ylabel="", panel="measure", sharey=False)
 

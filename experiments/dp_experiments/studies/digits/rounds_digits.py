@@ -31,7 +31,7 @@ PANELS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; x is the round, of which 0 is plain."""
+    """x is the round, of which 0 is plain."""
     seeds = 1 if quick else 4
     with tempfile.TemporaryDirectory() as folder:
         run_arms(digits(), [JUDGE, *ARMS], seeds, seeds, Path(folder), cpu_count(), progress)

@@ -40,8 +40,8 @@ def posterior_mean(
 class GaussianGenerator:
     """Samples of either class, by DDIM with the exact posterior mean.
 
-    Its only error: a step shrinks a Gaussian by the cosine of its angle along the noise schedule, to a standard
-    deviation of 0.96 after 30.
+    A step shrinks a Gaussian by the cosine of its angle along the noise schedule: to a standard deviation of 0.96 after
+    30.
     """
 
     n_classes = 2
@@ -72,7 +72,6 @@ class GaussianGenerator:
         labels: Int64[Tensor, " batch"],
         guidance: EntropyGuidance | None = None,
     ) -> Float[Tensor, "batch dimension"]:
-        """Turn noise x, of any dimension, into samples of these classes."""
         sign = 2.0 * labels.double() - 1
         alpha_bar = self.solver.scheduler.alphas_cumprod
 

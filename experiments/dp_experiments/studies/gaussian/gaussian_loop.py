@@ -46,15 +46,13 @@ def gaussian(*overrides: str) -> Config:
 
 @dataclass(frozen=True)
 class Trace:
-    """Runs of one arm: test_error (seeds, stages), and t, ζ (in units of scale) and y of rows (seeds, rounds,
-    increment, 3).
-    """
+    """Runs of one arm: test_error (seeds, stages); rows (seeds, rounds, increment, 3), t and ζ in units of scale."""
 
     test_error: np.ndarray
     rows: np.ndarray
 
     def of_round(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """t, ζ and y of what addition k brought, of all seeds together."""
+        """Of what addition k brought, all seeds together."""
         t, zeta, y = self.rows[:, k].reshape(-1, 3).T
         return t, zeta, y
 
@@ -75,7 +73,6 @@ def traces(
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The test errors and the rows of one run."""
     done = Run(folder)
     learners = [done.learner(at) for at in (*done.checkpoints, None)]
     weights = np.array([learner.tensors()["weight"].numpy() for learner in learners])
@@ -91,10 +88,7 @@ def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray
 
 
 def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
-    """What the sampler makes of plain noise, without sampling error: `scale`, and the law along w0 in that unit.
-
-    In infinitely many steps DDIM with the exact score would give scale 1 and a half-normal law.
-    """
+    """`scale`, and the sampler's law along w0 in that unit, without sampling error."""
     generator = GaussianGenerator(2, config.sampling.steps, config.sampling.guidance_scale)
     noise = np.column_stack([ndtri((np.arange(GRID) + 0.5) / GRID), np.ones(GRID)])
     x = generator.from_noise(torch.from_numpy(noise), torch.ones(GRID, dtype=torch.int64)).numpy()
@@ -132,7 +126,7 @@ def plain_rows(config: Config) -> RoundPlan:
 
 
 def keep_hard_threshold(t: np.ndarray) -> float:
-    """The alpha at which keep-hard leaves of N(0, 1) the mean |t| of these margins; inf if that is the plain one."""
+    """The alpha at which keep-hard leaves of N(0, 1) their mean |t|; inf if that is the plain one."""
 
     def excess(alpha: float) -> float:
         return np.sqrt(2 / np.pi) * -np.expm1(-(alpha**2) / 2) / (2 * ndtr(alpha) - 1) - np.abs(t).mean()
@@ -141,7 +135,7 @@ def keep_hard_threshold(t: np.ndarray) -> float:
 
 
 def realised_rule(t: np.ndarray) -> SymmetricRule:
-    """The rule q(|t|) that rows of margins t seem to be kept by: the histogram's ratio to N(0, 1), at most 1."""
+    """The rule q(|t|) that rows of margins t seem kept by: the histogram's ratio to N(0, 1), at most 1."""
     edges = np.unique(np.quantile(np.abs(t), np.linspace(0, 1, BINS + 1)))
     edges[0] = 0.0
     ratio = np.histogram(np.abs(t), edges)[0] / np.diff(2 * ndtr(edges))
@@ -150,11 +144,10 @@ def realised_rule(t: np.ndarray) -> SymmetricRule:
 
 
 def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
-    """The test error of a guided loop's stages, predicted from ever more of what its rows report.
+    """The stages' test error, predicted from ever more of what guided rows report.
 
-    keep-hard: |t| ≤ alpha, the rows' own threshold. rule: the realised q(t), with labels and ζ as plain rows have them.
-    labels: keep-hard, but labels agree with the learner (mean y t) as little as the rows' do. rows: the law of (t, ζ,
-    y).
+    keep-hard: |t| ≤ alpha, their own threshold. rule: the realised q(t), with labels and ζ of plain rows. labels:
+    keep-hard with the rows' agreement (mean y t). rows: the law of (t, ζ, y).
     """
     kept = config.practice.increment / config.practice.initial
     plans: dict[str, list[RoundPlan]] = {"keep-hard": [], "rule": [], "labels": [], "rows": []}

@@ -71,7 +71,7 @@ class Collection:
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """The collection from the cache, by each file's name, size and time, or drawn in less than a minute."""
+    """From the cache, by each file's name, size and time, or drawn in less than a minute."""
     from safetensors.numpy import load_file, save_file
 
     def make(folder: Path) -> None:
@@ -120,10 +120,7 @@ def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def draw_font(font: Font) -> np.ndarray:
-    """White on black, cropped to the ink and scaled, uint8 [CHARACTERS, SIDE, SIDE].
-
-    Missing characters, and those that look exactly the same, such as boxes in their place, are all 0.
-    """
+    """White on black, cropped and scaled, uint8 [CHARACTERS, SIDE, SIDE]; missing or identical characters are 0."""
     images = np.zeros((len(CHARACTERS), SIDE, SIDE), np.uint8)
     try:
         face = ImageFont.truetype(font.path, POINTS, layout_engine=ImageFont.Layout.BASIC)
@@ -137,7 +134,7 @@ def draw_font(font: Font) -> np.ndarray:
 
 
 def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
-    """One character, centred, uint8 [SIDE, SIDE], black if it has no ink."""
+    """Centred, uint8 [SIDE, SIDE], black if it has no ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))
@@ -153,7 +150,7 @@ def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """The ink stretched to a square, its width, height and ratio, float32 [n, SMALL * SMALL + 3]; zeros without ink."""
+    """Ink stretched to a square, its width, height and ratio, float32 [n, SMALL * SMALL + 3]."""
     found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
         rows, columns = (np.flatnonzero(images[row].max(axis)) for axis in (1, 0))
@@ -167,10 +164,9 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
-    """Keep the fonts that are legible and differ from the others of their group.
+    """Keep legible fonts that differ within their group.
 
-    If most of a font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in
-    `images`.
+    If most signs beyond ASCII are not read right, the font has other letters there, which become 0 in `images`.
     """
     first_rows: dict[str, int] = {}  # families are compared by their first fonts
     for row, font in enumerate(fonts):
@@ -194,9 +190,7 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
 
 
 def is_unicase(traits: np.ndarray) -> bool:
-    """Whether small letters are drawn as capitals, by the median correlation of features; true if the font lacks all
-    pairs.
-    """
+    """Whether small letters look like capitals, by median correlation; true if the font lacks all pairs."""
     ink = traits[:, : SMALL * SMALL]
     pairs = [(ink[PLACES[small]], ink[PLACES[capital]]) for small, capital in CASES]
     correlations = [np.corrcoef(small, capital)[0, 1] for small, capital in pairs if small.std() and capital.std()]
@@ -229,10 +223,7 @@ def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
 
 
 def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The mean cosine [n, m] of the characters that both fonts have.
-
-    Averaging 2 x 2 pixels first makes it tolerate a shift of a fraction of a pixel.
-    """
+    """The mean cosine [n, m] of shared characters; averaging 2 x 2 pixels first makes it tolerate small shifts."""
 
     def unit_vectors(images: np.ndarray) -> np.ndarray:
         n, characters, side, _ = images.shape
@@ -247,7 +238,7 @@ def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
-    """The group of each family, int [n]: families that nearly coincide, or share the first word of their name."""
+    """Families that nearly coincide, or share the first word of their name, int [n]."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

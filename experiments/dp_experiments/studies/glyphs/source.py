@@ -94,7 +94,6 @@ class GlyphsConfig(DataConfig):
         return self._further(name, where, self._collection() if where in FURTHER else None)
 
     def _files(self) -> list[Path]:
-        """Raises MissingError if the folder is missing, or too many packages are."""
         if self.fonts is not None:
             if not Path(self.fonts).is_dir():
                 raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")

@@ -59,7 +59,6 @@ class Packed:
         return {}
 
     def requirements(self) -> list[Requirement]:
-        """The file, and the package that reads it."""
         try:
             file = model_file(self.model)
             if file.suffix == GGUF:
@@ -81,7 +80,6 @@ class PackedLMConfig(Packed, CausalLMConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Unpack the file on first use. Raises as `as_folder` does, too."""
         unpacked = self.model_copy(update={"model": as_folder(self.model, progress)})
         return CausalLMConfig.load(unpacked, sampling, source, data, progress)
 
@@ -101,7 +99,6 @@ class PackedTextConfig(Packed, TransformersTextConfig):
     )
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Unpack the file on first use. Raises as `as_folder` does, too."""
         unpacked = self.model_copy(update={"model": as_folder(self.model)})
         return TransformersTextConfig.fresh(unpacked, task, training, seed)
 
@@ -125,10 +122,7 @@ def model_file(model: str) -> Path:
 
 
 def as_folder(model: str, progress: Progress = silent) -> str:
-    """The cached folder of a model's weights and tokenizer, made of its file on first use; another name as it is.
-
-    A GGUF file's weights are written as float32.
-    """
+    """The cached folder that is made of a model's file, weights in float32; another name as it is."""
     from dp_real.runtime.cache import cached
 
     if not model.endswith((GGUF, ".zip")):
@@ -177,7 +171,6 @@ def _unpack_zip(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
-    """Write the model and the tokenizer into a folder, as transformers has them."""
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
@@ -200,7 +193,7 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
-    """The model without weights. Raises InputError if it is much larger than what the file holds."""
+    """The model without weights, unless it is much larger than what the file holds."""
     import torch
     from gguf import GGUFReader
     from transformers.models.auto.configuration_auto import AutoConfig
@@ -222,6 +215,6 @@ def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the progress bar of unpacking, which has no switch, from the screen."""
+    """The progress bar of unpacking has no switch."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

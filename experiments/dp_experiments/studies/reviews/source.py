@@ -117,9 +117,7 @@ class ReviewsConfig(OfTexts):
 
 
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
-    """Sentences whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive; repeats are
-    dropped.
-    """
+    """Sentences, each once, whose mean rating in -4 to 4 is at least `least` from 0, and whether it is positive."""
     name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
     with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):
         inner = _member(archive.read_bytes(), INNER)
@@ -135,7 +133,6 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
 
 
 def _member(archive: bytes, name: str) -> bytes:
-    """Raises ValueError if a file of the archive is too large, or is none."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
         info = opened.getmember(name)
         file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None

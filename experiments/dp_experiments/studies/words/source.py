@@ -94,7 +94,7 @@ class WordsConfig(OfTexts):
     def _side(
         self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator
     ) -> Examples:
-        """At most n words of each language, in random order. Only the generator may have fewer."""
+        """At most n words of each language; only the generator may have fewer."""
         import torch
 
         from dp_real.text.codes import to_codes
@@ -124,7 +124,6 @@ class WordsConfig(OfTexts):
         return [SetStatus("words", str(FOLDER), None, _problem())]
 
     def _words(self, progress: Progress = silent) -> list[list[str]]:
-        """The words of each language that no other has, in order."""
         from dp_real.runtime.cache import cached
 
         if problem := _problem():
