@@ -1,12 +1,5 @@
 """Computer algebra for the theory: sympy derives the formulas that the rest of the package evaluates.
 
-    lemma1, lemma2  the constants of keep-hard and keep-easy, from their integrals
-    corollary1      the limit lam → 0+ of Theorem 1 as printed, in both phases, and that it is the printed corollary
-    scaling         small phi: the constant of plain data's law E ∝ √phi, and the best pool selection at rho = 1
-    keep-hard       the law of the hardest selection, and what it makes of a loop on fresh data
-    practice        two stages of the practice loop: their equations, and that fresh rows give Theorem 1
-    softmax         the fixed point for K classes, as the stationary point of one function
-
 Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows.
 """
 
@@ -50,7 +43,7 @@ def _pdf(t: Any) -> Any:
 
 @cache
 def lemma1() -> Derivation:
-    """Keep-hard: the moments over |G| ≤ alpha, with tau = rho/√(1 - rho²)."""
+    """Keep-hard: the moments over |G| ≤ alpha, from their integrals."""
     sine = sp.Symbol("s", positive=True)  # √(1 - rho²), so that sympy sees what is positive
     tau = rho / sine
     density = _pdf(_g)
@@ -329,7 +322,7 @@ def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
 
 
 def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
-    """0 if the expression is 0 where sine² = 1 - rho²: its numerator, by a half-angle."""
+    """0 if the expression vanishes where sine² = 1 - rho²."""
     half = sp.Symbol("h", positive=True)
     circle = {rho: (1 - half**2) / (1 + half**2), sine: 2 * half / (1 + half**2)}
     return sp.expand(sp.numer(sp.together(gap.subs(circle))))
@@ -339,7 +332,6 @@ def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
 
 
 def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
-    """At theta = h + delta (pi - e_y), for y = 1."""
     h = sp.Matrix(sp.symbols("h_1:4", real=True))
     total = sum(sp.exp(score) for score in h)
     loss = sp.log(total) - h[0]
@@ -365,7 +357,6 @@ def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
 
 
 def _tangent2(phase: str) -> sp.Expr:
-    """tan(πE)² in the limit lam → 0+."""
     ridgeless = corollary1().results
     return ridgeless[f"squared_norm, {phase}"] / ridgeless[f"overlap, {phase}"] ** 2 - 1
 

@@ -53,7 +53,7 @@ def least_error(
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> LeastError:
-    """Over p and the ridge, accurate to 1e-8.
+    """The least error over p and the ridge, accurate to 1e-8.
 
     psi may be a function of p. A given keep or lam is not searched. At a finite d fractions with p/gamma > d are left
     out, and a given one has nan.
@@ -109,7 +109,7 @@ def _constant(value: Any) -> Callable[[Any], Any]:
 
 
 def direct_rule(name: str, p: Any) -> Direct:
-    """Keeps a fraction p, per kept row."""
+    """The direct rule that keeps a fraction p."""
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))

@@ -41,7 +41,7 @@ SIZES = 12  # numbers of samples, if none are given
 
 @dataclass(frozen=True)
 class Line:
-    """Its rule keeps the fraction p that keep-hard keeps at `alpha`."""
+    """A curve whose rule keeps the fraction p that keep-hard keeps at `alpha`."""
 
     strategy: str
     name: str
@@ -55,7 +55,6 @@ class Line:
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
-        """n samples generated, and the ridge lam per training row."""
         if self.strategy == "prune":
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
@@ -233,7 +232,6 @@ def _by_line(
 def _frame(
     line: Line, lam: float, d: int, x: str, costs: Costs, at: np.ndarray, samples: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """The rows of a line: predicted, or the means of samples (trials, points)."""
     import pandas as pd
 
     theory = np.asarray(predict(line.problem(at, lam, d)).test_error)

@@ -70,7 +70,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """From `start` or from several places."""
+    """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -132,7 +132,7 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[np.ndarray, " fre
 
 
 class Latest(Generic[Answer]):
-    """Remembers its answer at the latest z."""
+    """A function of z that remembers its answer at the latest z."""
 
     def __init__(self, function: Callable[[Array], Answer]) -> None:
         self.function = function
@@ -147,7 +147,7 @@ class Latest(Generic[Answer]):
 
 
 class Evaluations:
-    """Each z is linearised once."""
+    """A likelihood that linearises each z once."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood
@@ -162,7 +162,7 @@ class Evaluations:
         return self.linearise(z).gradient
 
     def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:
-        """Near twice the information, without a zero eigenvalue."""
+        """The second derivative of D, near twice the information, without a zero eigenvalue."""
         return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
 
     def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:

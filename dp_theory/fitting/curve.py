@@ -165,17 +165,17 @@ class Curve:
 
     @property
     def plain(self) -> Bool[np.ndarray, " points"]:
-        """Trained on plain rows alone: static points, and those of a selection that keeps all."""
+        """Which points were trained on plain rows alone."""
         return (self.keep == 1) & (self.strategy != "practice")
 
     @property
     def selected(self) -> Bool[np.ndarray, " points"]:
-        """Trained on rows that a fixed selector chose."""
+        """Which points were trained on rows that a fixed selector chose."""
         return (self.keep < 1) & (self.strategy != "practice")
 
     @property
     def practised(self) -> Bool[np.ndarray, " points"]:
-        """Trained by the practice loop."""
+        """Which points were trained by the practice loop."""
         return self.strategy == "practice"
 
     @property
@@ -184,7 +184,6 @@ class Curve:
 
     @property
     def knows_scatter(self) -> bool:
-        """From theory, or from standard errors."""
         return self.exact or not bool(np.isnan(self.se).any())
 
     @property

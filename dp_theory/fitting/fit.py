@@ -187,7 +187,7 @@ class Fit:
         return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
-        """Student's t where the scatter was estimated."""
+        """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
@@ -197,7 +197,6 @@ class Fit:
     def _relative_scatter(
         self, points: Curve, mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"]
     ) -> Any:
-        """Of a new measurement; `deviation` is the theory's, nan where it has none."""
         if self.curve.exact:
             return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean
         se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
@@ -271,7 +270,7 @@ def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
 
 
 def _most_free(curve: Curve) -> int:
-    """One less than the curve's different points, and one less for the scatter."""
+    """The number of different points less one, and less one more for the scatter."""
     different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
     spare = 1 if curve.knows_scatter else 2
     if different - spare < 1:

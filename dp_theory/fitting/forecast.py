@@ -45,10 +45,9 @@ def forecast(
         static             more plain rows
         prune              the learner on those rows looks at plain candidates once, and those near its boundary are
                            kept
-        practice           the newest learner says, round by round, where rows are generated. There are FEW_ROUNDS
-                           rounds as large as the first pool. There are MOST_ROUNDS that grow with the pool if only
-                           these reach the target, in the mean or wherever the parameters may be
-        prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that
+        practice           the newest learner says, round by round, where rows are generated: FEW_ROUNDS rounds as large
+        as the first pool, or MOST_ROUNDS that grow with it if only these reach the target prune as measured  only if
+        the curve tells the selector's rho: a pool from nothing, pruned to the share that
                            the curve kept
 
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
@@ -80,9 +79,8 @@ def forecast(
         of likely parameters: the profile-likelihood interval (for practice, to first order), widened by the ends of the
         parameters' intervals. `high` is inf where the floor may be as high as the target. For `static` by theory and
         laws, they are quantiles of the mixture. `use` is "yes" for the best strategy if all other intervals lie above
-        its own, "as good" for it and those whose intervals overlap with its own, else "no". It is "unknown" where the
-        target is out of reach in the mean but not for sure, and for all strategies where some are not told. `kept`
-        counts the training rows in all.
+        its own, "as good" where they overlap, else "no", and "unknown" where that cannot be told. `kept` counts the
+        training rows in all.
 
     Raises
     ------

@@ -72,7 +72,7 @@ class Likelihood:
         return self._deviances(mean, self._variances(deviation))
 
     def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """By finite differences, by default one-sided with practice."""
+        """Finite differences, by default one-sided with practice."""
         if one_sided is None:
             one_sided = self.curve.has_practice
         mean, deviation = predict_points(self.curve, self.values(_stencil(z, one_sided)))
@@ -92,7 +92,6 @@ class Likelihood:
         return PointSlopes(mean[0], _differences(mean, len(z)))
 
     def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-        """v of each point, with its softening."""
         if self.variance is Variance.THEORY:
             variance = variance_of_theory(self.curve, deviation)  # (T9.5)
         else:
@@ -111,7 +110,7 @@ class Likelihood:
 
 
 def variance_of_theory(curve: Curve, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-    """(T9.5), where a single experiment has this standard deviation."""
+    """The variance (T9.5), from a single experiment's deviation."""
     return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 

@@ -104,7 +104,7 @@ class Region:
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
     ) -> Float[np.ndarray, " free"] | None:
-        """The end by (T9.12), scaled to deviance A; None far from that."""
+        """The end by (T9.12), scaled to deviance A, or None far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
         risen = at.deviance(self.best + way) - least
@@ -151,7 +151,7 @@ class _IntervalSearch:
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:
-        """1 is down, -1 is up."""
+        """Values of g in one direction: 1 is down, -1 is up."""
         from scipy.optimize import minimize
 
         scale = whitening_matrix(self.at.linearise(place).information)
@@ -216,7 +216,6 @@ class _Profile:
         return place
 
     def made_likely(self, place: Array, value: float) -> Array | None:
-        """The place where the parameter has this value, found by moving the others."""
         others = np.arange(len(place)) != self.parameter
         held = np.where(others, place, value)
         if self.at.deviance(held) > self.most and others.any():
@@ -224,7 +223,6 @@ class _Profile:
         return held if self.at.deviance(held) <= self.most else None
 
     def _descended(self, place: Array, others: NDArray[np.bool_]) -> Array:
-        """Until the deviance is in the region."""
         from scipy.optimize import minimize
 
         def full(u: Array) -> Array:

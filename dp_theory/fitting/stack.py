@@ -85,7 +85,7 @@ class Stack:
 
 
 def stack(fitted: Fit) -> Stack | None:
-    """None where plain sizes are too few."""
+    """The family of a fit's curve, or None where its plain sizes are too few."""
     plain = fitted.curve.at(fitted.curve.plain) if fitted.curve.plain.any() else None
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
@@ -106,7 +106,7 @@ def stack(fitted: Fit) -> Stack | None:
 
 
 def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen:
-    """A normal of ln E on either side of the mean."""
+    """Draws of a normal of ln E on either side of the mean."""
     q = ndtri(_LEVELS)[:, None]
     reach = ndtri((1 + level) / 2)
     below = np.log(mean / low) / reach
@@ -115,7 +115,7 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
-    """Of unseen points, by a member."""
+    """The log density that a member gives to unseen points."""
     off = np.array(_WIDTH_OF_DOUBT)
     density = np.zeros(len(unseen))
     try:
@@ -140,7 +140,7 @@ def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Forese
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
-    """By fits to samples of the seen points."""
+    """Draws of ln E, by fits to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
     found = []
@@ -169,7 +169,7 @@ class _PowerLaws(NamedTuple):
 
     @classmethod
     def through(cls, x: Array, y: Float[np.ndarray, "samples points"], sigma: Array) -> _PowerLaws:
-        """By a weighted line in ln (E − c) for each floor tried."""
+        """The most likely ones, by a weighted line in ln (E − c) for each floor tried."""
         best = cls(*np.full((4, len(y)), np.inf))
         error = np.exp(y)
         for share in _FLOORS:

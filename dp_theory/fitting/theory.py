@@ -85,7 +85,7 @@ def predict_points(
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """By (T9.1) and (T9.2), from the error against the labeller, whose own is `floor`."""
+    """(T9.1) and (T9.2), from the error against the labeller, whose own is `floor`."""
     cos_floor = np.cos(np.pi * floor)
     sin_floor = np.sin(np.pi * floor)
     sin_error = np.sin(np.pi * error)
@@ -122,7 +122,7 @@ def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
 def _pool_errors(
     group: _PoolGroup, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets group"], Float[np.ndarray, "sets group"]]:
-    """Against the labeller, by Theorem 1 at finite dimension."""
+    """Errors against the labeller, by Theorem 1 at finite dimension."""
     shape = (len(values["dimension"]), len(group.size))
 
     def flat(x: Any) -> Array:
@@ -175,7 +175,7 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
-    """In steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
+    """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
     if last <= initial:
         return np.array([initial])
     rounds = max(1, round((last - initial) / increment))

@@ -153,7 +153,7 @@ class KeptRows(NamedTuple):
 
 
 class _Pool:
-    """In loops of the square loss their moments, else the rows themselves."""
+    """The rows that the next stage trains on; of the square loss only their moments."""
 
     def __init__(self, cell: Cell, n: float, d: int) -> None:
         self._cell = cell
@@ -194,7 +194,6 @@ class _Pool:
 
 
 def _measure(theta: Array, unit: Array) -> Array:
-    """Angle to the unit vector over π, accurate when small; component along it; squared length."""
     along = theta @ unit
     if not theta.any():  # it answers at random
         return np.array([0.5, 0.0, 0.0])
@@ -202,7 +201,6 @@ def _measure(theta: Array, unit: Array) -> Array:
 
 
 def _errors(z: Array, y: Array, thetas: Array) -> Array:
-    """nan if there are no rows."""
     if not len(y):
         return np.full(len(thetas), np.nan)
     return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)

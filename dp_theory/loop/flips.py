@@ -93,7 +93,6 @@ class BoundaryFlips:
         return cls(float(np.exp(log_width)), shape=shape, **given)
 
     def __call__(self, margin: Real) -> Real:
-        """The probability of a flip at these margins."""
         g = SHAPES[self.shape] if isinstance(self.shape, str) else self.shape
         u = np.abs(margin) / self.width
         values = np.broadcast_to(np.asarray(g(u), float), np.shape(u))
@@ -152,7 +151,7 @@ class BoundaryFlips:
         return self._integrated(drift, blur, order)
 
     def _integrated(self, drift: np.ndarray, blur: float, order: int) -> np.ndarray:
-        """Smooth in the drift on the scale of the blur, so that many drifts share a table."""
+        """The inner integral is smooth in the drift on the scale of the blur, so that many drifts share a table."""
         low = drift.min(initial=0.0)
         high = drift.max(initial=0.0)
         size = int((high - low) / max(blur, 1e-9) * _PER_BLUR) + 8

@@ -112,7 +112,6 @@ class SampledCohort:
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
-        """The forces (T4.6) on the newest stage, and their slopes (T4.7)."""
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
@@ -120,7 +119,7 @@ class SampledCohort:
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
-        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]. Where f_s is not smooth, the stage's own noise is integrated out."""
+        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
         newest = self.newest_scores(before, parameters)
         y = self.points.y
         weight = self.points.weight
@@ -163,7 +162,7 @@ def correct_means(
 
 @dataclass
 class PointMeans:
-    """The control is fitted on the way until it is settled."""
+    """Means over points, with the control fitted on the way until it is settled."""
 
     cohorts: Sequence[CohortForces]
     before: OrderParameters
@@ -183,7 +182,7 @@ class PointMeans:
 
 
 def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
-    """By weighted least squares of derivatives over the newest stage's rows at their fitted scores."""
+    """A weighted least-squares fit of derivatives over the newest stage's rows at their fitted scores."""
     s = parameters.stages - 1
     response = parameters.x[s, s]
     columns = []

@@ -158,7 +158,7 @@ class Hinge(Loss):
         return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """A ramp, less the ramp from where the force reaches the weight."""
+        """The means of a ramp, less those of the ramp from where the force reaches the weight."""
         force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
         beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
         return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond

@@ -46,7 +46,6 @@ class PlacedRows:
 
     @property
     def needs_quadrature(self) -> bool:
-        """Whether moments are integrated, rather than known."""
         if isinstance(self.rows, MeasuredRows):
             return False
         nearly_one = isinstance(self.rows.keep, Rule) and _IN_THE_SPAN < self.axes.kappa < _LOST
@@ -74,7 +73,7 @@ class Kept:
 
 
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
-    """By quadrature of this order where no closed form is known."""
+    """Quadrature of this order stands in where no closed form is known."""
     rows = placed.rows
     if isinstance(rows, MeasuredRows):
         size = min(2, len(placed.labeller))
@@ -95,7 +94,7 @@ def kept_rows(placed: PlacedRows, order: int) -> Kept:
 
 
 def _closed(placed: PlacedRows) -> Kept:
-    """A rule of one direction or none, with one weight, under flips of one probability."""
+    """A closed form: at most one direction, one weight, and flips of one probability."""
     rows, flip = placed.rows, placed.flip
     assert not isinstance(rows, MeasuredRows), "these are known"
     assert not isinstance(flip, BoundaryFlips), "these are integrated"
@@ -179,7 +178,7 @@ class Atoms:
 
 
 def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
-    """In blocks, since several directions have many."""
+    """The atoms come in blocks, since several directions have many."""
     if len(placed.seen) > 1:
         yield from scored_atoms(placed, order)
         return
@@ -196,7 +195,7 @@ def scored_atoms(
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
-    """By nested quadrature, for a convex loss also along `score` (k + 1,), with a coordinate off the span.
+    """Nested quadrature, for a convex loss also along `score` (k + 1,), with a coordinate off the span.
 
     `bends` are places along it where the integrand bends, with widths. Masses below `least` of a block's largest are
     left out.
@@ -261,13 +260,11 @@ def _reach(placed: PlacedRows, order: int) -> float:
 
 
 def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    """Keep probability and weight of rows with label 1, then -1."""
     keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyright: ignore
     return np.stack(keep), np.stack(weight)
 
 
 def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
-    """The atoms with y = 1, then those with y = -1."""
     mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
     used = (mass > 0) & (weight > 0)
     y = np.repeat([1.0, -1.0], used.sum(axis=1))

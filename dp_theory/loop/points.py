@@ -142,7 +142,6 @@ class _KeptScores:
         return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
-        """The chance of the observed label over the bound in its place."""
         if not isinstance(self._flip, BoundaryFlips):
             return np.ones((1, 1))
         right, wrong = self._flip.outcomes(self._cosine * t + self._sine * zeta)
@@ -150,7 +149,6 @@ class _KeptScores:
         return np.where(agrees, right, wrong / (self._wrong or 1.0))[:, None]
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
-        """Up to a constant."""
         true = _TRUE_LABELS[kind]
         keep, weight = self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])
         label = np.where(true == _OBSERVED_LABELS[kind], self._right, self._wrong)

@@ -59,19 +59,16 @@ class Stages:
 
     @property
     def kept(self) -> Float[np.ndarray, " stages"]:
-        """In units of n."""
         return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
 
     @property
     def candidates(self) -> Float[np.ndarray, " stages"]:
-        """In units of n."""
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
         return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes))
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
-        """Test error, overlap and squared norm."""
         a, c, _ = self.loop.parameters
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
@@ -130,7 +127,7 @@ def solve_stages(problem: PracticeProblem, size: int = SIZES[0]) -> Stages:
 
 
 def solve_cell(cell: Cell, size: int = SIZES[0]) -> Stages:
-    """Once, without a certificate."""
+    """Solve a scalar problem once, without a certificate."""
     return _Solver(cell, ORDER, size=size).solved()
 
 
@@ -146,7 +143,7 @@ class _Solver:
     rows: Callable[[PlacedRows, int], Kept] = kept_rows
 
     def solved(self, previous: Loop | None = None) -> Stages:
-        """`previous` is what an order before has found of a loop without rounds."""
+        """All stages, from what a coarser order found of a loop without rounds."""
         cell = self.cell
         by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
         by_nodes = not isinstance(cell.loss, Square) and not by_points
@@ -244,8 +241,6 @@ def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -
 
 
 class _RecentRows:
-    """The kept rows of the last few placed rows and orders."""
-
     def __init__(self) -> None:
         self._known: dict[tuple[PlacedRows, int], Kept] = {}
 
@@ -261,7 +256,6 @@ class _RecentRows:
 
 
 def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    """Each certificate (stages,) is to first order a bound of the relative error."""
     recent = _RecentRows()
     found = []
     for cell in cells:
@@ -275,7 +269,7 @@ def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
 
 
 def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stages, Array]:
-    """The square loss: what rounding does, as a perturbed solution shows."""
+    """The certificate of the square loss: what rounding does, as a perturbed solution shows."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     orders = ORDERS_OF_SEVERAL if several else ORDERS
     solved = _Solver(cell, orders[0], rows=recent).solved()
@@ -306,7 +300,7 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
 
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
-    """Another loss without rounds: the last change by more nodes, and what rounding does."""
+    """The certificate of another loss without rounds: the last change by more nodes, and what rounding does."""
     change = np.inf
     found: list[tuple[int, Stages]] = []
     for order in ORDERS_OF_NODES:
@@ -336,10 +330,7 @@ def _more_nodes(cell: Cell, order: int, change: float, tolerance: float) -> Conv
 
 
 def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
-    """Another loss with rounds: what four times as many points, drawn anew, changed.
-
-    With no tolerance given, the certificate says what was reached.
-    """
+    """The certificate of another loss with rounds: what four times as many points, drawn anew, changed."""
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = _Solver(cell, ORDER, size=SIZES[0]).solved()
     change = np.full(cell.stages, np.inf)

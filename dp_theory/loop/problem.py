@@ -46,8 +46,9 @@ _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A problem of numbers alone: `basis` is U of dp_theory.loop.equations, `truth` the unit vector along Σ^½w0 or its
-    part in U.
+    """A problem of numbers alone.
+
+    `basis` is U of dp_theory.loop.equations, and `truth` the unit vector along Σ^½w0, or its part in U.
     """
 
     phi: float
@@ -72,7 +73,6 @@ class Cell:
 
     @cached_property
     def truth_in_span(self) -> tuple[Float[np.ndarray, " k"], float, Float[np.ndarray, " modes"]]:
-        """The truth's direction within the span, the length of that part, and its part outside."""
         inside = self.truth @ self.basis
         norm = float(np.linalg.norm(inside))
         if abs(norm - 1) < _ROUNDED:
@@ -102,12 +102,10 @@ class SpanProblem(AnyProblem):
     Raises
     ------
     InputError
-        For a direction that is zero, not finite or of another length than the spectrum, and for parameters outside
-        their domain.
+        For directions that are zero or do not fit the spectrum, and for parameters outside their domain.
 
     Examples
     --------
-
     >>> from dp_theory import Group, KeepHard, SpanProblem, predict
     >>> hard = Group(along=(0.6, 0.8), keep=KeepHard(0.8), flip=0.1)
     >>> prediction = predict(SpanProblem((1.0, 0.0), [hard], phi=0.3, lam=0.02))
@@ -166,7 +164,6 @@ class SpanProblem(AnyProblem):
         return common_shape(phi=self.phi, lam=self.lam, **rules)
 
     def cells(self) -> Iterator[Cell]:
-        """The scalar problems, in C order. Equal groups are one object."""
         phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
         lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
         groups: list[Any] = [np.broadcast_to(self._placed(group), self.shape) for group in self.groups]
@@ -203,7 +200,6 @@ class SpanProblem(AnyProblem):
         return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
 
     def _whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
-        """Unit vectors along Σ^½w."""
         rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -239,8 +235,8 @@ class PracticeProblem(AnyProblem):
     phi
         Aspect ratio d/n.
     lam
-        Ridge: one number, or one for each stage. 0 is the limit lam → 0+, which for the square loss needs more kept
-        rows than dimensions.
+        Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
+        dimensions.
     additions
         What each round adds, in turn. The parameters of the rules broadcast.
     initial
@@ -380,7 +376,7 @@ class PracticeProblem(AnyProblem):
 
     @cached_property
     def eigenvalues(self) -> Float[np.ndarray, " modes"]:
-        """Where Σ = I a single mode stands for all."""
+        """A single mode stands for all where Σ = I."""
         return np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
 
     @cached_property
@@ -421,7 +417,7 @@ def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
 class PracticePrediction(Prediction):
     """The limit of the loop as n, d → ∞, for every stage.
 
-    Fields have the shape (*S, stages) unless another is given, where S is the problem's own shape.
+    Fields have the shape (*S, stages), where S is the problem's own, unless another is given.
 
     Attributes
     ----------
@@ -432,7 +428,7 @@ class PracticePrediction(Prediction):
     additions
         The rows of each round, with plans resolved, (*S, rounds).
     kept, candidates
-        Numbers of rows kept and looked at so far, in units of n.
+        Rows kept and looked at so far, in units of n.
     alignment
         Order parameter a_s: θ_s along the unit vector of Σ^½w_g.
     covariance, response
@@ -450,10 +446,9 @@ class PracticePrediction(Prediction):
     def band(
         self, simulation: PracticeSimulation, d: int, level: float = 0.95
     ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
-        """The interval that holds the test error of one run in dimension d with this probability, at each stage.
+        """The interval that holds each stage's test error of one run in dimension d with this probability.
 
-        A simulation in fewer dimensions says how far off the limit the mean is (as 1/d), and single runs (as d^-½)
-        (T5.13).
+        The simulation scales how far off the limit the mean is as 1/d, and single runs as d^-½ (T5.13).
 
         Parameters
         ----------
@@ -472,7 +467,7 @@ class PracticePrediction(Prediction):
         Raises
         ------
         InputError
-            For a level outside (0, 1), too few trials, and a loop with a spectrum, which has one dimension only.
+            For a level outside (0, 1), too few trials, and a loop with a spectrum.
         """
         require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
         require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
@@ -489,15 +484,15 @@ class PracticePrediction(Prediction):
 
 @dataclass(frozen=True)
 class PracticeSimulation(Simulation):
-    """Independent runs of the loop in dimension d. Means and standard errors have the shape (*S, stages).
+    """Independent runs of the loop in dimension d; means are (*S, stages).
 
     Attributes
     ----------
     test_errors, kept
         Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
     row_errors
-        Share of the rows that each stage gets wrong, among those of a round that were misclassified when they were
-        added: (*S, trials, rounds, stages). nan where a round brought none. `row_errors` predicts it.
+        Share that each stage gets wrong of a round's rows that were misclassified when added, nan where there were
+        none: (*S, trials, rounds, stages).
     """
 
     test_errors: Float[np.ndarray, "*cells trials stages"]

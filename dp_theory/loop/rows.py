@@ -253,8 +253,7 @@ class MeasuredRows:
     """The rows that one round adds, known by means over a sample of them rather than by a rule.
 
     The rows must be N(0, I) off the plane of the learner and the labeller, and have weight 1. ζ is the row's coordinate
-    in the direction of the labeller off the learner that selected. For the rows of the first pool, which no learner
-    selected, t is the labeller's own score and ζ does not matter.
+    along the labeller off the selecting learner. In the first pool t is the labeller's own score and ζ does not matter.
 
     Parameters
     ----------

@@ -111,15 +111,12 @@ class Loop:
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
 
     def rows_of(self, stage: int) -> float:
-        """In units of n."""
         return sum(float(rows.cohort.mass.sum()) for rows in self.cohorts if rows.cohort.trains(stage))
 
     def with_rows(self, cohorts: Sequence[Cohort]) -> Loop:
-        """With the rows that the next stage is the first to train on."""
         return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
 
     def with_points(self, cohort: Cohort, placed: PlacedRows, size: int, seed: int) -> Loop:
-        """With `size` points of the newest cohort, a power of two."""
         if isinstance(placed.rows, MeasuredRows):
             raise InputError("rows that are known by their moments alone are for the square loss: give a rule")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.parameters.stages,)))
@@ -163,9 +160,7 @@ class Loop:
         )
 
     def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
-        """The only stage of a loop without rounds, by nodes of this order; `error` is the assumed error of the means of
-        forces.
-        """
+        """The only stage of a loop without rounds, by nodes of this order. `error` is that of the means of forces."""
         cell = self.cell
         candidates = candidate_limits(cell.loss, float(cell.ridges[0]))
         start, miss = None, np.inf
@@ -337,7 +332,6 @@ class StageEquations:
         return newest, miss, (each, forces), 1 / abs(slope)
 
     def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
-        """The derivative of (T3.10)'s diagonal by C_ss."""
         weight, mass = self._weights()
         beta = control.bend(weight, response)
         e = self.loop.cell.eigenvalues

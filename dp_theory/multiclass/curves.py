@@ -78,9 +78,9 @@ def classes_curves(
     tolerance
         Largest standard error of a predicted test error, relative to it.
     experiments
-        How many experiments are made for each row of the table, and how large.
+        Experiments for each row of the table.
     seed
-        Of the quasi-random points and of the experiments.
+        Of points and experiments.
     advance
         advance(1) is called after each row of the table.
 

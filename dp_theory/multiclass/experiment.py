@@ -28,7 +28,7 @@ _LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which ma
 def simulate_softmax(
     problem: SoftmaxProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> SoftmaxSimulation:
-    """Cell by cell with common random numbers."""
+    """All cells share their random numbers."""
     d = check_size(d, trials)
     room = 2 * (problem.classes - 1)
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
@@ -52,7 +52,7 @@ class SoftmaxTrial(NamedTuple):
 
 
 def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> SoftmaxTrial:
-    """With a scalar problem."""
+    """One experiment with a scalar problem."""
     rng = generator(seed, DENSE, trial)
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -81,7 +81,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
 def _fit(
     x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
 ) -> Float[np.ndarray, "classes d"]:
-    """By L-BFGS, off by ‖gradient‖/lam at most."""
+    """L-BFGS is off by ‖gradient‖/lam at most."""
     from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)

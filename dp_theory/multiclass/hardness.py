@@ -47,7 +47,7 @@ class Hardness(Protocol):
 
 @dataclass(frozen=True)
 class Margin:
-    """The second largest score less the largest."""
+    """Minus the margin: the second largest score less the largest."""
 
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
@@ -57,7 +57,6 @@ class Margin:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du for τ = -threshold."""
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
@@ -91,7 +90,6 @@ class Uncertainty:
         return np.log(total) - mean, mean**2 - mean_square
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """Newton's method on ln R in a bracket."""
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)

@@ -58,7 +58,6 @@ def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
-    """Each output and its standard error, then the number of points."""
     x = None
     error = np.inf
     se = np.inf
@@ -95,7 +94,7 @@ class SoftmaxEquations:
         self.near: Float[np.ndarray, "rows K"] | None = None
 
     def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
-        """From a point nearby, or else along ridges that narrow."""
+        """The root, from a point nearby or else along ridges that narrow."""
         if start is not None:
             with suppress(ConvergenceError):
                 return self._root(start)
@@ -152,7 +151,6 @@ class SoftmaxEquations:
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
     def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
-        """Cosine to the teacher, cross-entropy, overlap and squared norm."""
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2

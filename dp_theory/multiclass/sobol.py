@@ -29,5 +29,5 @@ def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarra
 
 
 def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[np.ndarray, "rows dims"]]:
-    """They differ from those of every seed with a key of one number."""
+    """Independent sets, which differ from those of every seed with a key of one number."""
     return (normals(dimensions, log2, 0, 1, number) for number in range(sets))

@@ -1,14 +1,10 @@
 """Multinomial logistic regression on rows that a selector of K classes chose: the problem and its answers.
 
-Conventions:
-
-- Rows are x ~ N(0, I_d). The teacher W* and the selector W_s are K directions each, of which only differences count.
-  A row's class is argmax W* x.
-- ρ is the cosine of a selector's direction with the teacher's of the same class.
-- The learner is Ŵ = argmin (1/n) Σ ℓ(W x_i; y_i) + (λ/2) ‖W‖² over kept rows, with the cross-entropy ℓ. n counts all
-  rows of the pool, and φ = d/n. Rows are labelled without errors, hence separable, so that λ must be positive.
-- The test error is P(argmax Ŵx ≠ argmax W*x). The cross-entropy is that of new rows, in nats.
-- The overlap is ⟨Ŵ, W*⟩/(K - 1) with W* centred. The squared norm is ‖Ŵ‖²/(K - 1).
+Rows are x ~ N(0, I_d), of class argmax W* x; of the K directions of teacher W* and selector W_s only differences count.
+ρ is the cosine of a selector's direction with the teacher's of the same class. The learner is Ŵ = argmin (1/n) Σ ℓ(W
+x_i; y_i) + (λ/2) ‖W‖² over kept rows, with the cross-entropy ℓ in nats; n counts all rows of the pool, φ = d/n. Rows
+are separable, so that λ must be positive. The test error is P(argmax Ŵx ≠ argmax W*x), the overlap ⟨Ŵ, W*⟩/(K - 1) with
+W* centred, the squared norm ‖Ŵ‖²/(K - 1). Two classes are logistic regression with ridge λ/2.
 """
 
 from collections.abc import Iterator
@@ -31,7 +27,7 @@ from dp_theory.ridge.problem import AnyProblem
 
 @dataclass(frozen=True)
 class SoftmaxProblem(AnyProblem):
-    """A learner's problem, as the head of the module states it.
+    """Softmax regression on the rows that a selection keeps.
 
     Parameters
     ----------
@@ -92,7 +88,7 @@ class SoftmaxProblem(AnyProblem):
 
 @dataclass(frozen=True)
 class SoftmaxOutputs:
-    """Each number has its standard error beside it."""
+    """What theory predicts and experiments measure, each number with its standard error beside it."""
 
     test_error: Real
     test_error_se: Real

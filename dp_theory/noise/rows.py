@@ -37,8 +37,6 @@ class Shares(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """t > 0; the other side is alike."""
-
     t: Float[np.ndarray, " nodes"]
     measure: Float[np.ndarray, " nodes"]  # their weights
     labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.moments.score_nodes` has them
@@ -100,7 +98,7 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """Infinite for plain rows."""
+        """The window, infinite for plain rows."""
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share

@@ -189,15 +189,13 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
 
 
 class _SelectedLearner(NamedTuple):
-    """With the best ridge, for each number of rows."""
-
     test_error: Array  # (sizes,)
     lam: Array  # (sizes,) per training row
 
 
 @dataclass(frozen=True, eq=False)
 class _OneShot:
-    """Rows that a fixed selector of cosine rho chose once."""
+    """Learners of rows that a fixed selector of cosine rho chose once."""
 
     flips: BoundaryFlips
     rho: float

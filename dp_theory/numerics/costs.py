@@ -51,7 +51,7 @@ def require_axis(axis: str, **costs: float | None) -> None:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a plain sample, of a directly drawn one and of training on a row."""
+    """The cost of a plain sample, of a directly drawn one and of training on a row."""
 
     plain: float = 1.0
     direct: float | None = None
@@ -63,7 +63,7 @@ class Costs:
         return DIRECT_COST * self.plain if self.direct is None else self.direct
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
-        """One training row, generated and trained on; prune generates 1/p samples for it."""
+        """The cost of one training row; prune generates 1/p samples for it."""
         return self.training + generated(strategy, self.sample(strategy), p)
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:

@@ -11,9 +11,9 @@ _FINEST = 1e-4  # spacing of ln x at which the search ends
 
 
 def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Over [low, high], low > 0, and the x that attains it.
+    """The least value of each function over [low, high], low > 0, and where it is.
 
-    Logarithmic grids, since functions may have several local minima, or the least at an end.
+    Grids are logarithmic, since functions may have several local minima, or the least at an end.
     """
     extra_axes = (1,) * len(shape)
     points = 2 + round(_PER_DECADE * np.log10(high / low))

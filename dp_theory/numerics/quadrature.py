@@ -150,7 +150,6 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of nodes that begin with the coordinates t (i, N)."""
         if len(t) == self.end:
             yield t, mass, column
             return

@@ -31,7 +31,7 @@ FAR = 0.02  # of the limit, off which a mean is worth a word
 
 
 def _nodes(off_centre: int) -> Array:
-    """For three standard normals of which so many are not 0, each behind a 1."""
+    """Nodes for three standard normals of which so many are not 0, each behind a 1."""
     signs = [x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == off_centre]
     return np.column_stack([np.ones(len(signs)), _ROOT3 * np.array(signs)])
 
@@ -90,7 +90,7 @@ class FinitePrediction(Prediction):
 
 
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
-    """(T5.11), and (T5.12) for the certificate."""
+    """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, must)
@@ -181,7 +181,7 @@ def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """At m kept rows, with moments and ridge per kept row; 1/2 at the peak."""
+    """The mean test error at m kept rows, 1/2 at the peak."""
     error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
@@ -220,7 +220,6 @@ def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
 
 
 def _turned(law: WeightsLaw, rho: Any) -> Array:
-    """w_hat along w0, across it in the plane, and ln sigma²: the mean, then the factor."""
     sine = np.sqrt((1 - rho) * (1 + rho))
     shape = np.broadcast_shapes(law.mean.shape[1:], np.shape(rho))
     turned = np.empty((3, 4, *shape))

@@ -30,7 +30,7 @@ class WeightsLaw(NamedTuple):
 
 
 def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> WeightsLaw:
-    """sigma² is log-normal (T5.11); nan at the ridgeless peak."""
+    """The law at m kept rows. sigma² is log-normal (T5.11); nan at the ridgeless peak."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shape = np.broadcast_shapes(*map(np.shape, (*moments, *fourth, psi, lam, m)))
         limit, shift, covariance = fluctuation(moments, fourth, spectral_traces(psi, lam), shape)
@@ -99,7 +99,6 @@ def _fourth_moments(shape: tuple[int, ...], moments: Moments, fourth: Fourth) ->
 
 
 def _without(moments: Array, a: Array) -> Array:
-    """Moments in which a factor u has become ε = y − z·a."""
     return moments[0] - a[0] * moments[1] - a[1] * moments[2]
 
 

@@ -131,7 +131,7 @@ class Prediction:
     Attributes
     ----------
     test_error, overlap, squared_norm
-        As in the head of this module. With a covariance Σ they are those of θ = Σ^½ w_hat and Σ^½ w0.
+        P(sign(w_hat·x) ≠ y), w_hat·w0/|w0| and |w_hat|²; with a covariance Σ, of θ = Σ^½ w_hat and Σ^½ w0.
     keep_fraction
         Kept rows over the rows of the pool. Where a problem has several groups of rows, kept rows over n.
     certificate

@@ -170,7 +170,7 @@ class _Scalars(NamedTuple):
 
 
 def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
-    """At lam > 0 from the fixed point, at lam = 0 its limit; p_error is relative."""
+    """The fixed point at lam > 0, its limit at lam = 0. p_error is relative."""
     u, slope = fixed_point(p, phi, lam)
     ell = lam + u
     fitted = u / ell
@@ -195,7 +195,6 @@ class _Components(NamedTuple):
 
 
 def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Components:
-    """From L and sigma²/Q, with Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
     p, gamma, beta, beta_tilde = moments
     ell_s = ell + gamma
     ell_v = ell + p

@@ -36,12 +36,12 @@ __all__ = [
 
 
 def rule_names(holds: str) -> tuple[str, ...]:
-    """Whose class variable `holds` is true, in the registry's order."""
+    """Rules whose class variable `holds` is true, in the registry's order."""
     return tuple(name for name, kind in RULES.items() if getattr(kind, holds))
 
 
 def fields_of(name: str) -> list[str]:
-    """Its fields, and `keep` in place of the first."""
+    """The rule's fields, and `keep` in place of the first."""
     names = [field.name for field in fields(_kind(name))]
     return [*names, "keep"] if names else []
 

@@ -141,7 +141,7 @@ def by_quadrature(
 ) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
-    integrands(t, b) has every f at t > 0, b = tau·t; the first is 1, and each is of one sign.
+    integrands(t, b) has every f at t > 0 and b = tau·t. The first f is 1, and each is of one sign.
     """
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())

@@ -118,7 +118,6 @@ def _lemma2(alpha: Any, rho: Any) -> _Lemma2:
 
 
 def _tail_error(x: Any) -> Any:
-    """Of the mass beyond x, whose rounding x² magnifies."""
     return ROUNDING * (12 + 4 * np.square(np.minimum(x, 38.0)))
 
 

@@ -166,7 +166,6 @@ def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarr
 
 
 def _odd_series(b: list[np.ndarray], square: np.ndarray, first: int) -> np.ndarray:
-    """Over the lowest power alpha^(2·first), by Horner's rule in square = alpha²."""
     total = np.zeros_like(square)
     for k in range(_TERMS, -1, -1):
         total = total * square + (-0.5) ** k / factorial(k) * (b[0] - b[k + first]) / 2 / (k + first)
@@ -174,7 +173,7 @@ def _odd_series(b: list[np.ndarray], square: np.ndarray, first: int) -> np.ndarr
 
 
 def _b_from_the_first(s: np.ndarray, last: int) -> list[np.ndarray]:
-    """By parts upwards: rounding grows with k, but the higher b_k count less."""
+    """b_0 to b_last, by parts upwards: rounding grows with k, but the higher b_k count less."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     slope = 0.5 / (s * s)
     b = [erf(s)]

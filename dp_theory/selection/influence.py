@@ -1,8 +1,9 @@
 """The test error as a function of the six moments of a rule, and its derivative; docs/theory/best-selection.md derives
 it.
 
-Per kept row psi = d/m, c = E[y g], A = E[g gᵀ], g = (x·w_s, x·v). A number r in (0, min(1, psi)] stands for the ridge
-lam = (1 - r)·L, with L = psi/r - 1 (T7.1); a, Q, S, sigma² and kappa are those of (T7.2) to (T7.4).
+Per kept row psi = d/m and moments are those of (T7.1). A number r in (0, min(1, psi)] stands for the ridge lam = (1 -
+r)·L (T7.2); a, Q, sigma² and kappa are those of (T7.3), h of (T7.6). S is L + 1 - r, C = a·w0/(|a|² + sigma²), and
+`off` = |a|² + sigma² - (a·w0)².
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RidgeLimit(NamedTuple):
-    """w_hat in the plane of w_s and w0 and off it. Symbols are in the module's head."""
+    """w_hat in the plane of w_s and w0 and off it, in the symbols of the module's head."""
 
     a: tuple[Array, Array]  # along w_s and v
     ell: Array  # L
@@ -93,7 +94,7 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 def slope_by_moments(
     slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
 ) -> Float[np.ndarray, " 6"]:
-    """d_psi and d_lam are the derivatives of psi and lam by the kept share."""
+    """d_psi and d_lam are derivatives by the kept share."""
     p = moments[0]
     by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2
     return np.append(by_share, slopes.by_means / p)

@@ -71,7 +71,7 @@ class Bands:
         return tuple(sorted({abs(edge) for band in self.bands for edge in band if 0 < abs(edge) < np.inf}))
 
     def close_to(self, other: Bands) -> bool:
-        """To a part in a hundred."""
+        """Whether all edges are the same to a part in a hundred."""
         one = self.edges
         two = other.edges
         return one.shape == two.shape and np.allclose(one, two, rtol=_SAME_EDGES, atol=0.0)

@@ -156,7 +156,7 @@ class RuleSearch:
         return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
 
     def _level(self, bands: Bands, moments: Array, slope: Array) -> float:
-        """The worth at the edges if the least share is kept, with a minus sign."""
+        """Minus the worth below which rows are kept."""
         edges = bands.edges
         features = self.view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
         if moments[0] >= self.least * (1 + _LEAST_MET) or not features.size:
@@ -165,7 +165,7 @@ class RuleSearch:
 
 
 def _widened_by(bands: Bands, amount: float) -> Bands:
-    """Bands that meet are one."""
+    """Bands that meet become one."""
     wider: list[tuple[float, float]] = []
     for low, high in bands.bands:
         low = low - amount if bands.labels else max(low - amount, 0.0)

@@ -64,7 +64,7 @@ class Budget:
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
     ) -> Budget:
-        """On the axis "compute" a generated row costs 1, and training on it training_cost."""
+        """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
@@ -84,7 +84,6 @@ class Budget:
         return self._best_ridge(moments, psi)
 
     def _best_ridge(self, moments: Array, psi: Array) -> Array:
-        """r of the best ridge, from a grid of logits and parabolas."""
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
@@ -116,7 +115,6 @@ class Budget:
         return error
 
     def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative of the test error by the moments."""
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -189,7 +187,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
 
 
 def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
-    """The best first."""
+    """Local optima over all rules, the best first."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
@@ -204,7 +202,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
 
 
 def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
-    """Keep-all, rules of the usual kinds, and random ones."""
+    """Searches begin at keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
     if view.labels:

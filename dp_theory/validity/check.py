@@ -86,7 +86,7 @@ class Check:
 
     @property
     def gaussian(self) -> Conclusion:
-        """Where a rule keeps too few rows to measure, nobody knows unless all assumptions hold."""
+        """The verdict; where a rule keeps too few rows, nobody knows unless all assumptions hold."""
         *of_assumptions, of_theory, _ = self.assumptions["verdict"]
         if of_theory == "holds" and "rejected" in of_assumptions and self.curves["measured"].isna().any():
             return "undecided"
@@ -237,7 +237,7 @@ def _curve(
 def _standard_errors(
     view: FeatureView, mean: float, predicted: float, of_trials: float, deviation: float, shared: float
 ) -> tuple[float, float, float]:
-    """Of the mean over trials, and of its differences from the theory and from the measured law.
+    """Standard errors of the mean over trials, and of its differences from the theory and from the measured law.
 
     Trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f).
     """
@@ -337,13 +337,11 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
 
 
 def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: float) -> float:
-    """How far off, relative to it, a prediction may be at most at this level."""
     off = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
     return float((off / curves[column]).max())
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
-    """Each may make up half of the scatter."""
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2
     of_trials = curves["se_trials"] ** 2

@@ -107,8 +107,8 @@ class Features:
         y
             A class for each row (rows,): numbers or names.
         w_s
-            The selector (columns,). By default it is trained by ridge regression on a random tenth of the rows, which
-            take no further part.
+            The selector (columns,), by default ridge regression on a random tenth of the rows, which take no further
+            part.
         w_g
             The direction (columns,) that labels the rows, where it is known.
         classes
@@ -248,7 +248,7 @@ def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> tuple[list[Any], l
 
 
 def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any], list[Any]]:
-    """In the metric of the covariance within classes."""
+    """The classes that are nearest in the metric of the covariance within classes."""
     means = np.array([x[y == value].mean(0) for value in there])
     within = x - means[np.searchsorted(there, y)]
     metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
@@ -347,7 +347,7 @@ def _check_shares(y: Array) -> None:
 
 
 def _check_copies(x: Array) -> None:
-    """Standard errors take rows for independent."""
+    """Copies are refused, because standard errors take rows for independent."""
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
     if 1 < distinct < (1 - MOST_REPEATED) * len(x):
         raise InputError(

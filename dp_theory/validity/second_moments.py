@@ -2,9 +2,9 @@
 
 With E over kept rows of mean length s̄, n training rows and ⟨A, B⟩ = tr AᵀB:
 
-    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)             the deterministic equivalent
-    w = R E[yx/(1 + sδ)]                                                      the mean of ŵ
-    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄         its covariance, linear in v: V = F + vG
+    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)                the deterministic equivalent   (1)
+    w = R E[yx/(1 + sδ)]                                                         the mean of ŵ                  (2)
+    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄            its covariance, linear in v    (3)
 
 The moments are those of N rows, whose own noise, a share n/N of V, is in w: scores are left out one by one.
 """

@@ -1,8 +1,12 @@
 """What the theory sees of features: their covariance, two scores of each row, and the length of the rest.
 
-Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score, g the truth's, and g = ρt + √(1 − ρ²)ζ. A
-truth that is not known is the direction of least squares, whose scores are left out one by one by the leverage h_i:
-v_i = (ŷ_i − h_i y_i)/(1 − h_i). It is off the truth by γ, cos²γ = E[yv]/E[v²].
+Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score and g the truth's. A truth that is not known
+is the direction of least squares, at an angle γ to it, whose scores v are left out one by one by the leverage h_i:
+
+    g = ρt + √(1 − ρ²)ζ                                              (1)
+    v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                  (2)
+    cos²γ = E[yv]/E[v²]                                              (3)
+    v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)      (4)
 """
 
 from __future__ import annotations
@@ -68,7 +72,7 @@ class FeatureView:
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """Without the directions that a ridge of lam times the mean eigenvalue hides."""
+        """The view without the directions that a ridge of lam times the mean eigenvalue hides."""
         principal = _principal(features, lam)
         spectrum = principal.spectrum
         y = features.y
@@ -105,7 +109,6 @@ class FeatureView:
 
     @cached_property
     def off_plane(self) -> Float[np.ndarray, "rows d"]:
-        """z without its part in the plane."""
         z = self.x / np.sqrt(self.spectrum)
         return z - (z @ self.basis) @ self.basis.T
 
@@ -139,7 +142,6 @@ def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
 
 
 def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
-    """The truth along the pull of the labels."""
     pull = y @ z / len(y)
     v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
     with_labels = float(np.mean(y * v))  # E[yv]
@@ -171,7 +173,6 @@ def _require_company(leverage: Array) -> None:
 
 
 def _principal(features: Features, lam: float) -> _Principal:
-    """The rows in the principal directions that a ridge does not hide."""
     mean = features.x.mean(0)
     centred = features.x - mean
     eigenvalues, axes = np.linalg.eigh(centred.T @ centred / len(centred))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """Test error, overlap and squared norm, every number drawn, in O(n·d·min(n, d)) operations."""
+    """One experiment, every number drawn, in O(n·d·min(n, d)) operations."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
     x = rng.standard_normal((n, d))
@@ -67,7 +67,7 @@ def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], pen
 
 
 def measure(w: Float[np.ndarray, " d"], w0: Float[np.ndarray, " d"]) -> tuple[float, float, float]:
-    """w = 0 answers at random: its test error is 1/2."""
+    """Test error, overlap and squared norm; w = 0 answers at random, with test error 1/2."""
     return tuple(outputs(w @ w0, w @ w))
 
 
@@ -89,7 +89,7 @@ ENGINES = {"dense": dense_trial, "law": law_trial}
 
 
 def check_engine(engine: str) -> None:
-    """One of ENGINES."""
+    """The engine must be one of ENGINES."""
     if engine not in ENGINES:
         raise InputError(f"unknown engine '{engine}': one of {', '.join(ENGINES)}")
 

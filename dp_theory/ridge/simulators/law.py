@@ -5,8 +5,7 @@ by block Golub-Kahan bidiagonalisation (Dumitriu and Edelman 2002). With b = k +
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
-A leading part of its normal equations gives w_hat to rounding after a few hundred equations, whatever d is. Row weights
-would destroy the rotation invariance.
+A few hundred of its normal equations give w_hat to rounding, whatever d is. Row weights would destroy the invariance.
 """
 
 from __future__ import annotations
@@ -210,7 +209,6 @@ def _truncation_error(
 
 
 def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """Of the columns q ≥ 1 of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
@@ -222,7 +220,6 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """In lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))

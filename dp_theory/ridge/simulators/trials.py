@@ -35,7 +35,7 @@ def run_trials(
     seed: int,
     workers: int | None,
 ) -> Simulation:
-    """trial(cell, d, seed, k); cells share their random numbers."""
+    """Means over trials, trial(cell, d, seed, k), of cells that share their random numbers."""
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
     mean, se = mean_and_se(results, axis=-2)
