@@ -168,7 +168,7 @@ def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Ite
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
-    """The answer, and all that was told and written (None if it failed); a report tells times, so it only must be made."""
+    """The answer, and what it told and wrote (None if it failed); not what a report tells, which is times."""
     out = place.new("out")
     words = readers(out)[command](run)
     answer = run_here(place, *words)
@@ -183,6 +183,7 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
 
 
 def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
+    """`named` is whether the answer names the file, `same` whether it is that from the whole run."""
     if _crashed(answer, case.command):
         return f"status {answer.status}: {answer.last}"
     if answer.status:
@@ -195,7 +196,7 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
 
 
 def _crashed(answer: Answer, command: str = "") -> bool:
-    """The doctor's own word is a line for each finding."""
+    """Whether a command failed without a word of its own; the doctor's is a line for each finding."""
     tidy = answer.tidy or (command == "doctor" and "Traceback" not in answer.err)
     return not tidy or answer.status not in (0, 2, 3)
 
