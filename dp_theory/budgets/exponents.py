@@ -127,8 +127,6 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """All stages of the first loop, then the last stage of each other."""
-
     problems: list[PracticeProblem]
 
     def predicted(self) -> _Curve:

@@ -114,7 +114,6 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """For each parameter at an end of its range, a place further in."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -127,8 +126,6 @@ class Region:
 
 
 class _IntervalSearch:
-    """Searches the ends of the interval of ln of one point's expected error."""
-
     def __init__(self, region: Region, point: Curve) -> None:
         likelihood = region.likelihood
         self.allowed = region.allowed
@@ -144,7 +141,6 @@ class _IntervalSearch:
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
-        """1 at the least deviance, 0 on the edge of the region."""
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
@@ -184,8 +180,6 @@ class _IntervalSearch:
 
 
 class _Profile:
-    """Searches where in the region a parameter is least or largest."""
-
     def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
         self.at = at
         self.parameter = parameter

@@ -115,7 +115,6 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
-    """The log density that a member gives to unseen points."""
     off = np.array(_WIDTH_OF_DOUBT)
     density = np.zeros(len(unseen))
     try:

@@ -105,7 +105,6 @@ def _errors_of_cell(
 
 
 def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
-    """Nodes, labels, the measure that is kept, and weights; `wrong` leaves out what the selector gets right."""
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
     t = np.tile(t, 2)

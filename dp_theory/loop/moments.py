@@ -110,7 +110,6 @@ def _closed(placed: PlacedRows) -> Kept:
 
 
 def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: Array, error: float = 0.0) -> Kept:
-    """The rows in a frame completed to a basis of the span, whose other directions are plain."""
     k, columns = frame.shape
     if columns < k:
         others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
@@ -235,15 +234,12 @@ def scored_atoms(
 
 
 class _StepPlanes(NamedTuple):
-    """The planes across which the integrand takes a step, as `nested` takes them."""
-
     planes: Array  # (F, r)
     level: Array  # (F,)
     width: Array  # (F,)
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    """Jumps of the rule, bends along the score, and steps of the labels."""
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyright: ignore
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     of_labels = [(0.0, axes.kappa)]
@@ -312,7 +308,6 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 
 def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
-    """Distinct weights, and for each the sums of mass, y·(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ."""
     parts: list[tuple[Array, Array]] = []
     held = 0
     for atoms in blocks:

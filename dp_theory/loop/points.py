@@ -133,7 +133,6 @@ class _KeptScores:
         return kind, t
 
     def zeta(self, uniform: Array, kind: np.ndarray, t: Array) -> Array:
-        """ζ given that its row has the true label of its kind."""
         true = _TRUE_LABELS[kind]  # it is the sign of cosine·t + sine·ζ
         chance = ndtr(np.clip(true * self._tau * t, -37, 40))
         return -true * ndtri(np.maximum(uniform * chance, _TINY))

@@ -74,7 +74,6 @@ class Rule:
         return common_shape(**self.parameters())
 
     def parameters(self) -> dict[str, Real]:
-        """The numbers that fix q, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def map(self, function: Callable[[Any], Any]) -> Self:
@@ -103,7 +102,6 @@ class Rule:
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """`moments_with_errors`, and the moments of `Fourth`."""
         values, errors = by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 

@@ -100,8 +100,6 @@ class KeepHard(Rule):
 
 
 class _Lemma1(NamedTuple):
-    """And the terms that Lemma 1 makes the moments of."""
-
     moments: Moments
     alpha: Any
     density: Any  # of |t| at alpha
