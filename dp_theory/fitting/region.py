@@ -1,8 +1,7 @@
 """The region of likely parameters about a fit: D(z) − D(z0) ≤ A = c q² (T9.9), with a quantile q.
 
-The profile-likelihood interval of g(z) is its range over the region; to first order the half-width is √A |S ᵀ ∂g/∂z|
-(T9.12), which is 0 at an end of a parameter's range. With practice, whose theory takes long, (T9.12) is used wherever
-the deviance confirms it.
+The profile-likelihood interval of a number is its range over the region, to first order (T9.12), which is 0 at an end
+of a parameter's range. With practice, which takes long, (T9.12) is used wherever the deviance confirms it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
 
-The score of a row is η of (T3.3) at stages that never train on it, and h of (T3.4) at those that do. With the square
-loss h = fit·y1 + unfitted·η, fit = X B, B = c(I + cX_b)^-1.
+A row's score is η of (T3.3), or h of (T3.4) at stages that train on it. With the square loss h = fit·y1 + unfitted·η,
+fit = X B, B = c(I + cX_b)^-1.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ class Loss(Protocol):
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         """The means of the force, its square and its bend over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature, which sees kinks at its nodes alone: a loss that is not smooth should know them
-        itself.
+        Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]

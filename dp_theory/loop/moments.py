@@ -58,11 +58,7 @@ class PlacedRows:
 
 @dataclass(frozen=True)
 class Kept:
-    """The kept rows by their J distinct weights, per candidate.
-
-    `mass`, `linear` and `second` are E[1, y x, x xᵀ; weight] with x = (t, ζ, …) in `frame`; `error` excludes that of
-    quadrature.
-    """
+    """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[np.ndarray, " J"]
     mass: Float[np.ndarray, " J"]
@@ -196,8 +192,7 @@ def scored_atoms(
 ) -> Iterator[Atoms]:
     """Nested quadrature, for a convex loss also along `score` (k + 1,), with a coordinate off the span.
 
-    `bends` are places along it where the integrand bends, with widths. Masses below `least` of a block's largest are
-    left out.
+    `bends` are places along it, with widths. Masses below `least` of a block's largest are left out.
     """
     labeller, along = placed.labeller, placed.seen
     seen = along

@@ -81,8 +81,7 @@ def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Pre
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
     """The limits of every stage of a loop.
 
-    If a loss with `margin` finds the rows separable at lam = 0, overlap and norm are infinite, and the order parameters
-    are those of HARD_MARGIN. Test errors below RESOLUTION are refused.
+    For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
     solved = [_predicted(*cell) for cell in _certified(problem.cells(), tolerance)]
     fields_of = {

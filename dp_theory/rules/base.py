@@ -1,8 +1,7 @@
 """What a selection rule is: a row of the pool is kept with probability q(t), t = x·w_s/|w_s| ~ N(0, 1), and q(-t) =
 q(t).
 
-A rule is a file of this room, or a module
-of another package (entry point group deliberate_practice.rules), that registers its class:
+A rule is a file of this room, or a module of another package (entry point group deliberate_practice.rules):
 
     @dataclass(frozen=True)
     class Mine(Rule):
