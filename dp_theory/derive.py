@@ -258,8 +258,6 @@ def _second_stage() -> _SecondStage:
 
 
 class _ChosenForces(NamedTuple):
-    """Means of the force on stage 1 over the rows that stage 0 chose."""
-
     fg: sp.Expr
     ff_11: sp.Expr
     gamma_10: sp.Expr
@@ -300,7 +298,6 @@ def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
 
 
 def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
-    """What a stage on the chosen rows alone reaches, less Theorem 1."""
     chosen = _chosen_rows(second)
     sine = second.sine
     variance = (second.length * sine) ** 2

@@ -4,7 +4,7 @@
     prune once              the first learner selects everything that is added
     prune each round        the newest learner selects, from candidates that are generated and paid for
     practice                the same rows, generated directly where the learner wants them (guidance)
-    ..., newest rows        trained on the newest rows only, not on the accumulated pool
+    ..., newest rows        trained on the newest rows only
 
 All have the same first pool, and all but static keep the same number of rows in every round.
 """
@@ -127,8 +127,6 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """All stages of the first loop, then the last stage of each other."""
-
     problems: list[PracticeProblem]
 
     def predicted(self) -> _Curve:

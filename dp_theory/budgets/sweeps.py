@@ -184,7 +184,7 @@ def default_sizes(d: int) -> list[float]:
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` reports as progress."""
+    """The number of jobs that `sweep` reports."""
     return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
 
 

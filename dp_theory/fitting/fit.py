@@ -260,7 +260,6 @@ def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
 
 
 def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
-    """The parameters that no point depends on, and the reasons."""
     reasons = {}
     if not curve.selected.any():
         reasons["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"

@@ -244,12 +244,10 @@ class _Question:
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
 
     def _more(self, plan: Curve, counted: Array, errors: Array, start: float) -> float:
-        """What the axis counts where the errors reach the target; inf where they do not."""
         size = self._reached(errors, plan.kept, start)
         return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > start else 0.0
 
     def _reached(self, errors: Array, sizes: Array, start: float) -> float:
-        """The size at which errors reach the target, the start if they do so there."""
         if start and errors[0] <= self.target:
             return start
         return _last_crossing(np.log(self.target), np.log(errors), sizes)
@@ -274,7 +272,6 @@ def _share_in_window(window: float, floor: float, test_error: float) -> float:
 
 
 def _last_crossing(level: float, values: Array, sizes: Array) -> float:
-    """The size from which on values stay below a level, or inf."""
     from scipy.interpolate import PchipInterpolator
 
     above = np.flatnonzero(values > level)

@@ -87,7 +87,6 @@ class Likelihood:
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
     def slopes(self, points: Curve, z: Float[np.ndarray, " free"], *, one_sided: bool = False) -> PointSlopes:
-        """What the theory expects of other points at z, and its derivative."""
         mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
         return PointSlopes(mean[0], _differences(mean, len(z)))
 
@@ -121,7 +120,6 @@ def whitening_matrix(information: Float[np.ndarray, "free free"]) -> Float[np.nd
 
 
 def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray, "sets free"]:
-    """z, a step ahead along each axis, and a step back unless one-sided."""
     ahead = _STEP * np.eye(len(z))
     steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
     return z + np.vstack(steps)

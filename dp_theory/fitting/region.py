@@ -1,8 +1,7 @@
 """The region of likely parameters about a fit: D(z) − D(z0) ≤ A = c q² (T9.9), with a quantile q.
 
-The profile-likelihood interval of g(z) is its range over the region; to first order the half-width is √A |S ᵀ ∂g/∂z|
-(T9.12), which is 0 at an end of a parameter's range. With practice, whose theory takes long, (T9.12) is used wherever
-the deviance confirms it.
+The profile-likelihood interval of a number is its range over the region, to first order (T9.12), which is 0 at an end
+of a parameter's range. With practice, which takes long, (T9.12) is used wherever the deviance confirms it.
 """
 
 from __future__ import annotations
@@ -114,7 +113,6 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """For each parameter at an end of its range, a place further in."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -127,8 +125,6 @@ class Region:
 
 
 class _IntervalSearch:
-    """Searches the ends of the interval of ln of one point's expected error."""
-
     def __init__(self, region: Region, point: Curve) -> None:
         likelihood = region.likelihood
         self.allowed = region.allowed
@@ -144,7 +140,6 @@ class _IntervalSearch:
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
-        """1 at the least deviance, 0 on the edge of the region."""
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
@@ -184,8 +179,6 @@ class _IntervalSearch:
 
 
 class _Profile:
-    """Searches where in the region a parameter is least or largest."""
-
     def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
         self.at = at
         self.parameter = parameter

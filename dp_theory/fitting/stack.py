@@ -1,7 +1,5 @@
-"""The error of more plain rows, foreseen by the theory and by a power law with floor c together: docs/theory/fit.md.
-
-(T9.13) is the power law, (T9.14) a member's weight by the density of points that were hidden, (T9.15) the slope beyond
-the largest size.
+"""The error of more plain rows, foreseen by the theory and by a power law together: (T9.13) to (T9.15),
+docs/theory/fit.md.
 """
 
 from __future__ import annotations
@@ -115,7 +113,6 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
-    """The log density that a member gives to unseen points."""
     off = np.array(_WIDTH_OF_DOUBT)
     density = np.zeros(len(unseen))
     try:

@@ -95,8 +95,6 @@ def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any
 
 
 class _PoolGroup(NamedTuple):
-    """Points without practice whose rows were chosen in the same way."""
-
     rows: Bool[np.ndarray, " points"]  # which of the curve's points
     rule: Rule  # its parameters are arrays (group,)
     size: Float[np.ndarray, " group"]  # number of rows of the pool
@@ -122,7 +120,6 @@ def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
 def _pool_errors(
     group: _PoolGroup, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets group"], Float[np.ndarray, "sets group"]]:
-    """Errors against the labeller, by Theorem 1 at finite dimension."""
     shape = (len(values["dimension"]), len(group.size))
 
     def flat(x: Any) -> Array:

@@ -117,7 +117,6 @@ class QuadraticLoss:
     target: float = 1.0
 
     def bend(self, weight: Array, response: float) -> Array:
-        """β of (T3.16)."""
         if np.isinf(self.curvature):
             return np.full_like(weight, 1 / response)
         return weight * self.curvature / (1 + response * weight * self.curvature)
@@ -192,7 +191,6 @@ class CohortForces:
         )
 
     def add_affine(self, constant: Newest, matrix: Newest, response: float, loss: QuadraticLoss) -> None:
-        """Add what `newest` answers, but for E[f_s²], as an affine function of the order parameters at this X_ss."""
         kept = self.cohort.kept
         beta = loss.bend(kept.weight, response)
         linear = loss.target * kept.frame @ (beta @ kept.linear)
@@ -249,7 +247,6 @@ class NewestForces(NamedTuple):
     by_label: Float[np.ndarray, " J"]
 
     def add_to(self, total: Newest, rows: CohortForces) -> None:
-        """Add its part of E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
         slope = rows.cohort.mass @ self.slope
         shared = np.append(rows.shared, self.shared)
         add_means(total, rows.cohort, rows.scale, shared, self.product.sum(0), slope, self.by_view.sum(0))
@@ -270,7 +267,7 @@ def add_means(
 def newest_forces(
     cohorts: Sequence[CohortForces], newest: Newest, loss: QuadraticLoss
 ) -> tuple[list[NewestForces | None], Newest]:
-    """The forces of each cohort that trains the newest stage, and E[f_s g], E[f_s fᵀ] and Γ_s· of all."""
+    """The forces of each cohort on the newest stage, and the means of all."""
     total = Newest(*(np.zeros(part.shape) for part in newest))
     stage = len(newest.lower) - 1
     each = [rows.newest(newest, loss) if rows.cohort.trains(stage) else None for rows in cohorts]

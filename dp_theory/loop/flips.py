@@ -123,7 +123,6 @@ class BoundaryFlips:
 
     @property
     def levels(self) -> Float[np.ndarray, " levels"]:
-        """Positive margins between which panels resolve the labels."""
         return self.width * _SCALES
 
     def cuts(self, slope: float, blur: float) -> list[float]:

@@ -1,7 +1,7 @@
 """Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
 
-The score of a row is η of (T3.3) at stages that never train on it, and h of (T3.4) at those that do. With the square
-loss h = fit·y1 + unfitted·η, fit = X B, B = c(I + cX_b)^-1.
+A row's score is η of (T3.3), or h of (T3.4) at stages that train on it. With the square loss h = fit·y1 + unfitted·η,
+fit = X B, B = c(I + cX_b)^-1.
 """
 
 from __future__ import annotations
@@ -105,7 +105,6 @@ def _errors_of_cell(
 
 
 def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
-    """Nodes, labels, the measure that is kept, and weights; `wrong` leaves out what the selector gets right."""
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
     t = np.tile(t, 2)

@@ -42,8 +42,7 @@ class Loss(Protocol):
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         """The means of the force, its square and its bend over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature, which sees kinks at its nodes alone: a loss that is not smooth should know them
-        itself.
+        Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]
@@ -164,7 +163,6 @@ class Hinge(Loss):
         return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin, and where the force of a row of weight 1 reaches it."""
         return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
 
 
@@ -200,7 +198,6 @@ class HardMargin(Loss):
 
 
 def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
-    """The means of f, f² and -∂f/∂u for f = steepness·y·max(0, 1 − yu)."""
     missing = (1 - y * score) / noise
     chance = ndtr(missing)
     density = pdf(missing)

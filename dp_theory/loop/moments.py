@@ -58,11 +58,7 @@ class PlacedRows:
 
 @dataclass(frozen=True)
 class Kept:
-    """The kept rows by their J distinct weights, per candidate.
-
-    `mass`, `linear` and `second` are E[1, y x, x xᵀ; weight] with x = (t, ζ, …) in `frame`; `error` excludes that of
-    quadrature.
-    """
+    """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[np.ndarray, " J"]
     mass: Float[np.ndarray, " J"]
@@ -110,7 +106,6 @@ def _closed(placed: PlacedRows) -> Kept:
 
 
 def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: Array, error: float = 0.0) -> Kept:
-    """The rows in a frame completed to a basis of the span, whose other directions are plain."""
     k, columns = frame.shape
     if columns < k:
         others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
@@ -197,8 +192,7 @@ def scored_atoms(
 ) -> Iterator[Atoms]:
     """Nested quadrature, for a convex loss also along `score` (k + 1,), with a coordinate off the span.
 
-    `bends` are places along it where the integrand bends, with widths. Masses below `least` of a block's largest are
-    left out.
+    `bends` are places along it, with widths. Masses below `least` of a block's largest are left out.
     """
     labeller, along = placed.labeller, placed.seen
     seen = along
@@ -235,15 +229,12 @@ def scored_atoms(
 
 
 class _StepPlanes(NamedTuple):
-    """The planes across which the integrand takes a step, as `nested` takes them."""
-
     planes: Array  # (F, r)
     level: Array  # (F,)
     width: Array  # (F,)
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    """Jumps of the rule, bends along the score, and steps of the labels."""
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyright: ignore
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     of_labels = [(0.0, axes.kappa)]
@@ -312,7 +303,6 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 
 def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
-    """Distinct weights, and for each the sums of mass, y·(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ."""
     parts: list[tuple[Array, Array]] = []
     held = 0
     for atoms in blocks:

@@ -1,8 +1,7 @@
 """The kept rows of a cohort as weighted points of a randomised quasi-Monte Carlo rule, for losses other than the
 square.
 
-A point is a kind of row (its true and its observed label), a score t, ζ, and one standard normal for each stage that
-trains on the rows.
+A point is a kind of row (true and observed label), a score t, ζ, and a normal for each stage that trains on the rows.
 """
 
 from __future__ import annotations
@@ -65,9 +64,7 @@ class Points:
 
 
 def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Generator) -> Points:
-    """Scrambled Sobol points; the first coordinate decides kind and t by inversion, so a narrow window takes no more
-    points.
-    """
+    """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
     scores = _KeptScores(placed)
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)
     uniform = np.clip(uniform, _INSIDE, 1 - _INSIDE)
@@ -133,7 +130,6 @@ class _KeptScores:
         return kind, t
 
     def zeta(self, uniform: Array, kind: np.ndarray, t: Array) -> Array:
-        """ζ given that its row has the true label of its kind."""
         true = _TRUE_LABELS[kind]  # it is the sign of cosine·t + sine·ζ
         chance = ndtr(np.clip(true * self._tau * t, -37, 40))
         return -true * ndtri(np.maximum(uniform * chance, _TINY))

@@ -44,11 +44,7 @@ _RECENT = 6  # kept rows that are remembered for the next cell, which may share 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved scalar problem, with plans resolved.
-
-    `overlap` is over |Σ^½w0|, and `residual` relative to the order parameters. `by_quadrature` says whether moments
-    were integrated, rather than known.
-    """
+    """A solved scalar problem, with plans resolved; `overlap` is over |Σ^½w0|, and `residual` relative."""
 
     loop: Loop
     additions: list[RoundRows]
@@ -85,8 +81,7 @@ def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Pre
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
     """The limits of every stage of a loop.
 
-    If a loss with `margin` finds the rows separable at lam = 0, overlap and norm are infinite, and the order parameters
-    are those of HARD_MARGIN. Test errors below RESOLUTION are refused.
+    For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
     solved = [_predicted(*cell) for cell in _certified(problem.cells(), tolerance)]
     fields_of = {
@@ -143,7 +138,6 @@ class _Solver:
     rows: Callable[[PlacedRows, int], Kept] = kept_rows
 
     def solved(self, previous: Loop | None = None) -> Stages:
-        """All stages, from what a coarser order found of a loop without rounds."""
         cell = self.cell
         by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
         by_nodes = not isinstance(cell.loss, Square) and not by_points
@@ -183,7 +177,6 @@ class _Solver:
         return Stages(loop, additions, *map(np.array, (errors, overlaps, residuals)), by_quadrature)
 
     def _placed(self, additions: list[RoundRows], error: float, loop: Loop) -> tuple[PlacedRows]:
-        """The rows that the newest learner chooses, which join `additions`."""
         place = len(additions)
         plan = self.cell.additions[place]
         rows = plan(error) if callable(plan) else plan
@@ -349,7 +342,6 @@ def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
 
 
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of each stage's outputs; the overlap's is relative to the norm."""
     outputs = one.outputs()
     test_error, _, squared_norm = outputs
     sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])

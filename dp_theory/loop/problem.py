@@ -68,7 +68,7 @@ class Cell:
         return len(self.ridges)
 
     def last_stage(self, first: int) -> int:
-        """The stage after the last one that trains on the rows which stage `first` is the first to have."""
+        """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
         return self.stages if self.accumulate else first + 1
 
     @cached_property

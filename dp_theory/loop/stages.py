@@ -187,7 +187,6 @@ class Loop:
         known: Forces | None = None,
         condition: float = 1.0,
     ) -> Loop:
-        """With a stage of these order parameters."""
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
         each, forces = newest_forces(self.cohorts, newest, control) if known is None else known
@@ -246,7 +245,6 @@ class StageEquations:
         return self.loop.parameters.stages
 
     def learner(self, newest: Newest, forces: Newest) -> tuple[Array, Array, Array]:
-        """The newest rows of M_e, of M_e b u_e, and of M_e(E[f gᵀ] - Λa/e)u_e."""
         e, basis = self.loop.cell.eigenvalues, self.loop.cell.basis
         others = forces.lower[..., :-1]
         own = e / (self.lam + e * forces.lower[..., -1:])
@@ -279,7 +277,6 @@ class StageEquations:
         return Newest(a_off, c_off, x_off).vector()
 
     def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
-        """What is missed in units of the order parameters."""
         own = np.hypot(np.linalg.norm(newest.one), np.sqrt(newest.symmetric[-1]))
         norms = np.append(self.loop.parameters.norms(), newest.symmetric[-1] / own)
         directions = np.full(len(newest.one), own)
@@ -298,7 +295,7 @@ class StageEquations:
         return constant, matrix
 
     def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
-        """The stage under a quadratic loss, its relative residual, its forces, and what magnifies rounding."""
+        """The stage under a quadratic loss, its residual, its forces, and what magnifies rounding."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         own = k + s  # the place of C_ss; that of X_ss is the last
         response = self._own_response(control)
@@ -397,7 +394,6 @@ class StageEquations:
         return self.loss != self.loop.cell.loss
 
     def start(self) -> Float[np.ndarray, " unknowns"]:
-        """A learner like that of the stage before, apart from what is new."""
         a, c, x = self.loop.parameters
         if not self.stage:
             deviation, response = _FIRST_START

@@ -118,7 +118,6 @@ class Uncertainty:
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
-        """P(χ_{K-1} < reach), from each set by itself."""
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:

@@ -57,7 +57,6 @@ class Nodes:
 
 
 def _largest_first(u: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, "rows K"]:
-    """Normal numbers given that the first is the largest, centred."""
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)

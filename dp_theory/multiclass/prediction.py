@@ -105,7 +105,6 @@ class SoftmaxEquations:
         return x
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each ridge, the first wide, each from the line through the last two."""
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
@@ -131,7 +130,6 @@ class SoftmaxEquations:
         return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
     def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The map's image of x, less x."""
         return self._image(x, self._moments(x).mean(1)) - x
 
     def outputs(

@@ -44,7 +44,7 @@ class Selection:
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """The probability of each row, and the factor of its radius that moves it to where rows are kept."""
+        """The probability of each row, and the factor that moves its radius to where rows are kept."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 

@@ -131,7 +131,6 @@ def _saved(error: float, plain: float) -> float:
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges to try, per row of the first pool."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]
@@ -195,8 +194,6 @@ class _SelectedLearner(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _OneShot:
-    """Learners of rows that a fixed selector of cosine rho chose once."""
-
     flips: BoundaryFlips
     rho: float
     psi: Array  # (sizes,) d over the number of training rows

@@ -165,7 +165,6 @@ class _Nesting:
             yield from self.blocks(longer, weight[used], column[block][parent])
 
     def _steps_along(self, i: int) -> tuple[np.ndarray, Array]:
-        """The planes that coordinate i crosses where they are sharper than the density, and the steps' thickness."""
         crossing = np.flatnonzero(np.abs(self.planes[:, i]) > _PARALLEL)
         slope = self.planes[crossing, i]
         still_to_come = np.linalg.norm(self.planes[crossing, i + 1 :], axis=1)

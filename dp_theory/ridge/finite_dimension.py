@@ -31,7 +31,6 @@ FAR = 0.02  # of the limit, off which a mean is worth a word
 
 
 def _nodes(off_centre: int) -> Array:
-    """Nodes for three standard normals of which so many are not 0, each behind a 1."""
     signs = [x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == off_centre]
     return np.column_stack([np.ones(len(signs)), _ROOT3 * np.array(signs)])
 
@@ -161,8 +160,6 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    """The limit's fields, and means and deviations in dimension d."""
-
     def flat(x: Any) -> Array:
         return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
 

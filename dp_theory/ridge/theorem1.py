@@ -161,8 +161,6 @@ def _largest(errors: Moments) -> Any:
 
 
 class _Scalars(NamedTuple):
-    """Symbols as in the head of the module."""
-
     ell: Any  # L
     slope: Any
     fitted: Any  # u/L
@@ -184,8 +182,6 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
 
 
 class _Components(NamedTuple):
-    """w_hat in the plane of w_s and w0, and outside."""
-
     along: Any  # component along w0
     from_s: Any  # what a_s adds to the component that lies in the plane across w0
     from_v: Any  # what a_v takes from it

@@ -1,8 +1,7 @@
 """What a selection rule is: a row of the pool is kept with probability q(t), t = x·w_s/|w_s| ~ N(0, 1), and q(-t) =
 q(t).
 
-A rule is a file of this room, or a module
-of another package (entry point group deliberate_practice.rules), that registers its class:
+A rule is a file of this room, or a module of another package (entry point group deliberate_practice.rules):
 
     @dataclass(frozen=True)
     class Mine(Rule):
@@ -74,7 +73,6 @@ class Rule:
         return common_shape(**self.parameters())
 
     def parameters(self) -> dict[str, Real]:
-        """The numbers that fix q, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def map(self, function: Callable[[Any], Any]) -> Self:
@@ -103,7 +101,6 @@ class Rule:
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """`moments_with_errors`, and the moments of `Fourth`."""
         values, errors = by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 

@@ -90,8 +90,6 @@ class KeepEasy(Rule):
 
 
 class _Lemma2(NamedTuple):
-    """And the terms that Lemma 2 makes the moments of."""
-
     moments: Moments
     errors: Moments
     alpha: Any

@@ -100,8 +100,6 @@ class KeepHard(Rule):
 
 
 class _Lemma1(NamedTuple):
-    """And the terms that Lemma 1 makes the moments of."""
-
     moments: Moments
     alpha: Any
     density: Any  # of |t| at alpha
@@ -145,9 +143,8 @@ def _even_moment(alpha: Any, power: int) -> Any:
 def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarray:
     """E[t^power sign(w0·x); |t| ≤ alpha] for an odd power; where alpha is not small, Lemma 1's difference `lemma`.
 
-    It is 2 ∫_0^alpha t^power pdf(t) erf(tau t/√2) dt, with the density's exponential as a power series. With s =
-    |tau|·alpha/√2 and b_k = (2s/√π) ∫_0^1 x^2k exp(-s²x²) dx, the term of t^(2k - 1) is alpha^2k (b_0 - b_k)/(2k), in
-    which nothing cancels.
+    It integrates 2 t^power pdf(t) erf(tau t/√2) with the exponential as a power series: with s = |tau|·alpha/√2 and b_k
+    = (2s/√π) ∫_0^1 x^2k exp(-s²x²) dx, the term of t^(2k - 1) is alpha^2k (b_0 - b_k)/(2k), in which nothing cancels.
     """
     small = np.broadcast_to(alpha < _SMALL, lemma.shape)
     _, tau = sine_and_tau(rho)

@@ -121,7 +121,6 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)]; a function (t, y) jumps at the |t| `breaks`."""
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
         if isinstance(keep, Bands):

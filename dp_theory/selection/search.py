@@ -50,7 +50,6 @@ class RuleSearch:
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
     def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
-        """q of the atoms that is least in slope·moments."""
         features = self.view.atoms[1]
         mass = features[0]
         worth = slope @ features / mass.clip(TINY)  # of a row of each atom

@@ -54,8 +54,6 @@ def best_window(
 
 
 class _WindowLoops:
-    """With one kappa for all rounds."""
-
     def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition, least: float) -> None:
         self._problem = problem
         self._rounds = rounds

@@ -48,11 +48,11 @@ def normal_plane(view: FeatureView) -> AssumptionTest:
 
 
 def uniform_flips(view: FeatureView) -> AssumptionTest:
-    """y = sign(g − b), flipped with the same probability ε: χ² of labels in BINS groups of rows by v, against
+    """Labels are flipped with the same probability ε: χ² of labels in BINS groups of rows by v, against
 
         P(y = 1) = ε + (1 − 2ε) Φ((v − b)/tan γ)
 
-    at its least over ε, b and tan γ, whose logarithm is off by 1/√(2d) in one sample: its prior.
+    at its least over ε, b and tan γ, whose logarithm has a prior of width 1/√(2d).
     """
     from scipy.optimize import minimize
 

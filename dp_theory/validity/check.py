@@ -304,7 +304,6 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
 
 
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
-    """The last two rows of `Check.assumptions`. Each error must pass at the level, so nothing is corrected."""
     comparisons = curves["measured"].notna().sum()
     rows = []
     for name, column, z, se in (

@@ -248,7 +248,6 @@ def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> tuple[list[Any], l
 
 
 def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any], list[Any]]:
-    """The classes that are nearest in the metric of the covariance within classes."""
     means = np.array([x[y == value].mean(0) for value in there])
     within = x - means[np.searchsorted(there, y)]
     metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
@@ -336,7 +335,6 @@ def _check_labels(x: Array, y: np.ndarray, which: str = "") -> None:
 
 
 def _check_shares(y: Array) -> None:
-    """Neither class may have hardly any rows."""
     positive = float((y > 0).mean())
     share = min(positive, 1 - positive)
     if share < LEAST_SHARE:

@@ -39,16 +39,12 @@ _MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
 
 
 class _Truth(NamedTuple):
-    """The truth's direction, as far as the rows know it."""
-
     direction: Float[np.ndarray, " d"]  # unit vector in whitened coordinates
     score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
     cosine: float  # cos γ
 
 
 class _Principal(NamedTuple):
-    """Rows in the directions that a ridge does not hide."""
-
     spectrum: Float[np.ndarray, " d"]  # eigenvalues of the covariance, of mean 1
     axes: Float[np.ndarray, "columns d"]  # their directions, of length 1
     x: Float[np.ndarray, "rows d"]  # the centred rows in these directions, in the spectrum's unit

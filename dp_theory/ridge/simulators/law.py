@@ -63,7 +63,6 @@ def trial(
 
 
 def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator[np.ndarray]:
-    """m rows [y, t, v], with x·w0 = truth·(t, v), in chunks that fit the processor's cache."""
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
@@ -113,7 +112,6 @@ def draw(
 
 
 def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Generator) -> np.ndarray:
-    """Rows start..stop of Z by diagonals, with zeros beyond column d."""
     b = len(factor)
     r = np.arange(start, stop)
     bands = np.empty((b + 1, len(r)))
