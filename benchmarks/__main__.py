@@ -1,4 +1,4 @@
-"""`python benchmarks`: run all benchmarks, or those that are named, and print one table at the end."""
+"""`python benchmarks`: run all benchmarks, or those named, and print one table."""
 
 import json
 import os
@@ -30,7 +30,6 @@ def main() -> None:
 
 
 def run(name: str, rows: Path) -> int:
-    """Run a benchmark; it prints its lines and adds its rows. Returns its exit status."""
     print(f"-- {name}", flush=True)
     return subprocess.run([sys.executable, HERE / f"{name}.py"], env=os.environ | {ROWS: str(rows)}).returncode
 

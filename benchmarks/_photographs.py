@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def photographs(n: int, size: int) -> Tensor:
-    """Coloured noise float32 [n, 3, size, size] in [-1, 1] whose amplitudes fall as 1 / frequency."""
+    """Coloured noise [n, 3, size, size] in [-1, 1] whose amplitudes fall as 1 / frequency."""
     draw = torch.Generator().manual_seed(0)
     frequency = (torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2).sqrt()
     spectrum = torch.fft.rfft2(torch.randn(n, 3, size, size, generator=draw)) / frequency.clamp_min(1 / size)

@@ -1,4 +1,4 @@
-"""Timing in processor seconds, which other work hardly affects, and rows of the table of `make bench`."""
+"""Processor seconds, which other work hardly affects, and the table of `make bench`."""
 
 import json
 import os
@@ -11,9 +11,9 @@ ROWS = "DP_BENCH_ROWS"  # names the file that collects the rows; `python benchma
 def seconds(
     *works: Callable[[], object], repeats: int = 5, clock: Callable[[], float] = time.process_time
 ) -> list[float]:
-    """Least processor time of each of the works, in seconds. They run in turn, so that all meet the same conditions.
+    """Least processor time of each of the works, which run in turn under the same conditions.
 
-    clock: another one, such as time.perf_counter for work on several cores; the machine must then be quiet.
+    clock: time.perf_counter for work on several cores; the machine must then be quiet.
     """
     best = [float("inf")] * len(works)
     for _ in range(repeats):
@@ -25,7 +25,7 @@ def seconds(
 
 
 def row(target: str, measured: str, limit: str, ratio: float) -> None:
-    """Add a row to the table: what was to be reached, what was, the best rival or the limit, and ours against it."""
+    """What was to be reached, what was, the best rival or limit, and ours against it."""
     if os.environ.get(ROWS):
         with open(os.environ[ROWS], "a", encoding="utf-8") as file:
             file.write(json.dumps([target, measured, limit, f"{ratio:.3g}"]) + "\n")

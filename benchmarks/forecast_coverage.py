@@ -1,16 +1,11 @@
-"""How often the intervals of a forecast hold the truth, on seven sets of curves.
+"""How often the intervals of a forecast hold the truth: the theory, the power law, and both.
 
     python benchmarks/forecast_coverage.py [CURVES [FIRST [TABLE.csv]]]
 
-draws so many curves of each kind, from number FIRST on, and writes the table if a file is named.
-
-The theory alone, the power law alone and both together are judged, and their time. The sets are the theory's own
-curves; power laws with and without a floor; ridge regression on rows that are anisotropic
-(eigenvalues j^-a) and whose boundary is curved besides; learners of scikit-learn on its data sets; other learners on
-other data sets. Each curve has eight sizes. Those of the first
-three have 2.5 % noise, those of the others are means of experiments, with their standard errors. The truth is the
-expected error at 2, 4 and 10 times the largest size, or the mean of many experiments there.
-The interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E; less is better.
+Curves are the theory's own; power laws with and without a floor (2.5 % noise); ridge regression on anisotropic rows
+(eigenvalues j^-a), with a curved boundary besides; learners of scikit-learn on its data sets; others on others. Each
+has eight sizes. The truth is the expected error, or a mean of many experiments, at 2, 4 and 10 times the largest. The
+interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E.
 """
 
 import sys
@@ -71,8 +66,6 @@ OTHER_LEARNERS: tuple[Callable[[], Any], ...] = (
 
 
 class Case(NamedTuple):
-    """A measured curve, and what is true farther on."""
-
     curve: Curve
     kept: np.ndarray
     truth: np.ndarray
@@ -111,7 +104,6 @@ def case(kind: str, number: int) -> Case:
 
 
 def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
-    """The case of a learner, whose error with so many rows is one experiment."""
     kept = np.unique(kept.astype(int))
     runs = np.array([[error(size) for _ in range(MEASURED)] for size in kept])
     far = kept[-1] * FAR
@@ -121,7 +113,6 @@ def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
 
 
 def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
-    """Ridge regression on rows with a power-law spectrum, whose labels may have a curved boundary."""
     scale = np.arange(1, DIMENSION + 1) ** (-rng.uniform(0.2, 1.2) / 2)
     truth = rng.standard_normal(DIMENSION)
     bend = rng.uniform(0.2, 0.6) * curved
@@ -142,7 +133,6 @@ def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
 
 
 def tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The data sets of `learners`, with two classes each."""
     digits, digit = (np.asarray(part) for part in load_digits(return_X_y=True))
     cells, malign = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
     some = rng.permutation(10)[:5]
@@ -150,7 +140,6 @@ def tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def other_tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The data sets of `other learners`, with two classes each."""
     seed = int(rng.integers(2**31))
     patients, progress = (np.asarray(part) for part in load_diabetes(return_X_y=True))
     sets: list[Any] = [
@@ -164,7 +153,6 @@ def other_tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]
 
 
 def learner_case(number: int, rng: np.random.Generator, *, other: bool) -> Case:
-    """A learner of scikit-learn on two classes of one of its data sets."""
     learners = OTHER_LEARNERS if other else LEARNERS
     make = learners[number % len(learners)]
     sets = other_tasks(rng) if other else tasks(rng)
@@ -183,19 +171,16 @@ def learner_case(number: int, rng: np.random.Generator, *, other: bool) -> Case:
 
 
 def plain_points(kept: np.ndarray) -> Curve:
-    """Plain points of these sizes. Their errors do not matter."""
+    """Their errors do not matter."""
     return Curve(["static"] * len(kept), kept, np.full(len(kept), 0.3))
 
 
 class Member(NamedTuple):
-    """What a member foresees, and the seconds of the processor that it took."""
-
     foreseen: Foreseen
     seconds: float
 
 
 def foreseen_by_all(measured: Case) -> dict[str, Member]:
-    """What each member foresees, and both together."""
     start = process_time()
     fitted = fit(measured.curve)
     mean, low, high = np.exp(fitted.first_order(plain_points(measured.kept), LEVEL))
@@ -217,7 +202,6 @@ def foreseen_by_all(measured: Case) -> dict[str, Member]:
 
 
 def judged(truth: np.ndarray, foreseen: Foreseen) -> list[dict[str, float]]:
-    """Whether the interval holds the truth, and its score, at each of FAR."""
     tail = (1 - LEVEL) / 2
     low = np.log(foreseen.quantiles(tail))
     high = np.log(foreseen.quantiles(1 - tail))

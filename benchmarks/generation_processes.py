@@ -1,4 +1,4 @@
-"""Guided generation by two processes against one, one thread each: wall time of the same round of digits."""
+"""Guided generation of a round of digits by two processes against one, one thread each."""
 
 import os
 import subprocess
@@ -12,7 +12,6 @@ ROWS, REPEATS = 6000, 3
 
 
 def work() -> None:
-    """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
     from dp_experiments.studies.digits.digits_runs import digits
 

@@ -40,7 +40,7 @@ TOLERANCE = 2e-2  # of images in [-1, 1] in float32, where a GPU rounds to a rel
 
 
 class Found(NamedTuple):
-    """A quantity. With a bound, the row fails if the value is larger or no number."""
+    """With a bound, the row fails if the value is larger or no number."""
 
     quantity: str
     value: float
@@ -55,8 +55,6 @@ class Found(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A measurement, with the seconds that it may take."""
-
     name: str
     seconds: float
     work: Callable[[], Iterator[Found]]
@@ -64,8 +62,6 @@ class Row(NamedTuple):
 
 @dataclass
 class Table:
-    """Runs rows within the minutes of all. Bad rows are those that failed."""
-
     path: Path
     minutes: float
     bad: list[str] = field(default_factory=list)
@@ -85,7 +81,7 @@ class Table:
                         self.bad.append(row.name)
 
     def lines(self, row: Row, left: float) -> Iterator[list[str]]:
-        """The lines of a row. An error is a line, too."""
+        """An error is a line, too."""
         if left <= 0:
             yield [row.name, "", "", "", "", "left out", "no time was left"]
             return
@@ -108,7 +104,7 @@ class NoTime(Exception):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise NoTime in the block after this time. A kernel that is running is waited for."""
+    """Raise NoTime after this time; a running kernel is waited for."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise NoTime(f"it took longer than {seconds:.3g} s")
@@ -123,8 +119,6 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 class Bench:
-    """The device, the preset, and what earlier rows found of it."""
-
     def __init__(self, device: str, tiny: bool) -> None:
         import torch
 
@@ -140,7 +134,6 @@ class Bench:
         self.seconds: dict[str, float] = {}  # of an image or a training row, by what was measured
 
     def now(self) -> float:
-        """Wall time once the device is done."""
         import torch
 
         if self.gpu:
@@ -153,7 +146,7 @@ class Bench:
         return self.now() - begin
 
     def peak(self, work: Callable[[], object]) -> tuple[float, float]:
-        """The seconds of the work, and the most bytes that it took beside what was there."""
+        """Returns the seconds, and the most bytes beside what was there."""
         import torch
 
         if not self.gpu:
@@ -164,12 +157,10 @@ class Bench:
         return seconds, torch.cuda.max_memory_allocated() - before
 
     def learner(self, **training: Any) -> Any:
-        """The preset's learner, with another [training]."""
         options = self.config.training.model_copy(update=training)
         return self.config.learner.fresh(self.config.task, options, 0)
 
     def generator(self, **changes: Any) -> Any:
-        """The preset's generator, with other values of [generator] or of sampling.steps."""
         sampling = self.config.sampling
         if steps := changes.pop("steps", None):
             sampling = sampling.model_copy(update={"steps": steps})
@@ -199,7 +190,7 @@ def machine(bench: Bench) -> Iterator[Found]:
 def draw(
     bench: Bench, name: str, rows: int, guided: bool = True, through: str = "unet", like: str = "", **changes: Any
 ) -> Iterator[Found]:
-    """Images a second as a run draws them, decoding included. like: the row that this one is compared with."""
+    """Images are drawn as a run draws them, decoding included, and compared with the row `like`."""
     import torch
 
     from dp_real.guidance.entropy import EntropyGuidance
@@ -229,7 +220,6 @@ def draw(
 
 
 def hours(bench: Bench) -> Iterator[Found]:
-    """The hours of the preset on this device, by the rows above and as `dp real plan` assumes them of an H100."""
     from dp_real.plan.hours import Seconds, assumed
     from dp_real.plan.hours import hours as planned
     from dp_real.plan.work import learner_network
@@ -243,7 +233,7 @@ def hours(bench: Bench) -> Iterator[Found]:
 
 
 def train(bench: Bench, name: str, rows: int, **training: Any) -> Iterator[Found]:
-    """Training steps on rows in memory, with the preset's augmentation, against a bare loop of torch without any."""
+    """The steps are on rows in memory, with the preset's augmentation; the bare loop has none."""
     import torch
     import torch.nn.functional as F
 
@@ -283,7 +273,7 @@ def train(bench: Bench, name: str, rows: int, **training: Any) -> Iterator[Found
 
 
 def agree(bench: Bench, through: str) -> Iterator[Found]:
-    """Guided images of a tiny pipeline in float32 by the own loop, against the CPU's."""
+    """A tiny float32 pipeline, guided by the own loop, against the CPU's."""
     import copy
 
     from dp_real.generators.pipelines.generator import sample_images
@@ -301,7 +291,6 @@ def agree(bench: Bench, through: str) -> Iterator[Found]:
 
 
 def agree_by_solver(bench: Bench, solver: str) -> Iterator[Found]:
-    """Guided images of a tiny pipeline with one of diffusers' solvers, as `guide` guides it, against the CPU's."""
     import copy
 
     import diffusers
@@ -320,7 +309,6 @@ def agree_by_solver(bench: Bench, solver: str) -> Iterator[Found]:
 
 
 def tiny_pipeline() -> Any:
-    """A Stable Diffusion of some layers, with random weights, in float32 on the CPU."""
     import torch
 
     from dp_real.generators.models.stable_diffusion import make_pipeline
@@ -337,7 +325,7 @@ def judge(images: Any) -> Any:
 
 
 def memory_runs_out(bench: Bench) -> Iterator[Found]:
-    """Rows that do not fit are halved: their images are those of rows that were drawn alone."""
+    """Rows that do not fit are halved: their images are those of rows drawn alone."""
     import torch
 
     from dp_real.runtime.seeds import row_seeds
@@ -368,7 +356,6 @@ PLAIN, GUIDED, TRAINING = "imagenet100, plain", "imagenet100, guided", "ViT step
 
 
 def rows_of(bench: Bench) -> list[Row]:
-    """All rows, the most important first."""
     many, few, batch = (4, 2, 4) if bench.tiny else (64, 32, 256)
     found = [
         Row("machine", 20, partial(machine, bench)),
@@ -397,7 +384,6 @@ def rows_of(bench: Bench) -> list[Row]:
 
 
 def main() -> None:
-    """Run the rows that are asked for. The exit status is 1 if any fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, to check this file itself")
@@ -440,7 +426,6 @@ def main() -> None:
 
 
 def freeing(work: Callable[[], Iterator[Found]]) -> Iterator[Found]:
-    """A row, after which its networks leave the device."""
     import torch
 
     try:
@@ -451,13 +436,11 @@ def freeing(work: Callable[[], Iterator[Found]]) -> Iterator[Found]:
 
 
 def fetch_wheels(python: str) -> int:
-    """Put the packages that a GPU machine may lack into the folder `wheels`. Returns pip's exit status."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(WHEELS)]
     return subprocess.run([*command, f"--python-version={python}", *TRAVELLING]).returncode
 
 
 def unpack_wheels() -> None:
-    """Take packages that are missing from `wheels`. Exits with what is missing, and the remedy."""
     if any(find_spec(name) is None for name in NEEDED) and WHEELS.is_dir():
         unpacked = ROOT / "out" / "wheels"
         for wheel in WHEELS.glob("*.whl"):

@@ -1,7 +1,7 @@
-"""How time and memory grow: each work at 1, 10 and 100 times its size, each in a process of its own.
+"""How time and memory grow: each work at 1, 10 and 100 times its size, in a process each.
 
-`order` is the slope of ln(seconds) on ln(size) over the last factor of ten, without what an empty process takes. Work
-that is linear has order 1; `aim` says what each must not exceed.
+`order` is the slope of ln(seconds) on ln(size) over the last factor of ten, without an empty process; `aim` is what it
+must not exceed.
 """
 
 import json
@@ -91,7 +91,7 @@ def evaluation(size: int) -> Callable[[], object]:
 
 
 def _run(folder: Path, rows: int) -> Path:
-    """A run of digits, whose log is then replaced by one of `rows` evaluations."""
+    """The log is replaced by one of `rows` evaluations."""
     from dp_experiments.presets.presets import load_preset
 
     import dp_real
@@ -142,7 +142,7 @@ WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
 
 
 def measure(name: str, size: int) -> None:
-    """Print processor seconds and the growth of the peak memory in MB of a work, whose preparation is not counted."""
+    """Preparation is not counted."""
     work = next(each for each in WORKS if each.__name__ == name)
     work(1)()  # imports, first calls
     prepared, before = work(size), peak()

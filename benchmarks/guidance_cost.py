@@ -35,12 +35,10 @@ PROMPT = "a photo of a crane"
 
 
 def real_size() -> tuple[Any, Any]:
-    """A pipeline of Stable Diffusion 1.5's size, and a decoder of taesd's."""
     return make_full_size(), AutoencoderTiny()
 
 
 def tiny_size() -> tuple[Any, Any]:
-    """A pipeline of the size that `fashion` trains, and a tiny decoder that fits it."""
     widths: dict[str, Any] = {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (8,) * 3}
     blocks: dict[str, Any] = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
     return make_pipeline(32, [PROMPT]), AutoencoderTiny(**widths, **blocks, upsampling_scaling_factor=2)
@@ -49,7 +47,7 @@ def tiny_size() -> tuple[Any, Any]:
 def step_times(
     model: LatentDiffusion, decoder: Any, batch: int, guidance: EntropyGuidance | None
 ) -> tuple[list[float], float]:
-    """Seconds of each step, and peak memory in GiB of the GPU, or without one of the process."""
+    """Memory is the peak in GiB of the GPU, or else of the process."""
     noise = torch.randn(batch, *model.latent_shape, device=DEVICE)
     denoiser = model.denoiser([PROMPT] * batch)
     reset_peak()
@@ -66,7 +64,7 @@ def step_times(
 
 
 def now() -> float:
-    """Wall time in seconds once the GPU is done. Without a GPU: processor time, which other work hardly affects."""
+    """Wall time once the GPU is done; without one, processor time."""
     if not GPU:
         return time.process_time()
     torch.cuda.synchronize()
@@ -139,7 +137,7 @@ def guided_steps(every: int) -> int:
 
 
 def cells(batch: int, tiny: bool) -> list[tuple[Any, str]]:
-    """Pairs (through, decoder) to measure. At the real size a CPU leaves some out, to end within minutes."""
+    """A CPU leaves some cells of real size out."""
     every = [("x0", "tiny"), ("x0", "full"), ("unet", "tiny"), ("unet", "full")]
     if GPU or tiny:
         return every

@@ -1,6 +1,5 @@
-"""The law simulator against four rivals: drawing two normals for every candidate, drawing what the kept rows need (a
-uniform and a normal each: what no method that makes these rows can beat), solving the whole banded system, and the
-dense experiment.
+"""The law simulator against two normals for every candidate; a uniform and a normal for each kept row, which nothing
+that makes these rows can beat; solving the whole banded system; and the dense experiment.
 """
 
 import os
@@ -18,7 +17,7 @@ RULE, RHO, LAM = KeepHard(0.5), 0.7, 0.01
 
 
 def dense(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
-    """The experiment with every number drawn. The pool of n rows is drawn in slices of d rows, to save memory."""
+    """The pool of n rows is drawn in slices of d rows, to save memory."""
     w0 = np.zeros(d)
     w0[:2] = RHO, np.sqrt(1 - RHO**2)
     gram, moment = np.zeros((d, d)), np.zeros(d)

@@ -1,7 +1,7 @@
-"""Images per second and core from a pool of JPEGs on disk, against bare Pillow decoding and against a GPU's demand.
+"""Images per second and core from JPEGs on disk, against bare Pillow and a GPU's demand.
 
-The images are 224 x 224, with a spectrum like that of photographs (about 1/f). Batches of 64 are read at random
-positions, as in training. In training, crops, flips and mixing run on the GPU; here they are timed apart, on the CPU.
+Images of 224 x 224 with a spectrum of about 1/f, in batches of 64 at random positions. Crops, flips and mixing, which
+training does on the GPU, are timed apart.
 """
 
 import io

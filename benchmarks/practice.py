@@ -1,7 +1,7 @@
-"""The practice loop's theory against two rivals: one simulated run of the same loop, and damped iteration.
+"""The practice loop's theory against one simulated run and against damped iteration.
 
-Damped iteration is what one would write for a mean-field theory: each stage in turn moves half way to the right-hand
-sides of its own equations until they hold to 1e-9. The rival is given the thresholds, and shorter loops than ours.
+In damped iteration each stage moves half way to the right-hand sides of its equations until they hold to 1e-9; it is
+given the thresholds, and shorter loops than ours.
 """
 
 import os
@@ -22,7 +22,6 @@ ROUNDS = 5  # of the damped iteration: eight take it a minute
 
 
 def damped(cell: Cell, additions: list) -> np.ndarray:
-    """Test errors (stages,) of a loop whose rounds are known."""
     loop = Loop.of(cell)
     errors = []
     for s in range(cell.stages):

@@ -2,8 +2,8 @@
 
     python -m benchmarks.practice_bands
 
-A simulation in 100 dimensions says where runs in 200, 400 and 800 lie (PracticePrediction.band); runs there, with other
-seeds, say how often that was right. Four minutes of a core.
+PracticePrediction.band, from 100 dimensions, is tried on runs of other seeds in 200, 400 and 800. Four minutes of a
+core.
 """
 
 import numpy as np
@@ -22,7 +22,6 @@ AT = ((200, 300), (400, 200), (800, 60))  # of the runs that are judged
 
 
 def main() -> None:
-    """Print, for each loop and dimension, the share of runs within the band, by stage, and the mean of all."""
     shares = []
     for name, loop in LOOPS.items():
         prediction, small = predict(loop), simulate(loop, *FROM, seed=1)

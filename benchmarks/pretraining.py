@@ -1,4 +1,4 @@
-"""Training the UNet of generator `latent`: captions encoded and weights averaged now and then, or in each step."""
+"""The UNet of generator `latent`: captions and averages now and then, or in each step."""
 
 import time
 from typing import Any

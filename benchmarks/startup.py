@@ -1,6 +1,6 @@
-"""How long the whole process of a command takes, in units of one that imports numpy.
+"""How long a command's process takes, in units of one that imports numpy.
 
-The two processes run in turn, and the median of their ratios is taken, since other work on the machine disturbs both.
+They run in turn, and the median of ratios is taken, since other work disturbs both.
 """
 
 import os
@@ -38,14 +38,11 @@ OTHERS = (
 
 
 class Spent(NamedTuple):
-    """Seconds of a process: by the clock, and of processors."""
-
     wall: float
     processor: float
 
 
 def run(command: list[str]) -> Spent:
-    """Run a process to its end."""
     before = os.times()
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -64,7 +61,6 @@ def ratio(command: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print a line for each command, and add those that have an aim to the table."""
     run(NUMPY)  # reads the files once
     for words, aim in COMMANDS.items():
         times, wall = ratio([str(DP), *words.split()])

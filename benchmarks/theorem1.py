@@ -1,10 +1,8 @@
 """Theorem 1 over arrays of its four parameters, against the special functions that it needs.
 
-Keep-hard needs, per prediction: ndtr at alpha, alpha/√(1 - rho²) and rho·alpha/√(1 - rho²) (Lemma 1), exp at
--alpha²/2, sqrt of 1 - rho², of the fixed point's discriminant and of the squared norm off w0, and one arctan2.
-The first rival calls only these, on given arguments, and writes into memory that it reuses: what no program can beat.
-The second is what one would write: the printed formulas with numpy and scipy.special.erf, over whole arrays, without
-certificate; below α = .5 too, where its differences cancel.
+Keep-hard needs, per prediction: ndtr at alpha, alpha/√(1 - rho²) and rho·alpha/√(1 - rho²) (Lemma 1), exp at -alpha²/2,
+three square roots, and one arctan2. The first rival calls only these and reuses its memory, which no program can beat.
+The second is the printed formulas with numpy and scipy.special.erf, without certificate.
 """
 
 import numpy as np
@@ -17,7 +15,6 @@ COUNT, BLOCK = 1 << 18, 8192
 
 
 def printed(alpha: np.ndarray, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> np.ndarray:
-    """Test errors (cells,) of keep-hard by Lemma 1 and Theorem 1."""
     sine = np.sqrt(1 - rho**2)
     density = np.sqrt(2 / np.pi) * np.exp(-(alpha**2) / 2)
     p = erf(alpha / np.sqrt(2))

@@ -1,9 +1,7 @@
-"""The practice loop's training against a bare torch loop and transformers' Trainer, and the loop's own overhead.
+"""The practice loop's training against a bare torch loop and transformers' Trainer, and its overhead.
 
-All three train the digits learner by AdamW on batches of 64 from the same 1,000 rows in memory. Trainer keeps its own
-schedule, the other two share one. They run in turn, in one thread; medians of the process's CPU time are printed. The
-overhead is the share of a digits run outside generation (with the commit of a round), training steps, validation and
-checkpoints.
+All train the digits learner by AdamW on batches of 64 from the same 1,000 rows, in turn, in one thread; medians of CPU
+time are printed. Overhead is a run's share outside generation, training steps, validation and checkpoints.
 """
 
 import statistics
@@ -33,10 +31,7 @@ STEPS, REPEATS = 2000, 5
 
 
 class Memory:
-    """A pool of rows in memory, from which the three loops draw.
-
-    The rows are on the CPU. Each loop copies its mini-batches to the device of its module.
-    """
+    """Each loop copies its mini-batches from the CPU to its module's device."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y, self.newest, self.in_memory = x, y, len(y), True
@@ -78,8 +73,6 @@ def bare_loop(config: Config, rows: Memory) -> None:
 
 
 class WithLoss(torch.nn.Module):
-    """A module that returns its loss, as Trainer requires."""
-
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
@@ -134,7 +127,7 @@ def compare_loops(config: Config) -> None:
 
 
 def overhead(config: Config) -> None:
-    """Print the shares of one run's CPU time. The timers themselves count as part of the rest."""
+    """The timers themselves count as part of the rest."""
     parts: list[tuple[Any, str]] = [
         (Practice, "run"),
         (Practice, "add_examples"),
@@ -154,7 +147,7 @@ def overhead(config: Config) -> None:
 
 
 def timed(owner: Any, name: str) -> list[float]:
-    """Time a method from here on. Each call appends its CPU seconds to the returned list."""
+    """Each call appends its CPU seconds to the returned list."""
     method, seconds = getattr(owner, name), []
 
     def call(*arguments: Any, **options: Any) -> Any:

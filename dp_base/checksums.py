@@ -1,8 +1,4 @@
-"""Checksums of the files in a folder, written when the folder is finished and compared when it is read.
-
-The file RECORD in the folder has the SHA-256 of each file, as `sha256sum -c` reads it. A folder without it was not
-finished, and is taken as it is.
-"""
+"""Checksums of a finished folder: its file RECORD, as `sha256sum -c` reads it. Without one, any content is taken."""
 
 from __future__ import annotations
 
@@ -25,17 +21,13 @@ PART_BYTES = 2**14
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits. Raises OSError if the file cannot be read."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sampled_digest(path: Path) -> str:
-    """A digest by which weights are told apart, and that takes no time even if the file is large.
-
-    A file of up to READ_WHOLE bytes is read whole. Of a larger one the size counts, and PARTS evenly spaced parts, from
-    its first bytes to its last: other weights differ in nearly all their bytes. Raises OSError if it cannot be read.
-    """
+    """A digest that tells weights apart: of a large file, its size and PARTS evenly spaced parts count."""
     size = path.stat().st_size
     if size <= READ_WHOLE:
         return digest(path)
@@ -48,12 +40,12 @@ def sampled_digest(path: Path) -> str:
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:
-    """Return the SHA-256 of a value's JSON as hexadecimal digits."""
+    """SHA-256 of a value's JSON, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The digest of each named file of a folder, read by several threads. Raises OSError if a file cannot be read."""
+    """The digest of each named file of a folder."""
     names = list(names)
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
@@ -69,7 +61,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """The first file that is not as it was sealed, and its fault; None if all are, or nothing was sealed."""
+    """The first file that is not as it was sealed, and its fault."""
     if not (folder / RECORD).exists():
         return None
     try:
@@ -83,10 +75,7 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
 
 
 def changed(folder: Path, wanted: dict[str, str]) -> str | None:
-    """Say which file of a folder is missing or does not have the `wanted` digest, by its name; None if all are right.
-
-    Only the first such file is named.
-    """
+    """The first file that is missing or has not the `wanted` digest, in words."""
     for name in wanted:
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
@@ -101,7 +90,7 @@ def changed(folder: Path, wanted: dict[str, str]) -> str | None:
 
 
 def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> None:
-    """Raise DamagedError, which ends with `remedy`, if a file of the folder is not as it was sealed."""
+    """Raise DamagedError, which ends with `remedy`, unless the folder is as it was sealed."""
     problem = damage(folder, names)
     if problem:
         raise DamagedError(problem, remedy)

@@ -1,9 +1,4 @@
-"""Independent jobs on the workers of a dask scheduler, which run on any machines that have this package.
-
-A job that takes hours has a process of its own on its worker, which ends with the worker. So it has a main thread,
-where SIGTERM can ask it to stop, shares neither random state nor Python's interpreter lock with what answers for it,
-and takes nothing with it when it dies. dask gives the jobs of what died to others.
-"""
+"""Independent jobs on the workers of a dask scheduler; a long one has a process of its own, which SIGTERM can stop."""
 
 from __future__ import annotations
 
@@ -46,12 +41,12 @@ _clusters: list[Cluster] = []  # the last one is in use
 
 
 class LostJobError(RuntimeError):
-    """The process of a job ended without a result or an error of its own."""
+    """A job's process ended without a result or an error of its own."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job ended: with a result, or with an error of its own."""
+    """A job's result, or its own error."""
 
     result: Any = None
     error: BaseException | None = None
@@ -64,15 +59,10 @@ def on_cluster(
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
-    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
+    """Within the block, `workers=None` means the workers of the dask scheduler at `address`; None changes nothing.
 
-    They need this package installed. An address of None changes nothing.
-
-    resources: what each job takes of its worker, such as {"GPU": 1} (`dask worker --resources`). folder: where jobs
-    write; it must be locked by this process and shared by all machines. tell: called with a line when a named job
-    begins, ends or is lost.
-
-    Raises MissingError without the package distributed, and InputError where no scheduler answers.
+    resources: what a job takes of its worker, such as {"GPU": 1}. folder: shared by all machines and locked by this
+    process. tell: called with a line when a named job begins, ends or is lost.
     """
     if address is None:
         yield
@@ -94,13 +84,13 @@ def on_cluster(
 
 
 def this_cluster() -> Cluster | None:
-    """Return the cluster of the `on_cluster` block in which this is called, or None outside of any."""
+    """The cluster of the `on_cluster` block around the call."""
     return _clusters[-1] if _clusters else None
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker must know of the command that sends it a job: a folder that both see, and where to tell of it."""
+    """The folder that command and worker share, and where to tell of it."""
 
     cwd: str
     lock: str  # the lock file of the folder; empty: nothing need be shared
@@ -139,22 +129,14 @@ class Cluster:
         self._tell = tell
 
     def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, function(*job)) as each job ends.
-
-        Jobs run in threads of the workers. Raises what the jobs raise, and MissingError if workers keep dying in a job,
-        or if the scheduler is gone.
-        """
+        """Yield (index, function(*job)) as each job ends, from threads of the workers."""
         names = [f"{function.__name__} {index}" for index in range(len(jobs))]
         return self._ended(function, jobs, names)
 
     def results_apart(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
-        """Do the same for long jobs, each in a process of its own, in this process's working folder.
-
-        A job that was lost begins anew in another process, while the old one may just be ending: it waits for the locks
-        that this one holds.
-        """
+        """The same in a process for each job. A job that was lost waits for the locks of its old process."""
         lock = self._folder.resolve() / LOCK if self._folder is not None else None
         owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
         place = Place(str(Path.cwd()), str(lock) if owner else "", owner, f"dp-{uuid4().hex}", SEEN_WITHIN)
@@ -184,7 +166,7 @@ class Cluster:
     def _ended(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str], retries: int = 0
     ) -> Iterator[tuple[int, Any]]:
-        """Jobs that come before others go first."""
+        """Earlier jobs go first."""
         from distributed import as_completed
 
         indices = {}
@@ -202,7 +184,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _naming(self, name: str) -> Iterator[None]:
-        """Raise MissingError, which names the job, in place of dask's errors, and of the last loss of its process."""
+        """Raise MissingError, which names the job, in place of dask's errors."""
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
@@ -221,7 +203,6 @@ class Cluster:
 
 
 def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
-    """Say that a job has ended, and how long the others will take at the same rate."""
     left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
     return f"{name}: ended; {done} of {total}{left}"
 
@@ -237,7 +218,7 @@ def _clock(seconds: float) -> str:
 
 
 def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) -> Ending:
-    """Run a long job on a worker, until dask no longer wants it from this worker. Raises as run_apart does."""
+    """Run a long job on a worker until dask no longer wants it there."""
     from distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
@@ -264,10 +245,7 @@ def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) ->
 
 
 def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Callable[[], bool]) -> Ending | None:
-    """Compute function(*job) in a process of its own, which imports what this one could and works in the folder `cwd`.
-
-    Once `unwanted()` holds, SIGTERM tells it to stop: None. Raises LostJobError if it dies.
-    """
+    """Compute function(*job) in a process of its own; once `unwanted()` holds, SIGTERM stops it: None."""
     ours, theirs = Pipe()
     path = os.pathsep.join(filter(None, sys.path))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
@@ -289,7 +267,6 @@ def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Call
 
 
 def _wait(process: subprocess.Popen) -> None:
-    """Wait for a process that has ended or is about to, and kill it if it does not."""
     try:
         process.wait(TIME_TO_STOP)
     except subprocess.TimeoutExpired:
@@ -305,7 +282,7 @@ def _cause(status: int) -> str:
 
 
 def serve() -> None:
-    """Run the job that comes through the pipe whose number is the first argument. The second is the parent process."""
+    """Run the job that comes through the pipe of argument 1, for the parent process of argument 2."""
     end_with(int(sys.argv[2]))
     locks.patience = LOCK_PATIENCE
     with Connection(int(sys.argv[1])) as caller:
@@ -322,7 +299,7 @@ def serve() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Kill this process soon after `parent`, which started it, has ended."""
+    """Kill this process soon after its `parent` has ended."""
 
     def watch() -> None:
         while os.getppid() == parent:  # the system gives children of a dead process another parent

@@ -1,4 +1,4 @@
-"""Packages that only some features need. Each belongs to an extra of this distribution, which messages name."""
+"""Packages that only some features need, each in an extra of this distribution."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def install_command(extra: str) -> str:
 
 
 def require_package(package: str, extra: str, feature: str) -> None:
-    """Raise MissingError, which names the extra, unless a package that a feature needs is installed."""
+    """Raise MissingError, which names the extra, unless the package is installed."""
     if find_spec(package) is None:
         raise MissingError(f"{feature} needs {package}: {install_command(extra)}")
 
 
 def requirements(extra: str = "") -> list[Requirement]:
-    """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows of neither."""
+    """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows neither."""
     from packaging.requirements import Requirement
 
     try:
@@ -42,7 +42,7 @@ def requirements(extra: str = "") -> list[Requirement]:
 
 
 def version_of(name: str) -> str | None:
-    """The version of a distribution that is installed; None if it is not."""
+    """The version of an installed distribution."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -50,12 +50,12 @@ def version_of(name: str) -> str | None:
 
 
 def lacking(extra: str) -> list[str]:
-    """The distributions that an extra needs and that are not installed."""
+    """Distributions of an extra that are not installed."""
     return [line.name for line in requirements(extra) if version_of(line.name) is None]
 
 
 def require_extra(extra: str, feature: str) -> None:
-    """Raise MissingError, which says how to install an extra, unless all of it is installed."""
+    """Raise MissingError unless all of an extra is installed."""
     first, *others = lacking(extra) or [""]
     if first:
         more = f" and {len(others)} more packages" if others else ""
@@ -64,7 +64,7 @@ def require_extra(extra: str, feature: str) -> None:
 
 @contextmanager
 def needing(extra: str, feature: str) -> Iterator[None]:
-    """Raise MissingError, as `require_extra` does, for a package that a block could not import."""
+    """Raise MissingError for a package that the block could not import."""
     try:
         yield
     except ModuleNotFoundError as error:

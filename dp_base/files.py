@@ -1,9 +1,6 @@
-"""Writes files and folders whole or not at all.
+"""Writes files and folders whole or not at all, under a hidden name first: PART, the process, a random word, the name.
 
-While something is being written, it has a hidden name in the same folder. The hidden name consists of PART, the number
-of the process, a random word, and the final name. The word of a folder comes last. What has this name is always made
-anew, so that a link which someone has put there is not followed. A killed process may leave such a file behind. Readers
-ignore it, and the next writer of the folder deletes it.
+That name is always made anew, so no link is followed, and the next writer deletes what a killed process left.
 """
 
 import contextlib
@@ -32,18 +29,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no qu
 
 
 def part_of(name: str) -> str:
-    """Return the hidden name of what this process writes until it becomes `name`."""
+    """The hidden name of what this process writes until it becomes `name`."""
     return f"{PART}{os.getpid()}-{name}"
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Clean up what dead processes left half-written in a folder.
-
-    Half-written files are deleted. A folder that was moved aside to be replaced is moved back if its replacement never
-    took its place. With `name`, only parts of that name are touched. The caller must hold the lock of the folder, or
-    that of `name`, so no process on another machine is writing there. A process on this machine is dead if no process
-    has its number.
-    """
+    """Delete what dead processes left half-written; a folder whose replacement never came is moved back."""
     if not folder.is_dir():
         return
     random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
@@ -58,7 +49,7 @@ def discard_parts(folder: Path, name: str = "") -> None:
 
 
 def _discard(path: Path, process: int, replaced: Path) -> None:
-    """Delete one part, unless its process lives. `replaced` is the folder that the part was to replace."""
+    """Delete one part, unless its process lives; it was to replace the folder `replaced`."""
     former = path / FORMER
     # The process was killed after it moved the old folder aside and before the new one had its name. This is certain
     # even if the number lives: in a container, this process itself may have the number of the dead one.
@@ -89,11 +80,7 @@ def _is_alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to.
-
-    It replaces `path` if the block ends without error, else it is deleted. The file is there already, empty and with
-    the mode that the umask says. Raises OSError if the folder of `path` cannot be written to.
-    """
+    """Yield a temporary path, which replaces `path` if the block ends without error; the file has the umask's mode."""
     random_word = secrets.token_hex(4)
     # The ending stays, because writers choose a format by it.
     partial = path.with_name(part_of(f"{random_word}-{path.name}"))
@@ -108,7 +95,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
-    """Raise InputError in place of an OSError of the block, which writes at the path that a user gave as an option."""
+    """Raise InputError in place of an OSError at the path that a user gave as an option."""
     try:
         yield
     except OSError as error:
@@ -117,7 +104,7 @@ def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an OSError of the block name `path` if it names no file, as that of a write to an open one does not."""
+    """Name `path` in an OSError without a file, such as that of a write to an open one."""
     try:
         yield
     except OSError as error:
@@ -127,22 +114,18 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write UTF-8, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file of strict JSON (`strict_json`), whole or not at all."""
+    """Write `strict_json`, whole or not at all."""
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
 def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
-    """Return what the system said if an error comes from a full or read-only disk; None for any other error.
-
-    The text names the file if the error does. Libraries that are not written in Python pass the system's error numbers
-    on in the words of the message only, so the words are searched for those of `codes`, too.
-    """
+    """What the system said of a full or read-only disk; Rust and C++ libraries have its `codes` in the message only."""
     if isinstance(error, OSError) and error.errno in codes:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     words = " ".join(str(error).split())
@@ -153,7 +136,7 @@ def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | Non
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON that every parser reads: nan and inf become null, arrays become lists, and keys become text."""
+    """JSON that every parser reads: nan and inf become null, arrays lists, and keys text."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False)
 
 
@@ -171,11 +154,7 @@ def _strict(value: Any) -> Any:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill. It becomes `path` if the block ends without error, else it is deleted.
-
-    The parents of `path` are created. An empty folder at `path` is replaced. With `replace`, so is one that is not
-    empty. Raises OSError if anything else is there.
-    """
+    """Yield an empty folder, which becomes `path`, or with `replace` replaces it, if the block ends without error."""
     path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
@@ -190,9 +169,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def share_files(folder: Path) -> None:
-    """Let those read the files of a new folder who may read the folder, as the umask says: safetensors makes files that
-    only their owner can read.
-    """
+    """Give new files the folder's permissions for reading: safetensors makes them for their owner alone."""
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -200,7 +177,7 @@ def share_files(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Write a folder and its files to the disk now, so that they survive a loss of power."""
+    """Sync a folder and its files, so that they survive a loss of power."""
     for path in (*folder.iterdir(), folder):
         with contextlib.suppress(OSError):  # some file systems cannot do this, and Windows cannot for folders
             place = os.open(path, os.O_RDONLY)
@@ -212,11 +189,7 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill.
-
-    Its content moves to the existing `folder` if the block ends without error, else it is deleted. Raises OSError if
-    `folder` has an entry of the same name already, or cannot be written to.
-    """
+    """Yield an empty folder, whose content moves to `folder` if the block ends without error. Nothing is replaced."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{part_of('whole')}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
@@ -227,10 +200,7 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """The text as the name of one file.
-
-    A slash is escaped, since it would begin a folder. A text that is too long is cut, and ends with its own hash.
-    """
+    """The text as a file's name: a slash is escaped, and a long text is cut and ends with its hash."""
     name = text.replace("/", "%2F")
     if len(name.encode()) <= LONGEST_NAME:
         return name
@@ -240,11 +210,7 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists.
-
-    A folder disappears in one step, before its files are deleted. A file that another process still reads stays on NFS
-    with the folder, under a hidden name; this is no error.
-    """
+    """Remove a file or folder if it exists. NFS keeps a file that another process still reads."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
@@ -255,7 +221,7 @@ def remove(path: Path) -> None:
 
 
 def unused(folder: Path) -> bool:
-    """Whether a folder is missing, or holds only its lock and what a killed process left half-written."""
+    """Whether a folder is missing, or holds only its lock and leftovers of a killed process."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())

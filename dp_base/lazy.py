@@ -8,11 +8,7 @@ from typing import Any
 
 
 def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package whose names are listed in its stub file.
-
-    The stub is the package's `__init__.pyi`. Type checkers read it, so that the list stands only once. Each line has
-    the form `from home import name as name`. Where the home is the package itself, the name is one of its modules.
-    """
+    """`__getattr__`, `__dir__` and `__all__` of a package, from its `__init__.pyi`: `from home import name as name`."""
     homes = {
         alias.name: statement.module or package
         for statement in ast.parse(stub.read_text(encoding="utf-8")).body

@@ -1,8 +1,7 @@
 """Locks that give a folder one writer at a time.
 
-A lock is held by an open file. So the kernel releases it when its process ends, however that happens. The locks are
-those of flock(2). On NFS (version 4, or 3 with lockd) they also hold between machines. Where a file system has no
-locks at all, a warning says so, and work goes on without.
+They are those of flock(2), which end with their process, and hold between machines on NFS with lockd. Where a file
+system has none, a warning says so.
 """
 
 from __future__ import annotations
@@ -35,11 +34,9 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted with
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make this process the folder's only writer within the block.
+    """Make this process the folder's only writer within the block, or raise InputError.
 
-    The folder is made if it is missing, and removed if the block leaves it empty. What killed writers left half-written
-    directly in it is deleted first. Raises InputError, naming the process, if another one writes there, or if the
-    folder cannot be written to.
+    The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
     """
     with asked_for(folder):
         lock = _acquire_in(folder)
@@ -53,10 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_beside(path: Path) -> Iterator[None]:
-    """Make this process the only writer of a file or folder that appears as a whole at the end of the block.
-
-    Raises InputError as `locked` does.
-    """
+    """Make this process the only writer of what appears as a whole at the block's end; else raise InputError."""
     with asked_for(path):
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,20 +61,14 @@ def locked_beside(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Wait for other writers of `path`, then be its only writer within the block.
-
-    The lock lies beside `path`. Raises OSError if the lock cannot be made.
-    """
+    """Wait for other writers of `path`, then be its only writer. The lock lies beside it."""
     lock = _acquire(_lock_beside(path), path, wait=True)
     with _holding(lock, path.parent, path.name):
         yield
 
 
 def keep(folder: Path) -> None:
-    """Keep other processes from clearing a folder, which is made, as long as this one lives.
-
-    This does nothing where the folder cannot be written to, or where the system has no locks that many can share.
-    """
+    """Keep others from clearing a folder, which is made, while this process lives, where that is possible."""
     with contextlib.suppress(OSError, ImportError):
         import fcntl
 
@@ -96,7 +84,7 @@ def keep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def clearing(folder: Path) -> Iterator[None]:
-    """Run a block that removes a folder. Raises InputError if other processes `keep` it."""
+    """Run a block that removes a folder; InputError if other processes `keep` it."""
     from filelock import lock_descriptor
 
     own = _kept.pop(folder, None)
@@ -114,12 +102,7 @@ def clearing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Lock the folder of a command's --out option, as `locked` does.
-
-    Do nothing if `out` is None. `journal` names what below `out` keeps finished work. The folder must be empty, unless
-    `resume` is set and it holds the journal; otherwise InputError is raised before the block. If there is a journal
-    when the user interrupts the block, the KeyboardInterrupt says how to resume.
-    """
+    """Lock the folder of --out, which must be empty, or hold the `journal` of finished work if `resume` is set."""
     if out is None:
         yield
         return
@@ -142,7 +125,6 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
 
 
 def _acquire_in(folder: Path) -> FileLock | None:
-    """Raises as `_acquire` does."""
     for _ in range(REMOVALS):
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
@@ -152,11 +134,7 @@ def _acquire_in(folder: Path) -> FileLock | None:
 
 
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
-    """Lock a file, and write into it which process holds it; None where the file system has no locks.
-
-    If another process holds the lock, this waits for it with `wait`, or for `patience` seconds, and then raises
-    InputError. Raises OSError if the file cannot be made.
-    """
+    """Lock a file, after `patience` seconds at most unless `wait`; None where the file system has no locks."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(file, timeout=-1 if wait else patience, fallback_to_soft=False)
@@ -176,11 +154,7 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
 
 @contextlib.contextmanager
 def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
-    """Run a block under a lock that is held already, and release the lock at its end.
-
-    What dead writers left in `folder`, of that name only if one is given, is deleted first. The lock file is deleted
-    while it is still locked: a process that waited for it checks that it still exists.
-    """
+    """Run a block under a lock whose file is deleted while it is locked: waiters check that it still exists."""
     try:
         discard_parts(folder, name)
         yield
@@ -196,7 +170,6 @@ def _lock_beside(path: Path) -> Path:
 
 
 def _this_process() -> dict[str, str | int]:
-    """Describe this process for others that find its lock."""
     began = datetime.now().astimezone().isoformat(" ", "seconds")
     words = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])  # options may hold secrets
     command = " ".join([Path(sys.argv[0]).name, *words])

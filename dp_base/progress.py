@@ -1,4 +1,4 @@
-"""The interface through which long work reports its progress. The caller decides how progress is shown."""
+"""The interface through which long work reports progress; the caller decides how to show it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,6 @@
-"""Reading files, with errors by whose file it is: somebody else's may be wrong, the project's own can only be damaged.
+"""Reading files, with errors by whose file it is: somebody else's may be wrong, the project's own only damaged.
 
-Libraries raise errors of any type on a broken file. So whatever is raised within one of these blocks counts as the
-file's fault, and stays as the cause, which `--debug` shows.
+Libraries raise any type on a broken file, so all that such a block raises is the file's fault.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LONGEST = 200  # characters of what a message quotes
 
 
 def cause_of(error: BaseException) -> str:
-    """What an error says, in one short line; the name of its type if it says nothing."""
+    """What an error says, in one short line."""
     words = " ".join(str(error).split())
     if isinstance(error, KeyError):  # it says the key alone
         words = f"there is no {words}"
@@ -32,12 +31,12 @@ def cause_of(error: BaseException) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text from a foreign file for a message, which is to stay a line that people read."""
+    """A foreign text, cut for a message."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def toml_value(text: str) -> Any:
-    """The value that a text is in TOML, or the text itself if it is none."""
+    """A text's value in TOML, or the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -46,10 +45,7 @@ def toml_value(text: str) -> Any:
 
 @contextmanager
 def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "") -> Iterator[None]:
-    """Run a block that reads what others wrote, and turn its errors into an InputError "place: wrong: cause; remedy".
-
-    Errors of the project pass. So does that of a full disk, as some libraries copy a file while they read it.
-    """
+    """Turn errors, but the project's and a full disk's, into an InputError "place: wrong: cause; remedy"."""
     try:
         yield
     except (InputError, MissingError, DivergedError):
@@ -63,7 +59,7 @@ def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "")
 
 @contextmanager
 def own_file(path: Path, remedy: str) -> Iterator[None]:
-    """Turn errors of a block that reads one file of the project into a DamagedError with the file and the remedy."""
+    """Turn the block's errors into a DamagedError with the file and the remedy."""
     try:
         yield
     except (InputError, MissingError):
@@ -73,7 +69,7 @@ def own_file(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """Read the object in a JSON file of the project. Raises DamagedError if it cannot be read, or is no object."""
+    """The object in a JSON file of the project; DamagedError if there is none."""
     with own_file(path, remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
@@ -82,12 +78,7 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
 
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
-    """Raise InputError unless a file's record has this format number. path: names the file in the message.
-
-    Each kind of file that is read again later has a number. Formats are additive: a key that a file lacks takes its
-    default, which is what was done before there was the key. So the number rises only where the meaning of what was
-    written changes, since all that was written before becomes unreadable.
-    """
+    """Raise InputError unless a file has this format number, which rises where old files change their meaning."""
     found = record.get(KEY)
     if found != number:
         other = "no format number" if found is None else f"format {found!r}"
@@ -98,12 +89,7 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
 
 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
-    """The rows, numbered from 0, of a CSV file whose first line names the columns.
-
-    With `comments`, lines that begin with # may stand above the names. Raises ValueError for rows with more fields than
-    there are columns, which pandas would take as row labels so that all columns shift, and for columns of equal names,
-    which pandas would rename. pandas raises further ones.
-    """
+    """The rows of a CSV file, or ValueError where pandas would shift columns or rename equal ones."""
     import pandas as pd
 
     if comments:

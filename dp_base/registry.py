@@ -47,9 +47,9 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
-        """Lists are sorted by `place`, then by name; without a place the kind is in none.
+        """Register a kind; lists are by `place`, then name, and leave out a kind without a place.
 
-        Raises ValueError if another kind has the name. One without a place is replaced: its name is a digest.
+        Raises ValueError for a taken name, unless without a place, where it is a digest and replaced.
         """
         if place is not None and name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")
@@ -111,7 +111,7 @@ class Registry(Generic[Kind]):
             self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
-        """Load another package's kind. An error is kept, and raised only when that kind is asked for."""
+        """An error is kept until that kind is asked for."""
         try:
             entry.load()
         except KeyboardInterrupt:
@@ -121,11 +121,7 @@ class Registry(Generic[Kind]):
 
 
 def code_digest(module: str) -> str:
-    """A digest of the code of a module from outside this project, and of the code beside it that it imports.
-
-    What it imports counts if it is of the same package, or lies in the same folder and not where packages are
-    installed. No code is run. Empty for a module of this project, and for one that has no file.
-    """
+    """A digest of an outside module's code and of what it imports from beside it, none of which is run."""
     found: dict[str, str] = {}
     first = _file_of(module)
     waiting = [] if first is None else [module]
@@ -140,7 +136,7 @@ def code_digest(module: str) -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module that is not this project's, without importing anything; None if it has none."""
+    """The file of a module from outside, found without importing anything."""
     package, *inner = module.split(".")
     try:
         spec = None if package in OWN else find_spec(package)
@@ -159,14 +155,14 @@ def _file_of(module: str) -> Path | None:
 
 
 def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
-    """Whether the module `name` is of the package of `module`, or lies beside it and is not installed."""
+    """Whether `name` is of the package of `module`, or lies beside it and is not installed."""
     home = first.parents[module.count(".") + (first.name == "__init__.py")]
     installed = INSTALLED & set(file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
     return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not installed)
 
 
 def _imports_of(module: str, file: Path) -> Iterator[str]:
-    """Yield the names of what may be modules among what a module imports, and its packages."""
+    """The names of possible modules that a module imports, and its packages."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     yield module.rpartition(".")[0] or module
     try:

@@ -1,4 +1,4 @@
-"""Makes SLURM's tasks the processes of one run: `srun dp real run …` with a task for each GPU. It needs no torch."""
+"""Makes SLURM's tasks the processes of one run, `srun dp real run …` with a task for each GPU, without torch."""
 
 import os
 import re
@@ -8,10 +8,7 @@ PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing c
 
 
 def adopt_tasks() -> None:
-    """Tell torch the rank of this process, as torchrun would, if srun started the process beside others.
-
-    Nothing changes if torchrun has done so. A batch script is no task of srun, though SLURM numbers it like one.
-    """
+    """Tell torch this process's rank as torchrun would, if srun started it; a batch script is no task."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ:
         return
@@ -29,7 +26,7 @@ def adopt_tasks() -> None:
 
 
 def tasks_here(environment: Mapping[str, str]) -> int:
-    """The tasks of this step on this node, of SLURM's counts by node: 8(x2),4 are 8, 8 and 4; 1 if it does not say."""
+    """This step's tasks on this node, of SLURM's counts: 8(x2),4 are 8, 8 and 4."""
     counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
     nodes: list[int] = []
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
@@ -38,7 +35,7 @@ def tasks_here(environment: Mapping[str, str]) -> int:
 
 
 def first_host(nodes: str) -> str:
-    """Return the first of SLURM's list of hosts: gpu-07 of gpu-[07-09,12],login."""
+    """The first of SLURM's hosts: gpu-07 of gpu-[07-09,12],login."""
     first = re.match(r"(?P<start>[^,\[]+)(?:\[(?P<number>\d+)[^\]]*\](?P<end>[^,\[]*))?", nodes)
     assert first, "SLURM lists hosts by name"
     return first["start"] + (first["number"] or "") + (first["end"] or "")

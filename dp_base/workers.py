@@ -25,7 +25,7 @@ _held_locks: list[FileLock] = []  # keeps this process's locks until it ends
 
 
 def ending_with_this_process() -> dict[str, Any]:
-    """Arguments for joblib.Parallel by which its processes, also idle ones, end when this process does."""
+    """Arguments for joblib.Parallel by which its processes, also idle ones, end with this one."""
     return {"initializer": _start_worker, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE_TIMEOUT}
 
 
@@ -37,11 +37,9 @@ def in_parallel(
     batch_size: int | Literal["auto"] = "auto",
     name: Callable[..., str] = lambda *job: "job",
 ) -> Iterator[Any]:
-    """Yield function(*job) for each job in order, computed by `workers` processes that end with this one.
+    """Yield function(*job) for each job in order, computed by `workers` processes, or the cluster for None.
 
-    With `gpus`, each process sees one of these GPUs, see `on_gpus_of_their_own`. `batch_size` jobs are sent to a
-    process together. If `workers` is None, the cluster of the block `on_cluster` computes them, each in a process of
-    its own, and name(*job) is what the user is told of a job.
+    With `gpus`, each process sees one. The cluster's user is told of a job as name(*job).
     """
     if workers is None:
         return _on_this_cluster(function, list(jobs), name)
@@ -57,7 +55,7 @@ def in_parallel(
 
 @contextlib.contextmanager
 def ignoring_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C: a terminal sends it to all, and the parent answers it, and ends them."""
+    """Start processes that ignore Ctrl-C, which a terminal sends to all: the parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -69,7 +67,6 @@ def ignoring_interrupts() -> Iterator[None]:
 
 
 def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: Callable[..., str]) -> Iterator[Any]:
-    """Jobs that end early wait for the ones before them."""
     cluster = this_cluster()
     assert cluster is not None, "workers=None is for blocks of on_cluster"
     waiting: dict[int, Any] = {}
@@ -82,11 +79,7 @@ def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: 
 
 
 def quiet_when_left(results: Any) -> Iterator[Any]:
-    """Yield the results of joblib's generator, without its warning if the caller stops early.
-
-    That is on an interrupt or an error, which is reported anyway. `results` is Any because joblib declares a list or a
-    generator.
-    """
+    """joblib's results, without its warning if the caller stops early, on an error that is reported anyway."""
     try:
         for result in results:  # noqa: UP028 - `yield from` would close the generator before warnings are off
             yield result
@@ -97,10 +90,7 @@ def quiet_when_left(results: Any) -> Iterator[Any]:
 
 
 def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
-    """As `ending_with_this_process`, and each process sees only one of `gpus`, named as in CUDA_VISIBLE_DEVICES.
-
-    Processes beyond the number of GPUs share them as evenly as possible.
-    """
+    """As `ending_with_this_process`; each process sees one of `gpus`, shared evenly if there are fewer."""
     return ending_with_this_process() | {"initargs": (os.getpid(), _numbers_folder().name, tuple(gpus))}
 
 
@@ -110,7 +100,6 @@ def _numbers_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _start_worker(parent: int, numbers_folder: str = "", gpus: Sequence[str] = ()) -> None:
-    """Prepare a worker process before its first job."""
     from joblib.externals.loky import process_executor
 
     end_with(parent)
@@ -121,7 +110,7 @@ def _start_worker(parent: int, numbers_folder: str = "", gpus: Sequence[str] = (
 
 
 def take_number(folder: Path) -> int:
-    """Take the lowest number that no living process has taken in this folder, until this process ends."""
+    """Take the lowest number in this folder that no living process has."""
     from filelock import FileLock, Timeout
 
     number = 0

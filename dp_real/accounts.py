@@ -57,12 +57,9 @@ def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> Generati
 
 @dataclass
 class MeasuredFlops:
-    """FLOPs of a generator's plain sample, of a guided one (or a candidate and its judgement), and of soft labels.
+    """FLOPs of a plain sample, of a guided one (or a judged candidate), and of soft labels, each counted once.
 
-    Each is counted once, on a sample that is thrown away: only calling a function or a pipeline tells what it does.
-
-    A count is 0 if the sample does not fit into the device's memory: counting needs attention as separate matrix
-    products, which take more memory than the fused kernel.
+    A count is 0 where counting does not fit: attention as separate products takes more memory than the fused kernel.
     """
 
     drawer: SampleDrawer
@@ -76,7 +73,6 @@ class MeasuredFlops:
         return self._once("guided", self._draw_guided)
 
     def soft_labels(self) -> int:
-        """FLOPs of a sample's soft labels; 0 if the pool keeps none."""
         if not self.drawer.config.pool.soft_labels:
             return 0
         if "soft labels" not in self._known:
@@ -108,26 +104,24 @@ class MeasuredFlops:
 
 
 class Clock:
-    """The seconds that a run has taken, over all its sessions."""
+    """A run's seconds over all its sessions."""
 
     def __init__(self, seconds: float) -> None:
-        """seconds: those of earlier sessions."""
         self._begin = time.monotonic() - seconds
 
     def advance(self, seconds: float) -> None:
         self._begin -= seconds
 
     def now(self) -> float:
-        """The run's seconds, by this process's clock."""
         return time.monotonic() - self._begin
 
     def agreed(self) -> float:
-        """The run's seconds by the main process's clock, in all processes."""
+        """By the main process's clock, in all processes."""
         return from_main(self.now())
 
 
 class Pace:
-    """Measures training between two evaluations. None of it is part of a result."""
+    """Measures training between two evaluations; no part of a result."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -136,18 +130,14 @@ class Pace:
         self._waited = 0.0
 
     def go(self, seen: int) -> None:
-        """Begin to measure, unless it has begun. Called before each step, with the rows that training has used."""
+        """Begin, unless begun; called before each step with the rows that training has used."""
         if self._begin is None:
             self._begin = time.monotonic()
             self._seen = seen
             self._waited = self.loader.waited
 
     def stop(self, seen: int) -> dict[str, float]:
-        """End a measurement, once the device has done all steps.
-
-        Returns `images_per_second` over all processes; `waiting_share`, of the time, for rows; and on a GPU
-        `gpu_memory`, the peak in bytes.
-        """
+        """Rates over all processes, the share of waiting for rows, and a GPU's peak bytes, once all steps are done."""
         if self._begin is None:
             return {}
         seconds = max(time.monotonic() - self._begin, 1e-6)
@@ -162,7 +152,7 @@ class Pace:
 
 
 def line(row: Mapping[str, Any], pace: Mapping[str, float], last_step: int) -> str:
-    """Say in one line where a run is. row: of metrics.jsonl. The time left is as the time so far, by steps."""
+    """One line on where a run is; the time left is as the time so far, by steps."""
     parts = [
         f"step {row['step']:,} of {last_step:,}",
         f"accuracy {row['val_accuracy']:.1%}",

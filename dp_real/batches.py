@@ -15,11 +15,9 @@ BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 
 
 class MiniBatches:
-    """The positions in the pool of each step's rows: those that this process trains on.
+    """The positions in the pool of each step's rows for this process, from the seed, the step, the pool and the rank.
 
-    They are a function of the seed, the step, the pool and the rank. All rows are equally likely, or the latest round's
-    rows are `weight` times as likely as the others, or if `balanced` all classes are. size: rows of a step, over all
-    processes; 0: all rows of the pool, in each of them.
+    The latest round's rows are `weight` times as likely, or if `balanced` classes equally. size 0: all rows.
     """
 
     def __init__(self, pool: Pool, size: int, seed: int, *, weight: float = 1.0, balanced: bool = False) -> None:
@@ -33,7 +31,6 @@ class MiniBatches:
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
 
     def at(self, step: int) -> Int64[Tensor, " rows"]:
-        """The positions of a step's rows; all of them if size is 0."""
         n = len(self.pool)
         if self.size == 0:
             return torch.arange(n)
@@ -60,12 +57,11 @@ class MiniBatches:
 
 
 class LogitAdjustment:
-    """What is added to logits in training: training.logit_adjustment times the log of each class's share.
+    """Adds training.logit_adjustment times the log of each class's share to the logits (Menon et al. 2021).
 
-    The shares are among the real rows for a real row, and among the generated ones for a generated row: were they of
-    the whole pool, rare classes that are filled up would count as frequent. But a learner that can tell the two kinds
-    apart takes what looks real for a class that has many real rows. After Menon et al. (2021), Long-tail learning via
-    logit adjustment, for rows of one kind.
+    Shares are among real rows for a real row, and among generated ones for a generated row. Of the whole pool, rare
+    classes that are filled up would count as frequent. But a learner that tells the kinds apart favours classes with
+    many real rows.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:
@@ -76,7 +72,7 @@ class LogitAdjustment:
         self._offsets = torch.empty(2, 0)  # of generated rows, and of real ones
 
     def of(self, rows: Int64[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-        """What is added to the logits of these rows of the pool. A class without rows counts as if it had one."""
+        """A class without rows counts as if it had one."""
         if len(self._is_real) != len(self.pool):
             self._is_real = torch.from_numpy(self.pool.table()["seed"].to_numpy() == REAL_SEED)
             kinds = self.pool.y[~self._is_real], self.pool.y[self._is_real]

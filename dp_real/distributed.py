@@ -1,8 +1,4 @@
-"""The processes of a run: what they exchange, how they share work and how they end, and what fits into a GPU's memory.
-
-They are started by `dp real run`, torchrun, srun or `accelerate launch`. A single process does all the work. Several
-share whole items, such as blocks of rows or batches to assess, so that these results do not depend on their number.
-"""
+"""The processes of a run, and a GPU's memory. They share whole items, so results do not depend on their number."""
 
 import atexit
 import gc
@@ -49,7 +45,7 @@ Result = TypeVar("Result")
 
 
 class LostError(RuntimeError):
-    """Other processes cannot be reached. The process that ended first, or the launcher, says why it ended."""
+    """Other processes cannot be reached; the one that ended first, or the launcher, says why."""
 
     exit_status = 1
 
@@ -59,10 +55,7 @@ class LostError(RuntimeError):
 
 @cache
 def this_process() -> PartialState:
-    """Return this process and its rank.
-
-    If there are others, the first call starts the process group, with gloo on CPUs and nccl on GPUs.
-    """
+    """This process and its rank. The first call starts the process group, gloo on CPUs and nccl on GPUs."""
     adopt_tasks()
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT)
     if here.num_processes > 1:
@@ -81,21 +74,18 @@ def _object_group() -> Any:
 
 
 def _leave(here: PartialState) -> None:
-    """End the process groups in order, and the threads of the one that is kept here.
-
-    A thread of gloo may still hold the last object that was sent, and aborts if the interpreter ends first.
-    """
+    """End the process groups in order: a thread of gloo that holds the last object would abort the interpreter."""
     here.destroy_process_group()
     _object_group.cache_clear()
 
 
 def device() -> torch.device:
-    """Return the device of this process: its GPU, or the CPU."""
+    """This process's GPU, or the CPU."""
     return this_process().device or torch.device("cpu")
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = named.split(",") if named else [str(index) for index in range(count)]
@@ -103,10 +93,7 @@ def visible_gpus() -> list[str]:
 
 
 def own_cores() -> int:
-    """Return the number of cores for this process: its share, if a launcher started several on the machine.
-
-    Affinity (srun's) and a container's quota may leave it a few of many.
-    """
+    """This process's share of cores, which affinity (srun's) or a container's quota may limit."""
     return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
@@ -114,10 +101,7 @@ def own_cores() -> int:
 
 
 def is_reporter(error: str) -> bool:
-    """Whether this process is the one that tells the user of an error that ends it.
-
-    The main process is. Another one is if the main process does not end with the same error within GRACE seconds.
-    """
+    """Whether this process tells the user of its error: the main one, or another if that says nothing for GRACE s."""
     is_started = this_process.cache_info().currsize > 0
     if not is_started or this_process().num_processes == 1:
         return os.environ.get("RANK", "0") == "0"
@@ -139,11 +123,7 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run a block that all processes run.
-
-    If it fails here, this process ends without waiting for the others. They wait for this process, so an orderly end
-    would hang. A process that has lost another one gives the launcher time to end it, before it raises LostError.
-    """
+    """Run a block that all processes run; an error ends this one at once: an orderly end would wait for others."""
     try:
         yield
     except Interrupted:
@@ -157,7 +137,7 @@ def together() -> Iterator[None]:
 
 @contextmanager
 def exchange() -> Iterator[None]:
-    """Raise LostError in place of the block's error if the others cannot be reached, or do not come in time."""
+    """Raise LostError in place of an error if the others are not reached in time."""
     try:
         yield
     except RuntimeError as error:
@@ -173,10 +153,7 @@ def exchange() -> Iterator[None]:
 
 
 def gather(items: list[Result]) -> list[Result]:
-    """Return the items of all processes, ordered by rank, in every process. They are sent between CPUs.
-
-    Raises LostError, which names a rank, if one does not come within LIMIT.
-    """
+    """The items of all processes by rank, in every process, sent between CPUs."""
     here = this_process()
     if here.num_processes == 1:
         return items
@@ -188,10 +165,7 @@ def gather(items: list[Result]) -> list[Result]:
 
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return function(item) for each item, in every process.
-
-    One process computes each result, which must be on the CPU.
-    """
+    """function(item) for each item, in every process; one process computes each, on the CPU."""
     here = this_process()
     own: list[tuple[int, Result]] = []
     for index, item in enumerate(items):
@@ -201,7 +175,7 @@ def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """Return this process's items. They are consecutive, so that results are in order by rank."""
+    """This process's items, consecutive, so that results are in order by rank."""
     here = this_process()
     begin = here.process_index * len(items) // here.num_processes
     end = (here.process_index + 1) * len(items) // here.num_processes
@@ -214,13 +188,13 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
 
 
 def read_slices(n: int) -> Iterator[slice]:
-    """Split n rows into slices for `distribute`, of at most 256 rows, so that each process gets some."""
+    """Split n rows for `distribute`, at most 256 each, so that each process gets some."""
     rows_per_process = -(-n // this_process().num_processes)
     return slices(slice(0, n), max(1, min(MOST_READ, rows_per_process)))
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process. All processes must call this."""
+    """Whether `flag` is set in any process; all call this."""
     return any(gather([flag]))
 
 
@@ -230,7 +204,7 @@ def wait_for_all() -> None:
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
-    """Overwrite the tensors in place by their sums over the processes. They travel together."""
+    """Overwrite the tensors by their sums over the processes; they travel together."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     with exchange():
         distributed.all_reduce(values)
@@ -242,7 +216,7 @@ def add_up(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def from_main(value: Result) -> Result:
-    """Return the main process's `value` in all processes."""
+    """The main process's `value`, in all processes."""
     if this_process().num_processes == 1:
         return value
     values = [value]
@@ -252,7 +226,7 @@ def from_main(value: Result) -> Result:
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite the tensors in place by those of the main process."""
+    """Overwrite the tensors by those of the main process."""
     if this_process().num_processes == 1:
         return
     for tensor in tensors:
@@ -263,7 +237,7 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
 
 
 def on_main(work: Callable[[], Result]) -> Result:
-    """Return work() of the main process in all. Its exception is raised in all, so that none waits for ever."""
+    """work() of the main process, in all. Its exception is raised in all, so that none waits for ever."""
     found: tuple[Any, Exception | None] = (None, None)
     if this_process().is_main_process:
         try:
@@ -278,7 +252,7 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the main process run the block before the others. Its exception is raised in all."""
+    """Let the main process run the block first; its exception is raised in all."""
     is_main = this_process().is_main_process
     failure: Exception | None = None
     if is_main:
@@ -294,11 +268,7 @@ def main_first() -> Iterator[None]:
 
 
 def when_visible(look: Callable[[], Result]) -> Result:
-    """look(), tried again while it fails as if files were missing, which another process is known to have written.
-
-    Another node's file system (NFS) may show them late. Raises what `look` does once VISIBLE is over; at once in a
-    single process.
-    """
+    """look(), tried again up to VISIBLE seconds while NFS hides files that another process has written."""
     deadline = time.monotonic() + VISIBLE
     while True:
         try:
@@ -313,10 +283,7 @@ def when_visible(look: Callable[[], Result]) -> Result:
 
 
 def halving(work: Callable[[int], Result], rows: int, remedy: str) -> tuple[Result, int]:
-    """Return work(rows), tried again with half the rows while the device's memory runs out, and the rows that fitted.
-
-    Raises MissingError with the remedy if a single row does not fit. What may have other reasons keeps its own words.
-    """
+    """work(rows) and the rows that fitted, with half while memory runs out; MissingError if one row does not fit."""
     while True:
         try:
             return work(rows), rows
@@ -340,7 +307,7 @@ def _says(error: BaseException, signs: Sequence[str]) -> bool:
 
 
 def release() -> None:
-    """Give memory that torch keeps for later back to the GPU, where NCCL and others look for it."""
+    """Give memory that torch keeps back to the GPU, where NCCL and others look for it."""
     if torch.cuda.is_initialized():
         gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Divides a person's examples, which lie in one place, into sets for training, validation and the final test."""
+"""Divides a person's examples into sets for training, validation and the final test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLED = 100  # images whose size is looked at
 
 @dataclass(frozen=True)
 class Divided:
-    """Sets, where each is, and how many examples it has. side: median of the shorter sides in pixels; 0: texts."""
+    """Where each set is, and how many examples it has. side: median shorter side in pixels; 0: texts."""
 
     kind: Literal["folder", "text"]
     classes: tuple[str, ...]
@@ -40,7 +40,7 @@ class Divided:
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its class, its name, of which groups are told, and its file or its text."""
+    """An example, by its file or its text."""
 
     label: str
     name: str
@@ -51,12 +51,8 @@ class Example:
 def divide(source: Path, out: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets in the folder `out`.
 
-    Folders that are called train, val or test are sets already and stay where they are. Else files are linked, and
-    texts written as JSONL: half for training, a quarter for validation and for the test each, in every class alike.
-    Files whose names differ in a last number only, as patient07_1 and patient07_2 do, stay in one set, if each class
-    has at least six such groups.
-
-    Raises InputError if there are no classes, neither images nor texts or both, or too few of a class for three sets.
+    Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
+    Names that differ in a last number only stay together if each class has six such groups.
     """
     if source.is_dir() and (sets := _given_sets(source)):
         found = {name: _in_folders(folder) for name, folder in sets.items()}
@@ -77,7 +73,7 @@ def divide(source: Path, out: Path) -> Divided:
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
-    """The folders of sets that there are already, by our names; empty unless one for validation is among several."""
+    """Folders of sets by our names; empty unless one for validation is among several."""
     found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
     if len(found) > 1 and "validation" not in found:
         raise InputError(
@@ -110,7 +106,7 @@ def _in_table(source: Path) -> list[Example]:
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
-    """The examples of each set, and the number of groups that stay together. A set lacks no class."""
+    """The examples of each set, which has all classes, and the number of groups that stay together."""
     groups = _groups(examples)
     totals = Counter(example.label for example in examples)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
@@ -129,7 +125,7 @@ def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list
 
 
 def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Examples by what their names share but for a last number; one each unless every class has several groups."""
+    """By what names share but for a last number; one each unless every class has several groups."""
     by_name: dict[str, list[Example]] = defaultdict(list)
     of_class: dict[str, set[str]] = defaultdict(set)
     for example in examples:
@@ -143,7 +139,7 @@ def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
 
 def _leave(part: Sequence[Example], out: Path, name: str) -> str:
-    """Write a set, as links or as JSONL, and return its place."""
+    """Write a set, as links or JSONL."""
     if part[0].file is None:
         file = out / f"{name}.jsonl"
         out.mkdir(parents=True, exist_ok=True)
@@ -161,7 +157,7 @@ def _leave(part: Sequence[Example], out: Path, name: str) -> str:
 
 
 def _look(images: Sequence[Path]) -> tuple[int, bool]:
-    """The median of the shorter sides, and whether all are grey, of some images."""
+    """The median shorter side, and whether all are grey, of some images."""
     sides, grey = [], True
     for file in images[:: max(1, len(images) // SAMPLED)]:
         with foreign_file(file, "cannot be read as an image"), Image.open(file) as image:

@@ -19,7 +19,7 @@ class Space(Protocol):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, as the learner sees it."""
+        """As the learner sees a sample."""
         ...
 
     @property
@@ -40,7 +40,6 @@ class Task:
 
     @property
     def n_classes(self) -> int:
-        """Labels are 0 to n_classes - 1."""
         return len(self.classes)
 
 
@@ -66,28 +65,28 @@ class ExampleSet(Protocol):
 
     @property
     def y(self) -> Tensor:
-        """Their labels, int64 [n]."""
+        """int64 [n]."""
         ...
 
 
 class NearExamples(Protocol):
-    """A growing set of examples that tells which further ones are nearly one of it."""
+    """A growing set that tells which further examples are nearly one of it."""
 
     def values(self, x: ExampleArray, /) -> list[Any]:
-        """Examples as the other methods take them, which is as the pool's column lists them."""
+        """Examples as the other methods and the pool's column have them."""
         ...
 
     def add(self, values: Sequence[Any], /) -> np.ndarray:
-        """Returns bool [n]: whether each is nearly an earlier one."""
+        """Whether each is nearly an earlier one, bool [n]."""
         ...
 
     def like(self, values: Sequence[Any], /) -> np.ndarray:
-        """Return bool [n]: whether each example is nearly one of the set."""
+        """Whether each is nearly one of the set, bool [n]."""
         ...
 
 
 class TrainingExamples(Protocol):
-    """Examples to train on: an ExampleSet of tensors, which are read when they are asked for at the latest."""
+    """An ExampleSet of tensors to train on, read when asked for at the latest."""
 
     @property
     def x(self) -> Tensor:
@@ -96,17 +95,17 @@ class TrainingExamples(Protocol):
 
     @property
     def y(self) -> Tensor:
-        """Their labels, int64 [n]."""
+        """int64 [n]."""
         ...
 
     def fingerprint(self) -> list[str]:
-        """Hashes of the examples, which do not depend on where they lie."""
+        """Hashes of the examples, wherever they lie."""
         ...
 
 
 @dataclass(frozen=True)
 class Examples:
-    """TrainingExamples that are in memory."""
+    """TrainingExamples in memory."""
 
     x: Tensor
     y: Tensor
@@ -130,7 +129,7 @@ class RealData:
 
 @dataclass(frozen=True)
 class SetStatus:
-    """What is known of a set of real examples without reading it."""
+    """What is known of a set without reading it."""
 
     name: str  # its role in a run
     where: str  # a folder, file or place on the hub
@@ -140,10 +139,7 @@ class SetStatus:
 
 
 def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np.ndarray, " count"]:
-    """Random rows of examples, as many of each class as there are, up to an equal share.
-
-    A larger count adds to the rows of a smaller one.
-    """
+    """Random rows, as many of each class up to an equal share; a larger count adds to a smaller one's."""
     import numpy as np
     import pandas as pd
 
@@ -155,10 +151,7 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
 
 
 def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
-    """Return the array of floats that a function gave as samples of `shape`, (batch, *sample_shape), images in [-1, 1].
-
-    Raises InputError, which begins with `giver`, if it is no array, or has another shape, type or range.
-    """
+    """A function's samples of `shape`, images in [-1, 1], or an InputError that begins with `giver`."""
     import numpy as np
     import torch
 

@@ -1,8 +1,4 @@
-"""Python objects in place of what a configuration names: the kinds `given` of data, generator and learner.
-
-`dp_real.run` takes them. The configuration then has a digest of each object's code and values in place of a name, so an
-edited one is another run. An object is found by its digest as long as the process lives.
-"""
+"""Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ def give(thing: Any) -> str:
 
 
 def taken(key: str, argument: str) -> Any:
-    """The object of a digest. Raises MissingError if this process was not given it."""
+    """The object of a digest; MissingError if this process was not given it."""
     if key not in _objects:
         raise MissingError(lacking(argument))
     return _objects[key]
@@ -57,7 +53,7 @@ def lacking(argument: str) -> str:
 
 
 def digest(thing: Any) -> str:
-    """A digest of an object: of its source as far as Python knows it, and of the values of its tensors."""
+    """A digest of an object's source, as far as Python knows it, and of its tensors."""
     from torch import Tensor, nn
 
     from dp_real.runtime.cache import fingerprints
@@ -89,7 +85,7 @@ def _source(code: Any) -> str:
 def with_objects(
     raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None
 ) -> dict[str, Any]:
-    """A raw configuration in which the kind of each section that is given an object is `given`."""
+    """A raw configuration with the kind `given` for each object."""
     changed = {**raw}
     if learner is not None:
         changed["learner"] = {"kind": GIVEN, "digest": give(learner)}
@@ -103,10 +99,9 @@ def with_objects(
 
 
 def real_data(thing: Any) -> RealData:
-    """Sets of real examples from RealData, or from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
+    """RealData, also from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
 
     x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test, too.
-    Raises InputError for anything else.
     """
     if isinstance(thing, RealData):
         return thing
@@ -188,7 +183,7 @@ class GivenGenerator(GeneratorConfig):
 
 
 def _row_by_row(function: Callable[..., Tensor]) -> Callable[[np.ndarray, np.ndarray], Tensor]:
-    """A function of labels and seeds that draws each row by a torch.Generator of its own, so that runs repeat."""
+    """Draw each row by a torch.Generator of its own, so that runs repeat."""
     import torch
 
     def draw(labels: np.ndarray, seeds: np.ndarray) -> Tensor:

@@ -1,8 +1,4 @@
-"""Deliberate practice (paper Algorithm 1): train; whenever that no longer helps, add examples that are hard by now.
-
-`Practice.run` is the algorithm. The learner, the pool and the rounds may be of any form. When to add, and which
-labels, are functions of the `Practice` as it is, which practice.trigger and practice.classes name.
-"""
+"""Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now."""
 
 from __future__ import annotations
 
@@ -40,9 +36,9 @@ BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one 
 
 @dataclass
 class LoopState:
-    """All that changes in a run, apart from the learner's tensors and the pool's rows.
+    """All that changes in a run but the learner's tensors and the pool's rows.
 
-    Seconds are wall time, without the time between an interruption and resuming.
+    Seconds are wall time, without interruptions.
     """
 
     last_step: int  # where training and the cool-down end
@@ -71,7 +67,7 @@ class LoopState:
 
 
 class Recorder(Protocol):
-    """Receives what a run writes, and knows when it should stop; usually a folder (dp_real.runs.folder)."""
+    """Receives what a run writes, and knows when to stop; usually a folder."""
 
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None: ...
     def addition(self, row: dict[str, Any], pool: Pool) -> None: ...
@@ -82,10 +78,9 @@ class Recorder(Protocol):
 
 @dataclass
 class Practice:
-    """The loop of one run. It goes on from `state`; `learner` and `pool` must be as they were then.
+    """The loop of one run, from `state` on, with `learner` and `pool` as they were then.
 
-    validate: the accuracy that patience watches. validation: the real examples behind it; None: whether the learner has
-    collapsed is not asked. rounds: what adds examples; None in a branch. flops: of a sample; None: none is generated.
+    validate: the accuracy that patience watches. validation: without, collapse is not asked. rounds: None in a branch.
     """
 
     config: Config
@@ -109,10 +104,9 @@ class Practice:
         self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
 
     def run(self) -> None:
-        """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
+        """Train, and add hard examples whenever the validation accuracy stops rising.
 
-        Raises Interrupted, after a checkpoint, if the recorder asks to stop; within a round, if drawing raises it.
-        Raises DivergedError, with the step, once numbers are not finite. No checkpoint has such numbers.
+        Raises Interrupted after a checkpoint; no checkpoint has numbers that are not finite.
         """
         options = self.config.practice
         with self.naming_the_step():
@@ -126,7 +120,7 @@ class Practice:
             self.checkpoint(keep=False)  # what follows, the evaluation, may take long or fail
 
     def cool_down(self) -> None:
-        """End the run from this step on: a branch, in which nothing is added and the best accuracy is its own."""
+        """End the run from this step on as a branch, which adds nothing and has a best accuracy of its own."""
         self.state.best = NO_ACCURACY
         self.state.last_step = self.state.step + self.config.training.cooldown_steps
         self.learner.finish_at(self.state.last_step)
@@ -136,12 +130,11 @@ class Practice:
             self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Whether it is time to add: additions are left, the rate lets it, and something was evaluated since."""
+        """Additions are left, the rate lets it, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
         return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
 
     def add_examples(self, count: int) -> None:
-        """Draw a round, commit it to the pool, and write a checkpoint."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         begin = self.clock.now()
@@ -166,7 +159,7 @@ class Practice:
         rounds.forget()
 
     def round_row(self, costs: GenerationCosts, seconds: float, training: tuple[float, int]) -> dict[str, Any]:
-        """A row of rounds.jsonl, for a round that is in the pool. training: seconds and FLOPs until it began."""
+        """A row of rounds.jsonl. training: seconds and FLOPs until the round began."""
         facts = self.pool.table(newest=True)
         columns = ("label", "omega", "entropy", "correct")
         label, omega, entropy, correct = (facts[name].to_numpy(zero_copy_only=False) for name in columns)
@@ -201,7 +194,7 @@ class Practice:
 
     @property
     def in_time(self) -> bool:
-        """Whether the learning rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        """Whether the rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
         training, step = self.config.training, self.state.step
         if step >= self.state.last_step - training.cooldown_steps:
             return False
@@ -210,16 +203,13 @@ class Practice:
 
     @property
     def knows_something(self) -> bool:
-        """Whether the best accuracy so far is above chance beyond doubt."""
+        """Whether the best accuracy is above chance beyond doubt."""
         assert self.validation is not None
         chance = 1 / self.config.task.n_classes
         return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
-        """Take one step, with the evaluation and the checkpoint that are due after it.
-
-        Raises Interrupted, after a checkpoint, if the recorder asks to stop.
-        """
+        """One step, with the evaluation and the checkpoint that are due after it."""
         options, state = self.config.practice, self.state
         if self.recorder.stop_requested():
             self.checkpoint(keep=False)
@@ -232,7 +222,7 @@ class Practice:
             self.checkpoint(keep=False)
 
     def train_step(self) -> None:
-        """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
+        """One optimizer step, shared by the processes; batch size 0 is the whole pool."""
         state = self.state
         self.pace.go(state.seen)
         x, y = self.loader.batch(state.step)
@@ -247,10 +237,9 @@ class Practice:
         state.epoch += seen / len(self.pool)
 
     def evaluate(self) -> None:
-        """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1.
+        """A new best resets T to 0; else T rises by 1.
 
-        Raises DivergedError if the loss is not finite, or if the learner has collapsed: patience would then buy samples
-        that are hard for a dead learner.
+        A collapsed learner ends the run: patience would buy samples that are hard for a dead one.
         """
         state = self.state
         state.train_loss = self.learner.drain_loss()
@@ -284,7 +273,6 @@ class Practice:
         self.recorder.evaluation(row, pace, state.last_step)
 
     def checkpoint(self, keep: bool) -> None:
-        """Write a checkpoint to resume from. keep: branches start from it, too."""
         self.state.seconds = self.clock.agreed()
         self.recorder.checkpoint(self.state, self.learner, self.pool, keep)
 
@@ -294,7 +282,6 @@ class Practice:
 
     @contextmanager
     def naming_the_step(self) -> Iterator[None]:
-        """A DivergedError that the block raises begins with the step."""
         try:
             yield
         except DivergedError as error:
@@ -302,14 +289,14 @@ class Practice:
 
 
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
-    """Whether an accuracy on so many examples is that of chance, after one was well above it, beyond doubt."""
+    """Whether an accuracy is that of chance, after one was above it beyond doubt."""
     above = best - chance
     doubt = BEYOND_DOUBT * accuracy_error(chance, examples)
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
 
 
 def accuracy_error(accuracy: float, examples: int) -> float:
-    """The standard error of an accuracy that was measured on so many examples."""
+    """The standard error of an accuracy on so many examples."""
     return sqrt(accuracy * (1 - accuracy) / examples)
 
 

@@ -51,18 +51,7 @@ class LikelihoodGenerator(Generator, Protocol):
     """A generator whose kind `has_likelihood`: it can tell how likely a class is."""
 
     def log_posterior(self, x: Shaped[Tensor, "batch *sample"]) -> Float64[Tensor, "batch classes"]:
-        """log p(class | sample) in nats, where all classes are as likely beforehand.
-
-        Parameters
-        ----------
-        x
-            Samples.
-
-        Returns
-        -------
-        Float64[Tensor, "batch classes"]
-            The logarithms, on the CPU.
-        """
+        """log p(class | sample) in nats, on the CPU, where all classes are as likely beforehand."""
         ...
 
 
@@ -70,18 +59,7 @@ class AnySize(Generator, Protocol):
     """A generator of images that can be had at any size."""
 
     def resized(self, sample_shape: tuple[int, ...]) -> Generator:
-        """The generator of the same images at another size.
-
-        Parameters
-        ----------
-        sample_shape
-            [channels, height, width].
-
-        Returns
-        -------
-        Generator
-            It may share its weights with this one.
-        """
+        """The generator of the same images at [channels, height, width]; it may share its weights."""
         ...
 
 
@@ -128,18 +106,7 @@ class Learner(Protocol):
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops).
-
-        Parameters
-        ----------
-        sample_shape
-            Of the row.
-
-        Returns
-        -------
-        int
-            The count; 0 for a learner whose operations are not counted.
-        """
+        """FLOPs of one row of a training step, forward and backward; 0 if the learner's operations are not counted."""
         ...
 
     def drain_loss(self) -> float:

@@ -1,8 +1,4 @@
-"""Draws a run's rounds: which classes, how hard, from what, and which of the samples stay.
-
-A round goes one way, and `Rounds.draw` is that way from top to bottom. Samples are drawn in blocks. One process draws a
-whole block, so the rows do not depend on the number of processes, and a stopped run loses one block at most.
-"""
+"""Draws a run's rounds in blocks, each by one process, so rows do not depend on their number."""
 
 from __future__ import annotations
 
@@ -61,7 +57,7 @@ REDRAWS = 3  # of a row of no use
 
 
 def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
-    """The classes of a round's real examples, if practice.imbalance says them; else none: they are asked for."""
+    """The classes of a round's real examples, as far as practice.imbalance says them."""
     practice = config.practice
     if index or not practice.all_real or practice.imbalance <= 1:
         return torch.empty(0, dtype=torch.int64)
@@ -70,7 +66,7 @@ def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
 
 
 def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
-    """The classes of n further examples, each of the class that has the fewest by then, as water fills a vessel."""
+    """The classes of n further examples, each of the class that has the fewest by then."""
     levels = torch.arange(min(int(counts.min()) + n, (int(counts.sum()) + n) // len(counts) + 1))
     _, label = (levels[:, None] >= counts).nonzero(as_tuple=True)  # a class takes one at each level from its count on
     return label[:n]
@@ -80,7 +76,7 @@ def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
 
 
 def kind_of(config: Config, index: int) -> Kind:
-    """How the samples of round `index` are drawn. The initial round, 0, is plain."""
+    """How the samples of round `index` are drawn; the initial round, 0, is plain or pruned."""
     if (config.practice.oversample if index else config.practice.initial_oversample) > 1:
         return "pruned"
     if index and config.guidance.candidates > 1:
@@ -89,7 +85,7 @@ def kind_of(config: Config, index: int) -> Kind:
 
 
 def strength(config: Config, kind: Kind, total: float) -> float:
-    """Omega for new rows. An automatic one follows from the total guidance, on which the effect depends."""
+    """Omega for new rows; an automatic one follows from the total guidance, on which the effect depends."""
     if kind in ("plain", "pruned"):
         return 0.0
     if config.guidance.omega != "auto":
@@ -98,13 +94,13 @@ def strength(config: Config, kind: Kind, total: float) -> float:
 
 
 def steer(total: float, wrong: float, target: float) -> float:
-    """The next total guidance: more if the learner gets a smaller share of the latest rows wrong than `target`."""
+    """The next total guidance: more if the learner gets less than `target` of the latest rows wrong."""
     factor = LARGEST_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
     return float(np.clip(total * np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR), *TOTAL_RANGE))
 
 
 def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] | None:
-    """At which end of its range an automatic strength is; None at neither, and for one that is fixed."""
+    """At which end of its range an automatic strength is."""
     kind = kind_of(config, 1)
     if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
         return None
@@ -127,10 +123,9 @@ class Samples(NamedTuple):
 
 
 def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
-    """Samples of draw(rows, their seeds).
+    """Samples of draw(rows, their seeds), where a row of no use is drawn again from the next seed.
 
-    A row of no use is drawn again, from the seed next to its own. Raises DivergedError, "`what` … `remedy`", if more
-    than LARGEST_SHARE of the rows are of no use (one may always be), or if a row still is after REDRAWS.
+    DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
     """
     seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
     x = draw(np.arange(len(seeds)), seeds)
@@ -146,10 +141,9 @@ def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarr
 
 
 def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
-    """The chosen candidate of each row, int64 [B]: candidate k of row b with P ∝ exp(omega·hardness[b, k]).
+    """Candidate k of row b with P ∝ exp(omega·hardness[b, k]): importance resampling for p(x)·exp(omega·H(x)).
 
-    For candidates drawn from p this is importance resampling for p(x)·exp(omega·H(x)). The Gumbel noise comes from the
-    candidates' own seeds, uint64 [B, K], so the choice in a row is a function of that row alone.
+    The Gumbel noise comes from the candidates' own seeds, so a row does not depend on others.
     """
     gumbel = np.reshape([rng(int(seed), Stream.CHOICE).gumbel() for seed in seeds.flat], seeds.shape)
     return (omega * hardness + gumbel).argmax(axis=1)
@@ -157,15 +151,13 @@ def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleDrawer:
-    """Draws samples from a generator as a configuration asks. storage: that of the pool."""
+    """Draws samples from a generator as a configuration asks."""
 
     config: Config
     generator: Generator
     storage: Storage
 
     def plain(self, labels: Tensor, seeds: np.ndarray, what: str = "samples") -> Samples:
-        """labels: int64 [B]. seeds: uint64 [B]. what: begins an error, see draw_sound."""
-
         def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
             return self.generator.sample(labels[rows], seeds, None)
 
@@ -174,7 +166,7 @@ class SampleDrawer:
     def guided(
         self, learner: Learner, labels: Tensor, seeds: np.ndarray, omega: float, what: str = "samples"
     ) -> Samples:
-        """Samples guided by the learner at strength omega, or in the directions of the control."""
+        """Guided by the learner at strength omega, or in the directions of the control."""
         options = self.config.guidance
 
         def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
@@ -190,10 +182,7 @@ class SampleDrawer:
     def chosen(
         self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
-        """For each row one of several plain candidates, which have `seeds`, uint64 [B] each. All count as generated.
-
-        The learner sees the candidates as the pool would keep them.
-        """
+        """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
         several = [self.plain(labels, each, what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in several]
         hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
@@ -207,10 +196,7 @@ class SampleDrawer:
         )
 
     def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
-        """What candidates are chosen by, float64 [B]: entropy in nats, plus likelihood_weight·log p(label | sample).
-
-        guidance.objective may name another measure than the entropy.
-        """
+        """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
         score = assess(learner, x, labels, hardness=OBJECTIVES[self.config.guidance.objective])[0].double()
         if weight := self.config.guidance.likelihood_weight:
             log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
@@ -218,7 +204,7 @@ class SampleDrawer:
         return score
 
     def posterior(self, x: Tensor) -> Tensor:
-        """The generator's own probabilities of the classes of samples x, float64 [B, K]."""
+        """The generator's own probabilities of the classes."""
         return cast(LikelihoodGenerator, self.generator).log_posterior(x).exp()
 
 
@@ -240,11 +226,9 @@ class Drawn(NamedTuple):
 
 @dataclass
 class Rounds:
-    """Draws the rounds of a run. What is None or empty is not there, or not asked for.
+    """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    real: examples to begin with. folder: keeps blocks until their round is in the pool. shared: plain blocks of the
-    initial round, drawn once for several runs. near: tells which examples are nearly alike, and has seen nothing yet.
-    stop: whether to stop drawing; all processes call it before each block.
+    near: has seen nothing yet. stop: all processes call it before each block.
     """
 
     config: Config
@@ -261,10 +245,7 @@ class Rounds:
     _knows: bool = field(default=False, init=False)  # whether `near` has the validation set and the pool
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
-        """Draw round `index` of classes `labels`, int64 [n]. All processes call it. total: that of its first rows.
-
-        Raises Interrupted if `stop` says so, DivergedError as draw_sound does, and if no row stays.
-        """
+        """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
         self._own: list[slice] = []  # the blocks of this process
         known = self._known() if self.near and distributed.this_process().is_main_process else None  # before the round
         n_real = 0 if index else self.config.practice.all_real
@@ -289,7 +270,6 @@ class Rounds:
         return Drawn(batch, kind, *costs, total, saved, files)
 
     def forget(self) -> None:
-        """Delete the blocks of a round that is in the pool."""
         if self.folder is not None and distributed.this_process().is_main_process:
             remove(self.folder)
 
@@ -299,7 +279,7 @@ class Rounds:
         return SampleDrawer(self.config, self.generator, self.pool.storage)
 
     def _generated(self, index: int, labels: Tensor, learner: Learner, total: float) -> tuple[Batch, float, float]:
-        """This process's generated rows, the next round's total guidance, and the seconds that were spared."""
+        """This process's rows, the next total guidance, and the seconds that were spared."""
         config, kind = self.config, kind_of(self.config, index)
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
@@ -319,7 +299,7 @@ class Rounds:
         return Batch.concatenate(drawn), total, saved
 
     def _blocks(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
-        """This process's blocks of these rows, each read from its file if a stopped run left it, else drawn."""
+        """This process's blocks, read if a stopped run left them, else drawn."""
         blocks = list(distributed.slices(rows, self.config.sampling.block_size))
         own = distributed.own_share(blocks)
         self._own += own
@@ -344,7 +324,6 @@ class Rounds:
         return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
 
     def _files(self, index: int) -> list[Path]:
-        """Empty if blocks are not on disk."""
         return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []
 
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
@@ -384,7 +363,7 @@ class Rounds:
         return Batch.empty(self.pool.storage.type, self.config.pool.soft_labels)
 
     def _real(self, labels: Tensor, learner: Learner) -> Batch:
-        """As many real examples as there are labels; runs on one data split take the same. The main process has all."""
+        """Real examples of these labels, the same for all runs on one data split; the main process has all."""
         assert self.real is not None, "check_real_examples has counted them"
         split, y = self.config.data.split, self.real.y.numpy()
         if self.config.practice.imbalance > 1:
@@ -401,7 +380,6 @@ class Rounds:
     # what is left out: it was generated, and counts as such
 
     def _unmarked(self, index: int, batch: Batch) -> Batch:
-        """The rows that nobody marked as wrong."""
         examples = to_float(self.pool.storage.decode(batch.table()["example"].combine_chunks()))
         names = self.config.task.classes
         own = zip(batch.row.tolist(), batch.label.tolist(), examples, strict=True)
@@ -415,7 +393,7 @@ class Rounds:
         return batch.among(kept)
 
     def _known(self) -> NearExamples:
-        """What the validation set and the pool have, from the first round on that this process draws."""
+        """The validation set and the pool, from this process's first round on."""
         assert self.near is not None
         if self.validation is not None and not self._knows:
             self.near.add(self.near.values(self.validation.x))
@@ -424,7 +402,7 @@ class Rounds:
         return self.near
 
     def _distinct(self, index: int, batch: Batch, known: NearExamples | None) -> Batch:
-        """The rows that are not nearly one of the pool, of the round so far, or of the validation set."""
+        """The rows that are not nearly one of the pool, this round or the validation set."""
         mine = zip(batch.row.tolist(), batch.example.to_pylist(), strict=True)
         everybodys = sorted(distributed.gather(list(mine)))
         near = distributed.from_main(known.add([value for _, value in everybodys]) if known else np.zeros(0, bool))
@@ -467,7 +445,7 @@ def as_batch(
     storage: Storage,
     posterior: Tensor | None = None,
 ) -> Batch:
-    """Encode samples of round `index` for the pool, from row `first` on, not yet assessed. posterior: soft labels."""
+    """Encode samples for the pool, from row `first` of the round on, not yet assessed."""
     n = len(labels)
     return Batch(
         row=np.arange(first, first + n),
@@ -486,7 +464,7 @@ def as_batch(
 
 
 def timed(make: Callable[[], Batch]) -> Batch:
-    """The batch that `make` returns, with the time that this took added to its rows' seconds."""
+    """The batch of `make`, with the time that this took added to its rows' seconds."""
     begin = time.monotonic()
     batch = make()
     return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))

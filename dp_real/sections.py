@@ -1,7 +1,4 @@
-"""The base of all configuration sections, the sections that every run has, and paths.
-
-A relative path is meant from where it stands: its file's folder, or the command line.
-"""
+"""The base of all configuration sections, the sections that every run has, and paths."""
 
 from __future__ import annotations
 
@@ -32,11 +29,11 @@ HUB = "hub:"
 
 
 class FromCommandLine(str):
-    """A value given on the command line, where a relative path is meant from the current folder."""
+    """A value given on the command line, where relative paths are meant from the current folder."""
 
 
 def _anchor(value: str, info: ValidationInfo) -> Path | None:
-    """None: the value is no relative path, or nobody says from where it is meant."""
+    """None: no relative path, or nobody says from where it is meant."""
     folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
     if folder is None or not value or value.startswith(HUB) or os.path.isabs(value):
         return None
@@ -51,7 +48,7 @@ def _anchored(value: Any, info: ValidationInfo) -> Any:
 
 
 def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
-    """A model that is not there as a folder or file is an id of the hub."""
+    """Without such a folder or file it is an id of the hub."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
@@ -80,7 +77,7 @@ class Section(BaseModel):
         return values
 
     def code_digest(self) -> str:
-        """A digest of the code that this kind runs, if it is not this project's; else it is empty."""
+        """A digest of the code that this kind runs; empty for this project's."""
         return code_digest(type(self).__module__)
 
 
@@ -97,11 +94,11 @@ class PartConfig(Section):
     """The base of sections that may read weights."""
 
     def weights(self) -> dict[str, str]:
-        """Folders or hub ids, each under the configuration key that names it."""
+        """Folders or hub ids by configuration key."""
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """Empty for those that are not here."""
+        """The digest of weights that are not here is empty."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
@@ -134,7 +131,6 @@ class SamplingConfig(Section):
 
     @property
     def branches(self) -> int:
-        """Evaluations of the denoiser per step."""
         return 1 if self.guidance_scale <= 1 else 2
 
 
@@ -161,7 +157,7 @@ def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def template(*further: str) -> Callable[[str], str]:
-    """A check of a prompt: it has a place for the class, and none that is unknown; `further` ones are known, too."""
+    """A check that a prompt has a place for the class, and none but those and `further` ones."""
 
     def checked(prompt: str) -> str:
         if not any(place in prompt for place in PLACES):
@@ -258,9 +254,9 @@ def is_window(window: tuple[float, float]) -> bool:
 
 
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
-    """Each `every`-th step within a window of the trajectory (0 noise, 1 image).
+    """Each `every`-th step within a window of the trajectory (0 noise, 1 image), but never the last.
 
-    The last step is never guided: no later step could repair the sample.
+    No later step could repair the sample.
     """
     begin = round(window[0] * steps)
     end = round(window[1] * steps)
@@ -268,7 +264,7 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
 
 
 def first_step(steps: int, strength: float) -> int:
-    """The step to begin with if a share of the steps is taken, as in diffusers' image-to-image."""
+    """The step to begin with for a share of the steps, as in diffusers' image-to-image."""
     return steps - min(int(steps * strength), steps)
 
 
@@ -441,7 +437,7 @@ class PracticeConfig(PartConfig):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations. With a growth of 1, patience always takes as many passes over the pool."""
+        """T_max in evaluations; with a growth of 1, patience takes as many passes over any pool."""
         return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
 
 

@@ -1,8 +1,4 @@
-"""Plain rows that several runs draw alike: the first run that needs a block of them draws it for all.
-
-A plain row is a function of the generator, its label and its seed. Only its rounding depends on the block. So the runs
-share whole blocks, and find a block by its labels and seeds. Each run assesses them with its own learner.
-"""
+"""Plain rows that several runs draw alike, in whole blocks, since a row's rounding depends on its block."""
 
 from __future__ import annotations
 
@@ -22,17 +18,17 @@ from dp_real.pool.batch import FORMAT, Batch
 
 @dataclass(frozen=True)
 class Shared:
-    """A folder in which runs that draw alike keep the blocks among their first `rows` rows."""
+    """A folder of blocks among the first `rows` rows of runs that draw alike."""
 
     folder: Path
     rows: int
 
     def of(self, identity: str) -> Shared:
-        """The part that runs share which draw by the same code, weights and examples (dp_real.runs.identity)."""
+        """The part for runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], Batch]) -> Batch:
-        """These rows as another run drew them, for which it waits; else draw() makes them for all."""
+        """These rows as another run drew them, for which it waits, or draw() for all."""
         if rows.stop > self.rows:
             return draw()
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
@@ -43,13 +39,13 @@ class Shared:
 
 
 def kept_for_all(config: Config, folder: Path) -> Shared | None:
-    """What a run shares with all runs that draw alike, before and after it. It is kept in `folder`. None: nothing."""
+    """What a run shares, in `folder`, with all that draw alike, before and after it."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None
 
 
 def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]:
-    """What each of these runs shares with others. It is kept in `folder`. None: nothing."""
+    """What each of these runs shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
         if len(members) < 2:
@@ -62,13 +58,13 @@ def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]
 
 
 def drawers_first(configs: Sequence[Config]) -> list[int]:
-    """Of runs that draw alike, the one that draws the most comes before all others."""
+    """Of runs that draw alike, the one that draws the most comes first."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 
 
 def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
-    """The runs whose initial rounds draw alike, by family. Within a family, the run that draws the most is first."""
+    """Runs whose initial rounds draw alike, the one that draws the most first."""
     families = defaultdict[str, list[int]](list)
     most_first = sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True)
     for index in most_first:
@@ -77,7 +73,7 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 
 
 def _family(config: Config) -> str:
-    """A digest of what plain rows of a run depend on in its configuration."""
+    """A digest of what plain rows depend on in a configuration."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
     return json_digest([FORMAT, parts, config.training.precision])[:32]
 

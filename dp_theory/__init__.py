@@ -23,8 +23,7 @@ Conventions, in all of these: rho is the cosine between selector and truth. phi 
 in `predict` and `simulate`, and per training row in `sweep`, `optimum`, `classes_curves`, `check` and `Budget`. The
 module dp_theory.ridge.problem has the formulas.
 
-Every name is imported on first use, so that `import dp_theory` stays quick. Nothing needs torch. The names are listed
-in `__init__.pyi`, which type checkers read as well.
+Every name is imported on first use. Nothing needs torch.
 """
 
 from pathlib import Path

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from dp_base.errors import InputError
-from dp_theory.ridge.problem import Prediction, Problem, Simulation
+from dp_theory.ridge.outcomes import Prediction, Simulation
+from dp_theory.ridge.problem import Problem
 
 if TYPE_CHECKING:
-    from dp_theory.loop.answers import PracticePrediction, PracticeSimulation
+    from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
     from dp_theory.loop.problems import PracticeProblem, SpanProblem
     from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -57,8 +58,8 @@ def predict(
         `PracticePrediction`, with an entry for each stage on the last axis and further fields. K classes have a
         `SoftmaxPrediction`, with standard errors in place of a certificate.
 
-        The certificate also bounds what conditioning makes of rounding. No work mends that, so it is never refused: at
-        the ridgeless peak the squared norm is inf, and the test error 1/2.
+        What conditioning makes of rounding is certified but never refused: at the ridgeless peak the squared norm is
+        inf, and the test error 1/2.
 
     Raises
     ------

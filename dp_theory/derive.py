@@ -1,12 +1,5 @@
 """Computer algebra for the theory: sympy derives the formulas that the rest of the package evaluates.
 
-    lemma1, lemma2  the constants of keep-hard and keep-easy, from their integrals
-    corollary1      the limit lam → 0+ of Theorem 1 as printed, in both phases, and that it is the printed corollary
-    scaling         small phi: the constant of plain data's law E ∝ √phi, and the best pool selection at rho = 1
-    keep-hard       the law of the hardest selection, and what it makes of a loop on fresh data
-    practice        two stages of the practice loop: their equations, and that fresh rows give Theorem 1
-    softmax         the fixed point for K classes, as the stationary point of one function
-
 Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows.
 """
 
@@ -50,7 +43,7 @@ def _pdf(t: Any) -> Any:
 
 @cache
 def lemma1() -> Derivation:
-    """Keep-hard: E[q], E[q G²], 2E[q pdf(tau G)] and 2E[q cdf(tau G) G] over |G| ≤ alpha, tau = rho/√(1 - rho²)."""
+    """Keep-hard: the moments over |G| ≤ alpha, from their integrals."""
     sine = sp.Symbol("s", positive=True)  # √(1 - rho²), so that sympy sees what is positive
     tau = rho / sine
     density = _pdf(_g)
@@ -88,8 +81,8 @@ def lemma2() -> Derivation:
 def theorem1(factors: tuple[sp.Expr, sp.Expr] = (beta, beta_tilde)) -> dict[str, sp.Expr]:
     """Theorem 1 as printed, in terms of m: overlap = m0/(1 + phi m) and squared_norm = nu0/(1 + phi m)².
 
-    factors: whose squares multiply m and m_tilde in r. The main text prints (√(1 - rho²)·beta, rho·beta_tilde), the
-    proof in C.2 has (beta, beta_tilde). The fixed point of m is 1/m = lam + p/(1 + phi m).
+    The squares of `factors` multiply m and m_tilde in r. The main text prints (√(1 - rho²)·beta, rho·beta_tilde), the
+    proof in C.2 has (beta, beta_tilde).
     """
     one = 1 + phi * m
     m_tilde = 1 / (gamma / one + lam)
@@ -208,10 +201,7 @@ def practice() -> Derivation:
 
 
 def softmax_stationarity() -> Derivation:
-    """The fixed point (T6.6) and (T6.7) as the stationary point of the function (T6.11).
-
-    By the envelope's slopes, -f by theta and -|f|²/2 by delta, and Stein's lemma.
-    """
+    """The fixed point (T6.6) and (T6.7) as the stationary point of the function (T6.11)."""
     delta, sigma, b, curvature, q = sp.symbols("delta sigma b Gamma q", positive=True)
     a = sp.symbols("a_1 a_2", real=True)
     c = sp.symbols("c_1 c_2", real=True)
@@ -251,7 +241,7 @@ DERIVATIONS: dict[str, Callable[[], Derivation]] = {
 
 
 class _SecondStage(NamedTuple):
-    """Symbols: the unknowns of stage 1, and of stage 0 its length and the sine of its angle to the truth."""
+    """Symbols: the unknowns of stage 1; of stage 0 its length, and the sine of its angle to the truth."""
 
     a1: sp.Symbol
     c10: sp.Symbol
@@ -268,8 +258,6 @@ def _second_stage() -> _SecondStage:
 
 
 class _ChosenForces(NamedTuple):
-    """Means of the force on stage 1 over the rows that stage 0 chose: (T3.6)."""
-
     fg: sp.Expr
     ff_11: sp.Expr
     gamma_10: sp.Expr
@@ -277,7 +265,7 @@ class _ChosenForces(NamedTuple):
 
 
 def _chosen_rows(second: _SecondStage) -> _ChosenForces:
-    """By (T3.14) to (T3.17), for rows that train stage 1 alone: the force is (y - η_1)/(1 + X_11)."""
+    """By (T3.14) to (T3.17): the force is (y - η_1)/(1 + X_11)."""
     variance = (second.length * second.sine) ** 2
     g = sp.Matrix([rho, second.sine])
     z0: Any = second.length * second.sine * sp.Matrix([second.sine, -rho])
@@ -296,7 +284,7 @@ def _chosen_rows(second: _SecondStage) -> _ChosenForces:
 
 
 def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
-    """Γ_10 of keep-hard with the derivative of its window taken directly, less that of (T3.17)."""
+    """Γ_10 of keep-hard by the derivative of its window, less that of (T3.17)."""
     moments = lemma1().results
     sine = second.sine
     known = {symbol: moments[str(symbol)].subs(SINE, sine) for symbol in (p, gamma, beta, beta_tilde)}
@@ -310,7 +298,6 @@ def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
 
 
 def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
-    """What a stage on the chosen rows alone reaches, less Theorem 1; and that it solves the equations."""
     chosen = _chosen_rows(second)
     sine = second.sine
     variance = (second.length * sine) ** 2
@@ -332,7 +319,7 @@ def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
 
 
 def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
-    """0 if a rational function is 0 where sine² = 1 - rho²: its numerator at a point of the circle, by a half-angle."""
+    """0 if the expression vanishes where sine² = 1 - rho²."""
     half = sp.Symbol("h", positive=True)
     circle = {rho: (1 - half**2) / (1 + half**2), sine: 2 * half / (1 + half**2)}
     return sp.expand(sp.numer(sp.together(gap.subs(circle))))
@@ -342,7 +329,6 @@ def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
 
 
 def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
-    """Identities of the envelope at theta = h + delta (pi - e_y), for three classes and y = 1."""
     h = sp.Matrix(sp.symbols("h_1:4", real=True))
     total = sum(sp.exp(score) for score in h)
     loss = sp.log(total) - h[0]
@@ -368,18 +354,16 @@ def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
 
 
 def _tangent2(phase: str) -> sp.Expr:
-    """tan(πE)² in the limit lam → 0+."""
     ridgeless = corollary1().results
     return ridgeless[f"squared_norm, {phase}"] / ridgeless[f"overlap, {phase}"] ** 2 - 1
 
 
 def _leading(expression: sp.Expr) -> sp.Expr:
-    """First term of the power series in alpha."""
     return sp.simplify(expression.series(alpha, 0, 4).removeO().as_leading_term(alpha))
 
 
 def _printed_corollary1() -> dict[str, tuple[sp.Expr, sp.Expr]]:
-    """(a, b) with cos(πE) = |a|/√b, by phase, as printed."""
+    """(a, b) with cos(πE) = |a|/√b, by phase."""
     w = SINE * beta
     w_tilde = rho * beta_tilde
     r = beta**2 + beta_tilde**2 * p / gamma

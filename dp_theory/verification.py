@@ -1,7 +1,7 @@
 """Theorem 1 held against simulation over cells of parameters, as a test with a stated level.
 
-Theory against the law simulator at d = 20,000, where the bias c/d is far below the noise; and that against the dense
-experiment at one small d. Student's t, Bonferroni over cells, quantities and both steps.
+The law simulator at d = 20,000 has a bias far below the noise, and is itself held against the dense experiment at a
+small d. Tests are Student's, with Bonferroni over cells, quantities and both steps.
 """
 
 from __future__ import annotations

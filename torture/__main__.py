@@ -15,7 +15,7 @@ from torture.attempt import Attempt, Place
 
 
 class Kind(NamedTuple):
-    """A kind of attack, and how many cases of it are tried by default (0: all that there are)."""
+    """An attack, and how many cases are tried by default (0: all)."""
 
     attack: Callable[[Place, int, random.Random], Iterator[Attempt]]
     tries: int
@@ -54,7 +54,6 @@ def main() -> None:
 
 
 def _attempts_of(name: str, place: Place, tries: int | None, seed: int) -> list[Attempt]:
-    """The attempts of one kind of attack; what is not survived, and the time, are said on stderr."""
     kind = KINDS[name]
     begin = time.monotonic()
     attempts = []
@@ -67,7 +66,7 @@ def _attempts_of(name: str, place: Place, tries: int | None, seed: int) -> list[
 
 
 def table(attempts: Iterable[Attempt]) -> str:
-    """A row per kind of attempt: tried, survived, and what the user most often saw."""
+    """A row per kind: tried, survived, and what the user most often saw."""
     by_kind: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         by_kind.setdefault(attempt.kind, []).append(attempt)

@@ -1,4 +1,4 @@
-"""What all attacks share: the record of an attempt, a place with healthy folders to attack, and ways to run `dp`."""
+"""The record of an attempt, a place with healthy folders to attack, and ways to run `dp`."""
 
 import contextlib
 import hashlib
@@ -55,11 +55,7 @@ SMALL = ("digits", *as_options(SMALL_SETTINGS))
 
 @dataclass(frozen=True)
 class Attempt:
-    """One case of an attack.
-
-    `kind` is its row in the table, `saw` is what the user saw. `fault` says what went wrong, and is empty if the case
-    was survived.
-    """
+    """`fault` is empty if the case was survived; `kind` is its row in the table."""
 
     kind: str
     case: str
@@ -74,10 +70,9 @@ def all_faults(faults: list[str]) -> str:
 
 @dataclass
 class Place:
-    """A folder with a cache of its own, and with healthy runs to copy and attack. It is removed on exit.
+    """A folder with a cache and healthy runs of its own, removed on exit.
 
-    If `forked`, processes of `dp` are forked from one that has loaded everything, so that they start at once; else each
-    starts anew, and can also be attacked while it loads.
+    If not `forked`, processes of `dp` start anew, and can be attacked while they load.
     """
 
     path: Path
@@ -92,41 +87,33 @@ class Place:
         self._loaded = Loaded(self.path, self.environment)
 
     def start(self, *words: object, code: str = MAIN) -> Process:
-        """Start `dp WORDS` as the leader of a process group."""
         if self.forked:
             return self._loaded.fork(code, [*map(str, words)], self.new("streams"))
         return self.process(sys.executable, "-c", code, *words)
 
     def process(self, *words: object, **environment: str) -> Process:
-        """Start any command as the leader of a process group."""
         return NewProcess([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
 
     def dp(self, *words: object, code: str = MAIN) -> Answer:
-        """Run `dp WORDS` to its end in a process of its own."""
         return finish(self.start(*words, code=code))
 
     def new(self, stem: str) -> Path:
-        """The path of a folder that is not there yet."""
         self._copies += 1
         return self.path / f"{stem}-{self._copies}"
 
     def copy(self, folder: Path) -> Path:
-        """A copy of a folder, to attack. It has the same name, in a new folder."""
         return Path(shutil.copytree(folder, self.new(folder.name) / folder.name))
 
     @cached_property
     def whole(self) -> Path:
-        """A complete run."""
         return self._made("whole", MAIN, status=0)
 
     @cached_property
     def stopped(self) -> Path:
-        """The same run, stopped before its end."""
         return self._made("stopped", STOPPED, status=130)
 
     @cached_property
     def branched(self) -> Path:
-        """The complete run with its branches."""
         run = self.copy(self.whole)
         answer = self.dp("real", "branch", run)
         assert answer.status == 0, answer.err
@@ -148,7 +135,7 @@ class Place:
 
 
 def without_times(value: Any) -> Any:
-    """A record of JSON without what differs from run to run: times, versions and FLOPs."""
+    """A record without what differs from run to run: times, versions and FLOPs."""
     if isinstance(value, dict):
         return {key: without_times(item) for key, item in value.items() if not any(part in key for part in TIMES)}
     if isinstance(value, list):
@@ -157,10 +144,7 @@ def without_times(value: Any) -> Any:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What a run came to, without times: its result, both logs, and the digest of its trained learner.
-
-    Raises OSError or ValueError if the run is not whole.
-    """
+    """A run's result, logs and digest of its learner, without times; ValueError or OSError if it is not whole."""
     weights = (run / "learner" / "model.safetensors").read_bytes()
     return {
         "result": without_times(json.loads((run / "result.json").read_text())),
@@ -175,10 +159,7 @@ def _lines_of(log: Path) -> list[Any]:
 
 
 def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
-    """How a run that ended differs from one that nothing happened to; empty if it does not.
-
-    `sound` is the latter, by default the complete run of the place.
-    """
+    """How a run differs from `sound`, by default the place's complete run."""
     try:
         found = outcome(run)
         expected = outcome(sound or place.whole)
@@ -190,10 +171,7 @@ def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
 
 
 def run_here(place: Place, *words: object) -> Answer:
-    """Run `dp WORDS` in this process, which is much faster; for commands that do not end by a signal.
-
-    The answer's seconds are those of the processor, so that other work on the machine does not count.
-    """
+    """Run `dp` in this process, which is much faster, and count processor seconds; not for what ends by a signal."""
     from dp_experiments.cli import main
 
     out = io.StringIO()
@@ -217,7 +195,6 @@ def run_here(place: Place, *words: object) -> Answer:
 
 @contextlib.contextmanager
 def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
-    """Arguments, folder, environment and handlers of signals as `dp WORDS` would find them; restored afterwards."""
     argv = sys.argv
     folder = Path.cwd()
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -241,8 +218,6 @@ def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in the main thread if the block takes longer."""
-
     def too_long(number: int, frame: object) -> None:
         raise TimeoutError(f"hung for {seconds} s")
 

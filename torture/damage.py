@@ -1,7 +1,6 @@
 """Every kind of file × {deleted, halved, byte flipped, emptied} × every command that reads it.
 
-Survived: the command answers as it does from the whole folder, or says which file is wrong: in one line, or in a remark
-if it can do without that file.
+Survived: the command answers as from the whole folder, or names the file in one line.
 """
 
 import itertools
@@ -90,7 +89,7 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
 
 
 def commands() -> dict[str, str]:
-    """What is tried of each command of `dp`. A test compares the list with the commands that there are."""
+    """A test compares this list with the commands that there are."""
     nothing = "it reads nothing that the project wrote"
     run = "damage to a run"
     resumed = "damage to what --resume reads"
@@ -112,7 +111,7 @@ def commands() -> dict[str, str]:
 
 
 class RunCase(NamedTuple):
-    """Damage to a file of a run, which is whole or was stopped, before a command reads the run."""
+    """Damage to a file of a run, which a command then reads."""
 
     whole: bool
     pattern: str
@@ -121,10 +120,7 @@ class RunCase(NamedTuple):
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try `tries` of all combinations, drawn at random; 0: all.
-
-    only: the commands that read runs, by default all. If they are named, no --resume of other folders is tried.
-    """
+    """Try `tries` of all combinations, at random; 0: all."""
     runs = [case for case in _run_cases() if not only or case.command in only]
     caches = list(itertools.product(CACHE_FILES, DAMAGES, CACHE_READERS))
     if tries:
@@ -172,10 +168,7 @@ def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Ite
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
-    """Run a command that reads a run; its answer, and what it told without times and paths (None if it failed).
-
-    That includes the tables and images that it wrote. A report tells times, so only whether it can be made counts.
-    """
+    """The answer, and what it told and wrote (None if it failed); not what a report tells, which is times."""
     out = place.new("out")
     words = readers(out)[command](run)
     answer = run_here(place, *words)
@@ -190,10 +183,7 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
 
 
 def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
-    """What is wrong with an answer from a damaged run; empty if nothing is.
-
-    named: whether it names the file or its folder. same: whether it tells the same as from the whole run.
-    """
+    """`named` is whether the answer names the file, `same` whether it is that from the whole run."""
     if _crashed(answer, case.command):
         return f"status {answer.status}: {answer.last}"
     if answer.status:
@@ -206,13 +196,12 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
 
 
 def _crashed(answer: Answer, command: str = "") -> bool:
-    """Whether a command failed without a word of its own. That of the doctor is a line for each thing it found."""
+    """Whether a command failed without a word of its own; the doctor's is a line for each finding."""
     tidy = answer.tidy or (command == "doctor" and "Traceback" not in answer.err)
     return not tidy or answer.status not in (0, 2, 3)
 
 
 def _attack_comparison(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    """Damage the tables, the figure and the results of a comparison: as many as `tries`, or all for 0."""
     whole = place.new("comparison")
     place.dp(*works(place)["compare"].into(whole))
     cases = list(itertools.product(COMPARISON_FILES, DAMAGES, COMPARISON_READERS))
@@ -237,7 +226,6 @@ def _attack_comparison(place: Place, tries: int, draw: random.Random) -> Iterato
 def _attack_resumed(
     place: Place, work: Work, patterns: tuple[str, ...], tries: int, draw: random.Random
 ) -> Iterator[Attempt]:
-    """Damage files that --resume of a work reads: as many as `tries`, or all for 0."""
     whole = place.new(work.name)
     place.dp(*work.into(whole))
     cases = list(itertools.product(patterns, DAMAGES))
@@ -259,13 +247,12 @@ def _attack_resumed(
 
 
 def _by_one_worker(words: Words) -> Words:
-    """The words without those that ask for several workers, which take seconds to start."""
+    """Several workers take seconds to start."""
     before = words.index("--workers")
     return *words[:before], "--workers", 1, *words[before + 2 :]
 
 
 def _attack_cache(place: Place, pattern: str, damage: Damage, words: Words, draw: random.Random) -> Attempt:
-    """Damage a file of the cache, which is put in order again afterwards."""
     healthy = place.whole  # the run fills the cache
     cache = place.path / "cache"
     kept = place.copy(cache)

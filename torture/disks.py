@@ -1,7 +1,6 @@
-"""Disks that are full at some write, or read-only. Once there is room again, the work goes on to the usual result.
+"""Full or read-only disks; with room again, the work goes on to the usual result.
 
-The disks are file systems in memory, in a name space of the process's own (unshare), so nobody else sees them. Where
-the system allows none, nothing is tried.
+The disks are in memory, in a name space of the process's own (unshare), where the system allows it.
 """
 
 import random
@@ -29,10 +28,7 @@ def possible() -> bool:
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try `tries` disks, in turn for each command, and a full cache.
-
-    Every fourth disk is read-only; the others fill up. only: the names of the commands, by default all.
-    """
+    """Try `tries` disks, in turn for each command; every fourth is read-only."""
     if not possible():
         return
     chosen = chosen_works(place, only)
@@ -44,7 +40,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
-    """kilobytes: the size of the disk; 0: it is read-only."""
+    """A disk of 0 kilobytes is read-only."""
     kept = place.new("kept")
     script = _script(place, work, kilobytes, kept=str(kept))
     answer = finish(place.process(*UNSHARE, script), HANGS_AFTER)
@@ -60,10 +56,7 @@ def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
 
 
 def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:
-    """Mount the disk, run the command; if it failed, make room and go on; copy what came of it to `kept`.
-
-    The script's status is that of the first command. A disk vanishes with the process that mounted it.
-    """
+    """The result is copied to `kept`, since a disk vanishes with the process that mounted it."""
     disk = place.new("disk")
     disk.mkdir()
     out = disk / "out"
@@ -78,7 +71,6 @@ def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:
 
 
 def _full_cache(place: Place) -> Attempt:
-    """A cache in which a generator finds no room."""
     run = works(place)["run"]
     out = place.new("run")
     disk = place.new("disk")
@@ -94,5 +86,4 @@ def _full_cache(place: Place) -> Attempt:
 
 
 def _shell_line(*words: object) -> str:
-    """A line of the shell that runs `dp WORDS`."""
     return shlex.join([sys.executable, "-c", MAIN, *map(str, words)])

@@ -1,4 +1,4 @@
-"""Kills of a run that asks a language model's endpoint: nothing is asked again that was kept before the kill."""
+"""Kills of a run that asks a language model's endpoint: what was kept is not asked again."""
 
 import random
 import shutil
@@ -47,7 +47,7 @@ storage = "text"
 
 
 def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    """Kill a run, and go on with it, `tries` times; whenever one ends, another begins with an empty cache."""
+    """Kill a run and go on, `tries` times; whenever one ends, another begins with an empty cache."""
     with served() as endpoint:
         endpoint.delay = 0.05
         file = place.path / "asking.toml"
@@ -71,7 +71,6 @@ def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
 
 
 def _another(place: Place, endpoint: FakeEndpoint) -> Path:
-    """The folder of another run. Nothing is kept for it."""
     shutil.rmtree(_kept_in(place), ignore_errors=True)
     with endpoint.lock:
         endpoint.bodies.clear()
@@ -80,7 +79,6 @@ def _another(place: Place, endpoint: FakeEndpoint) -> Path:
 
 
 def _kill(place: Place, endpoint: FakeEndpoint, file: Path, out: Path, number: signal.Signals, after: float) -> Attempt:
-    """Start the run or go on with it, and send it a signal. What was kept before must not be asked again."""
     before = _kept_texts(place)
     with endpoint.lock:
         asked_before = len(endpoint.bodies)
@@ -109,7 +107,6 @@ def _kept_in(place: Place) -> Path:
 
 
 def _kept_texts(place: Place) -> set[str]:
-    """The texts of all answers that are kept."""
     texts = set()
     for file in _kept_in(place).rglob("answers.sqlite"):
         database = sqlite3.connect(file)

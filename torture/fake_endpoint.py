@@ -1,4 +1,4 @@
-"""A server on this machine that answers like an OpenAI-compatible API, and fails in every way when it is told to."""
+"""A server that answers like an OpenAI-compatible API, and fails in every way when told to."""
 
 from __future__ import annotations
 
@@ -67,7 +67,6 @@ class FakeEndpoint:
         self.redirect = ""  # to where that fault leads
 
     def reply(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer a request, or fail as `fault` says."""
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self.lock:
             number = len(self.bodies)
@@ -85,7 +84,6 @@ class FakeEndpoint:
                 self.now -= 1
 
     def send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: str) -> None:
-        """Send the answer or what the fault makes of it."""
         status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400, "redirect": 307}.get(
             fault, 200
         )
@@ -119,7 +117,6 @@ class FakeEndpoint:
                 self.answered[request_key(body)] += 1
 
     def content(self, path: str, body: dict[str, Any], fault: str) -> Any:
-        """The answer as JSON."""
         if fault in ("429", "500", "401", "404", "400", "filtered"):
             code = "content_filter" if fault == "filtered" else fault
             return {"error": {"message": f"no {fault} {KEY}", "code": code, "type": "error"}}

@@ -1,6 +1,6 @@
 """Faults inside: nan where numbers are born, no memory, a broken disk, a thread that dies.
 
-Survived: one line that says what happened; nothing hangs; and without the fault the run goes on to its usual result.
+Survived: one line says what happened, and without the fault the run goes on to its usual result.
 """
 
 import random
@@ -58,7 +58,7 @@ ON_DISK = ("--set", "pool.storage=jpeg")  # batches are then read by threads
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try `tries` faults in turn, at random calls. only: of these names, by default all."""
+    """Try `tries` faults in turn, at random calls."""
     names = only or tuple(FAULTS)
     for index in range(tries):
         name = names[index % len(names)]
@@ -84,7 +84,6 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
 
 
 def _sound_on_disk(place: Place) -> Path:
-    """A run of the same configuration as those whose threads die, to which nothing happens."""
     run = place.path / "sound-on-disk"
     if not run.exists():
         answer = place.dp("real", "run", *SMALL, *ON_DISK, "--out", run)

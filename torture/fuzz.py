@@ -80,10 +80,7 @@ SCALARS = st.one_of(
 
 
 def command_lines(huge: bool) -> SearchStrategy[list[str]]:
-    """Words of a command: real sub-commands and options, with values that fit or do not.
-
-    huge: also values that no machine can serve, and options that take long.
-    """
+    """Real sub-commands and options, with values that fit or do not; if `huge`, that no machine can serve."""
     value = st.one_of(st.sampled_from(ODD_VALUES), TEXT, *([st.sampled_from(HUGE_VALUES)] if huge else []))
 
     def lines_of(command: str) -> SearchStrategy[list[str]]:
@@ -97,7 +94,6 @@ def command_lines(huge: bool) -> SearchStrategy[list[str]]:
 
 
 def _options_of(command: str) -> list[str]:
-    """The long names of a command's options."""
     from dp_experiments.cli.commands import root
 
     found: Any = root
@@ -107,7 +103,7 @@ def _options_of(command: str) -> list[str]:
 
 
 def configurations() -> SearchStrategy[str]:
-    """A valid configuration with a few keys changed, removed or added, as TOML; or cut short, or no TOML at all."""
+    """A valid configuration with keys changed, removed or added; or cut short, or no TOML."""
     from dp_experiments.presets.presets import load_preset
 
     valid = tomllib.loads(load_preset("digits", list(SMALL[2::2])).to_toml())
@@ -146,7 +142,7 @@ def image_folders() -> SearchStrategy[list[tuple[str, str, bytes]]]:
 
 
 class Trial(NamedTuple):
-    """How `dp` answered a case, and what must not be there if it failed."""
+    """How `dp` answered, and what must not be there if it failed."""
 
     answer: Answer
     output: Path | None = None
@@ -188,7 +184,7 @@ def _try_images(place: Place, files: list[tuple[str, str, bytes]]) -> Trial:
 
 
 class Target(NamedTuple):
-    """What gets nonsense: its cases (which may depend on `huge`), how one is tried, and its share of all cases."""
+    """Its cases, how one is tried, and its share of all."""
 
     cases: Callable[[bool], SearchStrategy[Any]]
     try_case: Callable[[Place, Any], Trial]
@@ -206,7 +202,7 @@ TARGETS = {
 def attack(
     place: Place, tries: int, draw: random.Random, huge: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Attempt]:
-    """Try `tries` cases, spread over the targets. huge: also sizes that no machine has. only: these targets."""
+    """Try `tries` cases, spread over the targets; if `huge`, with sizes that no machine has."""
     chosen = {name: target for name, target in TARGETS.items() if not only or name in only}
     parts = sum(target.tenths for target in chosen.values())
     for name, target in chosen.items():
@@ -222,7 +218,7 @@ def _tried(
     count: int,
     start: int,
 ) -> list[Attempt]:
-    """Try `count` cases, the same for the same seed `start`."""
+    """The same `start` tries the same cases."""
     found: list[Attempt] = []
     once = settings(
         max_examples=count,

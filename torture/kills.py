@@ -1,4 +1,4 @@
-"""SIGKILL, SIGTERM and SIGINT at random moments: what was begun goes on, and ends as if nothing had happened."""
+"""SIGKILL, SIGTERM and SIGINT at random: what was begun goes on as if nothing had happened."""
 
 import os
 import random
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Send `tries` signals, spread over commands and signals. only: the names of the commands, by default all."""
+    """Send `tries` signals, spread over commands and signals."""
     chosen = chosen_works(place, only)
     usual_seconds: dict[str, float] = {}
     for index in range(tries):
@@ -50,7 +50,7 @@ def _kill(place: Place, work: Work, number: signal.Signals, after: float) -> Att
 
 
 def _go_on(place: Place, work: Work, out: Path, first: Answer) -> Answer | None:
-    """Go on with the command, or start it again if it had not begun; None if there is nothing left to do."""
+    """Go on, or start again if it had not begun; None if nothing is left."""
     exported = (out / "train.parquet").exists()  # an export is whole or not there, even if the signal came after it
     if exported or (first.status == 0 and out.exists()):
         return None

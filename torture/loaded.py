@@ -1,7 +1,6 @@
-"""`python -m torture.loaded`: a process that has loaded what `dp` needs, and is forked into `dp` whenever it is asked.
+"""`python -m torture.loaded`: a process that has loaded what `dp` needs, which takes most of a small run.
 
-Loading takes most of the time of a small run. The process reads requests from its standard input, one line of JSON
-each, answers each with the process id of the fork, and writes a file with its status when the fork ends.
+Requests are lines of JSON; each is answered with the fork's process id, and a file with its status follows.
 """
 
 import gc
@@ -28,7 +27,7 @@ POLL = 0.02  # seconds between two looks at the forks
 
 
 class Request(NamedTuple):
-    """A fork that is asked for: Python code, the words that follow `dp`, and where and with what it runs."""
+    """Python code, the words that follow `dp`, and where and with what it runs."""
 
     code: str
     words: list[str]
@@ -44,7 +43,7 @@ def load() -> None:
 
 
 def serve() -> Request | None:
-    """Fork for each request. Returns the request in the fork, and None in this process once its input has ended."""
+    """The request in a fork; None in this process once its input has ended."""
     streams_of: dict[int, Path] = {}
     while True:
         _note_ends(streams_of)
@@ -62,7 +61,7 @@ def serve() -> Request | None:
 
 
 def _note_ends(streams_of: dict[int, Path]) -> None:
-    """Write the status of each fork that has ended: its exit code, or the negative of the signal it died of."""
+    """Write the status of each ended fork; a signal is negative."""
     for pid in list(streams_of):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -73,7 +72,7 @@ def _note_ends(streams_of: dict[int, Path]) -> None:
 
 
 def become(request: Request) -> dict[str, Any]:
-    """Take over a request's session, folder, environment, streams and words; returns the globals of its code."""
+    """Take over a request's surroundings; returns the globals of its code."""
     os.setsid()
     os.chdir(request.folder)
     os.environ.clear()

@@ -1,7 +1,6 @@
-"""A simulated machine of several devices: `dp` in processes on the CPU, one of which meets a fault.
+"""A simulated machine of several devices: `dp` in CPU processes, one of which meets a fault.
 
-`python -m torture.machine FAULT WORDS` is `dp WORDS`, whose processes are forked from one that has loaded everything.
-Starting each anew takes half a minute for eight of them. The launcher that starts, watches and ends them is dp's own.
+`python -m torture.machine FAULT WORDS` forks them, since eight new ones take half a minute. The launcher is dp's own.
 """
 
 import functools
@@ -35,10 +34,7 @@ Effect = Callable[..., Any]
 
 
 def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
-    """Let an effect take the place of these calls, counted from 1, of the function owner.name in one rank.
-
-    What dp restarts after a fault is sound.
-    """
+    """An effect replaces these calls, from 1, of owner.name in one rank; what dp restarts is sound."""
     true = getattr(owner, name)
     made: list[int] = []
 
@@ -54,12 +50,12 @@ def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: s
 
 
 def dies(true: Effect, *arguments: Any, **options: Any) -> None:
-    """The process is killed, as by a system that is out of memory."""
+    """Killed, as by a system out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dies_afterwards(true: Effect, *arguments: Any, **options: Any) -> None:
-    """The process is killed once the call has done its work."""
+    """Killed once the call has done its work."""
     true(*arguments, **options)
     dies(true)
 
@@ -90,7 +86,7 @@ def waits(seconds: float) -> Effect:
 
 
 def unseen(looks: int) -> Effect:
-    """A node does not see a version of the pool the first `looks` times that it looks."""
+    """A node misses a version of the pool the first `looks` times."""
     looked: Counter[Any] = Counter()
 
     def effect(true: Effect, folder: Any) -> Any:
@@ -145,7 +141,7 @@ class Forking(api.elastic_launch):
     launches = 0  # so far; the first one, and dp's restarts
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run `dp` in forked processes. The first two arguments would start Python anew, and are left out."""
+        """The first two arguments would start Python anew."""
         Forking.launches += 1
         self._config.start_method = "fork"
         self._entrypoint = be_rank
@@ -153,7 +149,7 @@ class Forking(api.elastic_launch):
 
 
 def be_rank(*arguments: str) -> None:
-    """Be one of the processes. Exits with the status of `dp`, unless that is 0."""
+    """Exits with the status of `dp`, unless that is 0."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the launcher's own handlers came with the fork
     sys.argv = ["dp", *arguments]

@@ -21,7 +21,7 @@ HANGS_AFTER = 240  # seconds; no command takes longer, even on a busy machine
 
 @dataclass(frozen=True)
 class Answer:
-    """How `dp` ended: its status (negative: the signal that ended it), what it wrote, and how long it took."""
+    """How `dp` ended; a negative status is the signal that ended it."""
 
     status: int
     out: str
@@ -30,40 +30,37 @@ class Answer:
 
     @property
     def last(self) -> str:
-        """The last line that the user read: of stderr, or of stdout if stderr is empty."""
         read = self.err.strip() or self.out.strip()
         return read.splitlines()[-1][:160] if read else ""
 
     @property
     def messages(self) -> list[str]:
-        """The lines of stderr by which `dp` says why it failed, or what it remarks."""
         return [line for line in self.err.splitlines() if line.startswith("dp:")]
 
     @property
     def tidy(self) -> bool:
-        """Whether it did not crash: there is no traceback, and a failure is explained in one line."""
+        """A failure is explained in one line, without traceback."""
         noise = any(word in self.err for word in ("Traceback", "terminate called", "Fatal Python", "panicked at"))
         return not noise and (self.status in (0, 130) or len(self.messages) == 1)
 
     @property
     def line(self) -> str:
-        """Status and last line, for the table of attempts."""
         return f"{self.status} {self.last}"
 
 
 class Process(Protocol):
-    """A process whose streams go to files, so that a child which outlives it keeps nobody waiting."""
+    """Its streams go to files, so that a child which outlives it keeps nobody waiting."""
 
     pid: int
     streams: Path
     begin: float
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its status, once it has ended. Raises subprocess.TimeoutExpired if it takes longer than `timeout` seconds."""
+        """It raises subprocess.TimeoutExpired."""
         ...
 
     def send_signal(self, sig: int) -> None:
-        """Send it a signal."""
+        """Nothing happens if it has ended."""
         ...
 
 
@@ -87,7 +84,7 @@ class NewProcess(subprocess.Popen[bytes]):
 
 
 class Forked:
-    """A process of `dp` that was forked from one which has loaded everything."""
+    """Forked from a process that has loaded everything."""
 
     def __init__(self, pid: int, streams: Path) -> None:
         self.pid = pid
@@ -95,7 +92,6 @@ class Forked:
         self.begin = time.monotonic()
 
     def wait(self, timeout: float | None = None) -> int:
-        """See Process."""
         file = self.streams / STATUS
         while not file.exists():
             if timeout is not None and time.monotonic() - self.begin > timeout:
@@ -104,13 +100,12 @@ class Forked:
         return int(file.read_text())
 
     def send_signal(self, sig: int) -> None:
-        """See Process. Nothing happens if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, sig)
 
 
 class Loaded:
-    """The process that is forked, see torture.loaded. It starts with the first fork, and ends with `close`."""
+    """Starts torture.loaded with the first fork, and ends it with `close`."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -118,7 +113,6 @@ class Loaded:
         self._server: subprocess.Popen[str] | None = None
 
     def fork(self, code: str, words: list[str], streams: Path) -> Forked:
-        """Fork it into a process that runs this code of Python with these words."""
         if self._server is None:
             self._server = subprocess.Popen(
                 [sys.executable, "-m", "torture.loaded"],
@@ -138,14 +132,14 @@ class Loaded:
         return Forked(int(self._server.stdout.readline()), streams)
 
     def close(self) -> None:
-        """End it; forks live on."""
+        """The forks live on."""
         if self._server is not None:
             self._server.kill()
             self._server.communicate()
 
 
 def finish(process: Process, seconds: float = HANGS_AFTER) -> Answer:
-    """Wait for a process. One that takes longer is killed with its group, and its status is that of SIGKILL."""
+    """Wait for a process; one that takes longer is killed with its group."""
     hung = ""
     try:
         status = process.wait(seconds)
@@ -159,7 +153,7 @@ def finish(process: Process, seconds: float = HANGS_AFTER) -> Answer:
 
 
 def orphans(group: int, patience: float = 5.0) -> list[str]:
-    """Names of processes of a group that are alive `patience` seconds after its leader ended."""
+    """Processes of a group that are alive `patience` seconds after its leader ended."""
     deadline = time.monotonic() + patience
     while (alive := list(_members(group))) and time.monotonic() < deadline:
         time.sleep(0.1)

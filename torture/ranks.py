@@ -1,7 +1,6 @@
-"""A machine of eight processes, one of which runs out of memory, is slow, hangs, dies, or sees files late.
+"""Eight processes, one of which runs out of memory, is slow, hangs, dies, or sees files late.
 
-Survived: nothing hangs; the user reads who failed; and what was begun goes on to the result of eight sound processes,
-by itself where a process was lost.
+Survived: nothing hangs, the user reads who failed, and the work comes to the result of sound processes.
 """
 
 import random
@@ -37,7 +36,7 @@ COUNTS = ("pool_size", "samples_generated", "samples_seen", "steps", "processes"
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Try the first `tries` faults, 0: all. only: of these names, by default all."""
+    """Try the first `tries` faults, 0: all."""
     names = only or (*ENDS_WELL, *RESTARTS, *ENDS_EARLY)
     sound = place.new("sound")
     answer = _run_ranks(place, "none", *RUN, "--out", sound)
@@ -47,7 +46,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _run_ranks(place: Place, fault: str, *words: object) -> Answer:
-    """Run `dp WORDS` in PROCESSES processes. What is left of them is ended, and counts as a crash."""
+    """What is left of the processes counts as a crash."""
     process = place.process(sys.executable, "-m", "torture.machine", fault, *words, "--processes", PROCESSES)
     answer = finish(process, HANGS_AFTER)
     if left := orphans(process.pid):
@@ -78,7 +77,6 @@ def _attempt(place: Place, name: str, sound: Path) -> Attempt:
 
 
 def _message_faults(answer: Answer, *, succeeds: bool, told: str) -> list[str]:
-    """What is wrong with the status and the messages. A run that ends early says so in one line."""
     faults = []
     if "Traceback" in answer.err or (answer.status == 0) != succeeds:
         faults.append(f"status {answer.status}: {answer.err[-300:]}")
@@ -90,7 +88,6 @@ def _message_faults(answer: Answer, *, succeeds: bool, told: str) -> list[str]:
 
 
 def _count_fault(run: Path, sound: Path) -> str:
-    """What a run has less or more of than a sound one; empty if nothing."""
     try:
         found = outcome(run)["result"]
         expected = outcome(sound)["result"]

@@ -1,4 +1,4 @@
-"""Two processes on one folder: one writes it, the other says so or finds it done, and the result is the usual."""
+"""Two processes on one folder: one writes, the other says so or finds it done."""
 
 import random
 import shutil
@@ -12,10 +12,7 @@ from torture.works import COMPARE, Fault, Words, works
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """Start `tries` pairs of processes, in turn on each kind of folder, the second within a second of the first.
-
-    only: these kinds of folder, by default all.
-    """
+    """Start `tries` pairs, in turn on each kind of folder, within a second of each other."""
     fresh = _fresh_pairs(place)
     names = only or (*fresh, "resume + resume", "cache")
     for index in range(tries):
@@ -32,7 +29,6 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
-    """Pairs of commands for a new folder, without --out, and how the outcome is judged."""
     by_name = works(place)
     export = by_name["export"]
     figures = by_name["figures"]
@@ -46,7 +42,6 @@ def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
 
 
 def _two_resumes(place: Place, name: str, gap: float) -> Attempt:
-    """Two processes that go on with the same run."""
     run = place.copy(place.stopped)
     words: Words = ("real", "resume", run)
     return _pair(place, name, words, words, run, run_fault, gap)
@@ -66,7 +61,7 @@ def _pair(place: Place, name: str, first: Words, second: Words, out: Path, fault
 
 
 def _one_cache(place: Place, gap: float) -> Attempt:
-    """Two runs that need the same generator, which neither finds in the cache."""
+    """The two runs need the same generator, which neither finds."""
     place.whole  # noqa: B018 (what the runs are compared with is made first)
     shutil.rmtree(place.path / "cache")
     outs = [place.new("run"), place.new("run")]
@@ -77,7 +72,6 @@ def _one_cache(place: Place, gap: float) -> Attempt:
 
 
 def _start_apart(place: Place, commands: Sequence[Words], gap: float) -> list[Answer]:
-    """Start commands `gap` seconds apart, and wait for all of them."""
     processes = []
     for words in commands:
         if processes:

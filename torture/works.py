@@ -1,4 +1,4 @@
-"""The commands that are killed, run twice at once, and given full disks: how each begins, goes on and is judged."""
+"""The commands that are attacked: how each begins, goes on and is judged."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,11 +19,7 @@ TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers",
 
 @dataclass(frozen=True)
 class Work:
-    """A command that writes into a folder given as --out.
-
-    `words` start it, without --out. `again(out)` are the words that go on with what was begun in `out`. `fault` judges
-    what it left there.
-    """
+    """A command with --out: `words` start it, `again(out)` go on, `fault` judges what it left."""
 
     name: str
     words: Words
@@ -31,12 +27,11 @@ class Work:
     fault: Fault
 
     def into(self, out: Path) -> Words:
-        """The words that start it in a folder."""
         return *self.words, "--out", out
 
 
 def works(place: Place) -> dict[str, Work]:
-    """All of them, by name. Makes the complete run of the place if it is not there, since one exports it."""
+    """The works by name; one exports the place's complete run, which is made."""
     export: Words = ("real", "export", place.whole, "--format", "parquet")
     figures: Words = ("figures", "fig5c", "--quick")
     every = (
@@ -56,8 +51,6 @@ def chosen_works(place: Place, only: Iterable[str]) -> list[Work]:
 
 
 def _with_resume(name: str, words: Words, result: str, content: Callable[[Path], object]) -> Work:
-    """A command that goes on with --resume, and is judged by the content of a file that it writes."""
-
     def fault(place: Place, out: Path) -> str:
         unbroken = place.path / f"unbroken-{result}"
         if not unbroken.exists():
@@ -68,7 +61,6 @@ def _with_resume(name: str, words: Words, result: str, content: Callable[[Path],
 
 
 def _rows(file: Path) -> object:
-    """The rows of a CSV file, without the columns that tell times."""
     table = pd.read_csv(file, keep_default_na=False)
     return table[[column for column in map(str, table) if "seconds" not in column]].to_dict("records")
 

@@ -1,6 +1,6 @@
 """Arms: ways to spend a budget of samples, as settings of the same loop (paper sections 3 and 5).
 
-An arm is a function registered in ARMS, here or by another package. All arms train for the same number of steps.
+All arms train for the same number of steps.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ Settings = Callable[[Config, int], Changes]
 
 @dataclass(frozen=True)
 class Arm:
-    """`settings` are the changes to a configuration for a number of samples; `help` is one line.
-
-    If they leave practice.additions out, it is set so that the pool ends with that number of samples. `run` is what an
-    arm does in place of the loop, to the content of a result.json.
-    """
+    """`settings` change a configuration for a number of samples; `run` takes the loop's place, giving a result.json."""
 
     help: str
     settings: Settings
@@ -33,7 +29,6 @@ class Arm:
 
     @classmethod
     def of(cls, text: str) -> Arm:
-        """The arm of a name with all its parts. Raises as ArmName.parse does."""
         return ARMS[ArmName.parse(text).arm]
 
 
@@ -44,7 +39,7 @@ NOT_OF_AN_ARM = ("seed", "data.split", "name")
 
 
 class ArmName(NamedTuple):
-    """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE@KEY=VALUE, such as practice-5000@guidance.omega=0.04."""
+    """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE, such as practice-5000@guidance.omega=0.04."""
 
     arm: str
     samples: int | None
@@ -101,7 +96,7 @@ def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:
 def arm(
     name: str, help: str, *, place: int = LAST, run: Callable[[Config], dict[str, Any]] | None = None
 ) -> Callable[[Settings], Settings]:
-    """Return a decorator that registers an arm's settings. `place` is its position in lists. run: see Arm."""
+    """Register an arm's settings; `place` is its position in lists."""
 
     def register(settings: Settings) -> Settings:
         ARMS.register(name, Arm(help, settings, run), place=place)

@@ -43,7 +43,7 @@ def check_name(name: str) -> str:
 
 
 class KindError(ValueError):
-    """What is wrong with the key that says of which kind a section is, in whole words."""
+    """What is wrong with a section's kind, in whole words."""
 
 
 def one_of(section: str, registry: Registry[Any], tag: str) -> Any:

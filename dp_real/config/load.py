@@ -1,4 +1,4 @@
-"""Reads a Config from TOML. Unknown keys and impossible values raise an InputError of one line."""
+"""Reads a Config from TOML."""
 
 import difflib
 import re
@@ -54,9 +54,9 @@ def load_config(
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: Path | None = None) -> Config:
-    """Validate `raw`, in which relative paths are meant from `folder`; None: they stay relative.
+    """Validate `raw`, whose relative paths are meant from `folder`; None: they stay relative.
 
-    One InputError lists every problem. A file that a run wrote is refused if its format number is another one.
+    One InputError lists every problem. A run's own file is refused if its format number is another one.
     """
     if KEY in raw:
         require_format(raw, FORMAT, where)
@@ -72,7 +72,7 @@ def key_of(override: str) -> str:
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """Set the key of `key=value` in nested sections. A value that is not TOML is taken as a string."""
+    """A value that is not TOML is taken as a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
@@ -102,7 +102,7 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a dotted key in nested sections. `where` begins errors."""
+    """Set a dotted key in nested sections; `where` begins errors."""
     *path, last = key.split(".")
     for part in path:
         raw = raw.setdefault(part, {})
@@ -112,7 +112,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
-    """An entry of ValidationError.errors() of `raw` in short: the key, its value, what would be right."""
+    """An entry of ValidationError.errors() in short: key, value, what would be right."""
     keys, section = _locate(problem["loc"], raw)
     key = ".".join(keys)
     match problem["type"]:
@@ -132,7 +132,7 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
 
 
 def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:
-    """The key of a problem as the file spells it, and its section."""
+    """The key as the file spells it, and its section."""
     keys = [str(part) for part in loc]
     section = Config
     for place, key in enumerate(keys):

@@ -1,7 +1,4 @@
-"""Sources of real data. Each is a module with its configuration section, what is known without loading, and its loader.
-
-Code that several sources share is in `sets`.
-"""
+"""Sources of real data, each a module with its configuration section. Code that several share is in `sets`."""
 
 from __future__ import annotations
 
@@ -36,55 +33,42 @@ class DataConfig(Section):
 
     @property
     def task(self) -> Task:
-        """Raises MissingError if only a missing folder tells it. The examples are not loaded."""
+        """Known without loading examples; MissingError if only a missing folder tells it."""
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """Return this section with all that otherwise only a folder would tell, for a run's record.
-
-        Raises as `task` does.
-        """
+        """This section with all that otherwise only a folder would tell, for a run's record."""
         return self
 
     @property
     def has_training_examples(self) -> bool:
-        """Whether there are real examples to train a generator on."""
         return True
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Make what `load` reads, if this source is made on first use. Raises as `load` does."""
+        """Make what `load` reads, if it is made on first use."""
 
     def load(self) -> RealData:
-        """Raises MissingError if the examples are not there, InputError if they are broken or do not fit.
-
-        Both say what to do.
-        """
+        """Raises MissingError if examples are not there, InputError if broken or unfit; both say what to do."""
         raise NotImplementedError
 
     def describe(self) -> list[SetStatus]:
-        """Return the status of each set that the section names, in order. Nothing is decoded or fetched."""
+        """The status of each set in order; nothing is decoded or fetched."""
         return []
 
     def near(self, likeness: float) -> NearExamples | None:
-        """Return an empty set that tells which examples are alike to this degree; 1 is the same example.
-
-        None stands for a kind without such a measure.
-        """
+        """An empty set that tells which examples are alike to this degree (1: the same); None without a measure."""
         return None
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
-        """Return what a user's function gave for `count` labels as samples.
-
-        Raises InputError, which begins with `giver`, if that is something else.
-        """
+        """A user's function's samples of `count` labels; else an InputError that begins with `giver`."""
         from dp_real.examples import as_numbers
 
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """Read a further set for the task. `where` is written as dp_real.data.sets.places explains.
+        """A further set for the task, `where` as in dp_real.data.sets.places.
 
-        Raises MissingError if the set is not there, InputError if it is broken or is no set of this task's classes.
+        Raises MissingError if it is not there, InputError if it is broken or of other classes.
         """
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set

@@ -28,7 +28,7 @@ Resize = Annotated[
 
 
 def check_resize(resize: int, size: int) -> None:
-    """Raise ValueError if images with a shorter side of `resize` pixels have no middle of `size`; 0 is `size`."""
+    """Raise ValueError if a shorter side of `resize` pixels has no middle of `size`; 0 is `size`."""
     if 0 < resize < size:
         raise ValueError(f"resize = {resize}: must be 0, or at least size = {size}")
 
@@ -53,7 +53,6 @@ class FolderConfig(OwnSets):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[channels, size, size]."""
         return (self.channels, self.size, self.size)
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ImageSet:
@@ -62,7 +61,7 @@ class FolderConfig(OwnSets):
         return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """The images are decoded, as float32, on first use."""
+        """Decoded, as float32, on first use."""
         from dp_real.data.sets.images import TrainingImages
         from dp_real.data.sets.places import read_set
 

@@ -1,7 +1,4 @@
-"""The data source that stands in for ImageNet and four related sets: images of noise in the same folders.
-
-The images are made on first use. They let everything run without the data. Accuracies on noise mean nothing.
-"""
+"""The data source that stands in for ImageNet and four related sets: images of noise, whose accuracies mean nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class MadeUp(DataConfig):
 
     @property
     def folders(self) -> OwnSets:
-        """The section of a user who has such sets on disk. Its folders are in the cache, and filled on first use."""
+        """The section of a user with such sets on disk, here in the cache and filled on first use."""
         raise NotImplementedError
 
     def load(self) -> RealData:
@@ -70,7 +67,7 @@ class StandInConfig(MadeUp):
 
     @property
     def folders(self) -> FolderConfig:
-        """Each set has all classes of the published one. Reading leaves out classes that the task does not use."""
+        """Each set has all published classes; reading leaves out those that the task does not use."""
         from dp_real.runtime.cache import cached
 
         depends = {"recipe": RECIPE, "images": self.images, "size": self.size, "seed": self.split}
@@ -90,10 +87,7 @@ class StandInConfig(MadeUp):
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
-    """Write all six sets below `root`.
-
-    Class folders are called by WordNet ids, those of ImageNet-V2 by numbers without leading zeros.
-    """
+    """Write all six sets below `root`, in folders called by WordNet ids, or by numbers for ImageNet-V2."""
     import numpy as np
     from PIL import Image
 

@@ -26,17 +26,14 @@ def assess(
     batch_size: int = 1024,
     hardness: Callable[[Tensor], Tensor] = entropy,
 ) -> tuple[Tensor, Tensor]:
-    """The entropy of each row in nats [n], and whether the prediction is y, bool [n], on the CPU.
-
-    `hardness` may be another measure of logits [n, K]. This process does all the work.
-    """
+    """Each row's entropy in nats, or other `hardness`, and whether the prediction is y, [n], by this process alone."""
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     return hardness(answers), answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """On the CPU. Examples in uint8 are converted on the device."""
+    """The logits on the CPU, of floats or uint8."""
     answers = learner.logits(to_float(x.to(device()))).cpu()
     require_finite("the learner's logits", LEARNER, [answers])
     return answers
@@ -44,7 +41,7 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
-    """The predicted class of each row, of those in `among`, in the precision of training; processes share the work."""
+    """Each row's class `among` those given, in the precision of training; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
@@ -61,7 +58,7 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """A row for each set: its name, and what `masked_accuracy` returns."""
+    """`masked_accuracy` of each set."""
     return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
@@ -72,10 +69,7 @@ def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """Rows for the classes with many, medium and few real training examples, chosen among all classes.
-
-    There are none unless practice.imbalance makes classes differ.
-    """
+    """Rows for classes with many, medium and few real training examples, if practice.imbalance makes them differ."""
     options = config.practice
     if options.imbalance == 1:
         return []
@@ -92,13 +86,13 @@ def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
 
 
 def standard_error(accuracy: float, n: int) -> float:
-    """Binomial, over n independent examples."""
+    """The binomial standard error over n independent examples."""
     return (accuracy * (1 - accuracy) / n) ** 0.5
 
 
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
-    """The input of the learner's last linear layer, float32 [n, d]."""
+    """The input of the last linear layer, float32 [n, d]."""
     module = getattr(learner, "in_use", None)
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]

@@ -19,7 +19,7 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """The card in Markdown. `result` is the content of result.json."""
+    """The card in Markdown; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
     return f"""{_header(config)}# {config.name}
 

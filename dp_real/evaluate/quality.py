@@ -1,4 +1,4 @@
-"""How good generated examples are beside real ones, by features [n, d], such as penultimate ones.
+"""How good generated examples are beside real ones, by features [n, d].
 
 An example is near a real one if it is no farther from it than the k-th nearest other real example is.
 """
@@ -30,12 +30,11 @@ MOST = 2000
 
 @dataclass(frozen=True)
 class Quality:
-    """What a set of generated examples is like.
+    """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density and coverage (Naeem et al., ICML 2020).
 
-    Precision is the share of them near a real example, recall the share of real ones near a generated one (Kynkäänniemi
-    et al., NeurIPS 2019). Density is by how many real examples a generated one is near, over k; coverage the share of
-    real ones with a generated one near (Naeem et al., ICML 2020). Vendi is the effective number of different examples:
-    exp of the entropy of the eigenvalues of their cosine similarities (Friedman and Dieng, TMLR 2023).
+    Recall is the share of real examples near a generated one by distances among generated ones, coverage by those among
+    real ones. Density is by how many real examples a generated one is near, over k. Vendi is the effective number of
+    different examples (Friedman and Dieng, TMLR 2023).
     """
 
     precision: float
@@ -50,7 +49,7 @@ def quality(
     real: Float[np.ndarray, "real features"],
     neighbours: int = NEIGHBOURS,
 ) -> Quality:
-    """Only sets of the same sizes can be compared with each other."""
+    """Compare features; only sets of the same sizes can be compared with each other."""
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
             raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
@@ -67,7 +66,7 @@ def quality(
 
 
 def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
-    """The effective number of different examples, by the cosine similarity of their features."""
+    """exp of the entropy of the eigenvalues of the features' cosine similarities."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
     # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
@@ -77,7 +76,6 @@ def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
 
 
 def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[np.ndarray, " n"]:
-    """The distance of each example from its k-th nearest other one."""
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors()
     return distances[:, -1]
 
@@ -85,10 +83,10 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
 def round_quality(
     learner: Learner, pool: Pool, data: RealData, most: int = MOST, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Compare each round with the real validation examples, by the penultimate features of one learner.
+    """Compare each round with the real validation examples, by one learner's penultimate features.
 
-    At most `most` examples are taken, of each set as many. A test set of its own is the first row (round None): what
-    real examples reach. `entropy` is the mean in nats, `wrong` the share of this learner's errors.
+    Of each set as many examples are taken. The first row (round None) is a test set of its own: what real examples
+    reach.
     """
     round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
     members: dict[int | None, Tensor] = {}
@@ -118,7 +116,7 @@ def round_quality(
 
 
 def _spread(rows: Tensor, count: int) -> Tensor:
-    """Rows at random, always the same ones, in order, since test sets may be sorted by class."""
+    """Random rows, always the same, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]
 

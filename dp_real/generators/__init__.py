@@ -1,4 +1,4 @@
-"""Kinds of generators, a file each. They import no torch, so that reading a configuration stays quick."""
+"""Kinds of generators, a file each, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Module = TypeVar("Module", bound="nn.Module")
 
 @dataclass(frozen=True)
 class ImageCost:
-    """The cost of one image before anything is measured, in TFLOP of (denoiser, decoder) and in bytes.
+    """The cost of one image in TFLOP of (denoiser, decoder), and in bytes.
 
     `resident` stays on the device while the learner trains, `kept` is for the backward pass of a guided image.
     """
@@ -58,14 +58,14 @@ class GeneratorConfig(PartConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the generator. A kind that is trained here is trained now if it is not in the cache.
+        """Load the generator; a kind that is trained here is trained now if it is not in the cache.
 
         Raises MissingError if weights or data are not there, and InputError if they do not fit.
         """
         raise NotImplementedError
 
     def first_step(self, steps: int) -> int:
-        """The index of the step that sampling begins with: after 0 if it begins with real images."""
+        """The index of the step that sampling begins with, above 0 if it begins with real images."""
         return 0
 
     @property
@@ -85,7 +85,7 @@ class GeneratorConfig(PartConfig):
         """Raise InputError for examples of a form that this kind cannot draw."""
 
     def training_seconds(self, task: Task) -> float:
-        """Roughly how many seconds one core trains it, before its first use; 0: it is not trained here."""
+        """Roughly the seconds of one core before the first use; 0: it is not trained here."""
         return 0.0
 
     @property
@@ -99,15 +99,14 @@ class GeneratorConfig(PartConfig):
 
     @property
     def shows_examples(self) -> bool:
-        """Whether its prompts show real validation examples, which it may repeat."""
         return False
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """About how many tokens a sample's prompt takes, and at most its answer."""
+        """About how many a sample's prompt takes, and at most its answer."""
         return 0, 0
 
     def judged_tokens(self, task: Task) -> int:
-        """About how many tokens it takes to tell how likely the classes of a sample are."""
+        """About how many it takes to tell how likely the classes of a sample are."""
         return task.n_classes * sum(self.tokens(task))
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
@@ -126,7 +125,7 @@ class TrainedHere(GeneratorConfig):
     )
 
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
-        """The real examples to train on: with the key `real`, those that practice.start = "real" begins with."""
+        """With the key `real` they are those that practice.start = "real" begins with."""
         import torch
 
         from dp_real.examples import Examples, balanced_rows
@@ -153,7 +152,7 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path, Path], None],
         keys: tuple[str, ...] = (),
     ) -> Path:
-        """The folder that `train` filled, now or earlier, cached by the examples' content and by `keys`, (): all.
+        """The folder that `train` filled, cached by the examples' content and by `keys`, (): all.
 
         The second path that `train` takes is for what lets it go on after a kill.
         """
@@ -180,7 +179,7 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path], Module],
         keys: tuple[str, ...] = (),
     ) -> Module:
-        """What `make` returned, with the weights of a training that was done now or earlier (`trained`)."""
+        """What `make` returned, with trained weights."""
         from safetensors.torch import load_file, save_file
 
         def fill(folder: Path, unfinished: Path) -> None:
@@ -196,7 +195,7 @@ class TrainedHere(GeneratorConfig):
 def class_prompts(
     templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
 ) -> list[list[str]]:
-    """A list of prompts per class; where a class has no synonyms, its name stands for them."""
+    """The prompts of each class, whose name stands for missing synonyms."""
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]

@@ -48,5 +48,5 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
-        """The time of a step was measured on one core with the default sizes."""
+        """As measured on one core with the default sizes."""
         return 0.009 * self.train_steps

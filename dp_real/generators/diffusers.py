@@ -110,7 +110,7 @@ class DiffusersConfig(GeneratorConfig):
 
     @property
     def guidance_decoder(self) -> str | None:
-        """The decoder of x0_hat for the guidance; None: the pipeline's own VAE."""
+        """The decoder of x0_hat for the guidance, unless it is the pipeline's own VAE."""
         return self.tiny_decoder if self.decoder == "tiny" else None
 
     @property
@@ -178,7 +178,7 @@ class DiffusersConfig(GeneratorConfig):
         return [Requirement("package", "peft", problem)]
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """By the counts for published pipelines; another size is taken in proportion to its pixels."""
+        """By counts of published pipelines, in proportion to the pixels."""
         size = known_size(self.model)
         if size is None:
             return None

@@ -87,8 +87,8 @@ class FunctionConfig(GeneratorConfig):
 class FunctionGenerator:
     """Samples of function(labels int64 [batch], seeds uint64 [batch]), in numpy.
 
-    It returns floats [batch, *sample_shape] of numpy or torch, images in [-1, 1], or what else `as_samples` takes. Row
-    i must be a function of labels[i] and seeds[i] alone.
+    It returns floats [batch, *sample_shape], images in [-1, 1], or what else `as_samples` takes. Row i must be a
+    function of labels[i] and seeds[i] alone.
     """
 
     def __init__(

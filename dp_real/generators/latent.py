@@ -23,7 +23,7 @@ VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
 class TrainingSteps(NamedTuple):
-    """Steps of training, and images of each."""
+    """The steps of a training, and the images of each."""
 
     vae_steps: int
     vae_batch: int
@@ -102,7 +102,7 @@ class LatentConfig(TrainedHere):
             )
 
     def training_seconds(self, task: Task) -> float:
-        """The times of a pixel and of a step were measured on one core."""
+        """As measured on one core."""
         pixels = task.sample_shape[1] ** 2
         effort = EFFORTS[self.training]
         images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch

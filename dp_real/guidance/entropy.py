@@ -1,7 +1,4 @@
-"""Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard.
-
-A sample is hard if the learner's predictive entropy is high on the denoised estimate x0_hat.
-"""
+"""Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -127,7 +124,6 @@ class EntropyGuidance:
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch 1"]:
-        """The strength of each row, like x in its type and device."""
         omega = torch.as_tensor(self.omega, dtype=x.dtype)
         return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 
@@ -175,7 +171,7 @@ class RandomGuidance(EntropyGuidance):
 
 
 def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
-    """The power of two above the length of each row. No small entry is squared."""
+    """The power of two above each row's length; no small entry is squared."""
     rows = x.flatten(1)
     tiny = torch.finfo(x.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)

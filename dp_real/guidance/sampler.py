@@ -21,10 +21,7 @@ def identity(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DDIM:
-    """A noise schedule, x_t = a·x0 + sigma·noise, and DDIM's steps from noise to x0 (paper eq. 4).
-
-    `scheduler` is a DDIMScheduler of diffusers whose timesteps are set.
-    """
+    """A noise schedule, x_t = a·x0 + sigma·noise, and DDIM's steps from noise to x0 (paper eq. 4)."""
 
     scheduler: Any
 
@@ -35,22 +32,18 @@ class DDIM:
     def step(
         self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
     ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-        """The sample after the step, and the denoised estimate x0_hat."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def noised(
         self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """x_t = a·x0 + sigma·noise, before a step. The noise is standard normal."""
+        """x_t = a·x0 + sigma·noise before a step, for standard normal noise."""
         return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
-        """What the denoiser would say if its score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended).
-
-        It is unchanged where x_t is noise only (a = 0).
-        """
+        """The output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended)."""
         # The schedule stays on the CPU: a GPU would be waited for.
         alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
         a = alpha_bar**0.5
@@ -74,8 +67,7 @@ def sample(
 ) -> Float[Tensor, "batch *latent"]:
     """Turn standard normal noise, or what `solver.noised` returned for step `first`, into samples.
 
-    `decode` maps x0_hat to what guidance.logits reads. `callback` is called with each step's index and its x0_hat
-    (paper Fig. 8).
+    `decode` maps x0_hat to what guidance.logits reads; `callback` gets each step's index and x0_hat (paper Fig. 8).
     """
     timesteps = solver.timesteps.to(x.device)
     for index, t in enumerate(timesteps[first:], first):
@@ -97,7 +89,6 @@ def _guided_step(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-    """The next x, and the denoised estimate x0_hat."""
     through_denoiser = guidance.through == "unet"
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(through_denoiser)

@@ -1,4 +1,4 @@
-"""Kinds of learners, a file each. They import no torch, so that reading a configuration stays quick."""
+"""Kinds of learners, a file each, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ class LearnerConfig(PartConfig):
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
-        """Build the module that is trained, samples to logits, with weights drawn from torch's random state.
+        """Build the module to train, samples to logits, with weights from torch's random state.
 
-        None: the learner is no network, or only its weights tell its sizes. Raises InputError for a task that it is not
-        for.
+        None: it is no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """The learner that a run starts from, a function of the seed; by default it trains `network`.
+        """The learner that a run starts from, by default one that trains `network`.
 
         Raises MissingError if weights are not there, and InputError for a task that it is not for.
         """

@@ -1,4 +1,4 @@
-"""How many hours a run takes, by the rate of a device, assumed here or measured on this one."""
+"""The hours of a run, by the rate of a device, assumed here or measured on this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = 3600  # seconds
 
 
 class Gpu(NamedTuple):
-    """The TFLOP/s in bfloat16 that PyTorch is assumed to reach with each network, and the GPU's memory."""
+    """The TFLOP/s in bfloat16 assumed of each network, and the GPU's memory."""
 
     denoiser: float
     decoder: float
@@ -49,7 +49,7 @@ GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in trainin
 
 @dataclass(frozen=True)
 class Seconds:
-    """The seconds of one device for a plain image, a guided one, and a row of a training step; None: not known."""
+    """Of one device, for a plain image, a guided one, and a row of a training step; None: not known."""
 
     plain: float | None
     guided: float | None
@@ -59,7 +59,7 @@ class Seconds:
 
 
 def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, float] | None:
-    """TFLOP/s of denoiser, decoder and learner on a GPU of that name, or on `cores` of a CPU; None: not known."""
+    """TFLOP/s of denoiser, decoder and learner on a GPU, or on `cores` of a CPU; None: not known."""
     if cores:
         rate = cores * CPU_CORE
         return rate, rate, rate
@@ -73,7 +73,7 @@ def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, fl
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """By the table above."""
+    """The seconds by the table above."""
     known = rates(config, device, cores)
     if known is None:
         return Seconds(None, None, None, f"nothing is known of {device}: measure it")
@@ -88,9 +88,9 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
-    """Measure a few images and training steps here, which trains the learner.
+    """Measure a few images and steps here, which trains the learner.
 
-    The first try does not count, and of the next two the faster one does, as memory may run out in one.
+    The faster try counts, as memory may run out in one.
     """
     rows = min(config.sampling.block_size, MEASURED)
     labels = torch.arange(rows) % generator.n_classes
@@ -123,10 +123,9 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """What a run takes on `devices`, which share the rows of a step; None is not known.
+    """The hours on `devices`, which share the rows of a step; None: not known.
 
-    `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`. Reading,
-    writing and the sum of gradients are not counted.
+    `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
     plain, guided = work.images(config)
     rows = work.rows_per_step(config)
@@ -156,7 +155,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 def costs(
     config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
 ) -> dict[str, Any]:
-    """All costs in one record, with `hours` for each number of devices."""
+    """All costs, with `hours` for each number of devices."""
     plain, guided = work.images(config)
     options = config.training
     return {
@@ -174,7 +173,7 @@ def costs(
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Each part is how often it is done, and the seconds of doing it once."""
+    """Each part is (times, seconds of one time)."""
     if any(number and seconds is None for number, seconds in parts):
         return None
     return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

@@ -65,7 +65,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """As far as they are known; 0 on GPUs."""
+    """They count as far as they are known; 0 on GPUs."""
     if not device.cores:
         return 0
     found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -74,7 +74,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Requirement]:
-    """All that a run into the folder `out` needs, by default on the device that is found here."""
+    """What a run into `out` needs, by default on the device found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
@@ -121,7 +121,6 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Req
 
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Requirement]:
-    """As far as it is known."""
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
         peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
@@ -135,7 +134,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
-    """What makes a phase take less memory, apart from what is in force already."""
+    """What would take less memory and is not in force already."""
     generator = config.generator
     training = config.training
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
@@ -195,7 +194,7 @@ def weights(config: Config) -> Iterator[Requirement]:
 
 
 def with_random_weights(config: Config) -> Config:
-    """Put random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    """Random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
     generator = config.generator
     if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
         return config

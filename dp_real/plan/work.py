@@ -1,6 +1,6 @@
 """What a whole run draws, trains on, computes and keeps, counted from its configuration alone.
 
-Operations are in TFLOP by torch's formulas (dp_real.runtime.flops), sizes in bytes.
+Operations are in TFLOP, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224
 
 
 def images(config: Config) -> tuple[int, int]:
-    """How many plain and guided images to draw, if every addition is made."""
+    """Plain and guided ones, if every addition is made."""
     options = config.practice
     if options.examples == "real":
         return 0, 0
@@ -33,11 +33,7 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About how many tokens a language model reads and writes, at most; 0: none.
-
-    `judged` are those of guidance.likelihood_weight and pool.soft_labels, which read the sample after each class's
-    prompt.
-    """
+    """About how many a language model reads and writes at most; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real_examples
@@ -55,7 +51,7 @@ def waiting_steps(config: Config) -> int:
 
 
 def rows_per_step(config: Config) -> int:
-    """Over all devices; of a learner that is solved at once, all of the largest pool."""
+    """Over all devices; a solver's are all of the largest pool."""
     return config.training.batch_size or config.samples
 
 
@@ -69,7 +65,7 @@ class Network:
 
 
 def learner_network(config: Config) -> Network | None:
-    """Found from a module without memory for its weights; None if it asks for the values of its input."""
+    """Found without memory for weights; None if the module asks for the values of its input."""
     shape = config.task.sample_shape
     with torch.device("meta"):
         module = config.learner.network(config.task)
@@ -87,7 +83,7 @@ def learner_network(config: Config) -> Network | None:
 
 
 def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Bytes that autograd keeps for the backward pass with fused attention. Shared memory counts once."""
+    """What autograd keeps for the backward pass with fused attention; shared memory counts once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -101,7 +97,7 @@ def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps what the fused kernels of attention keep: not its weights, which these compute again."""
+    """Keeps what fused attention keeps: not its weights, which are computed again."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -118,7 +114,7 @@ class _Fused(TorchFunctionMode):
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """TFLOP of an unguided and of a guided image, by the denoiser, the decoder and the learner. None if not known."""
+    """TFLOP of an unguided and of a guided image, by denoiser, decoder and learner; None: not known."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
@@ -128,7 +124,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[tuple[flo
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """The peak bytes on the device in `training` and `drawing` with one row, and of each further `row` and `image`.
+    """Peak bytes in `training` and `drawing` with one row, and of each further `row` and `image`.
 
     A parameter takes 16 (weights, gradients, AdamW's moments), and 4 more with an average.
     """
@@ -150,10 +146,7 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
 
 
 def disk(config: Config, network: Network | None) -> dict[str, float]:
-    """The bytes of the final pool, of the largest round while it is drawn, and of the checkpoints.
-
-    There is one before each addition and a latest one, each of weights, AdamW's two moments, and the average if any.
-    """
+    """Bytes of the final pool, of the largest round while it is drawn, and of the checkpoints."""
     options = config.practice
     values = prod(config.pool_shape) * (
         JPEG if config.pool.storage == "jpeg" else 4 if config.pool.storage == "float32" else 1

@@ -96,7 +96,7 @@ class Batch:
 
     @classmethod
     def kept(cls, folder: Path, make: Callable[[], Batch], metadata: Mapping[str, str] | None = None) -> Batch:
-        """The batch in folder/BLOCK, memory-mapped; made and written, with its checksum, if missing or damaged."""
+        """The batch in folder/BLOCK, memory-mapped; made and sealed if missing or damaged."""
         if not (folder / RECORD).is_file() or damage(folder):
             with whole_folder(folder, replace=True) as staged:
                 make().write(staged / BLOCK, metadata)
@@ -110,7 +110,7 @@ def read_table(file: Path) -> pa.Table:
 
 
 def features(example: Mapping[str, Any], classes: Sequence[str], soft_labels: bool) -> dict[str, str]:
-    """The metadata of a file by which `datasets` knows that labels are those of classes, say."""
+    """A file's metadata by which `datasets` knows that labels are classes, say."""
     described: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in KINDS.items()}
     if classes:
         described["label"] = {"names": list(classes), "_type": "ClassLabel"}

@@ -1,8 +1,4 @@
-"""Exports a run's pool for other programs, as an image folder, Parquet or JSONL. `datasets` loads them as they are.
-
-Images are written as bytes (dp_real.runtime.pixels). Other examples are written without a folder, each kind of storage
-in a column of its own name (dp_real.pool.exported).
-"""
+"""Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +29,7 @@ GROUP = 1000  # rows that are written to Parquet together
 
 
 def example_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a pool in order: the columns FACTS, `posterior` with soft labels, and `example`.
-
-    The example is float32 [*sample_shape], or int32 if it is codes.
-    """
+    """A pool's rows in order: FACTS, `posterior` with soft labels, and `example`, float32 or int32 [*sample_shape]."""
     for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()
         examples = pool.x[rows[0]["row"] : rows[-1]["row"] + 1]
@@ -45,11 +38,7 @@ def example_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
 
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line for each image.
-
-    A line has `file_name`, `label` (the name of the class) and the columns WRITTEN. Raises InputError if the examples
-    are not images.
-    """
+    """Write out/CLASS/ROW.png, and out/metadata.jsonl with `file_name`, `label` and WRITTEN of each image."""
     if len(pool.sample_shape) != 3:
         shape = list(pool.sample_shape)
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
@@ -65,10 +54,9 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.jsonl with a line for each example.
+    """Write out/train.jsonl: an example in its storage's column, `label`, WRITTEN, and with soft labels `posterior`.
 
-    A line has the example in the column of its storage, `label` (the name of the class) and the columns WRITTEN. With
-    soft labels it also has `posterior`, a probability for each class. Raises InputError for images.
+    Raises InputError for images.
     """
     column = pool.stored.exported
     if column == IMAGE:
@@ -82,16 +70,12 @@ def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def written_facts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's WRITTEN columns for JSON. The seed is a text, since readers make floats of large numbers."""
+    """A row's WRITTEN columns for JSON. The seed is a text, since readers make floats of large numbers."""
     return {key: str(row[key]) if key == "seed" else row[key] for key in WRITTEN}
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.parquet with a row for each example.
-
-    Its columns are the example's (a PNG for images), `label` with the names of the classes, WRITTEN, and with soft
-    labels `posterior`.
-    """
+    """Write out/train.parquet: an example (a PNG of an image), `label`, WRITTEN, and with soft labels `posterior`."""
     column = pool.stored.exported
     schema = _parquet_schema(pool, classes)
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:

@@ -18,9 +18,7 @@ NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_typ
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of examples: its type in Parquet, its description for `datasets`, and the value for an example
-    [*sample_shape].
-    """
+    """A column of examples: its type in Parquet, its description for `datasets`, and the value for an example."""
 
     name: str
     type: pa.DataType
@@ -29,14 +27,14 @@ class ExportColumn:
 
 
 def png(example: Tensor) -> dict[str, Any]:
-    """Return an image [C, H, W] as `datasets` stores it in Parquet."""
+    """An image [C, H, W] as `datasets` stores it in Parquet."""
     buffer = io.BytesIO()
     to_image(to_bytes(example)).save(buffer, "PNG")
     return {"bytes": buffer.getvalue(), "path": None}
 
 
 def numbers(example: Tensor) -> list[float]:
-    """Return the values of an example in order."""
+    """The values of an example in order."""
     return example.flatten().tolist()
 
 

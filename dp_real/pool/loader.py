@@ -24,12 +24,12 @@ MiniBatch = tuple[Tensor, Tensor]
 
 
 def reader_threads(cores: int) -> int:
-    """Return how many threads read ahead. At least two, so that one decodes while the other waits for the disk."""
+    """At least two threads read ahead, so that one decodes while the other waits for the disk."""
     return min(MOST_READERS, max(2, cores))
 
 
 class BatchKey(NamedTuple):
-    """What decides a mini-batch: the step, and the size of the pool when it was asked for."""
+    """What decides a mini-batch: the step, and the pool's size when it was asked for."""
 
     step: int
     size: int

@@ -1,8 +1,4 @@
-"""Marks of examples that a person found wrong (`dp real review`), which later runs leave out.
-
-A mark is a hash of the example and the name of its class. So it finds the example again in any run that draws it, and
-the same text under another class stays.
-"""
+"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, for any run."""
 
 import csv
 import hashlib
@@ -20,20 +16,14 @@ MARK = re.compile("[0-9a-f]{64}")
 
 
 def mark_of(example: Tensor, name: str) -> str:
-    """Return the mark of an example [*sample_shape] of the class `name`.
-
-    Images are compared as bytes, texts without the zeros behind them, whose number depends on the other texts.
-    """
+    """A hash of an image's bytes, or of a text without the zeros behind it, whose number depends on other texts."""
     values = to_bytes(example) if example.ndim == 3 else example
     content = values.contiguous().numpy().tobytes().rstrip(b"\0")
     return hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
 
 
 def read_marks(file: str | None) -> frozenset[str]:
-    """Return the marks in the column `mark` of a CSV file; none without a file.
-
-    Raises MissingError if the file is not there, InputError if it has no such column, or no mark in one of its lines.
-    """
+    """The column `mark` of a CSV file; MissingError without the file, InputError without marks."""
     if file is None:
         return frozenset()
     if not Path(file).is_file():

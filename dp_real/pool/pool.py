@@ -116,7 +116,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
-        """Several examples and labels, as torch's DataLoader asks for them."""
+        """As torch's DataLoader asks for them."""
         rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
@@ -190,7 +190,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return pa.concat_tables(self._facts[-1:] if newest else self._facts)
 
     def _open(self, index: int) -> None:
-        """Map a round that is there; another process may just have written it."""
+        """Map a round that another process may just have written."""
         when_visible(lambda: self._map(index))
 
     def _map(self, index: int) -> None:
@@ -229,7 +229,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
 
 class PoolExamples:
-    """The examples of a pool as an ExampleArray: float32, or integers if they are codes."""
+    """A pool's examples as an ExampleArray: float32, or integers if they are codes."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -249,29 +249,25 @@ def rounds_of(pool: Path) -> list[Path]:
 
 
 def read_round(folder: Path) -> pa.Table:
-    """The rows of a round, memory-mapped, file after file."""
+    """A round's rows, memory-mapped, file after file."""
     return pa.concat_tables([read_table(file) for file in sorted(folder.glob("*.arrow"))])
 
 
 def latest_version(pool: Path) -> int:
-    """The number of a pool's rounds. Raises InputError for one of an earlier format."""
+    """The number of rounds; InputError for a pool of an earlier format."""
     if (pool / "_versions").exists():
         raise InputError(f"{pool} is a pool of format 1: this version reads {FORMAT}; export it with version 0.2.0")
     return len(rounds_of(pool))
 
 
 def recorded_rows(pool: Path, version: int) -> int:
-    """How many rows the first rounds have. Raises DamagedError if one cannot be read."""
+    """How many rows the first rounds have."""
     with opening(pool):
         return sum(len(read_round(folder)) for folder in rounds_of(pool)[:version])
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
-    """What is wrong with the first rounds of a pool, or with all; None if nothing is.
-
-    A process reads a round once, unless the file system says that it was touched since: a pool may have hundreds of
-    gigabytes, and a report of a run that goes on asks for it again and again.
-    """
+    """What is wrong with the first rounds of a pool, or all; a round is read once unless it was touched."""
     there = latest_version(pool)
     for index in range(there if version is None else version):
         folder = pool / f"round-{index:04d}"
@@ -298,7 +294,7 @@ def verify_pool(pool: Path, version: int) -> None:
 
 @contextmanager
 def opening(where: Path) -> Iterator[None]:
-    """Raise DamagedError, which names the place, in place of what Arrow raises within the block."""
+    """Raise DamagedError, which names the place, in place of Arrow's errors."""
     try:
         yield
     except (InputError, MissingError):
@@ -308,7 +304,7 @@ def opening(where: Path) -> Iterator[None]:
 
 
 def _link(file: Path, to: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no such links."""
+    """Give a file a second name, or copy it where the file system has no links."""
     try:
         os.link(file, to)
     except OSError:

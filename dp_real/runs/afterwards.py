@@ -1,4 +1,4 @@
-"""Analyses after a run: its learner on further images, on each round, and its penultimate features."""
+"""Analyses after a run: its learner on further images and on each round, and its features."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """A row for each set: the run's validation, test and further sets, and `sets` (name -> where).
-
-    If only `sets` are there, because the learner was taken elsewhere, only those are judged, with a warning. Raises
-    InputError if the run is not finished, has a set of such a name, or is of numbers that are no square images while
-    `sets` are there, and as DataConfig.load and DataConfig.read_set do.
-    """
+    """A row for each of the run's sets, and of `sets`, which alone are judged where the run's are missing."""
     if not run.complete:
         raise InputError(
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
@@ -56,11 +51,9 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 
 
 def hindsight(run: Run) -> list[dict[str, Any]]:
-    """A row for each checkpoint and each round, also for rounds that were added later (paper Fig. 6).
+    """A row for each checkpoint and each round, also later ones (paper Fig. 6); entropy is the mean in nats.
 
-    Keys: step and pool_size of the checkpoint; round; added, the step at which the round was added; entropy, the mean
-    over the round in nats; wrong, the share of it that the learner gets wrong; wrong_again, that share among the
-    examples that were wrong when added (None: there were none). Raises MissingError if there is no pool yet.
+    wrong_again is the share of errors among those that were wrong when added; None without any.
     """
     pool = run.pool
     checkpoints = run.checkpoints
@@ -90,12 +83,7 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
 
 def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-    """Penultimate features [n, d] of the run's learner, float32, and labels [n].
-
-    rows: of so many plain samples, drawn afresh, of all classes in turn. None: of the real validation and test
-    examples. Raises InputError for a learner that has no such features, and as `Run.learner`, load_generator and
-    load_data do.
-    """
+    """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or of all real examples."""
     learner = run.learner()
     if rows is None:
         data = load_data(run.config, progress)

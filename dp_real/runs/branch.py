@@ -34,15 +34,10 @@ log = logging.getLogger(__name__)
 def branch(
     run: Path, progress: Progress = silent, workers: int | None = 1, accept_changes: bool = False
 ) -> list[dict[str, Any]]:
-    """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5).
+    """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
-    One run gives the whole scaling curve. Returns the result of each pool size, by size. The run's own is among them if
-    the run is complete. Each branch leaves its files in branches/SIZE. Finished ones are not repeated. Raises
-    InputError if `run` is not the folder of a run, if another process is writing there, or if what the run depends on
-    has changed, and DamagedError as `cool_down` does.
-
-    workers: how many branches go on at a time; None: as many as the cluster of the block `on_cluster` takes.
-    accept_changes: branch although something has changed.
+    Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
+    branches at a time; None: as many as the cluster takes.
     """
     files = RunFiles.of(run)
     with sole_writer(files), naming_command(f"dp real branch {run}"):
@@ -53,11 +48,7 @@ def branch(
 def cool_down(
     files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1, changed: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
-
-    test: whether to look at test images and further sets, as in dp_real.run. A checkpoint whose state cannot be read is
-    left out, with a remark. changed: what the run depends on and was accepted to be another one; results list it.
-    """
+    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results."""
     if workers == 1:
         ended = _one_by_one(files, progress, test, changed)
     else:
@@ -83,7 +74,7 @@ def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequen
 def _spread(
     files: RunFiles, progress: Progress, test: bool, workers: int | None, changed: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Several branches go on at a time. One that is lost starts over."""
+    """Several branches at a time; a lost one starts over."""
     config = load_config(files.config)
     config.data.prepare(progress)
     planned = _planned(files, changed)
@@ -97,7 +88,7 @@ def _spread(
 
 
 def _branch_alone(plan: BranchPlan, config: Config, pool_folder: Path, test: bool) -> dict[str, Any]:
-    """The result of a branch in a process of its own, while the command's process is the writer of the run's folder."""
+    """A branch's result in a process of its own, while the command's process is the folder's writer."""
     with locked_beside(plan.out.path), own_torch(config), quietly():
         data = load_data(config, test=test)
         return _branch_at(plan, config, data, pool_folder, silent, test)
@@ -118,7 +109,7 @@ class BranchPlan:
 
 
 def _planned(files: RunFiles, changed: Sequence[str]) -> list[BranchPlan]:
-    """The branches of a run. The pools of those to come are verified together, as they have most files in common."""
+    """Pools of branches to come are verified together, as they share most files."""
     planned: list[BranchPlan] = []
     versions: list[int] = []
     for checkpoint in kept_checkpoints(files.checkpoints):

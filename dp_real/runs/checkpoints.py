@@ -1,8 +1,4 @@
-"""Checkpoints: folders with learner.safetensors, state.json and their checksums, each written whole.
-
-step-N-rounds-K is written before an addition of data, and kept. latest-step-N-rounds-K is for resuming, and replaces
-the latest before it.
-"""
+"""Checkpoints, each written whole: step-N-rounds-K before an addition stays, latest-step-N-rounds-K is replaced."""
 
 from __future__ import annotations
 
@@ -40,11 +36,9 @@ def write_checkpoint(
     inputs: dict[str, str] | None = None,
     accepted: list[str] | None = None,
 ) -> None:
-    """Write a checkpoint into a folder of them.
+    """Write a checkpoint. One of its name has the same content and stays. DivergedError if tensors are not finite.
 
-    An existing one of that name is kept: it has the same content. logs, inputs: log_marks, and
-    dp_real.runs.identity. accepted: what had changed among these when the run was resumed.
-    Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
+    inputs: the run's identity, of which `accepted` had changed.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
@@ -71,13 +65,13 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def _position(checkpoint: Path) -> tuple[int, ...]:
-    """The step and the rounds in a checkpoint's name; empty for anything else."""
+    """The step and the rounds in a name; empty for anything else."""
     found = re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", checkpoint.name)
     return tuple(map(int, found.groups())) if found else ()
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints before each addition of data, by step. One whose state is damaged is left out, with a remark."""
+    """Checkpoints before each addition, by step; a damaged one is left out, with a remark."""
     kept = []
     for checkpoint in sorted(folder.glob("step-*")):
         problem = state_problem(checkpoint)
@@ -89,15 +83,12 @@ def kept_checkpoints(folder: Path) -> list[Path]:
 
 
 def is_kept(checkpoint: Path) -> bool:
-    """Whether a checkpoint is one before an addition of data, or is the same as one."""
+    """Whether a checkpoint is before an addition, or the same as one that is."""
     return checkpoint.with_name(checkpoint.name.removeprefix("latest-")).exists()
 
 
 def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path | None:
-    """The newest checkpoint without a problem; None if there is no checkpoint. A remark says what was passed over.
-
-    Raises DamagedError if all have one.
-    """
+    """The newest checkpoint without a problem; DamagedError if all have one."""
     found = checkpoints(folder)
     problems = []
     for checkpoint in found:
@@ -117,17 +108,17 @@ def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path |
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose own files are intact. Otherwise as newest_intact."""
+    """The newest checkpoint whose own files are intact."""
     return newest_intact(folder, checkpoint_problem)
 
 
 def checkpoint_problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if nothing is."""
+    """What is wrong with a checkpoint's files."""
     return damage(checkpoint) or state_problem(checkpoint)
 
 
 def state_problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's state.json; None if nothing is."""
+    """What is wrong with a checkpoint's state.json."""
     problem = damage(checkpoint, ["state.json"])
     if problem:
         return problem
@@ -139,16 +130,14 @@ def state_problem(checkpoint: Path) -> str | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of LoopState, its format number, pool_version, logs, inputs, and `accepted` if inputs
-    have changed. Raises DamagedError if it cannot be read, InputError if it has another format.
-    """
+    """state.json: LoopState, format number, pool_version, logs, inputs, and `accepted` if these have changed."""
     record = read_json(checkpoint / "state.json", _remedy(checkpoint))
     require_format(record, FORMAT, checkpoint / "state.json")
     return {"logs": {}, "inputs": {}} | record
 
 
 def read_state(checkpoint: Path) -> tuple[LoopState, int]:
-    """The run's state at a checkpoint, and the version of its pool. Raises DamagedError if it cannot be read."""
+    """The run's state, and the version of its pool."""
     record = read_record(checkpoint)
     with own_file(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
@@ -158,10 +147,7 @@ def read_state(checkpoint: Path) -> tuple[LoopState, int]:
 
 
 def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]:
-    """Restore a learner from a checkpoint; returns the run's state there and the version of its pool.
-
-    Raises DamagedError if its files are not as they were written.
-    """
+    """Restore a learner, and return the run's state and the version of its pool."""
     verify(checkpoint, _remedy(checkpoint))
     state, pool_version = read_state(checkpoint)
     with own_file(checkpoint / "learner.safetensors", _remedy(checkpoint)):
@@ -175,7 +161,7 @@ def _remedy(checkpoint: Path) -> str:
 
 
 def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
-    """How far the logs are written, for a checkpoint: name -> bytes, sha256 of these bytes."""
+    """How far the logs are written: name -> bytes, and their sha256."""
     marks = {}
     for log in (files.metrics, files.rounds):
         written = log.read_bytes() if log.exists() else b""
@@ -184,7 +170,7 @@ def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
 
 
 def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
-    """The first log that does not begin with what it had at a checkpoint; None if both do."""
+    """The first log that does not begin with what it had at a checkpoint."""
     for name, mark in read_record(checkpoint)["logs"].items():
         log = files.path / name
         begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
@@ -196,7 +182,7 @@ def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
 
 
 def cut_logs(files: RunFiles, checkpoint: Path) -> None:
-    """Cut the logs back to what they had at a checkpoint, whatever follows."""
+    """Cut the logs back to a checkpoint, whatever follows."""
     for name, mark in read_record(checkpoint)["logs"].items():
         if (files.path / name).exists():
             os.truncate(files.path / name, mark["bytes"])

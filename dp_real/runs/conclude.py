@@ -33,10 +33,9 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers")
 def conclude(
     practice: Practice, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
+    """Write the learner, its card and, last, result.json, which marks the run as complete.
 
-    The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
-    look at test images and further sets. facts: further ones for the result.
+    The learner is written before it is evaluated: a broken real image must not cost it.
     """
     config = practice.config
     learner = practice.learner
@@ -76,11 +75,7 @@ def _write_result(config: Config, result: dict[str, Any], files: RunFiles) -> No
 
 
 def load_best(learner: Learner, files: RunFiles) -> None:
-    """Load the best learner in all processes.
-
-    Another node may see the one before it for a while, so each compares its checksums with those of the main process.
-    Raises DamagedError if its files are not as they were written.
-    """
+    """Load the best learner in all processes, once each sees the main one's: a node may still see an older one."""
     remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
 
     def written() -> bytes:
@@ -98,7 +93,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
 
 
 def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
-    """Accuracies as shares, with the number of real examples of each. The processes share the work."""
+    """Accuracies as shares, and the number of real examples of each."""
     learner = practice.learner
     return {
         "test_accuracy": accuracy(learner, data.test) if test else None,
@@ -110,10 +105,7 @@ def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
 
 
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
-    """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
-
-    Keys: pool and validation. `likeness` is the limit.
-    """
+    """How many of a pool are nearly an earlier one of it, and nearly one of the validation set."""
     earlier = kind.near(NEAR)
     real = kind.near(NEAR)
     assert earlier is not None, "the kind has such a measure"
@@ -125,7 +117,6 @@ def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str
 
 
 def _spent(practice: Practice) -> dict[str, Any]:
-    """Sizes and costs of the whole run, and the versions of the packages."""
     state = practice.state
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
     return {

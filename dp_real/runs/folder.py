@@ -1,4 +1,4 @@
-"""The folder that a run writes: claimed before it starts, filled as it runs, set back to a checkpoint on resuming."""
+"""The folder that a run writes: claimed before, filled as it runs, set back to a checkpoint on resuming."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ AGREE_EVERY = 20  # steps between asking all processes whether one was told to s
 
 
 class RunFolder:
-    """A Recorder that writes to disk. Of several processes, the main one writes."""
+    """A Recorder on disk, of which the main process writes."""
 
     def __init__(
         self,
@@ -77,11 +77,7 @@ class RunFolder:
         inputs: dict[str, str] | None = None,
         accept_changes: bool = False,
     ) -> None:
-        """advance: called with the steps made since its last call, counted from `step`.
-
-        inputs: the identity of the run (dp_real.runs.identity), which its checkpoints note. accept_changes: go on
-        though inputs are others than at the checkpoint. `accepted` then lists what changed.
-        """
+        """advance: called with the steps since its last call. inputs: the run's identity, for checkpoints."""
         self.files = files
         self._track = tracker or (lambda row, step: None)
         self._advance = advance
@@ -108,7 +104,7 @@ class RunFolder:
         self._step = row["step"]
 
     def addition(self, row: dict[str, Any], pool: Pool) -> None:
-        """If the pool has images, some of the new ones are shown in figures/round-INDEX.png."""
+        """Some new images go to figures/round-INDEX.png."""
         if self._main:
             append_row(self.files.rounds, row)
             show_newest(pool, self.files.figures / f"round-{row['round']}.png")
@@ -127,10 +123,9 @@ class RunFolder:
                 seal(staged)
 
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
-        """Return state and pool of the newest intact checkpoint, and set all else back to it. None: start afresh.
+        """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
 
-        Raises InputError, before anything is touched, if the run's inputs have changed since then and this is not
-        accepted; a remark says so if it is. Raises DamagedError if there are checkpoints, and none is intact.
+        Changed inputs that are not accepted raise InputError before anything is touched.
         """
         files = self.files
         shape = config.pool_shape
@@ -147,7 +142,7 @@ class RunFolder:
         return state, pool
 
     def _set_back(self, config: Config) -> Path | None:
-        """The newest intact checkpoint. What came after it, and will be written again, is removed."""
+        """The newest intact checkpoint; what came after it is removed, and will be written again."""
         files = self.files
         newest = resumable(files, config.training.keep_best)
         self._check_inputs(newest)
@@ -163,7 +158,7 @@ class RunFolder:
         return None
 
     def _keep_first_blocks(self) -> None:
-        """Keep the blocks of a first round that was stopped, unless the run's inputs have changed since it began."""
+        """Keep the blocks of a stopped first round, unless the run's inputs have changed."""
         note = self.files.drawn_with
         unchanged = note.exists() and read_json(note) == self._inputs
         discard_blocks(self.files.drawing, but=0 if unchanged else None)
@@ -182,15 +177,14 @@ class RunFolder:
         return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
 
     def told_to_stop(self) -> bool:
-        """Whether any process was told to stop. All processes call it together."""
+        """All processes call it together."""
         return distributed.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Within the block, STOP_SIGNALS ask for a stop at the next step. A second Ctrl-C stops at once.
+        """STOP_SIGNALS ask for a stop at the next step; a second Ctrl-C stops at once.
 
-        A second SIGTERM does not, because cluster managers and launchers send several. If other processes are gone by
-        then, the signal was the launcher's, which ends them all: this one leaves without a word.
+        A second SIGTERM does not: cluster managers send several.
         """
 
         def ask(number: int, frame: Any) -> None:
@@ -215,18 +209,14 @@ class RunFolder:
 
 
 class BranchFolder(RunFolder):
-    """A run's folder without checkpoints. A branch that is stopped starts over."""
+    """A run's folder without checkpoints: a stopped branch starts over."""
 
-    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
-        """Write none."""
+    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None: ...
 
 
 @contextmanager
 def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made, within the block. Of several processes, the main one holds it.
-
-    Raises InputError if the folder is no folder, if there is none to resume, or as dp_base.locks.locked does.
-    """
+    """Hold the lock of a run's folder, in the main process."""
     out = files.path
     with ExitStack() as held:
 
@@ -245,7 +235,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
 
 
 def show_newest(pool: Pool, path: Path) -> None:
-    """Draw at most SHOWN images of the pool's latest round, from its first to its last; nothing if it has none."""
+    """Draw at most SHOWN images of the latest round, evenly spaced."""
     shape = pool.x.shape
     if len(shape) != 4 or shape[1] not in (1, 3):
         return
@@ -260,10 +250,7 @@ def show_newest(pool: Pool, path: Path) -> None:
 
 @contextmanager
 def naming_command(command: str) -> Iterator[None]:
-    """Name the command that goes on in an interrupt that says nothing, as one before the first step or after the last.
-
-    Raises Interrupted in place of a KeyboardInterrupt.
-    """
+    """Name the command that goes on in an interrupt that says nothing, before the first step or after the last."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -271,11 +258,7 @@ def naming_command(command: str) -> Iterator[None]:
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
-    """Claim the folder for this run.
-
-    With `resume`, return the result of a complete run. Raises InputError if the folder holds something else, holds this
-    run and `resume` is not set, or cannot be written to, and DamagedError if a complete run has lost its configuration.
-    """
+    """Claim the folder for this run, or return its result if it is complete and `resume` is set."""
     out = files.path
     if not unused(out):
         if files.result.exists() and not files.config.exists():
@@ -300,10 +283,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
 
 
 def resumable(files: RunFiles, keep_best: bool) -> Path | None:
-    """The newest checkpoint that is intact with its pool, the logs up to it and, if it is kept, the best learner.
-
-    None if there is no checkpoint. A remark says what was passed over. Raises DamagedError if none is intact.
-    """
+    """The newest checkpoint that is intact with its pool, logs and best learner; DamagedError if none is."""
 
     def problem(checkpoint: Path) -> str | None:
         found = checkpoint_problem(checkpoint)
@@ -317,7 +297,7 @@ def resumable(files: RunFiles, keep_best: bool) -> Path | None:
 
 
 def _best_problem(files: RunFiles, state: LoopState) -> str | None:
-    """What is wrong with the best learner, unless a better one came after this state and will come again."""
+    """What is wrong with the best learner, unless a better one will come again after this state."""
     problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
     if problem is None or state.best < 0:
         return None
@@ -329,13 +309,13 @@ def _best_problem(files: RunFiles, state: LoopState) -> str | None:
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:
-    """Delete the blocks of all rounds but that of this index, if one is given."""
+    """Delete the blocks of all rounds but this one."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if but is None or not path.name.startswith(block_name(but, "")):
             remove(path)
 
 
 def disclaim(files: RunFiles) -> None:
-    """Remove the configuration if the folder holds nothing else, because the run could not start."""
+    """Remove the configuration of a run that could not start from an otherwise empty folder."""
     if {path.name for path in files.path.iterdir()} <= {files.config.name, LOCK}:
         remove(files.config)

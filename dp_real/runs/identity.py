@@ -1,7 +1,4 @@
-"""What a run depends on: noted as digests when it begins, and compared by all that goes on from it or reads it.
-
-A digest that was not noted, as by an earlier version, or whose source is not here any more, is not compared.
-"""
+"""What a run depends on, as digests when it begins, which are compared wherever both are known."""
 
 from __future__ import annotations
 
@@ -47,21 +44,16 @@ OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage
 
 
 def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """Digests of all that a run depends on: its configuration, and what `material` names.
-
-    The main process computes them. The others return {}.
-    """
+    """Digests of the configuration and of `material`, in the main process; the others return {}."""
     if not distributed.this_process().is_main_process:
         return {}
     return {CONFIG: digest(files.config)} | material(config, data, test=test)
 
 
 def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """Digests of what a run of this configuration depends on besides it.
+    """Digests of what a run depends on besides its configuration, wherever it lies.
 
-    These are the classes in their order, the code of kinds from outside this project, the models, the marks of examples
-    that are left out, and unless `data` is None the validation set, the training examples if the run uses them, and
-    with `test` the test and further sets. Their places do not matter.
+    With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
     draws = config.practice.draws
     found = {
@@ -87,10 +79,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
 
 def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
-    """Digests of a set: of all labels and about SAMPLED examples, and of the rest, if there is one, as far as is known.
-
-    Of the rest of image files these are the sizes. Their times would be those of a copy.
-    """
+    """Digests of labels and about SAMPLED examples, and of the other files' sizes, since a copy has other times."""
     x = examples.x
     found = {name: json_digest(fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y))}
     if len(examples.y) >= 2 * SAMPLED and isinstance(x, ImageFiles | Tensor):
@@ -110,7 +99,7 @@ def _draws_by_training_examples(config: Config) -> bool:
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
-    """A digest of what the plain samples of a run depend on, among all that it depends on."""
+    """A digest of what plain samples depend on, among all that the run does."""
     parts = {name: value for name, value in now.items() if name.startswith(OF_DRAWING)}
     if not _draws_by_training_examples(config):
         parts.pop("training", None)
@@ -118,10 +107,7 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
 
 
 def noted(files: RunFiles) -> dict[str, str]:
-    """What a run depended on, by its result, its newest checkpoint that can be read, or its first blocks.
-
-    Raises DamagedError for a broken result.json.
-    """
+    """What a run depended on, by its result, newest readable checkpoint, or first blocks."""
     result = files.read_result()
     if result is not None:
         return result.get("inputs", {})
@@ -132,11 +118,7 @@ def noted(files: RunFiles) -> dict[str, str]:
 
 
 def changes(files: RunFiles) -> list[str]:
-    """What a run depends on and is not as it was when it began, a line each.
-
-    The data are read for it, and not compared if they are not here. Raises InputError for a configuration that this
-    version does not accept, and DamagedError for a broken result.json.
-    """
+    """A line for each thing that a run depends on and that has changed; missing data are not compared."""
     before = noted(files)
     if not before:
         return []
@@ -152,7 +134,7 @@ def changes(files: RunFiles) -> list[str]:
 
 
 def _data_here(config: Config) -> RealData | None:
-    """The real data, of which nothing is fetched. None, with a remark, if some that a run needs are not here."""
+    """The real data, of which nothing is fetched; None, with a remark, if some are missing."""
     try:
         for each in config.data.describe():
             if each.problem and each.where.startswith(HUB):
@@ -165,7 +147,7 @@ def _data_here(config: Config) -> RealData | None:
 
 
 def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each thing that was noted before and is another one now."""
+    """A line for each thing that was noted and is another one now."""
     changed = []
     for name in sorted(now.keys() & before.keys()):
         if now[name] != before[name]:
@@ -176,7 +158,7 @@ def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, st
 
 
 def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
-    """What has changed, with a remark on each. Raises InputError if something has, unless that is to be accepted."""
+    """What has changed, with a remark on each; InputError unless that is to be accepted."""
     changed = list(changed)
     if changed and not accept:
         raise InputError(f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes")

@@ -1,4 +1,4 @@
-"""Prepares what a configuration names: data, generator and learner. Checks that its plan can be carried out."""
+"""Prepares what a configuration names, and checks that its plan can be carried out."""
 
 from __future__ import annotations
 
@@ -39,11 +39,7 @@ class Parts:
 
 
 def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
-    """Load the parts of a run, and check that its plan can be carried out with them.
-
-    test: whether test images and further sets are decoded. Raises as load_data, load_generator, fresh_learner and
-    check_plan do.
-    """
+    """Load a run's parts and check its plan; `test`: also decode test images and further sets."""
     marks = read_marks(config.pool.marks)
     data = load_data(config, progress, test=test)
     check_plan(config)
@@ -53,11 +49,7 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
-    """Load the real data, in the main process first.
-
-    Images that are kept in memory are decoded now, and some of the others. test: whether test images and further sets
-    are decoded. Raises as DataConfig.load does, and InputError for a broken image.
-    """
+    """Load the real data, in the main process first, and decode what is kept in memory and a sample of the rest."""
     with distributed.main_first():
         config.data.prepare(progress)
         data = config.data.load()
@@ -67,10 +59,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it as own_torch says, in the main process first.
-
-    Raises as GeneratorConfig.load and check_guidance do.
-    """
+    """Load the generator, or train it as own_torch says, in the main process first."""
     with (
         distributed.main_first(),
         quietly(),
@@ -86,10 +75,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
 
 def fresh_learner(config: Config) -> Learner:
-    """The learner that a run of this configuration starts from.
-
-    Raises as LearnerConfig.fresh does, and InputError if its logits are to be adjusted and it is no network.
-    """
+    """The learner that a run starts from; InputError if its logits are to be adjusted and it is no network."""
     learner = config.learner.fresh(config.task, config.training, config.seed)
     if config.training.logit_adjustment and not isinstance(learner, NetworkLearner):
         raise InputError(f"training.logit_adjustment is for networks: learner.kind = '{config.learner.kind}' is none")
@@ -105,7 +91,7 @@ VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
 
 
 def check_varied(config: Config) -> None:
-    """Raise InputError for a name that is not registered, MissingError for a Python object that is not here."""
+    """Raise InputError for a name that is not registered, MissingError for an object that is not here."""
     for argument, (registry, section, key) in VARIED.items():
         name = getattr(getattr(config, section), key)
         if name.startswith(GIVEN) and name not in registry:
@@ -115,11 +101,7 @@ def check_varied(config: Config) -> None:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out.
-
-    That is one with examples of a form that the generator cannot draw, a pool of smaller images than the learner's, no
-    guided step, or fewer initial examples than classes. Raises MissingError if only missing data tell the task.
-    """
+    """Raise InputError for a plan that cannot be carried out, MissingError if missing data alone tell the task."""
     check_varied(config)
     steps = config.sampling.steps
     classes = config.task.n_classes
@@ -139,7 +121,7 @@ def check_plan(config: Config) -> None:
 
 
 def check_real_examples(config: Config, data: RealData) -> None:
-    """Raise InputError if the pool is to have more real training examples than there are."""
+    """Raise InputError if the pool is to have more real examples than there are."""
     options = config.practice
     available = 0 if data.generator is None else len(data.generator.y)
     asked = options.all_real
@@ -168,17 +150,13 @@ def _check_tail(config: Config, data: RealData, key: str) -> None:
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:
-    """The function that measures the validation accuracy, which patience watches."""
+    """Measures the validation accuracy that patience watches."""
     return lambda learner: accuracy(learner, data.validation)
 
 
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Within the block, torch computes as the configuration asks, and its random state may change.
-
-    `threads = 0` leaves their number to torch. With training.precision = "bfloat16", products of float32 matrices are
-    TF32 on GPUs that have it, which is eight times as fine as bfloat16.
-    """
+    """Within the block, torch computes as configured; with "bfloat16", float32 products are TF32."""
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(config.threads or threads)

@@ -36,7 +36,7 @@ from dp_real.runs.run_files import RunFiles, read_rows
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's checkpoint before an addition of data."""
+    """A run's checkpoint before an addition."""
 
     path: Path
     state: LoopState
@@ -55,10 +55,9 @@ class Run:
         return self.files.path
 
     def unchanged(self, accept_changes: bool = False) -> Self:
-        """This run, once all that it depends on was found to be as it was when it began: see dp_real.runs.identity.
+        """This run, once all that it depends on was found to be as it was when it began.
 
-        Raises InputError if something is not. accept_changes: say so in a remark instead. Whatever a run left is taken
-        for what it was made from, so all commands that make something of it ask for this first.
+        Raises InputError if something is not. accept_changes: say so in a remark instead.
         """
         accepted(changes(self.files), accept_changes)
         return self
@@ -89,7 +88,6 @@ class Run:
         return pd.DataFrame(self._rows(self.files.rounds))
 
     def _rows(self, log: Path) -> list[dict[str, Any]]:
-        """The rows of a log. Raises DamagedError if some are missing or changed."""
         remedy = f"restore it, or {self.files.repeat}"
         newest = None if self.complete else next(iter(checkpoints(self.files.checkpoints)), None)
         if self.complete:
@@ -157,10 +155,7 @@ def _beginning_at(config: Config, weights: Path) -> Config:
 
 
 def problems(folder: Path) -> list[str]:
-    """What is damaged in a run's folder, and the way on: a line each; none if all is as it was written.
-
-    Raises InputError if the folder is not a run's, or if it is of another format.
-    """
+    """A line for each damage in a run's folder, and the way on."""
     files = RunFiles.of(folder)
     found = [
         *_config_problems(files),
@@ -174,7 +169,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def _config_problems(files: RunFiles) -> Iterator[Lack]:
-    """Of the configuration that it cannot be read, and else of what the run depends on that it is another one."""
+    """That it cannot be read, and else that what the run depends on has changed."""
     try:
         load_config(files.config)
     except InputError as error:

@@ -125,10 +125,7 @@ def run(
 
 
 def _threads(config: Config, files: RunFiles, resume: bool) -> int:
-    """The number of torch's threads, by which results differ. A run that is resumed keeps the one that it began with.
-
-    `threads = 0` takes the number that torch has chosen.
-    """
+    """torch's number of threads, by which results differ; a resumed run keeps its own, `threads = 0` takes torch's."""
     begun = load_config(files.config) if resume and files.config.exists() else config
     return config.threads or begun.threads or torch.get_num_threads()
 
@@ -182,7 +179,7 @@ def _train(
 
 
 def check_tracker(name: str) -> None:
-    """Raise InputError for a dashboard that accelerate does not know, MissingError if its package is not installed."""
+    """Raise InputError for a dashboard that accelerate does not know, MissingError without its package."""
     if name not in ("none", *LOGGER_TYPE_TO_CLASS):
         raise InputError(f"tracker = '{name}': must be none, {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
     if name != "none" and (problem := tracker(name).problem):
@@ -190,14 +187,14 @@ def check_tracker(name: str) -> None:
 
 
 def last_wandb_run(out: Path) -> str | None:
-    """The id of the latest run that wandb has begun in a folder, which it then goes on with; None: there is none."""
+    """The id of the run that wandb goes on with in a folder."""
     begun = sorted((out / "wandb").glob("*run-*-*"), key=lambda path: path.name.removeprefix("offline-"))
     return begun[-1].name.rpartition("-")[2] if begun else None
 
 
 @contextmanager
 def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
-    """Yield a Tracker that reports the run in folder `out`; None if no dashboard is asked for."""
+    """Yield a Tracker of the run in folder `out`; None if no dashboard is asked for."""
     if config.tracker == "none":
         yield None
         return

@@ -13,7 +13,7 @@ from dp_base.reading import own_file, read_json
 
 
 class RunFiles:
-    """The files that a run leaves in its folder `path`."""
+    """The files of a run in its folder `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class RunFiles:
 
     @property
     def repeat(self) -> str:
-        """What else to do if a file is lost: the end of a message."""
+        """The end of a message: what to do if a file is lost."""
         return f"repeat the run: dp real run {self.config} --out NEW"
 
     @property
@@ -48,21 +48,19 @@ class RunFiles:
 
     @property
     def branches(self) -> list[RunFiles]:
-        """The cool-downs by pool size."""
         return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
 
     @property
     def branch_again(self) -> str:
-        """What to do if a file of a branch is damaged: the end of a message; empty for a run."""
+        """The end of a message: what to do if a branch's file is damaged; empty for a run."""
         run = self.path.parents[1] if self.path.parent.name == "branches" else None
         return f"remove {self.path}; dp real branch {run} makes it again" if run else ""
 
     def branch(self, pool_size: int) -> RunFiles:
-        """The branch of a pool size, whether or not it exists."""
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
-        """The content of result.json; None while the run is not complete. Raises DamagedError if it is not intact."""
+        """result.json; None while the run is not complete."""
         if not self.result.exists():
             return None
         remedy = self.branch_again or f"remove it, and dp real resume {self.path} writes it again"
@@ -71,16 +69,13 @@ class RunFiles:
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
-    """Add a line of strict JSON to a log: a number that is not finite becomes null."""
+    """Add a line of strict JSON to a log; nan and inf become null."""
     with naming(log), open(log, "a", encoding="utf-8") as file:
         file.write(strict_json(row) + "\n")
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """The rows of a log; none if it does not exist. A last line that is incomplete is left out.
-
-    Raises DamagedError if another line is no row.
-    """
+    """The rows of a log, without an incomplete last line."""
     with own_file(log, f"restore it; or {RunFiles(log.parent).repeat}"):
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]

@@ -1,4 +1,4 @@
-"""The user's cache. What was made once is kept under a hash of all that it depends on."""
+"""The user's cache: what was made once, under a hash of all that it depends on."""
 
 import errno
 import hashlib
@@ -26,19 +26,15 @@ _intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache."""
+    """The user's folder of the cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
-    """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
+    """The folder that make(folder) filled, now or earlier with the same `depends`; others wait for its maker.
 
-    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`, and may keep in
-    `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
-
-    While one process makes the folder, others that want the same one wait. The lock is on an open file, so it ends with
-    its process. A damaged folder is made again with a warning. Other processes cannot clear the cache until this one
-    ends. Raises MissingError if the cache cannot be written to.
+    If `resumable`, make(folder, unfinished) may keep in `unfinished` what it needs after a kill. A damaged folder is
+    made again.
     """
     keep(cache_folder())
     digest = json_digest(depends, sort_keys=True)[:16]
@@ -64,7 +60,6 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 
 
 def _usable(folder: Path) -> bool:
-    """Its files are verified once in this process."""
     if not folder.exists():
         _intact.discard(folder)
         return False
@@ -77,7 +72,6 @@ def _usable(folder: Path) -> bool:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Raises MissingError if the folder cannot be made, or if the block lacks room or permission to write."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except Exception as error:
@@ -97,7 +91,7 @@ def _unwritable(problem: str) -> MissingError:
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """Return a hash of the values of each array, of numpy or a tensor on the CPU."""
+    """A hash of the values of each array, of numpy or a tensor on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
@@ -113,7 +107,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Return the entries of the cache, by name, with broken ones."""
+    """Entries by name, also broken ones."""
     root = cache_folder()
     folders = {file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)}
     return [_entry(folder, root) for folder in sorted(folders) if not _is_half_made(folder.relative_to(root))]
@@ -124,7 +118,7 @@ def _is_half_made(path: Path) -> bool:
 
 
 def leftovers() -> list[Path]:
-    """Return what is half-made in the cache, by a process that is at work or that was killed."""
+    """What is half-made, by a process at work or killed."""
     found = [*cache_folder().rglob(f"{PART}*"), *cache_folder().rglob(f"*{UNFINISHED}")]
     return sorted(path for path in found if not any(PART in above.name for above in path.parents))
 
@@ -141,13 +135,13 @@ def _entry(folder: Path, root: Path) -> Entry:
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """Return what is wrong with each damaged entry, by its folder. `cached` makes such an entry again when needed."""
+    """What is wrong with each damaged entry; `cached` makes it again."""
     found = entries() if among is None else among
     return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
 
 
 def clear() -> None:
-    """Remove the whole cache, with what killed runs left half-made. Raises InputError while other processes use it."""
+    """Remove the whole cache; InputError while other processes use it."""
     folder = cache_folder()
     discard_parts(folder.parent, folder.name)  # of a clearing that was killed
     if folder.is_dir():

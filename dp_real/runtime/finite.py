@@ -1,4 +1,4 @@
-"""Checks that numbers are finite, where they arise, but not in every step: that would wait for the device."""
+"""Checks where numbers arise that they are finite, but not in every step, which would wait for the device."""
 
 from collections.abc import Iterable
 
@@ -13,16 +13,13 @@ LEARNER = "lower training.learning_rate or training.weight_decay, or set trainin
 
 
 def require_finite(what: str, remedy: str, values: Iterable[Tensor]) -> None:
-    """Raise DivergedError unless all these tensors are finite. The message has `what` first and `remedy` last."""
+    """Raise DivergedError, "`what` … `remedy`", unless all are finite."""
     if not all(bool(value.isfinite().all()) for value in values):
         raise DivergedError(f"{what} are not finite: {remedy}")
 
 
 class LossWatch:
-    """Watches the loss of a training loop. It looks at every EVERY-th step and the last one, to not slow training.
-
-    `what` says what is trained, and `remedy` ends the message.
-    """
+    """Looks at a training loop's loss in every EVERY-th step and the last one, to not slow training."""
 
     EVERY = 100
 
@@ -33,25 +30,21 @@ class LossWatch:
         self.step = 0
 
     def see(self, loss: Tensor) -> None:
-        """Take the loss of the next step, a scalar. Raises DivergedError if it is looked at and is not finite."""
+        """Take the loss of the next step, a scalar."""
         self.step += 1
         if self.step % self.EVERY == 0 or self.step == self.steps:
             require_finite(f"training {self.what}: step {self.step}: losses", self.remedy, [loss])
 
 
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
-    """Raise DivergedError, "`what` … `remedy`", if one of the samples [B, ...] has one of the `faults`."""
+    """Raise DivergedError, "`what` … `remedy`", if a sample has one of the `faults`."""
     for fault, bad in faults(samples).items():
         if bad.any():
             raise DivergedError(f"{what}: {int(bad.sum())} of {len(samples)} samples are {fault}: {remedy}")
 
 
 def faults(samples: Tensor) -> dict[str, Tensor]:
-    """Return which of the samples [B, ...] have a fault, bool [B], by the name of the fault.
-
-    Samples of integers are codes, and empty if all are zero. Other samples may not be finite. Images may have one value
-    throughout.
-    """
+    """Which samples have a fault, bool [B]: codes that are all zero, numbers not finite, images of one value."""
     rows = samples.flatten(1)
     is_code = not samples.is_floating_point()
     if is_code:
@@ -62,5 +55,5 @@ def faults(samples: Tensor) -> dict[str, Tensor]:
 
 
 def unusable(samples: Tensor) -> Tensor:
-    """Return which of the samples [B, ...] have any fault, bool [B]."""
+    """Which samples have any fault, bool [B]."""
     return torch.stack([*faults(samples).values()]).any(0)

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 class FlopCounter(TorchDispatchMode):
     """Adds up the FLOPs of a block.
 
-    torch's FlopCounterMode does not serve, because its hooks on modules break torch.autograd.grad.
+    torch's FlopCounterMode has hooks on modules that break torch.autograd.grad.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class FlopCounter(TorchDispatchMode):
 
 
 def count(work: Callable[[], object]) -> int:
-    """Return the FLOPs of doing `work` once. A multiplication and an addition are two."""
+    """The FLOPs of doing `work` once; a multiplication and an addition are two."""
     # There are formulas for the matrix products of attention, but not for the fused kernels of all devices.
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()

@@ -1,7 +1,6 @@
-"""Reads weights from a folder or the hub: safetensors only, and nothing is fetched but what the user named.
+"""Reads weights from a folder or the hub: safetensors only, no code of a model, and nothing that the user did not name.
 
-No code that comes with a model is run, and nobody is asked whether to run it. diffusers does not pass trust_remote_code
-on to the parts of a pipeline. But it takes none of the Auto classes of transformers, which alone would ask.
+diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
 """
 
 import json
@@ -37,11 +36,7 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """Load a model, a folder or a hub id, by `kind.from_pretrained`, from safetensors only.
-
-    A hub id that is not in the hub's cache is fetched. Raises MissingError if `model` is neither, or cannot be read, or
-    needs a package. Raises InputError if it needs code of its own, is broken, or has weights that are not finite.
-    """
+    """Load a folder or hub id by `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
     with reading(model, kind.__name__) as is_local, no_code_of(model), quietly():
         with _no_larger_than(model) if is_local else nullcontext():
             loaded = kind.from_pretrained(
@@ -57,11 +52,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
-    """The tokenizer of a model, a folder or a hub id, that pads on a side. Its own code is never run.
-
-    One without a padding token pads with its end token, which is masked. Raises MissingError if it cannot be read,
-    InputError if it has neither.
-    """
+    """The tokenizer that pads on a side; without a padding token, by its end token, which is masked."""
     with reading(model, "a tokenizer") as local, no_code_of(model), quietly():
         tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
     if tokenizer.pad_token is None:
@@ -74,7 +65,7 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
 
 
 def _require_finite(loaded: Any, model: str) -> None:
-    """Raise InputError, which names a weight, unless all weights of a model, or of a pipeline's parts, are finite."""
+    """Raise InputError, which names a weight, unless all are finite."""
     for part in getattr(loaded, "components", {"": loaded}).values():
         for name, weight in part.named_parameters() if isinstance(part, nn.Module) else ():
             if weight.is_floating_point() and not weight.isfinite().all():
@@ -83,10 +74,7 @@ def _require_finite(loaded: Any, model: str) -> None:
 
 @contextmanager
 def _no_larger_than(folder: str) -> Iterator[None]:
-    """Within the block, raise InputError when a network becomes much larger than the weights in a folder.
-
-    A config of 10⁶ layers would take hours, and one of 10⁹ channels all memory.
-    """
+    """Raise InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
     there = held(Path(folder))
     parts = MOST_PARTS + MOST_TIMES * there.tensors
     numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
@@ -108,7 +96,7 @@ def _no_larger_than(folder: str) -> Iterator[None]:
 
 @contextmanager
 def no_code_of(model: str) -> Iterator[None]:
-    """Within the block, raise InputError in place of a library's advice to run code that comes with a model."""
+    """Raise InputError in place of a library's advice to run a model's code."""
     try:
         yield
     except ValueError as error:
@@ -122,12 +110,7 @@ def no_code_of(model: str) -> Iterator[None]:
 
 @contextmanager
 def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
-    """Run a block that reads a model.
-
-    Yield whether `model` is a folder, not a hub id. Raises MissingError if `model` is neither, and in place of what the
-    block raises for files and packages that are missing. Raises InputError in place of what it raises for a folder that
-    is broken.
-    """
+    """Run a block that reads a model, and make its errors MissingError or InputError; yields whether it is a folder."""
     if fault := misnamed(model, pipeline):
         raise MissingError(fault)
     is_local = Path(model).is_dir()
@@ -156,10 +139,7 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """Return what `work` returns, or raise RuntimeError if it takes longer.
-
-    It is then left behind in a thread, which does not keep the process from ending.
-    """
+    """What `work` returns; RuntimeError if it takes longer, left behind in a thread that lets the process end."""
     outcome: Future[Result] = Future()
 
     def do() -> None:
@@ -177,10 +157,7 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep diffusers and transformers from printing warnings and progress.
-
-    The bars of downloads, which are the hub's own, stay.
-    """
+    """Keep diffusers and transformers from printing, but for the hub's bars of downloads."""
     before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
     try:
         for library in LIBRARIES:

@@ -1,7 +1,4 @@
-"""What is wrong with the name or the folder of a model, told before anything is read.
-
-So `dp real plan` and a run say the same.
-"""
+"""What is wrong with a model's name or folder, told before anything is read."""
 
 import json
 import math
@@ -45,14 +42,14 @@ VARIANT = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.(\w+)(?:-\d
 
 
 class Held(NamedTuple):
-    """How many tensors the weights of a folder are, and how many numbers."""
+    """How many tensors and numbers a folder's weights are."""
 
     tensors: int
     numbers: int
 
 
 def held(folder: Path) -> Held:
-    """What the headers of a folder's weights say, and of those of its parts. Raises InputError for a broken file."""
+    """What the headers of a folder's weights say, and of its parts'."""
     shapes: list[list[int]] = []
     for file in sorted((*folder.glob(ANY_WEIGHTS), *folder.glob(f"*/{ANY_WEIGHTS}"))):
         if WEIGHTS.fullmatch(file.name):
@@ -65,17 +62,14 @@ def held(folder: Path) -> Held:
 
 
 def download_command(model: str) -> str:
-    """Return the command that fetches what is used of a model, not its copies for other libraries or dtypes."""
+    """Fetches what is used of a model, not its copies for other libraries or dtypes."""
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
     excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
     return f"hf download {model}{included}{excluded}"
 
 
 def misnamed(model: str, pipeline: bool = False) -> str | None:
-    """Say what is to replace a URL, or a file where a folder should be; None if `model` is neither.
-
-    A checkpoint in one file can be made into a pipeline.
-    """
+    """What is to replace a URL, or a file where a folder should be; one file can become a pipeline."""
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:
@@ -100,10 +94,7 @@ def _instead_of(file: Path, pipeline: bool) -> str:
 
 
 def weights_digest(model: str) -> str:
-    """Return a digest of a model's files, or of the hub its commit; empty if the model is not here.
-
-    Of a large file a part is read (dp_base.checksums.sampled_digest).
-    """
+    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is not here."""
     folder = Path(model)
     try:
         if folder.is_dir():
@@ -115,7 +106,7 @@ def weights_digest(model: str) -> str:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a name may be the id of a model on the hub: owner/name."""
+    """Whether a name may be owner/name on the hub."""
     try:
         validate_repo_id(model)
     except HFValidationError:
@@ -124,7 +115,7 @@ def is_hub_id(model: str) -> bool:
 
 
 def lora_file(folder: Path) -> Path:
-    """Return a folder's one file of safetensors, a LoRA. Raises MissingError if there is none or are several."""
+    """A folder's one file of safetensors; MissingError if there is none or are several."""
     found = sorted(folder.glob(ANY_WEIGHTS))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
@@ -136,7 +127,7 @@ NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIM
 
 
 def missing_package(error: ImportError) -> str:
-    """Say in one line which package a library found missing, and how to install it."""
+    """Which package a library found missing, and how to install it."""
     cause = " ".join(str(error).split()).partition(". You can install it")[0]
     return f"{cause}: {install_command(TIMM)}" if TIMM in cause else cause
 
@@ -155,10 +146,7 @@ def _lacking_timm(folder: Path) -> Lack | None:
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
-    """Say what a folder lacks of its model, or of the pipeline that its model_index.json names; None if it is whole.
-
-    Libraries do not refuse all such folders: of one without files, transformers makes a tokenizer that knows no word.
-    """
+    """What a folder lacks of its model: of an empty one, transformers makes a tokenizer that knows no word."""
     index = folder / "model_index.json"
     be_whole = f"it {WHOLE}"
     if pipeline and not index.is_file():
@@ -187,10 +175,7 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
 
 
 def _parts(index: dict[str, Any]) -> dict[str, str]:
-    """The parts of a pipeline that are loaded, and the name of each one's class.
-
-    The index has [library, class] for a part, or two nulls for one that it does not have.
-    """
+    """The classes of a pipeline's parts; the index has two nulls for a part that it does not have."""
     parts = {}
     for part, kind in index.items():
         is_part = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)

@@ -18,26 +18,23 @@ VISIBLE = 48  # pixels a side that an image has at least, to be looked at
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """Convert float32 in [-1, 1] to uint8: round(127.5 (x + 1)), clipped to 0 .. 255."""
+    """float32 in [-1, 1] to uint8: round(127.5 (x + 1)), clipped to 0 .. 255."""
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]. Floats and wider integers, which are codes, are returned as they are."""
+    """uint8 to float32 in [-1, 1]. Floats and wider integers, which are codes, stay."""
     return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """Convert uint8 [C, H, W], with C = 1 or 3, to a Pillow image."""
+    """uint8 [C, H, W], with C = 1 or 3, to a Pillow image."""
     is_grey = len(pixels) == 1
     return Image.fromarray(pixels[0].numpy() if is_grey else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
-    """Lay uint8 [B, C, H, W], with C = 1 or 3, beside each other, row by row, with white lines between them.
-
-    Those that are smaller than VISIBLE pixels become larger, by a whole factor.
-    """
+    """Images uint8 [B, C, H, W], C = 1 or 3, row by row, the small ones larger by a whole factor."""
     factor = max(1, VISIBLE // max(pixels.shape[2:]))
     framed = F.pad(pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), (0, 1, 0, 1), value=255)
     batch, channels, height, width = framed.shape
@@ -49,7 +46,7 @@ def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resize images [B, c, h, w] to [B, C, H, W], with shape = [C, H, W]. Colours become grey if C is 1."""
+    """Resize images to shape [C, H, W]; colours become grey if C is 1."""
     channels, *size = shape
     if channels == 1 and images.shape[1] == len(GREY):
         images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
@@ -59,7 +56,7 @@ def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def encode(pixels: Tensor) -> list[bytes]:
-    """Encode each image of uint8 [B, C, H, W], with C = 1 or 3, as JPEG, with colours at full resolution."""
+    """Each image of uint8 [B, C, H, W], C = 1 or 3, as JPEG with colours at full resolution."""
 
     def encode_one(image: Tensor) -> bytes:
         with io.BytesIO() as buffer:
@@ -71,7 +68,7 @@ def encode(pixels: Tensor) -> list[bytes]:
 
 
 def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
-    """Decode images to uint8 [B, C, H, W] with shape = [C, H, W]. In memory, the channels are last."""
+    """Images as uint8 [B, C, H, W] with shape = [C, H, W]; in memory, channels are last."""
     channels, height, width = shape
     pixels = torch.empty(len(files), height, width, channels, dtype=torch.uint8)
     for row, file in zip(pixels, files, strict=True):

@@ -1,4 +1,4 @@
-"""What training changes as named tensors, and a loop that goes on after a kill and ends as the unbroken one would."""
+"""What training changes as named tensors, and a loop that ends after a kill as the unbroken one would."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ EVERY = 200  # steps between two times that the state is kept; a loop must not k
 
 
 class Resumable:
-    """Keeps all that a training loop changes, and restores it.
-
-    `folder` is where; None: nowhere. If its files are damaged, the loop begins again. `draw` is the loop's generator of
-    random numbers.
-    """
+    """Keeps in `folder` all that a training loop changes; damaged files begin it again."""
 
     def __init__(
         self,
@@ -42,7 +38,7 @@ class Resumable:
         self.first = self.restore()  # steps that are done
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
-        """The numbers of the steps that are left, of `total` steps from 0. advance(n) is called for n steps done."""
+        """The steps left of `total`, from 0; advance(n) for n steps done."""
         advance(self.first)
         for step in range(self.first, total):
             yield step
@@ -51,7 +47,6 @@ class Resumable:
                 self.keep(self.folder, step + 1)
 
     def keep(self, folder: Path, step: int) -> None:
-        """Write the state after `step` steps, whole or not at all."""
         with whole_folder(folder, replace=True) as staged:
             tensors = state_tensors(self.modules, self.optimizer) | {"draw": self.draw.get_state()}
             save_file(tensors, staged / "state.safetensors")
@@ -61,7 +56,7 @@ class Resumable:
             seal(staged)
 
     def restore(self) -> int:
-        """Restore what was kept, if anything was; returns the number of steps that are done."""
+        """Restore what was kept; returns the steps done."""
         if self.folder is None or not self.folder.exists() or damage(self.folder):
             return 0
         state = read_json(self.folder / "state.json")
@@ -86,7 +81,7 @@ def load_state_tensors(
     optimizer: Optimizer,
     groups: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Restore what `state_tensors` returned, and the optimizer's param_groups if they are given."""
+    """Restore `state_tensors`, and the optimizer's param_groups if given."""
     for name, module in modules.items():
         module.load_state_dict(_below(f"{name}.", tensors))
     parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -102,5 +97,5 @@ def load_state_tensors(
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, by the rest of their names."""
+    """The tensors below a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

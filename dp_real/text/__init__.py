@@ -1,1 +1,1 @@
-"""Sources, generators and learners of texts; the engine meets them as entry points only, as another package's."""
+"""Sources, generators and learners of texts, which the engine meets as entry points only."""

@@ -52,5 +52,5 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
-        """By the time measured on one core with the default sizes, for the steps and the characters."""
+        """As measured on one core with the default sizes."""
         return 2e-9 * self.train_steps * 128 * task.sample_shape[0] * self.width**1.5

@@ -1,4 +1,4 @@
-"""Texts as numbers, int32 [L]: the code points of their characters, with zeros behind them; and as a pool's strings."""
+"""Texts as numbers, int32 [L]: code points with zeros behind them; and as a pool's strings."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def to_codes(texts: Iterable[str], length: int) -> Tensor:
 
 
 def to_texts(codes: Tensor) -> list[str]:
-    """The texts of numbers [n, L], of any dtype."""
+    """The texts of numbers [n, L]."""
     rows = codes.detach().to("cpu", torch.int32).numpy()
     return [row[row != 0].tobytes().decode("utf-32-le") for row in rows]
 
 
 def texts_of(x: ExampleArray) -> list[str]:
-    """The texts of a pool's or set's examples [n, L], in order."""
+    """The texts of a pool's or set's examples [n, L]."""
     n = x.shape[0]
     return [text for start in range(0, n, BLOCK) for text in to_texts(x[start : min(start + BLOCK, n)])]
 

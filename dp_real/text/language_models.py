@@ -71,7 +71,7 @@ class AskedConfig(GeneratorConfig):
         return self
 
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
-        """The prompts of each class, with the real examples that they show."""
+        """The prompts come with the real examples that they show."""
         from dp_real.generators import class_prompts
         from dp_real.text.models.asked import Prompts
 
@@ -84,7 +84,7 @@ class AskedConfig(GeneratorConfig):
         return self.shots > 0
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """By CHARACTERS a token, and SHOT tokens an example."""
+        """Assumed are CHARACTERS a token, and SHOT tokens an example."""
         asked = max(len(template) for template in self.prompts) + len(self.system)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
@@ -132,7 +132,7 @@ class CausalLMConfig(AskedConfig):
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
     def parameters(self) -> int:
-        """0 if the model is not here."""
+        """It is 0 if the model is not here."""
         from dp_real.runtime.model_folders import held
 
         return held(Path(self.model)).numbers

@@ -1,7 +1,6 @@
-"""Which texts are nearly alike: MinHash (Broder 1997) of their trigrams of characters, with locality-sensitive hashing.
+"""Which texts are nearly alike: MinHash (Broder 1997) of their trigrams, with locality-sensitive hashing.
 
-The likeness is the Jaccard similarity of their sets of trigrams, in lower case, whatever their spacing: .8 for a
-sentence of which a word in ten was changed.
+Likeness is the Jaccard similarity of trigrams: .8 for a sentence of which a word in ten was changed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred
 
 
 class NearTexts:
-    """Texts seen so far, none of them nearly another: alike by `likeness`, in (0, 1], or more."""
+    """Texts seen so far, no two alike by `likeness`, in (0, 1], or more."""
 
     def __init__(self, likeness: float) -> None:
         self.likeness = likeness
@@ -40,11 +39,11 @@ class NearTexts:
         return texts_of(x)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Which of the texts are nearly one seen before, bool [n]. The others are seen from now on."""
+        """Which texts are nearly one seen before, bool [n]. The others are seen from now on."""
         return self._each(texts, remember=True)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:
-        """As `add`, but none of them is seen."""
+        """As `add`, but none is seen."""
         return self._each(texts, remember=False)
 
     def _each(self, texts: Sequence[str], remember: bool) -> np.ndarray:
@@ -52,7 +51,7 @@ class NearTexts:
         return np.array([self._near(*text, remember) for block in blocks for text in self._hashed(block)], bool)
 
     def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[int]]]:
-        """Each text's set of trigrams, in order, and a key of 64 bits for its hashes in each band."""
+        """Each text's sorted trigrams, and a key of 64 bits per band."""
         sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
         sets.sort_indices()
         hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)

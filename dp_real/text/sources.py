@@ -1,4 +1,4 @@
-"""Sources of texts: a user's own, and made-up ones to try the way of texts."""
+"""Sources of texts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OfTexts(DataConfig):
         return NearTexts(likeness)
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
-        """A list of str, which are cut to the length of this source."""
+        """A list of str, which are cut."""
         from dp_real.text.codes import to_codes
 
         texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
@@ -105,7 +105,7 @@ class StandInTextConfig(OfTexts, MadeUp):
 
 
 def write_sets(root: Path) -> None:
-    """Write root/SET/TOPIC/N.txt, the sentences of each topic in turn to train, to validate and to test."""
+    """Write root/SET/TOPIC/N.txt."""
     for topic, (who, what) in WHO_AND_WHAT.items():
         for number, words in enumerate(product(who, what, WHEN)):
             folder = root / ("train", "validation", "test")[number % 3] / topic

@@ -1,7 +1,4 @@
-"""Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`.
-
-A table's text is a column called text, sentence, content or the like; #TEXT,LABEL names others.
-"""
+"""Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Codes [n, length] in the set's own order, class folders by name; a remark counts the texts that are cut."""
+    """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
     rows = _read(found, classes)
     labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
     kept = [row for row, name in enumerate(rows.names) if labels[name] is not None]
@@ -96,7 +93,7 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
 
 
 def rows_of_table(found: Located) -> Rows:
-    """Read CSV or JSONL files."""
+    """The rows of CSV or JSONL files."""
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])

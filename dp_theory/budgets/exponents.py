@@ -1,10 +1,10 @@
-"""Does practice change the exponent of the scaling law? Error against rows for every way to choose them (ours).
+"""Does practice change the exponent of the scaling law (ours)?
 
     static                  trains on everything that `prune each round` looks at
     prune once              the first learner selects everything that is added
     prune each round        the newest learner selects, from candidates that are generated and paid for
     practice                the same rows, generated directly where the learner wants them (guidance)
-    ..., newest rows        trained on the newest rows only, not on the accumulated pool
+    ..., newest rows        trained on the newest rows only
 
 All have the same first pool, and all but static keep the same number of rows in every round.
 """
@@ -120,8 +120,6 @@ def _require_comparable(problem: PracticeProblem) -> None:
 
 
 class _Curve(NamedTuple):
-    """Test errors of a curve's points, and rows kept and looked at per dimension."""
-
     errors: Float[np.ndarray, " points"]
     kept: Float[np.ndarray, " points"]
     candidates: Float[np.ndarray, " points"]
@@ -129,8 +127,6 @@ class _Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """The loops behind a curve: all stages of the first, then the last stage of each other."""
-
     problems: list[PracticeProblem]
 
     def predicted(self) -> _Curve:
@@ -170,7 +166,7 @@ def _resized(rows: RoundRows, kept: float) -> RoundRows:
 
 
 def _resolved(problem: PracticeProblem) -> PracticeProblem:
-    """The problem with as many rounds as double precision resolves: the error of newest rows falls geometrically."""
+    """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
     try:
         solve_stages(problem)
         return problem

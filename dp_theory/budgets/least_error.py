@@ -1,8 +1,7 @@
 """The least test error of a named rule over its kept fraction and the ridge, for a number of training rows (ours).
 
-Trained on m kept rows, psi = d/m, with the ridge lam per *training* row; the selector is fixed. Kept rows are short
-along w_s, of variance gamma/p, so that the limit d → ∞ is reached only far above p/gamma: a finite `d` takes the mean
-error there.
+psi = d/m for m kept rows, and lam is per *training* row. The limit is reached only far above d = p/gamma; a finite `d`
+takes the mean error there.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ def least_error(
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> LeastError:
-    """The least test error of a rule of RULE_NAMES over p and the ridge, accurate to 1e-8.
+    """The least error over p and the ridge, accurate to 1e-8.
 
-    psi may be a function of p. A given keep or lam (0: the ridgeless limit) is not searched. At a finite d, p/gamma ≤ d
-    must hold: the search leaves other fractions out, and a given one has nan. All but d and smallest_keep broadcast.
+    psi may be a function of p. A given keep or lam is not searched. At a finite d fractions with p/gamma > d are left
+    out, and a given one has nan.
     """
     require_selector(rho, flip, lam)
     require_number(d=d)
@@ -110,7 +109,7 @@ def _constant(value: Any) -> Callable[[Any], Any]:
 
 
 def direct_rule(name: str, p: Any) -> Direct:
-    """The rule that keeps a fraction p, per kept row."""
+    """The direct rule that keeps a fraction p."""
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))

@@ -55,10 +55,8 @@ def optimum(
     DataFrame
         A row for each strategy and rule, the best first. Columns are strategy, rule, keep, lam, psi and test_error; per
         dimension kept, generated and cost; and needs_d = p/gamma, which d must exceed by far for the limit d → ∞ to
-        hold.
-        Arrays of rho, psi, budget, keep, lam and flip broadcast, to a phase diagram. The table then has the rows of all
-        cells, in C order, and further columns cell, its number, rho, flip and, if it is given, budget.
-        `table.groupby("cell").first()` is what wins.
+        hold. Arrays of rho, psi, budget, keep, lam and flip broadcast to a phase diagram: the rows of all cells, in C
+        order, with further columns cell, rho, flip and budget. `table.groupby("cell").first()` is what wins.
 
     Raises
     ------

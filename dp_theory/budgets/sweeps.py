@@ -1,7 +1,4 @@
-"""Ways to spend a budget of generated samples: predicted curves with simulated points on them.
-
-Strategies and axes are those of dp_theory.numerics.costs, at one kept fraction p and one ridge lam per *training* row.
-"""
+"""Ways to spend a budget of generated samples: predicted curves with simulated points on them."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ SIZES = 12  # numbers of samples, if none are given
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep: its rule keeps the fraction p that keep-hard keeps at `alpha`."""
+    """A curve whose rule keeps the fraction p that keep-hard keeps at `alpha`."""
 
     strategy: str
     name: str
@@ -58,7 +55,6 @@ class Line:
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
-        """With n samples generated and the ridge lam per training row, which broadcast."""
         if self.strategy == "prune":
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
@@ -101,8 +97,7 @@ def sweep(  # noqa: PLR0913
     d, trials
         Dimension and number of experiments. Trial k of all series draws from the same stream.
     engine
-        With 'law' the points of a series are independent. With 'dense' the sizes of one trial share rows, so that they
-        are correlated.
+        With 'law' the points of a series are independent, with 'dense' they share rows.
     x
         The axis that column x counts.
     direct_cost, training_cost
@@ -189,7 +184,7 @@ def default_sizes(d: int) -> list[float]:
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How many jobs `sweep` reports as progress."""
+    """The number of jobs that `sweep` reports."""
     return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
 
 
@@ -237,7 +232,6 @@ def _by_line(
 def _frame(
     line: Line, lam: float, d: int, x: str, costs: Costs, at: np.ndarray, samples: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """The rows of a line at these numbers of samples: predicted, or the means of samples (trials, points)."""
     import pandas as pd
 
     theory = np.asarray(predict(line.problem(at, lam, d)).test_error)

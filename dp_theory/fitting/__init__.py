@@ -1,11 +1,4 @@
-"""Measured error curves: the theory fitted to them, and what it foresees beside a power law.
-
-curve                              what is measured
-theory                             what the theory expects at given parameters
-likelihood, best_fit, region, fit  the most likely parameters, and how far off they may be
-stack                              the theory and a power law together, weighted by hidden tails
-forecast                           how many more samples a target takes
-"""
+"""Measured error curves: the theory fitted to them, and what it foresees beside a power law."""
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit, fit

@@ -1,7 +1,4 @@
-"""The most likely parameters: the least deviance that searches from several places find.
-
-Newton's method within a trust region, with the information in place of the second derivative.
-"""
+"""The most likely parameters, by Newton's method in a trust region from several places."""
 
 from __future__ import annotations
 
@@ -56,7 +53,6 @@ def most_likely_exact(
 def _with_variance_at(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
 ) -> Likelihood:
-    """The likelihood (T9.6) of an exact curve, with its variance held at z."""
     likelihood = Likelihood(curve, free, fixed)
     _, deviation = predict_points(curve, likelihood.values(z[None]))
     se = np.sqrt(variance_of_theory(curve, deviation)[0])
@@ -66,7 +62,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where it is least."""
+    """The deviance (T9.8) about the means at the estimate z, and where it is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
     likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
@@ -74,7 +70,7 @@ def likelihood_about_fit(
 
 
 def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
-    """The z of the least deviance that is found, from `start` or from several places."""
+    """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if start is not None:
@@ -151,7 +147,7 @@ class Latest(Generic[Answer]):
 
 
 class Evaluations:
-    """A likelihood as a minimiser asks for it: each z is linearised once."""
+    """A likelihood that linearises each z once."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood
@@ -175,6 +171,6 @@ class Evaluations:
         return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
 
     def stop_where_little_is_gained(self, z: Float[np.ndarray, " free"]) -> None:
-        """Raises StopIteration, which ends a search of scipy, where the next step would gain next to nothing."""
+        """Raises StopIteration, which ends a search of scipy."""
         if self.expected_gain(z) < _LEAST_GAIN:
             raise StopIteration

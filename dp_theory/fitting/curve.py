@@ -32,10 +32,9 @@ class Curve:
     Parameters
     ----------
     strategy
-        How the training rows of a point were chosen, one of STRATEGIES. `static` trains on plain rows. `prune` trains
-        on the rows of a pool that `rule` keeps, by a fixed selector. `direct` trains on rows that were drawn from the
-        distribution that `rule` would keep. `practice` trains on rows near the learner's own boundary, which were
-        added round by round.
+        How the training rows were chosen, one of STRATEGIES: plain (`static`), those of a pool that `rule` keeps
+        (`prune`), drawn from the distribution that `rule` would keep (`direct`), or near the learner's own boundary,
+        round by round (`practice`).
     kept
         Number of training rows.
     error
@@ -162,12 +161,11 @@ class Curve:
         return len(self.strategy)
 
     def at(self, rows: Any) -> Curve:
-        """The points that a mask, or an array of indices, selects."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _columns()})
 
     @property
     def plain(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained on plain rows alone: static ones, and those of a selection that keeps all."""
+        """Which points were trained on plain rows alone."""
         return (self.keep == 1) & (self.strategy != "practice")
 
     @property
@@ -182,17 +180,14 @@ class Curve:
 
     @property
     def has_practice(self) -> bool:
-        """Whether any point was trained by the practice loop."""
         return bool(self.practised.any())
 
     @property
     def knows_scatter(self) -> bool:
-        """Whether the variance of the points is known: from theory, or from standard errors."""
         return self.exact or not bool(np.isnan(self.se).any())
 
     @property
     def rounds(self) -> Int[np.ndarray, " points"]:
-        """Number of rounds after the first pool, to the nearest whole number."""
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 
     def _check(self) -> None:

@@ -27,9 +27,7 @@ _AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: i
 
 @dataclass(frozen=True)
 class Fit:
-    """The theory fitted to a curve, by maximum likelihood or quasi-likelihood.
-
-    `fit` makes it. The model is that of dp_theory.fitting.likelihood.
+    """The theory fitted to a curve, by maximum likelihood or quasi-likelihood (dp_theory.fitting.likelihood).
 
     Attributes
     ----------
@@ -72,9 +70,8 @@ class Fit:
         -------
         pd.DataFrame
             Columns parameter, value, low, high and note, a row for each of PARAMETERS. `low` and `high` are nan for a
-            parameter that was not estimated. `note` says what the curve does not determine. A parameter whose
-            interval ends where its range does is bounded on one side only. If it does so on both sides, it is not
-            identified and has no value.
+            parameter that was not estimated. `note` says what the curve does not determine. An interval that ends where
+            the range does is bounded on one side only; on both, the parameter is not identified.
         """
         import pandas as pd
 
@@ -82,10 +79,7 @@ class Fit:
         return pd.DataFrame([(name, *self._estimate(name, level)) for name in PARAMETERS], columns=columns)
 
     def limits(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """The ends of a parameter's profile-likelihood interval, or of its range.
-
-        Both are its value where it was not estimated.
-        """
+        """The ends of a parameter's profile-likelihood interval, or of its range."""
         if name in self.why_fixed:
             return self.values[name], self.values[name]
         parameter = PARAMETERS[name]
@@ -98,7 +92,7 @@ class Fit:
     def outermost(
         self, level: float = 0.95, advance: Callable[[int], None] = lambda ends: None
     ) -> dict[str, Float[np.ndarray, " places"]]:
-        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted."""
+        """All parameters at the fit, and where each free one is at an end of its interval."""
         return self.likelihood.values(self._region(level).outermost(advance))
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
@@ -107,7 +101,7 @@ class Fit:
         Parameters
         ----------
         points
-            A `Curve`, or the columns of one. The errors of the points do not matter, and may be left out.
+            A `Curve`, or the columns of one, whose errors may be left out.
         level
             Level of the intervals.
 
@@ -115,8 +109,8 @@ class Fit:
         -------
         pd.DataFrame
             Columns strategy, kept, generated, error, low, high, new_low and new_high, a row for each point. `low` and
-            `high` are the profile-likelihood interval of the expected error. `new_low` and `new_high` are that of a
-            new measurement, the mean of the point's `trials` experiments, which scatter as those of the curve do.
+            `high` are the profile-likelihood interval of the expected error. `new_low` and `new_high` are that of a new
+            mean of `trials` experiments.
 
         Raises
         ------
@@ -140,10 +134,8 @@ class Fit:
         )
 
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
-        """Expected errors and their intervals: the columns of `predict` but the last two.
-
-        With practice, in the curve or in the points, they are those of the first order (Cramér-Rao), too narrow at an
-        end of a range.
+        """The columns of `predict` but the last two; with practice to first order (Cramér-Rao), too narrow at an end of
+        a range.
         """
         import pandas as pd
 
@@ -170,7 +162,7 @@ class Fit:
     def first_order(
         self, points: Curve, level: float = 0.95
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-        """ln of the expected errors of points, and the ends of their intervals to first order (Cramér-Rao)."""
+        """ln of the expected errors, and the ends of their intervals to first order."""
         return self._region(level).first_order(points)
 
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
@@ -195,25 +187,22 @@ class Fit:
         return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
-        """How many standard deviations an interval reaches: by Student's t where these were estimated."""
+        """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
     def _value_arrays(self) -> dict[str, Float[np.ndarray, " sets"]]:
-        """The values as `predict_points` takes them: a single set of parameters."""
         return {name: np.array([value]) for name, value in self.values.items()}
 
     def _relative_scatter(
         self, points: Curve, mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"]
     ) -> Any:
-        """The relative standard deviation of a new measurement; `deviation` is the theory's, nan where it has none."""
         if self.curve.exact:
             return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean
         se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
         return np.sqrt(self.excess) * np.median(se / self.curve.error)
 
     def _require_known(self, points: Curve) -> None:
-        """Raises InputError where a point needs a parameter that the curve does not determine."""
         needs = (
             (points.selected, "rho", "a pruned point, or rho"),
             (points.practised, "window", "practice, or window"),
@@ -271,7 +260,6 @@ def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
 
 
 def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
-    """The parameters, but those given, that no point depends on, and the reasons."""
     reasons = {}
     if not curve.selected.any():
         reasons["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
@@ -281,7 +269,7 @@ def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
 
 
 def _most_free(curve: Curve) -> int:
-    """One less than the curve's different points, and one less for the scatter. Raises InputError where it is none."""
+    """The number of different points less one, and less one more for the scatter."""
     different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
     spare = 1 if curve.knows_scatter else 2
     if different - spare < 1:

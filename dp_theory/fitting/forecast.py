@@ -39,24 +39,22 @@ def forecast(
 ) -> pd.DataFrame:
     """How much more each strategy takes to reach a target error, the best strategy first.
 
-    All strategies but the last go on from the same rows: the plain rows of the curve's largest plain point, or the
-    first pool of its practice. Where these reach the target as they are, no more are needed.
+    All strategies but the last go on from the plain rows of the curve's largest plain point, or from the first pool of
+    its practice.
 
         static             more plain rows
         prune              the learner on those rows looks at plain candidates once, and those near its boundary are
                            kept
-        practice           the newest learner says, round by round, where rows are generated. There are FEW_ROUNDS
-                           rounds as large as the first pool. There are MOST_ROUNDS that grow with the pool if only
-                           these reach the target, in the mean or wherever the parameters may be
-        prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that
+        practice           the newest learner says, round by round, where rows are generated: FEW_ROUNDS rounds as large
+        as the first pool, or MOST_ROUNDS that grow with it if only these reach the target prune as measured  only if
+        the curve tells the selector's rho: a pool from nothing, pruned to the share that
                            the curve kept
 
-    `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window, or by 1 where the curve has no
-    practice.
+    `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
-    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by the theory and by empirical laws together,
-    weighted by hidden tails (dp_theory.fitting.stack). The other strategies are known to the theory alone. They are
-    answered only where the hidden tails leave it a weight of LEAST_WEIGHT or more; their numbers are nan elsewhere.
+    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by theory and empirical laws together,
+    weighted by hidden tails. The others are answered by the theory alone, and are nan where its weight is below
+    LEAST_WEIGHT.
 
     Parameters
     ----------
@@ -69,24 +67,20 @@ def forecast(
     level
         Level of the intervals.
     direct_cost, training_cost
-        Costs of a directly drawn sample and of a training row, in plain samples, if `x` is "compute". They are
-        DIRECT_COST and TRAINING_COST unless given.
+        Costs in plain samples, if `x` is "compute": by default DIRECT_COST and TRAINING_COST.
     advance
-        advance(1) is called whenever an end of a parameter's interval is found, which takes most of the time. There
-        are two for each free parameter.
+        advance(1) is called at each end of a parameter's interval, two for each free parameter.
 
     Returns
     -------
     pd.DataFrame
         Columns strategy, use, more, low, high, kept and note, a row for each strategy. `more` is what it takes beyond
-        the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the
-        region of likely parameters. This holds the profile-likelihood interval (for practice, that to first order).
-        It also holds what it takes where a parameter is at an end of its interval and the others are refitted, since
-        first order sees nothing at an end of a range, as at a floor of 0. `high` is inf where the floor may be as
-        high as the target. For `static` by theory and laws, they are quantiles of the mixture. `use` is "yes" for the
-        best strategy if all other intervals lie above its own, "as good" for it and those whose intervals overlap with
-        its own, else "no". It is "unknown" where the target is out of reach in the mean but not for sure, and for all
-        strategies where some are not told. `kept` counts the training rows in all.
+        the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
+        of likely parameters: the profile-likelihood interval (for practice, to first order), widened by the ends of the
+        parameters' intervals. `high` is inf where the floor may be as high as the target. For `static` by theory and
+        laws, they are quantiles of the mixture. `use` is "yes" for the best strategy if all other intervals lie above
+        its own, "as good" where they overlap, else "no", and "unknown" where that cannot be told. `kept` counts the
+        training rows in all.
 
     Raises
     ------
@@ -222,9 +216,7 @@ class _Question:
         return _Answer(middle, least, most, self._reached(foreseen.quantiles(0.5), plan.kept, start))
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
-        """What the first plan takes that reaches the target for sure, else in the mean, else the last; `high` is inf
-        where none may.
-        """
+        """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
         found = self._answer_of_first(plans, start)
         return found._replace(high=np.inf) if may_not_reach else found
 
@@ -238,7 +230,6 @@ class _Question:
         return in_the_mean[0] if in_the_mean else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
-        """What a plan takes at the fit, and at least and most within the region."""
         table = self.fitted.bands(plan, self.level)
         mean = table["error"].to_numpy()
         counted = self._counted(plan, self.fitted.values, mean[0], start)
@@ -253,12 +244,10 @@ class _Question:
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
 
     def _more(self, plan: Curve, counted: Array, errors: Array, start: float) -> float:
-        """What the axis counts where the errors (points,) reach the target; inf where they do not."""
         size = self._reached(errors, plan.kept, start)
         return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > start else 0.0
 
     def _reached(self, errors: Array, sizes: Array, start: float) -> float:
-        """The size at which errors (points,) reach the target: the start if they do so there."""
         if start and errors[0] <= self.target:
             return start
         return _last_crossing(np.log(self.target), np.log(errors), sizes)
@@ -277,13 +266,12 @@ class _Question:
 
 
 def _share_in_window(window: float, floor: float, test_error: float) -> float:
-    """P(|t| < window·tan(πE')), E' the learner's error against labels whose own error is `floor`."""
+    """P(|t| < window·tan(πE')), E' being the error against labels whose own error is `floor`."""
     against_labels = np.arccos(np.clip(np.cos(np.pi * test_error) / np.cos(np.pi * floor), -1, 1))
     return erf(window * np.tan(against_labels) / np.sqrt(2))
 
 
 def _last_crossing(level: float, values: Array, sizes: Array) -> float:
-    """The size from which on interpolated values stay below a level; inf where the last value is above."""
     from scipy.interpolate import PchipInterpolator
 
     above = np.flatnonzero(values > level)

@@ -1,16 +1,7 @@
-"""How likely a measured curve is at given parameters of the theory; docs/theory/fit.md derives it.
+"""How likely a measured curve is at given parameters of the theory: (T9.3) to (T9.11), derived in docs/theory/fit.md.
 
-Point i is the mean test error y_i of k_i experiments. At the free parameters' z the theory has its expectation μ_i and
-the standard deviation s_i of one experiment, so that y_i ~ N(μ_i(z), c v_i) (T9.3) with
-
-    v_i = se_i², or y_i² where no standard error is known; c is estimated    MEASURED                         (T9.4)
-    v_i = s_i(z)²/k_i, c = 1                                                 THEORY, for exact curves         (T9.5)
-
-    D(z) = Σ (y_i − μ_i(z))²/v_i                       the deviance where v does not depend on z              (T9.6)
-    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]      and where it does                                      (T9.7)
-    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                    about the fitted means μ̂ of an exact curve             (T9.8)
-
-    I = JᵀV⁻¹J, and + GᵀG/2 for (T9.7)                 the information, J = ∂μ/∂z and G = ∂ ln v/∂z   (T9.10), (T9.11)
+A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c (MEASURED); it is
+s_i(z)²/k_i with c = 1 for the k_i experiments of an exact curve (THEORY).
 """
 
 from __future__ import annotations
@@ -81,9 +72,7 @@ class Likelihood:
         return self._deviances(mean, self._variances(deviation))
 
     def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """The deviance, its gradient and the information at z, by finite differences, by default one-sided with
-        practice.
-        """
+        """Finite differences, by default one-sided with practice."""
         if one_sided is None:
             one_sided = self.curve.has_practice
         mean, deviation = predict_points(self.curve, self.values(_stencil(z, one_sided)))
@@ -98,12 +87,10 @@ class Likelihood:
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
     def slopes(self, points: Curve, z: Float[np.ndarray, " free"], *, one_sided: bool = False) -> PointSlopes:
-        """What the theory expects of other points at z, and its derivative in z."""
         mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
         return PointSlopes(mean[0], _differences(mean, len(z)))
 
     def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-        """v of each point, with its softening."""
         if self.variance is Variance.THEORY:
             variance = variance_of_theory(self.curve, deviation)  # (T9.5)
         else:
@@ -122,18 +109,17 @@ class Likelihood:
 
 
 def variance_of_theory(curve: Curve, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-    """Equation (T9.5), where a single experiment has this standard deviation."""
+    """The variance (T9.5), from a single experiment's deviation."""
     return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 
 def whitening_matrix(information: Float[np.ndarray, "free free"]) -> Float[np.ndarray, "free free"]:
-    """S such that the deviance grows by about |s|² along z = z0 + S s, from its minimum z0 on."""
+    """S such that the deviance grows by about |s|² along z = z0 + S s."""
     values, vectors = np.linalg.eigh(information)
     return vectors / np.sqrt(np.maximum(values, 0) + _LEAST_INFORMATION)
 
 
 def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray, "sets free"]:
-    """z, a step ahead along each axis, and a step back unless one-sided."""
     ahead = _STEP * np.eye(len(z))
     steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
     return z + np.vstack(steps)

@@ -1,16 +1,7 @@
-"""The region of likely parameters about a fit: the intervals of parameters and of predictions.
+"""The region of likely parameters about a fit: D(z) − D(z0) ≤ A = c q² (T9.9), with a quantile q.
 
-The region holds every z whose deviance (dp_theory.fitting.likelihood) exceeds its least by no more than is allowed,
-
-    D(z) − D(z0) ≤ A = c q²                                                                                   (T9.9)
-
-with q the quantile of the normal, or of Student's t where the factor c was estimated. The profile-likelihood interval
-of a number g(z) is the range of g over the region. To first order (Cramér-Rao) its half-width is
-
-    √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (T9.12)
-
-which is 0 for a parameter at an end of its range. With practice, whose theory takes long, (T9.12) is used wherever the
-deviance confirms it.
+The profile-likelihood interval of a number is its range over the region, to first order (T9.12), which is 0 at an end
+of a parameter's range. With practice, which takes long, (T9.12) is used wherever the deviance confirms it.
 """
 
 from __future__ import annotations
@@ -61,7 +52,7 @@ class Region:
     def first_order(
         self, points: Curve
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-        """ln of the expected errors of some points at the best z, and the ends of their intervals by (T9.12)."""
+        """ln of the expected errors at the best z, and the ends of their intervals by (T9.12)."""
         one_sided = self.likelihood.curve.has_practice or points.has_practice
         information = self.likelihood.linearise(self.best, one_sided=one_sided).information
         expected = self.likelihood.slopes(points, self.best, one_sided=one_sided)
@@ -112,7 +103,7 @@ class Region:
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
     ) -> Float[np.ndarray, " free"] | None:
-        """The end by (T9.12), scaled to where the deviance is A above its least; None far from that."""
+        """The end by (T9.12), scaled to deviance A, or None far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
         risen = at.deviance(self.best + way) - least
@@ -122,7 +113,6 @@ class Region:
         return None
 
     def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
-        """For each parameter at an end of its range, a place where it has moved inwards."""
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):
@@ -135,8 +125,6 @@ class Region:
 
 
 class _IntervalSearch:
-    """A search for the ends of the interval of g(z), ln of the expected error of one point."""
-
     def __init__(self, region: Region, point: Curve) -> None:
         likelihood = region.likelihood
         self.allowed = region.allowed
@@ -152,14 +140,13 @@ class _IntervalSearch:
         return self.expected(z).slope[0] / self.expected(z).mean[0]
 
     def room(self, z: Array) -> float:
-        """How far z is inside the region: 1 at the least deviance, 0 on the edge."""
         return 1 - (self.at.deviance(z) - self.least) / self.allowed
 
     def is_allowed(self, z: Array) -> bool:
         return self.room(z) > -_MISSED
 
     def ends_from(self, place: Array, direction: float) -> list[float]:
-        """Values of g as far as found in one direction: 1 is down, -1 is up."""
+        """Values of g in one direction: 1 is down, -1 is up."""
         from scipy.optimize import minimize
 
         scale = whitening_matrix(self.at.linearise(place).information)
@@ -192,8 +179,6 @@ class _IntervalSearch:
 
 
 class _Profile:
-    """A search for the place of the region where a parameter is least or largest."""
-
     def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
         self.at = at
         self.parameter = parameter
@@ -224,7 +209,6 @@ class _Profile:
         return place
 
     def made_likely(self, place: Array, value: float) -> Array | None:
-        """The place (free,) where the parameter's z has this value, found by moving the others."""
         others = np.arange(len(place)) != self.parameter
         held = np.where(others, place, value)
         if self.at.deviance(held) > self.most and others.any():
@@ -232,7 +216,6 @@ class _Profile:
         return held if self.at.deviance(held) <= self.most else None
 
     def _descended(self, place: Array, others: NDArray[np.bool_]) -> Array:
-        """Where the deviance is lower, with only the other parameters moved, until that is in the region."""
         from scipy.optimize import minimize
 
         def full(u: Array) -> Array:

@@ -1,10 +1,5 @@
-"""The error of more plain rows, foreseen by the theory and by a power law together; docs/theory/fit.md says why.
-
-    ln (E − c) = ln A − b ln n,   0 ≤ c < min E                            the power law with floor           (T9.13)
-    W ∝ Π (.1/3 + .9 f)^(1/2h)                                             a member's weight                  (T9.14)
-    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T ~ t_4    beyond the largest size N          (T9.15)
-
-f is the density that a member gives to a point which was hidden h times, among the largest sizes.
+"""The error of more plain rows, foreseen by the theory and by a power law together: (T9.13) to (T9.15),
+docs/theory/fit.md.
 """
 
 from __future__ import annotations
@@ -46,7 +41,7 @@ _TURNS = 15  # quantiles of it
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What a member, or the whole family, expects at some sizes: weighted draws of ln E."""
+    """Weighted draws of ln E at some sizes."""
 
     log_error: Float[np.ndarray, "draws sizes"]
     weight: Float[np.ndarray, " draws"]
@@ -76,7 +71,6 @@ class Stack:
         return self._turned(sizes, Foreseen(np.concatenate(draws), np.concatenate(weights)))
 
     def _turned(self, sizes: Array, mixture: Foreseen) -> Foreseen:
-        """The mixture at these sizes with an uncertain slope beyond the points: (T9.15)."""
         scatter = np.hypot(np.median(_scatter(self.plain)), _LEAST_BEND)
         beyond = np.log(np.maximum(sizes / self.plain.kept.max(), 1.0))
         turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
@@ -89,7 +83,7 @@ class Stack:
 
 
 def stack(fitted: Fit) -> Stack | None:
-    """The family for the curve of a fit. None where its plain sizes are too few."""
+    """The family of a fit's curve, or None where its plain sizes are too few."""
     plain = fitted.curve.at(fitted.curve.plain) if fitted.curve.plain.any() else None
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
@@ -110,7 +104,7 @@ def stack(fitted: Fit) -> Stack | None:
 
 
 def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen:
-    """Quantiles of a normal of ln E on either side of the mean, with these ends (sizes,)."""
+    """Draws of a normal of ln E on either side of the mean."""
     q = ndtri(_LEVELS)[:, None]
     reach = ndtri((1 + level) / 2)
     below = np.log(mean / low) / reach
@@ -119,7 +113,6 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
-    """The logarithm of the density that a member gives to unseen points (points,)."""
     off = np.array(_WIDTH_OF_DOUBT)
     density = np.zeros(len(unseen))
     try:
@@ -144,7 +137,7 @@ def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Forese
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
-    """What the power law with floor expects at sizes `kept` (sizes,), fitted to samples of the seen points."""
+    """Draws of ln E, by fits to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
     found = []

@@ -1,9 +1,7 @@
 """The theory's parameters, and its error curves: mean and scatter of a `Curve`'s points for many sets of them at once.
 
-Rows are labelled by w_g, labels are flipped besides, and the ridge is per *training* row. Theorem 1 at finite
-dimension, or for practice the limit d → ∞ of the loop (the mean alone), gives the error E' against w_g. The labeller's
-own error, the floor, is added by geometry: the part of w_hat off the plane of w_g and w_s lies at random against w0, so
-that
+The ridge is per *training* row. The theory gives the error E' against the labeller w_g; the labeller's own error, the
+floor, is added by geometry:
 
     cos πE = cos πE' · cos(π·floor)                                                                           (T9.1)
     Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (T9.2)
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number in an open range, which a search moves freely as z, the logit of its place (or of its logarithm's)."""
+    """An open range, moved freely as z, the logit of its place (or of its logarithm's)."""
 
     low: float
     high: float
@@ -70,7 +68,7 @@ MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved wit
 def predict_points(
     curve: Curve, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
-    """Mean errors of points, and deviations of single experiments, by sets of parameters; nan without a solution."""
+    """Mean errors and deviations of single experiments, (sets, points); nan without a solution."""
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
     deviation = np.full((sets, len(curve)), np.nan)
@@ -87,9 +85,7 @@ def predict_points(
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """Test error and its deviation against the truth, by (T9.1) and (T9.2), from those against the labeller, whose
-    error is `floor`.
-    """
+    """(T9.1) and (T9.2), from the error against the labeller, whose own is `floor`."""
     cos_floor = np.cos(np.pi * floor)
     sin_floor = np.sin(np.pi * floor)
     sin_error = np.sin(np.pi * error)
@@ -99,8 +95,6 @@ def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any
 
 
 class _PoolGroup(NamedTuple):
-    """Points of a curve, without practice, whose rows were chosen in the same way."""
-
     rows: Bool[np.ndarray, " points"]  # which of the curve's points
     rule: Rule  # its parameters are arrays (group,)
     size: Float[np.ndarray, " group"]  # number of rows of the pool
@@ -126,7 +120,6 @@ def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
 def _pool_errors(
     group: _PoolGroup, values: Mapping[str, Float[np.ndarray, " sets"]]
 ) -> tuple[Float[np.ndarray, "sets group"], Float[np.ndarray, "sets group"]]:
-    """Mean and standard deviation of the error against the labeller, by Theorem 1 at finite dimension."""
     shape = (len(values["dimension"]), len(group.size))
 
     def flat(x: Any) -> Array:
@@ -168,9 +161,7 @@ def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndar
 def practice_curve(
     initial: float, increment: float, last: float, d: float, window: float, flip: float, ridge: float
 ) -> tuple[Float[np.ndarray, " stages"], Float[np.ndarray, " stages"]]:
-    """Pool sizes of a practice loop and its errors against the labeller, nan where it has no solution; the ridge is per
-    training row.
-    """
+    """Pool sizes and errors against the labeller, nan where there is no solution."""
     sizes = pool_sizes(initial, increment, last)
     rounds = [Window(window, float(rows)) for rows in np.diff(sizes) / initial]
     problem = PracticeProblem(d / initial, (ridge * sizes / initial).tolist(), rounds, flip=flip)
@@ -181,7 +172,7 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
-    """Rows of a pool that grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
+    """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
     if last <= initial:
         return np.array([initial])
     rounds = max(1, round((last - initial) / increment))

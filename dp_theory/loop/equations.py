@@ -1,60 +1,16 @@
 """The equations of learners in the limit n, d → ∞, stage by stage, with forces of rows under quadratic losses (ours).
 
-If every stage trains on fresh rows, these are independent of their selector, and Theorem 1 applies with rho =
-cos(πE_k). If the pool accumulates, ŵ_s has been fitted to rows that also trained ŵ_k, and ŵ_k chose more of ŵ_s's rows.
-Treating those as an independent mixture is wrong at leading order. The method is that of Celentano, Cheng and Montanari
-2021 ("The high-dimensional asymptotics of first order methods with random data"): C and E[f fᵀ] below are their
-correlation functions of estimates and residuals, X and -Γ their response functions. docs/theory/practice.md derives the
-equations, docs/theory/span.md those of one stage.
+docs/theory/practice.md derives (T3.1) to (T3.17), docs/theory/span.md those of one stage; the method is that of
+Celentano, Cheng and Montanari 2021. In the code, for stages s, j and a basis U of the fixed directions:
 
-Model
-    Stages s = 0, 1, … minimise (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (λ_s/2)|w|² over the rows that they have (T3.1), and give
-    ŵ_s. Rows are x = Σ^½z, z ~ N(0, I_d); θ_s = Σ^½ŵ_s; U is an orthonormal basis of the fixed directions; g = Uᵀz, and
-    y is the row's observed label, which depends on g. Rows were kept by fixed directions, or by the scores of one stage
-    k, the selector. They have a weight c, and train some of the stages (dp_theory.loop.placed).
+    a_s   alignment Uᵀθ_s
+    C_sj  covariance θ_s·θ_j off U
+    X_sj  response: by how much a row's score h_s moves per unit of its force f_j; lower triangular
+    Γ_sj  -E[df_s/dη_j], including that the selector's η_j decides which rows are kept
+    x     a row's coordinates: (g, z_k/√C_kk) if stage k chose it, else g = Uᵀz
 
-Order parameters, for all stages s, j
-    a_s     alignment: Uᵀθ_s
-    C_sj    covariance: (θ_s·θ_j) off U
-    X_sj    response: by how much the score h_s of a row moves, per unit of the force f_j with which the row pulled at
-            stage j. X is lower triangular, since no stage acts on the ones before it.
-
-One row
-    (T3.3)  η_s = a_s·g + z_s,   z ~ N(0, C) independent of g     the score by stage s, were the row in no pool
-    (T3.4)  h_s = η_s + Σ_{j≤s} X_sj f_j                          the fitted score; j trains on the row
-    (T3.5)  f_s = -c ℓ'(h_s; y)                                   the residual force of the row on stage s
-
-All rows. E is the sum over cohorts, in units of n, of the mean over their kept rows.
-    (T3.6)  Γ_sj = -E[df_s/dη_j]     including that η_j decides which rows are kept, where j is their selector
-            E[f fᵀ] and E[f g] with the forces of (T3.5)
-
-Learners. The entry of θ_s along the eigenvector of Σ with eigenvalue e, at which U has the row u_e, is distributed as
-    (T3.7)  θ_e = M_e (b u_e + ξ_e),   M_e = e(Λ + eΓ)^-1,   Λ = diag(λ_s),   ξ_e ~ N(0, E[f fᵀ]/n)
-    (T3.8)  b = E[f gᵀ] + Γa
-so that the order parameters close:
-    (T3.9)  a = Σ_e M_e b u_e u_eᵀ
-    (T3.10) C = Σ_e (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ + (1/n) Σ_e M_e E[f fᵀ] M_eᵀ
-    (T3.11) X = (1/n) Σ_e M_e
-    Where Σ = I one mode for each fixed direction, e = 1 and U = I, stands for all d: (1/n)Σ_e is phi times the mean
-    over modes in either case.
-
-Results
-    (T3.12) o_s = Σ_e t_e (M_e b u_e)_s     t the unit vector along Σ^½w0
-    (T3.13) E_s = arctan(√(|a_s|² + C_ss - o_s²)/o_s)/π
-
-Selection. The selector k sees t = η_k/|θ_k|. A row's coordinates x are (g, z_k/√C_kk), or g if no learner chose it:
-    (T3.15) η_s = (a_s, C_sk/√C_kk)·x + noise,   Cov(noise) = C - C_·k C_k·/C_kk
-
-Forces of quadratic losses ℓ_s(h; y) = H_s(m_s y - h)²/2, of which the square loss is H = m = 1, are linear. Over the
-stages that train on a row of weight c
-    (T3.16) f = B(m y - η),   B = D(I + XD)^-1,   D = c diag(H);   row by row
-            f_s = β(m y - η_s - Σ_{j<s} X_sj f_j),   β = cH/(1 + cH X_ss)
-    (T3.17) Γ = E[B] within these stages, and Γ_·k = -(E[f z_k] + E[B] C_·k)/C_kk
-    The second part is the effect of selection. It follows from Stein's lemma, and has no densities at thresholds.
-    All means are affine in the newest stage's order parameters but for X_ss.
-
-Shapes. S stages; k directions; K coordinates of a row, k or k + 1; b stages that train on a cohort; J classes of a
-cohort, of one weight each; `modes` eigenvalues.
+E sums over cohorts, in units of n. Where Σ = I one mode for each fixed direction stands for all d. All means are affine
+in the newest stage's order parameters but for X_ss.
 """
 
 from __future__ import annotations
@@ -73,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class OrderParameters(NamedTuple):
-    """The order parameters a, C and X of S stages."""
+    """a, C and X of S stages."""
 
     a: Float[np.ndarray, "stages k"]
     c: Float[np.ndarray, "stages stages"]
@@ -93,18 +49,17 @@ class OrderParameters(NamedTuple):
         )
 
     def norms(self) -> Float[np.ndarray, " stages"]:
-        """|θ| of each stage."""
         return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
 
     def selector(self) -> Float[np.ndarray, " coordinates"]:
-        """The direction of the newest learner in the coordinates of the rows that it chooses."""
+        """The newest learner's direction in the coordinates of the rows that it chooses."""
         view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
         return view / np.linalg.norm(view)
 
 
 class Newest(NamedTuple):
-    """What belongs to the newest stage s of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ: three rows. Leading axes `trials`
-    are several values at once.
+    """The row of the newest stage s in a, C and X, or in E[f gᵀ], E[f fᵀ] and Γ. Leading axes `trials` are several at
+    once.
     """
 
     one: Float[np.ndarray, "*trials k"]
@@ -162,20 +117,17 @@ class QuadraticLoss:
     target: float = 1.0
 
     def bend(self, weight: Array, response: float) -> Array:
-        """β of (T3.16)."""
         if np.isinf(self.curvature):
             return np.full_like(weight, 1 / response)
         return weight * self.curvature / (1 + response * weight * self.curvature)
 
     def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        """As `Loss.answer`: the force of a row, and β."""
         beta = self.bend(weight, response)
         return beta * (self.target * y - score), beta
 
     def mean_answer(
         self, score: Array, noise: float, y: Array, weight: Array, response: float
     ) -> tuple[Array, Array, Array]:
-        """As `Loss.mean_answer`."""
         force, beta = self.answer(score, y, weight, response)
         return force, force**2 + (beta * noise) ** 2, beta
 
@@ -185,7 +137,7 @@ class CohortForces:
     """A cohort's forces on the b stages so far that train on it, for each of J classes.
 
     `scale` is √C_kk of the selector, and `shared` C_jk/√C_kk; 1 and 0 without one. `slope` is B of (T3.16). `product`,
-    `by_view` and `by_label` are sums over the rows of f fᵀ, f x and f y, with x in the cohort's frame.
+    `by_view` and `by_label` are sums of f fᵀ, f x and f y.
     """
 
     cohort: Cohort
@@ -198,7 +150,6 @@ class CohortForces:
 
     @classmethod
     def of(cls, cohort: Cohort, before: OrderParameters) -> CohortForces:
-        """The rows of a new round, at the order parameters of the stages before."""
         k = cohort.selector
         classes, size = cohort.kept.linear.shape
         none = np.zeros((classes, 0, 0))
@@ -214,7 +165,6 @@ class CohortForces:
         return 0.0 if k is None else float(newest.symmetric[k]) / self.scale
 
     def newest(self, newest: Newest, loss: QuadraticLoss) -> NewestForces:
-        """The forces on the newest stage, which has these order parameters and this loss."""
         kept = self.cohort.kept
         a, c, x = newest
         m = loss.target
@@ -241,10 +191,6 @@ class CohortForces:
         )
 
     def add_affine(self, constant: Newest, matrix: Newest, response: float, loss: QuadraticLoss) -> None:
-        """Add what `newest` answers, but for E[f_s²], as an affine function of the order parameters at this X_ss.
-
-        `matrix` has a row for each of them.
-        """
         kept = self.cohort.kept
         beta = loss.bend(kept.weight, response)
         linear = loss.target * kept.frame @ (beta @ kept.linear)
@@ -277,7 +223,6 @@ class CohortForces:
             matrix.lower[x_rows, selector] += (by_view[:, k] + slope @ self.shared) / self.scale
 
     def joined(self, newest: NewestForces) -> CohortForces:
-        """With one more stage."""
         return replace(
             self,
             shared=np.append(self.shared, newest.shared),
@@ -293,7 +238,7 @@ def _summed(weights: Array, matrices: Array) -> Array:
 
 
 class NewestForces(NamedTuple):
-    """A cohort's forces on the newest stage s: fields as in `CohortForces`, of the matrices the last row."""
+    """A cohort's forces on the newest stage: of the matrices of `CohortForces` the last row."""
 
     shared: float
     slope: Float[np.ndarray, "J grown"]
@@ -302,7 +247,6 @@ class NewestForces(NamedTuple):
     by_label: Float[np.ndarray, " J"]
 
     def add_to(self, total: Newest, rows: CohortForces) -> None:
-        """Add what they contribute to E[f_s g], E[f_s fᵀ] and Γ_s· over all cohorts, in place."""
         slope = rows.cohort.mass @ self.slope
         shared = np.append(rows.shared, self.shared)
         add_means(total, rows.cohort, rows.scale, shared, self.product.sum(0), slope, self.by_view.sum(0))
@@ -311,7 +255,7 @@ class NewestForces(NamedTuple):
 def add_means(
     total: Newest, cohort: Cohort, scale: float, shared: Array, product: Array, slope: Array, by_view: Array
 ) -> None:
-    """Add a cohort's sums of f_s fᵀ, -df_s/dη and f_s x to E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+    """Add a cohort's sums to E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
     by_view = cohort.kept.frame @ by_view
     total.one[:] += by_view[: len(total.one)]
     total.symmetric[cohort.first :] += product
@@ -323,7 +267,7 @@ def add_means(
 def newest_forces(
     cohorts: Sequence[CohortForces], newest: Newest, loss: QuadraticLoss
 ) -> tuple[list[NewestForces | None], Newest]:
-    """The forces of each cohort on the newest stage, if it trains on it, and E[f_s g], E[f_s fᵀ] and Γ_s· of all."""
+    """The forces of each cohort on the newest stage, and the means of all."""
     total = Newest(*(np.zeros(part.shape) for part in newest))
     stage = len(newest.lower) - 1
     each = [rows.newest(newest, loss) if rows.cohort.trains(stage) else None for rows in cohorts]

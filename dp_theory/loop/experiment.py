@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.linalg import solve
 
-from dp_base.errors import InputError
-from dp_theory.loop.answers import PracticeSimulation
-from dp_theory.loop.fits import fit_convex
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.flips import draw_labels
 from dp_theory.loop.groups import Addition, MeasuredRows
-from dp_theory.loop.losses import Square
+from dp_theory.loop.losses import Hinge, Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_rows
-from dp_theory.loop.prediction import ORDER, solve_cell
+from dp_theory.loop.prediction import ORDER, PracticeSimulation, solve_cell
 from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.ridge.problem import Simulation
+from dp_theory.ridge.outcomes import Simulation
 from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
 
@@ -28,17 +26,14 @@ if TYPE_CHECKING:
 
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
+_SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
 def simulate_span(
     problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> Simulation:
-    """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
-
-    For Σ = I, d must have room for the directions; with a spectrum it is the number of eigenvalues. Arrays are
-    simulated cell by cell with common random numbers.
-    """
+    """Each group has round(ratio·d/phi) rows in d columns, and all cells share their random numbers."""
     size = problem.eigenvalues.size
     if problem.spectrum is not None:
         if d not in (None, size):
@@ -57,10 +52,7 @@ def simulate_span(
 def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
-    """Runs of the loop in dimension d, by default the spectrum's length, cell by cell with common random numbers.
-
-    The theory resolves plans first, so that both use the same thresholds and sizes.
-    """
+    """The theory resolves plans first, so that both use the same thresholds and sizes."""
     size = None if problem.spectrum is None else len(problem.eigenvalues)
     d = check_size(size if d is None else d, trials)
     require_size("d", d, 3, LARGEST_D, "it is the dimension")
@@ -93,7 +85,6 @@ def simulate_practice(
 def _run(
     cells: Sequence[Cell], shape: tuple[int, ...], stages: int, d: int, trials: int, seed: int, workers: int | None
 ) -> tuple[Array, Array, Array]:
-    """What `trial` answers for each cell: (*shape, trials, …)."""
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
     each = ((3, stages), (stages - 1, stages), (stages,))
     outputs, row_errors, kept = (
@@ -105,10 +96,10 @@ def _run(
 def trial(
     cell: Cell, d: int, seed: int, number: int
 ) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
-    """One run of a scalar problem, whose rounds are resolved, in the whitened eigenbasis of Σ.
+    """One run of a scalar problem, in the whitened eigenbasis of Σ.
 
-    Returns test error, overlap and squared norm of each stage; the errors of each stage on the rows of each round that
-    were misclassified when they were added; and the rows kept so far, in units of n.
+    Returns the outputs; the errors of each stage on the rows of each round that were misclassified when they were
+    added; and the rows kept so far, in units of n.
     """
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
@@ -161,7 +152,7 @@ class KeptRows(NamedTuple):
 
 
 class _Pool:
-    """The rows that the next stage trains on: in loops of the square loss their moments, else the rows themselves."""
+    """The rows that the next stage trains on; of the square loss only their moments."""
 
     def __init__(self, cell: Cell, n: float, d: int) -> None:
         self._cell = cell
@@ -202,7 +193,6 @@ class _Pool:
 
 
 def _measure(theta: Array, unit: Array) -> Array:
-    """Angle to the unit vector over π, accurate when small; component along it; squared length."""
     along = theta @ unit
     if not theta.any():  # it answers at random
         return np.array([0.5, 0.0, 0.0])
@@ -210,17 +200,13 @@ def _measure(theta: Array, unit: Array) -> Array:
 
 
 def _errors(z: Array, y: Array, thetas: Array) -> Array:
-    """The share of rows with labels y that each learner gets wrong, nan if there are none."""
     if not len(y):
         return np.full(len(thetas), np.nan)
     return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
 
 
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
-    """Draw the rows that are kept, whose directions are whitened vectors (d,).
-
-    What decides lies in the span of these; the rest is drawn for kept rows alone, and candidates in parts.
-    """
+    """What decides lies in the span of the directions; the rest is drawn for kept rows alone."""
     rows, axes = placed.rows, placed.axes
     assert not isinstance(rows, MeasuredRows), "refused before"
     keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
@@ -237,3 +223,83 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRow
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
     return KeptRows(z, y, z @ placed.seen[0], weight)
+
+
+# fits by standard solvers
+
+
+def fit_convex(
+    x: Float[np.ndarray, "rows d"],
+    y: Float[np.ndarray, " rows"],
+    q: Float[np.ndarray, " rows"],
+    lam: float,
+    loss: Loss,
+    gradient: float = 1e-6,
+) -> Float[np.ndarray, " d"]:
+    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²; `gradient` is the largest left, relative to that at w = 0."""
+    from scipy.optimize import minimize
+
+    if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
+        return np.zeros(x.shape[1])
+    if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
+        return widest
+    if isinstance(loss, Hinge):
+        return support_vectors(x, y, q, lam, gradient)
+
+    def value(w: np.ndarray) -> float:
+        return q @ loss.value(x @ w, y) + lam / 2 * w @ w
+
+    def slope(w: np.ndarray) -> np.ndarray:
+        return x.T @ (q * loss.slope(x @ w, y)) + lam * w
+
+    def curvature(w: np.ndarray) -> np.ndarray:
+        return (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1])
+
+    start = np.zeros(x.shape[1])
+    allowed = gradient * np.linalg.norm(slope(start))
+    options = {"gtol": allowed / 10}
+    result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
+    missed = np.linalg.norm(result.jac)
+    if not missed <= allowed:
+        raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
+    return result.x
+
+
+def support_vectors(
+    x: Float[np.ndarray, "rows d"],
+    y: Float[np.ndarray, " rows"],
+    q: Float[np.ndarray, " rows"],
+    lam: float,
+    gap: float,
+) -> Float[np.ndarray, " d"]:
+    """By its dual, up to a duality gap."""
+    from scipy.optimize import minimize
+
+    if lam == 0:
+        raise InputError("lam = 0: the experiment of the hinge needs lam > 0 where the rows are not separable")
+    signed = y[:, None] * x
+
+    def dual(alpha: np.ndarray) -> tuple[float, np.ndarray]:
+        w = alpha @ signed / lam
+        return lam / 2 * w @ w - alpha.sum(), signed @ w - 1
+
+    bounds = np.column_stack([np.zeros(len(q)), q])
+    options = {"maxiter": 10_000, "maxfun": 100_000, "maxcor": 50, "ftol": 0.0, "gtol": 0.0}
+    found = minimize(dual, q / 2, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    w = found.x @ signed / lam
+    missed = (q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun) / q.sum()
+    if not missed <= gap:
+        raise ConvergenceError(f"hinge fit, (kept, d) = {x.shape}, lam = {lam:g}: duality gap {missed:.1e} is left")
+    return w
+
+
+def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:
+    """None where the rows are not separable, by non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
+    from scipy.optimize import nnls
+
+    columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])
+    target = np.eye(len(columns))[-1]
+    residual = columns @ nnls(columns, target, maxiter=100 * len(y))[0] - target
+    if not -residual[-1] > _SEPARATED:
+        return None
+    return residual[:-1] / -residual[-1]

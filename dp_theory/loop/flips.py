@@ -1,12 +1,8 @@
 """Labels that are wrong near the boundary: P(flip | z) = eps·g(|z|/width) (T8.1), with the labeller's own margin z
 (ours).
 
-z = x·w_g is standardised, so that z ~ N(0, 1) over plain rows. g falls from 1 at the boundary to 0 far from it. With
-eps = 1/2, the default, the shape "probit" is y = sign(z + width·noise) with normal noise, and "logistic" is y ~
-Bernoulli(σ(z/width)), soft labels as they are drawn.
-
-Given the t that a rule sees, z = drift + blur·ζ, where ζ ~ N(0, 1) is independent of t. Theory needs E[1, ζ, ζ²;
-observed label | t], which is closed for probit (T8.4), and one inner integral else (T8.3).
+Given the t that a rule sees, z = drift + blur·ζ. E[1, ζ, ζ²; observed label | t] is closed for probit (T8.4), one inner
+integral else (T8.3).
 """
 
 from __future__ import annotations
@@ -97,7 +93,6 @@ class BoundaryFlips:
         return cls(float(np.exp(log_width)), shape=shape, **given)
 
     def __call__(self, margin: Real) -> Real:
-        """The probability of a flip at these margins."""
         g = SHAPES[self.shape] if isinstance(self.shape, str) else self.shape
         u = np.abs(margin) / self.width
         values = np.broadcast_to(np.asarray(g(u), float), np.shape(u))
@@ -105,7 +100,6 @@ class BoundaryFlips:
         return self.eps * values
 
     def outcomes(self, margin: Real) -> tuple[Real, Real]:
-        """Probabilities that the label is right, and wrong."""
         wrong = self(margin)
         return 1 - wrong, wrong
 
@@ -117,19 +111,18 @@ class BoundaryFlips:
 
     @property
     def signal(self) -> float:
-        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6): all that ridge regression on plain rows knows of their labels."""
+        """E[y z] (T8.6): all that ridge regression on plain rows knows of their labels."""
         z, measure = half_line((*self.jumps, *self.levels))
         return float((measure * z) @ (1 - 2 * self(z)))
 
     @property
     def jumps(self) -> tuple[float, ...]:
-        """The positive margins at which the probability is not smooth, apart from 0."""
+        """The positive margins at which the probability is not smooth."""
         breaks = (*self.breaks, 1.0) if self.shape == "window" else self.breaks
         return tuple(self.width * u for u in breaks)
 
     @property
     def levels(self) -> Float[np.ndarray, " levels"]:
-        """Positive margins between which panels resolve the labels."""
         return self.width * _SCALES
 
     def cuts(self, slope: float, blur: float) -> list[float]:
@@ -139,7 +132,7 @@ class BoundaryFlips:
         return (np.concatenate([around_jumps, levels]) / max(abs(slope), 0.1)).tolist()
 
     def steps(self, blur: float) -> list[tuple[float, float]]:
-        """(level, thickness) of the steps that labels take along slope·t, for `nested`."""
+        """(level, thickness) of the steps of labels along slope·t, for `nested`."""
         steps = [(0.0, self.width)]
         for jump in self.jumps:
             steps += [(-jump, 0.0), (jump, 0.0)]
@@ -148,7 +141,6 @@ class BoundaryFlips:
     def observed(
         self, true: Float[np.ndarray, "2 3 N"], drift: Float[np.ndarray, " N"], blur: float, order: int
     ) -> Float[np.ndarray, "2 3 N"]:
-        """As `observed_labels`, from the same for the true label."""
         if self.shape == "probit":  # sign(z + width·noise): the sign of a wider margin
             whole = np.hypot(blur, self.width)
             r = blur / whole
@@ -158,7 +150,7 @@ class BoundaryFlips:
         return self._integrated(drift, blur, order)
 
     def _integrated(self, drift: np.ndarray, blur: float, order: int) -> np.ndarray:
-        """By inner integrals, which are smooth in the drift on the scale of the blur: many drifts share a table."""
+        """The inner integral is smooth in the drift on the scale of the blur, so that many drifts share a table."""
         low = drift.min(initial=0.0)
         high = drift.max(initial=0.0)
         size = int((high - low) / max(blur, 1e-9) * _PER_BLUR) + 8
@@ -185,10 +177,7 @@ class BoundaryFlips:
         Float[np.ndarray, " nodes"],
         Int[np.ndarray, " N"],
     ]:
-        """Nodes of integrals over ζ, one after the other, with a panel's edge wherever labels change.
-
-        Returns ζ, weights and margin drift + blur·ζ of each node, and the first node of each integral.
-        """
+        """ζ, weights and margin of the nodes of integrals over ζ, and the first node of each integral."""
         levels = np.concatenate([self.levels, self.jumps])
         levels = levels[levels < np.max(np.abs(drift), initial=0.0) + _REACH * blur]
         changes = np.concatenate([-levels, [0.0], levels]) - drift[:, None]
@@ -206,7 +195,7 @@ Flips = float | BoundaryFlips
 
 
 def check_flips(flip: Flips) -> None:
-    """Flips must be a probability or BoundaryFlips."""
+    """A probability or BoundaryFlips."""
     if isinstance(flip, BoundaryFlips):
         return
     if callable(flip):
@@ -218,16 +207,13 @@ def check_flips(flip: Flips) -> None:
 def draw_labels(
     flip: Flips, margin: Float[np.ndarray, " rows"], rng: np.random.Generator
 ) -> Float[np.ndarray, " rows"]:
-    """Labels ±1 of rows with these margins of their labeller."""
+    """Labels ±1."""
     wrong = rng.random(len(margin)) < (flip(margin) if isinstance(flip, BoundaryFlips) else flip)
     return np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
 
 
 def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:
-    """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ.
-
-    With b = drift/blur, the true label sign(b + ζ) has Φ(sb), sφ(b) and Φ(sb) − sbφ(b) (T2.11).
-    """
+    """E[1, ζ, ζ²; observed label s | t] for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ (T2.11)."""
     b = np.clip(drift / max(blur, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
     density = pdf(b)
     above = ndtr(b)

@@ -1,18 +1,7 @@
-"""Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
+"""Residual forces of rows under any convex loss, and their means by quasi-random points (ours): (T4.6) to (T4.8).
 
-The fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's
-own force on it,
-
-    (T4.6) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
-    (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
-
-E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
-(dp_theory.loop.points), which only take what the loss differs by from a quadratic one, fitted to it as a control
-variate:
-
-    (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
-
-where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known.
+u_s is the score that stage s would give without the row's own force on it. The points take only what the loss differs
+by from a fitted quadratic one, the control variate, whose means (T3.16) and (T3.17) are known.
 """
 
 from __future__ import annotations
@@ -46,9 +35,7 @@ _TARGETS = (0.05, 1e3)  # between which its target lies
 
 @dataclass(frozen=True)
 class RowForces:
-    """The residual forces f_s of N points on the stages solved so far, and their slopes -df_s/dη_j, one for all if
-    equal.
-    """
+    """The forces f_s of N points on the stages solved so far, and their slopes -df_s/dη_j."""
 
     force: Float[np.ndarray, "points solved"]
     slope: Float[np.ndarray, "points_or_1 solved solved"]
@@ -71,10 +58,9 @@ class RowForces:
 
 @dataclass(frozen=True)
 class NewestScores:
-    """What N points score at the newest stage s before their own force on it: u_s of (T4.6), with its slopes du_s/dη_j.
+    """u_s of N points at the newest stage (T4.6), with slopes du_s/dη_j.
 
-    `noise` is the standard deviation of the part of u_s that is independent of all earlier scores; `centre` is u_s
-    without it.
+    `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
     """
 
     score: Float[np.ndarray, " points"]
@@ -85,10 +71,7 @@ class NewestScores:
 
 @dataclass(frozen=True)
 class SampledCohort:
-    """The points of a cohort with their forces on the stages solved so far.
-
-    `of_loss` are the forces under the loss, `of_control` those under the quadratic losses that serve as its control.
-    """
+    """The points of a cohort; `of_loss` are the forces under the loss, `of_control` those under its control."""
 
     points: Points
     of_loss: RowForces
@@ -112,7 +95,6 @@ class SampledCohort:
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
     def newest_scores(self, before: RowForces, parameters: OrderParameters) -> NewestScores:
-        """u_s of (T4.6) for the newest stage s."""
         cohort = self.points.cohort
         s = parameters.stages - 1
         row = RowView.of(cohort.selector, parameters, slice(cohort.first, s + 1))
@@ -130,7 +112,6 @@ class SampledCohort:
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
-        """The forces (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
@@ -138,10 +119,7 @@ class SampledCohort:
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
-        """Sums over the points for the force f_s: E[f_s f_j], -E[df_s/dη_j] and E[f_s x].
-
-        Where f_s is not smooth, its slope would jump from point to point: the stage's own noise is integrated out.
-        """
+        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
         newest = self.newest_scores(before, parameters)
         y = self.points.y
         weight = self.points.weight
@@ -161,7 +139,7 @@ class SampledCohort:
         return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
-        """Add the sum over points in (T4.8) to the newest stage's means, in place."""
+        """Add the sum over points in (T4.8), in place."""
         cohort = self.points.cohort
         of_loss = self.newest_means(loss, self.of_loss, parameters, loss.smooth)
         of_control = self.newest_means(control, self.of_control, parameters, loss.smooth)
@@ -184,7 +162,7 @@ def correct_means(
 
 @dataclass
 class PointMeans:
-    """The means of forces on the newest stage, with the control fitted on the way until it is settled."""
+    """Means over points, with the control fitted on the way until it is settled."""
 
     cohorts: Sequence[CohortForces]
     before: OrderParameters
@@ -204,9 +182,7 @@ class PointMeans:
 
 
 def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
-    """The quadratic loss whose derivative is closest to that of the loss, by weighted least squares over the newest
-    stage's rows at their fitted scores.
-    """
+    """A weighted least-squares fit of derivatives over the newest stage's rows at their fitted scores."""
     s = parameters.stages - 1
     response = parameters.x[s, s]
     columns = []

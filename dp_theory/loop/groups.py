@@ -1,8 +1,4 @@
-"""Rows that join a problem together: selected along fixed directions or by a learner, measured, or planned.
-
-A rule sees standardised scores t, N(0, 1) over plain rows, of the directions that it is given, and a row's observed
-label y = ±1. Sizes are in units of n, the problem's normaliser.
-"""
+"""Rows that join a problem together: selected along fixed directions or by a learner, measured, or planned."""
 
 from __future__ import annotations
 
@@ -12,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.numerics.checks import Array, numbers, require, require_breaks, require_magnitude, require_number
+from dp_theory.numerics.checks import Array, Real, numbers, require, require_breaks, require_magnitude, require_number
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ _ASYMMETRY = 1e-9  # relative rounding error that a matrix of second moments may
 
 
 class SelectedRows:
-    """What groups and additions share: the dataclass has keep, weight, and breaks."""
+    """What groups and additions share."""
 
     keep: float | Rule | Weight
     weight: float | Weight
@@ -37,25 +34,20 @@ class SelectedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the rule's parameters."""
         return self.keep.shape if isinstance(self.keep, Rule) else ()
 
     def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
-        """The rows with the scalar rule at `index`, after the rule has been broadcast to `shape`."""
+        """The rows with the scalar rule at `index` of this one broadcast to `shape`."""
         return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyright: ignore
 
     @property
     def has_functions(self) -> bool:
-        """Whether keep or weight is a function."""
         return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
 
     def select(
         self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Keep probability and weight of each row, whose first projections are what the rule sees.
-
-        Raises InputError where a probability lies outside [0, 1], and where a weight is negative or not finite.
-        """
+        """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         seen = t[: self.directions]
         if isinstance(self.keep, Rule):
             probability = self.keep.keep_probability(t[0])
@@ -95,8 +87,8 @@ class Group(SelectedRows):
         Weight q of a kept row: a number or such a function.
     breaks
         Where these functions jump in t: numbers, or with several directions a sequence of numbers for each. 0 always
-        counts as a jump, and so do a rule's own breakpoints. With one direction forgotten breaks cost time, with
-        several accuracy, which the certificate notices.
+        counts as a jump, and so do a rule's own breakpoints. Forgotten breaks cost time, or with several directions
+        accuracy, which the certificate notices.
 
     Raises
     ------
@@ -137,11 +129,10 @@ class Group(SelectedRows):
         return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
 
     def candidates_at(self, keep_fraction: float) -> float:
-        """The number of candidates in units of n."""
         return self.ratio
 
     def jumps(self) -> list[tuple[int, float]]:
-        """(direction, threshold) of every jump of the rule, whose parameters must be numbers."""
+        """(direction, threshold) of every jump."""
         breaks = [self.breaks] if self.directions == 1 else self.breaks
         found = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
         found |= {(0, sign * b) for b in self._rule_jumps() for sign in (-1, 1)}
@@ -161,16 +152,13 @@ class Addition(SelectedRows):
     kept
         Number of rows that are kept, in units of n. As many candidates are drawn as this takes.
     keep
-        Which rows are kept: a `Rule`, whose parameters may be arrays, or a function (t, y) -> probability, which may
-        depend on the observed label too.
+        Which rows are kept: a `Rule`, whose parameters may be arrays, or a function (t, observed y) -> probability.
     weight
         Weight c of a kept row in the training loss: a number or a function (t, y) -> weight.
     breaks
-        The |t| at which the functions `keep` and `weight` jump. A `Rule` knows its own jumps. A jump that is not named
-        is found if it does not lie in a feature too narrow to be seen, but finding it costs time.
+        The |t| at which the functions `keep` and `weight` jump. Finding a jump that is not named costs time.
     flip
-        How labels of these rows are flipped, where that differs from the problem's flips. The rows that a learner asks
-        for may be labelled worse than plain rows.
+        How labels of these rows are flipped, where that differs from the problem's flips.
 
     Raises
     ------
@@ -209,18 +197,15 @@ class Addition(SelectedRows):
         require_breaks(self.breaks)
 
     def flips(self, problem: Flips) -> Flips:
-        """How labels of these rows are flipped in a problem that has the flips `problem`."""
         return problem if self.flip is None else self.flip
 
     def candidates_at(self, keep_fraction: float) -> float:
-        """The number of candidates in units of n, when the rule keeps this fraction of them."""
         if self.candidates is not None:
             return self.candidates
         assert self.kept is not None, "checked when made"
         return self.kept / keep_fraction
 
     def jumps(self) -> list[tuple[int, float]]:
-        """(0, threshold) of every jump of the rule, whose parameters must be numbers."""
         return [(0, sign * float(b)) for b in (0.0, *self.breaks, *self._rule_jumps()) for sign in (-1, 1)]
 
 
@@ -228,8 +213,8 @@ class Addition(SelectedRows):
 class Window:
     """A plan: every round keeps the rows on which its learner is likely to err.
 
-    These are the rows with |t| ≤ alpha = kappa·tan(πE), where E is the learner's test error and tan(πE) the margin
-    within which a learner of that error errs. All kept rows of a round have the weight alpha^-power.
+    These are the rows with |t| ≤ alpha = kappa·tan(πE), where E is the learner's test error. All kept rows of a round
+    have the weight alpha^-power.
 
     Parameters
     ----------
@@ -257,7 +242,7 @@ class Window:
         require_magnitude(kappa=self.kappa, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
-        """The rows to add after a stage of this test error. Raises InputError where the weight would be too large."""
+        """The rows to add after a stage of this test error."""
         alpha = self.kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
         with np.errstate(over="ignore"):  # the addition refuses such a weight
             weight = alpha**-self.power
@@ -268,10 +253,8 @@ class Window:
 class MeasuredRows:
     """The rows that one round adds, known by means over a sample of them rather than by a rule.
 
-    They serve for rows that a pipeline made or chose with its learner in whatever way, provided that the rows are
-    N(0, I) off the plane of the learner and the labeller. A learner of rows of weight 1 then depends on them only by
-    the two means below. ζ is the row's coordinate in the direction of the labeller off the learner that selected. For
-    the rows of the first pool, which no learner selected, t is the labeller's own score and ζ does not matter.
+    The rows must be N(0, I) off the plane of the learner and the labeller, and have weight 1. ζ is the row's coordinate
+    along the labeller off the selecting learner. In the first pool t is the labeller's own score and ζ does not matter.
 
     Parameters
     ----------
@@ -308,7 +291,7 @@ class MeasuredRows:
             )
 
     def _can_be_means(self) -> bool:
-        """Whether `second` is symmetric, and the second moments of (1, y t, y ζ) are a positive matrix."""
+        """Whether the second moments of (1, y t, y ζ) are a positive matrix."""
         trace = np.trace(self.second)
         moments = np.block([[np.ones((1, 1)), self.linear[None]], [self.linear[:, None], self.second]])
         symmetric = np.abs(self.second - self.second.T).max() <= _ASYMMETRY * trace
@@ -316,9 +299,7 @@ class MeasuredRows:
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
-        """The means over a sample of rows with coordinates t and ζ, in units of the rows' standard deviation off the
-        plane, and labels y = ±1: (rows,) each. Raises InputError for other lengths and labels.
-        """
+        """The means over a sample of rows (rows,), t and ζ in units of the standard deviation off the plane."""
         t = numbers("t", t)
         zeta = numbers("zeta", zeta)
         y = numbers("y", y)
@@ -337,3 +318,55 @@ def _require_size(name: str, size: float) -> None:
     require_number(**{name: size})
     require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
     require_magnitude(**{name: size})
+
+
+# keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be
+
+
+@dataclass(frozen=True)
+class Agree:
+    """1[y·t > 0]: the label-aware rule, which keeps a row if the direction's own label is the observed one."""
+
+    def __call__(self, t: Real, y: Real) -> Real:
+        return np.asarray(np.multiply(y, t) > 0, dtype=float)
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right.
+
+    Parameters
+    ----------
+    slope
+        How sure the verifier is.
+    """
+
+    slope: float
+
+    def __call__(self, t: Real, y: Real) -> Real:
+        return expit(self.slope * np.multiply(y, t))
+
+
+@dataclass(frozen=True)
+class Interpolating:
+    """[4 σ(κt) (1 − σ(κt))]^ω, with the logistic function σ: 1 at t = 0.
+
+    Parameters
+    ----------
+    omega
+        ω > 0 favours hard rows. ω < 0 favours easy rows and exceeds 1, so that it can only be a weight.
+    slope
+        κ.
+
+    References
+    ----------
+    Section 4 of the paper, after Kolossov et al. 2024.
+    """
+
+    omega: float
+    slope: float = 1.0
+
+    def __call__(self, t: Real, y: Real) -> Real:
+        """cosh(κt/2)^(−2ω), without cancellation or overflow."""
+        half = self.slope * np.asarray(t) / 2
+        return np.exp(-2 * self.omega * (np.logaddexp(half, -half) - np.log(2)))

@@ -1,12 +1,7 @@
 """Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
 
-Equations are those of docs/theory/practice.md. The score of a row is η of (T3.3) at stages that never train on it,
-and the fitted score h of (T3.4) at those that do. With the square loss it is linear in η: for the b stages that train
-on a row of weight c, (T3.4) and (T3.16) give
-
-    h = fit·y1 + unfitted·η,   fit = X B,   B = c(I + cX_b)^-1
-
-where `unfitted` is the identity less `fit` in the columns of the b stages.
+A row's score is η of (T3.3), or h of (T3.4) at stages that train on it. With the square loss h = fit·y1 + unfitted·η,
+fit = X B, B = c(I + cX_b)^-1.
 """
 
 from __future__ import annotations
@@ -29,7 +24,7 @@ from dp_theory.numerics.quadrature import both_below
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from dp_theory.loop.answers import PracticePrediction
+    from dp_theory.loop.prediction import PracticePrediction
     from dp_theory.loop.problems import PracticeProblem
 
 RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
@@ -112,9 +107,6 @@ def _errors_of_cell(
 
 
 def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
-    """Nodes t and labels y of kept rows, the measure that is kept, and the weights; `wrong` leaves out what their
-    selector gets right.
-    """
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
     t = np.tile(t, 2)
@@ -125,9 +117,7 @@ def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, A
 
 
 def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
-    """`fit` (nodes, stages, b) and `unfitted` (nodes, stages, stages) of the module's head, for the b stages that train
-    on the rows.
-    """
+    """`fit` and `unfitted` of the module's head, for the b stages that train on the rows."""
     c = weight[:, None, None]
     stages = len(x)
     trains = np.eye(trained.stop - trained.start)
@@ -140,7 +130,7 @@ def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
 def _uniform(
     flip: float, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """P(score wrong, label is y | t) (nodes, stages) and P(label is y | t) (nodes,), for flips of one probability.
+    """P(score wrong, label is y | t) and P(label is y | t), for flips of one probability.
 
     y·score = margin + slope·ζ + noise of that variance; the labeller's score is drift + blur·ζ.
     """
@@ -158,7 +148,6 @@ def _uniform(
 def _near_boundary(
     flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """As `_uniform`, for flips that depend on the labeller's score."""
     zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
     row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
     mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))

@@ -1,7 +1,4 @@
-"""Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another.
-
-A loss ℓ(h; y) is a function of the score h of a row and its label y = ±1. All methods are elementwise and broadcast.
-"""
+"""Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -17,11 +14,10 @@ _MEAN_NODES = 32  # of a force's mean over a score
 
 
 class Loss(Protocol):
-    """A convex loss ℓ(h; y).
+    """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
 
-    `margin` says whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses
-    that fall to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003). `smooth` says whether the forces
-    have a derivative everywhere.
+    `margin` says whether ŵ turns to the max-margin solution as λ → 0 on separable rows (Rosset, Zhu and Hastie 2003).
+    `smooth` says whether the forces have a derivative everywhere.
     """
 
     margin: ClassVar[bool] = False
@@ -38,19 +34,15 @@ class Loss(Protocol):
         ...
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """How a row answers to its score without itself: its force f = −weight·ℓ'(h; y), and its bend −∂f/∂score.
-
-        The fitted score is h = score + response·f.
-        """
+        """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score."""
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
         return -weight * self.slope(h, y), bend / (1 + response * bend)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
+        """The means of the force, its square and its bend over a score that is N(score, noise²).
 
-        By Gauss-Hermite quadrature, which sees kinks at its nodes alone: a loss that is not smooth should know them
-        itself.
+        Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
         means = [0.0, 0.0, 0.0]
@@ -62,7 +54,7 @@ class Loss(Protocol):
         return force, square, bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """Scores around which forces bend, each with the width within which they do, for quadrature."""
+        """Scores around which forces bend, each with a width, for quadrature."""
         return []
 
 
@@ -99,11 +91,7 @@ class Logistic(Loss):
         return expit(h) * expit(-h)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
-
-        The left side rises, bends up below 0 and down above: Newton's method from the point of [w, w + strength]
-        nearest to 0 can neither overshoot nor cycle.
-        """
+        """Newton's method from the point of [w, w + strength] nearest to 0 can neither overshoot nor cycle."""
         w = y * score
         u = np.clip(0.0, w, w + strength)
         for _ in range(100):  # scipy.optimize.elementwise.find_root takes 15 to 26 times as long
@@ -169,22 +157,19 @@ class Hinge(Loss):
         return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """A ramp, less the ramp from where the force reaches the weight."""
+        """The means of a ramp, less those of the ramp from where the force reaches the weight."""
         force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
         beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
         return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin, and where the force of a row of weight 1 reaches it."""
         return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
 
 
 @dataclass(frozen=True)
 class HardMargin(Loss):
-    """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
-
-    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). Neither λ > 0 nor
-    weights matter to it.
+    """0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ
+    (T4.5).
     """
 
     smooth: ClassVar[bool] = False
@@ -213,7 +198,6 @@ class HardMargin(Loss):
 
 
 def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
-    """The means of f, f² and -∂f/∂u for f = steepness·y·max(0, 1 − yu) and u ~ N(score, noise²)."""
     missing = (1 - y * score) / noise
     chance = ndtr(missing)
     density = pdf(missing)
@@ -237,7 +221,7 @@ def require_loss(loss: Any) -> None:
 
 
 def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges, of which the first with a solution is this one: at lam = 0 that of HARD_MARGIN comes first."""
+    """Losses and ridges, of which the first with a solution counts: at lam = 0 HARD_MARGIN comes first."""
     own = (loss, lam)
     if lam == 0 and loss.margin:
         return [(HARD_MARGIN, 1.0), own]

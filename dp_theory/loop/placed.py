@@ -1,9 +1,7 @@
 """Kept rows as weighted nodes, and by weight: all that the equations need of them.
 
-A row is seen in the span's coordinates: g (k,) of the problem's fixed directions and, for rows that a learner selected,
-one more along that learner off the fixed directions. All are N(0, 1) over plain rows. Nodes are made in coordinates of
-their own: t (r,), of the directions that the rule sees, and ζ, the labeller's own. A rule that sees nothing is shown
-its labeller's score.
+Nodes have coordinates of their own: t (r,), of the directions that the rule sees, and ζ, the labeller's own. A rule
+that sees nothing is shown its labeller's score.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _LEAST_SLOPE = 0.1  # of the labeller along t over its own part, below which lab
 
 @dataclass(frozen=True, eq=False)
 class PlacedRows:
-    """Rows with a scalar rule, where their labeller and the directions that the rule sees lie in the coordinates."""
+    """Rows with a scalar rule, in the coordinates of the span."""
 
     rows: Group | Addition | MeasuredRows
     flip: Flips
@@ -48,7 +46,6 @@ class PlacedRows:
 
     @property
     def needs_quadrature(self) -> bool:
-        """Whether moments are integrated over nodes, rather than known."""
         if isinstance(self.rows, MeasuredRows):
             return False
         nearly_one = isinstance(self.rows.keep, Rule) and _IN_THE_SPAN < self.axes.kappa < _LOST
@@ -56,17 +53,12 @@ class PlacedRows:
 
     @cached_property
     def axes(self) -> Axes:
-        """The coordinates of the nodes."""
         return Axes.of(self.labeller, self.seen)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The kept rows by their J distinct weights, per candidate.
-
-    `mass`, `linear` and `second` are E[1, y x, x xᵀ; weight] in the coordinates x = (t, ζ, …) of `frame`, an
-    orthonormal basis of the span. `error` bounds their relative error, apart from that of quadrature.
-    """
+    """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[np.ndarray, " J"]
     mass: Float[np.ndarray, " J"]
@@ -77,7 +69,7 @@ class Kept:
 
 
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
-    """The kept rows, by quadrature of this order where no closed form is known."""
+    """Quadrature of this order stands in where no closed form is known."""
     rows = placed.rows
     if isinstance(rows, MeasuredRows):
         size = min(2, len(placed.labeller))
@@ -98,7 +90,7 @@ def kept_rows(placed: PlacedRows, order: int) -> Kept:
 
 
 def _closed(placed: PlacedRows) -> Kept:
-    """A rule of one direction, or of none, with one weight, under flips of one probability."""
+    """A closed form: at most one direction, one weight, and flips of one probability."""
     rows, flip = placed.rows, placed.flip
     assert not isinstance(rows, MeasuredRows), "these are known"
     assert not isinstance(flip, BoundaryFlips), "these are integrated"
@@ -114,7 +106,6 @@ def _closed(placed: PlacedRows) -> Kept:
 
 
 def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: Array, error: float = 0.0) -> Kept:
-    """The rows in a frame that is completed to a basis of the span: in its other directions they are plain."""
     k, columns = frame.shape
     if columns < k:
         others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
@@ -151,7 +142,6 @@ class Axes(NamedTuple):
 
     @property
     def own_frame(self) -> Float[np.ndarray, "k columns"]:
-        """The frame without directions that are 0."""
         return self.frame if self.frame[:, -1].any() else self.frame[:, :-1]
 
 
@@ -165,10 +155,9 @@ def view_of_labeller(cosine: float) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Atoms:
-    """N nodes with a label, each a part of the rows: E[F; kept] = Σ_atoms mass·F.
+    """N nodes with a label: E[F; kept] = Σ_atoms mass·F.
 
-    The coordinates of a row are frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are
-    E[1, ζ, ζ²; the atom].
+    A row is frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom].
     """
 
     y: Float[np.ndarray, " N"]
@@ -180,12 +169,11 @@ class Atoms:
     frame: Float[np.ndarray, "k axes"]
 
     def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
-        """E[f g]."""
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
 
 def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
-    """The atoms of rows with a rule, in blocks, since several directions have many."""
+    """The atoms come in blocks, since several directions have many."""
     if len(placed.seen) > 1:
         yield from scored_atoms(placed, order)
         return
@@ -202,11 +190,9 @@ def scored_atoms(
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
-    """The same by nested quadrature. Raises InputError above MOST_NODES.
+    """Nested quadrature, for a convex loss also along `score` (k + 1,), with a coordinate off the span.
 
-    For a convex loss, `score` is one more unit vector (k + 1,) to integrate over, with a coordinate off the span, and
-    `bends` are places along it where the integrand bends, each with a width. Nodes of less than the share `least` of a
-    block's largest mass are left out.
+    `bends` are places along it, with widths. Masses below `least` of a block's largest are left out.
     """
     labeller, along = placed.labeller, placed.seen
     seen = along
@@ -243,15 +229,12 @@ def scored_atoms(
 
 
 class _StepPlanes(NamedTuple):
-    """The planes across which the integrand takes a step, as `nested` takes them."""
-
     planes: Array  # (F, r)
     level: Array  # (F,)
     width: Array  # (F,)
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    """Jumps of the rule, bends along the score, and steps of the labels."""
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyright: ignore
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     of_labels = [(0.0, axes.kappa)]
@@ -263,21 +246,16 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
 
 
 def _reach(placed: PlacedRows, order: int) -> float:
-    """How far from 0 nodes are made: it grows with the order, which thus refines the tails' cut too."""
+    """How far out nodes go; it grows with the order, which thus refines the tails' cut too."""
     return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))  # pyright: ignore
 
 
 def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    """Keep probability and weight, (2, N) each, of rows with label 1, then -1."""
     keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyright: ignore
     return np.stack(keep), np.stack(weight)
 
 
 def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
-    """The atoms with y = 1, then those with y = -1, of nodes t (r, N) with this measure, but for those without mass.
-
-    `labels` are those of `observed_labels`; `share` and `weight` (2, N) are of the rows kept with either label.
-    """
     mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
     used = (mass > 0) & (weight > 0)
     y = np.repeat([1.0, -1.0], used.sum(axis=1))
@@ -291,19 +269,14 @@ def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Arr
 def score_nodes(
     placed: PlacedRows, order: int
 ) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"], Float[np.ndarray, "2 3 nodes"]]:
-    """Nodes of the one coordinate t, their weights for t ~ N(0, 1), and E[1, ζ, ζ²; observed label is y | t] for y = 1
-    and y = -1.
-    """
+    """Nodes of t, their weights, and E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1."""
     axes = placed.axes
     t, weights = panels(panel_edges(placed, order), order)
     return t, weights * pdf(t), observed_labels(placed.flip, axes.labeller[0] * t, axes.kappa, order)
 
 
 def panel_edges(placed: PlacedRows, order: int) -> Float[np.ndarray, " edges"]:
-    """Edges of panels in t, at the rule's jumps and around the places where labels change.
-
-    Panels on which keep or weight is a function are refined until `order` nodes resolve it.
-    """
+    """Panels on which keep or weight is a function are refined until `order` nodes resolve it."""
     slope, blur = float(placed.axes.labeller[0]), placed.axes.kappa
     jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyright: ignore
     farthest = max(jumps, default=0.0)
@@ -330,7 +303,6 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 
 def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
-    """Distinct weights (J,), and for each the sums of mass, y·(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ."""
     parts: list[tuple[Array, Array]] = []
     held = 0
     for atoms in blocks:
@@ -376,10 +348,7 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The rows of one round, as `Kept` but in units of n, with the stages that they train: first ≤ s < last.
-
-    `selector` is the stage that chose the rows, None where no learner did.
-    """
+    """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them."""
 
     kept: Kept
     candidates: float
@@ -389,7 +358,6 @@ class Cohort:
 
     @classmethod
     def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
-        """The cohort of rows that are kept so per candidate. Raises InputError if none is."""
         rows = placed.rows
         if isinstance(rows, MeasuredRows):
             size = candidates = rows.kept
@@ -403,9 +371,7 @@ class Cohort:
 
     @property
     def mass(self) -> Float[np.ndarray, " J"]:
-        """Rows of each weight, in units of n."""
         return self.kept.mass
 
     def trains(self, stage: int) -> bool:
-        """Whether a stage trains on the rows."""
         return self.first <= stage < self.last

@@ -1,8 +1,7 @@
-"""The kept rows of a cohort as weighted points of a randomised quasi-Monte Carlo rule.
+"""The kept rows of a cohort as weighted points of a randomised quasi-Monte Carlo rule, for losses other than the
+square.
 
-Losses other than the square need them: there the forces of a row are no linear function of its scores, and their means
-have no closed form. A point is a kind of row (its true and its observed label), a score t, the coordinate ζ and one
-standard normal for each stage that trains on the rows.
+A point is a kind of row (true and observed label), a score t, ζ, and a normal for each stage that trains on the rows.
 """
 
 from __future__ import annotations
@@ -39,11 +38,10 @@ _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Points:
-    """N weighted points that stand for the kept rows of a cohort, which b stages train on.
+    """N weighted points for the kept rows of a cohort, which b stages train on.
 
-    `view` is in the cohort's frame, and `weight` a single one if all are equal. Column j of `mass` has the weights, in
-    units of n, of functions F of y, view and the first j normals: E[F] is the sum of mass·F. `normals` are what each of
-    the stages adds to the noise of (T3.15).
+    Column j of `mass`, in units of n, is for functions F of y, view and the first j normals: E[F] = Σ mass·F. `normals`
+    are what each stage adds to the noise of (T3.15).
     """
 
     cohort: Cohort
@@ -66,11 +64,7 @@ class Points:
 
 
 def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Generator) -> Points:
-    """Scrambled Sobol points for the rows of a cohort; `size` is a power of two.
-
-    The first coordinate decides the kind of row and t, by inversion of the distribution of kept rows: a narrow window
-    takes no more points than a wide one.
-    """
+    """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
     scores = _KeptScores(placed)
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)
     uniform = np.clip(uniform, _INSIDE, 1 - _INSIDE)
@@ -96,10 +90,7 @@ def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Ge
 
 
 class _KeptScores:
-    """Kinds and scores t of the kept rows, with t drawn from a wider normal.
-
-    Where flips depend on the row, a bound of their probability takes its place, which `correction` mends.
-    """
+    """Kinds and scores t, drawn from a wider normal, with a bound of flips that `correction` mends."""
 
     def __init__(self, placed: PlacedRows) -> None:
         self._placed = placed
@@ -125,7 +116,6 @@ class _KeptScores:
         self._cumulated = np.concatenate([[0.0], np.cumsum(amounts)])
 
     def quantile(self, uniform: Array) -> tuple[Int[np.ndarray, " points"], Array]:
-        """Kinds and scores t (N,) at these values (N,) of the distribution function."""
         level = uniform * self._cumulated[-1]
         interval = np.searchsorted(self._cumulated[1:-1], level, side="right")
         left = self._left[interval]
@@ -140,7 +130,6 @@ class _KeptScores:
         return kind, t
 
     def zeta(self, uniform: Array, kind: np.ndarray, t: Array) -> Array:
-        """ζ (N,) at these quantiles (N,), given that its row has the true label of its kind."""
         true = _TRUE_LABELS[kind]  # it is the sign of cosine·t + sine·ζ
         chance = ndtr(np.clip(true * self._tau * t, -37, 40))
         return -true * ndtri(np.maximum(uniform * chance, _TINY))
@@ -149,7 +138,6 @@ class _KeptScores:
         return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
-        """The chance of the observed label over the bound in its place: (N, 1) or (1, 1)."""
         if not isinstance(self._flip, BoundaryFlips):
             return np.ones((1, 1))
         right, wrong = self._flip.outcomes(self._cosine * t + self._sine * zeta)
@@ -157,7 +145,6 @@ class _KeptScores:
         return np.where(agrees, right, wrong / (self._wrong or 1.0))[:, None]
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
-        """Density of kept rows of these kinds at t, up to a constant."""
         true = _TRUE_LABELS[kind]
         keep, weight = self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])
         label = np.where(true == _OBSERVED_LABELS[kind], self._right, self._wrong)

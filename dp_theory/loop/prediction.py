@@ -7,22 +7,23 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import stdtrit
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.answers import PracticePrediction
 from dp_theory.loop.equations import Newest
 from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
-from dp_theory.numerics.checks import ROUNDING, Array, require
-from dp_theory.ridge.problem import Prediction
+from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_size
+from dp_theory.ridge.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
+LEAST_TRIALS = 20  # runs from which a band can be told
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
 
@@ -46,11 +47,7 @@ _RECENT = 6  # kept rows that are remembered for the next cell, which may share 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved scalar problem: the learners, the rounds with plans resolved, and what follows for each stage.
-
-    `overlap` is θ·Σ^½w0 over |Σ^½w0|, and `residual` is by how much a stage's equations are missed, relative to the
-    order parameters. `by_quadrature` says whether moments of rows were integrated, rather than known.
-    """
+    """A solved scalar problem, with plans resolved; `overlap` is over |Σ^½w0|, and `residual` relative."""
 
     loop: Loop
     additions: list[RoundRows]
@@ -61,25 +58,22 @@ class Stages:
 
     @property
     def kept(self) -> Float[np.ndarray, " stages"]:
-        """Rows kept so far, in units of n."""
         return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
 
     @property
     def candidates(self) -> Float[np.ndarray, " stages"]:
-        """Rows looked at so far, in units of n."""
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
         return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes))
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
-        """Test error, overlap and squared norm."""
         a, c, _ = self.loop.parameters
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
 
 def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """The limits of a learner on groups of rows. Raises as `predict_practice`."""
+    """The limits of a learner on groups of rows."""
     names = [field.name for field in fields(Prediction)]
     cells = [_predicted(solved, certificate) for solved, certificate in _certified(problem.cells(), tolerance)]
     found = {name: np.reshape([cell[name][0] for cell in cells], problem.shape)[()] for name in names}
@@ -88,14 +82,9 @@ def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Pre
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """The limits of every stage of a loop: fields of shape (*S, stages), S the problem's shape.
+    """The limits of every stage of a loop.
 
-    Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, overlap and
-    squared norm are infinite, and the order parameters are those of HARD_MARGIN.
-
-    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where no number of nodes
-    or points meets a given tolerance or the effect of rounding, or where the test error falls below RESOLUTION;
-    InputError where no row is kept, and for problems that the loss does not take.
+    For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
     solved = [_predicted(*cell) for cell in _certified(problem.cells(), tolerance)]
     fields_of = {
@@ -130,22 +119,19 @@ def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
 
 
 def solve_stages(problem: PracticeProblem, size: int = SIZES[0]) -> Stages:
-    """Solve a loop with scalar rules once, without a certificate. Raises as `predict_practice`."""
+    """Solve a loop with scalar rules once, without a certificate."""
     (cell,) = problem.cells()
     return solve_cell(cell, size)
 
 
 def solve_cell(cell: Cell, size: int = SIZES[0]) -> Stages:
-    """The same for a problem in this form."""
+    """Solve a scalar problem once, without a certificate."""
     return _Solver(cell, ORDER, size=size).solved()
 
 
 @dataclass
 class _Solver:
-    """Solves a scalar problem, one stage after the other.
-
-    `perturb` multiplies every moment and order parameter by 1 ± its rounding error; `rows` finds the kept rows.
-    """
+    """One stage after the other; `perturb` multiplies every moment and order parameter by 1 ± its rounding error."""
 
     cell: Cell
     order: int
@@ -155,7 +141,6 @@ class _Solver:
     rows: Callable[[PlacedRows, int], Kept] = kept_rows
 
     def solved(self, previous: Loop | None = None) -> Stages:
-        """All stages; `previous` is what an order before has found of a loop without rounds."""
         cell = self.cell
         by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
         by_nodes = not isinstance(cell.loss, Square) and not by_points
@@ -195,7 +180,6 @@ class _Solver:
         return Stages(loop, additions, *map(np.array, (errors, overlaps, residuals)), by_quadrature)
 
     def _placed(self, additions: list[RoundRows], error: float, loop: Loop) -> tuple[PlacedRows]:
-        """The rows that the newest learner chooses, which join `additions`."""
         place = len(additions)
         plan = self.cell.additions[place]
         rows = plan(error) if callable(plan) else plan
@@ -253,8 +237,6 @@ def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -
 
 
 class _RecentRows:
-    """The kept rows of the last few placed rows and orders."""
-
     def __init__(self) -> None:
         self._known: dict[tuple[PlacedRows, int], Kept] = {}
 
@@ -270,7 +252,6 @@ class _RecentRows:
 
 
 def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    """Each scalar problem solved, with the certificate (stages,): to first order a bound of the relative error."""
     recent = _RecentRows()
     found = []
     for cell in cells:
@@ -284,7 +265,7 @@ def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
 
 
 def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stages, Array]:
-    """The square loss: what rounding does, as a perturbed solution shows, and more nodes where there are some."""
+    """The certificate of the square loss: what rounding does, as a perturbed solution shows."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     orders = ORDERS_OF_SEVERAL if several else ORDERS
     solved = _Solver(cell, orders[0], rows=recent).solved()
@@ -315,7 +296,7 @@ def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentR
 
 
 def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
-    """Another loss without rounds: the last change by more nodes, and what rounding and the residual do."""
+    """The certificate of another loss without rounds: the last change by more nodes, and what rounding does."""
     change = np.inf
     found: list[tuple[int, Stages]] = []
     for order in ORDERS_OF_NODES:
@@ -345,11 +326,7 @@ def _more_nodes(cell: Cell, order: int, change: float, tolerance: float) -> Conv
 
 
 def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
-    """Another loss with rounds: what four times as many points, drawn anew, changed.
-
-    With no tolerance given, SAMPLED_TOLERANCE is tried, and the certificate says what was reached. Raises
-    ConvergenceError if a given tolerance is missed.
-    """
+    """The certificate of another loss with rounds: what four times as many points, drawn anew, changed."""
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = _Solver(cell, ORDER, size=SIZES[0]).solved()
     change = np.full(cell.stages, np.inf)
@@ -368,8 +345,94 @@ def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
 
 
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of each stage's outputs (stages,); the overlap's is relative to the norm."""
     outputs = one.outputs()
     test_error, _, squared_norm = outputs
     sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])
     return (np.abs(other.outputs() - outputs) / sizes).max(axis=0)
+
+
+@dataclass(frozen=True)
+class PracticePrediction(Prediction):
+    """The limit of the loop as n, d → ∞, for every stage.
+
+    Fields have the shape (*S, stages), where S is the problem's own, unless another is given.
+
+    Attributes
+    ----------
+    keep_fraction
+        Rows kept over rows looked at, in all rounds so far.
+    problem
+        What was asked.
+    additions
+        The rows of each round, with plans resolved, (*S, rounds).
+    kept, candidates
+        Rows kept and looked at so far, in units of n.
+    alignment
+        Order parameter a_s: θ_s along the unit vector of Σ^½w_g.
+    covariance, response
+        Order parameters C and X, (*S, stages, stages). dp_theory.loop.equations defines all three.
+    """
+
+    problem: PracticeProblem
+    additions: np.ndarray
+    kept: Float[np.ndarray, "*cells stages"]
+    candidates: Float[np.ndarray, "*cells stages"]
+    alignment: Float[np.ndarray, "*cells stages"]
+    covariance: Float[np.ndarray, "*cells stages stages"]
+    response: Float[np.ndarray, "*cells stages stages"]
+
+    def band(
+        self, simulation: PracticeSimulation, d: int, level: float = 0.95
+    ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
+        """The interval that holds each stage's test error of one run in dimension d with this probability.
+
+        The simulation scales how far off the limit the mean is as 1/d, and single runs as d^-½ (T5.13).
+
+        Parameters
+        ----------
+        simulation
+            Of the same loop, with 20 trials or more, best in 100 dimensions or more.
+        d
+            The dimension.
+        level
+            The probability, in (0, 1).
+
+        Returns
+        -------
+        low, high
+            Student's, within [0, 1], (*S, stages).
+
+        Raises
+        ------
+        InputError
+            For a level outside (0, 1), too few trials, and a loop with a spectrum.
+        """
+        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
+        trials = simulation.trials
+        require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")
+        if self.problem.spectrum is not None and d != simulation.d:
+            raise InputError(f"d = {d} must be the length of the spectrum, {simulation.d}: no other is known")
+        nearer = simulation.d / d
+        mean = self.test_error + (simulation.test_error - self.test_error) * nearer
+        sd = simulation.test_errors.std(axis=-2, ddof=1) * np.sqrt(nearer * (1 + nearer / trials))
+        half = stdtrit(trials - 1, (1 + level) / 2) * sd
+        return np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)
+
+
+@dataclass(frozen=True)
+class PracticeSimulation(Simulation):
+    """Independent runs of the loop in dimension d; means are (*S, stages).
+
+    Attributes
+    ----------
+    test_errors, kept
+        Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
+    row_errors
+        Share that each stage gets wrong of a round's rows that were misclassified when added, nan where there were
+        none: (*S, trials, rounds, stages).
+    """
+
+    test_errors: Float[np.ndarray, "*cells trials stages"]
+    row_errors: Float[np.ndarray, "*cells trials rounds stages"]
+    kept: Float[np.ndarray, "*cells trials stages"]

@@ -1,22 +1,10 @@
 """What is asked of learners on selected rows, what they answer, and the one form in which the theory takes it.
 
-A `SpanProblem` is a learner on groups of rows: soft weights, verifiers, mixtures of groups with different rules, wrong
-labellers, flipped labels, a general covariance and any convex loss. A `PracticeProblem` is a loop: stage 0 trains on
-`initial`·n plain rows; after stage k the learner ŵ_k looks at fresh candidate rows and keeps some of them, or weights
-them, by its own scores; the next stage trains on all rows kept so far, or on the newest alone. The paper argues for
-such a selector in section 4.2.2 and gives no theory of it; this one is ours. Both are a `Cell`: learners one after the
-other, on rows that fixed directions or learners before them chose. Conventions:
-
-- Stage s is ŵ_s = argmin (1/n) Σ c_i ℓ(w·x_i; y_i) + (lam_s/2)‖w‖², the sum over the rows that it has, with weights
-  c_i. The square loss is (w·x − y)²/2.
-- n is one normaliser for all sizes, and phi = d/n. A group has ratio·n candidate rows; pools and rounds are in units of
-  n. With one group of ratio 1, n is the pool, as in Theorem 1.
-- Rows are x = Σ^½z with z ~ N(0, I_d), and θ = Σ^½ŵ. Vectors are written in the eigenbasis of Σ, whose eigenvalues are
-  `spectrum`. None is Σ = I. Then only the angles between directions matter, and a group's vectors may be as short as
-  these need.
-- A rule sees the standardised score t = x·w/‖Σ^½w‖ ~ N(0, 1) of a plain row, so that thresholds are the paper's α, and
-  the label y = ±1 *as observed*: sign(x·w_g), flipped with probability `flip`. w0 is the truth, w_g the labeller.
-- The test error of a stage is angle(θ, Σ^½w0)/π.
+Learners come one after the other, on rows that fixed directions (`SpanProblem`) or learners before them
+(`PracticeProblem`) chose (ours). A stage is ŵ_s = argmin (1/n) Σ c_i ℓ(w·x_i; y_i) + (lam_s/2)‖w‖² over its rows, of
+weight c_i. n is one normaliser, phi = d/n. Rows are x = Σ^½z in the eigenbasis of Σ, and θ = Σ^½ŵ; where Σ = I, vectors
+may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w‖ and the *observed* label: sign(x·w_g),
+flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
 from __future__ import annotations
@@ -44,22 +32,22 @@ from dp_theory.numerics.checks import (
     require_magnitude,
     require_number,
 )
-from dp_theory.ridge.problem import AnyProblem, Prediction, Problem, Simulation
+from dp_theory.ridge.outcomes import Prediction, Simulation
+from dp_theory.ridge.problem import AnyProblem, Problem
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from dp_theory.loop.answers import PracticePrediction, PracticeSimulation
+    from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
 
 _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A problem of numbers alone, in the coordinates of its fixed directions.
+    """A problem of numbers alone.
 
-    `basis` is U of dp_theory.loop.equations at each eigenvalue, `truth` the unit vector along Σ^½w0 there, or its
-    component within U, and `labeller` that of the rows which learners choose, in the coordinates.
+    `basis` is U of dp_theory.loop.equations, and `truth` the unit vector along Σ^½w0, or its part in U.
     """
 
     phi: float
@@ -79,12 +67,11 @@ class Cell:
         return len(self.ridges)
 
     def last_stage(self, first: int) -> int:
-        """The stage after the last one that trains on the rows which stage `first` is the first to have."""
+        """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
         return self.stages if self.accumulate else first + 1
 
     @cached_property
     def truth_in_span(self) -> tuple[Float[np.ndarray, " k"], float, Float[np.ndarray, " modes"]]:
-        """The truth's direction within the span, the length of that part, and its part outside."""
         inside = self.truth @ self.basis
         norm = float(np.linalg.norm(inside))
         if abs(norm - 1) < _ROUNDED:
@@ -94,7 +81,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class SpanProblem(AnyProblem):
-    """Regression on a mixture of groups of rows. The head of this module states the conventions.
+    """Regression on a mixture of groups of rows.
 
     Parameters
     ----------
@@ -103,7 +90,7 @@ class SpanProblem(AnyProblem):
     groups
         The groups of rows, at least one.
     phi
-        Aspect ratio d/n, positive. It broadcasts with lam and with the parameters of the groups' rules.
+        Aspect ratio d/n, positive. It broadcasts with lam and the rules' parameters.
     lam
         Ridge, at least 0. 0 is the limit λ → 0+.
     spectrum
@@ -114,13 +101,10 @@ class SpanProblem(AnyProblem):
     Raises
     ------
     InputError
-        For a direction that is zero, not finite or of another length than the spectrum, and for parameters outside
-        their domain.
+        For directions that are zero or do not fit the spectrum, and for parameters outside their domain.
 
     Examples
     --------
-    Rows near the boundary of a selector at cosine .6 to the truth, a tenth of them with a flipped label:
-
     >>> from dp_theory import Group, KeepHard, SpanProblem, predict
     >>> hard = Group(along=(0.6, 0.8), keep=KeepHard(0.8), flip=0.1)
     >>> prediction = predict(SpanProblem((1.0, 0.0), [hard], phi=0.3, lam=0.02))
@@ -175,12 +159,10 @@ class SpanProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that phi, lam and the parameters of all rules broadcast to."""
         rules = {f"groups[{i}]": np.empty(group.shape) for i, group in enumerate(self.groups)}
         return common_shape(phi=self.phi, lam=self.lam, **rules)
 
     def cells(self) -> Iterator[Cell]:
-        """The scalar problems that this one broadcasts to, in C order. Equal groups are one object."""
         phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
         lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
         groups: list[Any] = [np.broadcast_to(self._placed(group), self.shape) for group in self.groups]
@@ -204,7 +186,6 @@ class SpanProblem(AnyProblem):
             )
 
     def _placed(self, group: Group) -> np.ndarray:
-        """The groups with scalar rules that one stands for, as an array of objects."""
         labeller, along = self.directions(group)
         labeller = labeller @ self._basis
         seen = along @ self._basis if len(along) else labeller[None]
@@ -215,7 +196,6 @@ class SpanProblem(AnyProblem):
 
     @cached_property
     def eigenvalues(self) -> Float[np.ndarray, " d"]:
-        """Eigenvalues of Σ."""
         return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
 
     def whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
@@ -224,7 +204,6 @@ class SpanProblem(AnyProblem):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def directions(self, group: Group) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "r d"]]:
-        """Whitened labeller and whitened `along` of a group."""
         labeller = self.truth if group.labeller is None else group.labeller
         return self.whitened(labeller)[0], self.whitened(group.along)
 
@@ -237,13 +216,11 @@ class SpanProblem(AnyProblem):
         return orth(np.concatenate(rows).T)
 
     def solve(self, tolerance: float | None) -> Prediction:
-        """The limit n, d → ∞."""
         from dp_theory.loop.prediction import predict_span
 
         return predict_span(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        """Means over experiments."""
         from dp_theory.loop.experiment import simulate_span
 
         return simulate_span(self, d, trials, seed=seed, workers=workers)
@@ -251,18 +228,17 @@ class SpanProblem(AnyProblem):
 
 @dataclass(frozen=True, eq=False)
 class PracticeProblem(AnyProblem):
-    """A practice loop. `predict` and `simulate` read the same object; the module's head has the conventions.
+    """A practice loop: stage 0 trains on plain rows, and each learner selects the rows of the next round.
 
     Parameters
     ----------
     phi
         Aspect ratio d/n.
     lam
-        Ridge: one number, or one for each stage. 0 is the limit lam → 0+. For the square loss it needs more kept rows
-        than dimensions; other losses turn to the max-margin solution there if their rows are separable.
+        Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
+        dimensions.
     additions
-        What each round adds, in turn. There is one learner more than there are rounds. The parameters of the rules
-        broadcast.
+        What each round adds, in turn. The parameters of the rules broadcast.
     initial
         Size of the first pool of plain rows in units of n, or the rows themselves.
     accumulate
@@ -361,12 +337,10 @@ class PracticeProblem(AnyProblem):
 
     @property
     def stages(self) -> int:
-        """The number of learners."""
         return len(self.additions) + 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that the parameters of all rules broadcast to."""
         return common_shape(
             **{
                 f"additions[{place}]": np.empty(plan.shape)
@@ -376,7 +350,6 @@ class PracticeProblem(AnyProblem):
         )
 
     def cells(self) -> Iterator[Cell]:
-        """The problems with scalar rules that this one broadcasts to, in C order."""
         shape = self.shape
         for index in np.ndindex(shape):
             yield replace(
@@ -403,31 +376,28 @@ class PracticeProblem(AnyProblem):
 
     @cached_property
     def eigenvalues(self) -> Float[np.ndarray, " modes"]:
-        """The eigenvalues e of Σ. Where Σ = I a single mode stands for all d of them."""
+        """A single mode stands for all where Σ = I."""
         return np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
 
     @cached_property
     def labeller_direction(self) -> Float[np.ndarray, " modes"]:
-        """The unit vector along Σ^½w_g in Σ's eigenbasis."""
         if self.spectrum is not None and np.ndim(self.labeller) == 0:
             return self.truth_direction
         return _unit(self.eigenvalues, self.labeller)
 
     @cached_property
     def truth_direction(self) -> Float[np.ndarray, " modes"]:
-        """The unit vector along Σ^½w0 in Σ's eigenbasis. Where Σ = I, its component along w_g alone."""
+        """The unit vector along Σ^½w0. Where Σ = I, its component along w_g alone."""
         if self.spectrum is None:
             return np.atleast_1d(np.asarray(self.labeller, float))
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
 
     def solve(self, tolerance: float | None) -> PracticePrediction:
-        """The limit n, d → ∞."""
         from dp_theory.loop.prediction import predict_practice
 
         return predict_practice(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
-        """Means over experiments."""
         from dp_theory.loop.experiment import simulate_practice
 
         return simulate_practice(self, d, trials, seed=seed, workers=workers)

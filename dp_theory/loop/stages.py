@@ -1,17 +1,7 @@
 """The learners as far as they have come, and one more stage of them, under any convex loss.
 
-Equations are those of dp_theory.loop.equations. A new stage s has k + 2s + 2 unknowns: a_s, and the rows C_s· and X_s·,
-diagonals included. Nothing acts on the stages before. Under a quadratic loss it is solved without iteration:
-
-1. X_ss solves a scalar equation of its own, since (T3.11) on the diagonal holds no other unknown of this stage.
-2. Given X_ss, the means of the forces are affine in the other unknowns, and so are (T3.9), (T3.10) and (T3.11) for
-   these. One linear solve is exact.
-3. C_ss enters nothing else, and its own equation in (T3.10) is affine.
-
-Under another loss the fixed-point map moves every order parameter half way to the right-hand side of its equation, or
-less where C would not be positive, and Anderson's method finds what this map does not move. The search's coordinates
-always stand for possible order parameters: a_s; the row s of C's Cholesky factor, with the logarithm of its diagonal
-element; the row s of X, with the logarithm of X_ss. Lengths are in units of |θ_s-1|, responses in units of X_s-1,s-1.
+Under a quadratic loss one scalar root gives X_ss, and a linear solve the rest of the stage, exactly. Under another loss
+Anderson's method solves the damped fixed-point map, in coordinates that always stand for possible order parameters.
 """
 
 from __future__ import annotations
@@ -90,10 +80,8 @@ class Means(Protocol):
 class Loop:
     """The learners of a scalar problem after some of its stages. It never changes: `next_stage` gives the one after.
 
-    `cohorts` has the forces under the square loss, or under the quadratic losses that serve as control of `points`.
-    `losses` has the problem's for each stage, or HARD_MARGIN where lam = 0 and the rows are separable, and `conditions`
-    by how much rounding in the stage's equations moves X and C, under the square loss. `modes`, `means`
-    and `pulled` are M_e of (T3.7) at each eigenvalue, M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
+    `losses` has HARD_MARGIN where lam = 0 and rows are separable; `conditions` is how much rounding moves X and C.
+    `modes`, `means` and `pulled` are M_e of (T3.7), M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
     """
 
     cell: Cell
@@ -109,14 +97,12 @@ class Loop:
 
     @classmethod
     def of(cls, cell: Cell) -> Loop:
-        """The loop before its first stage."""
         modes, directions = cell.basis.shape
         none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
         parameters = OrderParameters.of_no_stage(directions)
         return cls(cell, (), (), parameters, (), (), matrices, none, none, matrices[0])
 
     def outcome(self) -> tuple[float, float]:
-        """Test error (T3.13) and overlap (T3.12) of the newest stage."""
         a, c, _ = self.parameters
         along, norm, outside = self.cell.truth_in_span
         part = float(a[-1] @ along)
@@ -126,15 +112,12 @@ class Loop:
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
 
     def rows_of(self, stage: int) -> float:
-        """How many rows a stage trains on, in units of n."""
         return sum(float(rows.cohort.mass.sum()) for rows in self.cohorts if rows.cohort.trains(stage))
 
     def with_rows(self, cohorts: Sequence[Cohort]) -> Loop:
-        """With the rows that the next stage is the first to train on."""
         return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
 
     def with_points(self, cohort: Cohort, placed: PlacedRows, size: int, seed: int) -> Loop:
-        """With `size` points of the newest cohort, a power of two."""
         if isinstance(placed.rows, MeasuredRows):
             raise InputError("rows that are known by their moments alone are for the square loss: give a rule")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.parameters.stages,)))
@@ -143,9 +126,7 @@ class Loop:
     def next_stage(self, change: Callable[[Newest], Newest] = lambda newest: newest) -> tuple[Loop, float]:
         """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
 
-        `change` is applied to its order parameters before the loop goes on. Raises InputError where lam = 0 and a stage
-        of the square loss after the first has no more rows than dimensions, ConvergenceError where the equations are
-        not met.
+        `change` is applied to the order parameters before the loop goes on.
         """
         cell, stage = self.cell, self.parameters.stages
         ridge = float(cell.ridges[stage])
@@ -180,11 +161,7 @@ class Loop:
         )
 
     def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
-        """The only stage of a loop without rounds, by nodes of this order, from what an order before has found.
-
-        `error` is the relative error (k + 2,) of the means of forces that is assumed. Raises ConvergenceError where the
-        equations are not met.
-        """
+        """The only stage of a loop without rounds, by nodes of this order. `error` is that of the means of forces."""
         cell = self.cell
         candidates = candidate_limits(cell.loss, float(cell.ridges[0]))
         start, miss = None, np.inf
@@ -211,7 +188,6 @@ class Loop:
         known: Forces | None = None,
         condition: float = 1.0,
     ) -> Loop:
-        """With a stage of these order parameters, and of these forces if they are known."""
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
         each, forces = newest_forces(self.cohorts, newest, control) if known is None else known
@@ -259,10 +235,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class StageEquations:
-    """(T3.9), (T3.10) and (T3.11) for the stage after those of a loop, whose rows the loop has, at a loss and ridge.
-
-    Vectors of unknowns are a_s, C_s0 … C_ss, X_s0 … X_ss.
-    """
+    """(T3.9), (T3.10) and (T3.11) for the newest stage; unknowns are a_s, C_s0 … C_ss, X_s0 … X_ss."""
 
     loop: Loop
     loss: Loss
@@ -273,7 +246,6 @@ class StageEquations:
         return self.loop.parameters.stages
 
     def learner(self, newest: Newest, forces: Newest) -> tuple[Array, Array, Array]:
-        """The newest rows of M_e, (*trials, modes, s + 1), of M_e b u_e, and of M_e(E[f gᵀ] - Λa/e)u_e."""
         e, basis = self.loop.cell.eigenvalues, self.loop.cell.basis
         others = forces.lower[..., :-1]
         own = e / (self.lam + e * forces.lower[..., -1:])
@@ -286,7 +258,7 @@ class StageEquations:
         return np.concatenate([row, own[..., None]], axis=-1), mean, pulled
 
     def off(self, newest: Newest, forces: Newest) -> Float[np.ndarray, "*trials unknowns"]:
-        """Right-hand sides minus a_s, C_s· and X_s·, at these means of the forces."""
+        """Right-hand sides minus a_s, C_s· and X_s·."""
         loop = self.loop
         basis = loop.cell.basis
         phi = loop.cell.phi
@@ -306,7 +278,6 @@ class StageEquations:
         return Newest(a_off, c_off, x_off).vector()
 
     def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
-        """What is missed in units of the order parameters."""
         own = np.hypot(np.linalg.norm(newest.one), np.sqrt(newest.symmetric[-1]))
         norms = np.append(self.loop.parameters.norms(), newest.symmetric[-1] / own)
         directions = np.full(len(newest.one), own)
@@ -315,7 +286,7 @@ class StageEquations:
     # -- quadratic losses ---------------------------------------------------------------------------------------------
 
     def affine(self, response: float, control: QuadraticLoss) -> tuple[Newest, Newest]:
-        """The means of forces as a constant and a matrix, with a row for each unknown, at this X_ss."""
+        """The means of forces at this X_ss as a constant and a matrix, with a row for each unknown."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         constant = Newest(np.zeros(k), np.zeros(s + 1), np.zeros(s + 1))
         matrix = Newest(*(np.zeros((k + 2 * s + 2, len(part))) for part in constant))
@@ -325,7 +296,7 @@ class StageEquations:
         return constant, matrix
 
     def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
-        """The stage under a quadratic loss, its relative residual, its forces, and what magnifies rounding."""
+        """The stage under a quadratic loss, its residual, its forces, and what magnifies rounding."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         own = k + s  # the place of C_ss; that of X_ss is the last
         response = self._own_response(control)
@@ -359,7 +330,6 @@ class StageEquations:
         return newest, miss, (each, forces), 1 / abs(slope)
 
     def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
-        """The derivative of (T3.10)'s diagonal by C_ss."""
         weight, mass = self._weights()
         beta = control.bend(weight, response)
         e = self.loop.cell.eigenvalues
@@ -367,12 +337,11 @@ class StageEquations:
         return self.loop.cell.phi * float(np.mean(own**2) * (mass @ beta**2)) - 1
 
     def _weights(self) -> tuple[Array, Array]:
-        """Weights of the rows that the stage trains on, and how many rows have each."""
         here = [rows.cohort.kept for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
         return np.concatenate([kept.weight for kept in here]), np.concatenate([kept.mass for kept in here])
 
     def _own_response(self, control: QuadraticLoss) -> float:
-        """X_ss: the root X of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], of (T3.11), found in ln X."""
+        """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], found in ln X."""
         cell = self.loop.cell
         e = cell.eigenvalues
         weight, mass = self._weights()
@@ -393,7 +362,7 @@ class StageEquations:
     # -- other losses -------------------------------------------------------------------------------------------------
 
     def solved(self) -> tuple[Float[np.ndarray, " unknowns"], QuadraticLoss, float]:
-        """The stage, the control that was fitted to it, and its relative residual, which may be large."""
+        """The stage, the control fitted to it, and its relative residual, which may be large."""
         loop = self.loop
         few = tuple(rows.first(FEW) for rows in loop.points)
         means = PointMeans(loop.cohorts, loop.parameters, few, self.loss, SQUARE_CONTROL)
@@ -406,7 +375,7 @@ class StageEquations:
     def solved_over(
         self, means: Means, start: Float[np.ndarray, " unknowns"] | None
     ) -> tuple[Float[np.ndarray, " unknowns"], float]:
-        """The stage with given means of forces, and its relative residual: from a point nearby, or along ridges."""
+        """The stage with given means of forces and its residual: from a point nearby, or along ridges."""
 
         def found_at(lam: float, begin: Array) -> tuple[Array, float]:
             return fixed_point(replace(self, lam=lam).moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
@@ -426,7 +395,6 @@ class StageEquations:
         return self.loss != self.loop.cell.loss
 
     def start(self) -> Float[np.ndarray, " unknowns"]:
-        """A learner like that of the stage before, apart from the part of it that is new."""
         a, c, x = self.loop.parameters
         if not self.stage:
             deviation, response = _FIRST_START
@@ -437,7 +405,6 @@ class StageEquations:
         return np.concatenate([a[-1] / norm, row, [np.log(row[-1]) - _NEW_PART], x[-1] / response, [0.0]])
 
     def _units(self) -> tuple[float, float]:
-        """|θ| and X_ss of the last stage; 1 and 1 before the first."""
         parameters = self.loop.parameters
         return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
 
@@ -464,8 +431,8 @@ class StageEquations:
         return bool(x[-1] > 0 and new > _POSITIVE * c[-1] > 0)
 
     def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
-        """The damped fixed-point map in coordinates: by how much it moves a point, and the largest relative residual
-        there; inf where it is not defined.
+        """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
+        defined.
         """
 
         def moved(point: Array) -> tuple[Array, float]:

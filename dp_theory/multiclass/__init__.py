@@ -1,13 +1,4 @@
-"""Softmax regression with K classes on rows that a selector of K classes chose.
-
-softmax_problem   the problem and its answers
-hardness          how unsure a selector is of a row
-selection         which rows it keeps
-prediction        the limit, with expectations over the quasi-random points of sobol and nodes
-ridge             the best ridge
-experiment        the simulation
-curves            ways to select against each other
-"""
+"""Softmax regression with K classes on rows that a selector of K classes chose."""
 
 from dp_theory.multiclass.hardness import Margin, Uncertainty
 from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection

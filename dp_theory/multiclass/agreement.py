@@ -12,10 +12,7 @@ _ORDER = 16  # of each
 
 
 def disagreement(classes: int, cosine: float) -> float:
-    """P(argmax u ≠ argmax v) of K independent pairs (u_k, v_k) of standard normals with correlation `cosine`.
-
-    It is 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9), by quadrature over u + v and u - v; for two classes arccos(cosine)/π.
-    """
+    """P(argmax u ≠ argmax v) of K pairs of standard normals, 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9)."""
     if abs(cosine) == 1:
         return (1 - cosine) / 2 if classes == 2 else 0.0
     half, weights = panels(np.linspace(0.0, _REACH, _PANELS + 1), _ORDER)

@@ -79,19 +79,18 @@ def classes_curves(
     tolerance
         Largest standard error of a predicted test error, relative to it.
     experiments
-        How many experiments are made for each row of the table, and how large.
+        Experiments for each row of the table.
     seed
-        Of the quasi-random points and of the experiments.
+        Of points and experiments.
     advance
         advance(1) is called after each row of the table.
 
     Returns
     -------
     pd.DataFrame
-        A row for each number of classes, rule, kept fraction and number of training rows. Columns: classes, rule, keep.
-        kept and generated, the training rows and the pool's rows, per dimension. lam. test_error, cross_entropy,
-        overlap and squared_norm, each with its _se. With experiments also simulated, the measured test error;
-        simulated_se; z, its distance from the prediction in standard errors; and trials.
+        A row for each number of classes, rule, kept fraction and number of training rows. Columns: classes, rule, keep,
+        kept and generated (training rows and pool rows per dimension), lam; test_error, cross_entropy, overlap and
+        squared_norm, each with its _se. With experiments also simulated, simulated_se, z and trials.
 
     Raises
     ------

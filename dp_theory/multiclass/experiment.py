@@ -1,7 +1,6 @@
-"""The experiment of a `SoftmaxProblem` at finite d: rows, classes, selection, and a fit by a standard solver.
+"""The experiment of a `SoftmaxProblem` at finite d, fitted by a standard solver.
 
-By rotation invariance the teacher's scores may be Bᵀx of the first K - 1 coordinates, with B the Helmert matrix, and
-the independent part of the selector's the same of the next K - 1. Trial k draws from SeedSequence(seed, (stream, k)).
+By rotation invariance scores are Bᵀx of the first coordinates, with B the Helmert matrix.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which ma
 def simulate_softmax(
     problem: SoftmaxProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> SoftmaxSimulation:
-    """Means and standard errors over experiments, cell by cell with common random numbers."""
+    """All cells share their random numbers."""
     d = check_size(d, trials)
     room = 2 * (problem.classes - 1)
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
@@ -55,7 +54,7 @@ class SoftmaxTrial(NamedTuple):
 
 
 def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> SoftmaxTrial:
-    """One experiment with a scalar problem. Raises as `simulate_softmax` does."""
+    """One experiment with a scalar problem."""
     rng = generator(seed, DENSE, trial)
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -84,7 +83,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
 def _fit(
     x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
 ) -> Float[np.ndarray, "classes d"]:
-    """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by L-BFGS, off by ‖gradient‖/lam at most."""
+    """L-BFGS is off by ‖gradient‖/lam at most."""
     from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)

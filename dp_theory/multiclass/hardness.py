@@ -1,7 +1,5 @@
-"""How unsure a selector of K classes is of a row.
-
-The selector knows a row by its scores s (K,), s_k ~ N(0, 1). Along a ray s = R·v the margin rises, and the entropy of
-softmax(κ s) falls. So a threshold on either bounds R, and expectations over selected rows are smooth.
+"""How unsure a selector of K classes is of a row. Hardness falls along a ray of scores, so a threshold bounds its
+radius.
 """
 
 from __future__ import annotations
@@ -35,21 +33,21 @@ class Hardness(Protocol):
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """The radius R of each row where of(R · direction) = threshold, at most FARTHEST."""
+        """The radius R where of(R · direction) = threshold, at most FARTHEST."""
         ...
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known exactly."""
+        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known."""
         ...
 
     def range(self, classes: int) -> tuple[float, float]:
-        """A threshold that practically every row exceeds, and one that practically none does."""
+        """Thresholds that practically every row exceeds, and practically none."""
         ...
 
 
 @dataclass(frozen=True)
 class Margin:
-    """The margin with a minus sign: the second largest score less the largest."""
+    """Minus the margin: the second largest score less the largest."""
 
     def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
@@ -59,7 +57,6 @@ class Margin:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du for the lead τ = -threshold, by quadrature."""
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
@@ -93,9 +90,6 @@ class Uncertainty:
         return np.log(total) - mean, mean**2 - mean_square
 
     def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """By Newton's method on ln R in a bracket, which is halved where a step would leave it or the last gained
-        little.
-        """
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
@@ -124,7 +118,6 @@ class Uncertainty:
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
-        """P(χ_{K-1} < reach), from each set of quasi-random directions by itself."""
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -146,7 +139,7 @@ def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) 
 
 
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
-    """The threshold that a fraction `keep` of the rows exceeds."""
+    """A fraction `keep` of the rows exceeds it."""
     from scipy.optimize import brentq
 
     def excess(level: float, sets: int = SETS) -> float:

@@ -1,7 +1,6 @@
 """Nodes of expectations over selected rows, in the coordinates that matter to K classes.
 
-A row's scores are g (K,) under the teacher, s = ρ g + √(1 - ρ²) g' under the selector, and z along all other
-directions, which is normal like g and g'. Only differences between classes matter, so that all are centred. The row's
+Scores are g (K,) under the teacher, s = ρ g + √(1 - ρ²) g' under the selector, and z elsewhere, all centred. The row's
 class, argmax g, is named 0.
 """
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """Quasi-random rows in independent sets of equal size, one set after the other."""
+    """Quasi-random rows in independent sets of equal size."""
 
     sets: int
     known: Float[np.ndarray, "k rows K"]  # g, and also g' where the selection depends on it
@@ -33,13 +32,7 @@ class Nodes:
 
     @classmethod
     def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
-        """The nodes for a selection.
-
-        The scores g are drawn given that g_0 is the largest: its quantile is u^(1/K) of a uniform u, those of the
-        others are uniform below it. The radius of (g, g') does not decide the class; a threshold moves it to the kept
-        part of the
-        ray.
-        """
+        """g is drawn given that g_0 is the largest; a threshold moves the radius of (g, g'), which decides no class."""
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)
         u = np.concatenate([uniforms(dimensions, log2, seed, number) for number in range(sets)])
@@ -64,7 +57,6 @@ class Nodes:
 
 
 def _largest_first(u: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, "rows K"]:
-    """Normal numbers given that the first is the largest, from as many uniform ones, centred."""
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)

@@ -1,16 +1,7 @@
-"""Asymptotics of softmax regression on selected rows (ours).
+"""Asymptotics of softmax regression on selected rows (ours); docs/theory/softmax.md derives (T6.6) and (T6.7).
 
-By the symmetry of classes every order parameter is a number times the centring matrix I - 11ᵀ/K. Take a learner that
-has not seen a certain row. Its scores of the row are θ = Σ_j a_j g_j + σ z. Here g_j are the row's scores under the
-teacher and the selector, and z are those along all other directions. With the row, the scores are h, the proximal point
-of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, and let E[·] go over kept rows. Then:
-
-    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
-    m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
-
-docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is a `SpanProblem` with
-the logistic loss. The number k of the a_j is 2 where
-the selector's scores matter besides the teacher's, and 1 elsewhere.
+By the symmetry of classes every order parameter is a number times I - 11ᵀ/K. A row's scores by a learner that has not
+seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector; δ = φm.
 """
 
 from __future__ import annotations
@@ -49,7 +40,7 @@ _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """The limits of a problem, with their standard errors."""
+    """The limits, with standard errors by the scatter of sets."""
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
     cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
@@ -69,7 +60,6 @@ def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
-    """Each output and its standard error, in the order of SoftmaxPrediction, then the number of points."""
     x = None
     error = np.inf
     se = np.inf
@@ -94,7 +84,7 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
 
 
 class SoftmaxEquations:
-    """The fixed point over given nodes in x = (a_1, ..., a_k, ln σ, ln δ), with rows and ridges per kept row."""
+    """The fixed point over given nodes in x = (a_1, ..., a_k, ln σ, ln δ), per kept row."""
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
         self.problem = problem
@@ -106,7 +96,7 @@ class SoftmaxEquations:
         self.near: Float[np.ndarray, "rows K"] | None = None
 
     def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
-        """The root of `excess`: from a point nearby, or else along ridges that narrow."""
+        """The root, from a point nearby or else along ridges that narrow."""
         if start is not None:
             with suppress(ConvergenceError):
                 return self._root(start)
@@ -117,7 +107,6 @@ class SoftmaxEquations:
         return x
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
-        """The root at each of some ridges per kept row, the first wide, each from the line through the last two."""
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
@@ -143,7 +132,6 @@ class SoftmaxEquations:
         return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
     def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        """The map's image of x, less x. Expectations go over all nodes."""
         return self._image(x, self._moments(x).mean(1)) - x
 
     def outputs(
@@ -163,7 +151,6 @@ class SoftmaxEquations:
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
     def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
-        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set."""
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
-    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row."""
+    """The problem at its best ridge between WIDE and NARROWEST per kept row."""
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
     equations = SoftmaxEquations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
@@ -46,7 +46,6 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
 
 
 def _cosines(equations: SoftmaxEquations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
-    """The learner's cosine to the teacher along a path of ridges that begins at WIDE."""
     found = []
     for x in equations.path(ridges):
         k = len(x) - 2

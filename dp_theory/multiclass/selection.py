@@ -1,7 +1,4 @@
-"""Which rows a selector of K classes keeps.
-
-The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1).
-"""
+"""Which rows a selector of K classes keeps, by their scores s (K,), where each s_k ~ N(0, 1)."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ _MOST_TILT = 1e4  # the largest omega that is tried for a kept fraction
 
 
 class Selection:
-    """A rule that keeps a row with a probability that depends on its scores, but not on the order of the classes."""
+    """Keeps a row with a probability of its scores, whatever the order of the classes."""
 
     sees_scores = True
 
@@ -47,7 +44,7 @@ class Selection:
     def along_rays(
         self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
     ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-        """Move rows along their rays to where they are kept: the probability of each, and the factor of its radius."""
+        """The probability of each row, and the factor that moves its radius to where rows are kept."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
@@ -174,7 +171,7 @@ def _takes(name: str) -> tuple[str, ...]:
 
 
 def require_classes(classes: Any) -> None:
-    """Raises InputError unless it is a whole number from 2 to MOST_CLASSES."""
+    """From 2 to MOST_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
 

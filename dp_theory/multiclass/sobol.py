@@ -17,7 +17,7 @@ _BITS = 30  # of each coordinate
 
 
 def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
-    """2^log2 points within the unit cube, by seed and key; a larger number begins with the same."""
+    """2^log2 points within the unit cube; a larger number begins with the same."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     points = qmc.Sobol(dimensions, bits=_BITS, rng=rng).random_base2(log2)
     return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
@@ -29,5 +29,5 @@ def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarra
 
 
 def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[np.ndarray, "rows dims"]]:
-    """Independent sets of such points. They differ from those of every seed with a key of one number."""
+    """Independent sets, which differ from those of every seed with a key of one number."""
     return (normals(dimensions, log2, 0, 1, number) for number in range(sets))

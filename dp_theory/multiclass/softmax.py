@@ -1,8 +1,5 @@
-"""The softmax loss of a row: its value, its proximal point, and its curvature there.
-
-The cross-entropy ℓ(h; y) = ln Σ_k exp(h_k) - h_y of scores h (K,) has the slope p - e_y, with p = softmax(h). Its
-curvature is H = diag(p) - p pᵀ. The proximal point h of θ solves h + δ(p - e_y) = θ (T6.4). Here classes are named so
-that every label is 0.
+"""The softmax loss of a row: ℓ(h; y) = ln Σ_k exp(h_k) - h_y, its curvature H = diag(p) - p pᵀ, and its proximal point
+h + δ(p - e_y) = θ (T6.4). Classes are named so that every label is 0.
 """
 
 from __future__ import annotations
@@ -21,14 +18,14 @@ _STEPS = 500  # of Newton's method, at most
 
 
 def cross_entropy(h: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
-    """ℓ(h; 0) of each row's scores."""
+    """ℓ(h; 0) of each row."""
     ahead = h - h[:, :1]
     largest = ahead.max(1)
     return largest + np.log(np.exp(ahead - largest[:, None]).sum(1))
 
 
 class ProximalPoints(NamedTuple):
-    """The proximal points of rows."""
+    """The proximal points h of rows."""
 
     h: Float[np.ndarray, "rows K"]
     p: Float[np.ndarray, "rows K"]  # softmax(h)
@@ -36,11 +33,7 @@ class ProximalPoints(NamedTuple):
 
 
 def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarray, "rows K"]) -> ProximalPoints:
-    """The proximal points of `score`, by damped Newton's method from `start`.
-
-    Along a share t of a step Δ the curvature changes by at most exp(t·d), d = max Δ - min Δ: t = ln(1 + d)/d lowers the
-    objective for certain.
-    """
+    """Damped Newton's method: for a step Δ with d = max Δ - min Δ, t = ln(1 + d)/d lowers the objective for certain."""
     h = np.ascontiguousarray(start.T)  # classes first: sums over them are then sums of long rows, five times as fast
     theta = np.ascontiguousarray(score.T)
     missed = np.inf
@@ -63,7 +56,7 @@ def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarr
 
 
 def bend(p: Float[np.ndarray, "rows K"], delta: float) -> Float[np.ndarray, " rows"]:
-    """tr H(I + δH)⁻¹ with H = diag(p) - p pᵀ: it is Σu - Σu²/Σu with u = p/(1 + δp) (T6.5)."""
+    """tr H(I + δH)⁻¹ = Σu - Σu²/Σu with u = p/(1 + δp) (T6.5)."""
     u = (p / (1 + delta * p)).T
     total = u.sum(0)
     return total - (u * u).sum(0) / total

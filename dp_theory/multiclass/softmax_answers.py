@@ -7,7 +7,7 @@ from dp_theory.numerics.checks import Real
 
 @dataclass(frozen=True)
 class SoftmaxOutputs:
-    """What theory predicts and experiments measure of a learner. Each number has its standard error beside it."""
+    """What theory predicts and experiments measure, each number with its standard error beside it."""
 
     test_error: Real
     test_error_se: Real
@@ -31,7 +31,7 @@ class SoftmaxPrediction(SoftmaxOutputs):
     keep_fraction
         Kept rows over the rows of the pool.
     keep_fraction_se
-        Its standard error. It is a part of the others' errors, but seldom the largest.
+        Its standard error, a part of the others'.
     points
         Number of quasi-random points.
     """

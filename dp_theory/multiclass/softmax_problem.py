@@ -1,18 +1,10 @@
 """Multinomial logistic regression on rows that a selector of K classes chose: the problem.
 
-Conventions:
-
-- Rows are x ~ N(0, I_d). The teacher W* and the selector W_s are K directions each. A row's class is argmax W* x.
-- Only differences between classes count, so that orthonormal directions and a simplex are the same. Scores are W* x
-  and W_s x, each less its mean over the classes.
-- ρ is the cosine of a selector's direction with the teacher's of the same class: W_s x is ρ W* x plus √(1 - ρ²) times
-  as many independent scores.
-- The learner is Ŵ = argmin (1/n) Σ ℓ(W x_i; y_i) + (λ/2) ‖W‖². The sum goes over kept rows, and ℓ is the cross-entropy
-  of softmax(W x). The size n of the pool counts all rows, kept or not, and φ = d/n.
-- Rows are labelled without errors, hence separable, so that λ must be positive.
-- The test error is P(argmax Ŵx ≠ argmax W*x). The cross-entropy is that of new rows, in nats.
-- The overlap is ⟨Ŵ, W*⟩/(K - 1) with W* centred. The squared norm is ‖Ŵ‖²/(K - 1).
-- Two classes are logistic regression with ridge λ/2, whose weights are √2 times as long.
+Rows are x ~ N(0, I_d), of class argmax W* x; of the K directions of teacher W* and selector W_s only differences count.
+ρ is the cosine of a selector's direction with the teacher's of the same class. The learner is Ŵ = argmin (1/n) Σ ℓ(W
+x_i; y_i) + (λ/2) ‖W‖² over kept rows, with the cross-entropy ℓ in nats; n counts all rows of the pool, φ = d/n. Rows
+are separable, so that λ must be positive. The test error is P(argmax Ŵx ≠ argmax W*x), the overlap ⟨Ŵ, W*⟩/(K - 1) with
+W* centred, the squared norm ‖Ŵ‖²/(K - 1). Two classes are logistic regression with ridge λ/2.
 """
 
 from collections.abc import Iterator
@@ -39,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SoftmaxProblem(AnyProblem):
-    """A learner's problem, as the head of the module states it.
+    """Softmax regression on the rows that a selection keeps.
 
     Parameters
     ----------
@@ -79,24 +71,20 @@ class SoftmaxProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that phi and lam broadcast to."""
         return common_shape(phi=self.phi, lam=self.lam)
 
     def cells(self) -> Iterator["SoftmaxProblem"]:
-        """The scalar problems that this one broadcasts to, in C order."""
         phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
         lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
         for index in np.ndindex(self.shape):
             yield replace(self, phi=float(phi[index]), lam=float(lam[index]))
 
     def solve(self, tolerance: float | None) -> "SoftmaxPrediction":
-        """The limit n, d → ∞."""
         from dp_theory.multiclass.prediction import predict_softmax
 
         return predict_softmax(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "SoftmaxSimulation":
-        """Means over experiments."""
         from dp_theory.multiclass.experiment import simulate_softmax
 
         return simulate_softmax(self, d, trials, seed=seed, workers=workers)

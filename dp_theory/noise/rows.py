@@ -1,7 +1,6 @@
 """Rows near a learner's boundary whose labels may be wrong: what it sees of them, and what one is worth (ours).
 
-t is a row's score by the learner, of variance 1, and z that by the truth. E is the learner's test error, so that
-z = cos(πE) t + sin(πE) ζ with a standard normal ζ. y is the observed label. The window is |t| ≤ alpha.
+t is a row's score by the learner, z = cos(πE) t + sin(πE) ζ that by the truth. The window is |t| ≤ alpha.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ class Shares(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """Nodes of one side of the window, t > 0. The other side is alike."""
-
     t: Float[np.ndarray, " nodes"]
     measure: Float[np.ndarray, " nodes"]  # their weights
     labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.placed.score_nodes` has them
@@ -89,7 +86,7 @@ def _missed(flips: BoundaryFlips, test_error: float, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Missed:
-    """A plan of rounds: the window is such that the learner misses a given share of its labels."""
+    """A plan of rounds: the learner misses a given share of its window's labels."""
 
     flips: BoundaryFlips  # of the rows that are added, which may be labelled worse than plain ones
     share: float = 0.2  # the share of the labels that the learner misses
@@ -101,7 +98,7 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows."""
+        """The window, infinite for plain rows."""
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share
@@ -125,8 +122,7 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
         (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
 
-    The worth is this expression for plain rows over that for the window's. As alpha → 0 it tends to s²(1 - c²)/c², with
-    the plain rows' c, and s the slope of E[y | z] at 0: for probit flips 1 + (1 - 2/π)/width².
+    The worth is this expression for plain rows over that for the window's.
 
     >>> from dp_theory import BoundaryFlips
     >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)

@@ -1,8 +1,6 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension, and every learner has its best ridge; loops take the best of LAMS and of some that
-follow static data's. For plain rows that is lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z]
-(`BoundaryFlips.signal`), all that ridge regression knows of the labels.
+Samples are counted per dimension, and every learner has its best ridge.
 """
 
 from __future__ import annotations
@@ -71,10 +69,9 @@ def worth(
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
-    `kept` counts training rows so far per dimension; `samples` and `compute` are what static data takes to reach this
-    error over what practice took; `saved` and `saved_compute` are the shares of static data's error that practice
-    saves; `missed` and `wrong` are the shares of the stage's new rows that the selector misses and whose label is
-    wrong.
+    `kept` counts training rows per dimension; `samples` and `compute` are static data's cost of this error over
+    practice's; `saved` and `saved_compute` are shares of static data's error; `missed` and `wrong` are shares of the
+    stage's new rows.
     """
     import pandas as pd
 
@@ -134,7 +131,6 @@ def _saved(error: float, plain: float) -> float:
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    """Ridges for loops to try, per row of the first pool."""
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]
@@ -192,16 +188,12 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
 
 
 class _SelectedLearner(NamedTuple):
-    """The learner with the best ridge, for each number of rows."""
-
     test_error: Array  # (sizes,)
     lam: Array  # (sizes,) per training row
 
 
 @dataclass(frozen=True, eq=False)
 class _OneShot:
-    """Learners of rows that a fixed selector of cosine rho chose once."""
-
     flips: BoundaryFlips
     rho: float
     psi: Array  # (sizes,) d over the number of training rows
@@ -227,7 +219,7 @@ class _OneShot:
 
 
 def kept_moments(rule: Rule, flips: BoundaryFlips, rho: float) -> Moments:
-    """Theorem 1's moments of a rule per kept row, with labels that are wrong near the boundary."""
+    """Theorem 1's moments per kept row, with labels that are wrong near the boundary."""
     kept = kept_rows(PlacedRows(Addition(1.0, keep=rule), flips, *view_of_labeller(rho)), ORDER)
     p = kept.mass.sum()
     beta_tilde, beta = kept.linear.sum(0)

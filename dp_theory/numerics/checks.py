@@ -1,7 +1,4 @@
-"""The number types of the package, and checks that raise InputError, in one line, unless a value is what they name.
-
-An `Array` is one of floats. A `Real` is a number or an array: all those of a function broadcast together.
-"""
+"""The number types of the package, and checks that raise InputError, in one line, unless a value is what they name."""
 
 import reprlib
 from collections.abc import Iterator
@@ -40,7 +37,7 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def require_numbers(**values: Any) -> None:
-    """Each is a real number or an array of such."""
+    """Real numbers or arrays of such."""
     for name, value in values.items():
         numbers(name, value)
 
@@ -91,7 +88,7 @@ def common_shape(**values: Any) -> tuple[int, ...]:
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
-    """The value is between these; `what` ends the message."""
+    """`what` ends the message to a person."""
     require(name, value, value >= least, f"be at least {least:g}: {what}")
     require(name, value, value <= most, f"be at most {most:g}: {what}")
 
@@ -118,7 +115,7 @@ def require_magnitude(**values: Any) -> None:
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raises InputError "name = value must …", with the first `value` where `holds` is false; both broadcast."""
+    """The message is "name = value must …", with the first `value` where `holds` is false."""
     holds = np.asarray(holds)
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
@@ -134,7 +131,7 @@ def require_breaks(breaks: Any) -> None:
 
 @contextmanager
 def finite_numbers() -> Iterator[None]:
-    """Within the block, what overflows, divides by zero or has no value ends in a DivergedError."""
+    """What overflows, divides by zero or has no value ends in a DivergedError."""
     try:
         with np.errstate(over="raise", divide="raise", invalid="raise"):
             yield

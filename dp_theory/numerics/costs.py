@@ -41,7 +41,7 @@ def require_costs(**costs: float) -> None:
 
 
 def require_axis(axis: str, **costs: float | None) -> None:
-    """Refuse an unknown axis, and a cost, not None, that it does not count."""
+    """An unknown axis is refused, and a cost, not None, that it does not count."""
     if axis not in AXES:
         raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
     for name, cost in costs.items():
@@ -51,7 +51,7 @@ def require_axis(axis: str, **costs: float | None) -> None:
 
 @dataclass(frozen=True)
 class Costs:
-    """Cost of a plain sample, of a directly drawn one (by default DIRECT_COST plain ones) and of training on a row."""
+    """The cost of a plain sample, of a directly drawn one and of training on a row."""
 
     plain: float = 1.0
     direct: float | None = None
@@ -63,10 +63,10 @@ class Costs:
         return DIRECT_COST * self.plain if self.direct is None else self.direct
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
-        """Cost of one training row, generated and trained on; prune generates 1/p samples for it. Broadcasts in p."""
+        """The cost of one training row; prune generates 1/p samples for it."""
         return self.training + generated(strategy, self.sample(strategy), p)
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
-        """What each axis counts; `first` of the samples generated are plain whatever the strategy."""
+        """What each axis counts; `first` samples are plain whatever the strategy."""
         generation = self.plain * first + self.sample(strategy) * (generated - first)
         return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

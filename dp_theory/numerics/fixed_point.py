@@ -28,12 +28,10 @@ _NEARER = 0.7  # factor of the start where the map is not defined
 def fixed_point(
     move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int, enough: float
 ) -> tuple[Float[np.ndarray, " n"], float]:
-    """The best point that is found, and its miss, by Anderson's method of type II (Walker and Ni 2011), or else
-    Powell's hybrid.
+    """The best point found, and its miss, by Anderson's method (Walker and Ni 2011), or above the miss `enough`
+    Powell's.
 
-    `move` says by how much the map moves a point, with entries of the order of 1, and its miss: inf where it is not
-    defined. Anderson's method ends at the miss `tolerance` or after so many steps; Powell's is tried above the miss
-    `enough`.
+    `move` gives by how much the map moves a point, with entries of order 1, and its miss.
     """
     found, least = _by_anderson(move, start, tolerance, steps)
     for begin in (start, found):

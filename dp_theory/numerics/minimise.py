@@ -11,11 +11,9 @@ _FINEST = 1e-4  # spacing of ln x at which the search ends
 
 
 def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least value of each of an array of functions over [low, high], low > 0, and the x of this shape that attains
-    it.
+    """The least value of each function over [low, high], low > 0, and where it is.
 
-    `function` takes x (points, *shape). Logarithmic grids, each finer about the best point: functions may have several
-    local minima, or the least at an end, where scipy's find_minimum finds none.
+    Grids are logarithmic, since functions may have several local minima, or the least at an end.
     """
     extra_axes = (1,) * len(shape)
     points = 2 + round(_PER_DECADE * np.log10(high / low))

@@ -1,8 +1,4 @@
-"""Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested.
-
-A panel is an interval that has `order` nodes. Panels end where an integrand jumps or bends, so that it is smooth within
-each of them, and the error falls geometrically in the order.
-"""
+"""Expectations over standard normals by Gauss-Legendre panels, which end where an integrand jumps or bends."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +33,7 @@ def pdf(t: ArrayLike) -> Array:
 
 
 def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
-    """P(U < u, V < v) of standard normals with this correlation, by Owen's T function (Owen 1956). All broadcast."""
+    """P(U < u, V < v) of standard normals, by Owen's T function (Owen 1956)."""
     u, v = (np.where(bound == 0, _NO_ZERO, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(u, v))
     correlation = np.asarray(correlation)
     root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
@@ -48,11 +44,7 @@ def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
 
 @lru_cache
 def gauss(order: int) -> tuple[Array, Array]:
-    """Gauss-Legendre nodes and weights, (order,) each, on [0, 1], exact to rounding by Newton's steps in extended
-    precision.
-
-    The outermost weights of numpy and scipy are off by 1e-13 to 1e-10, which would show in tails.
-    """
+    """Nodes and weights on [0, 1], exact to rounding; the outermost of numpy and scipy are off by 1e-13 to 1e-10."""
     x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
     x, _ = _newton_step(order, x)
     x, slope = _newton_step(order, x)
@@ -72,7 +64,7 @@ def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
 
 
 def panels(edges: Array, order: int) -> tuple[Array, Array]:
-    """Nodes and weights (..., panels·order) of the integral over panels whose `edges` rise along the last axis."""
+    """Nodes and weights (..., panels·order) over panels whose `edges` rise along the last axis."""
     x, weights = gauss(order)
     width = np.diff(edges)[..., None]
     shape = (*edges.shape[:-1], -1)
@@ -81,10 +73,7 @@ def panels(edges: Array, order: int) -> tuple[Array, Array]:
 
 
 def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Array:
-    """Edges of panels on which `order` nodes resolve all `functions`, which map t (N,) to values (F, N).
-
-    A panel is halved where that changes an integral by more than 1e-13 of the whole: panels close in on jumps.
-    """
+    """Edges of panels on which `order` nodes resolve all `functions`, from t (N,) to (F, N), to 1e-13 of the whole."""
     kept = [edges[-1:]]  # left edges of panels that are fine enough, and the last edge
     left = edges[:-1]
     right = edges[1:]
@@ -111,10 +100,7 @@ def _panel_integrals(functions: Callable[[Array], Array], left: Array, right: Ar
 
 
 def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
-    """Nodes t > 0 and weights, (*S, nodes), with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for an f of any scale.
-
-    f may jump or bend at the absolute values of `breakpoints`, which broadcast to S.
-    """
+    """Nodes t > 0 and weights (*S, nodes) of E[f(|G|)], for f of any scale that may jump or bend at `breakpoints`."""
     if all(np.ndim(b) == 0 for b in breakpoints):
         return _half_line_of_numbers(tuple(map(float, breakpoints)), order)
     return _half_line(breakpoints, order)
@@ -143,12 +129,9 @@ def nested(
 ) -> Iterator[tuple[Array, Array, np.ndarray]]:
     """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
-    The integrand may step across each of F planes {t : planes[f]·t = level[f]}, of thickness width[f], and is smooth
-    elsewhere. Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, on the scale that
-    its thickness and the coordinates still to come leave.
-
-    `begun` (i, M) are the first i coordinates of M nodes to continue, and `end` is the coordinate to stop at. Yields
-    nodes (r, N), weights (N,) and the column of `begun` of each node.
+    The integrand may step across planes {t : planes[f]·t = level[f]}, of thickness width[f]; lines are cut where a
+    plane meets them. `begun` (i, M) are the first i coordinates of nodes to continue, and `end` is the coordinate to
+    stop at. Yields nodes (r, N), weights (N,) and the column of `begun` of each node.
     """
     planes, level, width = _with_crossings(planes, level, width)
     nesting = _Nesting(planes, level, width, order, reach, planes.shape[1] if end is None else end)
@@ -167,7 +150,6 @@ class _Nesting:
     end: int
 
     def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of nodes that begin with the coordinates t (i, N), of given mass and column (N,)."""
         if len(t) == self.end:
             yield t, mass, column
             return
@@ -183,7 +165,6 @@ class _Nesting:
             yield from self.blocks(longer, weight[used], column[block][parent])
 
     def _steps_along(self, i: int) -> tuple[np.ndarray, Array]:
-        """The planes that coordinate i crosses where they are sharper than the density, and the steps' thickness."""
         crossing = np.flatnonzero(np.abs(self.planes[:, i]) > _PARALLEL)
         slope = self.planes[crossing, i]
         still_to_come = np.linalg.norm(self.planes[crossing, i + 1 :], axis=1)
@@ -192,9 +173,8 @@ class _Nesting:
         return crossing[sharp], scale[sharp]
 
     def _next_coordinate(self, before: Array, mass: Array, crossing: np.ndarray, around: Array) -> tuple[Array, Array]:
-        """Values and weights (N, nodes) of the coordinate that follows `before` (i, N), of the given mass (N,).
-
-        `around` (crossing, edges) are the cuts' distances from where each crossing plane meets the line.
+        """Values and weights (N, nodes); `around` has the cuts' distances from where each crossing plane meets the
+        line.
         """
         i = len(before)
         slope = self.planes[crossing, i]
@@ -208,10 +188,7 @@ class _Nesting:
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
-    """The planes, and further ones where two planes cross along the coordinate that is integrated first.
-
-    There the inner integral, a function of the other coordinates, has a kink.
-    """
+    """Where two planes cross along the coordinate integrated first, the inner integral has a kink: one plane more."""
     for i in range(planes.shape[1] - 1, 0, -1):
         slope = planes[:, i]
         pairs = list(combinations(np.flatnonzero(np.abs(slope) > _PARALLEL), 2))

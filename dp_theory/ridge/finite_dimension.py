@@ -1,8 +1,7 @@
 """Theorem 1 at finite dimension: means to first order in 1/d, and how far single experiments scatter (ours).
 
-The law of dp_theory.ridge.first_order, and the number m ~ Bin(n, p) of kept rows, are averaged over by the rule of
-McNamee and Stenger (1967) for normals, exact up to degree 5: its nodes have at most two coordinates that are not 0, but
-±√3.
+The law of dp_theory.ridge.first_order, and m ~ Bin(n, p), are averaged over by the rule of McNamee and Stenger (1967),
+exact up to degree 5.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from scipy.special import ndtri
 
 from dp_theory.numerics.checks import Array, Real, require, require_whole
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, WeightsLaw, law_of_weights
-from dp_theory.ridge.problem import Prediction, Problem
+from dp_theory.ridge.outcomes import Prediction
 from dp_theory.ridge.theorem1 import limits
 from dp_theory.rules import Fourth, Moments
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from dp_theory.ridge.problem import Problem
 
 _BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 _ROOT3 = 3**0.5
@@ -32,7 +33,6 @@ FAR = 0.02  # of the limit, off which a mean is worth a word
 
 
 def _nodes(off_centre: int) -> Array:
-    """Nodes (nodes, 4) for three standard normals of which so many are not 0, each behind a 1."""
     signs = [x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == off_centre]
     return np.column_stack([np.ones(len(signs)), _ROOT3 * np.array(signs)])
 
@@ -162,8 +162,6 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    """The limit's fields (5, cells), and means and deviations (3, cells) in dimension d."""
-
     def flat(x: Any) -> Array:
         return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
 
@@ -182,7 +180,7 @@ def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
-    """The mean test error at m kept rows, with moments and ridge per kept row and fewer nodes; 1/2 at the peak."""
+    """The mean test error at m kept rows, 1/2 at the peak."""
     error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
@@ -195,7 +193,7 @@ def scatter(
     lam: Float[np.ndarray, " cells"],
     d: Real,
 ) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
-    """Means and deviations of single experiments, per pool row; nan at the peak. d need not be whole."""
+    """Means and deviations of single experiments; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi
     kept, fourth = _per_kept_row(moments, fourth)
@@ -221,7 +219,6 @@ def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
 
 
 def _turned(law: WeightsLaw, rho: Any) -> Array:
-    """The law (3, 4, cells) of w_hat along w0, across it in the plane, and of ln sigma²: its mean, then its factor."""
     sine = np.sqrt((1 - rho) * (1 + rho))
     shape = np.broadcast_shapes(law.mean.shape[1:], np.shape(rho))
     turned = np.empty((3, 4, *shape))
@@ -232,12 +229,10 @@ def _turned(law: WeightsLaw, rho: Any) -> Array:
 
 
 def _at_nodes(law: Array, nodes: Array) -> Array:
-    """The variables of a turned law at nodes, (3, nodes, cells)."""
     return (nodes @ law.reshape(3, 4, -1)).reshape(3, len(nodes), *law.shape[2:])
 
 
 def _outputs(values: Array) -> Array:
-    """Test error, overlap and squared norm (3, nodes, cells)."""
     along, across, log = values
     off = across * across + np.exp(log)
     return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])

@@ -1,14 +1,6 @@
-"""How the learner's weights fluctuate at m kept rows, to first order in 1/m (ours).
+"""How the learner's weights fluctuate at m kept rows, to first order in 1/m (ours): docs/theory/finite-dimension.md.
 
-As dp_theory.ridge.theorem1, but with psi = d/m, and ridge and moments per kept row (p = 1). With the residuals ε = y −
-z·a of z = (s, v) = (x·w_s, x·v), the other d − 2 coordinates B of the rows, R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d
-lam,
-
-    (zᵀRz/m + 1) a = zᵀRy/m        sigma² = εᵀKε/m                                                        (T5.1)
-
-B is Gaussian and independent of u = (y, s, v). So three things fluctuate: Σ uuᵀ/m; forms in R and K, which are turned
-at random against u; and, by their bias, the traces. The delta method gives the law of (a, sigma²). It is derived
-in docs/theory/finite-dimension.md, with these symbols.
+Ridge and moments are per kept row (p = 1), psi = d/m, ε = y − z·a with z = (x·w_s, x·v). R and K are those of (T5.1).
 """
 
 from __future__ import annotations
@@ -31,17 +23,14 @@ _PLACES = np.reshape([_PRODUCTS.index("".join(sorted(four))) for four in product
 
 
 class WeightsLaw(NamedTuple):
-    """The law of (a_s, a_v, ln sigma²) to first order in 1/m: mean + factor·n with three standard normals n."""
+    """(a_s, a_v, ln sigma²) to first order: mean + factor·n with three standard normals n."""
 
     mean: Array  # (3, cells)
     factor: Array  # Cholesky's (3, 3, cells), lower triangular
 
 
 def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> WeightsLaw:
-    """The law of (a_s, a_v, ln sigma²) at m kept rows, sigma² log-normal (T5.11). All arguments broadcast.
-
-    nan at the ridgeless peak, lam = 0 and psi = 1.
-    """
+    """The law at m kept rows. sigma² is log-normal (T5.11); nan at the ridgeless peak."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shape = np.broadcast_shapes(*map(np.shape, (*moments, *fourth, psi, lam, m)))
         limit, shift, covariance = fluctuation(moments, fourth, spectral_traces(psi, lam), shape)
@@ -62,9 +51,7 @@ def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any)
 
 
 def fluctuation(moments: Moments, fourth: Fourth, traces: Traces, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """The limit (3, *shape) of (a_s, a_v, ln sigma²), and m times the shifts (3, *shape) and covariances (3, 3, *shape)
-    of a_s, a_v and sigma² over its limit.
-    """
+    """The limit of (a_s, a_v, ln sigma²), and m times the shifts and covariances of a_s, a_v and sigma²/(its limit)."""
     _, gamma, beta, beta_tilde = moments
     size = _stacked(shape, gamma, 1.0)  # A
     pull = _stacked(shape, beta_tilde, beta)
@@ -112,7 +99,6 @@ def _fourth_moments(shape: tuple[int, ...], moments: Moments, fourth: Fourth) ->
 
 
 def _without(moments: Array, a: Array) -> Array:
-    """Moments in which a factor u has become ε = y − z·a."""
     return moments[0] - a[0] * moments[1] - a[1] * moments[2]
 
 
@@ -129,7 +115,7 @@ class Traces(NamedTuple):
 
 
 def spectral_traces(psi: Any, lam: Any) -> Traces:
-    """From the quadratic equation of dp_theory.ridge.theorem1, without cancellation. lam = 0 is the limit."""
+    """Without cancellation; lam = 0 is the limit."""
     u, slope = fixed_point(1.0, psi, lam)
     ell = lam + u
     inverse = 1 / slope

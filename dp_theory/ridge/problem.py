@@ -1,4 +1,4 @@
-"""Problems, predictions and simulations: the records that theory and simulators share.
+"""Problems, predictions and simulations.
 
 Conventions, everywhere in the package (paper, section 4)
 
@@ -29,23 +29,21 @@ from dp_theory.rules import Rule
 
 if TYPE_CHECKING:
     from dp_theory.ridge.finite_dimension import FinitePrediction
+    from dp_theory.ridge.outcomes import Prediction, Simulation
 
 
 class AnyProblem:
-    """What every kind of problem has, which `predict` and `simulate` ask for an answer."""
+    """What `predict` and `simulate` ask for an answer."""
 
     engines: ClassVar[tuple[str, ...]] = ("dense",)
 
     def solve(self, tolerance: float | None) -> Any:
-        """The limit n, d → ∞."""
         raise NotImplementedError
 
     def solve_at(self, d: int, tolerance: float | None) -> Any:
-        """The answer at a finite dimension."""
         raise InputError(f"d = {d} is for a Problem: a {type(self).__name__} has no theory at finite dimension")
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Any:
-        """Means over experiments in dimension d."""
         raise NotImplementedError
 
 
@@ -100,17 +98,14 @@ class Problem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that all parameters broadcast to."""
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
     def cells(self) -> Iterator[Problem]:
-        """The scalar problems that this one broadcasts to, in C order."""
         rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
         for index in np.ndindex(self.shape):
             yield Problem(self.rule.at(index, self.shape), float(rho[index]), float(phi[index]), float(lam[index]))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        """Theorem 1, and Corollary 1 where lam = 0."""
         from dp_theory.ridge.theorem1 import predict_theorem1
 
         return predict_theorem1(self, tolerance=tolerance)
@@ -122,63 +117,6 @@ class Problem(AnyProblem):
         return predict_finite(self, d, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        """Means over experiments."""
         from dp_theory.ridge.simulators.dense import simulate_problem
 
         return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The limit n, d → ∞ at d/n = phi, of every kind of problem.
-
-    Every field has the problem's shape, and is a float for a scalar problem. A practice loop has one more axis, the
-    last, with an entry for each stage.
-
-    Attributes
-    ----------
-    test_error, overlap, squared_norm
-        As in the head of this module. With a covariance Σ they are those of θ = Σ^½ w_hat and Σ^½ w0.
-    keep_fraction
-        Kept rows over the rows of the pool. Where a problem has several groups of rows, kept rows over n.
-    certificate
-        To first order a bound of the relative error of test_error, of squared_norm, and of the overlap relative to
-        √squared_norm. It covers quadrature, the residual of the fixed point, rounding, and the conditioning that
-        magnifies them, which is infinite at the peak of the ridgeless limit. Quadrature cannot see a feature of a
-        user's function that lies between its nodes. Naming `breaks` beside such a feature shows it.
-    """
-
-    test_error: Real
-    overlap: Real
-    squared_norm: Real
-    keep_fraction: Real
-    certificate: Real
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """Means over independent experiments in dimension d, each with its standard error.
-
-    Attributes
-    ----------
-    test_error, overlap, squared_norm
-        Means over the trials. Their shapes are those of `Prediction`.
-    test_error_se, overlap_se, squared_norm_se
-        Standard errors of these means. They are inf for a single trial.
-    d
-        Dimension of the experiment.
-    trials
-        Number of experiments.
-    seed
-        Seed of their random numbers.
-    """
-
-    test_error: Real
-    test_error_se: Real
-    overlap: Real
-    overlap_se: Real
-    squared_norm: Real
-    squared_norm_se: Real
-    d: int
-    trials: int
-    seed: int

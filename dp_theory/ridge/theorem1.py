@@ -1,21 +1,13 @@
 """The paper's asymptotics for ridge regression on selected rows: Theorem 1 and Corollary 1.
 
-They are evaluated in the plane of w_s and w0, where every quantity is a sum of positive terms. The printed m0 and nu0
-cancel: nu0 - m0² is what is left of two numbers that agree to many digits. With delta = phi·m and u = lam·delta,
+In the plane of w_s and w0 every quantity is a sum of positive terms, where the printed m0 and nu0 cancel. With u =
+lam·phi·m of (T1.11) and slope = 2u + lam + p - phi, for c = (beta_tilde, beta):
 
-    u² + (lam + p - phi)·u - lam·phi = 0, u > 0            (T1.11), the fixed point of m, without dividing by lam
-    slope = 2u + lam + p - phi                             its derivative in u
-    L = lam·(1 + delta) = lam + u
-    a = (beta_tilde/(L + gamma), beta/(L + p))             (T1.12), projections of w_hat on w_s and on v ⟂ w_s
-    Q = E[q (y - x·a)²] = p - c·a - L|a|²                  squared residual within the plane, c = (beta_tilde, beta)
-    sigma² = u·Q/(L·slope)                                 (T1.13), |w_hat|² outside the plane
+    L = lam + u,  a = (beta_tilde/(L + gamma), beta/(L + p))    (T1.12), w_hat on w_s and on v ⟂ w_s
+    Q = p - c·a - L|a|²,  sigma² = u·Q/(L·slope)                (T1.13), |w_hat|² outside the plane
 
-The three outputs follow from a and sigma² (T1.14); docs/theory/theorem-1.md derives all of it. This is Theorem 1 with
-r = beta²·m + beta_tilde²·m_tilde (T1.9), as in the proof in C.2. The main text prints other factors there, but only
-these agree with simulation.
-
-In the code, `ell` is L, `variance` is sigma²/Q, and `fitted` is u/L = phi·m/(1 + phi·m). Conventions are those of
-dp_theory.ridge.problem.
+docs/theory/theorem-1.md derives it, with r = beta²·m + beta_tilde²·m_tilde (T1.9) as in the proof in C.2; the main
+text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `fitted` is u/L.
 """
 
 from __future__ import annotations
@@ -28,17 +20,19 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import ROUNDING, Real, require_numbers
-from dp_theory.ridge.problem import Prediction, Problem
+from dp_theory.ridge.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from dp_theory.ridge.problem import Problem
+
 _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 
 
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
-    """Theorem 1 at the problem's parameters, or Corollary 1 where lam = 0 (paper, section 4)."""
+    """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
 
     def flat(x: Any) -> np.ndarray:
@@ -131,9 +125,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
-    """u = lam·phi·m, the positive root of (T1.11), and the slope 2u + lam + p - phi there, without cancellation.
-    Broadcasts.
-    """
+    """u = lam·phi·m, the positive root of (T1.11), and the slope there, without cancellation."""
     excess = phi - p - lam  # the sum of the two roots, of which one is positive and one negative
     product = 2 * lam * phi  # twice the product of their magnitudes
     slope = np.sqrt(excess * excess + 2 * product)
@@ -149,7 +141,7 @@ def limits(
     lam: Float[np.ndarray, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
-    """The fields of a `Prediction`. Raises ConvergenceError where the moments' errors are above the tolerance."""
+    """The fields of a `Prediction`."""
     error = _largest(errors)
     if tolerance is not None and not np.all(error <= tolerance):
         raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")
@@ -171,8 +163,6 @@ def _largest(errors: Moments) -> Any:
 
 
 class _Scalars(NamedTuple):
-    """The scalars of the fixed point, in either case of lam. Symbols as in the head of the module."""
-
     ell: Any  # L
     slope: Any
     fitted: Any  # u/L
@@ -180,7 +170,7 @@ class _Scalars(NamedTuple):
 
 
 def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
-    """At lam > 0 from the fixed point, at lam = 0 its limit. p_error is the relative error of p."""
+    """The fixed point at lam > 0, its limit at lam = 0. p_error is relative."""
     u, slope = fixed_point(p, phi, lam)
     ell = lam + u
     fitted = u / ell
@@ -194,8 +184,6 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
 
 
 class _Components(NamedTuple):
-    """w_hat in the plane of w_s and w0, and outside: what the outputs and their certificate are made of."""
-
     along: Any  # component along w0
     from_s: Any  # what a_s adds to the component that lies in the plane across w0
     from_v: Any  # what a_v takes from it
@@ -205,7 +193,6 @@ class _Components(NamedTuple):
 
 
 def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Components:
-    """From L and sigma²/Q, with Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
     p, gamma, beta, beta_tilde = moments
     ell_s = ell + gamma
     ell_v = ell + p
@@ -236,8 +223,7 @@ def _outputs(components: _Components) -> tuple[Any, Any, Any]:
 def _certificate(components: _Components, variance: Any, p: Any, error: Any, scalars: _Scalars) -> Any:
     """To first order, a bound of the relative error of every output; of the overlap, relative to |w_hat|.
 
-    The moments are off by `error`, L by its condition. `twice` is twice the relative error of a. The in-plane component
-    across w0 cancels; the terms of Q are at most p.
+    `twice` is twice the relative error of a. The in-plane component across w0 cancels; the terms of Q are at most p.
     """
     ell, ell_s, ell_v = components.sizes
     twice = 2 * (2 * error + scalars.condition * ell / np.minimum(ell_s, ell_v))

@@ -36,18 +36,18 @@ __all__ = [
 
 
 def rule_names(holds: str) -> tuple[str, ...]:
-    """Names of the rules whose class variable `holds` is true, in the registry's order."""
+    """Rules whose class variable `holds` is true, in the registry's order."""
     return tuple(name for name, kind in RULES.items() if getattr(kind, holds))
 
 
 def fields_of(name: str) -> list[str]:
-    """What the rule of this name takes: its fields, and `keep` in place of the first."""
+    """The rule's fields, and `keep` in place of the first."""
     names = [field.name for field in fields(_kind(name))]
     return [*names, "keep"] if names else []
 
 
 def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **given: Any) -> tuple[str, dict[str, Any]]:
-    """The name in RULE@FIELD=VALUE@…, and its values as texts, beside those `given` that are not None."""
+    """The name in RULE@FIELD=VALUE@…, and its values as texts, beside those `given`."""
     name, *entries = (part.strip() for part in rule.split("@"))
     values = {key: value for key, value in given.items() if value is not None}
     fields_taken = takes(name)
@@ -65,7 +65,7 @@ def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **gi
 
 
 def value_of(rule: str, key: str, value: Any) -> Any:
-    """The number in a text; what is no text stays as it is."""
+    """What is no text stays as it is."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

@@ -1,8 +1,7 @@
 """What a selection rule is: a row of the pool is kept with probability q(t), t = x·w_s/|w_s| ~ N(0, 1), and q(-t) =
 q(t).
 
-The asymptotics need four moments of q (`Moments`), which are linear in it. A rule is a file of this room, or a module
-of another package (entry point group deliberate_practice.rules), that registers its class:
+A rule is a file of this room, or a module of another package (entry point group deliberate_practice.rules):
 
     @dataclass(frozen=True)
     class Mine(Rule):
@@ -50,9 +49,8 @@ Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of 
 class Rule:
     """Base of all rules: a frozen dataclass, whose fields are numbers or arrays that broadcast.
 
-    A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`; all else has a default. Its fields
-    are what `make_rule` and the commands take for it; a kept fraction stands for the first in kinds with
-    `with_keep_fraction`.
+    A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`. `make_rule` and the commands take
+    its fields; a kept fraction stands for the first in kinds with `with_keep_fraction`.
 
     Attributes
     ----------
@@ -72,24 +70,21 @@ class Rule:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape that the parameters broadcast to."""
         return common_shape(**self.parameters())
 
     def parameters(self) -> dict[str, Real]:
-        """The numbers that fix q, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def map(self, function: Callable[[Any], Any]) -> Self:
-        """The rule whose parameters are function(parameter): this one reshaped, indexed or expanded."""
+        """The rule whose parameters are function(parameter)."""
         changed = {name: function(value) for name, value in self.parameters().items()}
         return replace(self, **changed)
 
     def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
-        """The scalar rule at `index` of this one broadcast to `shape`."""
         return self.map(lambda value: float(np.broadcast_to(value, shape)[index]))
 
     def keep_probability(self, t: Real) -> Real:
-        """q(t), in [0, 1]. t and the parameters broadcast."""
+        """q(t), in [0, 1]."""
         raise NotImplementedError
 
     def breakpoints(self) -> tuple[Real, ...]:
@@ -97,16 +92,15 @@ class Rule:
         return ()
 
     def moments(self, rho: Real) -> Moments:
-        """The constants of Theorem 1 at rho, which broadcasts."""
+        """The constants of Theorem 1."""
         return self.moments_with_errors(rho)[0]
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """The moments at rho, and a bound of the relative error of each. The base integrates them."""
+        """The moments, and a bound of the relative error of each. The base integrates them."""
         values, errors = by_quadrature(self, rho, moment_integrands)
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """`moments_with_errors`, and the moments of `Fourth`."""
         values, errors = by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 
@@ -115,13 +109,11 @@ class Rule:
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule of this kind that keeps a fraction p of the pool, 0 < p ≤ 1. A kind need not have it."""
+        """The rule of this kind that keeps a fraction p, 0 < p ≤ 1. A kind need not have it."""
         raise InputError(f"{cls.__name__} cannot be made from the fraction that it keeps")
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
-        """`size` values of t from the selected distribution, whose density is proportional to q(t)·pdf(t), by
-        rejection.
-        """
+        """Values of t with density proportional to q(t)·pdf(t), by rejection."""
         p = float(self.moments(0.0).p)
         require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
         kept = []
@@ -135,7 +127,7 @@ class Rule:
 
 
 def kept_fraction(p: Real) -> Real:
-    """p, once it is known to be a kept fraction."""
+    """p, once it is known to be in (0, 1]."""
     require_numbers(keep=p)
     require("keep", p, (np.asarray(p) > 0) & (np.asarray(p) <= 1), "lie in (0, 1]: it is the kept fraction of the pool")
     return p
@@ -146,8 +138,7 @@ def by_quadrature(
 ) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
-    integrands(t, b) returns every f at t > 0, b = tau·t, the first f = 1. Each f is of one sign, so that the difference
-    of two orders bounds the error.
+    integrands(t, b) has every f at t > 0 and b = tau·t. The first f is 1, and each is of one sign.
     """
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())

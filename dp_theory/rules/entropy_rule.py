@@ -59,9 +59,7 @@ class Entropy(Rule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
-        """The rule with the omega ≥ 0 at which a fraction p is kept, by Newton's method: ln p(omega) is convex and
-        falls.
-        """
+        """omega ≥ 0, by Newton's method: ln p(omega) is convex and falls."""
         target = np.log(kept_fraction(p))
         fits = np.asarray(p) >= SMALLEST_KEEP
         require("keep", p, fits, f"be at least {SMALLEST_KEEP:g} for the entropy rule: no node sees fewer rows")
@@ -83,7 +81,7 @@ class Entropy(Rule):
 
 
 def entropy_deficit(logit: Real) -> Real:
-    """ln 2 - H(sigmoid(logit)) in nats, accurate where it is small: logit²/8 near 0."""
+    """ln 2 - H(sigmoid(logit)), accurate near 0, where it is logit²/8."""
     half = np.minimum(np.abs(logit) / 2, 20.0)  # beyond, it is ln 2 to rounding
     return half * np.tanh(half) - np.log1p(np.sinh(half) ** 2) / 2
 

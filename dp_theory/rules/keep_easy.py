@@ -90,8 +90,6 @@ class KeepEasy(Rule):
 
 
 class _Lemma2(NamedTuple):
-    """The moments of keep-easy, bounds of their relative errors, and the terms that Lemma 2 makes them of."""
-
     moments: Moments
     errors: Moments
     alpha: Any
@@ -118,7 +116,6 @@ def _lemma2(alpha: Any, rho: Any) -> _Lemma2:
 
 
 def _tail_error(x: Any) -> Any:
-    """Relative error of the mass beyond x, whose rounding x² magnifies."""
     return ROUNDING * (12 + 4 * np.square(np.minimum(x, 38.0)))
 
 

@@ -100,8 +100,6 @@ class KeepHard(Rule):
 
 
 class _Lemma1(NamedTuple):
-    """The moments of keep-hard, and the terms that Lemma 1 makes them of."""
-
     moments: Moments
     alpha: Any
     density: Any  # of |t| at alpha
@@ -138,16 +136,15 @@ def _bent(lemma: _Lemma1) -> Any:
 
 
 def _even_moment(alpha: Any, power: int) -> Any:
-    """E[t^power; |t| ≤ alpha] for a small alpha, by its series. The power is 2 or 4."""
+    """E[t^power; |t| ≤ alpha] for a small alpha, by its series."""
     return 2 * PDF0 * alpha ** (power + 1) * np.polyval(_SERIES[power], alpha * alpha)
 
 
 def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarray:
     """E[t^power sign(w0·x); |t| ≤ alpha] for an odd power; where alpha is not small, Lemma 1's difference `lemma`.
 
-    It is 2 ∫_0^alpha t^power pdf(t) erf(tau t/√2) dt, with the density's exponential as a power series. Let
-    s = |tau|·alpha/√2 and b_k = (2s/√π) ∫_0^1 x^2k exp(-s²x²) dx, so that b_0 = erf(s). Then the term of t^(2k - 1) is
-    alpha^2k (b_0 - b_k)/(2k). Nothing cancels in it, since b_k ≤ b_0/(2k + 1).
+    It integrates 2 t^power pdf(t) erf(tau t/√2) with the exponential as a power series: with s = |tau|·alpha/√2 and b_k
+    = (2s/√π) ∫_0^1 x^2k exp(-s²x²) dx, the term of t^(2k - 1) is alpha^2k (b_0 - b_k)/(2k), in which nothing cancels.
     """
     small = np.broadcast_to(alpha < _SMALL, lemma.shape)
     _, tau = sine_and_tau(rho)
@@ -166,7 +163,6 @@ def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarr
 
 
 def _odd_series(b: list[np.ndarray], square: np.ndarray, first: int) -> np.ndarray:
-    """The series of `_odd_moment` over its lowest power alpha^(2·first), by Horner's rule in square = alpha²."""
     total = np.zeros_like(square)
     for k in range(_TERMS, -1, -1):
         total = total * square + (-0.5) ** k / factorial(k) * (b[0] - b[k + first]) / 2 / (k + first)
@@ -174,7 +170,7 @@ def _odd_series(b: list[np.ndarray], square: np.ndarray, first: int) -> np.ndarr
 
 
 def _b_from_the_first(s: np.ndarray, last: int) -> list[np.ndarray]:
-    """b_0 to b_last of `_odd_moment`, by parts upwards: rounding grows with k, but the higher b_k count less."""
+    """b_0 to b_last, by parts upwards: rounding grows with k, but the higher b_k count less."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     slope = 0.5 / (s * s)
     b = [erf(s)]
@@ -184,7 +180,7 @@ def _b_from_the_first(s: np.ndarray, last: int) -> list[np.ndarray]:
 
 
 def _b_from_the_last(s: np.ndarray, last: int) -> list[np.ndarray]:
-    """The same for s ≤ _STEEP, by parts from b_last downwards. b_last is a series of positive terms."""
+    """For s ≤ _STEEP, by parts downwards from a series of positive terms."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     twice = 2 * s * s
     b_k = np.zeros_like(s)

@@ -1,8 +1,6 @@
 """The moments of a selection rule that the asymptotics need, and the integrals that define them.
 
-G = x·w_s ~ N(0, 1) is a row's projection on the selector and q(G) the probability that the row is kept. v ⟂ w_s is the
-unit vector in the plane of w_s and w0, and V = x·v. The label is y = sign(w0·x), and tau = rho/√(1 - rho²). All moments
-are linear in q.
+G = x·w_s, V = x·v with v ⟂ w_s in the plane of w_s and w0, y = sign(w0·x), tau = rho/√(1 - rho²).
 """
 
 from typing import NamedTuple
@@ -46,9 +44,7 @@ class Moments(NamedTuple):
 
 
 class Fourth(NamedTuple):
-    """What the theorem at finite dimension needs beside `Moments`: E[q G⁴], E[q y G³], E[q y G² V], E[q y G V²], E[q y
-    V³].
-    """
+    """E[q G⁴], E[q y G³], E[q y G² V], E[q y G V²], E[q y V³]."""
 
     t4: Real
     yt3: Real
@@ -62,7 +58,7 @@ class Fourth(NamedTuple):
 
 
 def sine_and_tau(rho: Real) -> tuple[Real, Real]:
-    """√(1 - rho²) and tau = rho/√(1 - rho²), which is ±inf at rho = ±1."""
+    """√(1 - rho²) and tau, which is ±inf at rho = ±1."""
     rho = np.asarray(rho, float)
     sine = np.sqrt((1 - rho) * (1 + rho))
     with np.errstate(divide="ignore"):
@@ -70,7 +66,7 @@ def sine_and_tau(rho: Real) -> tuple[Real, Real]:
 
 
 def moment_integrands(t: Real, b: Real) -> list[Real]:
-    """Functions of t = |G| whose means over the kept rows are `Moments`. b = tau·t."""
+    """Functions of t = |G| whose means are `Moments`; b = tau·t."""
     return [1.0, t**2, 2 * PDF0 * np.exp(-(b**2) / 2), t * erf(b / SQRT2)]
 
 

@@ -1,8 +1,4 @@
-"""The best selection: what a row is worth, the best rule for a budget, the best window of a practice loop.
-
-`margins` says what a rule sees and what of it counts, `influence` how the test error depends on it, `search` finds the
-least error over all rules, `static` asks for a budget and a fixed selector, `window` for the loop.
-"""
+"""The best selection: what a row is worth, the best rule for a budget, the best window of a practice loop."""
 
 from dp_theory.selection.influence import influence
 from dp_theory.selection.margins import Bands

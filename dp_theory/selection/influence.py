@@ -1,17 +1,9 @@
-"""The test error as a function of the six moments of a rule, and its derivative.
+"""The test error as a function of the six moments of a rule, and its derivative; docs/theory/best-selection.md derives
+it.
 
-Per kept row let psi = d/m, c = E[y g] and A = E[g gᵀ], where g = (x·w_s, x·v) are the coordinates of kept rows in the
-plane of selector and truth, and lam the ridge. A number r = delta/(1 + delta) in (0, min(1, psi)] stands for the ridge:
-lam = (1 - r)·L, and lam = 0 at the upper end. Then
-
-    L = psi/r - 1                  a = (L + A)^-1 c                   Q = 1 - c·a - L|a|²
-    S = L + 1 - r                  sigma² = kappa·Q, kappa = r/S      cos(πE) = a·w0/√(|a|² + sigma²)
-
-This is Theorem 1 without its fixed point, (T7.1) to (T7.4). To first order, one row more at (t, y) changes the error by
-(T7.5) and (T7.6), which docs/theory/best-selection.md derives:
-
-    δE/δq(t, y) = constant - (1/(π p √off)) E[(h·g) e - (C·kappa/2) e² | t, y],    e = y - a·g
-    h = (L + A)^-1 (w0 - C(1 - kappa·L) a),   C = a·w0/(|a|² + sigma²),   off = |a|² + sigma² - (a·w0)²
+Per kept row psi = d/m and moments are those of (T7.1). A number r in (0, min(1, psi)] stands for the ridge lam = (1 -
+r)·L (T7.2); a, Q, sigma² and kappa are those of (T7.3), h of (T7.6). S is L + 1 - r, C = a·w0/(|a|² + sigma²), and
+`off` = |a|² + sigma² - (a·w0)².
 """
 
 from __future__ import annotations
@@ -33,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RidgeLimit(NamedTuple):
-    """w_hat in the plane of w_s and w0 and off it, with what its derivatives need. Symbols are in the module's head."""
+    """w_hat in the plane of w_s and w0 and off it, in the symbols of the module's head."""
 
     a: tuple[Array, Array]  # along w_s and v
     ell: Array  # L
@@ -50,7 +42,7 @@ class RidgeLimit(NamedTuple):
 
 
 def ridge_limit(moments: Float[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
-    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]. The other arguments broadcast."""
+    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
     b_s = ell + ss
@@ -102,7 +94,7 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 def slope_by_moments(
     slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
 ) -> Float[np.ndarray, " 6"]:
-    """The derivative by the moments of a rule; d_psi and d_lam are those of psi and lam by its kept share."""
+    """d_psi and d_lam are derivatives by the kept share."""
     p = moments[0]
     by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2
     return np.append(by_share, slopes.by_means / p)

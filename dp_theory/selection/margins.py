@@ -1,13 +1,8 @@
 """Rows as a selection rule sees them, and the rules that the best ones are among: those that keep bands of margins.
 
-A rule sees the score t = x·w_s of a row and its observed label y. Nothing changes where t, y and x all change sign. So
-a rule of (t, y) does what its mean over both signs does, which is a function of the margin u = y·t alone. If the rule
-does not see the label, it is a function of |t| alone. Let v ⟂ w_s be the unit vector in the plane of w_s and w0, and
-w = y·(x·v). A learner of kept rows depends on a rule q by six moments only, which are linear in q:
-
-    E[q·(1, u, w, u², uw, w²)]
-
-In this package "margin" means u where labels are seen, and |t| where they are not.
+A rule of the score t and the observed label y does what a function of u = y·t alone does; without the label, of |t|.
+Both are called margins. With w = y·(x·v), v ⟂ w_s in the plane of w_s and w0, a learner depends on a rule q by the six
+moments E[q·(1, u, w, u², uw, w²)] only.
 """
 
 from __future__ import annotations
@@ -73,7 +68,6 @@ class Bands:
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        """The |t| > 0 at which the rule jumps."""
         return tuple(sorted({abs(edge) for band in self.bands for edge in band if 0 < abs(edge) < np.inf}))
 
     def close_to(self, other: Bands) -> bool:
@@ -84,7 +78,7 @@ class Bands:
 
     @property
     def rule(self) -> SymmetricRule:
-        """The same as a `Rule`. Only bands of |t| have one, since a `Rule` sees no labels."""
+        """Only bands of |t| have one, since a `Rule` sees no labels."""
         assert not self.labels, "a rule sees no labels"
         return SymmetricRule(lambda t: self(t, 1.0), self.breaks)
 
@@ -102,7 +96,7 @@ class SelectorView:
     labels: bool = False  # whether the rule sees the observed labels
 
     def features(self, margin: Float[np.ndarray, " margins"]) -> Float[np.ndarray, "6 margins"]:
-        """E[1, u, w, u², uw, w² | margin], times the density of the margin over that of |G|, G ~ N(0, 1)."""
+        """E[1, u, w, u², uw, w² | margin], times the margin's density over that of |G|, G ~ N(0, 1)."""
         return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
     def _signed(self, u: Array) -> Array:
@@ -111,7 +105,7 @@ class SelectorView:
         return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
     def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
-        """Rising margins, with jumps of q at `breaks`, and weights: E[q·features] is the sum of weights·features·q."""
+        """Rising margins, with jumps of q at `breaks`, and weights."""
         t, weights = half_line(breaks, _ORDER)
         if not self.labels:
             return t, weights
@@ -127,7 +121,6 @@ class SelectorView:
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
     ) -> Float[np.ndarray, " 6"]:
-        """E[q·(1, u, w, u², uw, w²)] of bands, or of a function (t, y) with jumps at the |t| `breaks`."""
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
         if isinstance(keep, Bands):

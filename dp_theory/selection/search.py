@@ -1,10 +1,7 @@
 """The least value of a smooth function of a rule's moments, over all rules that keep at least a given share of rows.
 
-Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order keeps the rows where
-slope·features is negative, or below the level at which it keeps the least share. A local optimum is that rule itself:
-the best rules keep bands of margins (T7.10). `explore` moves q on atoms towards that rule, by conditional gradients
-(Frank and Wolfe 1956); `polish` moves the edges of the bands found; `gap` says by how much these are worse, to first
-order, than the best to first order (T7.11).
+`explore` moves q on atoms by conditional gradients (Frank and Wolfe 1956) towards bands of margins (T7.10), `polish`
+moves their edges, and `gap` is how much is left to first order (T7.11).
 """
 
 from __future__ import annotations
@@ -53,7 +50,6 @@ class RuleSearch:
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
     def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
-        """q of the atoms that is least in slope·moments, among all that keep the least share."""
         features = self.view.atoms[1]
         mass = features[0]
         worth = slope @ features / mass.clip(TINY)  # of a row of each atom
@@ -149,11 +145,7 @@ class RuleSearch:
         return _widened_by(bands, amount)  # pyright: ignore[reportArgumentType]
 
     def gap(self, bands: Bands) -> float:
-        """To first order, how much less the value of a rule nearby may be; 0 at a local optimum.
-
-        There no row that is kept is worth more, by slope·features, than one that is not, and none more than 0 unless
-        the least share is all that is kept.
-        """
+        """How much less, to first order, the value of a rule nearby may be; 0 at a local optimum."""
         moments = self.view.moments(bands)
         slope = self.objective.slope(moments)
         margin, weights = self.view.nodes((*bands.breaks, *CLOSE_EDGES))
@@ -163,7 +155,7 @@ class RuleSearch:
         return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
 
     def _level(self, bands: Bands, moments: Array, slope: Array) -> float:
-        """Minus the worth below which rows are kept: that at the edges if the least share is kept."""
+        """Minus the worth below which rows are kept."""
         edges = bands.edges
         features = self.view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
         if moments[0] >= self.least * (1 + _LEAST_MET) or not features.size:
@@ -172,7 +164,7 @@ class RuleSearch:
 
 
 def _widened_by(bands: Bands, amount: float) -> Bands:
-    """The bands with all edges moved outwards; bands that meet are one."""
+    """Bands that meet become one."""
     wider: list[tuple[float, float]] = []
     for low, high in bands.bands:
         low = low - amount if bands.labels else max(low - amount, 0.0)
@@ -184,11 +176,9 @@ def _widened_by(bands: Bands, amount: float) -> Bands:
 
 
 class MovingEdges:
-    """Bands whose finite edges other than 0 move with coordinates z (edges + 1,), the last the logarithm of a common
-    factor.
+    """Finite edges other than 0 move with z, the last the logarithm of a common factor.
 
-    A narrow window around 0 may depend a million times more on its asymmetry than on its width, hence the common
-    factor.
+    A narrow window around 0 may depend a million times more on its asymmetry than on its width, hence the factor.
     """
 
     _UNIT = 0.1  # of the distance of an edge to the next one, or to 0

@@ -1,9 +1,4 @@
-"""The best rule of a fixed selector for a budget, over all rules.
-
-The learner is that of Theorem 1, with the ridge per training row, as in dp_theory.budgets. The selector is at cosine
-rho to the truth and independent of the rows. A budget counts, per dimension, what an axis of dp_theory.numerics.costs
-does. Everything is the limit d → ∞.
-"""
+"""The best rule of a fixed selector for a budget, over all rules, in the limit d → ∞. The ridge is per training row."""
 
 from __future__ import annotations
 
@@ -89,7 +84,6 @@ class Budget:
         return self._best_ridge(moments, psi)
 
     def _best_ridge(self, moments: Array, psi: Array) -> Array:
-        """r of the best ridge, from a grid of logits and parabolas around the best of them."""
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
@@ -112,7 +106,7 @@ class Budget:
         return np.where(np.isnan(error), 0.5, error)
 
     def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
-        """Test errors of rules with these moments, 1/2 for a rule that keeps no row."""
+        """Test errors of rules with these moments, 1/2 for one that keeps no row."""
         some = moments[0] > 0
         error = np.full(moments.shape[1], 0.5)
         kept = moments[:, some]
@@ -121,7 +115,6 @@ class Budget:
         return error
 
     def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
-        """The derivative of the test error by the moments of a rule."""
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -148,7 +141,7 @@ class BestRule:
 
 
 def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float) -> BestRule:
-    """What a rule with these moments and this gap gives for the budget."""
+    """What a rule gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))
     r = float(budget.ridge(moments[:, None])[0])
@@ -209,7 +202,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
 
 
 def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
-    """Where searches begin: keep-all, rules of the usual kinds, and random ones."""
+    """Searches begin at keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
     if view.labels:

@@ -31,11 +31,10 @@ def best_window(
     candidates: float | None = None,
     least: float = SMALLEST_KEEP,
 ) -> tuple[float, Float[np.ndarray, " stages"]]:
-    """The best constant rule |t| < kappa·tan(πE) for the error after the last round, and the test errors of all stages
-    with it.
+    """The best constant kappa of |t| < kappa·tan(πE) for the error after the last round, and its test errors.
 
-    A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n. No window is narrower than
-    that which keeps the share `least`; kappa = inf keeps all rows.
+    A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share `least` or
+    more.
     """
     loops = _WindowLoops(problem, rounds, Addition(candidates, kept), least)
     keeping_all = loops.errors(np.inf)
@@ -55,8 +54,6 @@ def best_window(
 
 
 class _WindowLoops:
-    """The loops with one kappa for all rounds."""
-
     def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition, least: float) -> None:
         self._problem = problem
         self._rounds = rounds

@@ -33,14 +33,14 @@ class AssumptionTest(NamedTuple):
 
 
 def normal(samples: Sequence[Float[np.ndarray, " rows"]]) -> AssumptionTest:
-    """Each sample is normal: the largest A*² of Anderson and Darling, with fitted mean and variance."""
+    """The largest A*² of Anderson and Darling, with fitted mean and variance."""
     square = max(map(anderson_darling, samples))
     largest = "largest " if len(samples) > 1 else ""
     return AssumptionTest(f"{largest}A*² = {square:.3g}", min(1.0, len(samples) * anderson_p(square)))
 
 
 def normal_plane(view: FeatureView) -> AssumptionTest:
-    """(t, g) are jointly normal: so is every combination of them (Cramér and Wold), of which ANGLES are tested."""
+    """Every combination of (t, g) is normal (Cramér and Wold); ANGLES are tested."""
     if len(view.plane) == 1:
         return normal([view.plane[0]])
     angles = np.pi * (np.arange(ANGLES) + 0.5) / ANGLES
@@ -48,12 +48,11 @@ def normal_plane(view: FeatureView) -> AssumptionTest:
 
 
 def uniform_flips(view: FeatureView) -> AssumptionTest:
-    """y = sign(g − b), flipped with the same probability ε whatever g: χ² of the labels in BINS groups of rows by v,
-    against
+    """Labels are flipped with the same probability ε: χ² of labels in BINS groups of rows by v, against
 
         P(y = 1) = ε + (1 − 2ε) Φ((v − b)/tan γ)
 
-    at its least over ε, b and tan γ, whose logarithm is off by 1/√(2d) in one sample: its prior.
+    at its least over ε, b and tan γ, whose logarithm has a prior of width 1/√(2d).
     """
     from scipy.optimize import minimize
 
@@ -85,7 +84,7 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
 
 
 def equal_lengths(view: FeatureView) -> AssumptionTest:
-    """|z|² off the plane scatters no more than that of normal rows, whose leverage has the law Beta(d/2, (N − d)/2)."""
+    """The leverage of normal rows has the law Beta(d/2, (N − d)/2)."""
     rows = len(view.y)
     dimension = view.dimension - len(view.plane)
     leverage = np.square(view.off_plane).sum(1)
@@ -98,7 +97,7 @@ def equal_lengths(view: FeatureView) -> AssumptionTest:
 def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     """E[q y z] = 0 off the plane, for each rule q: N|mean|² over its expectation.
 
-    The sample's z is orthogonal to t, ζ and a fitted y. What these explain is taken out: e = q y − p y − b t.
+    What t, ζ and a fitted y explain of z is taken out: e = q y − p y − b t.
     """
     z = view.off_plane
     freedom = view.dimension - len(view.plane)
@@ -116,7 +115,7 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
 
 
 def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
-    """E[q zzᵀ] = p I off the plane, for each rule q: |mean (q − p) zzᵀ|² over its expectation."""
+    """E[q zzᵀ] = p I off the plane: |mean (q − p) zzᵀ|² over its expectation."""
     z = view.off_plane
     dimension = view.dimension - len(view.plane)
     fourth = float(np.square(np.square(z).sum(1)).mean())
@@ -140,7 +139,7 @@ def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
 
 
 def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
-    """A²(1 + .75/N + 2.25/N²) against a normal with fitted mean and variance; scipy.stats takes long to import."""
+    """A²(1 + .75/N + 2.25/N²); scipy.stats takes long to import."""
     n = len(sample)
     w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)
     i = np.arange(1, n + 1)
@@ -149,7 +148,7 @@ def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
 
 
 def anderson_p(square: float) -> float:
-    """P(A*² ≥ square) for fitted mean and variance (D'Agostino and Stephens 1986, table 4.9)."""
+    """P(A*² ≥ square) (D'Agostino and Stephens 1986, table 4.9)."""
     a = min(square, LARGEST_SQUARE)
     if a >= 0.6:
         return float(np.exp(1.2937 - 5.709 * a + 0.0186 * a**2))

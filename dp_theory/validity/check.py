@@ -50,7 +50,7 @@ Conclusion = Literal["holds", "fails", "undecided"]
 
 
 class Needed(NamedTuple):
-    """About what else would decide on the Gaussian theory; 0 where it is decided."""
+    """Rows and trials that would decide on the Gaussian theory; 0 where it is decided."""
 
     rows: int
     trials: int
@@ -67,19 +67,16 @@ class Check:
     curves
         A row for each rule and number of kept rows. rule, kept and share (of the rows, that the rule keeps) say which.
         Predicted test errors are `gaussian`, which knows the covariance, rho and the flips, and `measured law`, which
-        knows all second moments of kept rows. `measured` is the error of the experiment, and `se` its standard
-        error; with test rows it is also that of their number and of the law's rows. `z` and `z_law` are the
-        differences from the Gaussian theory and from the measured law, in units of their own standard errors,
-        `se_gaussian` and `se_law`; `se_trials` is the part of the trials alone. Numbers are nan where too few rows are
-        kept to measure them.
+        knows all second moments of kept rows. `measured` is the error of the experiment with standard error `se`. `z`
+        and `z_law` are the differences from the two predictions over `se_gaussian` and `se_law`; `se_trials` is the
+        part of the trials alone. Numbers are nan where too few rows are kept.
     assumptions
         A row for each assumption, with its statistic and p_value, and the verdict "rejected" or "not rejected". The
-        last two rows hold the Gaussian theory and the measured law against the experiment. Their `effect` is the
-        measured error over the predicted one, less 1, where that is largest, which `at` says. Their verdict is "holds"
-        only where all errors are shown to be within the tolerance (a test of equivalence). It is "fails" where one is
-        significantly off by more, and else "undecided".
+        last two rows hold the two predictions against the experiment. Their `effect` is the largest measured error over
+        the predicted one, less 1, and `at` says where. Their verdict is "holds" where all errors are shown to be within
+        the tolerance, "fails" where one is significantly off by more, and else "undecided".
     needed
-        About how many more rows and trials would decide on the Gaussian theory.
+        About how many more would decide on the Gaussian theory.
     """
 
     view: FeatureView
@@ -89,10 +86,7 @@ class Check:
 
     @property
     def gaussian(self) -> Conclusion:
-        """Whether the Gaussian theory's errors are those measured, but for the tolerance.
-
-        Where a rule keeps too few rows to measure, nobody knows unless all assumptions hold.
-        """
+        """The verdict; where a rule keeps too few rows, nobody knows unless all assumptions hold."""
         *of_assumptions, of_theory, _ = self.assumptions["verdict"]
         if of_theory == "holds" and "rejected" in of_assumptions and self.curves["measured"].isna().any():
             return "undecided"
@@ -100,7 +94,6 @@ class Check:
 
     @property
     def law(self) -> Conclusion:
-        """Whether the errors predicted from the measured law are those measured, but for the tolerance."""
         return self.assumptions["verdict"].iloc[-1]
 
 
@@ -246,8 +239,7 @@ def _standard_errors(
 ) -> tuple[float, float, float]:
     """Standard errors of the mean over trials, and of its differences from the theory and from the measured law.
 
-    Trials share rows: a share f of those that the rule keeps. So the theory's difference also scatters by f·s²/(1 − f),
-    and by the choice of rows that test.
+    Trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f).
     """
 
     def of_error_rate(rows: int) -> float:
@@ -268,10 +260,7 @@ def _standard_errors(
 def measured_errors(
     view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
 ) -> Float[np.ndarray, "trials sizes"]:
-    """Test errors of ridge regression on kept rows, nan where a rule does not keep so many.
-
-    All sizes of a trial share a random order. Rows that were not looked at test where there are no test rows.
-    """
+    """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)
     most = int(MOST_USED * len(keep))
@@ -315,10 +304,6 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
 
 
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
-    """The last two rows of `Check.assumptions`: predictions against the experiment.
-
-    A prediction holds if each of its errors passes a test at the level: all must, so that nothing is corrected.
-    """
     comparisons = curves["measured"].notna().sum()
     rows = []
     for name, column, z, se in (
@@ -351,15 +336,11 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
 
 
 def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: float) -> float:
-    """How far off the measured errors a prediction may be at most, relative to it, at this level."""
     off = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
     return float((off / curves[column]).max())
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
-    """About how many more rows and trials would show the Gaussian theory within the tolerance; each may make up half of
-    the scatter.
-    """
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2
     of_trials = curves["se_trials"] ** 2

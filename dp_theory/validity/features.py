@@ -107,14 +107,13 @@ class Features:
         y
             A class for each row (rows,): numbers or names.
         w_s
-            The selector (columns,). By default it is trained by ridge regression on a random tenth of the rows, which
-            take no further part.
+            The selector (columns,), by default ridge regression on a random tenth of the rows, which take no further
+            part.
         w_g
             The direction (columns,) that labels the rows, where it is known.
         classes
             The two classes that are told apart: names such as 4, or unions such as 0+1+2. Rows of other classes are
-            left out. By default, if there are several, it is the pair whose means are nearest in the metric of the
-            covariance within classes. (A class against all the rest is a union, too, but a lopsided one.)
+            left out. By default it is the pair whose means are nearest in the metric of the covariance within classes.
         components
             How many leading principal components are kept, by default all.
         lam
@@ -132,8 +131,8 @@ class Features:
         Raises
         ------
         InputError
-            As `Features` does, and for classes that y does not have, rows without variance, or more components than
-            columns. Also where one class has hardly any rows, or where many rows are copies of others.
+            As `Features` does, and for unknown classes, rows without variance, more components than columns, a class
+            with hardly any rows, or many copied rows.
         """
         require_number(lam=lam)
         require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
@@ -249,7 +248,6 @@ def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> tuple[list[Any], l
 
 
 def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any], list[Any]]:
-    """The two classes whose means are nearest, in the metric of the covariance within classes."""
     means = np.array([x[y == value].mean(0) for value in there])
     within = x - means[np.searchsorted(there, y)]
     metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
@@ -337,7 +335,6 @@ def _check_labels(x: Array, y: np.ndarray, which: str = "") -> None:
 
 
 def _check_shares(y: Array) -> None:
-    """Raises InputError where one of two classes, -1 and 1, has hardly any rows."""
     positive = float((y > 0).mean())
     share = min(positive, 1 - positive)
     if share < LEAST_SHARE:
@@ -348,7 +345,7 @@ def _check_shares(y: Array) -> None:
 
 
 def _check_copies(x: Array) -> None:
-    """Raises InputError where many rows are copies: standard errors take rows for independent."""
+    """Copies are refused, because standard errors take rows for independent."""
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
     if 1 < distinct < (1 - MOST_REPEATED) * len(x):
         raise InputError(

@@ -1,22 +1,12 @@
 """What ridge regression makes of kept rows when all their second moments are measured, beyond a plane (ours).
 
-Selection may leave kept rows that are not isotropic off the plane of selector and truth, and labels that pull there.
-Both are in the kept rows' own moments. With E over kept rows, their mean length s̄, n training rows, λ per row and
-⟨A, B⟩ = tr AᵀB,
+With E over kept rows of mean length s̄, n training rows and ⟨A, B⟩ = tr AᵀB:
 
-    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)             the deterministic equivalent     (1)
-    w = R E[yx/(1 + sδ)]                                                      the mean of ŵ                    (2)
-    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄         its covariance                   (3)
+    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)                the deterministic equivalent   (1)
+    w = R E[yx/(1 + sδ)]                                                         the mean of ŵ                  (2)
+    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄            its covariance, linear in v    (3)
 
-so that x·ŵ is normal about x·w with variance xᵀVx, for a row x. V is linear in v, so that with
-
-    F = R E[(y − x·w)² xxᵀ/(1 + sδ)²] R/n  and  G = R E[s xxᵀ/(1 + sδ)²] R/n
-
-it is F + vG, and v = f/(1 − g) with f = ⟨E[xxᵀ], F⟩/s̄ and g likewise.
-
-The moments are those of N rows, whose own noise is in w. So scores are left out one by one: w is ridge regression on
-all kept rows with weights 1/(1 + sδ), in which the leverage of a row is its weight times xᵀRx. And of V a share n/N,
-that noise, is there already. So the error is that of n rows drawn from the N without replacement, on rows not drawn.
+The moments are those of N rows, whose own noise, a share n/N of V, is in w: scores are left out one by one.
 """
 
 from __future__ import annotations
@@ -54,7 +44,7 @@ class _Equivalent(NamedTuple):
 
 
 class KeptMoments:
-    """The second moments of the rows of a view that a rule keeps, and the error that follows from them."""
+    """The second moments of kept rows of a view, and the error that follows."""
 
     def __init__(self, view: FeatureView, rule: Rule) -> None:
         self.view = view

@@ -1,24 +1,12 @@
 """What the theory sees of features: their covariance, two scores of each row, and the length of the rest.
 
-Features are centred and whitened, x − mean = Σ^½z. Theory looks at a row in the plane of selector and truth:
+Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score and g the truth's. A truth that is not known
+is the direction of least squares, at an angle γ to it, whose scores v are left out one by one by the leverage h_i:
 
-    t = z·u_s       the selector's score, u_s along Σ^½w_s
-    g = z·u_0       the truth's score, u_0 along Σ^½w_g, or along the pull E[yz] where w_g is not known
-    ζ               the coordinate of the plane that is orthogonal to t, so that g = ρt + √(1 − ρ²)ζ          (1)
-
-All have variance 1, and ρ is the cosine of u_s and u_0. A truth that is not known is the direction of least squares, ŷ
-= z·E[yz]. The same rows' labels determined it, so that its scores are left out one by one, by the leverage h_i =
-|z_i|²/N,
-
-    v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                                                           (2)
-
-These are projections like any other, on the rows' pull p̂, which is off the truth's p by an angle γ. In many directions
-p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|² and E[v²] = |p̂|². Hence
-
-    cos²γ = E[yv]/E[v²]                                                                                       (3)
-    v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
-
-Whoever needs g takes v/√E[v²] over cos γ.
+    g = ρt + √(1 − ρ²)ζ                                              (1)
+    v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                  (2)
+    cos²γ = E[yv]/E[v²]                                              (3)
+    v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)      (4)
 """
 
 from __future__ import annotations
@@ -51,16 +39,12 @@ _MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
 
 
 class _Truth(NamedTuple):
-    """The truth's direction, as far as the rows know it."""
-
     direction: Float[np.ndarray, " d"]  # unit vector in whitened coordinates
     score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
     cosine: float  # cos γ
 
 
 class _Principal(NamedTuple):
-    """Rows in the directions that a ridge does not hide."""
-
     spectrum: Float[np.ndarray, " d"]  # eigenvalues of the covariance, of mean 1
     axes: Float[np.ndarray, "columns d"]  # their directions, of length 1
     x: Float[np.ndarray, "rows d"]  # the centred rows in these directions, in the spectrum's unit
@@ -69,7 +53,7 @@ class _Principal(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FeatureView:
-    """N rows in d directions, as the theory sees them; t alone where selector and truth cannot be told apart."""
+    """N rows in d directions; t alone where selector and truth cannot be told apart."""
 
     x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
     y: Float[np.ndarray, " rows"]  # their labels, 1 and -1
@@ -84,10 +68,7 @@ class FeatureView:
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
-        """The view of features, without the directions that a ridge of lam times the mean eigenvalue hides.
-
-        Raises InputError where rows, directions or labels do not suffice.
-        """
+        """The view without the directions that a ridge of lam times the mean eigenvalue hides."""
         principal = _principal(features, lam)
         spectrum = principal.spectrum
         y = features.y
@@ -124,22 +105,20 @@ class FeatureView:
 
     @cached_property
     def off_plane(self) -> Float[np.ndarray, "rows d"]:
-        """z without its part in the plane."""
         z = self.x / np.sqrt(self.spectrum)
         return z - (z @ self.basis) @ self.basis.T
 
     @cached_property
     def lengths(self) -> Float[np.ndarray, " rows"]:
-        """Squared lengths s of rows off the plane over their mean, each h/(1 − h) of its leverage h there."""
+        """Squared lengths off the plane over their mean, each h/(1 − h) of its leverage there."""
         leverage = np.square(self.off_plane).sum(1) / len(self.y)
         squares = leverage / (1 - leverage)
         return squares / squares.mean()
 
     @cached_property
     def flips(self) -> float:
-        """The share of labels that the truth's own direction gets wrong.
-
-        A fitted truth errs on a share γ/π of the others besides; a known one where the mean moved its boundary.
+        """The share of labels that the truth's own direction gets wrong; a fitted truth errs on a share γ/π of the
+        others besides.
         """
         moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
@@ -153,14 +132,12 @@ class FeatureView:
 
 
 def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
-    """The truth along a known direction, towards the class +1."""
     if np.mean(y * (z @ direction)) < 0:
         direction = -direction
     return _Truth(direction, z @ direction, 1.0)
 
 
 def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
-    """The truth along the pull of the labels. Raises InputError where these have nothing to do with the rows."""
     pull = y @ z / len(y)
     v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
     with_labels = float(np.mean(y * v))  # E[yv]
@@ -175,7 +152,6 @@ def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
 
 
 def _whitened_direction(w: Array, name: str, principal: _Principal) -> Array:
-    """The unit vector (d,) along Σ^½w. Raises InputError where the rows do not vary along w."""
     u = np.sqrt(principal.spectrum) * (w @ principal.axes)
     length = np.linalg.norm(u)
     if not length > _NO_LENGTH * np.linalg.norm(w) * np.sqrt(principal.spectrum[-1]):
@@ -193,7 +169,6 @@ def _require_company(leverage: Array) -> None:
 
 
 def _principal(features: Features, lam: float) -> _Principal:
-    """The rows in the principal directions that a ridge does not hide. Raises InputError for too few of either."""
     mean = features.x.mean(0)
     centred = features.x - mean
     eigenvalues, axes = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -219,7 +194,6 @@ def _principal(features: Features, lam: float) -> _Principal:
 
 
 def _require_directions(seen: int, there: int, lam: float) -> None:
-    """Raises InputError unless enough directions are seen, of those in which the rows vary."""
     if seen >= FEWEST_DIRECTIONS:
         return
     if there >= FEWEST_DIRECTIONS:

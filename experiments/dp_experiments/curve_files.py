@@ -1,4 +1,4 @@
-"""Curves in files: those of `dp theory sweep`, `dp real compare` and `dp real branch`, and a table of one's own."""
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
 
 from __future__ import annotations
 
@@ -54,13 +54,10 @@ class _Start(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file, or of the folder of a run that has branches, with notes on what it leaves out.
+    """The curve of a CSV file or of a run's branches, with notes on what it leaves out.
 
-    Of a sweep it is the simulated points of static data and of one rule, of a comparison the test errors of the arms
-    that are strategies of the theory, of a run the test error of each branch. `where` chooses among several curves, as
-    {"lam": "0.01", "rule": "keep-easy"} of a sweep, or {"settings": "training.steps=6000"} of a comparison. Raises
-    MissingError for no such file or configuration, and InputError for no curve, naming the columns that it needs, or
-    several.
+    Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
+    theory.
     """
     path = Path(path)
     where = dict(where or {})
@@ -87,7 +84,6 @@ def read_curve(
 
 
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
-    """A table of static data with the columns that a curve must have, of those that a person named."""
     rows, reached = columns
     for name in columns:
         if name not in table:
@@ -104,11 +100,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
 def chosen_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """The rows of a table whose columns have the values `where`.
-
-    Numbers are compared as numbers. Raises InputError for no such column or value, or for several values in a column of
-    `single`; `path` is named in messages.
-    """
+    """The rows with the values `where`; a column of `single` must then have one value."""
     for name, value in where.items():
         table = _rows_with(path, table, name, value)
     for name in single:
@@ -144,7 +136,6 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The points of a table that has the columns of `Curve`."""
     chosen = chosen_rows(path, table, where)
     rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
     if len(rules) > 1:
@@ -160,12 +151,10 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
 
 
 def _is_above_chance(curve: Curve) -> bool:
-    """Whether an error is above that of a guess between two classes, by more than its noise."""
     return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
 
 
 def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The simulated points of static data and of one rule."""
     notes = []
     points = table[table["kind"] == "simulated"]
     if points.empty:
@@ -188,14 +177,12 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
 
 
 def _default_rule(rules: list[str]) -> str:
-    """Keep-hard, if the sweep has it; else the sweep's first rule."""
     if "keep-hard" in rules:
         return "keep-hard"
     return rules[0] if rules else "keep-all"
 
 
 def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    """The arms of one setting that are strategies of the theory."""
     names = table["series"].astype(str).str.extract(_SERIES)
     table = table.assign(arm=names["arm"], settings=names["settings"].fillna(""))
     rows = table[table["arm"].isin(ARMS)]
@@ -241,12 +228,10 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
 
 
 def _may_have_more_classes(config: Path) -> bool:
-    """Whether a run is of images or texts, which mostly have more than two classes."""
     return _section(config, "generator").get("kind", TWO_CLASSES) != TWO_CLASSES
 
 
 def _practice_start(path: Path, series: str) -> _Start:
-    """The start of an arm of practice, from the configuration of one of its runs beside the comparison."""
     configs = sorted(path.parent.glob(f"runs/{_literal(file_name(series))}-seed*/config.toml"))
     if not configs:
         return _Start(np.nan, np.nan)
@@ -255,7 +240,6 @@ def _practice_start(path: Path, series: str) -> _Start:
 
 
 def _unchanged_config(run: Path) -> Path:
-    """The configuration of a run. Raises DamagedError if it is not the one of the run's result."""
     config = run / "config.toml"
     if (run / RESULT).exists():
         remedy = f"remove it, and dp real resume {run} writes it again"
@@ -274,7 +258,6 @@ def _section(config: Path, name: str) -> dict[str, Any]:
 
 
 def _branch_result(run: Path, branch: Path) -> dict[str, Any]:
-    """The result of a branch. Raises DamagedError if it is not as it was written."""
     remedy = f"remove {branch}; dp real branch {run} makes it again"
     verify(branch, remedy)
     return read_json(branch / RESULT, remedy)
@@ -286,7 +269,6 @@ def _literal(text: str) -> str:
 
 
 def _read_branches(run: Path, where: dict[str, str]) -> Reading:
-    """The branches of a run, one for each pool size. Standard errors are those of the number of test examples."""
     import pandas as pd
 
     complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}

@@ -1,4 +1,4 @@
-"""What commands write for people: pages, which are HTML files that need no other, and tables in Markdown."""
+"""Pages, which are HTML files that need no other, and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def rendered(package: str, template: str, *filters: Callable[..., Any], **values
 
 
 def check_page(out: Path) -> Path:
-    """The path of a page. Raises InputError unless it is named FILE.html."""
+    """The path of a page, which must be named FILE.html."""
     if out.suffix != ".html":
         raise InputError(f"--out {out}: it is a page; name it FILE.html")
     return out
 
 
 def write_page(out: Path, text: str) -> None:
-    """Write a page. Raises InputError if it cannot be written there."""
+    """Write a page, or say why it cannot be written there."""
     with asked_for(out):
         write_text(out, text)
 

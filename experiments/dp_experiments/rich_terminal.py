@@ -1,4 +1,4 @@
-"""Tables and progress bars on a terminal. It is a module of its own because rich takes a while to import."""
+"""Tables and progress bars on a terminal; apart, because rich takes a while to import."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +12,7 @@ LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, 
 
 
 def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table.
-
-    What is in brackets is no markup, and no text is cut. On a narrow terminal cells go on in the next line, the first
-    column's last.
-    """
+    """Brackets are no markup, and no text is cut: on a narrow terminal cells go on in the next line."""
     grid = Table(title=Text(title, style="italic") if title else None)
     for name in names:
         justify = "left" if name in LEFT else "right"
@@ -30,13 +26,12 @@ class Rate(ProgressColumn):
     """The column with the steps per second."""
 
     def render(self, task: Task) -> Text:
-        """Empty before the first step."""
         return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with the rate and the time left. It disappears at the end."""
+    """A progress bar on stderr, which disappears at the end."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

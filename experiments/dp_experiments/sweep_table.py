@@ -1,4 +1,4 @@
-"""What the table of a sweep says: which way to spend a budget is best where, and whether points lie on their lines."""
+"""Which way to spend a budget is best where, and whether a sweep's points lie on their lines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ class _Interpolated(NamedTuple):
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
-    """Whether noise explains the distance of a sweep's points from its lines.
-
-    Returns the largest |z|; what it stays below in 95 % of sweeps by noise alone (Student t, Bonferroni); the number of
-    points; and the largest standard error.
+    """The largest |z|, its 95 % limit by noise alone (Student t, Bonferroni), the points, and the largest standard
+    error.
     """
     from scipy.stats import t
 
@@ -37,9 +35,7 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The series of least predicted error of a sweep: a row for each interval of the x axis, for every alpha, rho and
-    lam.
-    """
+    """The best series by predicted error, for each interval of x and each alpha, rho and lam."""
     import pandas as pd
 
     rows = []
@@ -75,7 +71,7 @@ def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> _Interpolated:
 
 
 def _leaders(curves: list[_Interpolated]) -> Int[np.ndarray, " grid"]:
-    """The number of the curve that leads at each point. A leader stays until another is better beyond doubt."""
+    """A leader stays until another curve is better beyond doubt."""
     log_errors = np.stack([curve.log_error for curve in curves])
     doubts = np.stack([curve.doubt for curve in curves])
     found: list[int] = []

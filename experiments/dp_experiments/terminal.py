@@ -1,4 +1,4 @@
-"""Output of commands: tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
+"""Output of commands: tables and bars on a terminal, plain lines if piped, JSON with --json."""
 
 import contextlib
 import sys
@@ -24,26 +24,23 @@ VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTI
 
 
 def visible(text: str) -> str:
-    r"""A text with its control characters spelled out, such as \u001b, so that a terminal obeys none of them.
-
-    Names of classes and generated texts may hold some. Tabs and new lines stay.
-    """
+    r"""Spells out control characters but tabs and new lines, so that a terminal obeys none."""
     return text.translate(VISIBLE)
 
 
 def say(message: str) -> None:
-    """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, the work goes on without."""
+    """Print a remark on stderr; if that cannot be written to, the work goes on without."""
     with contextlib.suppress(OSError):
         print(visible(message), file=sys.stderr, flush=True)
 
 
 def emit_json(record: Mapping[str, Any]) -> None:
-    """Print the answer of a --json command: one object of strict JSON, in which nan and inf are null."""
+    """Print one object of strict JSON, in which nan and inf are null."""
     print(strict_json(record, indent=2))
 
 
 def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Sequence[Mapping[Any, Any]]) -> None:
-    """Print what a command found: with --json the facts, else what is shown of them, rows as tables and the remarks."""
+    """Print the facts with --json, else what is shown of them."""
     if as_json:
         emit_json(facts)
         return
@@ -57,10 +54,7 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
-    """Print rows as a table; if piped, as lines whose cells are separated by tabs.
-
-    Floats have four significant digits. The columns are the keys of the first row unless they are given.
-    """
+    """Print rows as a table; if piped, as lines with tabs between cells. Floats have four significant digits."""
     names = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     shown_names = [visible(str(name).translate(BREAKS)) for name in names]
@@ -83,7 +77,7 @@ def _cell(value: Any) -> str:
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
-    """Show the progress of `total` steps on stderr: a bar on a terminal, a line now and then if piped."""
+    """Progress on stderr: a bar on a terminal, a line now and then if piped."""
     if sys.stderr.isatty():
         from dp_experiments.rich_terminal import bar
 
@@ -106,7 +100,6 @@ class ProgressLines:
         self.told_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
-        """Print a line if it is time for one."""
         self.done += steps
         passed = time.monotonic() - self.told_at
         far = self.done - self.told >= LINES_APART * self.total
@@ -115,7 +108,6 @@ class ProgressLines:
             self._tell()
 
     def close(self) -> None:
-        """Print the last line, if any was printed before."""
         if 0 < self.told < self.done:
             self._tell()
 
@@ -125,10 +117,7 @@ class ProgressLines:
 
 
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
-    """The progress of one of several pieces of work at a time: a line a minute if piped.
-
-    On a terminal nothing is shown, since the pieces have a bar together.
-    """
+    """One of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:

@@ -1,4 +1,4 @@
-"""Curves (predicted lines with empirical points on them), rankings, and writing a figure to disk."""
+"""Curves, rankings, and writing a figure to disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -127,10 +127,7 @@ def _readable(value: float) -> str:
 
 
 def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
-    """Series by colour and dash, and kinds in grey: beside up to two columns, below more.
-
-    A single series is not named, and nothing is added where there is nothing to tell apart.
-    """
+    """Beside up to two columns, below more; nothing is added where there is nothing to tell apart."""
     handles = []
     if len(looks) > 1:
         handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]
@@ -173,7 +170,7 @@ def save_narrow(draw: Callable[[], Figure], stem: Path) -> Path:
 
 
 def narrow_name(name: str) -> str:
-    """The name of the figure for a phone beside the figure of this name, both without their ending."""
+    """The name of the figure for a phone beside the one of this name, both without their ending."""
     return f"{name}-narrow"
 
 

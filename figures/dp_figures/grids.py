@@ -75,7 +75,7 @@ def draw_images(
 
 
 class _Layout(NamedTuple):
-    """Sizes of a grid in pixels: an image is `high` × `wide`; rows are `down` and columns `right` apart."""
+    """Sizes in pixels: an image is `high` × `wide`; rows are `down` and columns `right` apart."""
 
     high: int
     wide: int
@@ -90,7 +90,6 @@ class _Layout(NamedTuple):
 
 
 def _name_places(ax: Axes, layout: _Layout, row_labels: Sequence[object], column_labels: Sequence[object]) -> None:
-    """Label rows and columns, and leave out lines and ticks."""
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -138,7 +137,7 @@ def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
 
 
 def _square(values: int) -> tuple[int, ...]:
-    """The shape of a square image of so many values: grey, or else of three colours. No number fits both."""
+    """Grey, or else of three colours; no number of values fits both."""
     for colours in ((), (3,)):
         side = round((values / (3 if colours else 1)) ** 0.5)
         shape = (side, side, *colours)

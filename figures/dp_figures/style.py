@@ -1,7 +1,4 @@
-"""The look of all figures: matplotlib's parameters, and how kinds and series are told apart.
-
-Colour and dash tell series apart. Line, marker and fill tell the kind of a number. Sizes are in inches.
-"""
+"""The look of all figures. Colour and dash tell series apart; line, marker and fill the kind of a number."""
 
 import logging
 import warnings
@@ -35,12 +32,12 @@ _width = ContextVar("width", default=WIDTH)
 
 
 def width() -> float:
-    """The width of a figure that is drawn now: WIDTH, or NARROW within a block `narrow`."""
+    """The width in inches of a figure that is drawn now: WIDTH, or NARROW within a block `narrow`."""
     return _width.get()
 
 
 def is_narrow() -> bool:
-    """Whether a figure that is drawn now is for a phone: its panels then stand below each other."""
+    """Whether figures are drawn for a phone, with panels below each other."""
     return width() < WIDTH
 
 
@@ -58,8 +55,8 @@ def narrow() -> Iterator[None]:
 def paper() -> Iterator[None]:
     """Give figures their look within a block, both where a figure is built and where it is saved.
 
-    Parameters that a user or a notebook has set hold again after the block. Characters that DejaVu Sans lacks come from
-    the FALLBACKS that are installed; else they are boxes, and a remark says so.
+    What a user or a notebook has set holds again afterwards. Characters that DejaVu Sans lacks come from the FALLBACKS
+    that are installed; else they are boxes, and a remark says so.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -115,15 +112,15 @@ def _look() -> dict[Any, Any]:
 
 
 def plain(text: object) -> str:
-    """Text that matplotlib draws as it is. It would take what is between two dollar signs for a formula."""
+    """Text in which dollar signs start no formula."""
     return str(text).replace("$", r"\$")
 
 
 def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
-    """The colour and the line style of each of `count` series, as keyword arguments of Line2D.
+    """Colour and line style of each of `count` series, as keyword arguments of Line2D.
 
-    If `ordered`, the series are steps of one quantity, and run through viridis, whose lightness also rises evenly.
-    Otherwise colours are unrelated, and neighbours differ in their dash.
+    If `ordered`, as steps of one quantity, they run through viridis, whose lightness rises evenly. Otherwise neighbours
+    differ in their dash.
     """
     import matplotlib
 

@@ -44,7 +44,7 @@ def reported(series: Any, x: ArrayLike, y: ArrayLike, **groups: Any) -> pd.DataF
 def _table(
     kind: str, series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike, n_seeds: Any, groups: dict[str, Any]
 ) -> pd.DataFrame:
-    """Each argument is one value, or has a value for each point. groups: further columns."""
+    """Each argument is one value, or has a value for each point."""
     x, y, se = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float), np.asarray(se, float))
     columns = {"series": series, "kind": kind, "x": x, "y": y, "y_low": y - se, "y_high": y + se, "n_seeds": n_seeds}
     return pd.DataFrame(columns | groups)
@@ -71,6 +71,6 @@ def check_table(table: pd.DataFrame, *groups: str) -> None:
 
 
 def _refuse_rows(table: pd.DataFrame, wrong: np.ndarray, rule: str) -> None:
-    """Raise ValueError for the first row that is wrong, if there is one. wrong: bool, shape (rows,)."""
+    """Raise ValueError for the first row that is `wrong` (bool, by row)."""
     if wrong.any():
         raise ValueError(f"{rule}, but not in row {dict(table.iloc[int(np.argmax(wrong))])}")

@@ -1,4 +1,4 @@
-"""ImageNet's classes: their folders, their order in each task, and the names that prompts call them by."""
+"""ImageNet's classes: folders, order in each task, and names in prompts."""
 
 import csv
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ImageNetClass:
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """The classes in the order of their labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
+    """In the order of labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
     text = (resources.files("dp_real.data.imagenet") / "classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))
@@ -57,7 +57,7 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
 
 
 def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
-    """The ImageNet task that has these class names in this order."""
+    """The ImageNet task with these class names in this order."""
     for task in TASKS:
         if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
             return task
@@ -65,10 +65,7 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
-    """The labels of a task that a published data set has.
-
-    The data sets imagenet-a and imagenet-r have 200 of the 1,000 classes. Others have all.
-    """
+    """The labels of a task that a published set has: 200 of 1,000 for imagenet-a and imagenet-r, else all."""
     classes = imagenet_classes(task)
     match dataset:
         case "imagenet-a":

@@ -1,4 +1,4 @@
-"""Finds the label of a folder, a file or a row by its name."""
+"""Labels of folders, files and rows by their names."""
 
 from __future__ import annotations
 
@@ -35,16 +35,13 @@ SET_NAMES = {
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a task, and the folder names by which they are found.
-
-    `folders` maps each known folder name to a label, or to None if the task leaves that class out.
-    """
+    """A task's classes, and a label for each known folder name; None if the task leaves it out."""
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """The label of a folder, None for a class that the task leaves out; InputError, at `place`, if unknown."""
+        """None for a class that the task leaves out; InputError, at `place`, if unknown."""
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
@@ -54,7 +51,7 @@ class Classes:
         return self.folders[key]
 
     def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
-        """Raise InputError, which names `place`, if a set with these labels is empty, or lacks one in `needed`."""
+        """Raise InputError, which names `place`, if a set is empty or lacks a label in `needed`."""
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -64,15 +61,12 @@ class Classes:
 
 
 def composed(name: str) -> str:
-    """A name with each letter and its accents as one character (NFC). macOS names files with several."""
+    """A name with each letter and its accents as one character (NFC); macOS uses several."""
     return unicodedata.normalize("NFC", name)
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """A user's classes, which folders have as their names, or as what `folder_names` makes of them.
-
-    Unless some name is a number, a folder may also be called by the number of its class, from 0.
-    """
+    """A user's classes by name, by `folder_names`, and unless some name is a number, by number from 0."""
     names = [composed(name) for name in names]
     folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
     folders |= {name: label for label, name in enumerate(names)}
@@ -82,7 +76,7 @@ def own_classes(names: Sequence[str]) -> Classes:
 
 
 def task_classes(task: ImageNetTask) -> Classes:
-    """A folder may be called by the WordNet id of its class, by its number in ImageNet, or by one of its names."""
+    """ImageNet's classes by WordNet id, number in ImageNet, or name."""
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
@@ -95,11 +89,7 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """The name of a class as the name of a folder.
-
-    Some characters, a leading dot, and dots and spaces at the end become an underscore. A name that Windows keeps for a
-    device begins with one. A name that is too long is cut.
-    """
+    """A class's name as a folder's: cut if too long, other characters and Windows's devices with underscores."""
     forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
     safe = re.sub(forbidden, "_", name).encode()[:LONGEST].decode(errors="ignore")
     safe = re.sub(r"[. ]+$", lambda end: "_" * len(end[0]), safe)
@@ -107,10 +97,7 @@ def folder_name(name: str) -> str:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A `folder_name` for each class, with the class's number where two would be alike.
-
-    Those that differ in case or in Unicode's form alone count as alike, since they do on some file systems.
-    """
+    """A `folder_name` for each class, with its number where some file system takes two for one (case, Unicode form)."""
     safe = [folder_name(name) for name in names]
     counts = Counter(map(_without_case, safe))
     taken = set(counts)
@@ -131,7 +118,7 @@ def _without_case(name: str) -> str:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders that are not hidden, sorted as numbers if all are numbers, else by name."""
+    """Visible folders, as numbers if all are, else by name."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -147,10 +134,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in all below it, without hidden ones, such as the ._1.jpg that a system left.
-
-    Links to folders are followed, but a folder is entered once.
-    """
+    """Files in and below a folder, without hidden ones such as a system's ._1.jpg. Links are followed once."""
     top = Path(os.path.realpath(folder))
     entered: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -168,10 +152,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 def class_files(
     folder: Path, classes: Classes, endings: Collection[str], what: str
 ) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
-    """The label and the files of each class folder, and what is wrong with folders that are named like no class.
-
-    Files of other endings are counted in a warning. Classes that the task leaves out are not looked at.
-    """
+    """Each class folder's label and files, and an error for each folder of no class."""
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
     others: list[Path] = []
@@ -195,7 +176,7 @@ def _refuse(error: OSError) -> None:
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
-    """Warn that these files are not read, because they do not have the endings of `what`, such as images."""
+    """Warn of files without the endings of `what`, such as images."""
     if files:
         kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
         warn_once(f"{folder}: {len(files)} files are not read, for their endings are none of {what}: {kinds}")
@@ -203,5 +184,5 @@ def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning once in this process. Sets are looked at several times before they are read."""
+    """Sets are looked at several times before they are read."""
     logging.getLogger(__name__).warning(message)

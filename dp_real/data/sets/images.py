@@ -1,9 +1,7 @@
-"""Sets of real images, decoded on first use. They lie in folders, DIR/CLASS/IMAGE.jpg, or are encoded elsewhere.
+"""Sets of real images, decoded on first use, in folders DIR/CLASS/IMAGE.jpg or encoded elsewhere.
 
-CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read raises an InputError
-that names it: accuracies on a set that silently lost images could not be compared. Files beside the class folders, such
-as a README, and hidden files are ignored. Files that do not end as images do are counted in a warning. `datasets`
-(imagefolder) knows neither numbers nor WordNet ids of classes, and is silent about what it passes over.
+An unreadable file is an error: accuracies on a set that lost images could not be compared. `datasets` (imagefolder)
+passes over files silently, and knows no WordNet ids.
 """
 
 from __future__ import annotations
@@ -56,35 +54,34 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 class EncodedImage(Protocol):
-    """A place from which an image file's bytes can be read, such as a Path. Its str() names it in messages."""
+    """Where an image file's bytes are, such as a Path; its str() names it in messages."""
 
     def read_bytes(self) -> bytes: ...
 
 
 class NamedImages(NamedTuple):
-    """Encoded images in order, and the class name or number of each."""
+    """Encoded images, and each one's class name or number."""
 
     sources: Sequence[EncodedImage]
     names: list[str]
 
 
 def read_encoded(source: EncodedImage) -> bytes:
-    """Read the bytes of an encoded image. Of files on disk, only regular ones are read."""
+    """The bytes of an image; of files on disk, only regular ones are read."""
     return read_regular(source) if isinstance(source, Path) else source.read_bytes()
 
 
 def read_regular(path: Path) -> bytes:
-    """Read the bytes of a regular file."""
+    """The bytes of a regular file."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
     return path.read_bytes()
 
 
 def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
-    """The label of each image, or None for an image of a class that the task leaves out.
+    """Each image's label; None for a class that the task leaves out.
 
-    A number means what it means as the name of a class folder. But if the task is a part of ImageNet, and all names are
-    numbers below its number of classes, they are the task's own labels.
+    Numbers are class folders', or the task's own if all are below its number of classes.
     """
     first_images: dict[str, EncodedImage] = {}
     for name, source in zip(named.names, named.sources, strict=True):
@@ -97,10 +94,9 @@ def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
-    """Read an image as uint8 [channels, size, size], upright by EXIF, and with transparent pixels over white.
+    """An image as uint8 [channels, size, size], upright by EXIF, transparent pixels over white.
 
-    The shorter side is resized to `resize` pixels, and the middle is taken. `resize` must be at least `size`, as in
-    ImageNet's usual 256 for 224, or 0 for `size`.
+    The shorter side becomes `resize` pixels (0: `size`), and the middle is taken.
     """
     try:
         with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
@@ -121,10 +117,7 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says, if that can be read.
-
-    ImageOps.exif_transpose also rewrites the EXIF block, and fails if another entry is broken.
-    """
+    """ImageOps.exif_transpose also rewrites the EXIF block, and fails if another entry is broken."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # what Pillow raises on a broken block depends on where it is broken
@@ -133,10 +126,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale pixels of 16 bits to 8 bits.
-
-    Pillow's convert() would clip both instead of scaling them. A TIFF may say that it uses 12 of the bits.
-    """
+    """Scale 16 bits, which Pillow's convert() would clip. A TIFF may use 12 of them."""
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
@@ -153,18 +143,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 class ImageFiles:
-    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use.
-
-    Decoded rows are kept if all rows fit into IN_MEMORY. Reading a broken image raises InputError.
-    """
+    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, and kept if all fit into IN_MEMORY."""
 
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
     ) -> None:
-        """Nothing is read yet. `sample_shape` is [C, S, S] with C = 1 (grey) or 3.
-
-        `keep` says whether decoded rows may be kept. `resize` is that of `read_image`.
-        """
+        """`sample_shape` is [C, S, S] with C = 1 or 3. `resize` is that of `read_image`."""
         self.sources = sources
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
@@ -186,7 +170,7 @@ class ImageFiles:
         return self._pixels[rows]
 
     def digests(self) -> list[str]:
-        """SHA-256 digests of the encoded images."""
+        """SHA-256 of the encoded images."""
 
         def digest_of(source: EncodedImage) -> str:
             try:
@@ -198,11 +182,11 @@ class ImageFiles:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
-        """Bytes, or None for an image that a table has."""
+        """Bytes; None for an image that a table has."""
         return [getattr(each, "st_size", getattr(each, "size", None)) for each in self._stats()]
 
     def files(self) -> list[Hashable]:
-        """What is equal of two images exactly if they lie in one place, be it by links."""
+        """Equal for two images exactly if they lie in one place, be it by links."""
         return [(each.st_dev, each.st_ino) if isinstance(each, os.stat_result) else each for each in self._stats()]
 
     def _stats(self) -> Iterator[os.stat_result | EncodedImage]:
@@ -211,7 +195,7 @@ class ImageFiles:
                 yield source.stat() if isinstance(source, Path) else source
 
     def broken(self, rows: slice) -> list[str]:
-        """A line for each of these images that cannot be read, which says what is wrong."""
+        """A line for each image that cannot be read."""
         problems = []
         for row in range(*rows.indices(len(self))):
             try:
@@ -221,7 +205,6 @@ class ImageFiles:
         return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
-        """Decode by several threads, uint8 [len(rows), C, S, S]."""
         if not rows:
             return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
@@ -234,14 +217,14 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """An ExampleSet of image files. The labels y are int64 [n]."""
+    """An ExampleSet of image files, y int64 [n]."""
 
     x: ImageFiles
     y: Tensor
 
 
 class TrainingImages:
-    """TrainingExamples of image files, decoded together on first use. Their fingerprint is of the files' bytes."""
+    """TrainingExamples of image files, decoded together on first use."""
 
     def __init__(self, images: ImageSet) -> None:
         self.files = images.x
@@ -258,7 +241,7 @@ class TrainingImages:
         return self._x
 
     def fingerprint(self) -> list[str]:
-        """Nothing is decoded."""
+        """Of the files' bytes; nothing is decoded."""
         digests = self.files.digests()
         _tell_two_labels(digests, self.y, self.files.sources)
         return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
@@ -272,7 +255,7 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """Find the images of class folders, ordered by label, then by path; folders of no class are told."""
+    """Class folders' images by label, then path; folders of no class are told."""
     found, strays = class_files(folder, classes, ENDINGS, "images")
     files: dict[int, list[Path]] = {}
     for path, (label, images) in found.items():
@@ -290,7 +273,7 @@ def read_folder(
 
 
 class Seen(NamedTuple):
-    """What was seen of images that were decoded ahead: either the broken ones, or two values for each image."""
+    """What was seen of decoded images: the broken ones, or two values for each."""
 
     broken: list[str]
     flat: list[bool]
@@ -298,12 +281,9 @@ class Seen(NamedTuple):
 
 
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode images before a run, so that a broken one stops it early.
+    """Decode images before a run, so that a broken one stops it early, and warn of flat ones and of two labels.
 
-    Each process decodes its share.
-
-    Sets that are kept in memory are decoded whole, of a larger one about SAMPLED images, evenly spaced. Warns of images
-    of one value, and of image files with two labels.
+    Sets kept in memory are decoded whole, of others about SAMPLED images.
     """
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
@@ -349,7 +329,7 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each of its channels."""
+    """Whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each channel."""
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
     low, high = values.flatten(2).aminmax(dim=2)
     return ((high - low).amax(1) < NEARLY_ONE).tolist()
@@ -365,7 +345,7 @@ def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
 
 
 def _tell_two_labels(keys: Sequence[Hashable], labels: Tensor, sources: Sequence[EncodedImage]) -> None:
-    """Warn of images that have a key in common and different labels."""
+    """Warn of images with one key and different labels."""
     rows: dict[Hashable, dict[int, list[int]]] = {}
     for row, (key, label) in enumerate(zip(keys, labels.tolist(), strict=True)):
         rows.setdefault(key, {}).setdefault(label, []).append(row)

@@ -1,8 +1,4 @@
-"""Long tails: real examples that are many of some classes and few of others.
-
-Counts fall exponentially from the most frequent class to the rarest, as the field has it (Cui et al. 2019,
-Class-Balanced Loss Based on Effective Number of Samples).
-"""
+"""Long tails: counts that fall exponentially by class, after Cui et al. (2019), Class-Balanced Loss."""
 
 from __future__ import annotations
 
@@ -17,10 +13,9 @@ SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most freque
 
 
 def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
-    """How many real examples each class has, `total` together. Which are frequent is a function of the data split.
+    """Real examples of each class, `total` together, the most frequent with `imbalance` times the rarest's.
 
-    The most frequent class has `imbalance` times as many as the rarest. A class has at least one, so that the ratio is
-    smaller where the total is small. There are at most `total` classes.
+    A class has at least one. The data split decides which classes are frequent.
     """
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
     spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class
@@ -32,10 +27,7 @@ def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int
 
 
 def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
-    """Random rows of real examples with these labels. Those of a smaller count are among a larger one's.
-
-    There must be as many examples of each class (dp_real.runs.prepare.check_real_examples).
-    """
+    """Random rows with these labels; a smaller count's are among a larger one's."""
     order = rng(split, Stream.SPLIT).permutation(len(y))
     rows = torch.empty_like(labels)
     for label, count in enumerate(labels.bincount().tolist()):

@@ -1,4 +1,4 @@
-"""The base of data sources whose sets a user names: folders, files, or data sets of the hub."""
+"""The base of sources whose sets a user names: folders, files, or data sets of the hub."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 
 
 def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
-    """Raises ValueError unless the key `classes` is missing, an ImageNet task, or two or more names."""
+    """Raises ValueError unless missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
     given = tuple(value) if isinstance(value, list | tuple) else ()
@@ -93,7 +93,7 @@ class OwnSets(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The classes are those of the key `classes`, or the folders of `validation`."""
+        """The classes are the key `classes`, or the folders of `validation`."""
         names = self.labels.names
         fault = self._text_of_no_class(names)
         if fault:
@@ -109,11 +109,11 @@ class OwnSets(DataConfig):
         )
 
     def resolved(self) -> Self:
-        """The classes become part of the section, since renaming a folder later would change them."""
+        """With the classes, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
     def _text_of_no_class(self, classes: Collection[str]) -> str | None:
-        """Say which definition or synonym is for something that is none of the classes."""
+        """A definition or synonym for what is none of the classes."""
         for key in ("definitions", "synonyms"):
             for name in sorted(set(getattr(self, key)) - set(classes)):
                 return f"{key}.{name}: {name!r} is none of the classes"
@@ -121,19 +121,17 @@ class OwnSets(DataConfig):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an example."""
         raise NotImplementedError
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ExampleSet:
-        """Read a set that must have the labels `needed`. `keep` says whether its examples may stay in memory."""
+        """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
         raise NotImplementedError
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """Read a set to train on it."""
         raise NotImplementedError
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """How many of a set's examples are of the task's classes."""
+        """Only examples of the task's classes."""
         return len(self.read(found, needed).y)
 
     @property
@@ -142,10 +140,7 @@ class OwnSets(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """Raises MissingError if only a missing folder tells the classes.
-
-        Raises InputError if it has one class only, or the splits of a set instead of classes.
-        """
+        """Raises MissingError if a missing folder tells the classes."""
         match self.classes:
             case None:
                 names = [path.name for path in class_folders(Path(self.validation))]
@@ -167,15 +162,11 @@ class OwnSets(DataConfig):
 
     @property
     def places(self) -> dict[str, str]:
-        """Where each set is, by its name."""
         own = {"validation": self.validation, "test": self.test, "train": self.train}
         return {name: where for name, where in own.items() if where} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """The sets validation, test and train need all labels. A further set may lack classes.
-
-        However, the set imagenet-NAME of an ImageNet task must have the classes of the published set.
-        """
+        """validation, test and train need all labels, imagenet-NAME those of the published set, others none."""
         if name in ("validation", "test", "train"):
             return range(len(self.labels.names))
         if self.classes in TASKS and name.startswith("imagenet-"):
@@ -183,7 +174,7 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Further sets that are not there are left out, unless `require_sets` is set."""
+        """Missing further sets are left out, unless `require_sets` is set."""
         found = self._locate_all()
         train = self._read_training(found["train"]) if self.train else None
         validation = self._read(found["validation"], "validation", keep=True)
@@ -200,7 +191,7 @@ class OwnSets(DataConfig):
         return [self._describe(name, where) for name, where in self.places.items()]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """The set imagenet-NAME of an ImageNet task must have the classes of the published set."""
+        """imagenet-NAME must have the classes of the published set."""
         from dp_real.data.sets.places import locate
 
         return self._read(locate(where), name)
@@ -230,7 +221,7 @@ class OwnSets(DataConfig):
         return name in self.sets and not self.require_sets
 
     def _locate_all(self) -> dict[str, Located]:
-        """Where each set is. Those that a run goes on without are named in a warning."""
+        """Missing sets that a run goes on without are warned of."""
         from dp_real.data.sets.places import locate
 
         found: dict[str, Located] = {}

@@ -40,11 +40,7 @@ Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found but not read.
-
-    `where` names it in the configuration. `paths` is one folder (with class folders, with images, or written by
-    save_to_disk), or files of one kind.
-    """
+    """A set that was found but not read: `where` in the configuration, `paths` one folder or files of one kind."""
 
     where: str
     kind: Layout
@@ -54,7 +50,7 @@ class Located:
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched."""
+    """Find a set without reading it; with `fetch`, one of the hub that is not in its cache is fetched."""
     with foreign_file(where[:100]):
         return _locate(where, fetch)
 
@@ -92,7 +88,7 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
 
 
 def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """A folder that has image files, or none of the known files, is taken as class folders."""
+    """A folder with images, or with none of the known files, is class folders."""
     if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [folder]
     if tars.is_flat(folder):
@@ -115,7 +111,6 @@ def _exists(where: str) -> bool:
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
-    """Files in order."""
     files: dict[str, list[str]] = {}
     for part in expand(pattern):
         # A file may have a [ in its name, which is no pattern then.
@@ -128,19 +123,14 @@ def _matching(where: str, pattern: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class HubSet:
-    """A data set of the hub, or a folder in it, at a revision. None is the latest one."""
+    """A data set of the hub, or a folder in it; revision None is the latest."""
 
     id: str
     folder: str | None = None
     revision: str | None = None
 
     def snapshot(self, split: str | None, fetch: bool) -> Path:
-        """The local folder of the Parquet or tar files.
-
-        A split picks those that have its name in their paths.
-
-        With `fetch`, files that are not in the hub's cache are fetched.
-        """
+        """The local folder of the Parquet or tar files, of those with the split in their paths."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
@@ -167,18 +157,16 @@ class HubSet:
         return folder
 
     def _pattern(self, split: str | None) -> str:
-        """The pattern of the files' names, without their endings."""
         name = f"*{split}*" if split else "*"
         return f"{self.folder}/{name}" if self.folder else name
 
     def _command(self, pattern: str) -> str:
-        """The command by which a user fetches the files."""
         command = f"hf download {self.id} --repo-type dataset --include '{pattern}'"
         return f"{command} --revision {self.revision}" if self.revision else command
 
 
 def check_ranges(pattern: str) -> None:
-    """Raise InputError for a range that runs backwards, and for ranges of more than MOST_FILES files together."""
+    """Raise InputError for a range that runs backwards, or more than MOST_FILES files together."""
     count = 1
     for match in RANGE.finditer(pattern):
         if max(map(len, match.groups())) > MOST_DIGITS:
@@ -193,7 +181,7 @@ def check_ranges(pattern: str) -> None:
 
 
 def expand(pattern: str) -> list[str]:
-    """Expand ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
+    """Ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
     match = RANGE.search(pattern)
     if not match:
         return [pattern]
@@ -214,11 +202,7 @@ def read_set(
     keep: bool,
     resize: int = 0,
 ) -> ImageSet:
-    """Read a set of images as rows of sample_shape [C, S, S].
-
-    Those of class folders are ordered by label and path, others keep their order. `keep` and `resize` are those of
-    ImageFiles.
-    """
+    """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
     named = _named_images(found, classes)
@@ -231,7 +215,6 @@ def read_set(
 
 
 def _named_images(found: Located, classes: Classes) -> NamedImages:
-    """The set's images must not be in class folders."""
     match found.kind:
         case "flat":
             return tars.read_flat(found.paths[0])
@@ -247,7 +230,7 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """Count the images of the task's classes."""
+    """Images of the task's classes."""
     if found.kind != "parquet":
         any_shape = (3, 1, 1)  # nothing is decoded
         return len(read_set(found, classes, any_shape, needed, keep=False).y)

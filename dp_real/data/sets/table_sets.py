@@ -1,4 +1,4 @@
-"""Data sets of the library `datasets`: what its save_to_disk wrote, and Parquet files. Each row has a label."""
+"""Data sets of the library `datasets`, by its save_to_disk or in Parquet, with a label in each row."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,7 @@ LABELS = ("label", "cls", "wnid", "class", "class_name")
 
 
 class Columns(NamedTuple):
-    """The names of the image column and the label column, as #IMAGE,LABEL or #LABEL gives them.
-
-    A column whose name is None is found by its type or by a usual name.
-    """
+    """Columns by #IMAGE,LABEL or #LABEL; None is found by its type or a usual name."""
 
     image: str | None = None
     label: str | None = None
@@ -32,7 +29,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An encoded image in a row of a data set. `place` names the data set in messages."""
+    """An encoded image in a row; `place` names the data set in messages."""
 
     place: str
     data: "Dataset"
@@ -51,7 +48,7 @@ class TableImage:
 
 
 def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> NamedImages:
-    """Find the images in order."""
+    """The images in order."""
     from datasets import Image
 
     image, label = pick_columns(place, data.features, columns)
@@ -61,7 +58,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
 
 
 def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
-    """The names of the image and the label column."""
+    """The image and the label column."""
     from datasets import ClassLabel, Image
 
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
@@ -80,10 +77,7 @@ def pick(
     usual: Sequence[str],
     example: str = "IMAGE",
 ) -> str:
-    """Pick a column: the one `asked` for, else the only one that `fits` by its type, else the first `usual` one.
-
-    `there` are all columns. The message says that `what` is sought, and how to name the columns of `example` and label.
-    """
+    """The column `asked` for, else the only one that `fits`, else the first `usual` one; messages say `what`."""
     if asked:
         found = [name for name in there if name == asked]
     elif fits:
@@ -97,10 +91,9 @@ def pick(
 
 
 def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """The class name of each row: its value, or what is at that position if the column's `feature` has names.
+    """Each row's class: its value, or the name in `feature` there.
 
-    The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
-    are known are in ImageNet's order, the position decides the class.
+    The hub's copies of ImageNet disagree on two cranes: 1,000 names in ImageNet's order go by position.
     """
     names = getattr(feature, "names", None)
     if names is None:
@@ -124,7 +117,7 @@ def plain_names(place: str, values: Sequence[Any]) -> list[str]:
 
 
 def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes) -> bool:
-    """Whether class names are those of ImageNet's 1,000 classes in order, as far as they are known."""
+    """Whether names are ImageNet's 1,000 classes in order, as far as known."""
     if len(names) != len(wnids) or wnids[0] not in classes.folders:
         return False
     pairs = [(folder_name(name), wnid) for name, wnid in zip(names, wnids, strict=True)]
@@ -133,7 +126,7 @@ def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes)
 
 
 def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
-    """Open what Dataset.save_to_disk or DatasetDict.save_to_disk wrote, memory-mapped."""
+    """Open what save_to_disk of a Dataset or DatasetDict wrote, memory-mapped."""
     from datasets import DatasetDict, load_from_disk
 
     with foreign_file(place, "not what save_to_disk writes"):
@@ -150,7 +143,7 @@ def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
 
 
 def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
-    """The class name of each row. Only the labels are read, and nothing is copied."""
+    """Each row's class; only labels are read, and nothing is copied."""
     from datasets import Features
 
     with foreign_file(place, "not Parquet files that `datasets` can read"):
@@ -172,7 +165,7 @@ def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
 
 
 def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
-    """The data files of a split, which `datasets` tells by their names."""
+    """A split's files, as `datasets` tells by their names."""
     from datasets import load_dataset_builder
 
     files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files

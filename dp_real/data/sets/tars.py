@@ -1,10 +1,7 @@
-"""Images in WebDataset shards and other tar files, read in place, and ImageNet as it is distributed.
+"""Images in tar files, such as WebDataset shards or ImageNet as it is distributed, read in place.
 
-`datasets` would copy shards into its cache (150 GB of ImageNet), and knows neither labels in folders nor tar files in
-tar files; it also passes over what follows a damaged header.
-
-ImageNet's validation images come without folders. Kaggle's LOC_val_solution.csv, or the development kit,
-ILSVRC2012_devkit_t12, unpacked or not, tells their classes. It may lie beside the images or up to four folders above.
+`datasets` would copy shards (150 GB of ImageNet), knows no folders of classes or nested tar files, and passes over what
+follows a damaged header.
 """
 
 import csv
@@ -36,7 +33,7 @@ MOST_FOLDERS_ABOVE = 4
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file inside an uncompressed tar file, at an offset and of a size in bytes. Those of one place are equal."""
+    """A file in an uncompressed tar file, by offset and size in bytes."""
 
     shard: Path
     name: str = field(compare=False)
@@ -53,17 +50,10 @@ class ShardFile:
 
 
 def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages:
-    """Find the images of WebDataset shards, in order. Only the tables of contents and the labels are read.
+    """The images of shards, in order; only tables of contents and labels are read.
 
-    The class of KEY.jpg is the text of KEY.cls, or else the value of "label" in KEY.json. `label` names another ending
-    than cls, and another key than "label". An image without these files has its class from elsewhere:
-
-    - from its folder inside the tar file, so that an archive of class folders works, too;
-    - from a tar file that is called by a WordNet id, as ImageNet's are, also if it lies within another one;
-    - from a file beside the shard, if it is one of ImageNet's validation images.
-
-    Raises InputError for a broken or compressed tar file, for an image without a label, and for a label without an
-    image. Raises it also as `_entries` does.
+    KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder, a tar file
+    called by a WordNet id, or ImageNet's validation numbers.
     """
     found: list[tuple[ShardFile, str]] = []
     unread: list[Path] = []
@@ -79,7 +69,6 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
 
 
 def _named(files: Sequence[ShardFile], label: str | None) -> Iterator[tuple[ShardFile, str]]:
-    """Raises as `read_shards` does."""
     images = [file for file in files if _is_image(file)]
     labels = _label_files(files, label)
     stems = [next(filter(labels.__contains__, _stems(file.name)), None) for file in images]
@@ -99,12 +88,7 @@ def _is_image(file: ShardFile) -> bool:
 
 
 def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[ShardFile]:
-    """The files that are not hidden as if they lay in `folder`.
-
-    The tar file begins at `offset` of `shard`.
-
-    If it contains a class's tar file, the files of that one follow, in a folder of their own.
-    """
+    """Visible files, as if in `folder`, of the tar file at `offset`; those of a class's tar file follow it."""
     for name, entry in _entries(tar, shard).items():
         path = PurePosixPath(name)
         start = offset + entry.offset_data
@@ -116,7 +100,7 @@ def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> I
 
 
 def _entries(tar: tarfile.TarFile, shard: Path) -> dict[str, tarfile.TarInfo]:
-    """The files that are not hidden, by name. A link is the file that it leads to."""
+    """Visible files by name; a link is the file that it leads to."""
     entries: dict[str, tarfile.TarInfo] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
@@ -134,7 +118,7 @@ def _entries(tar: tarfile.TarFile, shard: Path) -> dict[str, tarfile.TarInfo]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise ReadError unless zeros alone follow the last entry, at least a block of them."""
+    """Raise ReadError unless zeros alone follow the last entry, at least a block."""
     file: Any = tar.fileobj
     file.seek(tar.offset)
     size = 0
@@ -147,7 +131,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
-    """Follow links to the entry."""
     passed: set[str] = set()
     target = name
     while target in entries and target not in passed:
@@ -163,20 +146,20 @@ def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) ->
 
 
 def _key(name: str) -> str:
-    """A file's name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
+    """The name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 
 
 def _stems(name: str) -> Iterator[str]:
-    """A file's name without its last ending, without its last two, and so on: a/22.05 and a/22 of a/22.05.png."""
+    """The name without its last ending, its last two, and so on: a/22.05 and a/22 of a/22.05.png."""
     for _ in range(name.rpartition("/")[2].count(".")):
         name = name.rpartition(".")[0]
         yield name
 
 
 def _label_files(files: Sequence[ShardFile], label: str | None) -> dict[str, ShardFile]:
-    """The file that states a label for each stem: STEM.cls, or else STEM.json."""
+    """The label file of each stem: STEM.cls, or else STEM.json."""
     found: dict[str, ShardFile] = {}
     for ending in (".json", _ending(label)):
         found |= {file.name[: -len(ending)]: file for file in files if file.name.lower().endswith(ending)}
@@ -195,7 +178,7 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unlabelled: Sequence[ShardFile]) -> None:
-    """Raise InputError for a label file of no image, if it stands alone or beside images without labels."""
+    """Raise InputError for a label of no image."""
     near = {_key(file.name) for file in unlabelled}
     of_sample = Counter(_key(file.name) for file in files)
     for file in unused:
@@ -204,7 +187,7 @@ def _refuse_labels(unused: Sequence[ShardFile], files: Sequence[ShardFile], unla
 
 
 def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -> dict[str, ShardFile]:
-    """Pick the image that each label file is for, by its stem: the one called STEM.jpg, not STEM.mask.png."""
+    """The image for each stem with a label: STEM.jpg, not STEM.mask.png."""
     groups: dict[str, list[ShardFile]] = {}
     for file, stem in zip(images, stems, strict=True):
         if stem is not None:
@@ -219,7 +202,7 @@ def _labelled_images(images: Sequence[ShardFile], stems: Sequence[str | None]) -
 
 
 def _name_by_place(file: ShardFile) -> str:
-    """The class is that of the folder, or of the number among ImageNet's validation images."""
+    """The class of the folder, or of the number among ImageNet's validation images."""
     folder = PurePosixPath(file.name).parent.name
     if folder:
         return folder
@@ -234,13 +217,13 @@ def is_flat(folder: Path) -> bool:
 
 
 def read_flat(folder: Path) -> NamedImages:
-    """Find the validation images in a folder, in order, with their WordNet ids."""
+    """The validation images of a folder, with WordNet ids."""
     files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
     return NamedImages(files, [validation_wnid(file.name, folder) for file in files])
 
 
 def validation_wnid(name: str, folder: Path) -> str:
-    """The WordNet id of an image such as ILSVRC2012_val_00000001.JPEG, in `folder` or in a tar file there."""
+    """The WordNet id of ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit, up to four folders above."""
     match = IMAGE.match(name)
     wnids = _validation_wnids(folder.resolve())
     wnid = wnids.get(int(match[1])) if match else None
@@ -251,7 +234,7 @@ def validation_wnid(name: str, folder: Path) -> str:
 
 @cache
 def _validation_wnids(folder: Path) -> dict[int, str]:
-    """The WordNet ids by the images' numbers, from 1."""
+    """By the images' numbers, from 1."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         with foreign_file(place, "the classes of the validation images cannot be read"):
             wnids = _wnids_at(place)
@@ -264,7 +247,7 @@ def _validation_wnids(folder: Path) -> dict[int, str]:
 
 
 def _wnids_at(place: Path) -> dict[int, str] | None:
-    """None if this folder has no file that tells the WordNet ids."""
+    """None if no file here tells the WordNet ids."""
     if (place / KAGGLE).is_file():
         return _read_kaggles(place / KAGGLE)
     if (place / TRUTH).is_file():
@@ -285,10 +268,7 @@ def _read_kaggles(file: Path) -> dict[int, str]:
 
 
 def _read_kit(truth: str, meta: bytes) -> dict[int, str]:
-    """Read the development kit's list of classes and its table of what the numbers in that list mean.
-
-    The list has a number for each image, in order. It is not the place of the class among the sorted folders.
-    """
+    """The kit's list has a number for each image in order, which is not the class's place among sorted folders."""
     from scipy.io import loadmat
 
     synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]

@@ -51,7 +51,6 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch *sample"], t: Shaped[Tensor, "*rows"], label: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch *sample"]:
-        """`t` is one timestep for all rows, or one for each."""
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
@@ -70,7 +69,7 @@ def make_scheduler() -> DDIMScheduler:
 
 
 class DenoiserGenerator:
-    """The denoiser under DDIM; a guidance_scale of 1 or less means no classifier-free guidance."""
+    """The denoiser under DDIM, with classifier-free guidance above a guidance_scale of 1."""
 
     def __init__(
         self,
@@ -95,7 +94,6 @@ class DenoiserGenerator:
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
-        """`callback` is called with each step's index and its x0_hat."""
         labels = labels.to(distributed.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -115,7 +113,7 @@ class DenoiserGenerator:
 def train_denoiser(
     config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
-    """Train by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged."""
+    """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])

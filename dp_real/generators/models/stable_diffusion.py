@@ -1,7 +1,4 @@
-"""A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU.
-
-StableDiffusionPipeline.from_pretrained reads its folder.
-"""
+"""A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,7 +47,7 @@ def train_autoencoder(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train a VAE into `folder`; `unfinished` is a folder that lets a killed training go on."""
+    """Train a VAE into `folder`; in `unfinished` a killed training goes on."""
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
@@ -73,7 +70,7 @@ def train_pipeline(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train text encoder and UNet together on the VAE's latents, and save the pipeline in `folder`."""
+    """Train text encoder and UNet on the VAE's latents, and save the pipeline in `folder`."""
     draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
@@ -99,7 +96,7 @@ def reconstruction_error(vae: AutoencoderKL, images: Float[Tensor, "images chann
 
 
 def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"], before: float) -> None:
-    """Refuse a VAE that is worse than the mean image, and than its fresh weights, whose error was `before`."""
+    """Refuse a VAE worse than the mean image and than its fresh weights, whose error was `before`."""
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     error = reconstruction_error(vae, images)
     variance = images[:TRIED].var().item()
@@ -192,7 +189,7 @@ def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two layers."""
+    """A text encoder of two layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -209,7 +206,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's betas with v-prediction. By trailing spacing, sampling starts at the noisiest timestep."""
+    """Stable Diffusion's betas with v-prediction; trailing spacing starts at the noisiest timestep."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -265,10 +262,9 @@ def train_unet(
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
-    """Train in place by v-prediction; the rate warms up, then decays linearly to 0, and the weights are averaged.
+    """Train in place by v-prediction; the text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
 
-    The text encoder moves once in ENCODED_EVERY steps of the UNet, by their mean gradient. Caption `templates·label +
-    i` is the i-th one of a class; the last caption is empty.
+    Caption `templates·label + i` is the i-th one of a class; the last caption is empty.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     warmup = max(1, steps // 36)
@@ -311,7 +307,7 @@ def train_unet(
 def draw_captions(
     labels: Int64[Tensor, " rows"], templates: int, empty: int, dropout: float, draw: torch.Generator
 ) -> Int64[Tensor, " rows"]:
-    """A caption of each row's class, or with a probability of `dropout` the empty one."""
+    """Each row gets a caption of its class, or with probability `dropout` the empty one."""
     caption = templates * labels + torch.randint(templates, (len(labels),), generator=draw)
     dropped = torch.rand(len(labels), generator=draw) < dropout
     return caption.where(~dropped, torch.tensor(empty))

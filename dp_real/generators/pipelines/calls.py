@@ -22,10 +22,7 @@ PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_
 
 
 class PipelineCalls(PipelineSampler):
-    """A pipeline that is asked for prompts, by its own call and with its own scheduler.
-
-    A guidance_scale that was distilled into a pipeline stays at its usual value.
-    """
+    """A pipeline asked for prompts by its own call; a distilled guidance_scale stays at its usual value."""
 
     def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
         check_pipeline(pipe)

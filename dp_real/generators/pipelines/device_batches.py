@@ -15,8 +15,8 @@ FIRST = 8  # rows in the first attempt on a GPU
 class DeviceBatches:
     """Draws rows in device batches, whose size changes the rows by rounding only.
 
-    Size 0 means as many rows as fit, found once for each kind of work by doubling. Without a GPU it means all rows, as
-    running out of memory would end the process.
+    Size 0 means as many rows as fit, found by doubling; without a GPU all, as running out of memory would end the
+    process.
     """
 
     def __init__(self, size: int, gpu: bool) -> None:
@@ -25,7 +25,7 @@ class DeviceBatches:
         self.found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """Draw work(slice(0, rows)) in parts. `kind` tells apart work that needs different amounts of memory."""
+        """Draw work(slice(0, rows)) in parts; works of another `kind` need another amount of memory."""
         size, grows = self.found.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0

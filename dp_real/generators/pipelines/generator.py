@@ -24,13 +24,13 @@ from dp_real.runtime.seeds import Stream, rng, row_seeds
 def sampler_of(
     pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any
 ) -> PipelineSampler:
-    """By the own loop where it knows the pipeline, else by the pipeline's calls."""
+    """The own loop where it knows the pipeline, else the pipeline's calls."""
     kind = LatentDiffusion if type(pipe).__name__ in OWN_LOOP else PipelineCalls
     return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
 
 
 class PipelineGenerator:
-    """A Generator of images, whose classes are prompts, or class numbers of a DiT.
+    """Images of classes that are prompts, or class numbers of a DiT.
 
     A row's seed picks one of those `asked` for its class, and one of the class's `real` images if it begins with these.
     """
@@ -69,7 +69,7 @@ class PipelineGenerator:
         self.model.offload()
 
     def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
-        """The real image that each row begins with; None: it begins with noise."""
+        """The real images that rows begin with; None: they begin with noise."""
         if self.real is None or self.rows is None:
             return None
         draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
@@ -82,10 +82,7 @@ class PipelineGenerator:
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """The numbers of classes in a class-conditional pipeline, a list of one for each.
-
-    ImageNet's classes have ImageNet's numbers. Others are looked up in id2label by a name, all names or the number.
-    """
+    """The numbers of classes in a pipeline: ImageNet's own, else by names or numbers in id2label."""
     task = imagenet_of(classes)
     if task:
         return [[entry.index] for entry in imagenet_classes(task)]

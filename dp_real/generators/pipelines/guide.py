@@ -101,7 +101,7 @@ def guide(
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
 ) -> None:
-    """Guide a pipeline that is not guided yet. `to_learner` makes of its images what guidance.logits reads."""
+    """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads."""
     scheduler = plain(pipe.scheduler)
     if _draws_pixels(pipe):
         guide_steps(scheduler, guidance, to_learner)
@@ -197,7 +197,7 @@ def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Te
 
 
 def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> None:
-    """Refuse a function that reads images in half precision only, as one of a model in bfloat16 does."""
+    """Refuse a function that reads images in half precision only, as one of a bfloat16 model does."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         try:
             with torch.no_grad():
@@ -213,7 +213,7 @@ def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> Non
 
 
 def _near(vae: Any, latents: Tensor, pipe: Any) -> Any:
-    """The decoder, on the latents' device; the pipeline's own may be moved by hooks."""
+    """The decoder on the latents' device; hooks may move the pipeline's own."""
     return vae if vae is getattr(pipe, "vae", None) else vae.to(latents.device)
 
 
@@ -223,7 +223,7 @@ def _draws_pixels(pipe: Any) -> bool:
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
-    """The pipeline's prepare_latents, which also tells `unpack` the size of the images to come."""
+    """The pipeline's prepare_latents, which also tells `unpack` the size of images."""
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:

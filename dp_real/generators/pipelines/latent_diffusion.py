@@ -1,7 +1,6 @@
 """What every sampler of diffusers' pipelines shares, and the own loop for Stable Diffusion 1, 2 and XL and DiT.
 
-Images are [batch, 3, height, width] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower
-precision.
+Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float32 in any pipeline.
 """
 
 from abc import ABC, abstractmethod
@@ -36,11 +35,11 @@ Condition = dict[str, Tensor]
 
 
 class PipelineSampler(ABC):
-    """A pipeline whose parts are frozen, and which draws rows in device batches.
+    """A pipeline with frozen parts, which draws rows in device batches.
 
-    A guidance_scale of 1 or less means none. `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height,
-    width). `offloads` lets the weights leave the device. `guidance_rescale` is the share of the output that is scaled
-    to the conditional one's deviation. A `strength` below 1 is the share of the steps that are taken, from real images.
+    `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width). `guidance_rescale` is the share of
+    the output scaled to the conditional one's deviation. Below 1, `strength` is the share of steps taken from real
+    images.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class PipelineSampler(ABC):
             )
 
     def compile(self) -> None:
-        """Compile for batches of every size at once: it grows until memory is full."""
+        """Compile for all sizes of batches at once, as they grow until memory is full."""
         decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
@@ -106,7 +105,7 @@ class PipelineSampler(ABC):
     ) -> Float[Tensor, "batch ..."]:
         """Draw an image for each row, as the learner sees it, from what `noise` returned.
 
-        With a strength below 1, each row begins with an image of `real`, in [-1, 1], grey or not, of any size.
+        With a strength below 1, each row begins with an image of `real`, in [-1, 1], of any size.
         """
 
         def draw(rows: slice) -> Tensor:
@@ -119,7 +118,7 @@ class PipelineSampler(ABC):
 
     @abstractmethod
     def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> Any:
-        """What each row's image is drawn from: a function of its seed alone."""
+        """What each row is drawn from: a function of its seed alone."""
 
     @abstractmethod
     def draw(
@@ -144,7 +143,7 @@ class PipelineSampler(ABC):
 
 
 class LatentDiffusion(PipelineSampler):
-    """The own loop: DDIM with the pipeline's noise schedule, for prompts or class numbers of a DiT."""
+    """The own loop: DDIM with the pipeline's noise schedule, for prompts or a DiT's class numbers."""
 
     def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
         name = type(pipe).__name__
@@ -189,7 +188,6 @@ class LatentDiffusion(PipelineSampler):
             return decode(self.pipe.vae, x).clamp(-1, 1)
 
     def denoiser(self, asked: Sequence[Any]) -> Denoiser:
-        """The network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
         if self.guidance_scale > 1:
             rows = [self._embed(None)] * len(rows) + rows
@@ -219,10 +217,7 @@ class LatentDiffusion(PipelineSampler):
 
     @torch.no_grad()
     def _embedded(self, what: Any) -> Condition:
-        """The condition of one row; None is that of classifier-free guidance.
-
-        It is computed alone, so that other rows do not change its rounding.
-        """
+        """The condition of one row, computed alone, so that other rows do not change its rounding."""
         kind = type(self.pipe).__name__
         if kind == DIT:
             classes = self.network.config.num_embeds_ada_norm

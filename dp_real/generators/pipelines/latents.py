@@ -30,7 +30,7 @@ MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the eleme
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
-    """Decode in parts, so that no activation has more than MOST_ELEMENTS; in a decoder of films with one frame."""
+    """Decode in parts, so that no activation has more than MOST_ELEMENTS."""
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
     scale, shift = _scaling(vae, latents)
@@ -44,21 +44,21 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Te
 def encode(
     vae: Any, images: Float[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch channels latent_height latent_width"]:
-    """Encode images to scaled latents: the mode of the distribution that an AutoencoderKL gives."""
+    """Scaled latents: the mode of the distribution that an AutoencoderKL gives."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     scale, shift = _scaling(vae, latents)
     return (latents - shift) / scale
 
 
 def image_side(vae: Any, side: int) -> int:
-    """The side in pixels of the images whose latents have a side of `side`."""
+    """The pixels of images whose latents have this side."""
     keys = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
     levels = next(vae.config[key] for key in keys if key in vae.config)
     return side * 2 ** (len(levels) - 1)
 
 
 def frozen_decoder(vae: Any) -> Any:
-    """The decoder with frozen weights; one that would overflow in float16, as XL's does, is copied in float32."""
+    """One that would overflow in float16, as XL's does, is copied in float32."""
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
@@ -68,9 +68,9 @@ def frozen_decoder(vae: Any) -> Any:
 
 
 class Unpacker:
-    """Unpacks latents [batch, tokens, channels], as those of FLUX and Qwen-Image.
+    """Unpacks latents [batch, tokens, channels] by the pipeline's own function.
 
-    The pipeline's own function does it, but for FLUX.2, which packs before its decoder's batch norm.
+    FLUX.2 is unpacked here: it packs before its decoder's batch norm.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -83,11 +83,9 @@ class Unpacker:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def note(self, height: int, width: int) -> None:
-        """Take note of the size in pixels of the images that are drawn next."""
         self.size = height, width
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Latents that are not packed are returned as they are."""
         if latents.dim() != 3:
             return latents
         if self._own is None or self.size is None:
@@ -103,7 +101,7 @@ class Unpacker:
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """By the largest activation: the image's size with the channels of the decoder's second level."""
+    """The largest activation counts: the image's size with the channels of the decoder's second level."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))
@@ -112,7 +110,7 @@ def _rows_at_once(vae: Any, latents: Tensor) -> int:
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
-    """The scale and the shift of a decoder, which takes scale·latents + shift."""
+    """The decoder takes scale·latents + shift."""
     config = vae.config
     scale = 1 / (config.get("scaling_factor") or 1)
     shift = config.get("shift_factor") or 0
@@ -126,7 +124,7 @@ _on_device: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()
 
 
 def _channels(vae: Any, values: list[float], latents: Tensor) -> Tensor:
-    """A value for each channel, copied once per decoder: in each guided step a copy would make the CPU wait."""
+    """A value per channel, copied once per decoder: a copy in each step would make the CPU wait."""
     copies = _on_device.setdefault(vae, {})
     key = (tuple(values), latents.device, latents.dim())
     if key not in copies:

@@ -1,4 +1,4 @@
-"""Loads pipelines of diffusers: safetensors only, and without a safety checker, which would blacken images silently."""
+"""Loads pipelines of diffusers: safetensors only, and no safety checker, which would blacken images."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def add_lora(pipe: Any, model: str) -> None:
-    """Merge a LoRA into the weights of a pipeline, so that it draws as fast as without."""
+    """Merge a LoRA into a pipeline's weights, so that it draws as fast as without."""
     require_package("peft", "lora", "generator.lora")
     kind = type(pipe).__name__
     if not hasattr(pipe, "load_lora_weights"):

@@ -1,7 +1,7 @@
-"""Entropy guidance in the steps of a scheduler of diffusers, for pipelines that run their own loop.
+"""Entropy guidance in a scheduler's steps, for pipelines of diffusers that run their own loop.
 
-Only the scheduler's step knows x0_hat, and it needs no gradient through the denoiser (`through = "x0"`). Guidance makes
-the trajectory jump, so a multistep solver starts again at its lowest order, as solvers do at a discontinuity.
+Only the scheduler's step knows x0_hat. Guidance makes the trajectory jump, so a multistep solver starts again at its
+lowest order, as solvers do at a discontinuity.
 """
 
 import copy
@@ -47,10 +47,7 @@ KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, *PNDM)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
-    """Guide the scheduler's steps from now on. `decode` maps x0_hat to what guidance.logits reads.
-
-    The last step is not guided, unless it is the only one.
-    """
+    """Guide the steps but the last, unless it is the only one; `decode` maps x0_hat to what guidance.logits reads."""
     if (guidance.through, guidance.scale) != ("x0", "relative"):
         raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
     check_scheduler(scheduler)
@@ -92,7 +89,7 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
 
 
 def plain(scheduler: Any) -> Any:
-    """A copy of a scheduler, whose steps are its own: other pipelines may have the same one."""
+    """A copy with steps of its own: other pipelines may have the same scheduler."""
     copied = copy.deepcopy(scheduler)
     vars(copied).pop("step", None)
     return copied
@@ -119,12 +116,11 @@ def check_scheduler(scheduler: Any) -> None:
 
 
 def _predicts_x0(scheduler: Any) -> bool:
-    """Whether a multistep solver converts what the denoiser says to x0_hat."""
     return getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
 
 
 def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
-    """The index of the step that was just taken, and the number of steps; Heun's method may be amid the step."""
+    """The index of the step just taken, and the number of steps; Heun's method may be amid it."""
     if isinstance(scheduler, PNDM):  # which lists its second time twice
         if scheduler.counter == 1:
             scheduler.begin = int((scheduler.timesteps == timestep).nonzero()[0])
@@ -135,14 +131,14 @@ def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
-    """Whether the next call begins a step, and does not repair the one that was just taken."""
+    """If not, the next call repairs the step that was just taken."""
     if isinstance(scheduler, PNDM):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)
 
 
 def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, result: Any) -> Tensor:
-    """x0_hat, from what the scheduler converted, in the latents' own scale."""
+    """x0_hat in the latents' own scale, from what the scheduler converted."""
     if isinstance(scheduler, RETURN_ESTIMATE):
         return result[1] / (scheduler.config["sigma_data"] if isinstance(scheduler, SCMScheduler) else 1)
     if isinstance(scheduler, MULTISTEP):
@@ -157,7 +153,7 @@ def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, res
 
 
 def _restart(scheduler: Any) -> None:
-    """Make a scheduler forget the steps before a jump. PNDM's lowest order is the second, but for its first step."""
+    """Forget the steps before a jump; PNDM's lowest order is the second, but for its first step."""
     if isinstance(scheduler, MULTISTEP):
         scheduler.lower_order_nums = 0
     if isinstance(scheduler, UniPCMultistepScheduler):

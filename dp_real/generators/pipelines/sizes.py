@@ -12,7 +12,7 @@ RANDOM = "random"
 
 
 class NetworkCost(NamedTuple):
-    """The cost of one evaluation of a part of a pipeline."""
+    """The cost of one evaluation of a network."""
 
     forward: float  # TFLOP
     backward: float  # TFLOP, back to the input
@@ -20,7 +20,7 @@ class NetworkCost(NamedTuple):
 
 
 class PipelineSize(NamedTuple):
-    """What a pipeline costs for an image of its usual size."""
+    """The cost of an image of the usual size."""
 
     parameters: float  # of all its parts
     side: int  # pixels
@@ -161,7 +161,7 @@ SIZES = {
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """The size of a published pipeline, by its hub id or its denoiser's configuration; None: not counted."""
+    """Known by its hub id or its denoiser's configuration; None: not counted."""
     if model in SIZES:
         return SIZES[model]
     for part in ("transformer", "unet"):

@@ -25,10 +25,9 @@ def fresh_network(
     own: Mapping[str, Any],
     wrap: Callable[[Any], Network],
 ) -> Network:
-    """Make a fresh model by a class AutoModelFor…, and wrap it. The weights are drawn from torch's random state.
+    """Make a fresh model by a class AutoModelFor…, with weights from torch's random state, and wrap it.
 
-    Of `own`, the sizes that the task asks for, those are used that the architecture has and the user's `sizes` do not
-    set.
+    `own` are sizes of the task, used where the architecture has them and `sizes` does not.
     """
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
@@ -52,7 +51,7 @@ def _require(name: str, known: Iterable[str], problem: str) -> None:
 
 
 def class_names(task: Task) -> dict[str, Any]:
-    """The options that give a model of transformers the names of the task's classes."""
+    """The options that name the task's classes in a model of transformers."""
     return {
         "id2label": dict(enumerate(task.classes)),
         "label2id": {name: label for label, name in enumerate(task.classes)},
@@ -61,7 +60,7 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze in place weights that no logit depends on: weight decay alone would change them."""
+    """Freeze weights that no logit depends on: weight decay alone would change them."""
     with torch.enable_grad():
         device = next(classifier.parameters()).device
         try:

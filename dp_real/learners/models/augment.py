@@ -1,4 +1,4 @@
-"""Augmentation of the rows of a step: crops and flips, RandAugment, Mixup and CutMix (paper App. D)."""
+"""Augmentation of the rows of a step (paper App. D)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from dp_real.sections import TrainingConfig
 
 
 class Augmentation:
-    """Crops, flips, changes and mixes the rows of a step, as the section [training] says."""
+    """Crops, flips, changes and mixes rows, as the section [training] says."""
 
     def __init__(self, task: Task, config: TrainingConfig, seed: int) -> None:
         self.task = task
@@ -31,7 +31,7 @@ class Augmentation:
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """x may be larger than the module takes. y are labels, or probabilities, which mixed examples always get."""
+        """x may be larger than the module takes; y are labels or probabilities, which mixed rows always get."""
         config = self.config
         if config.crop or config.flip:
             draw = rng(self.seed, Stream.CROP, step, rank)
@@ -56,9 +56,9 @@ def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tenso
 
 
 class RandAugment:
-    """RandAugment (Cubuk et al. 2020) by kornia: operations chosen at random for all images of a call.
+    """RandAugment (Cubuk et al. 2020) by kornia: the same operations for all images of a call, with signs of their own.
 
-    Each image has signs of its own. The magnitude is between 0 and 30: kornia's scale, and the paper's.
+    The magnitude is between 0 and 30: kornia's scale, and the paper's.
     """
 
     def __init__(self, operations: int, magnitude: int) -> None:
@@ -74,7 +74,7 @@ class RandAugment:
     def __call__(
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        """Operations take colours, so grey images in [-1, 1] are changed as colours."""
+        """Grey images become colours, which the operations take."""
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
@@ -84,7 +84,7 @@ class RandAugment:
 
 
 class Windows(NamedTuple):
-    """A window of each image, [n], in the coordinates of `F.affine_grid`: the image reaches from -1 to 1."""
+    """A window per image, [n], in the coordinates of `F.affine_grid`, from -1 to 1."""
 
     width: np.ndarray
     height: np.ndarray
@@ -104,7 +104,6 @@ def crop_and_flip(
     """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
     The window's area is uniform on [least_area, 1], 0 being whole images, its aspect ratio log-uniform on [3/4, 4/3].
-    At x's own size it is enlarged bilinearly; for another `size`, whole pixels are resized with anti-aliasing.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -147,7 +146,7 @@ def _resize(x: Tensor, windows: Windows, size: Sequence[int]) -> Tensor:
 
 
 def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:
-    """The pixels of each window along an axis: at least one."""
+    """At least one pixel a window."""
     begin = np.rint((centre + 1 - length) / 2 * size).astype(int)
     end = np.rint((centre + 1 + length) / 2 * size).astype(int)
     return [slice(min(first, size - 1), max(last, first + 1)) for first, last in zip(begin, end, strict=True)]

@@ -1,4 +1,4 @@
-"""Image classifiers of transformers as learners: existing ones, and fresh ones by their sizes."""
+"""Image classifiers of transformers as learners."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -27,7 +27,7 @@ PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisa
 
 
 class Classifier(nn.Module):
-    """Maps images in [-1, 1] to logits, resized to `size` and normalised by `mean` and `std` of pixels in [0, 1]."""
+    """Resizes images in [-1, 1] to `size`, normalises pixels in [0, 1] by `mean` and `std`, and gives logits."""
 
     mean: Tensor
     std: Tensor
@@ -41,7 +41,6 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images of any size, in grey or colour."""
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
@@ -55,7 +54,7 @@ class ClassifierLearner(NetworkLearner):
     """A learner that saves what AutoModelForImageClassification and AutoImageProcessor read."""
 
     def save(self, folder: Path) -> None:
-        """With a processor that prepares images as they were validated."""
+        """The processor prepares images as they were validated."""
         classifier: Any = self.in_use
         side = self.task.sample_shape[-1]
         resize = self.task.resize or side
@@ -81,10 +80,7 @@ class ClassifierLearner(NetworkLearner):
 
 
 def _save_for_colours(model: Any, folder: Path) -> None:
-    """Save a model such that it takes colours, also if it was made for grey images.
-
-    The first convolution of a grey model is spread over three channels, and the logits stay those of the grey image.
-    """
+    """Save a model such that it takes colours; one for grey images keeps the logits of the grey image."""
     weights = model.state_dict()
     grey = _grey_convolutions(model)
     for name in grey:
@@ -99,7 +95,6 @@ def _save_for_colours(model: Any, folder: Path) -> None:
 
 
 def _grey_convolutions(model: nn.Module) -> list[str]:
-    """The names of the weights that read images of one channel."""
     reading = (name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.in_channels == 1)
     return [f"{name}.weight" for name in reading]
 
@@ -117,10 +112,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier; without a size of its own it takes the samples'. `labels` {} keeps its classes.
-
-    If the numbers of classes differ, the last layer is fresh.
-    """
+    """Load a classifier; `labels` {} keeps its classes, another number of them gets a fresh last layer."""
     loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
@@ -128,10 +120,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
-    """Wrap a classifier that is loaded already; its weights and its mode stay as they are.
-
-    By default its processor is read from where it came from.
-    """
+    """Wrap a loaded classifier as it is, by default with the processor of where it came from."""
     name = type(model).__name__
     is_known = processor is not None or model.name_or_path or getattr(model.config, "pretrained_cfg", None)
     if not is_known:
@@ -155,20 +144,20 @@ def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, proce
 
 
 class Normalisation(NamedTuple):
-    """By which pixels in [0, 1] are normalised, a value per channel."""
+    """A mean and a deviation per channel, of pixels in [0, 1]."""
 
     mean: Sequence[float]
     std: Sequence[float]
 
 
 def normalisation(model: str) -> Normalisation:
-    """The normalisation of a model's images, found by giving its processor a black and a white one."""
+    """Found by giving a model's processor a black and a white image."""
     with reading(model, "image processor"):
         return normalisation_of(_image_processor(model), model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
-    """As `normalisation`, for an image processor. `model` begins an error."""
+    """The normalisation of a processor; `model` begins errors."""
     if timm := getattr(processor, "data_config", None):
         return Normalisation(timm["mean"], timm["std"])
     is_grey = np.size(processor.image_mean) == 1

@@ -20,7 +20,7 @@ from dp_base.errors import InputError
 
 
 class LinearLearner:
-    """A linear classifier with logits ±w·x / 2, so that its entropy is that of sigmoid(w·x)."""
+    """A linear classifier with logits ±w·x / 2: its entropy is that of sigmoid(w·x)."""
 
     precision = "float32"
     learning_rate = 1.0  # for the logs only, because a step goes all the way to the optimum
@@ -46,7 +46,7 @@ class LinearLearner:
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
-        """Nothing is done if the size of the pool is unchanged: a pool only grows, so its rows are the same."""
+        """Nothing is done if the pool has as many rows as before: it only grows, so they are the same."""
         n = len(y)
         if n == self.rows:
             return
@@ -64,11 +64,11 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """The solver's FLOPs are not counted."""
+        """The solver's operations are not counted."""
         return 0
 
     def drain_loss(self) -> float:
-        """The mean loss of the pool's rows at the optimum, without the penalty."""
+        """The pool's mean loss at the optimum, without the penalty."""
         return self.loss.item()
 
     def tensors(self) -> dict[str, Tensor]:

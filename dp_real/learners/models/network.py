@@ -33,7 +33,7 @@ and the offset that is added to the logits, float [B, K], or zeros [B, 1]."""
 
 
 class NetworkLearner:
-    """Trains a module on batches; the average of its weights, if there is one, computes the logits (paper App. D).
+    """Trains a module on batches; logits are those of averaged weights, if any (paper App. D).
 
     `seed` is that of all that training draws, except for the batches.
     """
@@ -81,7 +81,7 @@ class NetworkLearner:
     ) -> None:
         """One AdamW step on the mean cross-entropy over these rows, and those of the other processes.
 
-        y are labels or probabilities. `offset` is added to the logits; mixed rows get that of the first of the two.
+        `offset` is added to the logits; mixed rows get that of the first of the two.
         """
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
@@ -96,7 +96,7 @@ class NetworkLearner:
         self.losses.append(loss)
 
     def _average(self, ema: nn.Module) -> None:
-        """As AveragedModel of torch, which waits for the device; it begins with the weights after the first step."""
+        """Torch's AveragedModel, which begins at the first step as well, would wait for the device."""
         decay = self.config.ema_decay if self.step > 1 else 0.0
         get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
@@ -124,7 +124,7 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """They are counted in evaluation mode, so that nothing changes."""
+        """Counted in evaluation mode, so that nothing changes."""
         weights = [weight for weight in self.parameters if weight.requires_grad]
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
@@ -141,7 +141,7 @@ class NetworkLearner:
         return mean
 
     def gradient_norm(self) -> float:
-        """The norm of the last step's gradient, before it was shortened. This waits for the device."""
+        """The norm is that before the gradient was shortened; this waits for the device."""
         gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
         return float(norm)
@@ -152,7 +152,7 @@ class NetworkLearner:
 
     @property
     def in_use(self) -> nn.Module:
-        """The average of the weights if there is one, else the trained module."""
+        """The averaged weights if there are any."""
         return self.module if self.ema is None else self.ema
 
     @property
@@ -177,7 +177,7 @@ class NetworkLearner:
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def finish_at(self, last_step: int) -> None:
-        """The rate rises linearly, is constant, and falls along a cosine, whose length stays (paper App. D)."""
+        """The cool-down keeps its length (paper App. D)."""
         factor = partial(
             rate_factor, warmup=self.config.warmup_steps, cooldown=self.config.cooldown_steps, last=last_step
         )
@@ -185,11 +185,10 @@ class NetworkLearner:
 
 
 class StepGradient:
-    """Fills the gradients of a module for a training step, in pieces of as many rows as fit into memory.
+    """Fills a module's gradients for a step, in pieces of as many rows as fit into memory.
 
-    Gradients of pieces and processes are added up: exact but for rounding. What layers gather is averaged.
-    DistributedDataParallel is not used: a process whose memory runs out computes its rows again, and the others must
-    not have received anything of the first try.
+    They are added up over pieces and processes: exact but for rounding. DistributedDataParallel cannot: a process whose
+    memory runs out computes again, and the others must not have received anything of the first try.
     """
 
     def __init__(self, module: nn.Module, seed: int) -> None:
@@ -202,7 +201,7 @@ class StepGradient:
     def fill(
         self, loss_of: Callable[..., Tensor], prepare: Callable[[], Rows], rows: int, step: int
     ) -> Float[Tensor, ""]:
-        """Return the mean loss over the rows of all processes, `rows` of them here.
+        """The mean loss over the rows of all processes, `rows` of them here.
 
         `prepare` is called again if memory runs out. Dropout's draws are a function of `step`.
         """
@@ -233,7 +232,7 @@ class StepGradient:
         return total
 
     def _add_up(self, loss: Tensor, rows: int) -> None:
-        """Make loss, gradients and what the layers gathered the means over all processes' rows, in place."""
+        """Loss, gradients and gathered values become means over all processes' rows, in place."""
         for parameter in self.parameters:
             if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
                 parameter.grad = torch.zeros_like(parameter)
@@ -249,10 +248,9 @@ class StepGradient:
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
-    """The learning rate of a step, over its constant one (paper App. D).
+    """The learning rate over its constant one (paper App. D), as transformers' get_wsd_schedule, which imports slowly.
 
-    It is transformers' get_wsd_schedule, whose import takes two seconds. A branch that leaves in warm-up cools down
-    from the rate that it has reached.
+    A branch that leaves in warm-up cools down from the rate that it has reached.
     """
     reached = min(step, last - cooldown)
     rate = reached / warmup if reached < warmup else 1.0

@@ -1,7 +1,4 @@
-"""Ways to store examples in a pool. Each is a module; other packages can add theirs, as texts do.
-
-pool.storage names the one that a pool is written with. A pool is read as its column says, whatever the configuration.
-"""
+"""Ways to store examples in a pool, each a module. A pool is read as its column says, whatever the configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from dp_real.pool.exported import IMAGE, NUMBERS, ExportColumn
 
 @dataclass(frozen=True)
 class Storage(ABC):
-    """Converts between examples and a column of the pool. The base of the kinds of storage."""
+    """Converts between examples and a column of the pool; the base of the kinds."""
 
     sample_shape: tuple[int, ...]
 
@@ -30,7 +27,7 @@ class Storage(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise InputError if examples of this shape cannot be stored in this way."""
+        """Raise InputError if examples of this shape cannot be stored so."""
 
     @property
     def size(self) -> int:
@@ -61,20 +58,14 @@ STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages"
 
 
 def open_storage(name: str, sample_shape: tuple[int, ...]) -> Storage:
-    """Return the storage that pool.storage names.
-
-    Raises InputError if it does not keep examples of this shape.
-    """
+    """The storage that pool.storage names, if it keeps examples of this shape."""
     storage = STORAGES[name](sample_shape)
     storage.check()
     return storage
 
 
 def storage_of(column: pa.DataType, sample_shape: tuple[int, ...]) -> Storage:
-    """Return the storage by which a column of this type was written.
-
-    Raises DamagedError if no known storage writes such a column.
-    """
+    """The storage that writes a column of this type; DamagedError if none does."""
     for _, kind in STORAGES.items():
         storage = kind(sample_shape)
         if storage.type == column:

@@ -22,7 +22,7 @@ class Floats(Storage):
     value_type: ClassVar[pa.DataType] = pa.float32()
 
     def check(self) -> None:
-        """Examples of any shape are numbers."""
+        """Numbers have any shape."""
 
     @property
     def type(self) -> pa.DataType:
@@ -33,7 +33,7 @@ class Floats(Storage):
         return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
 
     def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
-        """Return the examples with values of the column's type."""
+        """The examples with values of the column's type."""
         return x
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:

@@ -1,7 +1,4 @@
-"""Answers of an endpoint and their tokens in the user's cache, so that nothing is asked twice.
-
-SQLite writes each answer whole, for all processes of a machine.
-"""
+"""Answers of an endpoint in the user's cache, so that nothing is asked twice; SQLite writes each whole."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ class Answer:
 
 
 def without_thoughts(text: str) -> str:
-    """The text behind the last thought, or an empty one if that has no end."""
+    """The text behind the last thought; empty if that has no end."""
     begin = 0
     for mark in THOUGHT.finditer(text):
         begin = mark.end() if mark[1] else len(text)
@@ -59,14 +56,14 @@ def without_thoughts(text: str) -> str:
 
 
 class Spent(NamedTuple):
-    """The tokens that all kept answers took."""
+    """Tokens of all kept answers."""
 
     read: int
     written: int
 
 
 class Answers:
-    """The answers of one model behind one URL; open within `with answers.opened():`."""
+    """The answers of one model behind one URL, open within `with answers.opened():`."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
@@ -101,7 +98,7 @@ class Answers:
             return None if row is None else _intact(question, row[0])
 
     def keep(self, question: str, answer: Answer) -> Answer:
-        """Of several answers to a question the first one stands."""
+        """Of several answers to a question the first stands."""
         with self._named():
             with self._open as transaction:
                 kept = asdict(answer)
@@ -119,7 +116,6 @@ class Answers:
 
     @classmethod
     def said(cls, base_url: str, model: str) -> str:
-        """What is kept of a model, in words. Nothing is written."""
         answers = cls(base_url, model)
         if not answers.file.exists():
             return "none kept yet"
@@ -140,7 +136,6 @@ class Answers:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the file in errors of SQLite, and in those of what it holds."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -160,5 +155,5 @@ def _intact(question: str, text: str) -> Answer:
 
 
 def question_of(request: dict[str, Any], row: object) -> str:
-    """A digest of the request and of what else its answer may depend on, such as the row's seed."""
+    """A digest of all that the answer may depend on, such as the row's seed."""
     return json_digest([request, row], sort_keys=True)

@@ -14,7 +14,7 @@ NO_GUIDANCE = "tokens are discrete: they cannot be guided, but chosen among (gui
 
 
 class Prompts:
-    """Prompts for each class, which may show `shots` real examples of it, of the set `shown`."""
+    """Prompts of each class, with `shots` real examples of it, of the set `shown`."""
 
     def __init__(self, templates: Sequence[Sequence[str]], shown: ExampleSet | None, shots: int) -> None:
         self.templates = templates

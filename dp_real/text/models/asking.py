@@ -1,4 +1,4 @@
-"""Asks an OpenAI-compatible endpoint by its official client, several requests at a time, each until it is answered."""
+"""Asks an OpenAI-compatible endpoint by its official client, each question until it is answered."""
 
 from __future__ import annotations
 
@@ -50,14 +50,13 @@ class Malformed(ValueError):
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives a request up after `limit` seconds in all, or LARGEST bytes of an answer."""
+    """Gives up after `limit` seconds in all, or LARGEST bytes of an answer."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(follow_redirects=False)  # the key goes to no other place
         self.limit = limit
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Read the answer whole, however often a part of it comes."""
         content = bytearray()
         try:
             async with asyncio.timeout(self.limit):
@@ -77,7 +76,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 class Asking:
-    """Asks the questions of a block, but for those answered earlier. `answers` must be open."""
+    """Asks a block's questions that were not answered earlier; `answers` must be open."""
 
     def __init__(self, settings: EndpointConfig, answers: Answers) -> None:
         self.settings = settings
@@ -86,7 +85,7 @@ class Asking:
         self._spent = ""  # that the budget is, and how it goes on
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """The answers in order. After a failure or a spent budget, it waits for what is in flight: that is paid for."""
+        """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
         by_digest = {each.digest: each for each in questions}
         kept = {digest: self.answers.find(digest) for digest in by_digest}
         missing = [digest for digest, answer in kept.items() if answer is None]
@@ -132,7 +131,7 @@ class Asking:
                 raise
 
     def _budget_spent(self) -> str:
-        """Empty if it is not."""
+        """It is empty if the budget is not spent."""
         spent = sum(self.answers.spent())
         budget = self.settings.token_budget
         return f"{spent:,} tokens are spent, generator.token_budget = {budget}{MORE}" if 0 < budget <= spent else ""
@@ -160,7 +159,7 @@ class Asking:
         return f"generator.base_url = '{self.settings.base_url}'"
 
     def _said(self, error: Exception) -> str:
-        """In one short line without the key."""
+        """One short line without the key."""
         return without(self._key, " ".join(str(error)[: 10 * SHOWN].split()))[:SHOWN]
 
     def _explain(self, error: openai.APIError) -> NoReturn:
@@ -184,7 +183,7 @@ class Asking:
 
 
 def without(key: str, said: str) -> str:
-    """Remove the key and any PART characters of it in a row, since endpoints may repeat a part."""
+    """Remove any PART characters of the key in a row, since endpoints may repeat a part."""
     size = min(PART, len(key))
     parts = {key[at : at + size] for at in range(len(key) - size + 1)} - {""}
     hidden = {at + place for at in range(len(said)) if said[at : at + size] in parts for place in range(size)}
@@ -213,7 +212,7 @@ def read_answer(reply: Any, question: Question) -> Answer:
 
 
 def _likeliest(logprobs: Any) -> dict[str, float]:
-    """Log-probabilities of the likeliest first tokens of an answer; {} if the API gives none."""
+    """Log-probabilities of the first tokens; {} if the API gives none."""
     content = (logprobs or {}).get("content") or []
     listed = content[0].get("top_logprobs") or [] if content else []
     found = {str(each["token"]): float(each["logprob"]) for each in listed}

@@ -38,10 +38,10 @@ MOST_CHARACTERS = 10**6  # of a prompt
 
 
 class SeededDraw(LogitsProcessor):
-    """Makes the greedy choice of `generate` a seeded draw: all tokens but the drawn one become -inf."""
+    """Makes the greedy choice of `generate` a seeded draw: other tokens become -inf."""
 
     def __init__(self, uniform: Tensor, prompt: int) -> None:
-        """`uniform` is float64 [B, most new tokens]. `prompt` counts the tokens of the padded prompts."""
+        """`uniform` is float64 [B, most new tokens]; `prompt` counts the padded prompts' tokens."""
         self.uniform = uniform
         self.prompt = prompt
 
@@ -51,7 +51,7 @@ class SeededDraw(LogitsProcessor):
 
 
 class CausalLMGenerator:
-    """Texts by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
+    """A row's seed picks its prompt, its examples and tokens."""
 
     def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
         """`length` is in characters."""
@@ -83,7 +83,6 @@ class CausalLMGenerator:
         self.offload()
 
     def asked(self, label: int, seed: int, pick: int | None = None) -> str:
-        """A row's prompt as the model reads it (Prompts.of)."""
         prompt = self.prompts.of(label, seed, pick)
         if not self.config.chat:
             return prompt
@@ -92,7 +91,6 @@ class CausalLMGenerator:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
-        """Padded on the left."""
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
@@ -145,7 +143,7 @@ class CausalLMGenerator:
 
     @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:
-        """By Bayes, from the likelihood after the first prompt of each class, with the same examples for all rows."""
+        """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
         prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
         self.model.to(distributed.device())
@@ -154,7 +152,7 @@ class CausalLMGenerator:
         return torch.stack(found, 1).log_softmax(1)
 
     def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
-        """In nats, on the CPU. What is beyond the model's context does not count."""
+        """It is in nats; what is beyond the model's context does not count."""
         texts = texts[rows]
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"

@@ -1,4 +1,4 @@
-"""A small language model of characters: network, training, sampling and likelihood."""
+"""A small language model of characters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
 class CharLM(nn.Module):
     """A GRU that predicts the next character from those before it and the class.
 
-    Characters are indices from 1 into `characters`, the code points that it knows in ascending order; 0 is EDGE.
+    Characters are indices from 1 into `characters`, ascending code points; 0 is EDGE.
     """
 
     characters: Tensor
@@ -55,7 +55,7 @@ class CharLM(nn.Module):
         self.leave = nn.Linear(width, len(characters) + 1)
 
     def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
+        """Logits [B, T, 1 + characters] after `before` [B, T], and the GRU's state.
 
         Without a `state` no character comes before these, and the first cannot be EDGE.
         """
@@ -73,12 +73,12 @@ class CharLM(nn.Module):
         return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
 
     def codes(self, indices: Tensor) -> Tensor:
-        """The inverse of `indices`. What is behind the first EDGE is dropped."""
+        """What is behind the first EDGE is dropped."""
         known = torch.cat([self.characters.new_zeros(1), self.characters])[indices]
         return known * (indices != EDGE).cumprod(1)
 
     def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """log p(text | class), [B], in nats. A text of all L characters need not end there."""
+        """It is in nats; a text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
         logits, _ = self(before, labels)
@@ -87,10 +87,9 @@ class CharLM(nn.Module):
 
 
 class CharLMGenerator:
-    """Texts of a character model, of at most `length` characters."""
+    """Texts of at most `length` characters."""
 
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
-        """Sampling divides the logits by `temperature`."""
         self.model = model.eval().requires_grad_(False).to(distributed.device())
         self.sample_shape = (length,)
         self.n_classes = n_classes
@@ -113,18 +112,17 @@ class CharLMGenerator:
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        """By Bayes, from the likelihoods under each class."""
         device = distributed.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
-        """The model is small and stays on the device."""
+        """It is small and stays on the device."""
 
 
 def known_characters(texts: Tensor) -> Tensor:
-    """Their code points in ascending order."""
+    """Code points in ascending order."""
     found = texts.unique()
     return found[found != 0]
 
@@ -137,7 +135,7 @@ def train_char_lm(
     unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> CharLM:
-    """Train by AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any."""
+    """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if any."""
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):

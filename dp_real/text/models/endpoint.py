@@ -30,9 +30,9 @@ INSTEAD = "set pool.soft_labels = false and guidance.likelihood_weight = 0"
 
 
 class EndpointGenerator:
-    """Texts of an endpoint. A row's seed picks its prompt and its examples, and is sent.
+    """Texts of an endpoint; a row's seed picks its prompt and its examples, and is sent.
 
-    An answer is kept in the user's cache, so that a row is a function of its label and seed, even where the API is not.
+    Answers are kept in the user's cache, so that a row is a function of its label and seed, even where the API is not.
     """
 
     def __init__(self, config: EndpointConfig, prompts: Prompts, classes: Sequence[str], length: int) -> None:
@@ -58,7 +58,7 @@ class EndpointGenerator:
         return to_codes([self._text(answer) for answer in answers], self.sample_shape[0])
 
     def _say_what_is_lost(self, answers: Sequence[Answer]) -> None:
-        """Warn, once each, if many answers of a block have thoughts or were cut off."""
+        """Warn, once each, of many thoughts or answers that were cut off."""
         thoughts = sum(answer.has_thoughts for answer in answers)
         cut = sum(answer.cut for answer in answers)
         most = f"generator.max_new_tokens = {self.config.max_new_tokens}"
@@ -91,13 +91,13 @@ class EndpointGenerator:
         return Question(CHAT, self._complete({"messages": messages} | body), seed)
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """With the model and the user's parameters, without those that the API refuses."""
+        """With the user's parameters, without those that the API refuses."""
         parameters = self.config.parameters
         whole = {"model": self.config.model} | parameters | body
         return {key: value for key, value in whole.items() if parameters.get(key) != ""}
 
     def _text(self, answer: Answer) -> str:
-        """What is behind thoughts and before the first stop string; empty if it is a refusal, or was cut off."""
+        """The text behind thoughts and before the first stop string; empty for a refusal."""
         text = without_thoughts(answer.text)
         if text.startswith(self.config.refusals):
             return ""
@@ -107,7 +107,7 @@ class EndpointGenerator:
         return text[: min(ends, default=len(text))].strip()
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
-        """The model is asked for each text's class, by the log-probabilities of a letter."""
+        """The model is asked for each text's class, by a letter's log-probability."""
         if self.n_classes > TOP:
             raise InputError(
                 f"an API gives {TOP} log-probabilities at most, and there are {self.n_classes} classes: {INSTEAD}"

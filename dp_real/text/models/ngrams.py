@@ -1,4 +1,4 @@
-"""Bags of hashed n-grams: with a linear model, and as embeddings with a multilayer perceptron."""
+"""Bags of hashed n-grams."""
 
 from __future__ import annotations
 
@@ -19,17 +19,14 @@ MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that mu
 
 
 def mixed(key: Tensor) -> Tensor:
-    """A hash in the manner of splitmix64: products modulo 2⁶⁴, and shifts."""
+    """A hash as splitmix64's: products modulo 2⁶⁴, and shifts."""
     key = (key ^ (key >> 32)) * MIX
     key = (key ^ (key >> 29)) * MIX
     return key ^ (key >> 32)
 
 
 def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
-    """The buckets 1 .. buckets of all n-grams of units, n in `lengths`; 0 is behind the last. int64 [B, N].
-
-    The text's beginning and end are units, too.
-    """
+    """The buckets from 1 of all n-grams of units, which the text's ends are, too; 0 behind the last. int64 [B, N]."""
     count = (units != 0).sum(1, keepdim=True)
     framed = F.pad(units, (1, max(1, max(lengths) - units.shape[1] - 1)))
     framed[:, 0] = EDGE
@@ -65,16 +62,16 @@ class NGramNetwork(nn.Module):
         self.layers = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), *layers, nn.Linear(widths[-1], n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The embeddings' sum is divided by the root of their number, so that its length is alike."""
+        """The sum is divided by the root of the number of n-grams, so that its length is alike."""
         found = ngrams(x.long(), self.lengths, self.buckets)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 
 
 class BagOfWords(nn.Module):
-    """Texts [B, L] -> logits [B, K]: a weight for each n-gram and class, and one for each class, all zero at first.
+    """Texts [B, L] -> logits [B, K], linear in the n-grams, with all weights 0 at first.
 
-    A text's counts have length 1. Words are in lower case and without punctuation, and one letter is a word, too.
+    A text's counts have length 1, and one letter is a word, too.
     """
 
     def __init__(

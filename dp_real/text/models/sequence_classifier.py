@@ -1,4 +1,4 @@
-"""Sequence classifiers of transformers as learners: existing ones, and fresh ones by their sizes."""
+"""Sequence classifiers of transformers as learners."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ TOGETHER = 64  # texts that are read at a time without gradients
 
 
 class SequenceClassifier(nn.Module):
-    """Texts [B, L] -> logits [B, K]. They are cut to `most` tokens.
+    """Texts [B, L], cut to `most` tokens, -> logits [B, K].
 
     Zeros in floats stand for a text of `most` tokens, to count what it costs.
     """
@@ -34,7 +34,7 @@ class SequenceClassifier(nn.Module):
         self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Without gradients texts of like length are read together, which pads them less."""
+        """Without gradients, texts of like length are read together, which pads them less."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
@@ -66,7 +66,7 @@ class SequenceLearner(NetworkLearner):
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], most: int) -> SequenceClassifier:
-    """Its tokens are the text's bytes in UTF-8."""
+    """The tokens are bytes of UTF-8."""
     tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
@@ -78,7 +78,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
 
 
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
-    """Load a classifier or an encoder. Its last layer is fresh if it has another task's."""
+    """The last layer is fresh if the model has another task's."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is

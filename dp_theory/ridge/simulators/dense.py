@@ -1,6 +1,6 @@
 """The experiment itself at finite d, as the paper describes it, and the choice between it and its exact law.
 
-w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation. Trial k has its own stream of random numbers.
+w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.linalg import solve
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real, require, whole_rows
-from dp_theory.ridge.problem import Problem, Simulation
+from dp_theory.ridge.outcomes import Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.trials import DENSE, LAW, check_size, generator, run_trials
 from dp_theory.rules import Direct
@@ -20,9 +20,11 @@ from dp_theory.rules import Direct
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from dp_theory.ridge.problem import Problem
+
 
 def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """Test error, overlap and squared norm of one experiment, every number drawn, in O(n·d·min(n, d)) operations."""
+    """One experiment, every number drawn, in O(n·d·min(n, d)) operations."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
     x = rng.standard_normal((n, d))
@@ -35,7 +37,7 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
 
 
 def pool_size(problem: Problem, d: int) -> int:
-    """n = round(d/phi), the rows of the pool. Raises InputError where it is empty, and where d has no room for w0."""
+    """n = round(d/phi), the rows of the pool."""
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
@@ -43,19 +45,19 @@ def pool_size(problem: Problem, d: int) -> int:
 
 
 def truth(rho: float, d: int) -> Float[np.ndarray, " d"]:
-    """The unit vector w0, in coordinates where w_s = e_1."""
+    """w0 in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
     w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
     return w0
 
 
 def labels(x: Float[np.ndarray, "n d"], w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, " n"]:
-    """sign(w0·x) for each row of x. w0 must lie in the span of the first two coordinates, as that of `truth`."""
+    """w0 must lie in the span of the first two coordinates."""
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
 def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], penalty: float) -> Float[np.ndarray, " d"]:
-    """The w of the least Σ (w·x_i - y_i)² + penalty·|w|², that of least norm at penalty 0."""
+    """The w of the least Σ (w·x_i - y_i)² + penalty·|w|², of least norm at penalty 0."""
     kept, d = x.shape
     if kept == 0:
         return np.zeros(d)
@@ -67,15 +69,12 @@ def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], pen
 
 
 def measure(w: Float[np.ndarray, " d"], w0: Float[np.ndarray, " d"]) -> tuple[float, float, float]:
-    """Test error, overlap and squared norm of w against the unit vector w0.
-
-    w = 0 answers at random: its test error is 1/2.
-    """
+    """Test error, overlap and squared norm; w = 0 answers at random, with test error 1/2."""
     return tuple(outputs(w @ w0, w @ w))
 
 
 def outputs(overlap: Real, squared_norm: Real) -> Float[np.ndarray, "*shape 3"]:
-    """Test error, overlap and squared norm, on the last axis, from the latter two. They broadcast."""
+    """Test error, overlap and squared norm, on the last axis."""
     across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
     angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
     return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)
@@ -92,7 +91,7 @@ ENGINES = {"dense": dense_trial, "law": law_trial}
 
 
 def check_engine(engine: str) -> None:
-    """One of ENGINES."""
+    """The engine must be one of ENGINES."""
     if engine not in ENGINES:
         raise InputError(f"unknown engine '{engine}': one of {', '.join(ENGINES)}")
 

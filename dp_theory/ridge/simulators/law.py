@@ -1,20 +1,11 @@
 """Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Sigma = I. Labels and selection look at k orthonormal special directions only; the other D = d - k coordinates of the m
-kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the normaliser n (the pool), not m. Row weights
-would destroy the rotation invariance, so that soft weights need the dense simulator.
-
-Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring [y | special | rest]
-to an upper *banded* matrix Z with k + 2 diagonals, whose first k + 1 columns are the triangular factor of [y |
-special]. With b = k + 1, and everything independent,
+Labels and selection look at k special directions; rotations bring [y | special | rest] to an upper *banded* matrix Z,
+by block Golub-Kahan bidiagonalisation (Dumitriu and Edelman 2002). With b = k + 1, D = d - k and m kept rows,
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
-Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu and
-Edelman 2002 for b = 1). The normal equations are banded, and a leading part of them is a Krylov space: it gives w_hat
-to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
-
-In the code `bands` holds the diagonals of the leading rows of Z: bands[i, r] is Z[r, r + i].
+A few hundred of its normal equations give w_hat to rounding, whatever d is. Row weights would destroy the invariance.
 """
 
 from __future__ import annotations
@@ -53,9 +44,7 @@ class Draw(NamedTuple):
 def trial(
     rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Float[np.ndarray, "lams 3"]:
-    """Test error, overlap and squared norm of one data set of n rows for each ridge per pool row, in O(kept + d)
-    operations.
-    """
+    """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
     if m == 0:
@@ -74,7 +63,6 @@ def trial(
 
 
 def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator[np.ndarray]:
-    """m selected rows [y, t, v], with x·w0 = truth·(t, v), in chunks that fit the processor's cache."""
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
@@ -86,7 +74,7 @@ def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator
 
 
 def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.ndarray, "b b"]:
-    """Triangular factor of the rows [y | special], b = k + 1 numbers each, which come in chunks."""
+    """Triangular factor of the rows [y | special]."""
     factor = np.zeros((0, k + 1))
     for chunk in chunks:
         factor = np.linalg.qr(np.concatenate([factor, chunk]), mode="r")
@@ -96,11 +84,9 @@ def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.nda
 def draw(
     factor: Float[np.ndarray, "b b"], m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Draw:
-    """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam, from their triangular
-    factor.
+    """w_hat for each lam from the triangular factor; n is the normaliser.
 
-    lam = 0 is the limit, of least norm where d > m. Z grows until the solution is certified to TOLERANCE, or is solved
-    in full.
+    lam = 0 is the limit, of least norm where d > m. Z grows until the solution is certified to TOLERANCE or full.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -126,7 +112,6 @@ def draw(
 
 
 def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Generator) -> np.ndarray:
-    """Rows start..stop of Z by diagonals, [i, r - start] = Z[r, r + i], with zeros beyond the last column d."""
     b = len(factor)
     r = np.arange(start, stop)
     bands = np.empty((b + 1, len(r)))
@@ -144,10 +129,7 @@ def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 class _Equations(NamedTuple):
-    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y, w = Xᵀu.
-
-    The smaller system of the two stays regular as shift → 0.
-    """
+    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y: the smaller one stays regular."""
 
     m: int
     d: int
@@ -159,7 +141,7 @@ class _Equations(NamedTuple):
 
 
 def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tuple[np.ndarray, float]:
-    """w_hat from the first `size` of the normal equations N, and a bound of its relative error."""
+    """w_hat from the first `size` equations, and a bound of its relative error."""
     normal, right = _normal_equations(bands, size, system)
     normal[0] += shift
     try:
@@ -202,7 +184,7 @@ def _truncation_error(
 ) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
-    The neglected unknowns solve S e2 = residual, S ≥ shift + (smallest singular value)². The others are off by
+    The neglected unknowns solve S e2 = residual with S ≥ shift + (smallest singular value)²; the others are off by
     response·e2.
     """
     size = normal.shape[1]
@@ -225,7 +207,6 @@ def _truncation_error(
 
 
 def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XᵀX of the first `size` columns q ≥ 1 of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
@@ -237,7 +218,6 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """XXᵀ of the first `size` rows of Z, in lower banded form."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))

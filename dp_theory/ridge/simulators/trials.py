@@ -10,7 +10,7 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Real, require_size, require_whole
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.ridge.problem import Simulation
+from dp_theory.ridge.outcomes import Simulation
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,7 +22,7 @@ CURVES = 2
 
 
 def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
-    """The random numbers of one trial: they depend on seed, stream and key (trial, …) alone."""
+    """The random numbers depend on seed, stream and key (trial, …) alone."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
@@ -53,7 +53,7 @@ def run_trials(
 
 
 def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
-    """Mean over the axis of trials, and its standard error, which is inf for a single trial."""
+    """The error is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
     if trials == 1:
@@ -63,7 +63,7 @@ def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, 
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """The dimension d, if d and trials are whole and fit."""
+    """d, if d and trials are whole and fit."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)

@@ -1,1 +1,1 @@
-"""The paper's claims, one by one: as printed, recomputed from its own tables, in theory, and as measured here."""
+"""The paper's claims: as printed, recomputed from its own tables, in theory, and as measured here."""

@@ -1,4 +1,4 @@
-"""The claims of the paper, and what there is to say of each. Numbers are computed here; only verdicts are ours."""
+"""The claims of the paper. Numbers are computed here; only verdicts are ours."""
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ class Path(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim.
+    """recomputed, theory, ours: what the paper's own tables, the theory and our runs give; None: nothing.
 
-    where: section, figure or table. says: the claim, with the printed number. recomputed, theory, ours: functions that
-    say what the paper's own tables, the theory and our runs give; None where they have nothing to say. command: what
-    shows our figure. cost: of that command, on two cores without a GPU.
+    cost: of `command`, on two cores without a GPU.
     """
 
     where: str
@@ -272,7 +270,7 @@ def pruning_cost_in_theory() -> str:
 
 
 def theorem1_holds() -> str:
-    """Theorem 1 against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
+    """Against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
     from dp_theory import verify
     from dp_theory.verification import CELLS
 

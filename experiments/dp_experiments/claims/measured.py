@@ -57,7 +57,7 @@ def stored_path(name: str) -> Path:
 
 
 def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Difference:
-    """An arm minus its rival on the splits and seeds that both have. Each must have one run on each."""
+    """An arm minus its rival on the splits and seeds that both have, one run on each."""
     both = runs[runs["arm"].isin((arm, rival))]
     by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
     difference = (by_seed[arm] - by_seed[rival]).dropna().to_numpy()
@@ -65,10 +65,7 @@ def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Di
 
 
 def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:
-    """Static samples that reach the mean test accuracy of an arm, over the splits and seeds of that arm.
-
-    Accuracies between two static sizes are interpolated linearly in the logarithm of the samples.
-    """
+    """Static samples, linear in their logarithm, that reach an arm's mean test accuracy on its splits and seeds."""
     own = runs[runs["arm"] == arm]
     rivals = runs[runs["arm"].isin(static)].merge(own[["split", "seed"]])
     means = rivals.groupby("kept")["test"].mean()

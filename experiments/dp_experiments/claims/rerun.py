@@ -40,9 +40,9 @@ LEAST = 3  # runs of an arm whose standard deviation means anything
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of the stored runs NAME; the first has the number 1.
+    """A row of the stored runs NAME, from 1.
 
-    tests: test accuracies of its arm, less the mean of those of the other arms on the same split and seed.
+    tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.
     """
 
     name: str
@@ -54,7 +54,7 @@ class StoredRow:
 
     @classmethod
     def read(cls, named: str) -> StoredRow:
-        """The row NAME:NUMBER. Raises InputError if there is none, or if today's program has no words for it."""
+        """The row NAME:NUMBER; one that today's program has no words for is refused."""
         name, _, number = named.partition(":")
         runs = stored_runs(name)
         head = stored_path(name).read_text(encoding="utf-8")
@@ -76,18 +76,16 @@ class StoredRow:
 
     @property
     def spread(self) -> float | None:
-        """How far two runs of this arm may lie apart in test accuracy, in points; None: too few runs to tell."""
+        """How far two runs of this arm may lie apart, in points; None: too few runs to tell."""
         return SPREADS * float(self.tests.std()) if len(self.tests) >= LEAST else None
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
-        """Run the row in the folder `out`, or go on with it there, and return how the two compare."""
         judge = Arm.of(str(self.row["arm"])).run
         return self.beside(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
         )
 
     def beside(self, result: dict[str, Any]) -> dict[str, Any]:
-        """The stored numbers and those of a result, and the verdict: the same, within the spread, or another."""
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}
         apart = {column: float(now[column] - self.row[column]) for column in COLUMNS}
         within = self.spread is not None and abs(apart["test"]) <= self.spread

@@ -1,4 +1,4 @@
-"""The tables of pages of results: each is made from stored runs, a row an arm, and a command writes it into its page.
+"""The tables of pages of results, made from stored runs, a row an arm.
 
 A page has a place for a table, which names it:
 
@@ -28,7 +28,7 @@ PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | r
 
 @dataclass(frozen=True)
 class ArmsTable:
-    """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
+    """Arms on the same splits and seeds: means, paired differences with standard errors, and cost."""
 
     runs: str
     """The name of the stored runs."""
@@ -43,7 +43,6 @@ class ArmsTable:
     cost: str = "tflop"
 
     def markdown(self) -> str:
-        """The table in Markdown."""
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
@@ -187,24 +186,19 @@ TABLES = {
 
 
 def with_tables(page: str) -> str:
-    """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
+    """A page with each of its tables as the stored runs give it."""
     return PLACE.sub(lambda place: f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->", page)
 
 
 def table(name: str) -> str:
-    """The table of this name in Markdown. Raises InputError if there is none."""
+    """The table of this name in Markdown."""
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
     return TABLES[name].markdown()
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the page of claims, and the tables of all pages of a folder and of the studies beside it.
-
-    Returns the pages that changed.
-
-    Raises InputError if it is no folder of pages.
-    """
+    """Write the claims and all tables of a folder and of the studies beside it; returns what changed."""
     if not docs.is_dir():
         raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]

@@ -42,7 +42,6 @@ def claims_command(
 
 
 def _run_again(named: str, out: Path | None, as_json: bool) -> None:
-    """Run a stored row, and show both. The status is 1 if they do not match."""
     from dp_experiments.claims.rerun import StoredRow
 
     row = StoredRow.read(named)

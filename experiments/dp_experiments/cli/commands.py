@@ -1,4 +1,4 @@
-"""The root of the `dp` command, and how an error becomes one line on stderr and an exit status."""
+"""The root of `dp`, and how an error becomes one line on stderr and an exit status."""
 
 import contextlib
 import errno
@@ -29,33 +29,29 @@ NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 
 
 class Stopped(Exception):
-    """Ctrl-C. typer passes this exception on, while it turns a KeyboardInterrupt into a silent exit."""
+    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
 
 
 class Unread(Exception):
-    """Nobody reads stdout any more. typer passes this exception on, while it turns a BrokenPipeError into status 1."""
+    """Nobody reads stdout any more; typer would turn a BrokenPipeError into status 1."""
 
 
 class Commands(TyperGroup):
-    """A group of commands that raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
+    """Raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Print the help if it is asked for. Raises Stopped and Unread."""
         with passed_on():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Raises Stopped and Unread."""
         with passed_on():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
 def passed_on() -> Iterator[None]:
-    """Raise Stopped or Unread in place of exceptions that typer would not pass on.
-
-    Raises InputError for a path that cannot exist, and MissingError for a full or read-only disk, or for a package that
-    is not installed.
+    """Raise Stopped, Unread, InputError (impossible paths) or MissingError (disks, packages) in place of what typer
+    keeps.
     """
     try:
         with needing("real", "this command"):
@@ -131,10 +127,7 @@ root = make_root()
 
 
 def run() -> int:
-    """Run `dp` on the arguments of this process, and return the exit status.
-
-    Where several processes share the work, rank 0 prints. Another rank prints only an error that rank 0 does not have.
-    """
+    """Run `dp` and return the exit status; ranks but the first print only an error that the first has not."""
     quiet_libraries()
     adopt_tasks()
     stderr = sys.stderr
@@ -164,7 +157,7 @@ def run() -> int:
 
 
 def quiet_libraries() -> None:
-    """Silence remarks of libraries that do not concern a user, and their progress bars where there is no terminal."""
+    """Silence what does not concern a user, and progress bars where there is no terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
@@ -178,21 +171,21 @@ def quiet_libraries() -> None:
 
 
 class Lines(logging.Handler):
-    """Prints what a logger says as remarks: a line an evaluation, for logs that are read from far away."""
+    """Prints a logger's lines as remarks, for logs that are read from far away."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats warnings of the packages without control characters, since they quote names from foreign files."""
+    """Warnings quote names from foreign files, whose control characters it spells out."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
 
 
 def rank() -> str:
-    """The number of this process among those that share the work; 0 is the main one."""
+    """Among processes that share the work; 0 is the main one."""
     return os.environ.get("RANK", "0")
 
 
@@ -209,19 +202,15 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def is_reporter(message: str) -> bool:
-    """Whether this process is to print an error.
-
-    As long as torch is not loaded, which takes seconds, the other processes cannot be asked: then rank 0 is.
-    """
+    """Whether this process is to print an error; rank 0 is until torch, which takes seconds, is loaded."""
     distributed = sys.modules.get("dp_real.distributed")
     return rank() == "0" if distributed is None else distributed.is_reporter(message)
 
 
 def finish_streams() -> int:
-    """Write out what stdout and stderr still hold.
+    """Flush stdout and stderr; 3, after a line, if stdout's device is full, else 0.
 
-    Returns 3, after a line, if stdout's device is full, else 0. A stream that cannot be written to is pointed at the
-    null device, else Python would complain at its end.
+    Python would complain of a stream that cannot be written to, so it is pointed at the null device.
     """
     status = 0
     for stream in (sys.stdout, sys.stderr):

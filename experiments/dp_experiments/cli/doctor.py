@@ -23,7 +23,7 @@ CACHE = "cache"  # the target that stands for the cache
 
 
 class Finding(TypedDict):
-    """A thing that was looked at: what there is, and what is wrong with it and what to do (None: nothing is wrong)."""
+    """What there is, and what is wrong with it and what to do (None: nothing is wrong)."""
 
     what: str
     found: str
@@ -86,7 +86,6 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """A finding for each package that this one requires, and for the extra `real` if it is not all there."""
     for requirement in (*requirements(), *requirements("real")):
         version = version_of(requirement.name)
         if version is None:
@@ -122,7 +121,6 @@ def _devices() -> Iterator[Finding]:
 
 
 def _gpu(count: int) -> Iterator[Finding]:
-    """What a GPU's owner is asked for first: driver and CUDA, NCCL, bfloat16, and how much of its memory can be had."""
     import torch
     from torch.cuda import nccl
 
@@ -143,7 +141,7 @@ def _gpu(count: int) -> Iterator[Finding]:
 
 
 def _disk(what: str, folder: Path) -> Finding:
-    """The free space of the disk that holds a folder, which need not exist yet."""
+    """The disk that holds a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
@@ -151,7 +149,7 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
-    """What is wrong in the cache, and how large it is. listed: what is right, too."""
+    """What is wrong in the cache; if `listed`, what is right, too."""
     from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
 
     found = entries()
@@ -169,7 +167,6 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
     from dp_base.checksums import damage
     from dp_real.runs.reader import problems
     from dp_real.runs.run_files import RunFiles

@@ -1,4 +1,4 @@
-"""`dp figures`: draws the figures, writes the paper's tables, and makes a page that shows the figures."""
+"""`dp figures`: draws figures, and writes the paper's tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,7 +69,6 @@ def figures_command(
 
 
 def _compare(sources: list[str], out: Path) -> None:
-    """Draw sources on one plot, and print how many samples of static data each point is worth."""
     from dp_figures.curves import save
 
     from dp_base.files import write_text

@@ -28,10 +28,7 @@ RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is no
 
 
 def process_count(gpus: str, processes: int) -> int:
-    """1 if this is one of several processes already, or if there are not several GPUs.
-
-    Raises InputError for a text that is no number of GPUs, and MissingError for more GPUs than there are.
-    """
+    """1 if this is one of several processes already, or if there are not several GPUs."""
     import torch
 
     from dp_base.errors import InputError, MissingError
@@ -49,10 +46,9 @@ def process_count(gpus: str, processes: int) -> int:
 
 
 def run_and_restart(count: int, out: Path, *arguments: str) -> int:
-    """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the exit status.
+    """Run `dp` in `count` processes; after a failure go on from the newest intact checkpoint.
 
-    If a process fails or is killed, the run goes on from its newest intact checkpoint, at most RESTARTS times in a row
-    without a newer one. Wrong input, what is missing, a learner that diverged and an interruption end it at once.
+    It gives up after RESTARTS times without a newer one, and at once on what no restart can mend.
     """
     status = run_together(count, *arguments)
     left = RESTARTS
@@ -68,7 +64,6 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 
 def _reached(out: Path) -> str | None:
-    """The name of the newest checkpoint of a run; None: there is none."""
     from dp_real.runs.checkpoints import checkpoints
     from dp_real.runs.run_files import RunFiles
 
@@ -77,11 +72,7 @@ def _reached(out: Path) -> str | None:
 
 
 def run_together(count: int, *arguments: str) -> int:
-    """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the exit status.
-
-    If one fails, the others are ended. If one was killed, this process tells the signal. On one of STOP_SIGNALS they
-    stop by agreement.
-    """
+    """Run `dp` in `count` processes, which end together and stop by agreement on one of STOP_SIGNALS."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -111,7 +102,7 @@ def run_together(count: int, *arguments: str) -> int:
 
 
 def _set_environment(count: int) -> None:
-    """Share the cores among the processes, and give them time to stop. What the user has set stays."""
+    """Share the cores, and give processes time to stop; what the user has set stays."""
     import torch
 
     from dp_real.distributed import own_cores
@@ -123,7 +114,6 @@ def _set_environment(count: int) -> None:
 
 
 def _status_of(error: "ChildFailedError") -> int:
-    """The exit status for processes of which one failed. If a signal ended it, it is told here."""
     rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
         hint = ", perhaps because the machine ran out of memory" if failure.exitcode == -signal.SIGKILL else ""

@@ -1,8 +1,4 @@
-"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly.
-
-Help pages of groups, completion and the nearest names to a misspelt one need no more than names and lines of help.
-These stand in tables (`dp_experiments.cli.theory`, `dp_experiments.cli.real`).
-"""
+"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +17,9 @@ Member = TyperCommand | TyperGroup
 
 
 class OnceCommand(TyperCommand):
-    """A command that refuses an option which is given twice, of which typer would take the last."""
+    """Refuses an option that is given twice, of which typer would take the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raises InputError for an option that takes one value and is given several."""
         _, _, given = self.make_parser(ctx).parse_args(list(args))
         for parameter in given:
             if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
@@ -33,11 +28,7 @@ class OnceCommand(TyperCommand):
 
 
 class LazyCommand(TyperCommand):
-    """A command whose module is imported when the command is chosen.
-
-    The command NAME is the function NAME_command of the module. Its own help page begins with the line that lists it,
-    and goes on with the docstring of the function.
-    """
+    """The function NAME_command of a module; its help page is the line that lists it, and its docstring."""
 
     def __init__(self, name: str, module: str, line: str) -> None:
         super().__init__(name, help=line)
@@ -45,7 +36,6 @@ class LazyCommand(TyperCommand):
 
     @cached_property
     def loaded(self) -> TyperCommand:
-        """The first use imports the module."""
         name = self.name or ""
         function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
         app = typer.Typer(add_completion=False)
@@ -61,27 +51,23 @@ class LazyCommand(TyperCommand):
         return function
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """The context belongs to the loaded command."""
         with uncollected():
             return self.loaded.make_context(*arguments, **options)
 
 
 class Numeric(LazyCommand):
-    """A lazy command that computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
+    """Computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function runs under `finite_numbers`."""
         from dp_theory.numerics.checks import finite_numbers
 
         return finite_numbers()(function)
 
 
 class OfPipeline(LazyCommand):
-    """A lazy command of the full pipeline: without the packages of the extra `real` it says how to get them."""
+    """Without the packages of the extra `real` it says how to get them."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function is not run unless all of the extra is installed."""
-
         @wraps(function)
         def run(*arguments: Any, **options: Any) -> Any:
             from dp_base.extras import require_extra
@@ -93,12 +79,12 @@ class OfPipeline(LazyCommand):
 
 
 def reflow(text: str) -> str:
-    """A text whose paragraphs are a line each, since typer shows the line breaks of all paragraphs but the first."""
+    """A line a paragraph, since typer shows the line breaks of all but the first."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def make_group(name: str, line: str, panels: Mapping[str, Sequence[Member]]) -> TyperGroup:
-    """A group of commands, which its help page shows under the headings that are the keys of `panels`."""
+    """A group whose help page shows the commands under the headings of `panels`."""
     group = TyperGroup(name=name, help=line, no_args_is_help=True)
     for heading, members in panels.items():
         for member in members:

@@ -1,4 +1,4 @@
-"""The entry of the `dp` command. It is ready for Ctrl-C and closed streams before anything large is imported."""
+"""The entry of `dp`, ready for Ctrl-C and closed streams before anything large is imported."""
 
 import atexit
 import contextlib
@@ -11,7 +11,7 @@ from dp_experiments.cli.process import open_streams, skip_last_collection, stop,
 
 
 def main() -> None:
-    """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
+    """Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
     open_streams()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
     os.environ["MPLBACKEND"] = "agg"  # pictures go into files; a notebook exports its own backend to its commands

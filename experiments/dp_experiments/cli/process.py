@@ -1,7 +1,4 @@
-"""What holds for the process of a command from its first moment on: streams, Ctrl-C, and garbage.
-
-Nothing large is imported here.
-"""
+"""Streams, Ctrl-C and garbage from a command's first moment on, so nothing large is imported here."""
 
 import contextlib
 import gc
@@ -16,10 +13,9 @@ IMPORTING = "<frozen importlib._bootstrap>"  # the file name of Python's import 
 
 
 def open_streams() -> None:
-    """Open those of stdin, stdout and stderr that are closed onto the null device.
+    """Open closed standard streams onto the null device, lest the next file get their number.
 
-    Otherwise the next file that is opened would take their number and get the terminal's output. What stdout's encoding
-    does not have is spelled out, as on stderr: a long command must not fail with its answer.
+    What stdout's encoding lacks is spelled out: a long command must not fail with its answer.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -34,7 +30,7 @@ def open_streams() -> None:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Collect no garbage in the block, for imports: what they make stays, and to search it takes a tenth of them."""
+    """Collect no garbage during imports, of which the search takes a tenth."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -45,18 +41,14 @@ def uncollected() -> Iterator[None]:
 
 
 def skip_last_collection() -> None:
-    """Spare Python the search for garbage when it ends, which takes a tenth of a short command.
-
-    Torch's objects may have something to do when they end, so with torch it is left alone.
-    """
+    """It takes a tenth of a short command; torch's objects may need it."""
     if "torch" not in sys.modules:
         gc.freeze()
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """Answer Ctrl-C with a KeyboardInterrupt, or end the process at once if a module is being imported.
-
-    Libraries in C++ end in std::terminate if an exception passes through them while they are imported.
+    """Answer Ctrl-C with a KeyboardInterrupt, or end at once during an import, where C++ libraries would
+    std::terminate.
     """
     while frame is not None:
         if frame.f_code.co_filename == IMPORTING:

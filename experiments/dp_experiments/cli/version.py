@@ -12,19 +12,18 @@ COMMIT_DIGITS = 12  # of the commit that pip installed from
 
 
 def version_line() -> str:
-    """The version, and the commit if it is known: `0.2.0 (1a2b3c4)`. `-dirty` says that files were changed since."""
+    """Such as `0.2.0 (1a2b3c4)`; `-dirty` says that files were changed since."""
     known = commit()
     return f"{dp_base.__version__} ({known})" if known else dp_base.__version__
 
 
 def commit() -> str | None:
-    """The commit of the checkout that runs, or the one that pip installed from (PEP 610); None if neither is known."""
+    """Of the checkout, or the one that pip installed from (PEP 610)."""
     checkout = Path(dp_base.__file__).parents[1]
     return _checked_out(checkout) if (checkout / ".git").exists() else _installed()
 
 
 def _checked_out(checkout: Path) -> str | None:
-    """What git calls the commit of a checkout; None without git, or if it does not answer."""
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--tags"]
     try:
         answer = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5)
@@ -34,7 +33,6 @@ def _checked_out(checkout: Path) -> str | None:
 
 
 def _installed() -> str | None:
-    """The commit that pip wrote down when it installed from a repository; None if it did not."""
     try:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):

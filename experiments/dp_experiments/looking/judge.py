@@ -1,4 +1,4 @@
-"""Judges: classifiers that say what an image shows, whether that was asked for, and that may guide a generator."""
+"""Judges: classifiers that say what an image shows, and that may guide a generator."""
 
 from __future__ import annotations
 
@@ -27,12 +27,9 @@ JUDGED_TOGETHER = 256  # images
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier of images, whose own classes may be others than those of the task.
+    """A classifier of images, whose K classes may be others than those of the task.
 
-    logits: a differentiable function from images [B, C, H, W] in [-1, 1] to logits [B, K].
-    names: of the K classes.
-    accepted: for each class of the task, which of the K mean it.
-    pool_size: how many examples it had learned from; None if that does not matter.
+    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each class of the task, which of the K mean it.
     """
 
     logits: Callable[[Tensor], Tensor]
@@ -42,11 +39,7 @@ class Judge:
 
 
 def load_judge(given: str, task: Task) -> Judge:
-    """The latest learner of a run, or an image classifier of transformers, as a judge of the task's classes.
-
-    given: the folder of a run, or the folder or hub id of a classifier. Raises InputError for a run that has learned
-    nothing yet or does not learn images, and MissingError if weights are missing.
-    """
+    """The latest learner of a run, or a transformers classifier by folder or hub id."""
     if not RunFiles(Path(given)).is_run:
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
@@ -62,16 +55,16 @@ def load_judge(given: str, task: Task) -> Judge:
 
 
 def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
-    """The logits of a learner of a task's images, as a function of images of any size."""
+    """The learner's logits as a function of images of any size."""
     shape = task.sample_shape
     return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
 
 
 def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
-    """For each class of the task, which of a classifier's names mean it; none if it knows no such class.
+    """For each class of the task, which of a classifier's names, perhaps several between commas, mean it.
 
-    A class is found by its name; a classifier may give several names between commas. The classes of an ImageNet task
-    are found among all 1,000 by their order. If no name is known and the numbers of classes agree, position decides.
+    ImageNet classes are found by their order among the 1,000; if no name is known and the numbers agree, position
+    decides.
     """
     task = imagenet_of(classes)
     if task and len(names) == 1000:
@@ -84,10 +77,7 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
 
 
 def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
-    """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n].
-
-    labels: int64 [n]. Raises InputError for a class unknown to it.
-    """
+    """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n]."""
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:
         raise InputError(f"the judge knows no class that means class {unknown}: name one of these classes as --judge")
@@ -98,9 +88,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 
 def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
-    """For each round of a pool the share of rows that the judge confirms, and that of those that the learner of the
-    time missed. Keys: confirmed, and confirmed_of_missed (None if none was missed).
-    """
+    """By round, the share of rows that the judge confirms, also of those that the learner missed."""
     rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
     shares = rows.groupby("round")[["confirmed"]].mean()

@@ -1,7 +1,6 @@
-"""A finished run as a data set and a model, each with its card, in a folder or on the hub of Hugging Face.
+"""A finished run as a data set and a model with cards, in a folder or on the hub of Hugging Face.
 
-The hub's own client does the talking. It finds the token in the environment or in the user's login, and nothing here
-reads, prints or stores it.
+The hub's own client finds the token; nothing here reads it.
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ TO_FILL = """\
 
 
 def stage(run: Run, folder: Path) -> None:
-    """Write folder/dataset (data/train.parquet and a card) and folder/model (the learner with the card that it has).
-
-    Raises InputError for a run that is not complete, DamagedError for one whose files are not as they were written.
-    """
+    """Write folder/dataset and folder/model, each with its card, of a complete run."""
     if not run.complete:
         raise InputError(f"{run.path}: the run is not complete; dp real resume {run.path} goes on with it")
     verify(run.files.learner, f"remove {run.files.result}, and dp real resume {run.path} trains the last part again")
@@ -66,11 +62,7 @@ def stage(run: Run, folder: Path) -> None:
 
 
 def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list[str]:
-    """Upload what `stage` wrote into a data set and a model of this name, owner/name.
-
-    Returns their addresses. They are private unless `public`. Raises InputError for a name that cannot be one, or is
-    taken unless `update`, and MissingError without a token, a network or the right to write.
-    """
+    """Upload what `stage` wrote to owner/name, private unless `public`, and return the addresses."""
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
@@ -84,7 +76,7 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
 
 
 def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
-    """Upload one of the two folders. A repository that is there already stays private or public, as it is."""
+    """A repository that is there already stays private or public, as it is."""
     made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
     api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
     return str(made)
@@ -92,7 +84,7 @@ def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) 
 
 @contextmanager
 def _asking(repository: str) -> Iterator[None]:
-    """Raise MissingError, in one line, in place of what the hub's client raises within the block."""
+    """Raise MissingError, in one line, in place of what the hub's client raises."""
     remedy = "dp real export --format hub --out FOLDER writes the same without the hub"
     try:
         yield
@@ -149,10 +141,7 @@ learner predicted the label){", `posterior` (the generator's own probability of 
 
 
 def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each round: rows, mean strength and entropy, and how many labels the learner and the generator share.
-
-    The generator's share is known if it gave soft labels.
-    """
+    """A row for each round; the generator's share of equal labels is known if it gave soft labels."""
     rows = []
     for number, part in facts.groupby("round"):
         entropy = part["entropy"]
@@ -175,7 +164,7 @@ def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _header(config: Config, rows: int) -> str:
-    """The block of metadata, with the fields that the user is to fill in as comments."""
+    """Fields that the user is to fill in are comments."""
     task = config.data.pipeline_tag
     data = DatasetCardData(
         pretty_name=_plain(config.name),
@@ -199,7 +188,6 @@ trained on them, a generator added examples that it found hard"""
 
 
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
-    """What of it is real, or may repeat what is."""
     said = []
     real = int((facts["seed"] == REAL_SEED).sum())
     if real:
@@ -210,13 +198,12 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
 
 
 def _generator(config: Config) -> str:
-    """The sections that say how examples were drawn, as TOML: also the model and its prompts."""
     sections = config.model_dump(mode="json", exclude_none=True)
     return tomli_w.dumps({name: sections[name] for name in ("generator", "sampling", "guidance")}).strip()
 
 
 def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
-    """Return texts drawn at random, as JSON lines: within them no text can end the block, or mean anything."""
+    """Random texts as JSON lines, so that no text can end the block or mean anything."""
     if config.data.examples != "texts":
         return ""
     chosen = sorted(random.Random(0).sample(range(len(facts)), min(SHOWN, len(facts))))
@@ -235,5 +222,5 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Without anything that Markdown or HTML would obey in a cell or a heading."""
+    """A text without what Markdown or HTML would obey."""
     return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")

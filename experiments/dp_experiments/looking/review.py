@@ -1,7 +1,4 @@
-"""The page to look through a pool, and to mark its wrong examples: one HTML file that needs no other.
-
-Its button saves the marks (dp_real.pool.marks) as a CSV file, with those that the run itself left out.
-"""
+"""One HTML file to look through a pool and to mark its wrong examples."""
 
 from __future__ import annotations
 
@@ -24,12 +21,7 @@ from dp_real.text.codes import texts_of
 
 
 def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
-    """The hardest examples of a run's pool, hardest first, with all that the page says of them.
-
-    Keys: row, round, class, entropy in nats and wrong, both when it was added, likelihood (of its label by the
-    generator; None unless the pool has soft labels), mark, and text or picture (a PNG in base64). Raises InputError if
-    the examples are neither texts nor images.
-    """
+    """The hardest examples first; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
     is_text = config.data.examples == "texts"
     if not is_text and len(config.task.sample_shape) != 3:

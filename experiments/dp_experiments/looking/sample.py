@@ -1,8 +1,4 @@
-"""Plain and guided images from the same noise, of any configuration's generator and guided by any judge.
-
-The rows of images differ in strength (paper Figs. 12, 13), or in the learner of a run that guides, as training went on
-(Figs. 10, 11).
-"""
+"""Plain and guided images from the same noise (paper Figs. 10 to 13)."""
 
 from __future__ import annotations
 
@@ -46,17 +42,13 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spre
 
 @dataclass(frozen=True)
 class GridRow:
-    """Images of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`.
-
-    Without a judge they are plain, and nothing is said of them.
-    """
+    """Images guided by `judge` at `omega`, plain without, from the labels and noise of the other rows."""
 
     omega: float
     judge: Judge | None
 
     @property
     def facts(self) -> dict[str, float]:
-        """What tells it from the other rows: omega, and pool_size if judges are learners along a run."""
         if self.judge and self.judge.pool_size:
             return {"pool_size": self.judge.pool_size, "omega": self.omega}
         return {"omega": self.omega}
@@ -69,20 +61,19 @@ class GridRow:
 
 
 def rows_over(classifier: str | Path | None, config: Config, omegas: list[float] | None) -> list[GridRow]:
-    """A row for each strength, by default OMEGAS, guided by what `load_judge` takes; without one, a plain row."""
+    """A row for each strength, guided by what `load_judge` takes; without one, a plain row."""
     judge = load_judge(str(classifier), config.task) if classifier else None
     return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
 class Replay:
-    """The learners of a run at its checkpoints. One is in memory at a time, since all together may be too large."""
+    """The learners of a run at its checkpoints, one in memory at a time."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """The logits [B, K] of images [B, C, H, W] by the learner of a checkpoint."""
         if self._loaded is None or self._loaded[0] != checkpoint.path:
             self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
         return self._loaded[1](x)
@@ -91,10 +82,7 @@ class Replay:
 def before_additions(
     run: Run, strengths: pd.Series, omegas: list[float] | None
 ) -> Iterator[tuple[Checkpoint, int, float]]:
-    """The checkpoint before each addition, how many examples its learner had learned from, and a strength.
-
-    strengths: those of the run's rounds. omegas: take their place, each in turn. A strength of 0 is left out.
-    """
+    """The checkpoint before each addition, its learner's examples, and the strength, for which `omegas` may stand."""
     counts = run.rounds["count"]
     for checkpoint in run.checkpoints:
         done = checkpoint.state.rounds
@@ -104,10 +92,7 @@ def before_additions(
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`.
-
-    Raises InputError if no addition was guided.
-    """
+    """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     task = run.config.task
     replay = Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
@@ -126,10 +111,9 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
 def draw(
     config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
-    """Write each image, their grid, and samples.csv with a row for each image, which is also returned.
+    """Write each image, their grid and samples.csv, all or none, and return the table.
 
-    The files are written all or not at all. The i-th image of a class starts from the noise of the i-th one in the
-    initial round of a run with this seed.
+    The i-th image of a class starts from the noise of the i-th in the initial round of a run with this seed.
     """
     task = config.task
     generator = load_generator(config, progress=progress)
@@ -160,10 +144,7 @@ def draw(
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images of a row, [n, C, H, W], drawn in blocks as a run draws them.
-
-    y: labels [n]. Raises DivergedError if one is not finite, or has one value throughout.
-    """
+    """[n, C, H, W], in blocks as a run draws them; refuses an image that is not finite or constant."""
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
@@ -175,10 +156,7 @@ def sample_row(
 
 @torch.no_grad()
 def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any]:
-    """What a judge says of images [n, C, H, W]: their entropy in nats, predicted class, and whether it is as asked.
-
-    The last is None for a class that the judge does not know. Without a judge all is unknown.
-    """
+    """A judge's entropy in nats, predicted class, and whether it is as asked (None: unknown)."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(JUDGED_TOGETHER)])
@@ -192,9 +170,7 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any
 
 
 def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
-    """A table for a CSV file in which no text is a formula to a spreadsheet: one that begins like one gets an
-    apostrophe.
-    """
+    """An apostrophe keeps a spreadsheet from reading a text as a formula."""
 
     def quoted(value: object) -> object:
         begins_formula = isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS)
@@ -205,7 +181,7 @@ def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(samples: pd.DataFrame) -> pd.DataFrame:
-    """For each row of images its mean entropy, and the share that is classified as asked; None where it is unknown."""
+    """Each row's mean entropy and the share that is classified as asked."""
     keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
     values = samples.astype({"entropy": float, "as_asked": float})
     means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)
@@ -213,10 +189,7 @@ def summarize(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
-    """Draw images with their entropy below, framed if they are classified as another class.
-
-    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured.
-    """
+    """Draw images (rows, columns, H, W) or (…, 3) with their entropy, framed if classified as another class."""
     size = images.shape[:2]
     names = []
     for row in summarize(samples).itertuples():

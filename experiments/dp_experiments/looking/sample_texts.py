@@ -33,11 +33,7 @@ CANDIDATES = 4  # for a configuration that has none
 
 @dataclass(frozen=True)
 class TextRow:
-    """Texts of the same labels and from the same seeds as in the other rows, chosen at `omega`.
-
-    learner: loads what chooses them, when it is their turn; None: nothing does. pool_size: how many texts it had
-    learned from, where rows differ by that.
-    """
+    """Texts of the labels and seeds of the other rows, chosen at `omega` by what `learner` loads, if any."""
 
     omega: float
     learner: Callable[[], Learner] | None = None
@@ -45,15 +41,11 @@ class TextRow:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What the other rows have otherwise."""
         return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
 
 
 def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None) -> list[TextRow]:
-    """A row for each strength, chosen by a run's latest learner; without a run, one plain row.
-
-    Raises InputError unless the run learns the texts of these classes.
-    """
+    """A row for each strength, chosen by a run's latest learner; without a run, one plain row."""
     if run is None:
         return [TextRow(omega) for omega in omegas or [0.0]]
     own = Run(run)
@@ -63,10 +55,7 @@ def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`.
-
-    Raises InputError if no addition was chosen.
-    """
+    """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     chosen = before_additions(run, run.rounds["omega"], omegas)
     rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
     if not rows:
@@ -77,11 +66,10 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
 def draw(
     config: Config, rows: Sequence[TextRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
-    """Write samples.csv, a line per text; returns that table.
+    """Write samples.csv, a line per text, and return the table.
 
-    In each row, a text is chosen among the same candidates: guidance.candidates, or CANDIDATES; without a learner, the
-    first is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round of a run
-    with this seed. Where the configuration asks the generator how likely a label is, there is a column of it.
+    All rows choose among the same candidates, drawn as a run with this seed does; without a learner, the first is
+    taken.
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
@@ -113,7 +101,6 @@ def draw(
 
 @torch.no_grad()
 def _verdicts(judge: Learner | None, x: torch.Tensor, y: torch.Tensor, names: tuple[str, ...]) -> dict:
-    """Columns: a text's entropy in nats, its predicted class, and whether that is as asked, where known."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     answers = logits(judge, x)

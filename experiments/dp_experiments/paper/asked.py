@@ -1,7 +1,6 @@
-"""A figure that somebody asks for: its name, and the values of its parameters.
+"""A figure that somebody asks for, with values of its parameters: `compute`'s named arguments with a default.
 
-A figure's parameters are the arguments of its module's `compute` that have a name and a default. One called `run` is
-the folder of a run from which the figure is drawn in place of one of ours.
+One called `run` is the folder of a run that takes the place of ours.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ class Asked:
 
     @property
     def stem(self) -> str:
-        """Of its files: NAME, or NAME@KEY=VALUE."""
         shown = {key: value.name if isinstance(value, Path) else value for key, value in self.settings.items()}
         return file_name("@".join([self.name, *(f"{key}={value}" for key, value in shown.items())]))
 
@@ -43,11 +41,7 @@ class Asked:
 
 
 def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], runs: Sequence[Path]) -> Asked:
-    """The parameters KEY=VALUE and folders of runs that a person gives a figure.
-
-    Raises InputError for a parameter that the figure has not, naming those it has, or for a value of another type than
-    the usual.
-    """
+    """The parameters KEY=VALUE and folders of runs that a person gives a figure."""
     usual = {
         key: parameter.default
         for key, parameter in inspect.signature(compute).parameters.items()
@@ -76,7 +70,6 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
 
 
 def _number(text: str, value: Any, usual: float) -> float:
-    """Raises InputError if the text is no number of the type of the usual value."""
     wanted = "a whole number" if isinstance(usual, int) else "a number"
     right = int if isinstance(usual, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):

@@ -29,11 +29,9 @@ RATIOS = ("series", "baseline", "x", "y", "baseline_x", "bound", "ratio", "ratio
 
 
 def laid_out(sources: list[str]) -> pd.DataFrame:
-    """The curves of several sources in one tidy table, x in samples generated and y in percent.
+    """The curves of table4, table5, sweeps, comparisons and runs in one tidy table.
 
-    A source is table4 or table5, a sweep (its folder or sweep.csv), the folder of a comparison, or that of a run. A
-    series is named by its source, and by its name there. The columns `source` and `units`, of independent repeats, are
-    added. Raises InputError if a source is none of these, or two have the same name.
+    x is in samples generated, y in percent, and `units` are independent repeats.
     """
     names = [_name(source) for source in sources]
     parts = []
@@ -78,7 +76,6 @@ def _of_comparison(comparison: Comparison) -> pd.DataFrame:
 
 
 def _of_run(run: Run) -> pd.DataFrame:
-    """The accuracy after each branch of a run, and at its end."""
     if not run.complete:
         raise InputError(f"{run.path} is not finished; dp real resume {run.path} goes on")
     results = pd.DataFrame([*run.branches, run.result])
@@ -100,11 +97,10 @@ def _of_sweep(file: Path) -> pd.DataFrame:
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """How many samples of a baseline each point is worth, over its own: the columns RATIOS, of a table of `laid_out`.
+    """How many samples of a baseline each point is worth, over its own, with 95 % intervals.
 
-    The baseline of a series is the static one of its source, else of the first source that has one, else the first
-    series. The interval is that of 95 %, from the standard errors of the point and of the baseline, taken as
-    independent. It is nan where one is not known, and its ends beyond the baseline's sizes are 0 or inf.
+    The baseline is the source's static series, else the first static one, else the first. Errors of both count as
+    independent; ends beyond the baseline's sizes are 0 or inf.
     """
     names = list(table["series"].unique())
     static = table[table["series"].str.contains(": static")].groupby("source")["series"].first()
@@ -119,14 +115,12 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _points(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The points of a series, or those of its line where it has none, by x."""
     rows = table[table["series"] == name]
     points = rows[rows["kind"] != "predicted"]
     return (points if len(points) else rows).sort_values("x", ignore_index=True)
 
 
 def _ratio(point: dict[str, Any], base: pd.DataFrame) -> dict[str, Any]:
-    """base: the baseline's points, by x."""
     n = base["x"].to_numpy(float)
     accuracy = base["y"].to_numpy(float)
     (number,), (bound,) = static_equivalent(np.array([point["y"]]), n, accuracy)

@@ -1,4 +1,4 @@
-"""A check of features as a figure: error against kept rows, predicted and measured, with a panel for each rule."""
+"""A check of features as a figure: error against kept rows, a panel for each rule."""
 
 import pandas as pd
 from dp_figures.curves import draw_curves
@@ -12,10 +12,7 @@ MEASURED_LAW = "measured law"
 
 
 def tidy(found: Check, name: str = "", trials: int = 1) -> pd.DataFrame:
-    """The table of a check, with a column `panel` of name and rule. Sizes that were not measured are left out.
-
-    trials: how many experiments were measured at each size.
-    """
+    """The table of a check, without sizes that were not measured; `trials` experiments stand behind each size."""
     parts = []
     for rule, rows in found.curves.dropna().groupby("rule", sort=False):
         panel = f"{name} {rule}".strip()

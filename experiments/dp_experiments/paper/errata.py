@@ -16,7 +16,7 @@ TRIALS = 40
 
 
 def errata() -> list[dict[str, Any]]:
-    """A row for each claim: where it stands; its value as printed, as it should be, and simulated, with its error."""
+    """A row for each claim: its value as printed, as it should be, and simulated."""
     return [*_theorem1(), *_proposition1(), *_equation7(), *_tables()]
 
 
@@ -28,9 +28,9 @@ def _row(
 
 
 def _theorem1() -> list[dict[str, Any]]:
-    """r of Theorem 1 with the factors of the main text, √(1 - rho²)·beta and rho·beta_tilde, against the proof's.
+    """r of Theorem 1 with the main text's factors, √(1 - rho²)·beta and rho·beta_tilde, against the proof's.
 
-    It is computed without selection, where rho cannot matter. As printed, it does.
+    Without selection rho cannot matter; as printed, it does.
     """
     import sympy as sp
 
@@ -86,16 +86,15 @@ def _proposition1() -> list[dict[str, Any]]:
 
 
 def _equation7(omega: float = 0.5, steps: int = 30) -> list[dict[str, Any]]:
-    """The entropy that guidance by eq. 7 adds to standard normal data under a logistic learner.
+    """The entropy that guidance by eq. 7 adds to normal data under a logistic learner.
 
-    The noise predictor of these data is exact. DDIM is deterministic, so the mean over starts is an integral, and
-    nothing needs simulation.
+    DDIM is deterministic, so it is an integral over starts.
     """
     x, weights = np.polynomial.hermite_e.hermegauss(64)
     alpha_bar = np.cos(np.linspace(np.pi / 2 - 1e-2, 0, steps + 1)) ** 2
 
     def entropy(printed: bool, omega: float) -> float:
-        """The mean entropy of samples, whose noise is moved by ω∇H as printed or by -√(1 - α_bar) ω∇H."""
+        """The mean entropy, with noise moved by ω∇H as printed or by -√(1 - α_bar) ω∇H."""
         xt = x
         for now, after in pairwise(alpha_bar):
             x0_hat = np.sqrt(now) * xt
@@ -112,7 +111,7 @@ def _equation7(omega: float = 0.5, steps: int = 30) -> list[dict[str, Any]]:
 
 
 def _tables() -> list[dict[str, Any]]:
-    """How much data is saved in Tables 4 and 5, a total that does not add up, and two columns that look swapped."""
+    """The savings of Tables 4 and 5, a wrong total, and two columns that look swapped."""
     passed = data_equivalence().query("bound == '>'").groupby("dataset")["ratio"].max()
     (wrong,) = misprinted_totals(reported(4)).to_dict("records")
     total = int(wrong["initial"] + wrong["rounds"] * wrong["increment"])
@@ -127,6 +126,5 @@ def _tables() -> list[dict[str, Any]]:
 
 
 def _median_gap(number: int) -> float:
-    """The median of R - Sketch in one of the paper's tables."""
     table = reported(number)
     return float((table["r"] - table["sketch"]).median())

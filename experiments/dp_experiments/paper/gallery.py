@@ -1,12 +1,10 @@
-"""Draws figures into a folder, each with its table, and writes a page that shows them all.
+"""Draws figures, each with its table, and writes a page that shows them all.
 
-A figure is a module with three functions: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a
-matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows,
-NUMBERS of which kinds its numbers are (dp_figures.tables), and FIGURES which figures of the paper it draws, if any.
-Further arguments of compute are the figure's parameters (dp_experiments.paper.asked).
+A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a matplotlib figure, and
+caption(table) its text. The docstring says what it shows, NUMBERS of which kinds its numbers are, and FIGURES which
+figures of the paper it draws. Further arguments of compute are parameters (`paper.asked`).
 
-The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
-an entry point:
+The figure NAME is the module NAME (with _ for -) in a sub-package here, or another package's entry point:
 
     [project.entry-points."deliberate_practice.figures"]
     mine = "my_package.my_figure"
@@ -55,16 +53,11 @@ class FigureModule(Protocol):
 
     def draw(self, table: pd.DataFrame) -> Figure: ...
 
-    def caption(self, table: pd.DataFrame) -> str:
-        """What the figure shows, with the numbers of this table."""
-        ...
+    def caption(self, table: pd.DataFrame) -> str: ...
 
 
 def modules() -> dict[str, str]:
-    """The module of each figure, by the figure's name, without importing it.
-
-    Raises InputError if another package uses a name that is taken.
-    """
+    """The module of each figure, without importing it; a name that is taken is refused."""
     walked = pkgutil.walk_packages(dp_experiments.paper.__path__, "dp_experiments.paper.")
     own = [module.name for module in walked if module.name.count(".") == 3]  # in a sub-package
     found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
@@ -88,7 +81,7 @@ class About(NamedTuple):
 
 
 def about(name: str) -> About:
-    """What a figure shows, read from its source without importing it: some of them need torch."""
+    """Read from the source without importing it: some figures need torch."""
     spec = importlib.util.find_spec(modules()[name])
     text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
     tree = ast.parse(text)
@@ -120,10 +113,7 @@ def by_paper() -> dict[str, list[str]]:
 
 
 def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    """The wanted names, each once, in their order; one of the paper's own stands for all that draw it.
-
-    Raises InputError for an unknown figure, with the nearest name, which may be one of `also`.
-    """
+    """The wanted names, each once; one of the paper's stands for all that draw it."""
     own = by_paper()
     known = [*modules(), *also]
     wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
@@ -136,7 +126,7 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
 
 
 def load(name: str) -> FigureModule:
-    """The module of a figure. Raises MissingError if it cannot be loaded."""
+    """The module of a figure."""
     try:
         with needing("real", "this figure"):
             return cast(FigureModule, importlib.import_module(modules()[name]))
@@ -145,10 +135,7 @@ def load(name: str) -> FigureModule:
 
 
 def draw_figure(asked: Asked, folder: Path, quick: bool) -> dict[str, Any]:
-    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds.
-
-    Raises MissingError if its module cannot be loaded, and InputError if it has no numbers for such parameters.
-    """
+    """Write the table and the pictures of one figure, and return its record."""
     module = load(asked.name)
     start = time.perf_counter()
     try:
@@ -172,7 +159,6 @@ class Gallery:
     """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises InputError if the folder holds anything but figures, or cannot be written to."""
         self.folder = folder
         self.record: dict[str, Any] = {}
         with asked_for(folder):
@@ -191,17 +177,13 @@ class Gallery:
         return self.folder / "index.html"
 
     def up_to_date(self, asked: Asked, quick: bool) -> bool:
-        """Whether the files of a figure were drawn by this version of the code with the same `quick`.
-
-        One that is drawn from a run never is: the run may have gone on.
-        """
+        """Whether this code drew the files with the same `quick`; never of a run, which may go on."""
         done = self.record.get(asked.stem, {})
         if RUN in asked.settings or done.get("source") != source(asked.name) or done.get("quick") != quick:
             return False
         return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, asked: Asked, quick: bool) -> float:
-        """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
         self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
         self._write()
         return self.record[asked.stem]["seconds"]
@@ -220,7 +202,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def source(name: str) -> str:
-    """A hash of what a figure depends on: this project's code, presets and reported tables, and its own module."""
+    """A hash of what a figure depends on: the project's code, presets and reported tables, and its module."""
     roots = [
         Path(found.origin).parent for name in PACKAGES if (found := importlib.util.find_spec(name)) and found.origin
     ]

@@ -20,12 +20,10 @@ def overlay(
     band: bool = False,
     **groups: Any,
 ) -> pd.DataFrame:
-    """Test errors, predicted at x_line for the problem `line` and simulated at x_points for `points`.
+    """Test errors of the problems `line`, predicted at x_line, and `points`, simulated at x_points.
 
-    `line` has a problem for each element of x_line, and `points` for each of x_points. Theory is the limit d → ∞; with
-    `band` it is the mean in dimension d, with the band in which 95 % of single experiments lie. y_low and y_high of
-    points are one standard error away, and z is (simulated - predicted) / standard error. groups: constant columns,
-    such as the series.
+    Theory is the limit d → ∞; with `band` it is the mean in dimension d, with the band of 95 % of single experiments.
+    Points have one standard error.
     """
     x_line = np.asarray(x_line, float)
     x_points = np.asarray(x_points, float)
@@ -62,10 +60,7 @@ def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement_in_words(table: pd.DataFrame) -> str:
-    """What a caption says of theory against simulation.
-
-    Cells share random numbers, so their z are correlated.
-    """
+    """What a caption says of theory against simulation; cells share random numbers, so their z are correlated."""
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()
     trials = simulated["n_seeds"].iloc[0]

@@ -1,4 +1,4 @@
-"""The paper's tables as reported, with the accuracies of a user's own runs beside them, in four formats."""
+"""The paper's tables with a user's own runs beside them, in four formats."""
 
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
-    """A table of the paper, table1 … table5, and the validation accuracies of complete runs of its presets, such as
-    `imagenet100-table4-3`, and their branches. Their mean in percent is in the column "own val" of the row that the
-    preset repeats, and their number in "own runs". Raises InputError if a run is of no row of this table, or not
-    complete.
-    """
+    """table1 … table5, with mean validation accuracies (percent) of complete runs of their presets, and branches."""
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
     reached: dict[int, list[float]] = {}
@@ -51,7 +47,6 @@ def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
 
 
 def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
-    """The rows that a run and its branches repeat, with their validation accuracies."""
     config = run.config
     match = OF_A_ROW.search(config.name)
     if match is None or int(match["table"]) != number:
@@ -69,7 +64,7 @@ def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, floa
 
 
 def _place(config: Config, row: str | None, table: pd.DataFrame) -> int:
-    """The index of the row that a preset repeats. Table 1's presets count the rows of practice of their data set."""
+    """The row that a preset repeats; Table 1's presets count the rows of practice of their data set."""
     if config.name not in PRACTICE_ROWS:
         return int(row or 1) - 1
     data = "ImageNet-1k" if config.name.startswith("imagenet1k") else "ImageNet-100"
@@ -78,7 +73,7 @@ def _place(config: Config, row: str | None, table: pd.DataFrame) -> int:
 
 
 def write_table(name: str, folder: Path, runs: Iterable[Run] = ()) -> list[Path]:
-    """Write a table as CSV, Markdown, LaTeX and HTML. Returns the paths. Raises InputError as `paper_table` does."""
+    """Write a table as CSV, Markdown, LaTeX and HTML."""
     table = paper_table(name, runs)
     formats = {
         "csv": table.to_csv(index=False),

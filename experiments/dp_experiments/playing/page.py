@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs no other, and checks its own formula against dp_theory when it is opened."""
+"""One HTML file, which checks its own formula against dp_theory when it is opened."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ CHECKED = 200
 
 
 def checks(seed: int = 0) -> list[dict[str, Any]]:
-    """Points within the ranges of the sliders, with the errors that dp_theory predicts.
-
-    Keys: rule, alpha, rho, lam (per training row), rows (training rows per dimension), error.
-    """
+    """Points within the sliders' ranges, with dp_theory's errors; lam is per training row, rows per dimension."""
     draw = np.random.default_rng(seed)
     found = []
     for name, rule in RULES.items():

@@ -1,7 +1,4 @@
-"""A run of the page's toy as a table.
-
-`python -m dp_experiments.playing.toy_run` writes runs/toy.csv. It runs the page's own script, by Chromium.
-"""
+"""`python -m dp_experiments.playing.toy_run` writes runs/toy.csv by the page's own script in Chromium."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ def page_of_run() -> str:
 
 
 def table_of(document: str) -> pd.DataFrame:
-    """The rows that the page's script wrote, with the columns COLUMNS.
-
-    document: the page after its scripts have run.
-    """
+    """The rows that the page's script wrote into `document`."""
     found = re.search(r'data-run="([^"]*)"', document)
     if found is None:
         raise ValueError("the page's script has written nothing")

@@ -33,10 +33,7 @@ def families() -> list[str]:
 
 
 def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Config":
-    """A preset, a variant or a FILE.toml, with key=value overrides and top-level values.
-
-    Raises InputError for an unknown name, and as load_config does.
-    """
+    """A preset, a variant or a FILE.toml, with key=value overrides and top-level values."""
     from dp_base.errors import InputError
     from dp_real.config import load_config
 

@@ -1,7 +1,4 @@
-"""Variants of the presets: one for each row of the paper's tables.
-
-`imagenet100-table4-3` is `imagenet100` with the values of the third row of Table 4. Static rows count, too.
-"""
+"""Variants of the presets: `imagenet100-table4-3` has the values of the third row, static ones counted, of Table 4."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +19,9 @@ class Variant:
 
 @cache
 def variants() -> dict[str, Variant]:
-    """The variants by name: each row of Tables 3, 4 and 5, and the practice rows of Table 1.
+    """Each row of Tables 3, 4 and 5, and the practice rows of Table 1.
 
-    Tables 1 and 3 do not state N, P and T_max. They are taken from rows of Tables 4 and 5 that fit, and the note says
-    which. Table 1 was made with lambda = 2; its other rows are real data and other authors' methods.
+    Tables 1 and 3 do not state N, P and T_max: they are of fitting rows of Tables 4 and 5, which the note names.
     """
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
     found: dict[str, Variant] = {}
@@ -72,10 +68,8 @@ def variants() -> dict[str, Variant]:
 
 
 def schedule(row: TableRow, additions: int, table: int) -> list[str]:
-    """Settings for N, P, k, T_max, omega and tau of a row of Table 4 or 5. A static row sets N only, and k = 0.
-
-    tau and the growth of T_max are inferred from the tables: dp_experiments.presets.reported.schedule. Checkpoints are
-    about 2,000 steps apart.
+    """Settings of a row of Table 4 or 5 (static: N only, k = 0); tau and T_max's growth are inferred
+    (reported.schedule).
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]

@@ -1,4 +1,4 @@
-"""What is searched: ranges and choices for keys of a configuration, arm by arm. The defaults are in space.toml."""
+"""What is searched, arm by arm; the defaults are in space.toml."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIGITS = 3  # significant ones of a proposed number
 
 
 def read_searches(searches: Iterable[str]) -> dict[str, Any]:
-    """KEY -> what `--search KEY=LOW:HIGH` or `KEY=[VALUE, …]` asks for. Raises InputError for another form of text."""
+    """KEY -> what `--search KEY=LOW:HIGH` or `KEY=[VALUE, …]` asks for."""
     found: dict[str, Any] = {}
     for search in searches:
         key, equals, text = (part.strip() for part in search.partition("="))
@@ -49,12 +49,10 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
 
 
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
-    """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
+    """The defaults, and the user's `searches` in place of theirs.
 
-    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool, and what the
-    arm's name sets is not searched. A default that the configuration cannot have is left out, as crops are for texts;
-    so is RandAugment without its library. Raises InputError, which names the search, for such a key or value among
-    `searches`, for one that changes how many samples the arm makes, and for a seed or split, which are not settings.
+    What the arm's name sets, and defaults that the configuration cannot have, are left out; as `searches` they are
+    errors.
     """
     _require_searchable(searches)
     cell = arm_config(config, arm)
@@ -85,7 +83,7 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
 
 
 def _require_searchable(keys: Iterable[str]) -> None:
-    """Raise InputError for a key that decides what is asked, and not how a run answers it."""
+    """Refuse a key that decides what is asked, and not how a run answers it."""
     for key in keys:
         if key in ("seed", "data.split"):
             raise InputError(f"--search {key}: every trial has the same seeds and splits; see --seeds and --splits")
@@ -98,7 +96,6 @@ def _require_searchable(keys: Iterable[str]) -> None:
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
-    """The range or choice of a key; raises InputError likewise."""
     where = f"--search {key}={asked if isinstance(asked, str) else json.dumps(asked)}"
     if isinstance(asked, list):
         for value in asked:
@@ -133,7 +130,7 @@ def _bound(factor: str, text: str, own: float | None) -> float:
 
 
 def own_parameters(config: Config, space: Space) -> dict[str, Any]:
-    """The configuration's own values as parameters of a trial, or the nearest that the space has, else its first."""
+    """The configuration's own values as a trial's, or the nearest that the space has."""
     own = flat(config.model_dump(mode="json"))
     return {key: _nearest(distribution, own.get(key)) for key, distribution in space.items()}
 
@@ -151,7 +148,7 @@ def _nearest(distribution: BaseDistribution, own: Any) -> Any:
 
 
 def proposed(distribution: BaseDistribution, value: Any) -> Any:
-    """A parameter as a sampler proposes it; a number with a few digits only, so that people can write it down."""
+    """A parameter as a sampler proposes it, with few digits, so that people can write it down."""
     return _within(distribution, float(f"{value:.{DIGITS}g}")) if isinstance(distribution, FloatDistribution) else value
 
 

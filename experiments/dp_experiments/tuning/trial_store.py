@@ -1,8 +1,7 @@
-"""The trials of a tuning: proposed by optuna in batches, kept in its SQLite file, which survives a kill at any moment.
+"""Trials, proposed by optuna in batches and kept in its SQLite file, which survives a kill.
 
-A batch is proposed from the trials of the batches before it. What is proposed is a function of the seed, the trial's
-number and those trials of all arms, never of which worker was first. Only trials that are over are kept, so a tuning
-that was killed and resumed has the same trials as one that was not.
+A proposal depends on the seed, the trial's number and earlier batches of all arms, never on which worker was first.
+Only trials that are over are kept, so a resumed tuning has the same trials.
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that is over: its parameters, validation accuracy, the seconds of its runs, and why it failed if it did.
-
-    accuracy: the mean over its runs; None if it failed.
-    """
+    """A trial that is over; its accuracy is the mean over its runs, None if it failed."""
 
     number: int
     parameters: Mapping[str, Any]
@@ -50,10 +46,9 @@ class Trials:
         self._seed = seed
 
     def propose(self, numbers: range, first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).
+        """Parameters by the tree-structured Parzen estimator (Bergstra et al. 2011), which sees the batches before.
 
-        It sees the trials before the batch, and knows which are proposed together. first: parameters for the batch's
-        first trial. Until a batch begins after ten that did not fail, the others are random, and the same for all arms.
+        Until ten trials have not failed they are random and the same for all arms, but for `first`.
         """
         scratch = optuna.create_study(direction="maximize")
         scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])
@@ -71,7 +66,7 @@ class Trials:
         return found
 
     def add(self, trial: Trial) -> None:
-        """In one transaction. Trials come in the order of their numbers."""
+        """In one transaction, in the order of their numbers."""
         kept = create_trial(
             state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
             value=trial.accuracy,
@@ -89,7 +84,7 @@ class Trials:
 
 
 def _trial(kept: FrozenTrial) -> Trial:
-    """A trial as it was kept. Raises ValueError if it is another: SQLite itself does not notice a changed number."""
+    """Checks it, since SQLite itself does not notice a changed number."""
     facts = kept.user_attrs
     trial = Trial(kept.number, kept.params, kept.value, facts["seconds"], facts["problem"])
     if facts["sum"] != _checksum(trial):
@@ -104,7 +99,7 @@ def _checksum(trial: Trial) -> str:
 
 @contextlib.contextmanager
 def kept_trials(file: Path, spaces: Mapping[str, Space], seed: int) -> Iterator[dict[str, Trials]]:
-    """The trials of each arm in an SQLite file, which is made. Raises DamagedError if it cannot be read."""
+    """The trials of each arm in an SQLite file, which is made."""
     storage = None
     with own_file(file, f"remove {file.parent}, and tune again"):
         storage = RDBStorage(URL.create("sqlite", database=str(file.absolute())).render_as_string())
@@ -129,11 +124,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 
 def untried(arm: str, space: Space, kept: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
-    """The best parameters of another arm, if this one has not tried them; what they leave open is this arm's best.
-
-    Each arm searches by itself, and a difference between arms may be the luck of a search, so what is good for one is
-    tried by all. kept: the trials of all arms before the batch.
-    """
+    """The best parameters of another arm that this one has not tried, lest the luck of a search decide between arms."""
     own = best_of(kept[arm])
     for other, trials in kept.items():
         best = best_of(trials) if other != arm else None

@@ -1,4 +1,4 @@
-"""Tunes arms: each gets the same number of trials, and is judged by its accuracy on validation images alone."""
+"""Tunes arms by their accuracy on validation images alone, with the same number of trials."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ DRAWN = "drawn"  # what trials draw alike, until the last is over
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched: all that a trial depends on but its number.
+    """All that a trial depends on but its number.
 
-    A trial is a run for each of the seeds first + i, i < seeds, on the data split first + (i mod splits). searches: see
-    space_of. batch: trials of an arm that are proposed together.
+    A trial is a run for each of the seeds first + i, i < seeds, on the split first + (i mod splits).
     """
 
     arms: Sequence[str]
@@ -52,7 +51,7 @@ class Plan:
 
 
 class Proposal(NamedTuple):
-    """A trial to be run: a configuration for each seed, or what is wrong with such settings."""
+    """A trial to be run: a configuration for each seed, or what is wrong with its settings."""
 
     arm: str
     number: int
@@ -66,7 +65,7 @@ class Proposal(NamedTuple):
 
 
 def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
-    """What is searched, by arm. Raises InputError, as space_of does, and for a search that no arm has."""
+    """What is searched, by arm; a search that no arm has is an error."""
     spaces = {arm: space_of(config, arm, plan.searches) for arm in plan.arms}
     for key in plan.searches:
         if not any(key in space for space in spaces.values()):
@@ -77,11 +76,9 @@ def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
 def tune(
     config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Give each arm `trials` trials, and leave trials.csv, best.csv and best.json. Returns the rows of best.csv.
+    """Give each arm `trials` trials, of which those kept count, and return the rows of best.csv.
 
-    For the writer of the folder, which may hold a part of the same tuning: its trials are kept, and unfinished runs go
-    on. A trial that diverges, or whose settings cannot be, counts as one that failed. Raises InputError if the folder
-    has another tuning, DivergedError if all trials of an arm fail, and as dp_real.run does.
+    Settings that diverge or cannot be are trials that failed.
     """
     spaces = spaces_of(config, plan)
     _begin(config, plan, out, progress)
@@ -113,7 +110,6 @@ def tune(
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    """Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
     asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
@@ -137,7 +133,7 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
 
 
 def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
-    """Digests by name, arm and split of what trials read, which are compared and must all read the same."""
+    """Digests of what trials read, by name, arm and split; all must read the same."""
     found = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
         loaded: dict[str, RealData] = {}  # arms seldom differ in their data
@@ -165,7 +161,6 @@ def _firsts(
 def _batch(
     config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
 ) -> Iterator[Proposal]:
-    """The trials of a batch that are not over. first: parameters for the first of them."""
     for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
         if number < len(kept):
             continue
@@ -181,7 +176,6 @@ def _batch(
 
 
 def _bare(config: Config) -> Config:
-    """Without what a trial has no use for: branches and dashboards."""
     practice = config.practice.model_copy(update={"branch": False})
     return config.model_copy(update={"practice": practice, "tracker": "none"})
 
@@ -219,10 +213,6 @@ def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]
 def _write(
     config: Config, plan: Plan, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], out: Path
 ) -> list[dict[str, Any]]:
-    """Write the tables, in percent, and the best settings.
-
-    Returns a row per arm. Raises DivergedError if all trials of one failed.
-    """
     rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))
     best = []

@@ -27,7 +27,7 @@ ALONE = {"static": (), "real": (), **dict.fromkeys(("covariance", "probe", "zero
 
 
 def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
-    """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
+    """The configuration with these values; an error begins with `where`."""
     raw = config.model_dump()
     for key, value in settings.items():
         set_key(raw, key, value, where)
@@ -36,10 +36,7 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
 
 @dataclass(frozen=True)
 class Tuned:
-    """Best settings by arm, in a folder that `dp real tune` has filled or as published.
-
-    config: what was tuned. fresh: the first seed, and data split, that no trial has seen.
-    """
+    """Best settings by arm; `fresh` is the first seed and split that no trial has seen."""
 
     path: Path
     config: Config
@@ -48,7 +45,6 @@ class Tuned:
 
     @classmethod
     def read(cls, folder: Path) -> Tuned:
-        """Raises InputError if the folder has no tuning that is complete, DamagedError if it cannot be read."""
         file = folder / TUNED
         if not file.is_file():
             raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
@@ -61,7 +57,6 @@ class Tuned:
 
     @classmethod
     def published(cls, preset: str) -> Tuned:
-        """The best settings of a preset, which lie beside its stored runs. Raises InputError if it was not tuned."""
         files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
         if preset not in files:
             raise InputError(
@@ -70,7 +65,7 @@ class Tuned:
         return cls(Path(PUBLISHED), load_preset(preset), **tomllib.loads(files[preset].read_text(encoding="utf-8")))
 
     def check(self, arms: Iterable[str], first: int) -> None:
-        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
+        """Refuse arms that were not tuned, and seeds and splits that trials have seen."""
         for arm in arms:
             self.source(arm)
         if first < self.fresh:
@@ -79,17 +74,14 @@ class Tuned:
             )
 
     def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:
-        """Raise InputError if a key that a user has set is another than at the tuning, and was tuned for an arm."""
+        """Refuse another value of a key that was tuned for an arm."""
         changed = self._changed(config).intersection(keys)
         for arm in arms:
             for key in sorted(changed & self.settings[self.source(arm)].keys()):
                 raise InputError(f"--set {key}: --tuned {self.path} sets it for {arm}; ARM@{key}=VALUE changes it")
 
     def differing(self, config: Config) -> list[str]:
-        """The keys in which a configuration is not the one that was tuned, and that were not tuned for all arms.
-
-        Seeds, splits and [compare] are left out.
-        """
+        """Keys that differ from what was tuned, and were not tuned for all arms."""
         settled = set.intersection(*(set(settings) for settings in self.settings.values()))
         return sorted(self._changed(config) - settled)
 
@@ -100,15 +92,13 @@ class Tuned:
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 
     def arm_config(self, config: Config, arm: str) -> Config:
-        """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
         where = f"{self.path}, arm {arm}"
         return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
 
     def source(self, arm: str) -> str:
-        """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
+        """The tuned arm whose settings an arm gets: its own, else the nearest in samples of its kind.
 
-        Controls, the loop but for one thing, get those of practice; arms that add nothing, those of static data. Raises
-        InputError if none fits.
+        Controls, the loop but for one thing, get those of practice; arms that add nothing, those of static data.
         """
         if arm in self.settings:
             return arm
@@ -119,7 +109,7 @@ class Tuned:
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
 
     def remark(self, arm: str) -> str:
-        """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
+        """Whose settings an arm gets; "" where all are its own."""
         if (source := self.source(arm)) == arm:
             return ""
         changed = set(map(key_of, ArmName.parse(arm).settings))

@@ -24,7 +24,7 @@ from dp_theory.loop import (
     row_errors,
 )
 from dp_theory.loop.equations import QuadraticLoss
-from dp_theory.loop.fits import fit_convex, max_margin
+from dp_theory.loop.experiment import fit_convex, max_margin
 from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
 from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
 from dp_theory.loop.points import draw_points

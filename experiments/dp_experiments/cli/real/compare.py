@@ -127,7 +127,7 @@ class AskedComparison:
     out: Path
 
     def check(self) -> None:
-        """Raise InputError for a baseline that is no arm, and for an axis on which an arm has no place."""
+        """Refuse a baseline that is no arm, and an axis on which an arm has no place."""
         from dp_base.errors import InputError
         from dp_real.config.arms import Arm
 
@@ -154,10 +154,7 @@ class AskedComparison:
 def _settings(
     config: "Config", names: list[str], preset: str, settings: list[str], tuned: Path | None, first: int | None
 ) -> "tuple[Callable[[Config, str], Config], int]":
-    """How an arm gets its settings, and the first seed: after a tuning, one that no trial has seen.
-
-    Raises InputError if the tuning does not fit the arms, the seeds or what --set changes.
-    """
+    """How an arm gets its settings, and the first seed that no trial has seen."""
     from dp_real.config.arms import arm_config
     from dp_real.config.load import key_of
 
@@ -181,7 +178,7 @@ def _settings(
 
 @dataclass(frozen=True)
 class FinishedComparison:
-    """What a comparison came to: a row for each run, each arm, each arm on each further set, and each exponent."""
+    """A row for each run, each arm, each arm on each further set, and each exponent."""
 
     comparison: "Comparison"
     runs: "pd.DataFrame"
@@ -193,7 +190,7 @@ class FinishedComparison:
 def run_and_write(
     plan: AskedComparison, where: AbstractContextManager[int | None], resume: bool, accept_changes: bool = False
 ) -> FinishedComparison:
-    """Make the runs of a comparison in the block `where`, see `on_cluster_asked`, and write its tables and figures."""
+    """Make the runs in the block `where` (`on_cluster_asked`), and write tables and figures."""
     from dp_figures.curves import save, save_narrow
 
     from dp_experiments.comparing.compare import JOURNAL, Comparison, over_sets, run_arms, summarize
@@ -228,7 +225,7 @@ def run_and_write(
 
 
 def _figure(found: FinishedComparison, x: Axis) -> "Figure":
-    """Curves of accuracy over the axis, or a ranking of arms that would hide each other there, being of equal size."""
+    """Curves, or a ranking of arms that would hide each other, being of equal size."""
     from dp_figures.curves import draw_curves, draw_ranking
 
     from dp_experiments.comparing.compare import curves
@@ -243,7 +240,7 @@ def _figure(found: FinishedComparison, x: Axis) -> "Figure":
 
 
 def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> None:
-    """Print the arms, the exponents and the verdict, and say which arms did not become what was asked for."""
+    """Print the arms, the exponents, the verdict, and which arms did not become what was asked for."""
     from dp_experiments.comparing.verdict import verdict
 
     tables = {"arms": found.summary, "sets": found.sets, "exponents": found.exponents}
@@ -264,7 +261,6 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
 
 
 def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
-    """Say which arms ended with fewer additions than planned."""
     additions = found.runs.groupby("arm")["additions"].mean()
     for name, made in zip(found.summary["series"], found.summary["kept"], strict=True):
         remark = too_few(made, additions[name], plan.arms[name])
@@ -273,7 +269,6 @@ def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
 
 
 def _tell_limits(found: FinishedComparison) -> None:
-    """Say in how many runs of an arm the automatic strength ended at an end of its range, and why in the last one."""
     ended_at: dict[str, list[str | None]] = {}
     for name, run in found.comparison.runs():
         ended_at.setdefault(name, []).append(at_limit(run))

@@ -1,4 +1,4 @@
-"""`dp real init | keys`: the configurations that there are, one for a new task, and what can be set."""
+"""`dp real init | keys`: configurations, and what can be set."""
 
 import json
 import os
@@ -85,7 +85,6 @@ def init_command(
 
 
 def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
-    """The configuration of a task whose examples are there, and the folder that holds its sets."""
     import torch
 
     from dp_base.errors import InputError
@@ -127,7 +126,7 @@ SIZES = {"images": 224, "latent": 32, "denoiser": 8, "function": 32}  # pixels a
 
 
 def template_of(kind: str) -> str:
-    """The template of a configuration. Those of images differ in how the images are drawn and learned."""
+    """Those of images differ in how the images are drawn and learned."""
     folder = resources.files("dp_experiments.cli.real")
     if kind == "text":
         return (folder / "text.toml").read_text(encoding="utf-8")
@@ -139,7 +138,7 @@ def template_of(kind: str) -> str:
 
 
 def fill(template: str, name: str) -> str:
-    """The template of a configuration, filled in with the task's name and a line about each kind of its sections."""
+    """The template with the task's name, and a line about each kind of its sections."""
     from dp_real.data import DATA
     from dp_real.generators import GENERATORS
     from dp_real.learners import LEARNERS
@@ -191,7 +190,6 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
 
 
 def _written(value: Any) -> str:
-    """A value as TOML has it; none: not set."""
     if value is None:
         return "none"
     from pydantic import TypeAdapter  # of the extra `real`, which help pages do without

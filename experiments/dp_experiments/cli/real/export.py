@@ -106,10 +106,7 @@ def _write_pool(run: "Run", form: str, folder: Path) -> None:
 
 
 def write_features(run: "Run", rows: int | None, folder: Path) -> None:
-    """Write folder/features.npz with X, and y as the names of classes; a random fifth of the rows is X_test, y_test.
-
-    rows: as dp_real.runs.afterwards takes them.
-    """
+    """Write folder/features.npz with X, and y as names; a random fifth of the rows is X_test, y_test."""
     import numpy as np
 
     from dp_real.runs.afterwards import features

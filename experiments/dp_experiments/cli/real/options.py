@@ -1,4 +1,4 @@
-"""Options and arguments that several commands of the full pipeline share, and their meaning where they are left out."""
+"""Options that several commands of the full pipeline share."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -58,15 +58,12 @@ FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
 
 
 def judge_option(text: str) -> Any:
-    """An option that names a classifier: a run, or a model of transformers; text: what the classifier is for."""
+    """An option that names a run or a transformers model; `text` is what it is for."""
     return typer.Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
 
 
 def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
-    """Raise InputError for a run, among what may be one, that depends on something which has changed since it began.
-
-    accept_changes: say so in a remark instead.
-    """
+    """Refuse a run that depends on something which changed since it began; if accepted, remark on it."""
     from dp_real import Run
     from dp_real.runs.run_files import RunFiles
 
@@ -76,7 +73,7 @@ def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
 
 
 def arm_names(arms: str) -> list[str]:
-    """The names in a comma-separated list of arms. Raises InputError if one is there twice."""
+    """The names in a comma list, in which none may be twice."""
     from dp_base.errors import InputError
     from dp_real.config.arms import split_names
 
@@ -87,7 +84,7 @@ def arm_names(arms: str) -> list[str]:
 
 
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
-    """Raise InputError if --set has one of these keys, which the command sets itself; instead: what to do."""
+    """Refuse keys in --set that the command sets itself; `instead` is what to do."""
     from dp_base.errors import InputError
     from dp_real.config.load import key_of
 
@@ -97,7 +94,7 @@ def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None
 
 
 def at_a_time(workers: int | None) -> int:
-    """How many runs go on at a time: as asked, else one on each GPU, or two on a machine without."""
+    """Runs at a time: as asked, else one on each GPU, or two without."""
     from dp_real.distributed import visible_gpus
 
     return workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU
@@ -106,11 +103,7 @@ def at_a_time(workers: int | None) -> int:
 def on_cluster_asked(
     dask: str | None, resources: str, workers: int | None, folder: Path
 ) -> "AbstractContextManager[int | None]":
-    """A block in which runs go where --dask says.
-
-    It yields how many go on at a time; None: the cluster decides. folder: where runs write. Raises InputError for
-    options that exclude each other, and as `on_cluster` does.
-    """
+    """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 
     from dp_base.cluster import on_cluster
@@ -130,7 +123,7 @@ def on_cluster_asked(
 
 
 def _amounts(resources: str) -> dict[str, float]:
-    """The numbers in a text such as GPU=1,MEMORY=2e9. Raises InputError if it has another form."""
+    """The numbers in a text such as GPU=1,MEMORY=2e9."""
     from dp_base.errors import InputError
 
     found = {}

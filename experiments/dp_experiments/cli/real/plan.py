@@ -67,7 +67,6 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-    """The numbers of GPUs. Raises InputError for a text that is no comma list of them."""
     from dp_base.errors import InputError
 
     parts = [part.strip() for part in gpus.split(",")]
@@ -77,10 +76,7 @@ def _counts(gpus: str) -> list[int]:
 
 
 def _target(name: str | None, measured: bool) -> "Device | None":
-    """The device to plan for: the GPU of that name, or this machine's if it is to be measured.
-
-    None: what dp_real.plan.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
-    """
+    """The GPU of that name, or this machine's if it is to be measured; None as in dp_real.plan.needs.planned_for."""
     from dp_base.errors import InputError
     from dp_real.plan.hours import GPUS
     from dp_real.plan.needs import gpu, this_device
@@ -95,7 +91,6 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
-    """What the run takes on the device to plan for, from measured speeds or from those of the table."""
     from dp_base.errors import MissingError
     from dp_real.plan import hours, work
     from dp_real.plan.needs import planned_for, with_random_weights
@@ -116,7 +111,6 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
 
 
 def _told(costs: dict[str, Any]) -> Iterator[Any]:
-    """The costs in sentences, and hours as a table."""
     images = costs["images"]
     yield (
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def too_few(made: float, additions: float, config: Config) -> str | None:
-    """What to say of runs that ended with fewer additions than planned, if no budget of their own ended them.
-
-    made: the samples of a run, in the mean over runs, as is additions.
-    """
+    """On runs with fewer additions than planned, in the mean, if no budget of their own ended them."""
     if additions >= config.practice.additions:
         return None
     return (
@@ -24,7 +21,7 @@ def too_few(made: float, additions: float, config: Config) -> str | None:
 
 
 def judged_twice(config: Config) -> str | None:
-    """What to say where the images that settings are chosen by also give the accuracies that are compared."""
+    """Where the images that settings are chosen by also give the accuracies that are compared."""
     from dp_real.data.sets.own import OwnSets
 
     if not isinstance(config.data, OwnSets) or config.data.test is not None:
@@ -33,7 +30,7 @@ def judged_twice(config: Config) -> str | None:
 
 
 def at_limit(run: Run) -> str | None:
-    """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
+    """On a run whose automatic strength ended at an end of its range, and so missed its aim."""
     from dp_real.rounds import end_of_range
 
     options = run.config.guidance
@@ -54,5 +51,5 @@ def at_limit(run: Run) -> str | None:
 
 
 def counted(sets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of evaluated sets as a table shows them: examples, which may be images or texts."""
+    """Evaluated sets as a table shows them, of images or texts."""
     return [{"examples" if key == "images" else key: value for key, value in row.items()} for row in sets]

@@ -1,4 +1,4 @@
-"""`dp real report | review | evaluate`: what runs reached and drew, as pages, and on real images."""
+"""`dp real report | review | evaluate`: runs as pages, and on real images."""
 
 import time
 from functools import partial
@@ -79,7 +79,7 @@ def report_command(
 
 
 def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") -> None:
-    """Write the page whenever a log of the runs has grown, until they are complete. Browsers then read it again."""
+    """Rewrite the page whenever a log has grown, until the runs are complete."""
     seen = None
     complete = False
     while not complete:
@@ -92,7 +92,7 @@ def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") ->
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, which may have gone just now; 0 then."""
+    """The bytes of a file; 0 if it has gone just now."""
     try:
         return path.stat().st_size
     except OSError:
@@ -143,7 +143,6 @@ def evaluate_command(
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:
-    """Where further images are, by name, from NAME=WHERE. Raises InputError for a name that is taken."""
     from dp_base.errors import InputError
 
     sets: dict[str, str] = {}

@@ -126,7 +126,6 @@ def _flags(**given: bool) -> list[str]:
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:
-    """Print the result of a run with remarks on it, and leave the figures in its folder."""
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real import Run
 

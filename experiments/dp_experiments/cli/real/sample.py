@@ -84,7 +84,7 @@ def sample_command(
 
 
 def read_strengths(text: str | None) -> list[float] | None:
-    """The numbers of a comma list, each once; None if there is no text. Raises InputError for one that is below 0."""
+    """A comma list, each number once; None if there is no text."""
     from dp_base.errors import InputError
 
     if text is None:
@@ -99,10 +99,7 @@ def read_strengths(text: str | None) -> list[float] | None:
 
 
 def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
-    """The labels of the classes that a person named, or gave by number, each once; the first ten if none were given.
-
-    Raises InputError for a class that there is not, with the nearest name.
-    """
+    """The labels of classes by name or number, each once; the first ten by default."""
     from dp_base.errors import InputError
 
     if asked is None:

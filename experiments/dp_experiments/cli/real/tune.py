@@ -79,7 +79,6 @@ def tune_command(
 
 
 def _cost(config: "Config", runs: int) -> str:
-    """What so many runs of this configuration take here, as `dp real plan` says."""
     from dp_real.plan.hours import assumed, hours
     from dp_real.plan.needs import this_device
     from dp_real.plan.work import learner_network

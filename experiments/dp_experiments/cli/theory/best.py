@@ -87,7 +87,7 @@ def best_command(
 def _any_rule(
     given: dict[str, Any], candidate_cost: float, training_cost: float, least: dict[str, float]
 ) -> dict[str, Any]:
-    """The free optimum of one budget, in the columns of `optimum`; `gap` is how much less a rule nearby may reach."""
+    """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
     from dataclasses import asdict
 
     from dp_theory.selection import Budget, best_selection

@@ -82,7 +82,6 @@ def check_command(
 
 
 def _whole_numbers(text: str) -> list[int]:
-    """The numbers of kept rows. Raises InputError if a part of the comma list is no whole number."""
     parts = text.split(",")
     for part in parts:
         if not part.strip().isdecimal():
@@ -91,7 +90,7 @@ def _whole_numbers(text: str) -> list[int]:
 
 
 def _sides(classes: str | None) -> list[str] | None:
-    """The classes, or unions of classes, that are told apart; None: the nearest two."""
+    """The classes, or unions of them, that are told apart; None: the nearest two."""
     if classes is None:
         return None
     return [re.sub(r"\s*\+\s*", "+", side.strip()) for side in classes.split(",")]

@@ -76,7 +76,6 @@ def classes_command(
 
 
 def _whole_numbers(classes: str) -> list[int]:
-    """The numbers of classes. Raises InputError if one is not whole."""
     counts = values("classes", classes)
     if not all(count.is_integer() for count in counts):  # neither nan nor inf is
         raise InputError(f"--classes '{classes}' must be whole numbers")
@@ -96,7 +95,6 @@ def _write(found: "DataFrame", out: Path) -> None:
 
 
 def _tidy(found: "DataFrame") -> "DataFrame":
-    """The table that figures take: a panel for each number of classes, a series for each rule and kept fraction."""
     import pandas as pd
     from dp_figures.tables import predicted, simulated
 

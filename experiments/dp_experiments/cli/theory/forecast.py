@@ -95,10 +95,7 @@ def forecast_command(
 
 
 def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
-    """Say before it is solved that a loop takes its time, selected rows some, and many points, too.
-
-    Raises InputError for more points than are fitted in that time.
-    """
+    """Say beforehand that loops, selected rows and many points take time; too many are refused."""
     remedy = "give the mean error of each size, which tells as much"
     allow_work(POINT_SECONDS * len(curve.error), most_minutes, remedy)
     if curve.has_practice:
@@ -112,7 +109,7 @@ def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, where: list[str], columns: str | None) -> "Curve":
-    """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
+    """The curve of a file, or the reported one of that name; says what is noted."""
     from dp_experiments.curve_files import MORE_CLASSES, read_curve
     from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
     from dp_theory.fitting import MOST_ROUNDS

@@ -97,9 +97,8 @@ class NoiseWorth:
 
     @property
     def at_boundary(self) -> list[float | None]:
-        """The worth of a row at the boundary, in plain rows, for each share.
-
-        It is None where labels at the boundary say which side is which, since the worth grows without limit there.
+        """The worth of a row there in plain rows; None where its labels say which side is which, since it grows without
+        limit.
         """
         from dp_theory.noise import row_worth
 
@@ -107,7 +106,6 @@ class NoiseWorth:
 
 
 def _shares(share: str | None, confirmed: float | None, judge: float | None) -> list[float]:
-    """The shares of wrong labels, each once. Raises InputError for options that do not go together."""
     if share is not None and confirmed is None:
         if judge is not None:
             raise InputError("--judge is for --confirmed: --share itself says how many labels are wrong")
@@ -124,8 +122,8 @@ def _shares(share: str | None, confirmed: float | None, judge: float | None) -> 
 def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
     """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms.
 
-    The judge errs as probit flips do: it sees the margin through noise, and so does the generator. Both labels of a row
-    are signs of normals, which differ with a probability of their angle over π, so that
+    Judge and generator see the margin through noise of their own, as probit flips do. Their labels are signs of normals
+    that differ with a probability of their angle over π:
 
         cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
     """
@@ -150,7 +148,6 @@ def _all_flips(shares: list[float], shape: str, eps: float) -> "list[BoundaryFli
 def _practice(
     all_flips: "list[BoundaryFlips]", rounds: int, phi: float, window: str, missed: str | None, costs: Costs
 ) -> "DataFrame":
-    """The worth of practice by share of wrong labels: every round of a single share, else the last round of each."""
     import pandas as pd
 
     from dp_theory.noise import loops_of_worth, worth
@@ -170,7 +167,6 @@ def _practice(
 
 
 def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[RoundPlan]":
-    """The ways to add rows among which the best is taken."""
     from dp_theory.loop import Window
     from dp_theory.noise import Missed
 
@@ -180,7 +176,6 @@ def _plans(flips: "BoundaryFlips", window: str, missed: str | None) -> "list[Rou
 
 
 def _selection(all_flips: "list[BoundaryFlips]", rho: float, practice: "DataFrame") -> "DataFrame":
-    """One selection by a fixed selector, of as many rows as practice has at last, for each share of wrong labels."""
     import pandas as pd
 
     from dp_theory.noise import selections

@@ -32,11 +32,7 @@ MostMinutes = Annotated[float, typer.Option(help="Refuse work that would take lo
 
 
 def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
-    """Say beforehand how long work takes, if that is a minute or more.
-
-    seconds: by an estimate, which may be off by a few times. remedy: what would make it less. Raises InputError if it
-    is more than --most-minutes.
-    """
+    """Say beforehand how long work takes, or refuse it; the estimate `seconds` may be off by a few times."""
     minutes = seconds / 60
     length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
     if minutes > most_minutes:
@@ -48,12 +44,12 @@ def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
 
 
 def several(text: str) -> Any:
-    """An option of several values, which `values` reads; the docstring of its command says what VALUES are."""
+    """An option that `values` reads; its command's docstring explains VALUES."""
     return typer.Option(metavar=VALUES, help=text)
 
 
 def ridge(rows: str, further: str = "", metavar: str | None = None) -> Any:
-    """The option --lam of a command that counts these rows as N, the one thing in which commands differ."""
+    """The option --lam, of which commands differ in the rows that count as N."""
     text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; 0: the limit without ridge.{further}"
     return typer.Option(metavar=metavar, help=text)
 
@@ -64,11 +60,7 @@ def folder_option(files: str) -> Any:
 
 
 def values(name: str, text: str, geometric: bool = False) -> list[float]:
-    """The numbers that the text of option --NAME stands for.
-
-    A text is a value ('0.5'), a comma list ('0.1,0.5') or 'start:stop:count', whose ends are included. Its steps are
-    equal, or equal ratios if `geometric`. Raises InputError for another text.
-    """
+    """'0.5', '0.1,0.5' or 'start:stop:count' with both ends, in equal steps or, if `geometric`, ratios."""
     import numpy as np
 
     parts = re.split("[:,]", text)
@@ -96,10 +88,7 @@ class OptionGrid(NamedTuple):
 
 
 def grid(texts: Mapping[str, str | None], geometric: Collection[str], of_rule: Collection[str] = ()) -> OptionGrid:
-    """The grid of options whose texts `values` reads; those that are None are left out.
-
-    geometric: the options whose start:stop:count has equal ratios. of_rule: those that stand in --rule.
-    """
+    """geometric: the options whose steps have equal ratios. of_rule: those that stand in --rule."""
     import numpy as np
 
     given = those_given(**texts)
@@ -112,7 +101,7 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str], of_rule: C
 
 
 def those_given(**options: Any) -> dict[str, Any]:
-    """The options that were given: those that are None are left out."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -122,7 +111,7 @@ def names(text: str) -> list[str]:
 
 
 def named_numbers(option: str, entries: list[str]) -> dict[str, float]:
-    """The numbers by name that an option gives as NAME=VALUE. Raises InputError for another form."""
+    """The numbers by name of NAME=VALUE."""
     names_given = [entry.partition("=")[0] for entry in entries]
     twice = [name for name in names_given if names_given.count(name) > 1]
     if twice:

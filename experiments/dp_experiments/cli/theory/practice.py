@@ -1,4 +1,4 @@
-"""`dp theory practice`: the practice loop as theory, beside its simulation and the other ways to choose rows."""
+"""`dp theory practice`: the loop as theory, beside simulation and other ways to choose rows."""
 
 import math
 from dataclasses import dataclass, replace
@@ -116,7 +116,6 @@ def practice_command(
 def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
 ) -> "RoundPlan":
-    """How rows are added in each round. Raises InputError for options that do not go together."""
     from dp_theory.loop import Addition, Agree, Window
 
     if rule == "keep-hard" and alpha is None:
@@ -155,7 +154,6 @@ class PracticeTables:
 def _solve(
     problem: "PracticeProblem", rule: str, loss: str, effort: Effort, direct_cost: float, training_cost: float
 ) -> PracticeTables:
-    """Predict the loop, simulate it if that is asked for, and compare it with other ways to choose rows."""
     from dp_theory import predict, simulate
     from dp_theory.budgets.exponents import STEPS, scaling
 
@@ -190,7 +188,6 @@ def _solve(
 def _stages(
     prediction: "PracticePrediction", simulation: "PracticeSimulation | None", band: int | None
 ) -> list[dict[str, Any]]:
-    """A record per stage: what was added, the error predicted and simulated, and the band in dimension `band`."""
     phi = prediction.problem.phi
     stages = []
     bands = None if simulation is None or band is None else prediction.band(simulation, band)
@@ -217,15 +214,11 @@ def _stages(
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python, which JSON has; anything else as it is."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """The error on the rows that were wrong when they were added, as figures take it.
-
-    Columns: series (the round), kind, x (the stage), y (the error), y_low, y_high, n_seeds.
-    """
+    """The error, by stage, on the rows that were wrong when they were added."""
     import pandas as pd
 
     parts = []
@@ -238,7 +231,7 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
 
 def _predicted_row_errors(prediction: "PracticePrediction", addition: int, series: str) -> "pd.DataFrame":
-    """The predicted error on an addition's rows by stage; nan, after a line, where the theory has none."""
+    """The error by stage; nan, after a line, where the theory has none."""
     import numpy as np
 
     from dp_theory.loop import row_errors
@@ -252,7 +245,7 @@ def _predicted_row_errors(prediction: "PracticePrediction", addition: int, serie
 
 
 def _simulated_row_errors(runs: "np.ndarray", series: str) -> "pd.DataFrame":
-    """The mean over runs of shape (trials, stages); a run in which no such row was added is nan and is left out."""
+    """The mean over runs (trials, stages), without runs in which no such row was added."""
     import numpy as np
 
     found = np.ma.masked_invalid(runs)
@@ -263,7 +256,6 @@ def _simulated_row_errors(runs: "np.ndarray", series: str) -> "pd.DataFrame":
 
 
 def _tidy_rows(series: str, kind: str, y: "np.ndarray", se: "np.ndarray", n_seeds: int) -> "pd.DataFrame":
-    """The rows of a series in the table that figures take; y and se are of shape (stages,)."""
     import pandas as pd
 
     columns = {"series": series, "kind": kind, "x": range(len(y)), "y": y, "y_low": y - se, "y_high": y + se}
@@ -286,14 +278,12 @@ def _show(tables: PracticeTables, loss: str) -> None:
 
 
 def _by_round(row_errors: "pd.DataFrame") -> list[dict[str, Any]]:
-    """A record for each round and kind, with a column for each stage."""
     wide = row_errors.pivot(index=["series", "kind"], columns="x", values="y")
     in_turn = row_errors[["series", "kind"]].drop_duplicates()  # as text, round 10 would come before round 2
     return records(wide.loc[list(in_turn.itertuples(index=False, name=None))].reset_index())
 
 
 def _write(tables: PracticeTables, out: Path) -> None:
-    """Write the tables that there are as CSV, and pictures of the row errors and of the curves."""
     import pandas as pd
     from dp_figures.curves import draw_curves, save
 

@@ -1,4 +1,4 @@
-"""`dp theory predict | simulate`: one problem of Theorem 1, in the limit and in finite dimension."""
+"""`dp theory predict | simulate`: Theorem 1 in the limit and in finite dimension."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -60,7 +60,6 @@ def predict_command(
 
 
 def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, Any]:
-    """The prediction by name; at a finite dimension with the band that holds a share `level` of experiments."""
     if d is None:
         return asdict(predict(problem))
     from dp_theory import FinitePrediction
@@ -91,7 +90,7 @@ def _off_limit(problem: Problem) -> tuple[dict[str, Any], str]:
 
 
 def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any]]:
-    """A record for each cell of a grid of this shape, from columns that broadcast to it."""
+    """A record for each cell of a grid, from columns that broadcast to it."""
     import numpy as np
 
     arrays = [np.broadcast_to(value, shape).ravel().tolist() for value in columns.values()]

@@ -139,7 +139,7 @@ def _write(result: "DataFrame", x: str, out: Path) -> None:
 
 
 def picture(result: "DataFrame", x: str) -> "Figure":
-    """Curves on the axis `x`: for each setting a panel for prune and one for direct, each with the static curve."""
+    """For each setting a panel for prune and one for direct, each with the static curve."""
     import pandas as pd
     from dp_figures.curves import draw_curves
 

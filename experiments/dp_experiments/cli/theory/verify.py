@@ -63,7 +63,6 @@ def verify_command(
 
 
 def _derived(names: Collection[str]) -> dict[str, Any]:
-    """Derivations by name, all if none is named: a title, formulas as text, and which of these must be 0."""
     import sympy
 
     from dp_theory.derive import DERIVATIONS
@@ -81,7 +80,6 @@ def _derived(names: Collection[str]) -> dict[str, Any]:
 
 
 def _wrong(derived: dict[str, Any]) -> list[str]:
-    """The formulas that must be 0 and are not."""
     return [key for found in derived.values() for key in found["zero"] if found["formulas"][key] != "0"]
 
 

@@ -1,4 +1,4 @@
-"""The facts that a report tells: settings, costs and results of runs and comparisons, read from their folders."""
+"""What a report tells of runs and comparisons, read from their folders."""
 
 from __future__ import annotations
 
@@ -57,11 +57,8 @@ Facts = dict[str, Any]
 
 
 def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
-    """The facts of a run or a comparison, whose folder this is.
-
-    judge: adds to each round the share of its samples that it confirms. rounds: adds `quality`, how the rounds compare
-    with real validation examples, as the latest learner sees them. Raises InputError for a comparison with either, and
-    for a folder that is neither.
+    """judge: adds the share of each round's samples that it confirms. rounds: adds how the rounds compare with real
+    validation examples, as the latest learner sees them.
     """
     comparison = Comparison(folder)
     if comparison.exists:
@@ -84,7 +81,7 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
 
 
 def outcome(run: Run) -> Facts:
-    """What a run came to so far: its name, seed, step, pool size, and accuracies with their standard errors."""
+    """What a run came to so far."""
     config = run.config
     result = run.result
     metrics = run.metrics
@@ -107,7 +104,7 @@ def outcome(run: Run) -> Facts:
 
 
 def run_facts(run: Run) -> Facts:
-    """All facts of a run. Draws its figures if they are missing, or older than what the run left."""
+    """All facts of a run; draws its figures if they are missing or older than the run's files."""
     config = run.config
     result = run.result
     if not are_drawn(run.files):
@@ -140,7 +137,7 @@ def run_facts(run: Run) -> Facts:
 
 
 def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
-    """A sentence for a run: what it reached, with how many examples, or how far it is."""
+    """A sentence: what a run reached, or how far it is."""
     sets = {row["set"]: row for row in reached["accuracies"]}
     name = "test" if "test" in sets else "validation"
     row = sets.get(name)
@@ -168,7 +165,6 @@ def readable_time(seconds: float) -> str:
 
 
 def _rounds(run: Run) -> list[Facts]:
-    """A row for each round, with the size of the pool after it."""
     rounds = run.rounds
     if not len(rounds):
         return []
@@ -177,7 +173,7 @@ def _rounds(run: Run) -> list[Facts]:
 
 
 def comparison_facts(comparison: Comparison) -> Facts:
-    """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
+    """The arms of a comparison, and the outcome of each run."""
     arms = comparison.arms
     figure = comparison.figure.with_suffix(".png")
     runs = list(comparison.runs())
@@ -194,7 +190,7 @@ def comparison_facts(comparison: Comparison) -> Facts:
 
 
 def with_error(accuracy: float, n: int | None) -> Facts:
-    """An accuracy over n independent examples, and its binomial standard error, None if n is not known."""
+    """An accuracy over n independent examples, and its binomial standard error."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
 
 
@@ -223,10 +219,7 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """The settings in which a configuration differs from a base: by key, the base's value and its own.
-
-    Without a base they are those that differ from the defaults, with None for the base's value.
-    """
+    """By key, the base's value (None without a base: against the defaults) and the configuration's own."""
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
@@ -244,7 +237,7 @@ def set_options(settings: Iterable[str]) -> list[str]:
 
 
 def run_command(config: Config, base: Config | None) -> str | None:
-    """The command that repeats a run of a preset. None if there is no preset, or settings alone cannot repeat it."""
+    """The command that repeats a run; None if settings of a preset cannot."""
     if base is None:
         return None
     settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
@@ -258,9 +251,9 @@ def run_command(config: Config, base: Config | None) -> str | None:
 
 
 def compare_command(comparison: Comparison) -> str | None:
-    """The command that repeats a comparison of a preset's arms; None if none is found.
+    """The command that repeats a comparison; None if none is found.
 
-    The settings of each run are tried in turn. They are right if the configurations of all runs follow from them.
+    The settings of each run are tried in turn, until the configurations of all runs follow from them.
     """
     configs = [(arm, run.config) for arm, run in comparison.runs()]
     _, first = configs[0]
@@ -277,7 +270,6 @@ def compare_command(comparison: Comparison) -> str | None:
 
 
 def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
-    """The options of a comparison but its settings."""
     arms = comparison.arms
     options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
     if first := min(splits):

@@ -1,4 +1,4 @@
-"""The gallery of a report: the samples that were hardest when they were added, and those that the learner got wrong."""
+"""The samples that were hardest when they were added."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
 
 
 def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
-    """The hardest samples of a pool of images, hardest first; none if it has no images or nothing was added.
-
-    Each has its class, round, entropy in nats and strength when it was added, whether the learner was wrong then, and
-    its picture as a PNG in base64.
-    """
+    """Hardest first; none if the pool has no images or nothing was added."""
     task = run.config.task
     if len(task.sample_shape) != 3:
         return []
@@ -49,7 +45,7 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
 
 
 def encoded(image: Any) -> str:
-    """An image in [0, 1] of shape (H, W) or (H, W, 3) as a small PNG in base64."""
+    """An image in [0, 1] of shape (H, W) or (H, W, 3) as a PNG in base64."""
     picture = Image.fromarray((255 * image).round().astype("uint8"))
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

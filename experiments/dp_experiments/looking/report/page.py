@@ -23,10 +23,7 @@ MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies
 
 
 def page(facts: Sequence[Facts], refresh: int = 0) -> str:
-    """The HTML that tells the facts of runs and comparisons. All values are escaped.
-
-    refresh: seconds after which a browser reads it again; 0: it does not.
-    """
+    """The HTML of runs and comparisons, all values escaped; `refresh` is in seconds, 0 for never."""
     return rendered(
         "dp_experiments.looking.report",
         "page.html.jinja",
@@ -41,7 +38,7 @@ def page(facts: Sequence[Facts], refresh: int = 0) -> str:
 
 
 def shown_run(run: Facts) -> Facts:
-    """The facts of a run, with settings, costs and classes added in the form that the page shows."""
+    """The facts of a run in the form that the page shows."""
     origin = f"preset {run['preset']}" if run["preset"] else "default"
     settings = []
     for key, (before, own) in run["settings"].items():
@@ -60,7 +57,7 @@ def shown_run(run: Facts) -> Facts:
 
 
 def named_rounds(rows: Sequence[Facts]) -> list[Facts]:
-    """Rows of round_quality, in which the real test examples have a name in place of a round."""
+    """Rows of round_quality, in which real test examples have a name in place of a round."""
     return [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
 
 
@@ -69,7 +66,7 @@ def _as_json(value: Any) -> str:
 
 
 def shown_comparison(comparison: Facts) -> Facts:
-    """The facts of a comparison, with two tables added: what its arms reached and are worth, and what they cost."""
+    """The facts of a comparison, with tables of what its arms reached and cost."""
     arms, costs = [], []
     for row in comparison["arms"]:
         worth = {}
@@ -92,13 +89,11 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def _differences(row: Facts) -> Facts:
-    """The difference to the baseline, by a name for readers."""
     minus = [(str(key).removeprefix("minus_"), value) for key, value in row.items() if str(key).startswith("minus_")]
     return {f"minus {baseline}": _with_error(value, row["difference_se"]) for baseline, value in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    """A number of two decimals with its standard error, if there is one."""
     if value is None:
         return ""
     return f"{value:.2f}" + ("" if not error else f" ± {error:.2f}")
@@ -144,7 +139,7 @@ def words(key: str) -> str:
 
 
 def readable(value: Any) -> str:
-    """A value as text: whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
+    """Whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
     if value is None or value != value:  # nan is not equal to itself
         return ""
     if isinstance(value, str):
@@ -155,7 +150,7 @@ def readable(value: Any) -> str:
 
 
 def for_phone(file: str) -> str:
-    """The picture for a phone that lies beside this one; empty if there is none, as in folders of older versions."""
+    """The phone's picture beside this one, which folders of older versions lack."""
     narrow = Path(file).with_stem(narrow_name(Path(file).stem))
     return str(narrow) if narrow.exists() else ""
 

@@ -1,4 +1,4 @@
-"""The pictures of a run, RUN/figures/*.png, drawn from the files that it leaves, also before its end."""
+"""The pictures of a run, RUN/figures/*.png, drawn from what it has left so far."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ROUNDS = {
 
 
 def leave_figures(run: Path) -> None:
-    """Draw a run that has just ended, in its main process. A failure is only remarked on, since the run is complete."""
+    """Draw a run that has ended; a failure is only remarked on, since the run is complete."""
     if not this_process().is_main_process:
         return
     try:
@@ -67,7 +67,7 @@ def leave_figures(run: Path) -> None:
 
 
 def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
-    """Draw those of several runs whose figures are not drawn yet, `workers` at a time."""
+    """Draw those of several runs that are not drawn yet, `workers` at a time."""
     undrawn = [(run,) for run in runs if not are_drawn(RunFiles(run))]
     with progress("figures", len(undrawn)) as advance:
         for _ in in_parallel(workers, leave_figures, undrawn):
@@ -75,21 +75,18 @@ def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> 
 
 
 def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
-    """Whether a run is complete, and all its figures, of which one is the last, are there and show its end."""
+    """Whether a run is complete and its figures, of which `last_name` is drawn last, show its end."""
     last = files.figures / f"{last_name}.png"
     return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
 
 def draw_run(run: Run) -> list[Path]:
-    """Write the pictures that a run's files allow, each whole or not at all, as PNG only, which takes half the time.
-
-    Returns their paths.
-    """
+    """Write the pictures, each whole or not at all, as PNG only, which takes half the time."""
     return [path for name, draw in drawings(run).items() for path in save(draw(), run.files.figures / name, ["png"])]
 
 
 def draw_for_phone(run: Run) -> None:
-    """Write the same pictures for a phone, which only a report shows. A failure is only remarked on."""
+    """Write the pictures that only a report on a phone shows; a failure is only remarked on."""
     try:
         for name, draw in drawings(run).items():
             save_narrow(draw, run.files.figures / name)
@@ -98,7 +95,7 @@ def draw_for_phone(run: Run) -> None:
 
 
 def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
-    """What draws each picture that a run's files allow, by its name; the one that is drawn last comes last."""
+    """What draws each picture that a run's files allow, in the order of drawing."""
     metrics = run.metrics
     rounds = run.rounds
     figures: dict[str, Callable[[], Figure]] = {}
@@ -117,7 +114,7 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
 
 
 def readable_pool(run: Run) -> Pool | None:
-    """The pool of a run; None if there is none yet or, with a remark, if it is damaged, since all else can be shown."""
+    """None if there is no pool yet or, with a remark, if it is damaged."""
     try:
         return run.pool
     except DamagedError as error:
@@ -128,7 +125,7 @@ def readable_pool(run: Run) -> Pool | None:
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
-    """Draw validation accuracy (once warmed up), training loss and learning rate over the steps (paper Fig. 2)."""
+    """Validation accuracy once warmed up, training loss and learning rate over the steps (paper Fig. 2)."""
     metrics = metrics.assign(val_accuracy=100 * metrics["val_accuracy"])
     added = rounds.query("round > 0")["step"] if len(rounds) else []
     parts = []
@@ -143,7 +140,7 @@ def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int
 
 
 def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
-    """Draw strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
+    """Strength, hardness, cost and accuracy of each addition, against the pool's size."""
     passes = (rounds["denoiser_forwards"] + rounds["denoiser_backwards"]) / rounds["count"]
     size = rounds["count"].cumsum()
     rounds = rounds.assign(size=size, fraction_wrong=100 * rounds["fraction_wrong"], passes=passes)
@@ -161,22 +158,18 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
 
 
 def sizes_reached(run: Run) -> pd.DataFrame:
-    """The results of a run's branches (paper section 5), and of the run itself if it has ended: a row for each."""
+    """A row for each branch (paper section 5), and for the run itself if it has ended."""
     return pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
 
 
 def draw_scaling(results: pd.DataFrame) -> Figure:
-    """Draw test accuracy against the pool's size, with a point for each of `sizes_reached`."""
+    """Test accuracy against the pool's size, for `sizes_reached`."""
     table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the examples of each class: a row for each, indexed by its name.
-
-    Columns: initial (of the initial round), right and wrong (added ones that the learner of the time got right or
-    wrong), entropy (the mean over added ones, in nats).
-    """
+    """Initial examples, added ones by whether the learner was right then, and mean entropy in nats."""
     facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0]
     counts = {
@@ -190,7 +183,7 @@ def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
-    """Draw how many examples each class has, and whether the learner was right about them when they were added."""
+    """How many examples each class has, and whether the learner was right when they were added."""
     counts = class_counts(pool, classes)
     xlabel = "class"
     if len(classes) > NAMED:
@@ -202,7 +195,7 @@ def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
 
 
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
-    """Draw the first example of each class in each round, at most SHOWN of either, framed if the learner was wrong."""
+    """The first example of each class in each round, framed if the learner was wrong."""
     facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
     rounds = spread_out(int(facts["round"].max()) + 1)
     labels = spread_out(len(classes), SHOWN_NARROW if style.is_narrow() else SHOWN)
@@ -226,15 +219,12 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
 
 
 def spread_out(count: int, most: int = SHOWN) -> list[int]:
-    """At most so many of 0, …, count - 1, evenly spaced, with both ends among them."""
+    """At most `most` of 0, …, count - 1, evenly spaced, with both ends."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """Images [B, C, H, W] in [-1, 1] as figures draw them, large ones made smaller.
-
-    Returns values in [0, 1], of shape (B, H, W) if grey, (B, H, W, 3) if coloured.
-    """
+    """From [B, C, H, W] in [-1, 1] to (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)
@@ -242,5 +232,5 @@ def pictures(x: torch.Tensor) -> np.ndarray:
 
 
 def of_one_run(x: ArrayLike, y: ArrayLike, **groups: str) -> pd.DataFrame:
-    """The table of what a single run measured, for figures. Points that are nan are left out."""
+    """The tidy table of a single run, without the points that are nan."""
     return measured("run", np.asarray(x, float), np.asarray(y, float), **groups).dropna(subset=["x", "y"])

@@ -17,10 +17,9 @@ LONGEST = 300  # characters of each
 
 
 def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
-    """The added texts of the highest entropy, highest first; before the first addition, those of the initial round.
+    """The added texts of the highest entropy (nats), else initial ones.
 
-    Keys: text, label and predicted (names), entropy in nats and right, both when it was added, and round. What is
-    predicted is what the learner makes of it now; None if there is no learner yet. With soft labels also p(label).
+    `right` is of when a text was added, `predicted` of now.
     """
     facts = pool.table().select(["row", "round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0] if facts["round"].any() else facts
@@ -48,5 +47,5 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
 
 
 def likelihood(pool: Pool, row: int) -> float | None:
-    """The generator's own probability of the label of a row, if the pool has soft labels. A low one is doubt."""
+    """The generator's own probability of a row's label, if the pool has soft labels."""
     return None if pool.posterior is None else float(pool.posterior[row, int(pool.y[row])])

@@ -11,7 +11,6 @@ FIGURES = (4,)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: the rows of Tables 4 and 5, with their data equivalence, see dp_experiments.presets.reported.audit."""
     found = data_equivalence()
     rest = found.drop(columns=["method", "total", "val"])
     return pd.concat([reported(found["method"], found["total"], found["val"]), rest], axis=1)

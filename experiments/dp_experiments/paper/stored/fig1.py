@@ -10,7 +10,6 @@ FIGURES = (1,)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """The stored run of the page to play with (dp_experiments.playing.toy_run), with a panel for each pool shown."""
     table = stored_runs("toy")
     reached = table[table["what"] == "accuracy"]
     titles = {

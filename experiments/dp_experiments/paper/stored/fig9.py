@@ -21,7 +21,7 @@ PAIRS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: y is unguided practice minus static data, in points, with the 90 % interval that the two tests go by."""
+    """Unguided practice minus static data, in points, with the 90 % interval that the two tests go by."""
     parts = []
     for series, (data, arm, rival) in PAIRS.items():
         mean, se, seeds = paired(stored_runs(data), arm, rival)
@@ -32,7 +32,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval says of a difference within the margin."""
     if np.abs([low, high]).max() < MARGIN:
         return "equivalent"
     return "undecided" if low < 0 < high else "different"

@@ -28,10 +28,7 @@ TRIALS = 60
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with the column panel. x is the budget per dimension, y the error over that of the best rule of the score.
-
-    The best rule is also simulated at some sizes, over its prediction.
-    """
+    """The error over that of the best rule against the budget per dimension."""
     size = 5 if quick else 13
     parts = []
     for panel, (axis, low, high) in PANELS.items():
@@ -50,7 +47,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _experiment(best: BestRule, budget: float, panel: str) -> pd.DataFrame:
-    """The simulated error of the best rule over the predicted one, with the z of their difference."""
     problem = Problem(Direct(best.rule.rule), RHO, 1 / best.kept, best.lam)
     runs = simulate(problem, D, TRIALS, engine="law", seed=round(1000 * budget))
     z = (runs.test_error - best.test_error) / runs.test_error_se
@@ -72,7 +68,6 @@ def caption(table: pd.DataFrame) -> str:
     theory = table.query("kind == 'predicted'")
 
     def above(name: str) -> str:
-        """How far a rule is above the best one, at most."""
         return f"{theory.query('series == @name')['y'].max() - 1:.0%}"
 
     below = 1 - theory.query("series == @LABELS")["y"].min()

@@ -21,10 +21,7 @@ TRAINED = "counting the samples trained on"
 
 
 def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Tidy, with the columns p and axis (which samples x counts). The same experiments stand in both panels.
-
-    lam: ridge per training row. It, d and rho are columns, too.
-    """
+    """Both panels (which samples x counts) show the same experiments; lam is the ridge per training row."""
     trials, sizes = (24, 8) if quick else (100, 14)
     parts = []
     for p in KEPT_FRACTIONS:

@@ -19,10 +19,7 @@ RHOS = (0.7, 0.9, 0.97, 1.0)
 
 
 def compute(quick: bool, *, kept: int = KEPT, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Tidy. x is N/m, the samples generated over the samples kept. The column rho is the selector's cosine.
-
-    lam: ridge per training row. It, d and kept are columns, too.
-    """
+    """x is N/m, samples generated over kept; lam is the ridge per training row."""
     trials, sizes = (24, 8) if quick else (100, 12)
     of_line = np.geomspace(1.01, 32, 200)
     of_points = np.geomspace(1.1, 32, sizes)
@@ -36,7 +33,6 @@ def compute(quick: bool, *, kept: int = KEPT, d: int = D, lam: float = LAM) -> p
 
 
 def _problem(ratio: np.ndarray, rho: float, kept: int, d: int, lam: float) -> Problem:
-    """A problem for each over-sampling ratio, all with as many training rows. ratio: shape (points,)."""
     return Problem(KeepHard.with_keep_fraction(1 / ratio), rho, d / (kept * ratio), lam / ratio)
 
 

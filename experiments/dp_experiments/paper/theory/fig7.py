@@ -22,10 +22,7 @@ RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 
 
 def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Tidy, with the columns rule, lam, n (rows of the pool), threshold (phi = d/n), rho, d and panel.
-
-    lam: the larger of the two ridges.
-    """
+    """n is rows of the pool, threshold phi = d/n, and the argument lam the larger of two ridges."""
     lams = {SMALL_LAM: "λ = 10⁻⁶", lam: f"λ = {lam:g}"}
     trials, sizes = (24, 8) if quick else (100, 14)
     p_line = np.linspace(0.02, 0.98, 385)

@@ -28,10 +28,7 @@ TRAINED = 8000  # real images of fashion that train its learner
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: two predicted lines and the measured points for each task and rule.
-
-    Fashion is left out, with a remark, where its images are missing.
-    """
+    """Without its images, fashion is left out."""
     trials = 8 if quick else 40
     found = {"digits": check(_digits(5000 if quick else 20_000), trials=trials)}
     try:
@@ -42,7 +39,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _digits(rows: int) -> Features:
-    """The features of plain generated digits: the small half against the large one."""
     with tempfile.TemporaryDirectory() as folder:
         run(digits(), Path(folder) / "run", progress=progress)
         x, y = features(Run(Path(folder) / "run"), rows, progress)
@@ -50,10 +46,6 @@ def _digits(rows: int) -> Features:
 
 
 def _fashion(steps: int) -> Features:
-    """The features of real coats and shirts, of a learner that was trained on other real images for so many steps.
-
-    Raises MissingError if the images are missing.
-    """
     plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
     learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)

@@ -20,10 +20,6 @@ D = 120
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a panel for each rule and a series for each number of classes.
-
-    x is the training rows per dimension, y the error over that of random rows.
-    """
     classes, points, trials = (CLASSES[::3], 4, 4) if quick else (CLASSES, 7, 12)
     options = {"rules": ("random", *RULES), "keep": [KEEP], "rho": RHO, "tolerance": 1e-2}
     lines = classes_curves(classes, kept=np.geomspace(0.5, 32, points).tolist(), **options)

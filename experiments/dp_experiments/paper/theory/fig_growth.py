@@ -33,7 +33,6 @@ class _Loop(NamedTuple):
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy. x is the size of a round over that of the one before, y the error after the last round in percent."""
     ratios = SIMULATED if quick else RATIOS
     flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
     kappas = KAPPAS[1:3] if quick else KAPPAS
@@ -49,7 +48,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float]) -> _Loop:
-    """The least last error over the width of the window and the ridge."""
     loops = []
     for kappa in kappas:
         for lam in LAMS:
@@ -59,13 +57,12 @@ def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float
 
 
 def _rounds(ratio: float, kappa: float) -> list[Window]:
-    """The plan of each round, which asks for rows near the boundary of its learner."""
+    """Each asks for rows near the boundary of its learner."""
     sizes = ratio ** np.arange(ROUNDS)
     return [Window(kappa, kept=float(size)) for size in TOTAL * sizes / sizes.sum()]
 
 
 def _experiment(series: str, ratio: float, best: _Loop, d: int, trials: int) -> pd.DataFrame:
-    """The simulated last error, with the z of its difference to the prediction."""
     runs = simulate(best.problem, d, trials, seed=round(100 * ratio))
     error = float(runs.test_error[-1])
     se = float(runs.test_error_se[-1])

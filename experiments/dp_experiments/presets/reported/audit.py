@@ -1,7 +1,6 @@
-"""Checks of the paper's reported tables, and the data equivalence that follows from Tables 4 and 5.
+"""Checks of the paper's tables, and the data equivalence of Tables 4 and 5.
 
-The data equivalence of a practice run is n_static / n_practice. n_static is the number of static samples that reach the
-accuracy of that run, read off the static curve.
+It is how many static samples reach a practice run's accuracy, over its own.
 """
 
 import numpy as np
@@ -18,12 +17,12 @@ def reported(number: int) -> pd.DataFrame:
 
 
 def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
-    """The practice rows of Table 4 or 5 whose total is not initial + rounds * increment."""
+    """The practice rows whose total is not initial + rounds * increment."""
     return table.query("method != 'static' and total != initial + rounds * increment")
 
 
 def rising(n: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Which sizes make up a curve [S], in increasing order: those that are better than all smaller ones."""
+    """The sizes of a curve [S], in increasing order, that are better than all smaller ones."""
     order = np.argsort(n)
     reached = accuracy[order]
     return order[np.r_[True, reached[1:] > np.maximum.accumulate(reached)[:-1]]]
@@ -32,11 +31,10 @@ def rising(n: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
 def static_equivalent(
     accuracy: np.ndarray, n_static: np.ndarray, static_accuracy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of static samples that first reach each `accuracy` [A], interpolated linearly in log n, and its bound.
+    """The number of static samples that first reach each `accuracy` [A], linear in log n, and its bound.
 
-    n_static and static_accuracy, both [S], are the static curve, of which the `rising` sizes count. The bound is "="
-    within the curve. Above its best accuracy it is ">", and the number is the largest n. Below the accuracy of the
-    smallest n it is "<", and the number is that n.
+    "=" is within the curve [S], whose `rising` sizes count, ">" above its best accuracy, "<" below that of its smallest
+    n.
     """
     curve = rising(n_static, static_accuracy)
     n = n_static[curve]
@@ -48,11 +46,7 @@ def static_equivalent(
 
 
 def data_equivalence() -> pd.DataFrame:
-    """Tables 4 and 5, one row per run; practice rows have their static equivalent.
-
-    Columns: dataset, method, total, val (%), static_equivalent (samples), bound (of static_equivalent and ratio), ratio
-    = static_equivalent / total, note.
-    """
+    """Tables 4 and 5, with the static equivalent of practice rows and its ratio to the total."""
     parts = []
     for dataset, number in SCALING.items():
         table = reported(number)

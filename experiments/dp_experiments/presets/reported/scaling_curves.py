@@ -11,11 +11,7 @@ CURVES = {"table4": 4, "table5": 5}
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
-    """Validation errors of static data and of Deliberate Practice, of ImageNet-100 (table4) or ImageNet-1k (table5).
-
-    where: values that columns must have, such as {"strategy": "static"}. Single runs without standard errors. Raises
-    InputError for another name, and for a column or a value that is not there.
-    """
+    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
     if name not in CURVES:
         raise InputError(f"unknown curve '{name}': one of {', '.join(CURVES)}")
     import pandas as pd

@@ -1,9 +1,8 @@
-"""When the paper added examples, as the branch epochs of Tables 4 and 5 tell it. It is an inference.
+"""When the paper added examples, inferred from the branch epochs of Tables 4 and 5.
 
-A row of few additions is a branch of a longer run, and `branch_epoch` says when it left, just before the next addition.
-Read as passes over the current pool, the epochs do not fit: between rows 8 and 9 of Table 4 lie 44,000 steps, and the
-constant rate lasts for 40,000. Read as N / batch steps all rows fit, and the last branches leave just before the
-cool-down. tau is then one such epoch, and T_max hardly grows: `fitted` finds both.
+A row of few additions is a branch of a longer run that left just before the next addition. Read as passes over the
+current pool, the epochs do not fit: between rows 8 and 9 of Table 4 lie 44,000 steps, and the constant rate lasts for
+40,000. Read as N / batch steps all rows fit. tau is then one such epoch, and T_max hardly grows (`fitted`).
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ def tau(initial: int, batch: int) -> int:
 
 
 def branches(table: int) -> pd.DataFrame:
-    """The rows of Table 4 or 5 that are branches.
-
-    Columns: row (from 1), initial (N), increment (P), patience (T_max), rounds (k), step (when addition k + 1 was due).
-    """
+    """The rows that are branches; `step` is when addition k + 1 was due."""
     from dp_experiments.presets.reported.audit import reported
 
     rows = reported(table)
@@ -44,8 +40,8 @@ def replay(
 ) -> np.ndarray:
     """The steps of the additions of a run whose accuracy follows a script.
 
-    The accuracy rises at each evaluation, until `settling` steps times the share of the pool that is new have passed
-    since the last addition. Then it never rises. t_max: in evaluations, for the pool after each number of additions.
+    It rises until `settling` steps times the new share of the pool have passed since the last addition. t_max is in
+    evaluations, for the pool after each number of additions.
     """
     step, pool, new, steps = 0, initial, initial, []
     for patience in t_max[:additions]:
@@ -69,7 +65,7 @@ def log_errors(table: int, settling: float, growth: float, epochs: float) -> np.
 
 
 def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.DataFrame:
-    """For each growth of T_max and each tau in passes, the best `settling` and the root mean square of `log_errors`."""
+    """The best `settling` and r.m.s. of `log_errors`, for each growth of T_max and each tau in passes."""
     import pandas as pd
     from scipy.optimize import minimize_scalar
 

@@ -1,4 +1,4 @@
-"""What the figures of runs share: runs of the preset `digits`, and images from the same noise along a run."""
+"""Runs of the preset `digits` for figures, and images from the same noise along a run."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,21 +27,16 @@ LARGEST = 64  # pixels a side of an image in a grid
 
 
 def digits(*overrides: str) -> Config:
-    """The preset `digits` with key=value overrides."""
     return load_preset("digits", overrides)
 
 
 def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> pd.DataFrame:
-    """The table of compare.run_arms, of runs in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """The strength that was asked for (0: none was), else the usual one, else that of a run's last guided addition.
-
-    Raises InputError if it is below 0, or if no addition of the run was guided.
-    """
+    """The strength as asked (0: not), else the usual one, else that of a run's last guided addition."""
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
     if omega or usual:
@@ -54,10 +49,7 @@ def strength(run: Run, omega: float, usual: float | None = None) -> float:
 
 @contextmanager
 def shown_run(folder: Path | None) -> Iterator[Run]:
-    """The run that a figure shows: a user's, or one of the preset `digits` in a folder that is removed afterwards.
-
-    Raises InputError for a folder that is no run, that has generated nothing yet, or whose examples are no images.
-    """
+    """A user's run, or one of the preset `digits` in a folder that is removed afterwards."""
     if folder is None:
         with tempfile.TemporaryDirectory() as own:
             run(digits(), Path(own) / "run", progress=progress)
@@ -72,9 +64,9 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
 
 
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
-    """An image of each of a run's first classes in every row, all from the same noise, as pixel_columns has them.
+    """An image of each of a run's first classes in every row, from the same noise.
 
-    The name of a row ends with the mean entropy that its judge assigns to it, in nats.
+    A row's name ends with its judge's mean entropy in nats.
     """
     config = run.config
     generator = load_generator(config, progress=progress)
@@ -91,7 +83,7 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """Columns pixel_0 … in [0, 1], the colours of a pixel beside each other, of images [n, 1 or 3, H, W] in [-1, 1]."""
+    """In [0, 1], a pixel's colours side by side, of images [n, 1 or 3, H, W] in [-1, 1]."""
     x = x.float().cpu()
     if x.shape[-1] > LARGEST:
         x = functional.interpolate(x, (LARGEST, LARGEST), mode="area")

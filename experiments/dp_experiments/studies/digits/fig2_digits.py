@@ -24,10 +24,7 @@ QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accurac
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: means over seeds at each evaluation.
-
-    The column `quantity` names the panel. `added` marks the mean step of an addition, to the nearest evaluation.
-    """
+    """Means over seeds; `added` marks the mean step of an addition, to the nearest evaluation."""
     seeds, splits = (2, 1) if quick else (8, 8)
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
@@ -42,7 +39,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.DataFrame]:
-    """The mean of each quantity over runs of one arm, whose learners are evaluated every so many steps."""
     metrics = pd.concat(run.metrics for run in runs).set_index("step")
     metrics["val_accuracy"] *= 100
     rounds = pd.concat(run.rounds for run in runs).query("round > 0")
@@ -57,7 +53,6 @@ def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.Dat
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the steps from SHOWN_FROM on."""
     return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 

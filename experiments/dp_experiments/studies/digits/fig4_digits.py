@@ -24,7 +24,6 @@ SIZES = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a row for each arm and size, and the columns of dp_experiments.comparing.compare.summarize."""
     seeds, splits = (2, 1) if quick else (8, 8)
     arms = {f"{name}-{size}": name for name, sizes in SIZES.items() for size in sizes}
     runs = run_digits_arms(digits(), list(arms), seeds=seeds, splits=splits)

@@ -21,11 +21,7 @@ GUIDED = "guided"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a row for each over-sampling ratio or strength, which the column `setting` holds.
-
-    The other columns are those of `comparing.compare.summarize`. x is the compute of the whole run in FLOPs.
-    All runs end with the same numbers of examples and steps.
-    """
+    """x is the compute of the whole run in FLOPs; all runs end with the same numbers of examples and steps."""
     seeds, splits = (2, 1) if quick else (4, 4)
     points = [(PRUNED, RATIOS[0], "practice-unguided", (PLAIN,))]
     points += [(PRUNED, ratio, "prune-in-loop", (PLAIN, f"practice.oversample={ratio}")) for ratio in RATIOS[1:]]

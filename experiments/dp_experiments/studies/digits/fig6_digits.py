@@ -20,7 +20,6 @@ SHOWN = (1, 3, 5, 7)  # rounds
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a series for each round. x is the pool size at a checkpoint, y the error there in percent."""
     seeds = 2 if quick else 8
     rows = []
     for seed in range(seeds):

@@ -23,7 +23,6 @@ OMEGA = 0.03
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """A row of images for each class, plain and guided by the learner before the last addition. A column per step."""
     with shown_run(None) as run:
         learner = run.learner(run.checkpoints[-1])
         generator = load_generator(run.config, progress=progress)
@@ -39,7 +38,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _estimates(generator: DenoiserGenerator, guidance: EntropyGuidance | None) -> list[Tensor]:
-    """The denoised estimates of images of LABELS at each step, of shape [labels, 1, H, W]."""
     estimates: list[Tensor] = []
     generator.sample(
         torch.tensor(LABELS),

@@ -17,11 +17,7 @@ TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
-    """A row of images for each strength, guided by the learner before the last addition.
-
-    run: the folder of a run; by default one of the preset. omega: the strength of which multiples are shown. 0 stands
-    for that of the run's last addition; that of the preset is OMEGA.
-    """
+    """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
     with shown_run(run) as shown:
         usual = strength(shown, omega, None if run else OMEGA)
         judge = rows_along(shown, [usual])[-1].judge

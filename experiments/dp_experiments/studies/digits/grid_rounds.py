@@ -18,11 +18,7 @@ SHOWN = 5  # learners, at most
 
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
-    """A plain row of images, and one for each of up to SHOWN rounds, guided by the learner before its addition.
-
-    run: the folder of a run; by default one of the preset. omega: the strength of all rows. 0 stands for that of the
-    run's last addition; that of the preset is OMEGA.
-    """
+    """`omega` is of all rows; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
     with shown_run(run) as shown:
         guided = rows_along(shown, [strength(shown, omega, None if run else OMEGA)])[1:]
         places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))

@@ -30,10 +30,7 @@ CONFIRMED = "labels confirmed (%)"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a row for each option (through, every, window, total) and each `measure`.
-
-    x is the processor time of the option over that of plain sampling.
-    """
+    """x is an option's processor time over that of plain sampling."""
     with shown_run(None) as run:
         learner = run.learner(run.checkpoints[SELECTOR])
     data = load_data(run.config)
@@ -44,7 +41,6 @@ def compute(quick: bool) -> pd.DataFrame:
     labels, seeds = torch.arange(rows) % run.config.task.n_classes, row_seeds(0, 0, range(rows))
 
     def sample(guidance: EntropyGuidance | None) -> tuple[np.ndarray, np.ndarray, float]:
-        """The learner's entropy on each sample, whether the judge agrees with its label, and the time of a block."""
         blocks, seconds = [], []
         for block in np.split(np.arange(rows), rows // BLOCK):
             start = time.process_time()
@@ -74,7 +70,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw entropy and confirmed labels over time. A line joins values of `every`."""
     rows = table.query("window == '0-1'").sort_values(["measure", "through", "total"], kind="stable")
     return draw_curves(rows, xlabel="time over plain sampling", ylabel="", panel="measure", sharey=False)
 

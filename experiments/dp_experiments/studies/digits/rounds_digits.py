@@ -31,7 +31,7 @@ PANELS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, with a panel for each quantity and a series for each arm; x is the round, of which 0 is plain."""
+    """x is the round, of which 0 is plain."""
     seeds = 1 if quick else 4
     with tempfile.TemporaryDirectory() as folder:
         run_arms(digits(), [JUDGE, *ARMS], seeds, seeds, Path(folder), cpu_count(), progress)
@@ -52,7 +52,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _rounds(run: Run, judge: Run) -> list[dict[str, float]]:
-    """What the judge says of each round of a run; but its entropy is by the learner of the time."""
+    """What the judge says of each round; but its entropy is by the learner of the time."""
     when_added = run.rounds.set_index("round")["entropy"]
     seen = round_quality(judge.learner(), run.pool, load_data(run.config))
     return [

@@ -1,4 +1,4 @@
-"""The data source of Fashion-MNIST, from its four IDX files as Debian or its authors ship them."""
+"""Fashion-MNIST from its four IDX files as Debian or its authors ship them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,6 @@ class FashionConfig(DataConfig):
         return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
-        """The files of the images and of the labels of a part, train or t10k."""
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
@@ -89,10 +88,8 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, or the same with .gz, as a uint8 array.
-
-    It has the bytes 0, 0, 8, the number of axes, their sizes as big-endian integers of four bytes, and the values.
-    Raises MissingError if neither file exists, InputError for a broken one.
+    """A uint8 array from 0, 0, 8, the number of axes, their sizes as big-endian 32-bit integers, and bytes; perhaps
+    gzipped.
     """
     file = _file_of(path)
     if file is None:

@@ -1,6 +1,6 @@
-"""A generator with an exact score, for the theory's own data: x ~ N(0, I_d), y = 1[x_0 > 0] (paper section 4).
+"""A generator with an exact score, for x ~ N(0, I_d), y = 1[x_0 > 0] (paper section 4).
 
-The theory's direction w0 is the first axis: rotating the data rotates a linear learner with them.
+The direction w0 is the first axis: rotating the data rotates a linear learner with them.
 """
 
 import math
@@ -24,9 +24,8 @@ def posterior_mean(
 ) -> Float[Tensor, "batch dimension"]:
     """The exact E[x0 | x_t = x, class].
 
-    Without the class, x0 given x_t is N(√alpha_bar·x_t, (1 - alpha_bar)·I). The class truncates the first component at
-    0, where its `sign` is 1 or -1. That moves its mean by sign·σ·pdf(z)/cdf(z), where z = sign·mean/σ. Classifier-free
-    guidance scales this move; 1: none.
+    Without the class, x0 is N(√alpha_bar·x_t, (1 - alpha_bar)·I). The class truncates the first component at 0, which
+    moves its mean by sign·σ·pdf(z)/cdf(z), z = sign·mean/σ; classifier-free guidance scales this move.
     """
     mean = alpha_bar.sqrt() * x
     sigma = (1 - alpha_bar.double()).sqrt()
@@ -39,10 +38,10 @@ def posterior_mean(
 
 
 class GaussianGenerator:
-    """A Generator: samples of either class, by DDIM with the exact posterior mean.
+    """Samples of either class, by DDIM with the exact posterior mean.
 
-    The only error is the discretisation. In each step DDIM shrinks a Gaussian by the cosine of the angle that the step
-    takes along the noise schedule. After 30 steps its standard deviation is 0.96.
+    A step shrinks a Gaussian by the cosine of its angle along the noise schedule: to a standard deviation of 0.96 after
+    30.
     """
 
     n_classes = 2
@@ -73,7 +72,6 @@ class GaussianGenerator:
         labels: Int64[Tensor, " batch"],
         guidance: EntropyGuidance | None = None,
     ) -> Float[Tensor, "batch dimension"]:
-        """Turn noise x, of any dimension, into samples of these classes."""
         sign = 2.0 * labels.double() - 1
         alpha_bar = self.solver.scheduler.alphas_cumprod
 

@@ -29,7 +29,6 @@ RATIO = "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy, in two panels: errors in percent, and errors relative to the exact prediction for the arm."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # few rows: errors are computed exactly
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
@@ -53,7 +52,6 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with errors divided by the exact prediction for the same arm."""
     arm = table["series"].where(~table["series"].isin(list(APPROXIMATE.values())), GUIDED)
     exact = table.loc[table["kind"] == "predicted"].set_index(["series", "x"])["y"]
     unit = exact.reindex(pd.MultiIndex.from_arrays([arm, table["x"]])).to_numpy()
@@ -61,12 +59,10 @@ def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    """The test errors of one arm in percent. errors: shape (runs, sizes)."""
     return measured(series, x, 100 * errors.mean(axis=0), 100 * sem(errors, axis=0), len(errors))
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw both panels, the ratio on a linear axis."""
     figure = draw_curves(
         table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False
     )
@@ -95,7 +91,6 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """Measured minus predicted at each point of a series, in standard errors."""
     rows = table.loc[table["series"] == series].set_index("x")
     points = rows.loc[rows["kind"] == "measured"]
     line = rows.loc[rows["kind"] == "predicted", "y"].reindex(points.index)

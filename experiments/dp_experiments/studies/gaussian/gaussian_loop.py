@@ -1,16 +1,10 @@
-"""Where theory and practice meet: errors of the gaussian preset beside dp_theory's prediction of the same loop.
+"""Errors of the gaussian preset beside dp_theory's prediction of the same loop.
 
-Units. Sampled rows are divided by `scale`, the standard deviation with which the sampler leaves a Gaussian. Off the
-plane of w0 and the learner they are then the theory's N(0, I), at a ridge lam/scale². The truth w0 is the first axis.
-Counts of rows are in units of the first pool.
+Rows are divided by `scale`, the standard deviation with which the sampler leaves a Gaussian: off the plane of w0 (the
+first axis) and the learner they are then N(0, I), at a ridge lam/scale². Counts are in units of the first pool.
 
-A row x that learner w_k guided is described by three numbers:
-
-- t = x·w_k/|w_k|, its margin;
-- ζ, its coordinate in the direction of w0 off w_k;
-- y = ±1, its label.
-
-Errors are exact: angle(w, w0)/π.
+A row x that learner w_k guided is three numbers: t = x·w_k/|w_k|, its margin; ζ, its coordinate in the direction of w0
+off w_k; y = ±1, its label. Errors are exact: angle(w, w0)/π.
 """
 
 from collections.abc import Sequence
@@ -43,7 +37,6 @@ GRID = 20_000  # points of noise that stand for all of it
 
 
 def gaussian(*overrides: str) -> Config:
-    """The preset with overrides."""
     return load_preset("gaussian", overrides)
 
 
@@ -52,17 +45,12 @@ def gaussian(*overrides: str) -> Config:
 
 @dataclass(frozen=True)
 class Trace:
-    """Runs of one arm.
-
-    test_error: of each stage, shape (seeds, stages). rows: t, ζ and y of each added row, t and ζ in units of scale, of
-    shape (seeds, rounds, increment, 3).
-    """
+    """Runs of one arm: test_error (seeds, stages); rows (seeds, rounds, increment, 3), t and ζ in units of scale."""
 
     test_error: np.ndarray
     rows: np.ndarray
 
     def of_round(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """t, ζ and y of what addition k brought, of all seeds together."""
         t, zeta, y = self.rows[:, k].reshape(-1, 3).T
         return t, zeta, y
 
@@ -70,7 +58,6 @@ class Trace:
 def traces(
     config: Config, arms: Sequence[str], seeds: int, folder: Path, workers: int = cpu_count()
 ) -> dict[str, Trace]:
-    """Run arms (dp_experiments.comparing.compare) in a folder, and read their learners and pools."""
     run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
     found = {}
@@ -83,7 +70,6 @@ def traces(
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The test errors and the rows of one run."""
     done = Run(folder)
     learners = [done.learner(at) for at in (*done.checkpoints, None)]
     weights = np.array([learner.tensors()["weight"].numpy() for learner in learners])
@@ -99,11 +85,7 @@ def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray
 
 
 def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
-    """What the sampler makes of plain noise: `scale`, and the law of its rows along w0 in that unit.
-
-    There is no sampling error, since a grid stands for the noise. DDIM with the exact score would give scale 1 and a
-    half-normal law in infinitely many steps.
-    """
+    """`scale`, and the sampler's law along w0 in that unit, without sampling error."""
     generator = GaussianGenerator(2, config.sampling.steps, config.sampling.guidance_scale)
     noise = np.column_stack([ndtri((np.arange(GRID) + 0.5) / GRID), np.ones(GRID)])
     x = generator.from_noise(torch.from_numpy(noise), torch.ones(GRID, dtype=torch.int64)).numpy()
@@ -115,10 +97,6 @@ def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
 
 
 def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
-    """The test error of each stage, shape (stages,), for ridge regression, if the rounds add what `plans` say.
-
-    Raises InputError for other data or another learner.
-    """
     data = config.data
     learner = config.learner
     if not (isinstance(data, GaussianDataConfig) and isinstance(learner, LinearConfig) and learner.loss == "ridge"):
@@ -131,7 +109,7 @@ def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
 
 
 def plain_rows(config: Config) -> RoundPlan:
-    """The plan of an unguided round: the sampler's own law, as a learner of a given test error sees it."""
+    """An unguided round: the sampler's own law, as a learner of a given test error sees it."""
     _, law = sampler_law(config)
     kept = config.practice.increment / config.practice.initial
 
@@ -144,9 +122,7 @@ def plain_rows(config: Config) -> RoundPlan:
 
 
 def keep_hard_threshold(t: np.ndarray) -> float:
-    """The alpha at which keep-hard leaves of N(0, 1) the mean |t| of these margins, shape (rows,); inf if that is as
-    large as plain.
-    """
+    """The alpha at which keep-hard leaves of N(0, 1) their mean |t|; inf if that is the plain one."""
 
     def excess(alpha: float) -> float:
         return np.sqrt(2 / np.pi) * -np.expm1(-(alpha**2) / 2) / (2 * ndtr(alpha) - 1) - np.abs(t).mean()
@@ -155,10 +131,7 @@ def keep_hard_threshold(t: np.ndarray) -> float:
 
 
 def realised_rule(t: np.ndarray) -> SymmetricRule:
-    """The rule q(|t|) that rows of margins t, shape (rows,), seem to have been kept by, as a histogram.
-
-    It is how much more often rows lie at a margin than those of N(0, 1), divided by its largest value.
-    """
+    """The rule q(|t|) that rows of margins t seem kept by: the histogram's ratio to N(0, 1), at most 1."""
     edges = np.unique(np.quantile(np.abs(t), np.linspace(0, 1, BINS + 1)))
     edges[0] = 0.0
     ratio = np.histogram(np.abs(t), edges)[0] / np.diff(2 * ndtr(edges))
@@ -167,11 +140,10 @@ def realised_rule(t: np.ndarray) -> SymmetricRule:
 
 
 def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
-    """The test error of each stage of a guided loop, predicted from what its rows report: ever more of it.
+    """The stages' test error, predicted from ever more of what guided rows report.
 
-    keep-hard: rounds keep |t| ≤ alpha, the rows' own threshold. rule: rounds keep by the realised q(t), with labels and
-    ζ as plain rows have them there. labels: keep-hard, but labels agree with the learner (the mean of y t) as little as
-    those of the rows do. rows: the law of (t, ζ, y) as it is.
+    keep-hard: |t| ≤ alpha, their own threshold. rule: the realised q(t), with labels and ζ of plain rows. labels:
+    keep-hard with the rows' agreement (mean y t). rows: the law of (t, ζ, y).
     """
     kept = config.practice.increment / config.practice.initial
     plans: dict[str, list[RoundPlan]] = {"keep-hard": [], "rule": [], "labels": [], "rows": []}

@@ -21,7 +21,7 @@ FOOT = 0.1  # how far down the edge of keep-hard is drawn
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy. x is the margin |t|, y the density of guided rows there over that of plain rows, whose t is N(0, 1)."""
+    """The density of guided rows at margin |t| over that of plain rows, N(0, 1)."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")
     with tempfile.TemporaryDirectory() as folder:

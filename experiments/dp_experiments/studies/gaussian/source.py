@@ -1,4 +1,4 @@
-"""The theory's own data (paper section 4) and the generator that knows their score, as keys of a configuration."""
+"""The theory's own data (paper section 4) and the generator that knows their score."""
 
 from __future__ import annotations
 
@@ -59,13 +59,11 @@ class GaussianConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Nothing is trained or fetched."""
         from dp_experiments.studies.gaussian.exact_score import GaussianGenerator
 
         (dimension,) = source.task.sample_shape
         return GaussianGenerator(dimension, sampling.steps, max(sampling.guidance_scale, 1.0))
 
     def check(self, source: DataConfig) -> None:
-        """Raise ValueError for any data but the gaussian."""
         if source.source != "gaussian":
             raise ValueError("generator.kind = 'gaussian' knows the score of data.source = 'gaussian' only")

@@ -1,4 +1,4 @@
-"""The collection: characters of all fonts that serve, drawn, weeded out, grouped, and kept in the user's cache."""
+"""Characters of all fonts that serve, drawn, weeded out, grouped and cached."""
 
 from __future__ import annotations
 
@@ -64,18 +64,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Collection:
-    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]. One that a font does not have is all 0."""
+    """Fonts and their characters, uint8 [fonts, CHARACTERS, SIDE, SIDE]; missing ones are all 0."""
 
     faces: list[Face]
     images: np.ndarray
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """The collection from the cache, or drawn now, which takes less than a minute.
-
-    A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
-    written to.
-    """
+    """The collection is cached by each file's name, size and time; to draw it takes less than a minute."""
     from safetensors.numpy import load_file, save_file
 
     def make(folder: Path) -> None:
@@ -93,7 +89,6 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 
 
 def draw(files: Sequence[Path], progress: Progress) -> Collection:
-    """Read, pick, draw and weed out fonts, and group their families."""
     workers = min(own_cores(), 1 + len(files) // FILES_PER_WORKER)
 
     def each(
@@ -114,7 +109,7 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
-    """A font's characters and their features; None if they are too few, or small letters are drawn as capitals."""
+    """A font's characters and features; None if they are too few, or small letters are drawn as capitals."""
     images = draw_font(font)
     traits = features(images)
     return None if images.any((1, 2)).sum() < LEAST_CHARACTERS or is_unicase(traits) else (images, traits)
@@ -124,11 +119,7 @@ def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def draw_font(font: Font) -> np.ndarray:
-    """White on black, cropped to the ink and scaled to one size, uint8 [CHARACTERS, SIDE, SIDE].
-
-    A character that the font does not have is all 0, and so are those that look exactly the same, such as boxes in
-    place of missing ones. A font that FreeType cannot draw has none.
-    """
+    """White on black, cropped and scaled, uint8 [CHARACTERS, SIDE, SIDE]; missing or identical characters are 0."""
     images = np.zeros((len(CHARACTERS), SIDE, SIDE), np.uint8)
     try:
         face = ImageFont.truetype(font.path, POINTS, layout_engine=ImageFont.Layout.BASIC)
@@ -142,7 +133,6 @@ def draw_font(font: Font) -> np.ndarray:
 
 
 def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
-    """One character, centred, uint8 [SIDE, SIDE], black if it has no ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))
@@ -158,10 +148,7 @@ def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """The ink of images [n, SIDE, SIDE] stretched to a square, its width, height and their ratio.
-
-    They are float32 [n, SMALL * SMALL + 3]; zeros for an image without ink.
-    """
+    """Ink stretched to a square, its width, height and ratio, float32 [n, SMALL * SMALL + 3]."""
     found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
         rows, columns = (np.flatnonzero(images[row].max(axis)) for axis in (1, 0))
@@ -175,10 +162,9 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
-    """Keep the fonts that are legible and differ from the others of their group.
+    """Keep legible fonts that differ within their group.
 
-    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` float32 [fonts, CHARACTERS, features]. If most of a
-    font's signs beyond ASCII are not read right, it has other letters there, which are set to 0 in `images`.
+    If most signs beyond ASCII are not read right, the font has other letters there, which become 0 in `images`.
     """
     first_rows: dict[str, int] = {}  # families are compared by their first fonts
     for row, font in enumerate(fonts):
@@ -202,10 +188,7 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
 
 
 def is_unicase(traits: np.ndarray) -> bool:
-    """Whether small letters are drawn as capitals, by the median correlation of features [CHARACTERS, features].
-
-    Pairs that the font lacks do not count. A font that lacks all of them cannot be used either, so this is true of it.
-    """
+    """Whether small letters look like capitals, by median correlation; true if the font lacks all pairs."""
     ink = traits[:, : SMALL * SMALL]
     pairs = [(ink[PLACES[small]], ink[PLACES[capital]]) for small, capital in CASES]
     correlations = [np.corrcoef(small, capital)[0, 1] for small, capital in pairs if small.std() and capital.std()]
@@ -213,11 +196,7 @@ def is_unicase(traits: np.ndarray) -> bool:
 
 
 def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Which characters of each font a ridge classifier of other groups reads right, bool [n, CHARACTERS].
-
-    The features are [n, CHARACTERS, features], the groups of families that are alike [n]. With fewer groups than FOLDS,
-    every character that a font has counts as read.
-    """
+    """Which characters a ridge classifier of other groups reads right; with fewer groups than FOLDS, all."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
 
@@ -234,7 +213,7 @@ def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
 
 
 def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
-    """The share of each font's characters that are read right, float64 [n], from bool [n, C]; 1 if it has none."""
+    """The share of each font's characters that are read right; 1 if it has none."""
     return np.where(is_there.any(1), is_read.sum(1) / np.maximum(1, is_there.sum(1)), 1.0)
 
 
@@ -242,10 +221,7 @@ def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
 
 
 def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The mean cosine of the characters that both fonts have, float [n, m], from [n, C, S, S] and [m, C, S, S].
-
-    Images are averaged over 2 x 2 pixels first, which makes the cosine tolerate a shift of a fraction of a pixel.
-    """
+    """The mean cosine [n, m] of shared characters; averaging 2 x 2 pixels first makes it tolerate small shifts."""
 
     def unit_vectors(images: np.ndarray) -> np.ndarray:
         n, characters, side, _ = images.shape
@@ -260,10 +236,7 @@ def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
-    """The group of each family, int [n], by its name and the images [n, C, S, S] of one of its fonts.
-
-    Families of one group nearly coincide, or share the first word of their name, as Noto Sans and Noto Serif do.
-    """
+    """Families that nearly coincide, or share the first word of their name, int [n]."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -280,7 +253,7 @@ def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
 
 
 def different(images: np.ndarray) -> list[int]:
-    """The rows of fonts [n, C, S, S], in order, that differ from all chosen rows before them."""
+    """The rows of fonts [n, C, S, S] that differ from all rows chosen before them."""
     alike = likeness(images, images)
     chosen: list[int] = []
     for row in range(len(images)):

@@ -1,4 +1,4 @@
-"""The characters that are the classes, and outline fonts: what they say of themselves, and which styles are picked."""
+"""The characters that are the classes, and the fonts and styles that are picked."""
 
 from __future__ import annotations
 
@@ -88,13 +88,12 @@ DEBIANS_FONTS = Path(__file__).with_name("debian.csv")
 
 
 def debian_fonts() -> dict[Path, str]:
-    """The fonts of DEBIANS_FONTS, each with its package: named one by one, so that no other font changes the data."""
+    """The fonts of DEBIANS_FONTS, named one by one, so that no other font changes the data."""
     with open(DEBIANS_FONTS, encoding="utf-8", newline="") as file:
         return {DEBIAN / row["font"]: row["package"] for row in csv.DictReader(file)}
 
 
 def font_files(folder: Path) -> list[Path]:
-    """All outline fonts below the folder, in order."""
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS]
 
 
@@ -128,7 +127,6 @@ def _describe(path: Path, font: Any) -> Font | None:
 
 
 def _kind(family: str, metrics: Any) -> Kind:
-    """A family's kind by its name, or else by the OS/2 table of its font, if it has one."""
     if DISPLAY.search(family):
         return "display"
     if HANDWRITING.search(family):
@@ -139,7 +137,6 @@ def _kind(family: str, metrics: Any) -> Kind:
 
 
 def _name(font: Any, numbers: Sequence[int], default: str) -> str:
-    """The first of these entries of the name table that has a letter in it."""
     table = font.get("name")
     if table is None:
         return default
@@ -151,7 +148,7 @@ def _name(font: Any, numbers: Sequence[int], default: str) -> str:
 
 
 def pick_styles(fonts: Iterable[Font]) -> list[Font]:
-    """Up to four fonts of each family: regular, bold, italic and bold italic, the most usual one of each."""
+    """The most usual regular, bold, italic and bold italic of each family."""
     by_style: dict[tuple[str, bool, bool], list[Font]] = defaultdict(list)
     for font in fonts:
         by_style[font.family, font.italic, font.bold].append(font)
@@ -159,6 +156,6 @@ def pick_styles(fonts: Iterable[Font]) -> list[Font]:
 
 
 def _oddness(font: Font) -> tuple[int, int, int, str]:
-    """The usual weight sorts first, then the most characters, then the shortest style name, which is the plainest."""
+    """Sorts the usual weight first, then the most characters, then the shortest, plainest style name."""
     usual = BOLD if font.bold else REGULAR
     return abs(font.weight - usual), -len(font.characters), len(font.style), str(font.path)

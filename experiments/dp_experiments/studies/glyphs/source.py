@@ -45,14 +45,10 @@ class GlyphsConfig(DataConfig):
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Draw the fonts on first use, which takes less than a minute."""
         self._collection(progress)
 
     def load(self) -> RealData:
-        """Of the groups of families that are alike, 55 % are for the generator, 15 % validate and 30 % test.
-
-        Raises MissingError if fonts are missing, InputError if a folder has too few fonts that can be used.
-        """
+        """Of the groups of alike families, 55 % are for the generator, 15 % validate and 30 % test."""
         collection = self._collection()
         generator, validation, test = self.split_fonts(collection)
         return RealData(
@@ -64,7 +60,7 @@ class GlyphsConfig(DataConfig):
         )
 
     def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
-        """Rows of fonts for the generator, to validate and to test; all fonts of a group are on one side."""
+        """All fonts of a group are on one side."""
         from dp_real.runtime.seeds import Stream, rng
 
         members: dict[int, list[int]] = {}
@@ -85,7 +81,7 @@ class GlyphsConfig(DataConfig):
         return generator, validation, test
 
     def describe(self) -> list[SetStatus]:
-        """The fonts are one set. They are counted, not drawn."""
+        """The fonts are counted, not drawn."""
         where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
         try:
             return [SetStatus("fonts", f"{where}: {len(self._files()):,} {of}files", None, None)]
@@ -97,7 +93,6 @@ class GlyphsConfig(DataConfig):
         return self._further(name, where, self._collection() if where in FURTHER else None)
 
     def _files(self) -> list[Path]:
-        """Raises MissingError if the folder is missing, or too many packages are."""
         if self.fonts is not None:
             if not Path(self.fonts).is_dir():
                 raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")

@@ -1,7 +1,6 @@
-"""Models in one file: GGUF, the flat format without code of llama.cpp and Ollama, or a zip of a model's folder.
+"""Models in one file: GGUF, the flat format of llama.cpp, or a zip of a model's folder.
 
-Two kinds read them: a generator that is asked for texts, and a classifier of texts. The file may be one of an installed
-package, package:NAME/FILE.
+The file may be one of an installed package, package:NAME/FILE.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class Packed:
         return {}
 
     def requirements(self) -> list[Requirement]:
-        """The file, and the package that reads it."""
         try:
             file = model_file(self.model)
             if file.suffix == GGUF:
@@ -82,7 +80,6 @@ class PackedLMConfig(Packed, CausalLMConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Unpack the file on first use. Raises as `as_folder` does, too."""
         unpacked = self.model_copy(update={"model": as_folder(self.model, progress)})
         return CausalLMConfig.load(unpacked, sampling, source, data, progress)
 
@@ -102,13 +99,12 @@ class PackedTextConfig(Packed, TransformersTextConfig):
     )
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """Unpack the file on first use. Raises as `as_folder` does, too."""
         unpacked = self.model_copy(update={"model": as_folder(self.model)})
         return TransformersTextConfig.fresh(unpacked, task, training, seed)
 
 
 def model_file(model: str) -> Path:
-    """The file that a path or package:NAME/FILE names; no code is run. Raises MissingError if there is none."""
+    """The file that a path or package:NAME/FILE names; no code is run."""
     file = Path(model)
     if model.startswith(PACKAGE):
         package, _, inside = model.removeprefix(PACKAGE).partition("/")
@@ -126,11 +122,7 @@ def model_file(model: str) -> Path:
 
 
 def as_folder(model: str, progress: Progress = silent) -> str:
-    """The folder of a model's weights and tokenizer, made of its file on first use, and cached; another name as it is.
-
-    A GGUF file's weights are written as float32. Raises MissingError if there is no such file, or the package gguf is
-    missing, InputError if it holds no model that transformers knows, or is larger than it should be.
-    """
+    """The cached folder that is made of a model's file, weights in float32; another name as it is."""
     from dp_real.runtime.cache import cached
 
     if not model.endswith((GGUF, ".zip")):
@@ -149,7 +141,7 @@ def as_folder(model: str, progress: Progress = silent) -> str:
 
 
 def gguf_parameters(model: str) -> int:
-    """How many parameters a file holds; 0 if it or the package gguf is missing. Raises InputError for a broken file."""
+    """How many parameters a file holds; 0 if it or the package gguf is missing."""
     try:
         file = model_file(model)
         require_package("gguf", EXTRA, "a GGUF file")
@@ -179,7 +171,6 @@ def _unpack_zip(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
-    """Write the model and the tokenizer into a folder, as transformers has them."""
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
@@ -202,7 +193,7 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
 
 
 def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
-    """The model without weights. Raises InputError if it is much larger than what the file holds."""
+    """The model without weights, unless it is much larger than what the file holds."""
     import torch
     from gguf import GGUFReader
     from transformers.models.auto.configuration_auto import AutoConfig
@@ -224,6 +215,6 @@ def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the progress bar of unpacking, which has no switch, from the screen."""
+    """The progress bar of unpacking has no switch."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

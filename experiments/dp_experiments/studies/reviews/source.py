@@ -1,7 +1,4 @@
-"""Sentences of film reviews with the mean rating of twenty people, from the source distribution of vaderSentiment.
-
-Hutto and Gilbert 2014 (VADER, ICWSM) collected them, and sentences of product reviews, tweets and editorials.
-"""
+"""Sentences with mean ratings of twenty people, from vaderSentiment (Hutto and Gilbert 2014, ICWSM)."""
 
 from __future__ import annotations
 
@@ -56,10 +53,7 @@ class ReviewsConfig(OfTexts):
         return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
 
     def load(self) -> RealData:
-        """There are as many sentences of each class.
-
-        Raises MissingError if the archive is missing, InputError if it is broken or has too few sentences.
-        """
+        """There are as many sentences of each class."""
         from dp_real.runtime.seeds import Stream, rng
 
         rated = self._rated("films")
@@ -123,10 +117,7 @@ class ReviewsConfig(OfTexts):
 
 
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
-    """The sentences of a domain whose mean rating, in -4 to 4, is at least `least` from 0, and whether it is positive.
-
-    Of a sentence that stands there twice, the first counts. Raises InputError if the archive holds something else.
-    """
+    """Sentences, each once, whose mean rating in -4 to 4 is at least `least` from 0, and whether it is positive."""
     name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
     with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):
         inner = _member(archive.read_bytes(), INNER)
@@ -142,7 +133,6 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
 
 
 def _member(archive: bytes, name: str) -> bytes:
-    """Raises ValueError if a file of the archive is too large, or is none."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
         info = opened.getmember(name)
         file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None

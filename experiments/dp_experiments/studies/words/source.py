@@ -76,14 +76,10 @@ class WordsConfig(OfTexts):
         return Task((self.most,), tuple(LANGUAGES))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Read the lists on first use, in half a minute."""
         self._words(progress)
 
     def load(self) -> RealData:
-        """Words with the same first STEM letters are on one side of the split.
-
-        Raises MissingError if lists are missing, InputError if there are too few words of these lengths.
-        """
+        """Words with the same first STEM letters are on one side of the split."""
         from dp_real.runtime.seeds import Stream, rng
 
         draw = rng(self.split, Stream.SPLIT)
@@ -97,7 +93,7 @@ class WordsConfig(OfTexts):
     def _side(
         self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator
     ) -> Examples:
-        """At most n words of each language, in random order. Only the generator may have fewer."""
+        """Only the generator may have fewer than n words of a language."""
         import torch
 
         from dp_real.text.codes import to_codes
@@ -127,7 +123,6 @@ class WordsConfig(OfTexts):
         return [SetStatus("words", str(FOLDER), None, _problem())]
 
     def _words(self, progress: Progress = silent) -> list[list[str]]:
-        """The words of each language that no other has, in order."""
         from dp_real.runtime.cache import cached
 
         if problem := _problem():
@@ -149,7 +144,7 @@ def _problem() -> str | None:
 
 
 def _own_words(least: int, most: int, progress: Progress) -> dict[str, list[str]]:
-    """Words of `least` to `most` letters that one language alone has; of each at most MOST, evenly spaced, in order."""
+    """Words that one language alone has; of each at most MOST, evenly spaced."""
     pattern = re.compile(f"^[a-z]{{{least},{most}}}$", re.MULTILINE)
     found: dict[str, set[str]] = {}
     with progress("reading word lists", len(LANGUAGES)) as advance:
@@ -165,5 +160,4 @@ def _own_words(least: int, most: int, progress: Progress) -> dict[str, list[str]
 
 
 def plain(text: str) -> str:
-    """Lower case, without accents."""
     return re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text.lower().translate(LETTERS)))

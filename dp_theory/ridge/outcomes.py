@@ -1,0 +1,63 @@
+"""What theory predicts of a learner, and what experiments measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dp_theory.numerics.checks import Real
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The limit n, d → ∞ at d/n = phi, of every kind of problem.
+
+    Every field has the problem's shape, and is a float for a scalar problem. A practice loop has one more axis, the
+    last, with an entry for each stage.
+
+    Attributes
+    ----------
+    test_error, overlap, squared_norm
+        P(sign(w_hat·x) ≠ y), w_hat·w0/|w0| and |w_hat|²; with a covariance Σ, of θ = Σ^½ w_hat and Σ^½ w0.
+    keep_fraction
+        Kept rows over the rows of the pool. Where a problem has several groups of rows, kept rows over n.
+    certificate
+        To first order a bound of the relative error of test_error, of squared_norm, and of the overlap relative to
+        √squared_norm. It covers quadrature, the fixed point's residual, rounding, and their conditioning, infinite at
+        the ridgeless peak. It does not see a feature of a user's function between the nodes of quadrature; `breaks`
+        beside it does.
+    """
+
+    test_error: Real
+    overlap: Real
+    squared_norm: Real
+    keep_fraction: Real
+    certificate: Real
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Means over independent experiments in dimension d, each with its standard error.
+
+    Attributes
+    ----------
+    test_error, overlap, squared_norm
+        Means over the trials. Their shapes are those of `Prediction`.
+    test_error_se, overlap_se, squared_norm_se
+        Standard errors of these means. They are inf for a single trial.
+    d
+        Dimension of the experiment.
+    trials
+        Number of experiments.
+    seed
+        Seed of their random numbers.
+    """
+
+    test_error: Real
+    test_error_se: Real
+    overlap: Real
+    overlap_se: Real
+    squared_norm: Real
+    squared_norm_se: Real
+    d: int
+    trials: int
+    seed: int
