@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
-from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, moments
+from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, placed
 from dp_theory.loop.placed import kept_rows
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.rules.moments import Moments
@@ -410,10 +410,10 @@ def test_two_directions_under_a_convex_loss_take_little_memory():
 
 def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
     group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
-    monkeypatch.setattr(moments, "MOST_NODES", 1e4)
+    monkeypatch.setattr(placed, "MOST_NODES", 1e4)
     with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
         predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
     soft = Group(along=(TRUTH, PRUNER), weight=lambda a, b, y: np.exp(-(a**2) - b * y))
-    monkeypatch.setattr(moments, "MOST_WEIGHTS", 1000)
+    monkeypatch.setattr(placed, "MOST_WEIGHTS", 1000)
     with pytest.raises(InputError, match=r"more than 1e.03 different weights, more than memory allows"):
         predict(SpanProblem(TRUTH, [soft], 0.5, 0.01))

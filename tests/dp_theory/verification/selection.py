@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from dp_theory.loop import Addition, PracticeProblem
-from dp_theory.loop.problems import Group, SpanProblem
+from dp_theory.loop import Addition, Group, PracticeProblem, SpanProblem
 from dp_theory.selection import Bands
 
 

@@ -80,7 +80,7 @@ def practice_command(
 ) -> None:
     """Theory of every round, derived and not proved. Shows the scaling exponents too, and the errors of Fig. 6."""
     from dp_theory.loop import PracticeProblem
-    from dp_theory.loop.problems import LEAST_TRIALS
+    from dp_theory.loop.prediction import LEAST_TRIALS
     from dp_theory.numerics.checks import LARGEST_D, require, require_size
 
     if loss not in LOSSES:
