@@ -27,7 +27,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "experiments" / "dp_experiments" / "studies" / "imagenet"
@@ -224,7 +224,8 @@ def hours(bench: Bench) -> Iterator[Found]:
     from dp_real.plan.hours import hours as planned
     from dp_real.plan.work import learner_network
 
-    measured = Seconds(*(bench.seconds.get(name) for name in (PLAIN, GUIDED, TRAINING)), "measured")
+    plain, guided, row = (bench.seconds.get(name) for name in (PLAIN, GUIDED, TRAINING))
+    measured = Seconds(plain, guided, row, "measured")
     of_plan = assumed(bench.config, learner_network(bench.config), "H100")
     for what, seconds in (("measured", measured), ("as planned for an H100", of_plan)):
         for part, value in planned(bench.config, seconds, 1).items():
@@ -272,7 +273,7 @@ def train(bench: Bench, name: str, rows: int, **training: Any) -> Iterator[Found
 # -- whether the GPU is right ------------------------------------------------------------------------------------------
 
 
-def agree(bench: Bench, through: str) -> Iterator[Found]:
+def agree(bench: Bench, through: Literal["unet", "x0"]) -> Iterator[Found]:
     """A tiny float32 pipeline, guided by the own loop, against the CPU's."""
     import copy
 

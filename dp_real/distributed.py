@@ -238,13 +238,14 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
 
 def on_main(work: Callable[[], Result]) -> Result:
     """work() of the main process, in all. Its exception is raised in all, so that none waits for ever."""
-    found: tuple[Any, Exception | None] = (None, None)
+    result: Any = None
+    failure: Exception | None = None
     if this_process().is_main_process:
         try:
-            found = (work(), None)
+            result = work()
         except Exception as error:
-            found = (None, error)
-    result, failure = from_main(found)
+            failure = error
+    result, failure = from_main((result, failure))
     if failure is not None:
         raise failure
     return result

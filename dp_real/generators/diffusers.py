@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT, …; a folder or hub id."""
+    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT and others; a folder or hub id."""
 
     any_size: ClassVar[bool] = True
 

@@ -114,7 +114,7 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     work()
-    seconds = []
+    seconds, result = [], None
     for _ in range(2):
         begin = time.perf_counter()
         result = work()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def run(
     config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
-        config = config.model_copy(update={"threads": distributed.on_main(lambda: _threads(config, files, resume))})
+        threads = distributed.on_main(partial(_threads, config, files, resume))
+        config = config.model_copy(update={"threads": threads})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(f"dp real resume {files.path}"):
             if not result:

@@ -133,7 +133,12 @@ def make_full_size(dtype: str = "float32") -> Any:
     blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
     blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     last = len(tokenizer) - 1
-    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "vocab_size": last + 1}
+    text: dict[str, Any] = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_attention_heads": 12,
+        "vocab_size": last + 1,
+    }
     text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
     absent: Any = None
     scheduler: Any = make_scheduler()

@@ -84,5 +84,6 @@ def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
     if model == RANDOM:
-        return AutoencoderTiny().to(distributed.device(), getattr(torch, dtype))
+        decoder: Any = AutoencoderTiny()
+        return decoder.to(distributed.device(), getattr(torch, dtype))
     return load(AutoencoderTiny, model, dtype)

@@ -64,7 +64,7 @@ def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem
     expected = predict(problem)
     found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**11)
     for ours, theirs in zip(
-        (found.alignment[:, 0], found.covariance, found.response),
+        (found.loop.parameters.a[:, 0], found.loop.parameters.c, found.loop.parameters.x),
         (expected.alignment, expected.covariance, expected.response),
         strict=True,
     ):
@@ -78,8 +78,8 @@ def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
     found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
-    np.testing.assert_allclose(found.alignment[:, 0], expected.alignment, rtol=5e-3)
-    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=5e-3)
+    np.testing.assert_allclose(found.loop.parameters.a[:, 0], expected.alignment, rtol=5e-3)
+    np.testing.assert_allclose(found.loop.parameters.c, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])

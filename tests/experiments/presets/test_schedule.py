@@ -25,20 +25,20 @@ def test_the_tables_choose_one_pass_and_a_patience_that_hardly_grows():
     in_proportion = fits.query("growth == 1 and epochs == 1").iloc[0]
     assert in_proportion["error"] > 3 * best["error"]
     # Rows 11 and 12 bound it without a script: 20 waits of T_max evaluations fit between them.
-    row11, row12 = branches(4).set_index("row").loc[[11, 12]].itertuples()
+    step11, step12 = branches(4).set_index("row").loc[[11, 12], "step"].to_numpy(float)
     pools = 1 + np.arange(28, 48) * 64 / 130
     least = [63 * (5 * pools**growth).sum() for growth in (GROWTH, GROWTH + 0.02)]
-    assert least[0] < row12.step - row11.step < least[1]
+    assert least[0] < step12 - step11 < least[1]
 
 
 @pytest.mark.parametrize("table", [4, 5])
 def test_each_row_reaches_its_additions_by_its_step(table: int):
-    for row in branches(table).itertuples():
-        plan = load_preset(f"{'imagenet100' if table == 4 else 'imagenet1k'}-table{table}-{row.row}").practice
+    for row in branches(table).to_dict("records"):
+        plan = load_preset(f"{'imagenet100' if table == 4 else 'imagenet1k'}-table{table}-{row['row']}").practice
         t_max = [plan.t_max(plan.initial + done * plan.increment) for done in range(plan.additions)]
         steps = replay(
             plan.initial, plan.increment, plan.additions, t_max, plan.evaluate_every, settling=SETTLING[table]
         )
-        assert len(steps) == row.rounds
-        assert steps[-1] < {4: 1.1, 5: 1.5}[table] * row.step, row
+        assert len(steps) == row["rounds"]
+        assert steps[-1] < {4: 1.1, 5: 1.5}[table] * row["step"], row
     assert np.abs(log_errors(4, SETTLING[4], GROWTH, 1)).max() < 0.35

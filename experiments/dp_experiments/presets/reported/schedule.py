@@ -8,7 +8,7 @@ current pool, the epochs do not fit: between rows 8 and 9 of Table 4 lie 44,000 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,11 +56,11 @@ def log_errors(table: int, settling: float, growth: float, epochs: float) -> np.
     """ln (replayed step / printed step) of each row, with tau = `epochs` passes over the initial pool."""
     rows = branches(table)
     replayed = []
-    for row in rows.itertuples():
-        pools = 1 + np.arange(row.rounds + 1) * row.increment / row.initial
-        t_max = np.maximum(1, np.rint(row.patience * pools**growth)).astype(int)
-        every = tau(round(epochs * row.initial), BATCHES[table])
-        replayed.append(replay(row.initial, row.increment, row.rounds + 1, t_max, every, settling)[-1])
+    for initial, increment, patience, rounds in rows[["initial", "increment", "patience", "rounds"]].to_numpy():
+        pools = 1 + np.arange(rounds + 1) * increment / initial
+        t_max = np.maximum(1, np.rint(patience * pools**growth)).astype(int)
+        every = tau(round(epochs * initial), BATCHES[table])
+        replayed.append(replay(initial, increment, rounds + 1, t_max, every, settling)[-1])
     return np.log(np.array(replayed) / rows["step"])
 
 
@@ -75,6 +75,6 @@ def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.
     found = []
     for growth in growths:
         for passes in epochs:
-            best = minimize_scalar(error, bounds=(6, 11), args=(growth, passes), method="bounded")
+            best: Any = minimize_scalar(error, bounds=(6, 11), args=(growth, passes), method="bounded")
             found.append({"growth": growth, "epochs": passes, "settling": np.exp(best.x), "error": best.fun})
     return pd.DataFrame(found).sort_values("error", ignore_index=True)
