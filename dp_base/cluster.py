@@ -169,7 +169,7 @@ class Cluster:
         """Earlier jobs go first."""
         from distributed import as_completed
 
-        indices = {}
+        indices: dict[Any, int] = {}
         for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
             options = {"key": f"{name}-{uuid4().hex}", "priority": -index, "retries": retries}
             indices[self._client.submit(function, *job, resources=self._resources or None, **options)] = index

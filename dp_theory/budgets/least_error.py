@@ -66,7 +66,7 @@ def least_error(
     require("smallest keep", smallest_keep, LEAST_KEEP <= smallest_keep < 1, KEEP_DOMAIN)
     if keep is not None:
         kept_fraction(keep)
-    psi_of = psi if callable(psi) else _constant(numbers("psi", psi))
+    psi_of: Callable[[Any], Any] = psi if callable(psi) else _constant(numbers("psi", psi))
     plain_psi = numbers("psi", psi_of(1.0))
     require("psi", plain_psi, (plain_psi > 0) & np.isfinite(plain_psi), "be positive and finite: it is d/m")
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")

@@ -124,7 +124,7 @@ class Group(SelectedRows):
                 require_breaks(thresholds)
 
     @property
-    def directions(self) -> int:
+    def directions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """How many directions the rule sees."""
         return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
 
@@ -174,7 +174,7 @@ class Addition(SelectedRows):
 
     candidates: float | None = None
     kept: float | None = None
-    keep: Rule | Weight = PLAIN
+    keep: Rule | Weight = PLAIN  # pyright: ignore[reportIncompatibleVariableOverride]
     weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None

@@ -65,7 +65,7 @@ class Stages:
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
-        return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes))
+        return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes), dtype=float)
 
     def outputs(self) -> Float[np.ndarray, "3 stages"]:
         a, c, _ = self.loop.parameters
@@ -177,7 +177,7 @@ class _Solver:
             overlaps.append(overlap)
             residuals.append(residual)
             self._check_error(errors)
-        return Stages(loop, additions, *map(np.array, (errors, overlaps, residuals)), by_quadrature)
+        return Stages(loop, additions, np.array(errors), np.array(overlaps), np.array(residuals), by_quadrature)
 
     def _placed(self, additions: list[RoundRows], error: float, loop: Loop) -> tuple[PlacedRows]:
         place = len(additions)

@@ -326,8 +326,8 @@ class StageEquations:
             if not left or (vector[own] > 0 and np.abs(self.relative(correction, newest)).max() < _ROUNDED):
                 break
             vector = vector - correction
-        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
-        return newest, miss, (each, forces), 1 / abs(slope)
+        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf  # pyright: ignore
+        return newest, miss, (each, forces), 1 / abs(slope)  # pyright: ignore
 
     def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
         weight, mass = self._weights()

@@ -45,7 +45,7 @@ def calls(make: Callable[[], Any], scale: float = 1.0, size: tuple[int, int] = S
 def theirs(make: Callable[[], Any], scale: float, size: tuple[int, int], negative: str = " ") -> Tensor:
     """What the pipeline's own call draws, with a generator for each row."""
     guidance, options = FAMILIES[make]
-    given = {guidance: scale} if guidance else {}
+    given: dict[str, Any] = {guidance: scale} if guidance else {}
     if scale > 1 and guidance and make is not tiny.flux2:  # which takes none
         given["negative_prompt"] = [negative] * 3
     rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in SEEDS]
@@ -132,7 +132,11 @@ def test_what_a_pipeline_cannot_do_is_refused():
         calls(tiny.stable_diffusion_3, size=(32, 72))
     with pytest.raises(InputError, match="LatentConsistencyModelPipeline has no classifier-free guidance"):
         PipelineCalls(tiny.random_pipeline(tiny.latent_consistency), STEPS, 2.0)
-    for make, options in ((tiny.flux, {"guidance_rescale": 0.5}), (tiny.flux2, {"negative_prompt": "a hen"})):
+    refused: list[tuple[Any, dict[str, Any]]] = [
+        (tiny.flux, {"guidance_rescale": 0.5}),
+        (tiny.flux2, {"negative_prompt": "a hen"}),
+    ]
+    for make, options in refused:
         with pytest.raises(InputError, match=f"{next(iter(options))}: Flux.*Pipeline does not take it"):
             calls(make, 2.0, **options)
     with pytest.raises(InputError, match="guides with through = 'x0' and scale = 'relative' only"):

@@ -82,7 +82,7 @@ def test_real_images_are_noised_as_in_the_pipeline_for_them():
     real = torch.rand(3, 1, 40, 40) * 2 - 1  # grey, and of another size
     theirs = StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
     theirs.set_progress_bar_config(disable=True)
-    drawn = theirs(
+    drawn: Any = theirs(
         PROMPTS,
         image=encode(pipe.vae, fit(real.expand(-1, 3, -1, -1), (3, *model.image_size))),
         strength=0.5,

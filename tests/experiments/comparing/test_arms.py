@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_pool_keeps_those_that_match_their_class(config: Config, tmp_path: Pat
     features = encoders.features_of(settled, data.generator)
     for label in range(10):
         of_class = drawn.x[:][drawn.y == label]
-        kept = matching(features(of_class), features(data.validation.x[data.validation.y == label]), 6)
+        kept = matching(features(of_class), features(data.validation.x[:][data.validation.y == label]), 6)
         assert torch.equal(pool.x[:][pool.y == label], of_class[np.sort(kept)])
 
 
@@ -82,7 +83,12 @@ def test_a_class_without_real_examples_has_no_covariance(
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Encoders of images, the first of which reads texts, too; the last has a pooling layer without meaning."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     image = sizes | {"image_size": 12, "patch_size": 4}
     words = tokenizer()
     text = sizes | {"vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": words.eos_token_id}
