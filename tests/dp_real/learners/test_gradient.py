@@ -59,8 +59,8 @@ def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.Monk
             distributed, "add_up", lambda tensors: everybodys.append([each.clone() for each in tensors])
         )
         monkeypatch.setattr(distributed, "copy_from_main", lambda tensors: None)
-        own = distributed.own_share(range(size))
-        part = slice(own[0], own[-1] + 1)
+        own: Any = distributed.own_share(range(size))
+        part = slice(own.start, own.stop)
         student.train_step(x[part], y[part], offset[part])
         monkeypatch.undo()
     *sums, number = [torch.stack(each).sum(0) for each in zip(*everybodys, strict=True)]
