@@ -89,7 +89,7 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
     }
-    image = sizes | {"image_size": 12, "patch_size": 4}
+    image: dict[str, Any] = sizes | {"image_size": 12, "patch_size": 4}
     words = tokenizer()
     text = sizes | {"vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": words.eos_token_id}
     models = {
