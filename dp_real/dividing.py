@@ -10,32 +10,19 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
 from dp_base.errors import InputError
+from dp_base.files import whole_folder
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import SET_NAMES, class_folders, visible_files
+from dp_real.data.sets.class_names import SET_NAMES, class_files, class_folders, own_classes
 from dp_real.data.sets.images import ENDINGS
 
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
 NUMBERED = re.compile(r"(.+?)[-_. ]\d+")  # patient07_3: the third of one group
 LEAST_GROUPS = 6  # of a class, for its files' names to tell groups
 SAMPLED = 100  # images whose size is looked at
-
-
-@dataclass(frozen=True)
-class Divided:
-    """Where each set is, and how many examples it has. side: median shorter side in pixels; 0: texts."""
-
-    kind: Literal["folder", "text"]
-    classes: tuple[str, ...]
-    places: Mapping[str, str]
-    counts: Mapping[str, int]
-    groups: int  # that were kept together; 0: names told none
-    side: int = 0
-    grey: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,28 +35,49 @@ class Example:
     text: str = ""
 
 
-def divide(source: Path, out: Path) -> Divided:
-    """Divide class folders of images or texts, or a table of texts, into sets in the folder `out`.
+@dataclass(frozen=True)
+class Divided:
+    """The examples of each set. side: median shorter side in pixels; 0: texts."""
+
+    classes: tuple[str, ...]
+    sets: Mapping[str, Sequence[Example]]
+    given: Mapping[str, Path]  # where sets are that were there already; else empty
+    groups: int  # that were kept together; 0: names told none
+    side: int
+    grey: bool
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: len(part) for name, part in self.sets.items()}
+
+    def leave(self, out: Path) -> dict[str, Path]:
+        """Write the sets, all or none, as links or JSONL into the new folder `out`, and return their places."""
+        if self.given:
+            return dict(self.given)
+        with whole_folder(out) as staged:
+            return {name: out / _leave(part, staged, name) for name, part in self.sets.items()}
+
+
+def divide(source: Path) -> Divided:
+    """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
     Names that differ in a last number only stay together if each class has six such groups.
     """
-    if source.is_dir() and (sets := _given_sets(source)):
-        found = {name: _in_folders(folder) for name, folder in sets.items()}
-        places, groups = {name: str(folder) for name, folder in sets.items()}, 0
-        examples = [example for part in found.values() for example in part]
+    given = _given_sets(source) if source.is_dir() else {}
+    if given:
+        sets, groups = {name: _in_folders(folder) for name, folder in given.items()}, 0
+        examples = [example for part in sets.values() for example in part]
     else:
         examples = _in_folders(source) if source.is_dir() else _in_table(source)
-        found, groups = _assigned(examples, source)
-        places = {name: _leave(part, out, name) for name, part in found.items()}
+        sets, groups = _assigned(examples, source)
     files = [example.file for example in examples if example.file is not None]
     images = [file for file in files if file.suffix.lower() in ENDINGS]
     if images and len(images) < len(examples):
         raise InputError(f"{source}: it has images and texts; one task has one kind of them")
-    side, grey = _look(images) if images else (0, False)
-    counts = {name: len(part) for name, part in found.items()}
     classes = tuple(dict.fromkeys(example.label for example in examples))
-    return Divided("folder" if images else "text", classes, places, counts, groups, side, grey)
+    side, grey = _look(images) if images else (0, False)
+    return Divided(classes, sets, given, groups, side, grey)
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
@@ -83,9 +91,9 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 
 def _in_folders(folder: Path) -> list[Example]:
+    classes = own_classes([path.name for path in class_folders(folder)])
     found = []
-    for path in class_folders(folder):
-        files = [file for file in sorted(visible_files(path)) if file.suffix.lower() in {*ENDINGS, ".txt"}]
+    for path, (_, files) in class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")[0].items():
         if not files:
             raise InputError(f"{path}: there are neither images nor .txt files in it; remove it, or add some")
         found += [Example(path.name, file.stem, file) for file in files]
@@ -139,13 +147,11 @@ def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
 
 def _leave(part: Sequence[Example], out: Path, name: str) -> str:
-    """Write a set, as links or JSONL."""
+    """Write a set, as links or JSONL, and return its name in the folder."""
     if part[0].file is None:
-        file = out / f"{name}.jsonl"
-        out.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps({"text": example.text, "label": example.label}, ensure_ascii=False) for example in part]
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return str(file)
+        (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return f"{name}.jsonl"
     for place, example in enumerate(part):
         assert example.file is not None
         link = out / name / example.label / example.file.name
@@ -153,7 +159,7 @@ def _leave(part: Sequence[Example], out: Path, name: str) -> str:
         if link.is_symlink():  # of a folder within the class folder, whose files have the same names
             link = link.with_stem(f"{link.stem}-{place}")
         link.symlink_to(example.file.resolve())
-    return str(out / name)
+    return name
 
 
 def _look(images: Sequence[Path]) -> tuple[int, bool]:

@@ -56,11 +56,12 @@ def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
             raise ValueError(f"should be a section [{section}]")
         if tag not in value:
             raise KindError(f"key {section}.{tag} is missing")
-        if not isinstance(value[tag], str) or value[tag] not in registry:
-            with suppress(InputError, TypeError):
-                registry[value[tag]]  # raises MissingError for a kind of another package that cannot be loaded
-            raise KindError(f"{section}.{tag} = {value[tag]!r}: should be one of {', '.join(map(repr, registry))}")
-        return registry[value[tag]].model_validate(value, context=info.context)
+        kind = value[tag]
+        if not isinstance(kind, str) or kind not in registry:
+            with suppress(InputError):
+                registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
+            raise KindError(f"{section}.{tag} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
+        return registry[kind].model_validate(value, context=info.context)
 
     return Annotated[Any, PlainValidator(read)]
 

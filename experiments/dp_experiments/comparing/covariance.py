@@ -48,7 +48,8 @@ def covariance(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes
     features = features_of(rounds.config, rounds.real)
     real = features(validation.x)
     mine = features(Decoded(batch, rounds)) if len(batch) else real[:0]  # of many processes, some draw nothing
-    rows, label, drawn = (np.concatenate(distributed.gather([own])) for own in (batch.row, batch.label, mine))
+    parts = distributed.gather([(batch.row, batch.label, mine)])
+    rows, label, drawn = (np.concatenate(part) for part in zip(*parts, strict=True))
     kept = [
         rows[of_class][matching(drawn[of_class], real[labels == number], count)]
         for number, count in enumerate(counts)

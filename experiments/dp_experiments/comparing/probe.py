@@ -117,7 +117,6 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _result(config: Config, data: Any, head: Any, validation: float | None, begin: float) -> dict[str, Any]:
     """What a run has in its result.json. validation: the accuracy there; None: it is measured, since it saw none."""
-
     from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 
     return {

@@ -33,6 +33,8 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
     ("text", "message"),
     [
         ("[practise]\n" + MINIMAL, r"unknown key practise; did you mean practice\?"),
+        (MINIMAL.replace("'mlp'", "0.5"), r"learner.kind = 0.5: should be one of 'mlp'"),
+        (MINIMAL.replace("'digits'", "[]"), r"data.source = \[\]: should be one of 'digits'"),
         (MINIMAL + "patiense = 3", r"unknown key practice.patiense; did you mean practice.patience\?"),
         (MINIMAL + "patience = 'long'", r"practice.patience = 'long': input should be a valid integer"),
         (MINIMAL + "patience = 0", "practice.patience = 0: input should be greater than 0"),

@@ -13,6 +13,7 @@ from dp_theory.loop.placed import kept_rows
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.rules.moments import Moments
 from tests.dp_theory.loop.agreement import assert_agrees
+from tests.dp_theory.ridge.printed import printed_corollary1
 from tests.dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
@@ -102,21 +103,6 @@ def theorem1(p, gamma, beta, beta_tilde, rho, phi, lam):
     return np.array([np.arccos(m0 / np.sqrt(nu0)) / np.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2])
 
 
-def corollary1(p, gamma, beta, beta_tilde, rho, phi):
-    """Corollary 1 as printed: the test error."""
-    w, w_tilde = np.sqrt(1 - rho**2) * beta, rho * beta_tilde
-    if phi < p:
-        a = (w + w_tilde * p / gamma) / (p - phi)
-        r0 = beta**2 + beta_tilde**2 * p / gamma
-        dr0 = p * (beta**2 + beta_tilde**2 * ((p - phi) * p / gamma**2 + phi / gamma))
-        b = (p**2 * phi + dr0 - 2 * phi * r0) / (p - phi) ** 3
-    else:
-        c0, c1 = 1 - p / phi, 1 - (p - gamma) / phi
-        a = (w + w_tilde / c1) * c0
-        b = (p * phi - beta**2 - beta_tilde**2 / c1) * c0
-    return np.arccos(abs(a) / np.sqrt(b)) / np.pi
-
-
 def test_theorem_1_as_printed():
     rng = np.random.default_rng(0)
     for kind in (KeepHard, KeepEasy):
@@ -129,7 +115,7 @@ def test_theorem_1_as_printed():
 def test_corollary_1_as_printed(kind, phi):
     for rho in (0.3, 0.8):
         ours = predict(SpanProblem.of(Problem(kind(0.7), rho, phi, 0.0))).test_error
-        assert ours == pytest.approx(corollary1(*lemma(kind, 0.7, rho), rho, phi), rel=1e-12)
+        assert ours == pytest.approx(float(printed_corollary1(lemma(kind, 0.7, rho), rho, phi)), rel=1e-12)
 
 
 def test_equals_the_closed_forms_over_their_whole_range():

@@ -166,6 +166,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path, capsys: p
     capsys.readouterr()
     assert dp("real", "init", "lungs2", "--from", scans, "--kind", "text") == 2
     assert "has images" in complaint(capsys)
+    assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
 
 
 def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans: Path, capsys: pytest.CaptureFixture[str]):

@@ -35,10 +35,7 @@ def test_the_tables_choose_one_pass_and_a_patience_that_hardly_grows():
 def test_each_row_reaches_its_additions_by_its_step(table: int):
     for row in branches(table).to_dict("records"):
         plan = load_preset(f"{'imagenet100' if table == 4 else 'imagenet1k'}-table{table}-{row['row']}").practice
-        t_max = [plan.t_max(plan.initial + done * plan.increment) for done in range(plan.additions)]
-        steps = replay(
-            plan.initial, plan.increment, plan.additions, t_max, plan.evaluate_every, settling=SETTLING[table]
-        )
+        steps = replay(plan, SETTLING[table])
         assert len(steps) == row["rounds"]
         assert steps[-1] < {4: 1.1, 5: 1.5}[table] * row["step"], row
-    assert np.abs(log_errors(4, SETTLING[4], GROWTH, 1)).max() < 0.35
+    assert np.abs(log_errors(branches(4), SETTLING[4], GROWTH, 1)).max() < 0.35

@@ -93,23 +93,26 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     data = path.with_name(f"{task}-data")
     if data.exists():
         raise InputError(f"{data} exists and stays as it is; name another task, or remove it")
-    divided = divide(source, data)
-    trained = "text" if divided.kind == "text" else "denoiser" if divided.side <= TINY else "latent"
-    kind = kind or (trained if divided.kind == "text" or not torch.cuda.is_available() else "images")
-    if (kind == "text") != (divided.kind == "text"):
-        raise InputError(f"--kind {kind}: {source} has {'texts' if divided.kind == 'text' else 'images'}")
+    divided, has_gpu = divide(source), torch.cuda.is_available()
+    of_texts = not divided.side
+    if kind is None:
+        drawn = "images" if has_gpu else "denoiser" if divided.side <= TINY else "latent"
+        kind = "text" if of_texts else drawn
+    if (kind == "text") != of_texts:
+        raise InputError(f"--kind {kind}: {source} has {'texts' if of_texts else 'images'}")
     template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
-    if kind == "text" and not torch.cuda.is_available():
+    if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
+    places = divided.leave(data)
     counts = ", ".join(f"{n:,} for {name}" for name, n in divided.counts.items())
     grouped = f" {divided.groups:,} groups, told by their names, stay together." if divided.groups else ""
     lines = [
         f"[data]\n# {source}: {counts}.{grouped}\n# The learner trains on none of them.",
-        f'source = "{divided.kind}"',
+        f'source = "{"text" if of_texts else "folder"}"',
         f"classes = {json.dumps(divided.classes, ensure_ascii=False)}",
-        *(f"{name} = {json.dumps(os.path.relpath(place, path.parent))}" for name, place in divided.places.items()),
+        *(f"{name} = {json.dumps(os.path.relpath(place, path.parent))}" for name, place in places.items()),
         "# Characters of a text; what is beyond is cut off.\nlength = 600"
-        if divided.kind == "text"
+        if of_texts
         else f"# Pixels a side.\nsize = {SIZES[kind]}",
         *(["channels = 1  # all are grey"] if divided.grey and kind in ("latent", "denoiser") else []),
     ]

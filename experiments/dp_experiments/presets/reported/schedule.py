@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dp_real.sections import PracticeConfig
+
 BATCHES = {4: 2048, 5: 4096}  # table -> rows of a step
 GROWTH = 0.07  # of T_max: 5 -> 6.2 evaluations where rows 11 and 12 of Table 4 leave room for 6.2
 
@@ -32,35 +34,38 @@ def branches(table: int) -> pd.DataFrame:
     rows = rows.assign(row=rows.index + 1).dropna(subset="branch_epoch")
     rows["step"] = rows["branch_epoch"] * rows["initial"] / BATCHES[table]
     columns = ["row", "initial", "increment", "patience", "rounds"]
-    return rows[columns].astype(int).assign(step=rows["step"])
+    return rows[columns].astype(int).assign(step=rows["step"], batch=BATCHES[table])
 
 
-def replay(
-    initial: int, increment: int, additions: int, t_max: Sequence[int], every: int, settling: float
-) -> np.ndarray:
+def replay(plan: PracticeConfig, settling: float) -> np.ndarray:
     """The steps of the additions of a run whose accuracy follows a script.
 
-    It rises until `settling` steps times the new share of the pool have passed since the last addition. t_max is in
-    evaluations, for the pool after each number of additions.
+    It rises until `settling` steps times the new share of the pool have passed since the last addition.
     """
-    step, pool, new, steps = 0, initial, initial, []
-    for patience in t_max[:additions]:
-        step += int(settling * new / pool / every + patience) * every
+    step, pool, new, steps = 0, plan.initial, plan.initial, []
+    for _ in range(plan.additions):
+        step += int(settling * new / pool / plan.evaluate_every + plan.t_max(pool)) * plan.evaluate_every
         steps.append(step)
-        new = increment
+        new = plan.increment
         pool += new
     return np.array(steps)
 
 
-def log_errors(table: int, settling: float, growth: float, epochs: float) -> np.ndarray:
-    """ln (replayed step / printed step) of each row, with tau = `epochs` passes over the initial pool."""
-    rows = branches(table)
+def log_errors(rows: pd.DataFrame, settling: float, growth: float, epochs: float) -> np.ndarray:
+    """ln (replayed step / printed step) of some `branches`, with tau = `epochs` passes over the initial pool."""
+    from dp_real.sections import PracticeConfig
+
     replayed = []
-    for initial, increment, patience, rounds in rows[["initial", "increment", "patience", "rounds"]].to_numpy():
-        pools = 1 + np.arange(rounds + 1) * increment / initial
-        t_max = np.maximum(1, np.rint(patience * pools**growth)).astype(int)
-        every = tau(round(epochs * initial), BATCHES[table])
-        replayed.append(replay(initial, increment, rounds + 1, t_max, every, settling)[-1])
+    for row in rows.drop(columns="step").to_dict("records"):
+        plan = PracticeConfig(
+            initial=row["initial"],
+            increment=row["increment"],
+            additions=row["rounds"] + 1,
+            patience=row["patience"],
+            patience_growth=growth,
+            evaluate_every=tau(round(epochs * row["initial"]), row["batch"]),
+        )
+        replayed.append(replay(plan, settling)[-1])
     return np.log(np.array(replayed) / rows["step"])
 
 
@@ -69,8 +74,10 @@ def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.
     import pandas as pd
     from scipy.optimize import minimize_scalar
 
+    rows = branches(table)
+
     def error(log_settling: float, growth: float, passes: float) -> float:
-        return float(np.sqrt(np.mean(log_errors(table, np.exp(log_settling), growth, passes) ** 2)))
+        return float(np.sqrt(np.mean(log_errors(rows, np.exp(log_settling), growth, passes) ** 2)))
 
     found = []
     for growth in growths:
