@@ -63,7 +63,7 @@ coverage: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/pyrefly check
 
 bench: install
 	$(BIN)/python benchmarks

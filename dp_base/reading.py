@@ -95,7 +95,8 @@ def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.Dat
     if comments:
         lines = pd.read_csv(path, header=None, sep="\x1e", quoting=3, dtype=str, keep_default_na=False)[0]
         options["skiprows"] = int(lines.str.startswith("#").cummin().sum())
-    names = pd.read_csv(path, **{**options, "header": None, "nrows": 1, "dtype": str}).iloc[0].tolist()
+    head: dict[str, Any] = {**options, "header": None, "nrows": 1, "dtype": str}
+    names = pd.read_csv(path, **head).iloc[0].tolist()
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a name of its own")

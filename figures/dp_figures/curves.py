@@ -132,7 +132,7 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
     if len(looks) > 1:
         handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]
     for kind in kinds:
-        points = {"linestyle": "none", **style.POINTS[kind]} if kind in style.POINTS else {}
+        points: dict[str, Any] = {"linestyle": "none", **style.POINTS[kind]} if kind in style.POINTS else {}
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return

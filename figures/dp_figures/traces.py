@@ -12,7 +12,7 @@ from dp_figures import style
 from dp_figures.curves import log_axis
 from dp_figures.tables import check_table
 
-_ADDED = {
+_ADDED: dict[str, Any] = {
     "color": style.GREY,
     "marker": "v",
     "markersize": 6,

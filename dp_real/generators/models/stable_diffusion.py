@@ -31,8 +31,8 @@ from dp_real.runtime.seeds import Stream, seeded, torch_rng
 TEXT_WIDTH = 64
 REMEDY = "its images or generator.training are at fault"
 CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
-ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of its time
-AVERAGED_EVERY = 8  # steps; to average the weights in each step would take a fifteenth of its time
+ENCODED_EVERY: int = 10  # steps; to encode all captions in each step would take a fifth of its time
+AVERAGED_EVERY: int = 8  # steps; to average the weights in each step would take a fifteenth of its time
 TRIED = 64  # images that the trained VAE must reconstruct
 AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, so 0.998 for 3,600 steps
 ENCODED_ROWS = 500  # images that are encoded together

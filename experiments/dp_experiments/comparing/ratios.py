@@ -111,7 +111,7 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
     unit. A run without an error counts as one with half of an image wrong.
     """
     error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
-    table = by_unit(runs, np.log(error))
+    table = by_unit(runs, error.map(np.log))
     sizes = by_unit(runs, runs["pool_size"]).mean()
     rows = []
     for series, arms in _members(series_of(list(map(str, table)))).items():

@@ -84,7 +84,7 @@ def draw(
     with filled(out) as staged:
         with progress("texts", len(rows)) as advance:
             for row in rows:
-                judge = row.learner and row.learner()
+                judge = row.learner() if row.learner else None
                 sampled = drawer.chosen(judge, y, seeds, row.omega) if judge else drawer.plain(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}

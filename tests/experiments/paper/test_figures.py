@@ -3,7 +3,7 @@
 import ast
 import json
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -87,7 +87,7 @@ def test_the_claims_of_the_text():
 @pytest.fixture
 def cheap(monkeypatch):
     """Theory figures with four trials in this process."""
-    simulate = overlay.simulate
+    simulate: Any = overlay.simulate
     monkeypatch.setattr(overlay, "simulate", lambda problem, **k: simulate(problem, **{**k, "trials": 4, "workers": 1}))
 
 
@@ -174,8 +174,8 @@ def test_fig1_shows_a_pool_that_grows_at_the_boundary():
     table = fig1.compute(quick=True)
     line = table[table["what"] == "boundary"]
     samples = table[table["what"].isin(["old", "new"])].query("arm == 'practice'")
-    away = np.abs(samples["y"] - np.interp(samples["x"], line["x"], line["y"])).groupby(samples["samples"])
-    nearness = away.median()
+    away = (samples["y"] - np.interp(samples["x"], line["x"], line["y"])).abs()
+    nearness = away.groupby(samples["samples"]).median()
     assert nearness[144] < 0.6 * nearness[24]
     figure = fig1.draw(table)
     titles = [ax.get_title() for ax in figure.axes]

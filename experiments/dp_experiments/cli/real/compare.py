@@ -43,7 +43,7 @@ Tunings = Annotated[
         "project's own tuning of the preset chose."
     ),
 ]
-Axis = StrEnum("Axis", list(AXIS_LABELS))
+Axis = StrEnum("Axis", list(AXIS_LABELS))  # pyrefly: ignore[invalid-argument]
 GENERATED = Axis("generated")
 NOT_SHOWN = ("kind", "x", "y_low", "y_high")  # columns that only the figure needs
 

@@ -92,7 +92,9 @@ def _any_rule(
 
     from dp_theory.selection import Budget, best_selection
 
-    others = {"lam": given.get("lam"), "flip": given["flip"]} | ({"least": least["smallest_keep"]} if least else {})
+    others: dict[str, Any] = {"lam": given.get("lam"), "flip": given["flip"]} | (
+        {"least": least["smallest_keep"]} if least else {}
+    )
     if "psi" in given:
         budget = Budget(given["rho"], 1 / given["psi"], 0.0, 1.0, **others)
     else:

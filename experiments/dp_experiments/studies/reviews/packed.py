@@ -181,13 +181,14 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
     (alone / NAME).symlink_to(file.resolve())
     options: dict[str, Any] = {"gguf_file": NAME, "local_files_only": True}
     with quietly(), _silent():
-        plain = _empty_model(alone, options)
+        plain: Any = _empty_model(alone, options)
         read = AutoModelForCausalLM.from_pretrained(alone, dtype="float32", trust_remote_code=False, **options)
         # What was read still says that it is quantised, which it is no longer, and would not let itself be saved.
         plain.load_state_dict(read.state_dict(), assign=True)
         plain.save_pretrained(folder)
         advance(1)
-        AutoTokenizer.from_pretrained(alone, trust_remote_code=False, **options).save_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(alone, trust_remote_code=False, **options)
+        tokenizer.save_pretrained(folder)
         advance(1)
     shutil.rmtree(alone)
 
