@@ -46,7 +46,7 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: .venv/test
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-slow: .venv/test
 	$(BIN)/pytest -m slow
@@ -55,10 +55,10 @@ test-gpu: .venv/test
 	$(BIN)/pytest -m gpu
 
 test-device: .venv/test
-	$(BIN)/pytest --numprocesses auto -m fake_device
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m fake_device
 
 coverage: install
-	$(BIN)/pytest --numprocesses auto --cov --cov-report term --cov-report html:out/coverage
+	$(BIN)/pytest --numprocesses auto --dist worksteal --cov --cov-report term --cov-report html:out/coverage
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -24,14 +25,22 @@ def pytest_configure():
         pytest.exit(f"the installed entry points are not those of pyproject.toml: {remedy}", 2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache of generators for all tests, in all processes of pytest-xdist: each generator is trained once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""
     from tests.experiments.conftest import run_dp
     from torture.attempt import SMALL
 
     folder = tmp_path_factory.mktemp("small") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("small-cache")))
-        assert run_dp("real", "run", *SMALL, "--out", folder) == 0
+    assert run_dp("real", "run", *SMALL, "--out", folder) == 0
     return folder

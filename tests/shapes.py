@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import FunctionType, ModuleType
@@ -38,6 +39,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
 )
 NAMES = ("Bool", "Float", "Int", "Num", "Shaped")
 SHAPED = re.compile(r"\b(Bool|Float\d*|Inexact|Int\d*|Integer|Num|Real|Shaped|UInt\d*)\[|jaxtyping")
+CHECKED_CALLS = 200
 CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a float is asked for
 
 
@@ -97,7 +99,22 @@ def _check_class(cls: type) -> None:
 
 
 def _checked(thing: Any) -> Any:
-    return jaxtyping.jaxtyped(thing, typechecker=check_shapes)
+    checked = jaxtyping.jaxtyped(thing, typechecker=check_shapes)
+    return _at_first(checked, thing) if isinstance(thing, FunctionType) else checked
+
+
+def _at_first(checked: Any, plain: FunctionType) -> Any:
+    """The function, whose first CHECKED_CALLS calls in a process are checked: some are called ten thousand times."""
+    left = CHECKED_CALLS
+
+    @wraps(plain)
+    def function(*arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
+        return (checked if left >= 0 else plain)(*arguments, **named)
+
+    vars(function)["checked"] = checked
+    return function
 
 
 def check_shapes(function: Any) -> Any:

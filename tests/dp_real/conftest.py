@@ -1,5 +1,7 @@
 """A digits run small enough for a test: a generator trained for 400 steps, kept in a folder of its own."""
 
+from pathlib import Path
+
 import pytest
 
 from dp_real.config import Config, parse_config
@@ -20,13 +22,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def config() -> Config:
     return parse_config(SMALL)
@@ -38,5 +33,5 @@ def data(config: Config) -> RealData:
 
 
 @pytest.fixture(scope="session")
-def generator(config: Config, data: RealData, cache: None) -> Generator:
+def generator(config: Config, data: RealData, cache: Path) -> Generator:
     return load_generator(config, data)

@@ -77,11 +77,3 @@ def theory(capsys: pytest.CaptureFixture[str]) -> Theory:
         return Answer(status, out, err)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of generators for the tests of one module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     assert dp("real", "run", "text-own-smoke", "--out", str(folder)) == 0
     return folder

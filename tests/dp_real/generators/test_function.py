@@ -53,12 +53,12 @@ def rounds(config: Config, folder: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def chosen(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Run:
+def chosen(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     return rounds(configured(guidance={"candidates": K, "omega": 30.0}), tmp_path_factory.mktemp("chosen"))
 
 
 @pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Run:
+def control(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     config = configured(guidance={"candidates": K, "omega": 30.0})
     return rounds(arm_config(config, "practice-unguided"), tmp_path_factory.mktemp("control"))
 

@@ -62,7 +62,7 @@ def write_vit(folder: Path, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
     """A folder with a run of folders, a function and a model of one's own."""
     root = tmp_path_factory.mktemp("own")
     for place, name in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):

@@ -3,8 +3,6 @@
 The device must be there before a process's first backward pass, so these tests run in a process of their own.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,26 +42,6 @@ PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True,
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS = torch.arange(3)
 SEEDS = row_seeds(0, 0, range(3))
-
-
-@pytest.mark.skipif(SET_UP is None, reason="this torch has no device in name only")
-def test_the_quick_ones_in_a_process_of_their_own():
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "fake_device",
-        "-k",
-        "quick",
-        __file__,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
 
 
 @pytest.fixture

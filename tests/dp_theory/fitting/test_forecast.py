@@ -45,6 +45,7 @@ def test_a_target_below_the_floor_is_never_reached():
     assert "window = 1 is assumed" in table.note[1]
 
 
+@pytest.mark.slow
 def test_a_forecast_is_no_surer_than_its_fit():
     """What the other floors that the fit allows for take lies in the intervals; what may fail is not preferred."""
     fitted = fit(few_static())
@@ -169,6 +170,7 @@ def test_practice_that_never_added_is_as_static():
     assert note == "window = 1 is assumed: no point with a round of practice"
 
 
+@pytest.mark.slow
 def test_rows_that_reach_the_target_need_no_more():
     """Practice from there may first do worse, and come back only later."""
     error = np.array([0.2998, 0.2001, 0.1303, 0.0874, 0.0598, 0.0426, 0.0306])

@@ -16,7 +16,7 @@ from dp_experiments.cli import version
 from tests.experiments.conftest import run_dp
 
 DP = f'"{sys.executable}" -c "from dp_experiments.cli.main import main; main()"'
-BEGUN = "import sys; print(flush=True); from dp_experiments.cli.main import main; main()"
+BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
 PREDICT = "theory predict --alpha 1 --rho 0.5 --phi 1"
 
 

@@ -33,7 +33,7 @@ DP = [sys.executable, "-c", launch.CODE, "real"]
 
 
 @pytest.fixture(autouse=True)
-def alone(cache: None, monkeypatch: pytest.MonkeyPatch):
+def alone(cache: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -104,7 +104,7 @@ def test_the_figure_lays_predicted_curves_on_measured_ones(
     assert len(fig_check.draw(table).axes) == 3
 
 
-def test_features_of_a_run_are_what_its_last_layer_sees(tmp_path: Path, cache: None):
+def test_features_of_a_run_are_what_its_last_layer_sees(tmp_path: Path, cache: Path):
     run = tmp_path / "run"
     small = ("training.steps=20", "practice.initial=20", "practice.additions=0", "generator.train_steps=20")
     settings = [word for key in small for word in ("--set", key)]

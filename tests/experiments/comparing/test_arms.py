@@ -28,8 +28,7 @@ DRAWN = RNG.normal(size=(80, 4)) + 0.5
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def config() -> Config:
     return parse_config(SMALL | {"generator": {"kind": "denoiser", "width": 16, "blocks": 1, "train_steps": 30}})
 
 

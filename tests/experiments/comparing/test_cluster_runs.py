@@ -38,7 +38,7 @@ Phases = Mapping[str, Callable[[], Iterator[Path]]]
 
 
 @pytest.fixture(scope="module")
-def workers(cache: None) -> Iterator[TwoWorkers]:
+def workers(cache: Path) -> Iterator[TwoWorkers]:
     """Workers that have the cache of this module."""
     with two_workers() as found:
         yield found

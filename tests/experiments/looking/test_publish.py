@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     short = ("--set", "training.steps=20", "--set", "pool.soft_labels=true")
     assert dp("real", "run", "text-own-smoke", "--out", folder, *short) == 0

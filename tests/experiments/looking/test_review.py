@@ -26,7 +26,7 @@ SHORT = ("training.steps=20", "pool.soft_labels=true", "pool.distinct=0.0")
 
 
 @pytest.fixture(scope="module")
-def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
     train(load_preset("text-own-smoke", SHORT), folder)
     return folder

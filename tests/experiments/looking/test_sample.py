@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A finished run of digits with two guided additions."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     assert dp("real", "run", "digits", *SET, "--out", folder) == 0

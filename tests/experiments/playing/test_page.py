@@ -68,7 +68,7 @@ def test_in_a_browser(tmp_path: Path, width: int):
     assert 'data-wide="false"' in document
     agreement = re.search(r'data-agreement="([^"]+)"', document)
     assert agreement is not None
-    assert float(agreement.group(1)) < 1e-10
+    assert float(agreement.group(1)) < 1e-9  # the errors in the page have ten digits
     assert "Plain data reaches the last with" in document
     assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
 

@@ -52,11 +52,6 @@ def small_presets() -> list[str]:
     return [name for name in preset_names() if name not in FULL_SIZE and "-table" not in name]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_cache(cache: None) -> None:
-    """All presets of this module fill one cache, as they do for somebody who tries them one after the other."""
-
-
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The one line in which a command refuses; empty if it did what it was asked."""
     status = dp(*words)

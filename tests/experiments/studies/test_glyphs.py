@@ -36,7 +36,7 @@ def section(fonts: Path | str | None, **values: Any) -> GlyphsConfig:
     return GlyphsConfig(source="glyphs", fonts=str(fonts) if fonts else None, **values)
 
 
-def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: None):
+def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: Path):
     for split in (0, 1):
         config = section(fonts, split=split)
         collection = config._collection()
@@ -51,7 +51,7 @@ def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: None):
     assert sides != section(fonts).split_fonts(collection)
 
 
-def test_each_image_has_its_characters_label(fonts: Path, cache: None):
+def test_each_image_has_its_characters_label(fonts: Path, cache: Path):
     config = section(fonts, size=32)
     data = config.load()
     collection = config._collection()
@@ -65,7 +65,7 @@ def test_each_image_has_its_characters_label(fonts: Path, cache: None):
     assert smaller.validation.x.shape[1:] == smaller.task.sample_shape == (1, 24, 24)
 
 
-def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: None):
+def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: Path):
     config = section(fonts, sets={"by hand": "handwriting"})
     assert len(config.load().sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
     with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
@@ -74,7 +74,7 @@ def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: None):
         config.read_set("more", "nowhere")
 
 
-def test_the_fonts_are_drawn_once(fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch):
+def test_the_fonts_are_drawn_once(fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     config = section(fonts)
     config.prepare()
     monkeypatch.setattr(collecting, "draw", None)
@@ -86,7 +86,7 @@ def test_the_fonts_are_drawn_once(fonts: Path, cache: None, monkeypatch: pytest.
     (fonts / "another.ttf").unlink()
 
 
-def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(MissingError, match=r"data\.fonts = .*nowhere.*no such folder"):
         section(tmp_path / "nowhere").load()
     with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
@@ -103,7 +103,7 @@ def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: None, monk
 
 
 def test_only_the_listed_fonts_are_read_of_those_on_the_computer(
-    tmp_path: Path, fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
     listed = {path: f"fonts-{number}" for number, path in enumerate(font_files(fonts)[1:])}
     monkeypatch.setattr(source, "debian_fonts", lambda: listed)
@@ -117,7 +117,7 @@ def test_only_the_listed_fonts_are_read_of_those_on_the_computer(
     assert torch.equal(here.x[0:500], there.x[0:500])
 
 
-def test_the_split_is_the_same_wherever_the_fonts_are(fonts: Path, tmp_path: Path, cache: None):
+def test_the_split_is_the_same_wherever_the_fonts_are(fonts: Path, tmp_path: Path, cache: Path):
     """Groups are numbered by names, not by paths."""
     (tmp_path / "moved").symlink_to(fonts)
     here, there = (section(place).load().test for place in (fonts, tmp_path / "moved"))

@@ -88,7 +88,7 @@ def section(source: str, values: dict[str, Any]) -> DataConfig:
     ("source", "number"), [(source, number) for source in SOURCES for number in range(len(SOURCES[source]))]
 )
 def test_the_task_is_that_of_the_examples(
-    source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: None
+    source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ):
     monkeypatch.setattr(dp_experiments.studies.fashion.source, "VALIDATION", 100)
     monkeypatch.setattr("dp_experiments.studies.words.source.FOLDER", tmp_path)

@@ -64,7 +64,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A finished run in a folder whose name must be escaped in HTML and in the shell."""
     folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
     assert dp("real", "run", "digits", *SET, "--seed", 3, "--out", folder) == 0
@@ -405,7 +405,7 @@ COMPARED += ["--baseline", "static-60"]
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+def compared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A comparison of three arms."""
     out = tmp_path_factory.mktemp("compare") / "compare"
     assert dp("real", "compare", "digits", *SET, *COMPARED, "--workers", "1", "--out", out) == 0
