@@ -99,7 +99,7 @@ def trainer_loop(config: Config, rows: Memory) -> None:
             max_grad_norm=0.0,
             dataloader_pin_memory=False,
         )
-        Trainer(model=WithLoss(learner.module), args=arguments, train_dataset=rows).train()  # pyright: ignore[reportArgumentType]
+        Trainer(model=WithLoss(learner.module), args=arguments, train_dataset=rows).train()  # pyrefly: ignore[bad-argument-type]
 
 
 def compare_loops(config: Config) -> None:

@@ -168,7 +168,7 @@ class GivenGenerator(GeneratorConfig):
     guided: bool = Field(default=False, description="whether it is a dp_real.protocols.Generator, which takes guidance")
 
     @property
-    def has_denoiser(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_denoiser(self) -> bool:
         return self.guided
 
     def load(

@@ -49,7 +49,7 @@ def write_checkpoint(
     require_finite("the learner's weights", LEARNER, tensors.values())
     with whole_folder(checkpoint) as staged:
         save_file(tensors, staged / "learner.safetensors")
-        facts = {KEY: FORMAT, "pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
+        facts: dict[str, Any] = {KEY: FORMAT, "pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
         if accepted:
             facts["accepted"] = accepted
         write_json(staged / "state.json", state.record() | facts)

@@ -203,7 +203,7 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
     )
-    wandb = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
+    wandb: dict[str, Any] = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
     wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
     settings = flat(config.model_dump(mode="json"))
     shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}

@@ -38,7 +38,7 @@ class SelectedRows:
 
     def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
         """The rows with the scalar rule at `index` of this one broadcast to `shape`."""
-        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyright: ignore
+        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyrefly: ignore[bad-specialization]
 
     @property
     def has_functions(self) -> bool:
@@ -124,7 +124,7 @@ class Group(SelectedRows):
                 require_breaks(thresholds)
 
     @property
-    def directions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def directions(self) -> int:
         """How many directions the rule sees."""
         return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
 
@@ -174,7 +174,7 @@ class Addition(SelectedRows):
 
     candidates: float | None = None
     kept: float | None = None
-    keep: Rule | Weight = PLAIN  # pyright: ignore[reportIncompatibleVariableOverride]
+    keep: Rule | Weight = PLAIN
     weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None

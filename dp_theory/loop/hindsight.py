@@ -110,7 +110,7 @@ def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, A
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
     t = np.tile(t, 2)
-    keep, weight = placed.rows.select(t[None], y)  # pyright: ignore
+    keep, weight = placed.rows.select(t[None], y)  # pyrefly: ignore[missing-attribute]
     mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
     used = mass > 0
     return t[used], y[used], mass[used], weight[used]

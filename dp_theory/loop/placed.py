@@ -235,7 +235,7 @@ class _StepPlanes(NamedTuple):
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyright: ignore
+    steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     of_labels = [(0.0, axes.kappa)]
     if isinstance(placed.flip, BoundaryFlips):
@@ -247,11 +247,11 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
 
 def _reach(placed: PlacedRows, order: int) -> float:
     """How far out nodes go; it grows with the order, which thus refines the tails' cut too."""
-    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))  # pyright: ignore
+    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))  # pyrefly: ignore[missing-attribute]
 
 
 def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyright: ignore
+    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyrefly: ignore[missing-attribute]
     return np.stack(keep), np.stack(weight)
 
 
@@ -278,7 +278,7 @@ def score_nodes(
 def panel_edges(placed: PlacedRows, order: int) -> Float[np.ndarray, " edges"]:
     """Panels on which keep or weight is a function are refined until `order` nodes resolve it."""
     slope, blur = float(placed.axes.labeller[0]), placed.axes.kappa
-    jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyright: ignore
+    jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
     farthest = max(jumps, default=0.0)
     cuts: list[float] = [*_DENSITY_EDGES, *jumps]
     if farthest > _DENSITY_EDGES[-3]:
@@ -286,7 +286,7 @@ def panel_edges(placed: PlacedRows, order: int) -> Float[np.ndarray, " edges"]:
     cuts += (_LABEL_EDGES * blur / max(abs(slope), _LEAST_SLOPE * blur)).tolist()
     if isinstance(placed.flip, BoundaryFlips):
         cuts += placed.flip.cuts(slope, blur)
-    functions = placed.rows.has_functions  # pyright: ignore
+    functions = placed.rows.has_functions  # pyrefly: ignore[missing-attribute]
     if functions:
         cuts += _SMALL_SCALES
     half = np.clip(cuts, 0, max(_DENSITY_EDGES[-1], farthest + _TAIL_EDGES[-1] / max(farthest, 1.0)))

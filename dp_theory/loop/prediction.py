@@ -302,7 +302,7 @@ def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     for order in ORDERS_OF_NODES:
         before = found[-1][1] if found else None
         try:
-            solved = _Solver(cell, order).solved(before and before.loop)
+            solved = _Solver(cell, order).solved(before.loop if before else None)
         except ConvergenceError:
             if found or order == ORDERS_OF_NODES[-1]:
                 raise

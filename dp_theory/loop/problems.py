@@ -213,7 +213,7 @@ class SpanProblem(AnyProblem):
         for group in self.groups:
             labeller, along = self.directions(group)
             rows += [labeller[None], along]
-        return orth(np.concatenate(rows).T)
+        return np.asarray(orth(np.concatenate(rows).T))
 
     def solve(self, tolerance: float | None) -> Prediction:
         from dp_theory.loop.prediction import predict_span

@@ -326,8 +326,8 @@ class StageEquations:
             if not left or (vector[own] > 0 and np.abs(self.relative(correction, newest)).max() < _ROUNDED):
                 break
             vector = vector - correction
-        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf  # pyright: ignore
-        return newest, miss, (each, forces), 1 / abs(slope)  # pyright: ignore
+        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
+        return newest, miss, (each, forces), 1 / abs(slope)
 
     def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
         weight, mass = self._weights()
@@ -411,7 +411,9 @@ class StageEquations:
     def coordinates(self, vector: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
         norm, response = self._units()
         a, c, x = Newest.of(vector, self.stage + 1)
-        row = solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True) if self.stage else c[:0]
+        row = c[:0]
+        if self.stage:
+            row = np.asarray(solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True))
         new = np.log(c[-1] - row @ row) / 2 - np.log(norm)
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
@@ -477,7 +479,7 @@ class NodeMeans:
         for placed in self.initial:
             for atoms in scored_atoms(placed, self.order, score / length, bends, _NEGLIGIBLE):
                 f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.q, response)
-                share = placed.rows.candidates_at(1.0)  # pyright: ignore
+                share = placed.rows.candidates_at(1.0)  # pyrefly: ignore[missing-attribute]
                 pull += share * atoms.linear(f)
                 force += share * float(f * f @ atoms.mass)
                 bend += share * float(of_row @ atoms.mass)

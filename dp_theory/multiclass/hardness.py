@@ -148,10 +148,10 @@ def threshold(hardness: Hardness, keep: float, classes: int) -> float:
     low, high = hardness.range(classes)
     possible = excess(high, 1) < 0 < excess(low, 1)
     require("keep", keep, possible, f"be further from 0 and 1 for a threshold on {hardness}")
-    rough = float(brentq(excess, low, high, args=(1,)))  # pyright: ignore[reportArgumentType]
+    rough = float(brentq(excess, low, high, args=(1,)))  # pyrefly: ignore[bad-argument-type]
     below = rough + (low - rough) / 10
     above = rough + (high - rough) / 10
     if excess(below) > 0 > excess(above):
         low = below
         high = above
-    return float(brentq(excess, low, high, xtol=1e-12))  # pyright: ignore[reportArgumentType]
+    return float(brentq(excess, low, high, xtol=1e-12))  # pyrefly: ignore[bad-argument-type]

@@ -183,4 +183,4 @@ def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
         return Tilted(omega, hardness).keep_fraction(classes).mean() - keep
 
     require("keep", keep, excess(_MOST_TILT) < 0, f"be larger for the rule entropy with {classes} classes")
-    return float(brentq(excess, 0.0, _MOST_TILT, rtol=1e-13))  # pyright: ignore[reportArgumentType]
+    return float(brentq(excess, 0.0, _MOST_TILT, rtol=1e-13))  # pyrefly: ignore[bad-argument-type]

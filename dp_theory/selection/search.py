@@ -142,7 +142,7 @@ class RuleSearch:
         if excess(0.0) >= 0:
             return bands
         amount = brentq(excess, 0.0, _FARTHEST, xtol=1e-16)
-        return _widened_by(bands, amount)  # pyright: ignore[reportArgumentType]
+        return _widened_by(bands, amount)  # pyrefly: ignore[bad-argument-type]
 
     def gap(self, bands: Bands) -> float:
         """How much less, to first order, the value of a rule nearby may be; 0 at a local optimum."""

@@ -28,7 +28,7 @@ def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def registry() -> Registry[str]:
-    import zoo  # pyright: ignore[reportMissingImports]
+    import zoo
 
     return zoo.ANIMALS
 

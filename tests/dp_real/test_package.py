@@ -48,7 +48,7 @@ def test_every_name_is_there():
         assert getattr(dp_real, name) is not None
     assert dp_real.run is dp_real.runs.run.run
     with pytest.raises(AttributeError, match="module 'dp_real' has no attribute 'walk'"):
-        dp_real.walk  # noqa: B018 (it raises) # pyright: ignore
+        dp_real.walk  # noqa: B018 (it raises)
     everything = {}
     exec("from dp_real import *", everything)
     assert set(names) - {"__version__"} <= set(everything)

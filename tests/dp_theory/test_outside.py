@@ -20,7 +20,7 @@ def eigenlearning(
     target: coefficients of the regression function in units of the eigenfunctions. ridge is that of kernel regression,
     which is n times ours.
     """
-    kappa = brentq(lambda k: np.sum(spectrum / (spectrum + k)) + ridge / k - n, 1e-15, 1e6, xtol=1e-300, rtol=1e-14)  # pyright: ignore
+    kappa = brentq(lambda k: np.sum(spectrum / (spectrum + k)) + ridge / k - n, 1e-15, 1e6, xtol=1e-300, rtol=1e-14)
     learnability = spectrum / (spectrum + kappa)
     overfitting = n / (n - np.sum(learnability**2))
     error = overfitting * (np.sum(((1 - learnability) * target) ** 2) + noise)

@@ -52,7 +52,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
     from datasets import Image
 
     image, label = pick_columns(place, data.features, columns)
-    encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
+    encoded: Any = data.select_columns([image]).cast_column(image, Image(decode=False))
     images = [TableImage(place, encoded, image, row) for row in range(len(data))]
     return NamedImages(images, class_names(place, data[label], data.features[label], classes))
 

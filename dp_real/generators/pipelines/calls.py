@@ -51,7 +51,7 @@ class PipelineCalls(PipelineSampler):
         to_learner: Callable[[Tensor], Tensor],
         real: Float[Tensor, "batch 3 real_height real_width"] | None,
     ) -> Float[Tensor, "batch 3 height width"]:
-        given = {key: value for key, value in PLAIN.items() if key in self.told}
+        given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
         if "negative_prompt_embeds" in self.told:
             scale, empty = ("true_cfg_scale", " ") if "true_cfg_scale" in self.told else ("guidance_scale", "")
             given[scale] = self.guidance_scale

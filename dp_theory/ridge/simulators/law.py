@@ -146,9 +146,10 @@ def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tu
     normal[0] += shift
     try:
         if size == system.last:
-            u = solveh_banded(normal, right[:, 0], lower=True)
+            u = np.asarray(solveh_banded(normal, right[:, 0], lower=True))
             return (_transpose_product(bands, u) if system.dual else u), 0.0
-        solved = cho_solve_banded((cholesky_banded(normal, lower=True, check_finite=False), True), right)
+        factor = cholesky_banded(normal, lower=True, check_finite=False)
+        solved = np.asarray(cho_solve_banded((factor, True), right))
     except np.linalg.LinAlgError:
         raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
     u = solved[:, 0]

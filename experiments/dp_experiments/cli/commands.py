@@ -192,10 +192,10 @@ def rank() -> str:
 def explain(error: Exception) -> tuple[int, str]:
     """The exit status that an error stands for, and what to say of it."""
     if hasattr(error, "exit_status"):  # an error of this project
-        return error.exit_status, str(error)  # pyright: ignore[reportAttributeAccessIssue]
+        return error.exit_status, str(error)
     if hasattr(error, "exit_code"):  # an error of typer's parser
         message = getattr(error, "format_message", error.__str__)()
-        return error.exit_code, message  # pyright: ignore[reportAttributeAccessIssue]
+        return error.exit_code, message
     if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
         return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
     return 1, f"{type(error).__name__}: {error} (--debug shows where)"

@@ -126,7 +126,7 @@ def _gpu(count: int) -> Iterator[Finding]:
 
     from dp_real.distributed import SHARE
 
-    driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    driver = torch._C._cuda_getDriverVersion()  # pyrefly: ignore[missing-attribute]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
     yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
     has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()

@@ -20,7 +20,7 @@ import torch
 from huggingface_hub import DatasetCardData, HfApi, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HTTPError,  # pyright: ignore[reportPrivateImportUsage]: of httpx or httpx2, whichever the hub's client has
+    HTTPError,  # of httpx or httpx2, whichever the hub's client has
     OfflineModeIsEnabled,
 )
 

@@ -27,7 +27,7 @@ def families() -> list[str]:
     """All names. The rows of a table are one entry, such as imagenet100-table4-1…18."""
     last: dict[str, str] = {}
     for name in variants():
-        stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyrefly: ignore[missing-attribute]
         last[stem] = f"-1…{number}" if number else ""
     return [*preset_names(), *sorted(stem + rows for stem, rows in last.items())]
 

@@ -57,7 +57,7 @@ def tiny_vit(channels: int = 3) -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     return ViTForImageClassification(
-        ViTConfig(**sizes, image_size=16, patch_size=8, num_channels=channels, num_labels=3)  # pyright: ignore
+        ViTConfig(**sizes, image_size=16, patch_size=8, num_channels=channels, num_labels=3)
     ).eval()
 
 
@@ -374,7 +374,7 @@ def test_what_cannot_be_guided_is_said(tmp_path: Path):
     with pytest.raises(InputError, match="latents of Identity"):
         dp_real.guide(pipe, classifier, 0.1)
     for options in ({"through": "unet"}, {"scale": "raw"}):
-        guidance = EntropyGuidance(classifier, 0.1, **{"through": "x0", **options})  # pyright: ignore
+        guidance = EntropyGuidance(classifier, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
             guide_steps(DDIMScheduler(), guidance, lambda x: x)
 

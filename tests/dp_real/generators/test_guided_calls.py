@@ -215,7 +215,7 @@ def test_a_function_that_reads_half_precision_only_is_refused_at_once(dtype: tor
 def small_vit() -> Any:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)  # pyright: ignore
+    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)
     return ViTForImageClassification(config).eval()
 
 
@@ -269,7 +269,7 @@ class TimmModel(PreTrainedModel):
 
     def forward(self, pixel_values: Tensor) -> ImageClassifierOutput:
         self.seen.append(pixel_values)
-        return ImageClassifierOutput(logits=self.timm_model(pixel_values.mean((2, 3))))  # pyright: ignore
+        return ImageClassifierOutput(logits=self.timm_model(pixel_values.mean((2, 3))))
 
 
 @pytest.mark.parametrize("processor", [None, TimmProcessor()])

@@ -179,8 +179,8 @@ def flux2_vae() -> AutoencoderKLFlux2:
         norm_num_groups=4,
         latent_channels=4,
     )
-    vae.bn.running_mean.normal_(0, 0.2)  # pyright: ignore[reportOptionalMemberAccess]
-    vae.bn.running_var.uniform_(2, 4)  # pyright: ignore[reportOptionalMemberAccess]
+    vae.bn.running_mean.normal_(0, 0.2)
+    vae.bn.running_var.uniform_(2, 4)
     return vae
 
 

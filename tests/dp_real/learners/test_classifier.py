@@ -204,8 +204,8 @@ def test_a_folder_is_where_another_learner_starts(trained: tuple[ClassifierLearn
     assert torch.equal(four.logits(x), learner(section(model=str(folder)), classes=(*CLASSES, "fox")).logits(x))
     assert four.logits(x).shape == (4, 4)
     assert torch.equal(
-        four.module.model.vit.layernorm.weight,  # pyright: ignore
-        student.in_use.model.vit.layernorm.weight,  # pyright: ignore
+        four.module.model.vit.layernorm.weight,
+        student.in_use.model.vit.layernorm.weight,
     )
     assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
 

@@ -204,7 +204,7 @@ def counted(name: str) -> dict[str, Any]:
 
         parts = {"denoiser": denoise, "decoder": decode}
         if one.latent[0] in (4, 16):
-            parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]  # pyright: ignore[reportIndexIssue]
+            parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]
         found: dict[str, Any] = {"parameters": sum(TEXT[text] for text in one.texts)}
         found["parameters"] += sum(weight.numel() for module in (denoiser, decoder) for weight in module.parameters())
         for part, work in parts.items():

@@ -157,7 +157,7 @@ def test_a_vae_that_cannot_reconstruct_is_refused():
     stable_diffusion.check_vae(vae, images, before)  # a fresh one is as good as it was
     stable_diffusion.check_vae(vae, images, before * (1 - 1e-6))  # to the last digit or not
     with torch.no_grad():
-        vae.decoder.conv_out.bias += 100  # pyright: ignore[reportOperatorIssue]
+        vae.decoder.conv_out.bias += 100
     with pytest.raises(DivergedError, match="reconstructs its images with a squared error"):
         stable_diffusion.check_vae(vae, images, before)
 
@@ -245,4 +245,4 @@ def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config:
             return torch.full((len(x), 10), torch.nan)
 
     with pytest.raises(DivergedError, match="logits are not finite"):
-        accuracy(Broken(), Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))  # pyright: ignore[reportArgumentType]
+        accuracy(Broken(), Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))

@@ -28,7 +28,7 @@ OF_VALUES = (READ, "aten.nonzero", "aten.masked_select", "aten._unique2", "aten.
 
 
 class _NoValues(FakeTensorMode):
-    avoid_device_init: Any = True  # pyright: ignore[reportIncompatibleMethodOverride] - else it would really copy
+    avoid_device_init: Any = True  # else it would really copy
 
 
 class _Backend(backend_registration._DummyBackendModule):

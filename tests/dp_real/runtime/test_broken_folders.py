@@ -55,7 +55,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     language_model(place / "language", chat=True)
     encoder(place / "texts", classes=2)
     sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)  # pyright: ignore
+    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)
     ViTForImageClassification(config).save_pretrained(place / "images")
     ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(place / "images")
     make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")

@@ -51,7 +51,7 @@ def test_an_image_processors_own_code_is_not_run(tmp_path: Path, mark: Path):
     from transformers.models.vit.modeling_vit import ViTForImageClassification
 
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    model = ViTForImageClassification(ViTConfig(**sizes, image_size=8, patch_size=8))  # pyright: ignore[reportArgumentType]
+    model = ViTForImageClassification(ViTConfig(**sizes, image_size=8, patch_size=8))
     model.save_pretrained(tmp_path / "model")
     known = json.loads((tmp_path / "model" / "config.json").read_text())
     write_trap(tmp_path / "model", mark, **known)

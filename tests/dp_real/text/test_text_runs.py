@@ -224,7 +224,7 @@ def test_rows_of_a_language_model_are_their_own(asked: Config):
     rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(5)]
     assert torch.equal(whole, torch.cat(rows))
     assert len({tuple(row.tolist()) for row in whole}) == 5
-    prompt = generator.asked(0, seeds[0])  # pyright: ignore[reportAttributeAccessIssue]
+    prompt = generator.asked(0, seeds[0])
     assert prompt.startswith("[system] Be brief.\n[user] ")
     assert prompt.endswith("[assistant] ")
 
@@ -292,7 +292,7 @@ def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
     folder, seeds = language_model(tmp_path / "lm", chat=True), row_seeds(0, 0, range(4))
     own = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps(own | {"repetition_penalty": 1.8, "num_beams": 2}))
-    both = [load_generator(changed(asked, generator={"model": str(path)})) for path in (folder, asked.generator.model)]  # pyright: ignore[reportAttributeAccessIssue]
+    both = [load_generator(changed(asked, generator={"model": str(path)})) for path in (folder, asked.generator.model)]
     assert torch.equal(*(each.sample(torch.tensor([0, 1, 0, 1]), seeds, None) for each in both))
 
 

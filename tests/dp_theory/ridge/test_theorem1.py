@@ -156,4 +156,4 @@ def test_blocks_are_seamless():
 
 def test_a_rule_by_its_name_is_refused():
     with pytest.raises(InputError, match="must be a rule"):
-        Problem("keep-hard", 0.9, 0.5, 0.1)  # pyright: ignore[reportArgumentType]  # the mistake
+        Problem("keep-hard", 0.9, 0.5, 0.1)  # the mistake

@@ -27,11 +27,11 @@ class Hub:
 def hub() -> Iterator[Hub]:
     """A stand-in that listens within the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.hub = Hub(f"http://127.0.0.1:{server.server_port}")  # pyright: ignore[reportAttributeAccessIssue]
+    server.hub = Hub(f"http://127.0.0.1:{server.server_port}")
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield server.hub  # pyright: ignore[reportAttributeAccessIssue]
+        yield server.hub
     finally:
         server.shutdown()
         server.server_close()
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def hub(self) -> Hub:
-        return self.server.hub  # pyright: ignore[reportAttributeAccessIssue]
+        return self.server.hub
 
     def answer(self, status: int, content: Any, **headers: str) -> None:
         body = json.dumps(content).encode()

@@ -74,7 +74,7 @@ class PackedLMConfig(Packed, CausalLMConfig):
 
     key: ClassVar[str] = "generator.model"
 
-    kind: Literal["packed-lm"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    kind: Literal["packed-lm"]
     model: ModelPlace = Field(description="a .gguf file; package:NAME/FILE.gguf: one of an installed package")
 
     def load(
@@ -93,10 +93,8 @@ class PackedTextConfig(Packed, TransformersTextConfig):
 
     key: ClassVar[str] = "learner.model"
 
-    kind: Literal["packed-text"]  # pyright: ignore[reportIncompatibleVariableOverride]
-    model: ModelPlace = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        description="a .zip file; package:NAME/FILE.zip: one of an installed package"
-    )
+    kind: Literal["packed-text"]
+    model: ModelPlace = Field(description="a .zip file; package:NAME/FILE.zip: one of an installed package")
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         unpacked = self.model_copy(update={"model": as_folder(self.model)})
