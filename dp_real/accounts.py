@@ -91,7 +91,7 @@ class MeasuredFlops:
         label, seeds = self._row
         if self.drawer.config.guidance.candidates > 1:
             return self.drawer.chosen(self.learner, label, [seeds], 0.0)
-        return self.drawer.guided(self.learner, label, seeds, 0.0)
+        return self.drawer.draw(label, seeds, self.drawer.guide(self.learner, 0.0))
 
     def _once(self, name: str, work: Callable[[], object]) -> int:
         if name not in self._known:

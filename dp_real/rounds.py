@@ -122,24 +122,6 @@ class Samples(NamedTuple):
     redrawn: np.ndarray  # int64 [B], how many of them replaced one of no use
 
 
-def draw_sound(draw: Callable[[np.ndarray, np.ndarray], Tensor], seeds: np.ndarray, what: str, remedy: str) -> Samples:
-    """Samples of draw(rows, their seeds), where a row of no use is drawn again from the next seed.
-
-    DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
-    """
-    seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
-    x = draw(np.arange(len(seeds)), seeds)
-    for _ in range(REDRAWS):
-        bad = np.flatnonzero(unusable(x).numpy())
-        if not len(bad) or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
-            break
-        seeds[bad] = next_seeds(seeds[bad])
-        x[bad] = draw(bad, seeds[bad])
-        redrawn[bad] += 1
-    require_samples(x, what, remedy)
-    return Samples(x, seeds, 1 + redrawn, redrawn)
-
-
 def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
     """Candidate k of row b with P ∝ exp(omega·hardness[b, k]): importance resampling for p(x)·exp(omega·H(x)).
 
@@ -157,33 +139,46 @@ class SampleDrawer:
     generator: Generator
     storage: Storage
 
-    def plain(self, labels: Tensor, seeds: np.ndarray, what: str = "samples") -> Samples:
-        def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
-            return self.generator.sample(labels[rows], seeds, None)
-
-        return draw_sound(draw, seeds, what, self.config.sample_remedy(guided=False))
-
-    def guided(
-        self, learner: Learner, labels: Tensor, seeds: np.ndarray, omega: float, what: str = "samples"
+    def draw(
+        self,
+        labels: Tensor,
+        seeds: np.ndarray,
+        guide: Callable[[np.ndarray], EntropyGuidance] | None = None,
+        what: str = "samples",
     ) -> Samples:
-        """Guided by the learner at strength omega, or in the directions of the control."""
+        """Samples of the labels, plain or with the guidance of rows with these seeds. One of no use is drawn again.
+
+        DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
+        """
+        seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
+        x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
+        for _ in range(REDRAWS):
+            bad = np.flatnonzero(unusable(x).numpy())
+            if not len(bad) or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+                break
+            seeds[bad] = next_seeds(seeds[bad])
+            redrawn[bad] += 1
+            x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
+        require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
+        return Samples(x, seeds, 1 + redrawn, redrawn)
+
+    def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
+        """The guidance of rows with given seeds, by the learner at strength omega or in the control's directions."""
         options = self.config.guidance
 
-        def draw(rows: np.ndarray, seeds: np.ndarray) -> Tensor:
-            strengths = torch.full((len(rows),), omega)
+        def of_rows(seeds: np.ndarray) -> EntropyGuidance:
+            strengths = torch.full((len(seeds),), omega)
             if options.control == "random-direction":
-                guidance = RandomGuidance.of_seeds(options, learner.logits, strengths, seeds)
-            else:
-                guidance = EntropyGuidance.of(options, learner.logits, strengths)
-            return self.generator.sample(labels[rows], seeds, guidance)
+                return RandomGuidance.of_seeds(options, learner.logits, strengths, seeds)
+            return EntropyGuidance.of(options, learner.logits, strengths)
 
-        return draw_sound(draw, seeds, what, self.config.sample_remedy(guided=True))
+        return of_rows
 
     def chosen(
         self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
         """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
-        several = [self.plain(labels, each, what) for each in seeds]
+        several = [self.draw(labels, each, what=what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in several]
         hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
         used = np.stack([candidate.seeds for candidate in several], axis=1)
@@ -289,7 +284,7 @@ class Rounds:
         drawn, saved = [self._empty()], 0.0
         for rows in distributed.slices(slice(0, n), part):
             block = partial(self._block, index, labels, learner, kind, strength(config, kind, total))
-            new, spared = self._blocks(index, rows, block)
+            new, spared = self._blocks(rows, block)
             drawn += new
             saved += spared
             if steers:
@@ -298,8 +293,8 @@ class Rounds:
         self.drawer.generator.offload()
         return Batch.concatenate(drawn), total, saved
 
-    def _blocks(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
-        """This process's blocks, read if a stopped run left them, else drawn."""
+    def _blocks(self, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
+        """This process's blocks."""
         blocks = list(distributed.slices(rows, self.config.sampling.block_size))
         own = distributed.own_share(blocks)
         self._own += own
@@ -314,7 +309,7 @@ class Rounds:
                     block = own[turn]
                     begin = time.monotonic()
                     try:
-                        drawn.append(self._kept(index, block, draw))
+                        drawn.append(draw(block))
                         saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
                     except Interrupted as error:
                         stopped = error
@@ -326,32 +321,39 @@ class Rounds:
     def _files(self, index: int) -> list[Path]:
         return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []
 
-    def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
-        if self.folder is None:
-            return draw(block)
-        return Batch.kept(self.folder / block_name(index, block.start), lambda: draw(block), self.pool.metadata)
-
     def _block(self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice) -> Batch:
+        """A block, read if a stopped run left it whole, else drawn, assessed and kept."""
+        folder = self.folder / block_name(index, rows.start) if self.folder else None
+        if folder and (left := Batch.read(folder)):
+            return left
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
         n, candidates = len(labels), self.config.guidance.candidates if kind == "chosen" else 1
         starts = range(rows.start, rows.start + n * candidates, n)
-        size = rows.stop - rows.start
-        seeds = [row_seeds(self.config.seed, index, range(start, start + size)) for start in starts]
-        own, what = labels[rows], f"round {index}"
-
-        def draw() -> Batch:
-            if kind == "chosen":
-                samples = self.drawer.chosen(learner, own, seeds, omega, what)
-            elif kind == "guided":
-                samples = self.drawer.guided(learner, own, seeds[0], omega, what)
-            else:
-                samples = self.drawer.plain(own, seeds[0], what)
-            posterior = self.drawer.posterior(samples.x) if self.config.pool.soft_labels else None
-            return as_batch(index, rows.start, own, omega, samples, self.pool.storage, posterior)
-
+        seeds = [row_seeds(self.config.seed, index, range(start, start + rows.stop - rows.start)) for start in starts]
+        draw = partial(self._drawn, index, rows.start, labels[rows], learner, kind, omega, seeds)
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
-        batch = shared.block(own, seeds, rows, lambda: timed(draw)) if shared else timed(draw)
-        return timed(lambda: self._assessed(batch, learner))
+        batch = shared.block(labels[rows], seeds, rows, draw) if shared else draw()
+        begin = time.monotonic()
+        batch = spent(self._assessed(batch, learner), begin)
+        return batch.keep(folder, self.pool.metadata) if folder else batch
+
+    def _drawn(
+        self,
+        index: int,
+        first: int,
+        labels: Tensor,
+        learner: Learner,
+        kind: Kind,
+        omega: float,
+        seeds: Sequence[np.ndarray],
+    ) -> Batch:
+        begin, drawer, what = time.monotonic(), self.drawer, f"round {index}"
+        if kind == "chosen":
+            samples = drawer.chosen(learner, labels, seeds, omega, what)
+        else:
+            samples = drawer.draw(labels, seeds[0], drawer.guide(learner, omega) if kind == "guided" else None, what)
+        posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
+        return spent(as_batch(index, first, labels, omega, samples, self.pool.storage, posterior), begin)
 
     def _assessed(self, batch: Batch, learner: Learner) -> Batch:
         """The learner sees what the pool keeps, which may be bytes or a JPEG."""
@@ -463,10 +465,8 @@ def as_batch(
     )
 
 
-def timed(make: Callable[[], Batch]) -> Batch:
-    """The batch of `make`, with the time that this took added to its rows' seconds."""
-    begin = time.monotonic()
-    batch = make()
+def spent(batch: Batch, begin: float) -> Batch:
+    """The batch, with the time since `begin` added to its rows' seconds."""
     return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))
 
 

@@ -35,7 +35,7 @@ class Shared:
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(file):
-            return Batch.kept(file, draw)
+            return Batch.read(file) or draw().keep(file)
 
 
 def kept_for_all(config: Config, folder: Path) -> Shared | None:

@@ -74,33 +74,20 @@ def sample(
         if guidance is None or not guidance.guides(index, len(timesteps)):
             x, x0_hat = solver.step(denoiser(x, t), index, x)
         else:
-            x, x0_hat = _guided_step(denoiser, solver, x, t, index, guidance, decode)
+            through_denoiser = guidance.through == "unet"
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_(through_denoiser)
+                with torch.set_grad_enabled(through_denoiser):
+                    output = denoiser(leaf, t)
+                    _, x0_hat = solver.step(output, index, leaf)
+                at = leaf if through_denoiser else x0_hat.requires_grad_()
+                gradient = guidance.gradient(decode(x0_hat) if guidance.reads_estimate else x0_hat, at)
+            output = output.detach()
+            if guidance.scale == "raw":
+                output = solver.raise_score(output, guidance.weigh(gradient), index)
+            x, x0_hat = solver.step(output, index, x)
+            if guidance.scale == "relative":
+                x = guidance.move(x, gradient)
         if callback:
             callback(index, x0_hat)
     return x
-
-
-def _guided_step(
-    denoiser: Denoiser,
-    solver: DDIM,
-    x: Float[Tensor, "batch *latent"],
-    t: Shaped[Tensor, ""],
-    index: int,
-    guidance: EntropyGuidance,
-    decode: Callable[[Tensor], Tensor],
-) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
-    through_denoiser = guidance.through == "unet"
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_(through_denoiser)
-        with torch.set_grad_enabled(through_denoiser):
-            output = denoiser(leaf, t)
-            _, x0_hat = solver.step(output, index, leaf)
-        at = leaf if through_denoiser else x0_hat.requires_grad_()
-        gradient = guidance.gradient(decode(x0_hat) if guidance.reads_estimate else x0_hat, at)
-    output = output.detach()
-    if guidance.scale == "raw":
-        output = solver.raise_score(output, guidance.weigh(gradient), index)
-    x, x0_hat = solver.step(output, index, x)
-    if guidance.scale == "relative":
-        x = guidance.move(x, gradient)
-    return x, x0_hat

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,17 @@ class Batch:
             writer.write_table(table, max_chunksize=TOGETHER)
 
     @classmethod
-    def kept(cls, folder: Path, make: Callable[[], Batch], metadata: Mapping[str, str] | None = None) -> Batch:
-        """The batch in folder/BLOCK, memory-mapped; made and sealed if missing or damaged."""
-        if not (folder / RECORD).is_file() or damage(folder):
-            with whole_folder(folder, replace=True) as staged:
-                make().write(staged / BLOCK, metadata)
-                seal(staged)
-        return cls.of(read_table(folder / BLOCK))
+    def read(cls, folder: Path) -> Batch | None:
+        """The batch that was kept in a folder, memory-mapped; None if it is missing or damaged."""
+        whole = (folder / RECORD).is_file() and not damage(folder)
+        return cls.of(read_table(folder / BLOCK)) if whole else None
+
+    def keep(self, folder: Path, metadata: Mapping[str, str] | None = None) -> Batch:
+        """The batch as it lies in folder/BLOCK, sealed and memory-mapped."""
+        with whole_folder(folder, replace=True) as staged:
+            self.write(staged / BLOCK, metadata)
+            seal(staged)
+        return self.of(read_table(folder / BLOCK))
 
 
 def read_table(file: Path) -> pa.Table:

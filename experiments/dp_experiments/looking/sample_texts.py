@@ -85,7 +85,7 @@ def draw(
         with progress("texts", len(rows)) as advance:
             for row in rows:
                 judge = row.learner() if row.learner else None
-                sampled = drawer.chosen(judge, y, seeds, row.omega) if judge else drawer.plain(y, seeds[0])
+                sampled = drawer.chosen(judge, y, seeds, row.omega) if judge else drawer.draw(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
                 facts |= _verdicts(judge, sampled.x, y, task.classes)

@@ -214,11 +214,11 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
     assert [index for index, other in enumerate(differ) if other] == [3, 20]
     assert all(pool.x[:].isfinite().all() for pool in pools)
 
-    kept = Rounds._kept
-    monkeypatch.setattr(Rounds, "_kept", lambda self, *rest: kept(self, *rest) and 1 / 0)  # dies once one is kept
+    kept = Rounds._block
+    monkeypatch.setattr(Rounds, "_block", lambda self, *rest: kept(self, *rest) and 1 / 0)  # dies once one is kept
     with pytest.raises(ZeroDivisionError):
         run(config, stopped)
-    monkeypatch.setattr(Rounds, "_kept", kept)
+    monkeypatch.setattr(Rounds, "_block", kept)
     assert run(config, stopped, resume=True)["samples_redrawn"] == 3
     again = Pool.latest(stopped / "pool", config.task.sample_shape)
     assert torch.equal(again.x[:], pools[1].x[:])
