@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from dp_base import locks
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import install_command
 from dp_base.files import LOCK
+from dp_base.imports import install_command
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -23,6 +23,6 @@ Guide a pipeline of diffusers by a classifier:
 
 from pathlib import Path
 
-from dp_base.lazy import lazy_names
+from dp_base.imports import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, Path(__file__).with_suffix(".pyi"))

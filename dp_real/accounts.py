@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import MissingError
+from dp_real.batches import Loader
 from dp_real.config import Config
 from dp_real.distributed import from_main
-from dp_real.pool import Loader
 from dp_real.protocols import Learner
 from dp_real.rounds import Drawn, SampleDrawer, Samples
 from dp_real.runtime.flops import count

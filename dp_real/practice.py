@@ -18,11 +18,11 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
 from dp_real.accounts import Clock, GenerationCosts, MeasuredFlops, Pace, price
-from dp_real.batches import LogitAdjustment, MiniBatches
+from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.examples import ExampleSet
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Loader, Pool
+from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.runtime.finite import LEARNER, require_finite

@@ -28,6 +28,6 @@ Every name is imported on first use. Nothing needs torch.
 
 from pathlib import Path
 
-from dp_base.lazy import lazy_names
+from dp_base.imports import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, Path(__file__).with_suffix(".pyi"))

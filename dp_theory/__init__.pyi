@@ -1,4 +1,4 @@
-"""Every public name of the package, with the module that it lives in (see dp_base.lazy)."""
+"""Every public name of the package, with the module that it lives in (see dp_base.imports)."""
 
 from dp_base import __version__ as __version__
 from dp_base.errors import ConvergenceError as ConvergenceError

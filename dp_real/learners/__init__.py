@@ -1,4 +1,4 @@
-"""Kinds of learners, a file each, without torch, so that reading a configuration stays quick."""
+"""Kinds of learners, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from dp_base.errors import InputError, Lack, MissingError
-from dp_base.extras import install_command
+from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
 from dp_real.generators.diffusers import DiffusersConfig

@@ -1,10 +1,10 @@
-"""The pool of generated examples: the rows of a round, their storage on disk, reading for training, and export.
+"""The pool of generated examples: the rows of a round, their storage on disk, and export.
 
 The names in `__init__.pyi` are imported on first use, because not all need Arrow, which is large.
 """
 
 from pathlib import Path
 
-from dp_base.lazy import lazy_names
+from dp_base.imports import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, Path(__file__).with_suffix(".pyi"))

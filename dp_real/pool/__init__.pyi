@@ -1,7 +1,6 @@
-"""The names of this package, with the module that each lives in (see dp_base.lazy)."""
+"""The names of this package, with the module that each lives in (see dp_base.imports)."""
 
 from dp_real.pool.batch import REAL_SEED as REAL_SEED
 from dp_real.pool.batch import Batch as Batch
-from dp_real.pool.loader import Loader as Loader
 from dp_real.pool.pool import FACTS as FACTS
 from dp_real.pool.pool import Pool as Pool

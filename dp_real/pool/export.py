@@ -12,8 +12,8 @@ from dp_base.errors import InputError
 from dp_base.files import strict_json
 from dp_real.data.sets.class_names import folder_names
 from dp_real.pool.batch import POSTERIOR
-from dp_real.pool.exported import IMAGE, NUMBERS_FEATURE
 from dp_real.pool.pool import Pool
+from dp_real.pool.storages import IMAGE, NUMBERS_FEATURE
 from dp_real.runtime.pixels import to_bytes, to_image
 
 WRITTEN = {

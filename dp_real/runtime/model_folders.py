@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import json_digest, sampled_digest
 from dp_base.errors import InputError, Lack, MissingError
-from dp_base.extras import install_command
+from dp_base.imports import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder

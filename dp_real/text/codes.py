@@ -12,8 +12,7 @@ from jaxtyping import Int32
 from torch import Tensor
 
 from dp_real.examples import ExampleArray
-from dp_real.pool.exported import ExportColumn
-from dp_real.pool.storages import STORAGES, Storage
+from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
 BLOCK = 4096  # texts that are read together
 

@@ -11,16 +11,26 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import MissingError
-from dp_base.extras import install_command, require_package
+from dp_base.imports import install_command, require_package
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, Rows, SamplingConfig, not_empty, template
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
+from dp_real.sections import (
+    Count,
+    GuidanceConfig,
+    ModelPlace,
+    Requirement,
+    Rows,
+    SamplingConfig,
+    Width,
+    not_empty,
+    template,
+)
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
-    from dp_real.text.models.asked import Prompts
+    from dp_real.text.models.asking import Prompts
 
 EXAMPLES = "{examples}"  # the place of real examples in a prompt
 CHARACTERS = 4  # of a token, about
@@ -73,7 +83,7 @@ class AskedConfig(GeneratorConfig):
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
         """The prompts come with the real examples that they show."""
         from dp_real.generators import class_prompts
-        from dp_real.text.models.asked import Prompts
+        from dp_real.text.models.asking import Prompts
 
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
@@ -123,7 +133,7 @@ class CausalLMConfig(AskedConfig):
         prompts = self.put(source, data)
         model = self.model
         if model == STAND_IN:
-            from dp_real.text.models.stand_in import stand_in_folder
+            from dp_real.text.models.causal_lm import stand_in_folder
 
             model = stand_in_folder()
         return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])
@@ -236,6 +246,45 @@ class EndpointConfig(AskedConfig):
         ]
 
     def judged_tokens(self, task: Task) -> int:
-        from dp_real.text.models.asked import JUDGE
+        from dp_real.text.models.asking import JUDGE
 
         return (len(JUDGE) + sum(map(len, task.classes))) // CHARACTERS + self.max_new_tokens
+
+
+@GENERATORS.named("char-lm", place=6)
+class CharLMConfig(TrainedHere):
+    """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
+
+    has_denoiser: ClassVar[bool] = False
+    examples: ClassVar[str | None] = "texts"
+    has_likelihood: ClassVar[bool] = True
+    recipe: ClassVar[int] = 1
+
+    kind: Literal["char-lm"]
+    width: Width = Field(default=192, description="of its recurrent layer")
+    train_steps: Count = Field(default=3000, description="of its training")
+    train_learning_rate: float = Field(default=4e-3, gt=0, description="at first; falls to 0")
+    temperature: float = Field(default=1.0, gt=0, le=100, description="of sampling: lower is likelier and less varied")
+
+    def load(
+        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
+    ) -> Generator:
+        from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+
+        examples = self.imitated(source, data)
+        task = source.task
+
+        def make() -> CharLM:
+            return CharLM(known_characters(examples.x), task.n_classes, self.width)
+
+        def train(unfinished: Path) -> CharLM:
+            with progress("training the generator", self.train_steps) as advance:
+                return train_char_lm(self, examples, task.n_classes, source.split, unfinished, advance)
+
+        keys = tuple(key for key in type(self).model_fields if key != "temperature")
+        model = self.trained_module(source, examples, task.n_classes, make, train, keys)
+        return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
+
+    def training_seconds(self, task: Task) -> float:
+        """As measured on one core with the default sizes."""
+        return 2e-9 * self.train_steps * 128 * task.sample_shape[0] * self.width**1.5

@@ -13,7 +13,7 @@ from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
-from dp_real.learners.feedforward import MLPConfig
+from dp_real.learners.kinds import MLPConfig
 from dp_real.practice import TRIGGERS, Practice
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])

@@ -22,7 +22,7 @@ from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
 if TYPE_CHECKING:
-    from dp_real.generators.denoiser import DenoiserConfig
+    from dp_real.generators.trained import DenoiserConfig
 
 REMEDY = "lower generator.train_learning_rate"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use

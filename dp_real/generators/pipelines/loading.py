@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import require_package
+from dp_base.imports import require_package
 from dp_real import distributed
 from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP

@@ -20,7 +20,7 @@ from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
 
 if TYPE_CHECKING:
-    from dp_real.text.char_lm import CharLMConfig
+    from dp_real.text.language_models import CharLMConfig
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text

@@ -12,7 +12,7 @@ from typing import Annotated, TypedDict
 import typer
 
 from dp_base.errors import InputError
-from dp_base.extras import install_command, lacking, requirements, version_of
+from dp_base.imports import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
 from dp_experiments.terminal import answer

@@ -70,7 +70,7 @@ class OfPipeline(LazyCommand):
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def run(*arguments: Any, **options: Any) -> Any:
-            from dp_base.extras import require_extra
+            from dp_base.imports import require_extra
 
             require_extra("real", "dp real")
             return function(*arguments, **options)

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import dp_base
-from dp_base.extras import DISTRIBUTION
+from dp_base.imports import DISTRIBUTION
 
 COMMIT_DIGITS = 12  # of the commit that pip installed from
 

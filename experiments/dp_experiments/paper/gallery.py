@@ -31,8 +31,8 @@ from matplotlib.figure import Figure
 
 import dp_experiments.paper
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import needing
 from dp_base.files import asked_for, unused, write_text
+from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP
 from dp_experiments.pages import rendered

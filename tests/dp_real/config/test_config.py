@@ -6,7 +6,7 @@ import pytest
 from dp_base.errors import InputError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config, split_names
-from dp_real.learners.feedforward import MLPConfig
+from dp_real.learners.kinds import MLPConfig
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
 MINIMAL = PARTS + "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"

@@ -193,7 +193,7 @@ def test_a_lora_that_does_not_fit_is_named(saved: Path, tmp_path: Path, monkeypa
         save_file(tensors, tmp_path / "a.safetensors")
         with pytest.raises(InputError, match=problem):
             load(saved, lora=str(tmp_path))
-    monkeypatch.setattr("dp_base.extras.find_spec", lambda package: None)
+    monkeypatch.setattr("dp_base.imports.find_spec", lambda package: None)
     with pytest.raises(MissingError, match=r"generator.lora needs peft: pip install .*\[lora\]"):
         load(saved, lora=str(saved / "lora"))
 

@@ -20,7 +20,6 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
-from dp_real.generators.latent import TrainingSteps
 from dp_real.generators.models.stable_diffusion import (
     make_pipeline,
     train_autoencoder,
@@ -29,6 +28,7 @@ from dp_real.generators.models.stable_diffusion import (
 from dp_real.generators.pipelines.generator import PipelineGenerator, sample_images
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
+from dp_real.generators.trained import TrainingSteps
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
@@ -234,7 +234,7 @@ SMALL = {"kind": "latent", "prompts": ["a photo of a {}", "{}"], "training": "li
 def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, TrainingSteps]:
     """Of a few steps, which a test may change."""
     found = {"light": TrainingSteps(30, 16, 3, 16)}
-    monkeypatch.setattr("dp_real.generators.latent.EFFORTS", found)
+    monkeypatch.setattr("dp_real.generators.trained.EFFORTS", found)
     return found
 
 

@@ -21,9 +21,9 @@ from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
 from dp_real.learners.models.network import rate_factor
-from dp_real.learners.transformers import TransformersConfig
 from dp_real.sections import TrainingConfig
 
 TINY = {

@@ -122,56 +122,44 @@ DAMAGE = {
 }
 
 
-def rounds_in(folder: Path, config: Config) -> Rounds:
-    """Rounds that keep blocks of four rows in a folder."""
-    config = config.model_copy(update={"sampling": config.sampling.model_copy(update={"block_size": 4})})
-    return Rounds(config, Pool(folder / "pool", (3,)), folder=folder / "drawing")
+def drawing(folder: Path) -> tuple[Batch, list[int]]:
+    """Rows 2 to 9 in two blocks, each read or drawn. Also return the first rows of those that were drawn."""
+    found, drawn = [], []
+    for first in (2, 6):
+        left = Batch.read(folder / str(first))
+        if left is None:
+            drawn.append(first)
+            left = batch(range(first, first + 4)).keep(folder / str(first))
+        found.append(left)
+    return Batch.concatenate(found), drawn
 
 
-def drawing(rounds: Rounds) -> tuple[Batch, list[slice]]:
-    """Draw rows 2 to 9 of round 3. Also return which blocks were drawn for that."""
-    drawn: list[slice] = []
-
-    def draw(rows: slice) -> Batch:
-        drawn.append(rows)
-        return batch(range(rows.start, rows.stop))
-
-    rounds._own = []
-    return Batch.concatenate(rounds._blocks(3, slice(2, 10), draw)[0]), drawn
-
-
-def test_a_whole_block_is_read_and_not_drawn_again(config: Config, tmp_path: Path):
-    rounds = rounds_in(tmp_path, config)
-    assert drawing(rounds)[1] == [slice(2, 6), slice(6, 10)]
-    found, drawn = drawing(rounds)
+def test_a_whole_block_is_read_and_not_drawn_again(tmp_path: Path):
+    assert drawing(tmp_path)[1] == [2, 6]
+    found, drawn = drawing(tmp_path)
     assert drawn == []
     assert_same(found, batch(range(2, 10)))
-    rounds.forget()
-    assert not (tmp_path / "drawing").exists()
-    assert drawing(rounds)[1] == [slice(2, 6), slice(6, 10)]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_block_that_cannot_be_read_is_drawn_again(config: Config, tmp_path: Path, damage: str):
-    rounds = rounds_in(tmp_path, config)
-    drawing(rounds)
-    file = tmp_path / "drawing" / "round-3-row-6" / BLOCK
+def test_a_block_that_cannot_be_read_is_drawn_again(tmp_path: Path, damage: str):
+    drawing(tmp_path)
+    file = tmp_path / "6" / BLOCK
     file.write_bytes(DAMAGE[damage](file))
-    found, drawn = drawing(rounds)
-    assert drawn == [slice(6, 10)]
+    found, drawn = drawing(tmp_path)
+    assert drawn == [6]
     assert_same(found, batch(range(2, 10)))
-    assert drawing(rounds)[1] == []  # it is whole now
+    assert drawing(tmp_path)[1] == []  # it is whole now
 
 
-def test_wherever_it_was_cut(config: Config, tmp_path: Path):
-    rounds = rounds_in(tmp_path, config)
-    drawing(rounds)
-    file = tmp_path / "drawing" / "round-3-row-2" / BLOCK
+def test_wherever_it_was_cut(tmp_path: Path):
+    drawing(tmp_path)
+    file = tmp_path / "2" / BLOCK
     whole = file.read_bytes()
     for length in range(0, len(whole), 41):
         file.write_bytes(whole[:length])
-        found, drawn = drawing(rounds)
-        assert drawn == [slice(2, 6)], length
+        found, drawn = drawing(tmp_path)
+        assert drawn == [2], length
         assert_same(found, batch(range(2, 10)))
 
 
@@ -187,27 +175,27 @@ def test_the_run_ends_as_if_nothing_had_happened(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
 ):
     """A run died at the second block of its first addition, and left the first block."""
-    block = Rounds._block
+    draw = Rounds._drawn
     sizes = []
 
-    def dies(self: Rounds, index: int, *rest: Any) -> Batch:
-        if index == 1 and rest[-1].start == 32:
+    def dies(self: Rounds, index: int, first: int, *rest: Any) -> Batch:
+        if index == 1 and first == 32:
             raise ZeroDivisionError
-        return block(self, index, *rest)
+        return draw(self, index, first, *rest)
 
-    def counted(self: Rounds, *rest: Any) -> Batch:
-        sizes.append(rest[-1].stop - rest[-1].start)
-        return block(self, *rest)
+    def counted(self: Rounds, index: int, first: int, labels: torch.Tensor, *rest: Any) -> Batch:
+        sizes.append(len(labels))
+        return draw(self, index, first, labels, *rest)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(Rounds, "_block", dies)
+    monkeypatch.setattr(Rounds, "_drawn", dies)
     with pytest.raises(ZeroDivisionError):
         run(config, folder)
     (left,) = (folder / "drawing").glob("*/*.arrow")
     assert left.parent.name == "round-1-row-0"
     if damage:
         left.write_bytes(DAMAGE[damage](left))
-    monkeypatch.setattr(Rounds, "_block", counted)
+    monkeypatch.setattr(Rounds, "_drawn", counted)
     run(config, folder, resume=True)
     assert sizes == [*([32] if damage else []), 8, 32, 8]
     assert traces(folder) == traces(unbroken)

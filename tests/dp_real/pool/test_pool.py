@@ -9,8 +9,9 @@ import torch
 from dp_base import checksums
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
-from dp_real.pool import Loader, Pool
-from dp_real.pool import loader as loaders
+from dp_real import batches as loaders
+from dp_real.batches import Loader
+from dp_real.pool import Pool
 from dp_real.pool.pool import MEMORY
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig

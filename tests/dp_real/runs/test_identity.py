@@ -21,7 +21,7 @@ import dp_real.runtime.model_folders
 from dp_base.checksums import PART_BYTES, READ_WHOLE, sampled_digest
 from dp_base.errors import InputError
 from dp_base.registry import code_digest
-from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.generators.trained import DenoiserConfig
 from dp_real.learners import LearnerConfig
 from dp_real.runs.reader import Run, problems
 from dp_real.runtime.model_folders import weights_digest

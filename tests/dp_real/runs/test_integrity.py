@@ -18,7 +18,7 @@ from dp_base.locks import locked
 from dp_real.config import Config
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
-from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.generators.trained import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.identity import differences, identity, material, noted

@@ -21,8 +21,8 @@ from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, Task, balanced_rows
-from dp_real.generators.denoiser import DenoiserConfig
-from dp_real.learners.feedforward import MLPConfig
+from dp_real.generators.trained import DenoiserConfig
+from dp_real.learners.kinds import MLPConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Generator

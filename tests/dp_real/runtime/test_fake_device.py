@@ -20,9 +20,9 @@ from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
+from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dp_real import distributed
 from dp_real.accounts import MeasuredFlops
+from dp_real.batches import Loader
 from dp_real.config import Config
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Loader, Pool
+from dp_real.pool import Pool
 from dp_real.pool.storages import open_storage
 from dp_real.practice import Practice
 from dp_real.protocols import Generator

@@ -9,8 +9,8 @@ import torch
 from dp_base.errors import InputError
 from dp_real.examples import Examples
 from dp_real.runtime.resumable import Resumable
-from dp_real.text.char_lm import CharLMConfig
 from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.language_models import CharLMConfig
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 from tests.mistyped import mistyped
 

@@ -212,7 +212,7 @@ def test_plan_says_what_is_trained(capsys: pytest.CaptureFixture[str]):
 def test_the_arm_real_trains_no_generator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("dp_real.generators.denoiser.DenoiserConfig.load", None)
+    monkeypatch.setattr("dp_real.generators.trained.DenoiserConfig.load", None)
     arguments = ["real", "compare", "digits", *SET, "--arms", "real,real-60@training.crop=0.5", "--seeds", "1"]
     assert dp(*arguments, "--workers", "1", "--out", str(tmp_path / "out"), "--json") == 0
     answer = json.loads(capsys.readouterr().out)

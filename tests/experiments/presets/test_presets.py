@@ -14,7 +14,7 @@ from dp_real.config import Config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.learners.transformers import TransformersConfig
+from dp_real.learners.kinds import TransformersConfig
 from dp_real.plan.work import waiting_steps
 from tests.experiments.conftest import run_dp as dp
 

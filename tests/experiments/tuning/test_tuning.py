@@ -514,7 +514,7 @@ def test_a_plan_for_no_arm_is_refused():
 
 
 def test_tuning_asks_for_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr("dp_base.extras.find_spec", lambda package: None)
+    monkeypatch.setattr("dp_base.imports.find_spec", lambda package: None)
     assert dp("real", "tune", "digits", "--out", tmp_path / "tuned") == 3
     assert capsys.readouterr().err == "dp: dp real tune needs optuna: pip install 'deliberate-practice[tune]'\n"
 

@@ -46,7 +46,7 @@ def tune_command(
     as_json: Json = False,
 ) -> None:
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
-    from dp_base.extras import require_package
+    from dp_base.imports import require_package
 
     for package in ("optuna", "sqlalchemy"):
         require_package(package, "tune", "dp real tune")

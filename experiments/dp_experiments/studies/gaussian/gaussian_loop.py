@@ -25,7 +25,7 @@ from dp_experiments.studies.gaussian.source import GaussianDataConfig
 from dp_experiments.terminal import progress
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
-from dp_real.learners.linear import LinearConfig
+from dp_real.learners.kinds import LinearConfig
 from dp_real.runs.reader import Run
 from dp_real.sections import PracticeConfig
 from dp_theory import predict

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from dp_base.checksums import digest, sampled_digest
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import require_package
+from dp_base.imports import require_package
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig

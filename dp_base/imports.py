@@ -1,17 +1,39 @@
-"""Packages that only some features need, each in an extra of this distribution."""
+"""Names that are imported on first use, and packages that only some features need, each in an extra."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dp_base.errors import MissingError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+
+def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package, from its `__init__.pyi`: `from home import name as name`."""
+    homes = {
+        alias.name: statement.module or package
+        for statement in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+
+    def get(name: str) -> Any:
+        home = homes.get(name)
+        if home is None:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return import_module(f"{package}.{name}") if home == package else getattr(import_module(home), name)
+
+    names = sorted(homes)
+    return get, lambda: names, names
+
 
 DISTRIBUTION = "deliberate-practice"
 

@@ -1,0 +1,173 @@
+"""The kinds of learners of numbers and images: mlp, conv, transformers, linear."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from dp_base.errors import InputError
+from dp_real.data import DataConfig
+from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import ModelPlace, TrainingConfig, Width
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dp_real.examples import Task
+    from dp_real.learners.models.classifier import Classifier
+    from dp_real.protocols import Learner
+
+
+@LEARNERS.named("mlp", place=1)
+class MLPConfig(LearnerConfig):
+    """A multilayer perceptron on the flattened sample."""
+
+    kind: Literal["mlp"]
+    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
+
+    def network(self, task: Task) -> nn.Module:
+        import torch
+        from torch import nn
+
+        widths = [torch.Size(task.sample_shape).numel(), *self.hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width, next_width in pairwise(widths):
+            layers += [nn.Linear(width, next_width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], task.n_classes))
+
+
+@LEARNERS.named("conv", place=2)
+class ConvConfig(LearnerConfig):
+    """A small convolutional classifier: a 3 x 3 convolution, 2 x 2 pooling and ReLU per width, then a hidden layer."""
+
+    kind: Literal["conv"]
+    widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100, description="of the convolutions")
+    hidden: Width = Field(default=128, description="width of the hidden layer")
+
+    def network(self, task: Task) -> nn.Module:
+        from torch import nn
+
+        shape = task.sample_shape
+        if len(shape) != 3:
+            raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
+        channels, height, width = shape
+        reduction = 2 ** len(self.widths)  # of the sides, by the poolings
+        if min(height, width) < reduction:
+            pixels = f"{height} x {width} pixels"
+            raise InputError(f"learner.widths = {list(self.widths)}: each halves the image of {pixels}: name fewer")
+        widths = [channels, *self.widths]
+        flat = widths[-1] * (height // reduction) * (width // reduction)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+            # ReLU after pooling gives the same result as before it, with a quarter of the work.
+            layers.append(nn.Sequential(convolution, nn.MaxPool2d(2), nn.ReLU()))
+        layers += [nn.Flatten(), nn.Linear(flat, self.hidden), nn.ReLU(), nn.Linear(self.hidden, task.n_classes)]
+        return nn.Sequential(*layers)
+
+
+@LEARNERS.named("transformers", place=3)
+class TransformersConfig(LearnerConfig):
+    """An image classifier of transformers: an existing one, or a fresh one of any size, by default ViT-B/16."""
+
+    library: ClassVar[str | None] = "transformers"
+
+    kind: Literal["transformers"]
+    model: ModelPlace | None = Field(
+        default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
+    )
+    architecture: str = Field(default="vit", description="a fresh model's type, as transformers names it")
+    config: dict[str, Any] = Field(
+        default={}, description="a fresh model's sizes as transformers names them, e.g. patch_size"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TransformersConfig:
+        if self.model and self.config:
+            raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
+        return self
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        from dp_real.learners.models.classifier import ClassifierLearner
+
+        return ClassifierLearner(self.classifier(task, seed), task, training, seed)
+
+    def classifier(self, task: Task, seed: int) -> Classifier:
+        """The seed is that of fresh weights, such as a last layer for other classes."""
+        from dp_real.learners.models.architectures import class_names, freeze_unused
+        from dp_real.learners.models.classifier import known_classifier
+        from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+        shape = task.sample_shape
+        if len(shape) != 3:
+            raise InputError(
+                f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(shape)}"
+            )
+        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+            fresh = self.network(task)
+            if fresh is not None:
+                return fresh
+            assert self.model is not None, "there is a network unless a model is named"
+            return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
+
+    def network(self, task: Task) -> Classifier | None:
+        """None for an existing one, whose sizes are with its weights."""
+        if self.model:
+            return None
+        from dp_real.learners.models.classifier import fresh_classifier
+
+        return fresh_classifier(task, self.architecture, self.config)
+
+    def weights(self) -> dict[str, str]:
+        return {"learner.model": self.model} if self.model else {}
+
+
+UNUSED = (
+    "learning_rate",
+    "weight_decay",
+    "max_grad_norm",
+    "ema_decay",
+    "label_smoothing",
+    "crop",
+    "flip",
+    "mixup",
+    "cutmix",
+    "randaugment",
+    "precision",
+    "compile",
+    "logit_adjustment",
+    "balanced_batches",
+)
+"""Keys of [training] that mean nothing to a solver."""
+
+
+@LEARNERS.named("linear", place=4)
+class LinearConfig(LearnerConfig):
+    """Ridge or logistic regression for two classes, solved on the whole pool at each step."""
+
+    any_size: ClassVar[bool] = False
+    counted: ClassVar[bool] = False
+
+    kind: Literal["linear"]
+    loss: Literal["ridge", "logistic"] = Field(
+        default="ridge", description="ridge: (y - w·x)²/2; logistic: log(1 + exp(-y w·x))"
+    )
+    lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
+
+    def network(self, task: Task) -> None:
+        """It is no network."""
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        """It begins at w = 0, where every entropy is ln 2."""
+        from dp_real.learners.models.linear import LinearLearner
+
+        return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss)
+
+    def check(self, training: TrainingConfig, source: DataConfig) -> None:
+        if training.batch_size:
+            raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
+        for key in UNUSED:
+            if getattr(training, key) != TrainingConfig.model_fields[key].default:
+                raise ValueError(f"learner.kind = 'linear' is solved, not trained: leave out training.{key}")

@@ -1,0 +1,183 @@
+"""Ways to store examples in a pool. A pool is read as its column says, whatever the configuration."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
+
+from dp_base.errors import DamagedError, InputError
+from dp_base.registry import Registry
+from dp_real.runtime import pixels
+from dp_real.runtime.pixels import to_bytes, to_image
+
+NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+"""A list of numbers, as `datasets` describes it."""
+
+
+@dataclass(frozen=True)
+class ExportColumn:
+    """A column of examples: its type in Parquet, its description for `datasets`, and the value for an example."""
+
+    name: str
+    type: pa.DataType
+    feature: dict[str, Any]
+    value: Callable[[Tensor], Any]
+
+
+def png(example: Tensor) -> dict[str, Any]:
+    """An image [C, H, W] as `datasets` stores it in Parquet."""
+    buffer = io.BytesIO()
+    to_image(to_bytes(example)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def numbers(example: Tensor) -> list[float]:
+    """The values of an example in order."""
+    return example.flatten().tolist()
+
+
+IMAGE = ExportColumn("image", pa.struct({"bytes": pa.binary(), "path": pa.string()}), {"_type": "Image"}, png)
+NUMBERS = ExportColumn("example", pa.list_(pa.float32()), NUMBERS_FEATURE, numbers)
+
+
+@dataclass(frozen=True)
+class Storage(ABC):
+    """Converts between examples and a column of the pool; the base of the kinds."""
+
+    sample_shape: tuple[int, ...]
+
+    value_bytes: ClassVar[int]
+    """The bytes of a value in memory; 0 if examples are always read from disk."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InputError if examples of this shape cannot be stored so."""
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.sample_shape))
+
+    @property
+    @abstractmethod
+    def type(self) -> pa.DataType: ...
+
+    @property
+    @abstractmethod
+    def feature(self) -> dict[str, Any]:
+        """The column as `datasets` describes it."""
+
+    @abstractmethod
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array: ...
+
+    @abstractmethod
+    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]: ...
+
+    @property
+    def exported(self) -> ExportColumn:
+        """The column that has the examples in an exported pool."""
+        return IMAGE if len(self.sample_shape) == 3 else NUMBERS
+
+
+STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages")
+
+
+def open_storage(name: str, sample_shape: tuple[int, ...]) -> Storage:
+    """The storage that pool.storage names, if it keeps examples of this shape."""
+    storage = STORAGES[name](sample_shape)
+    storage.check()
+    return storage
+
+
+def storage_of(column: pa.DataType, sample_shape: tuple[int, ...]) -> Storage:
+    """The storage that writes a column of this type; DamagedError if none does."""
+    for _, kind in STORAGES.items():
+        storage = kind(sample_shape)
+        if storage.type == column:
+            return storage
+    raise DamagedError(f"a pool has examples of type {column}, which no known storage writes for shape {sample_shape}")
+
+
+@STORAGES.named("float32", place=1)
+class Floats(Storage):
+    """Numbers as they were computed."""
+
+    value_bytes: ClassVar[int] = 4
+    value_type: ClassVar[pa.DataType] = pa.float32()
+
+    def check(self) -> None:
+        """Numbers have any shape."""
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.list_(self.value_type, self.size)
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
+
+    def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
+        """The examples with values of the column's type."""
+        return x
+
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+        values = self.stored(x).flatten().numpy()
+        return pa.FixedSizeListArray.from_arrays(pa.array(values), self.size)
+
+    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
+        return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
+
+
+@STORAGES.named("uint8", place=2)
+class Bytes(Floats):
+    """Images in bytes, see dp_real.runtime.pixels."""
+
+    value_bytes: ClassVar[int] = 1
+    value_type: ClassVar[pa.DataType] = pa.uint8()
+
+    def check(self) -> None:
+        """Only images have values that end at -1 and 1."""
+        if len(self.sample_shape) != 3:
+            raise InputError(
+                "pool.storage = 'uint8' keeps images, whose values end at -1 and 1; "
+                f"these are {list(self.sample_shape)}"
+            )
+
+    def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
+        return x if x.dtype == torch.uint8 else pixels.to_bytes(x)
+
+
+@STORAGES.named("jpeg", place=3)
+class Jpegs(Storage):
+    """Images as JPEG files."""
+
+    value_bytes: ClassVar[int] = 0
+
+    def check(self) -> None:
+        shape = self.sample_shape
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(shape)}")
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+    @property
+    def feature(self) -> dict[str, Any]:
+        return {"_type": "Image"}
+
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+        stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)
+        files = pa.array(pixels.encode(stored), pa.binary())
+        return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(self.type))
+
+    def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:
+        return pixels.decode(column.flatten()[0].to_pylist(), self.sample_shape)
