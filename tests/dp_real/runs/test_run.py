@@ -211,15 +211,15 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
-    block, rounds, blocks = Rounds._block, [], []
+    draw, rounds, blocks = Rounds._drawn, [], []
 
     def noted(self: Rounds, index: int, *rest: Any) -> Any:
         rounds.append(index)
-        blocks.append(rest[-1].stop - rest[-1].start)
-        return block(self, index, *rest)
+        blocks.append(len(rest[1]))
+        return draw(self, index, *rest)
 
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(Rounds, "_block", noted)
+    monkeypatch.setattr(Rounds, "_drawn", noted)
     monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: 1 in rounds)
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder)
