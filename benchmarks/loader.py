@@ -15,8 +15,9 @@ from _photographs import photographs
 from _timing import row
 from PIL import Image
 
+from dp_real.batches import Loader
 from dp_real.learners.models.augment import crop_and_flip, mix
-from dp_real.pool import Batch, Loader, Pool
+from dp_real.pool import Batch, Pool
 from dp_real.pool.pool import read_round
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
