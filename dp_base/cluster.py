@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -75,12 +76,24 @@ def on_cluster(
         client = Client(address, timeout="5s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
-    with client:
+    with _only_our_line(), client:
         _clusters.append(Cluster(client, dict(resources or {}), folder, tell))
         try:
             yield
         finally:
             _clusters.pop()
+
+
+@contextlib.contextmanager
+def _only_our_line() -> Iterator[None]:
+    """Keep dask's client from a traceback of a scheduler that is gone, which is told in one line."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def this_cluster() -> Cluster | None:
@@ -130,7 +143,7 @@ class Cluster:
 
     def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
         """Yield (index, function(*job)) as each job ends, from threads of the workers."""
-        names = [f"{function.__name__} {index}" for index in range(len(jobs))]
+        names = [f"job {number} of {len(jobs)}" for number in range(1, len(jobs) + 1)]
         return self._ended(function, jobs, names)
 
     def results_apart(

@@ -1,8 +1,14 @@
-"""Makes SLURM's tasks the processes of one run, `srun dp real run …` with a task for each GPU, without torch."""
+"""Makes SLURM's tasks the processes of one run, `srun dp real run …` with a task for each GPU, without torch.
 
+On several nodes, however they were started, gloo is told the network.
+"""
+
+import contextlib
 import os
 import re
+import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
 
@@ -23,6 +29,28 @@ def adopt_tasks() -> None:
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here(os.environ)))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
+
+
+def adopt_interface() -> None:
+    """Tell gloo the interface that reaches the first node, if several nodes share a run.
+
+    Gloo takes the address of this machine's name, which Debian sets to 127.0.1.1: no other node reaches that.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    is_alone = os.environ.get("LOCAL_WORLD_SIZE", "1") == world
+    if is_alone or "GLOO_SOCKET_IFNAME" in os.environ or "MASTER_ADDR" not in os.environ:
+        return
+    import psutil
+
+    with contextlib.suppress(OSError):
+        if not ip_address(socket.gethostbyname(socket.gethostname())).is_loopback:
+            return
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((os.environ["MASTER_ADDR"], 1))  # sends nothing
+            own = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            if own in (each.address for each in addresses):
+                os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def tasks_here(environment: Mapping[str, str]) -> int:

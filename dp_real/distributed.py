@@ -19,7 +19,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, Interrupted, MissingError
-from dp_base.slurm import adopt_tasks
+from dp_base.slurm import adopt_interface, adopt_tasks
 
 LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
@@ -57,6 +57,7 @@ class LostError(RuntimeError):
 def this_process() -> PartialState:
     """This process and its rank. The first call starts the process group, gloo on CPUs and nccl on GPUs."""
     adopt_tasks()
+    adopt_interface()
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT)
     if here.num_processes > 1:
         atexit.register(_leave, here)

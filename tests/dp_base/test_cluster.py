@@ -1,5 +1,6 @@
 """Jobs on two workers of a dask scheduler are in order, go to another when theirs dies, and end with their command."""
 
+import logging
 import os
 import signal
 import socket
@@ -50,6 +51,15 @@ def test_jobs_are_in_order_and_told_of(scheduler: str, tmp_path: Path):
     assert {f"run {i}: on {socket.gethostname()}" for i in range(3)} <= {line.partition(",")[0] for line in told}
     assert sum(": ended; " in line and " left" in line for line in told) == 2
     assert any(line.endswith(": ended; 3 of 3") for line in told)
+
+
+def test_dasks_client_says_nothing_of_its_own(scheduler: str, caplog: pytest.LogCaptureFixture):
+    """Of a scheduler that is gone it would print a traceback, before the one line in which the command says it."""
+    client = logging.getLogger("distributed.client")
+    with on_cluster(scheduler):
+        client.error("a traceback")
+    assert "distributed.client" not in {record.name for record in caplog.records}
+    assert client.level < logging.CRITICAL
 
 
 @pytest.mark.parametrize("victim", ["process", "worker"])

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from dp_experiments.cli import launch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -204,6 +206,20 @@ def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(os.cpu_count() or 1)))
     slurm.adopt_tasks()
     assert os.environ["LOCAL_WORLD_SIZE"] == str(tasks)
+
+
+@pytest.mark.parametrize(
+    ("address", "here", "chosen"), [("127.0.1.1", "1", True), ("127.0.1.1", "2", False), ("192.0.2.7", "1", False)]
+)
+def test_gloo_takes_no_address_that_other_nodes_cannot_reach(
+    address: str, here: str, chosen: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Here the first node is reached by the loopback interface, whatever it is called."""
+    monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": here, "MASTER_ADDR": "127.0.0.1"})
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: address)
+    slurm.adopt_interface()
+    loopback = [name for name, each in psutil.net_if_addrs().items() if "127.0.0.1" in (one.address for one in each)]
+    assert os.environ.get("GLOO_SOCKET_IFNAME") == (loopback[0] if chosen else None)
 
 
 TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
