@@ -46,10 +46,10 @@ from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
 from dp_theory.multiclass import make_selection as make_selection
 from dp_theory.multiclass.curves import Experiments as Experiments
 from dp_theory.multiclass.curves import classes_curves as classes_curves
+from dp_theory.outcomes import Prediction as Prediction
+from dp_theory.outcomes import Simulation as Simulation
 from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
 from dp_theory.ridge.finite_dimension import finite_size_correction as finite_size_correction
-from dp_theory.ridge.outcomes import Prediction as Prediction
-from dp_theory.ridge.outcomes import Simulation as Simulation
 from dp_theory.ridge.problem import Problem as Problem
 from dp_theory.ridge.theorem1 import corollary1 as corollary1
 from dp_theory.ridge.theorem1 import theorem1 as theorem1

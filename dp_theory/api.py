@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from dp_base.errors import InputError
-from dp_theory.ridge.outcomes import Prediction, Simulation
+from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import Problem
 
 if TYPE_CHECKING:
     from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
     from dp_theory.loop.problems import PracticeProblem, SpanProblem
-    from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+    from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
 
 TRIALS = 20

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.image_folder import FolderConfig, Resize, check_resize
-from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Seed, Width

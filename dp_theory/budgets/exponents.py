@@ -25,7 +25,7 @@ from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
-from dp_theory.ridge.simulators.trials import mean_and_se
+from dp_theory.ridge.simulators.dense import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,8 +24,7 @@ from dp_theory.numerics.checks import (
     require_numbers,
 )
 from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP
-from dp_theory.numerics.minimise import minimise
-from dp_theory.ridge.best import best_ridge, ridge_error
+from dp_theory.ridge.best import best_ridge, minimise, ridge_error
 from dp_theory.ridge.finite_dimension import mean_error
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
 from dp_theory.rules import RULES, Direct, kept_fraction, rule_names

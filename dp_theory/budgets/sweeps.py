@@ -26,8 +26,18 @@ from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.dense import check_engine, fit_ridge, labels, measure, truth
-from dp_theory.ridge.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
+from dp_theory.ridge.simulators.dense import (
+    CURVES,
+    LAW,
+    check_engine,
+    check_size,
+    fit_ridge,
+    generator,
+    labels,
+    mean_and_se,
+    measure,
+    truth,
+)
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, read_rule, rule_names
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, PracticeSimulation, solve_cell
 from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.ridge.outcomes import Simulation
-from dp_theory.ridge.simulators.dense import fit_ridge
-from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
+from dp_theory.outcomes import Simulation
+from dp_theory.ridge.simulators.dense import DENSE, check_size, fit_ridge, generator, mean_and_se
 
 if TYPE_CHECKING:
     from jaxtyping import Float

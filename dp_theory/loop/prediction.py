@@ -16,7 +16,7 @@ from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
 from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_size
-from dp_theory.ridge.outcomes import Prediction, Simulation
+from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -32,7 +32,7 @@ from dp_theory.numerics.checks import (
     require_magnitude,
     require_number,
 )
-from dp_theory.ridge.outcomes import Prediction, Simulation
+from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem, Problem
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from dp_theory.multiclass.hardness import Margin, Uncertainty
 from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
-from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
 
 __all__ = [
     "Margin",

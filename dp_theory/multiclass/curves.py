@@ -13,10 +13,10 @@ from dp_theory.multiclass.experiment import simulate_softmax
 from dp_theory.multiclass.prediction import TOLERANCE, predict_softmax
 from dp_theory.multiclass.ridge import with_best_ridge
 from dp_theory.multiclass.selection import make_selection
-from dp_theory.multiclass.softmax_answers import SoftmaxPrediction
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import require, require_numbers, require_seed, require_tolerance
-from dp_theory.ridge.simulators.trials import check_size
+from dp_theory.outcomes import SoftmaxPrediction
+from dp_theory.ridge.simulators.dense import check_size
 
 if TYPE_CHECKING:
     import pandas as pd

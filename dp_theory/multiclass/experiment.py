@@ -11,10 +11,10 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.multiclass.softmax_answers import SoftmaxSimulation
 from dp_theory.numerics.checks import require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
+from dp_theory.outcomes import SoftmaxSimulation
+from dp_theory.ridge.simulators.dense import DENSE, check_size, generator, mean_and_se
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

@@ -1,23 +1,44 @@
 """How unsure a selector of K classes is of a row. Hardness falls along a ray of scores, so a threshold bounds its
-radius.
-"""
+radius."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy.special import gammainc, ndtr
+from scipy.special import gammainc, ndtr, ndtri
+from scipy.stats import qmc
 
 from dp_base.errors import ConvergenceError
-from dp_theory.multiclass.sobol import SETS, sets_of_normals
 from dp_theory.numerics.checks import require, require_number
 from dp_theory.numerics.quadrature import panels, pdf
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+SETS = 32  # of points, each scrambled by itself: their scatter says how well means over all are known
+_BITS = 30  # of each coordinate
+
+
+def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+    """2^log2 points within the unit cube; a larger number begins with the same."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    points = qmc.Sobol(dimensions, bits=_BITS, rng=rng).random_base2(log2)
+    return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
+
+
+def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+    """The same points as standard normals."""
+    return ndtri(uniforms(dimensions, log2, seed, *key))
+
+
+def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[np.ndarray, "rows dims"]]:
+    """Independent sets, which differ from those of every seed with a key of one number."""
+    return (normals(dimensions, log2, 0, 1, number) for number in range(sets))
+
 
 FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has
 PRECISION = 1e-12  # of an entropy

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.special import ndtri
 
+from dp_theory.multiclass.hardness import uniforms
 from dp_theory.multiclass.selection import Selection
-from dp_theory.multiclass.sobol import uniforms
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -1,8 +1,7 @@
 """Asymptotics of softmax regression on selected rows (ours); docs/theory/softmax.md derives (T6.6) and (T6.7).
 
 By the symmetry of classes every order parameter is a number times I - 11ᵀ/K. A row's scores by a learner that has not
-seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector; δ = φm.
-"""
+seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector; δ = φm."""
 
 from __future__ import annotations
 
@@ -15,18 +14,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.multiclass.agreement import disagreement
+from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.selection import Selection
-from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
-from dp_theory.multiclass.softmax_answers import SoftmaxOutputs, SoftmaxPrediction
 from dp_theory.numerics.fixed_point import fixed_point
+from dp_theory.numerics.quadrature import both_below, panels, pdf
+from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+
+_REACH = 9.0  # standard deviations over which is integrated
+_PANELS = 6
+_ORDER = 16  # of each
+
+
+def disagreement(classes: int, cosine: float) -> float:
+    """P(argmax u ≠ argmax v) of K pairs of standard normals, 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9)."""
+    if abs(cosine) == 1:
+        return (1 - cosine) / 2 if classes == 2 else 0.0
+    half, weights = panels(np.linspace(0.0, _REACH, _PANELS + 1), _ORDER)
+    weights = weights * pdf(half)
+    t = np.concatenate([-half, half])
+    plus = np.sqrt((1 + cosine) / 2) * t[:, None]
+    minus = np.sqrt((1 - cosine) / 2) * half  # u - v > 0 suffices, since u and v may change places
+    below = both_below(plus + minus, plus - minus, cosine)
+    return float(1 - 2 * classes * np.tile(weights, 2) @ below ** (classes - 1) @ weights)
+
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
 TOLERANCE = 2e-3  # of the test error, relative to it

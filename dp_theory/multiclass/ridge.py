@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import STEPS, WIDE, SoftmaxEquations
-from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 
 from dp_base.errors import InputError
-from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, threshold
-from dp_theory.multiclass.sobol import sets_of_normals
+from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, sets_of_normals, threshold
 from dp_theory.numerics.checks import require, require_number, require_size, require_whole
 from dp_theory.rules import read_rule, value_of
 

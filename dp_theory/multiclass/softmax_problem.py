@@ -26,7 +26,7 @@ from dp_theory.numerics.checks import (
 from dp_theory.ridge.problem import AnyProblem
 
 if TYPE_CHECKING:
-    from dp_theory.multiclass.softmax_answers import SoftmaxPrediction, SoftmaxSimulation
+    from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
 
 
 @dataclass(frozen=True)

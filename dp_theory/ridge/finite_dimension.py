@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from dp_theory.numerics.checks import Array, Real, require, require_whole
+from dp_theory.outcomes import Prediction
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, WeightsLaw, law_of_weights
-from dp_theory.ridge.outcomes import Prediction
 from dp_theory.ridge.theorem1 import limits
 from dp_theory.rules import Fourth, Moments
 

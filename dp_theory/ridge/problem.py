@@ -28,8 +28,8 @@ from dp_theory.numerics.checks import Real, common_shape, require, require_magni
 from dp_theory.rules import Rule
 
 if TYPE_CHECKING:
+    from dp_theory.outcomes import Prediction, Simulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
-    from dp_theory.ridge.outcomes import Prediction, Simulation
 
 
 class AnyProblem:

@@ -20,7 +20,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import ROUNDING, Real, require_numbers
-from dp_theory.ridge.outcomes import Prediction
+from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
 if TYPE_CHECKING:

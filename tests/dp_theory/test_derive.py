@@ -15,10 +15,10 @@ from dp_theory import (
     predict,
     theorem1,
 )
+from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import SoftmaxEquations
 from dp_theory.multiclass.selection import make_selection
-from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from tests.dp_theory.budgets.laws import keep_hard_law
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
 DEVICES = r"(?i)(con|prn|aux|nul|com\d|lpt\d)([.]|$)"  # names that Windows keeps, with any ending
 LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added

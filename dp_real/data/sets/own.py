@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
-from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.class_names import (
     SET_NAMES,
     Classes,
@@ -22,6 +21,7 @@ from dp_real.data.sets.class_names import (
     task_classes,
     warn_once,
 )
+from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
 from dp_real.sections import Place, Seed
 

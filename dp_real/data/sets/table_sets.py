@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file, shortened
-from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import Classes, folder_name
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import NamedImages, read_regular
 
 if TYPE_CHECKING:

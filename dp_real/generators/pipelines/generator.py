@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.examples import TrainingExamples
 from dp_real.generators.pipelines.calls import PipelineCalls
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP, LatentDiffusion, PipelineSampler

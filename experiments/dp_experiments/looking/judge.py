@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_experiments.terminal import records
-from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.distributed import device, slices
 from dp_real.examples import ExampleArray, Task
 from dp_real.learners.models.classifier import known_classifier

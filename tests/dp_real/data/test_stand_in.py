@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.stand_in import StandInConfig
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sample_images
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion

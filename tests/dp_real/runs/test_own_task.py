@@ -18,7 +18,7 @@ from transformers import AutoModelForImageClassification
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import read_folder, read_image
 from dp_real.evaluate.assess import accuracy, masked_accuracy
 from dp_real.evaluate.card import model_card

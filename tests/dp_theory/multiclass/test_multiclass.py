@@ -26,9 +26,8 @@ from dp_theory import (
     simulate,
 )
 from dp_theory.multiclass import Margin, Share, Threshold, Tilted, Uncertainty
-from dp_theory.multiclass.agreement import both_below, disagreement
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import predict_softmax
+from dp_theory.multiclass.prediction import both_below, disagreement, predict_softmax
 from dp_theory.multiclass.ridge import with_best_ridge
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
 from tests.mistyped import mistyped

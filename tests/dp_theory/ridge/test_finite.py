@@ -8,7 +8,7 @@ from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, 
 from dp_theory.loop import PracticeProblem
 from dp_theory.numerics.quadrature import nested
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.trials import LAW, generator
+from dp_theory.ridge.simulators.dense import LAW, generator
 from dp_theory.rules import Rule, SymmetricRule
 from tests.mistyped import mistyped
 

@@ -23,7 +23,7 @@ from dp_experiments.cli.theory.options import (
 from dp_experiments.terminal import emit_json, progress, records, say, table
 from dp_theory.loop.losses import LOSSES, Square
 from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, require_costs
-from dp_theory.ridge.simulators.trials import check_size
+from dp_theory.ridge.simulators.dense import check_size
 from dp_theory.rules import RULES, fields_of, make_rule, read_rule
 
 if TYPE_CHECKING:

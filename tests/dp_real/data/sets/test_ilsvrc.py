@@ -10,8 +10,8 @@ import pytest
 import scipy.io
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.data.sets.class_names import task_classes
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 from dp_real.data.sets.images import ImageSet
 from dp_real.data.sets.places import count_images, locate, read_set
 from tests.dp_real.data.sets.made import plain, values, write_tar

@@ -16,8 +16,8 @@ import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes, warn_once
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead, read_folder, read_image
 from dp_real.distributed import own_cores, read_slices
 from dp_real.examples import Examples

@@ -16,8 +16,8 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import own_classes
+from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import ImageSet, decode_ahead, read_image
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from dp_real.data.imagenet.classes import PROMPT_NAMES, TASKS, imagenet_classes, shared_labels
+from dp_real.data.sets.imagenet import PROMPT_NAMES, TASKS, imagenet_classes, shared_labels
 
 
 @pytest.mark.parametrize(("task", "count"), [("imagenet1k", 1000), ("imagenet100", 100)])
@@ -12,7 +12,7 @@ def test_every_class_has_a_name_of_its_own(task, count: int):
 
 
 def test_just_the_names_that_are_ambiguous_were_changed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.data.imagenet.classes.PROMPT_NAMES", {})
+    monkeypatch.setattr("dp_real.data.sets.imagenet.PROMPT_NAMES", {})
     names = Counter(entry.name.casefold() for entry in imagenet_classes.__wrapped__("imagenet1k"))
     assert {name for name, count in names.items() if count > 1} == {"crane", "cardigan", "maillot"}
     entries = imagenet_classes.__wrapped__("imagenet1k")
