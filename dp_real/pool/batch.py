@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.files import whole_file, whole_folder
+from dp_real.pool.storages import NUMBERS_FEATURE
 
 FORMAT = 2  # of the files that batches are written to
 BLOCK = "rows.arrow"  # in the folder of a block
@@ -120,5 +121,5 @@ def features(example: Mapping[str, Any], classes: Sequence[str], soft_labels: bo
         described["label"] = {"names": list(classes), "_type": "ClassLabel"}
     described["example"] = example
     if soft_labels:
-        described["posterior"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+        described["posterior"] = NUMBERS_FEATURE
     return {"huggingface": json.dumps({"info": {"features": described}})}

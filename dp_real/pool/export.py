@@ -11,19 +11,12 @@ import pyarrow.parquet as pq
 from dp_base.errors import InputError
 from dp_base.files import strict_json
 from dp_real.data.sets.class_names import folder_names
-from dp_real.pool.batch import POSTERIOR
+from dp_real.pool.batch import KINDS, POSTERIOR
 from dp_real.pool.pool import Pool
 from dp_real.pool.storages import IMAGE, NUMBERS_FEATURE
 from dp_real.runtime.pixels import to_bytes, to_image
 
-WRITTEN = {
-    "row": "int64",
-    "round": "int32",
-    "seed": "uint64",
-    "omega": "float32",
-    "entropy": "float32",
-    "correct": "bool",
-}
+WRITTEN = {name: KINDS[name] for name in ("row", "round", "seed", "omega", "entropy", "correct")}
 """Columns of the pool that are written for each example, and their types."""
 GROUP = 1000  # rows that are written to Parquet together
 

@@ -168,11 +168,11 @@ class Jpegs(Storage):
 
     @property
     def type(self) -> pa.DataType:
-        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        return IMAGE.type
 
     @property
     def feature(self) -> dict[str, Any]:
-        return {"_type": "Image"}
+        return IMAGE.feature
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
         stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)

@@ -102,7 +102,7 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None = None) -> Rows:
+    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Rows:
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
