@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -16,10 +16,12 @@ from dp_real.distributed import device, own_cores, own_share, this_process
 from dp_real.pool import REAL_SEED, Pool
 from dp_real.runtime.seeds import Stream, torch_rng
 
-if TYPE_CHECKING:
-    from dp_real.pool.pool import Pool
-
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
+READ = 64  # rows that a thread reads and decodes together
+MOST_READERS = 32  # threads that read ahead; each has two such parts in memory
+
+MiniBatch = tuple[Tensor, Tensor]
+"""Examples and their targets."""
 
 
 class MiniBatches:
@@ -88,13 +90,6 @@ class LogitAdjustment:
             shares = counts.double() / counts.sum(dim=1, keepdim=True)
             self._offsets = (self.strength * shares.log()).float()
         return self._offsets[self._is_real[rows].long()]
-
-
-READ = 64  # rows that a thread reads and decodes together
-MOST_READERS = 32  # threads that read ahead; each has two such parts in memory
-
-MiniBatch = tuple[Tensor, Tensor]
-"""Examples and their targets."""
 
 
 def reader_threads(cores: int) -> int:

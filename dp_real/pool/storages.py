@@ -17,7 +17,6 @@ from torch import Tensor
 from dp_base.errors import DamagedError, InputError
 from dp_base.registry import Registry
 from dp_real.runtime import pixels
-from dp_real.runtime.pixels import to_bytes, to_image
 
 NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
 """A list of numbers, as `datasets` describes it."""
@@ -36,7 +35,7 @@ class ExportColumn:
 def png(example: Tensor) -> dict[str, Any]:
     """An image [C, H, W] as `datasets` stores it in Parquet."""
     buffer = io.BytesIO()
-    to_image(to_bytes(example)).save(buffer, "PNG")
+    pixels.to_image(pixels.to_bytes(example)).save(buffer, "PNG")
     return {"bytes": buffer.getvalue(), "path": None}
 
 

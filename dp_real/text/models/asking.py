@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 JUDGE = "{text}\n\nWhich of these is the text above?\n{classes}\nAnswer with the letter alone."
 """The question for the class of a text."""
 NO_GUIDANCE = "tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)"
+MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
+SHOWN = 300  # characters of what an endpoint says that messages repeat
+LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
+PART = 6  # characters of the key that messages do not have in a row
+CHARACTERS = 4  # of a token, about, if the endpoint does not count them
+MORE = " (--set a larger one to go on)"
+FILTERED = "content_filter"  # how an endpoint calls what it would not answer
+CHAT = "/chat/completions"
+CUT = "length"  # how it calls an answer that max_tokens ends
+LARGEST = 2**24  # bytes of an answer: a text of millions of characters is none that was asked for
+MOST_TOKENS = 2**40  # of an answer that an endpoint may count
 
 
 class Prompts:
@@ -50,19 +61,6 @@ class Prompts:
         chosen = rng(seed, Stream.CHOICE).permutation(len(rows))[: self.shots]
         texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
         return prompt.replace("{examples}", "\n\n".join(texts))
-
-
-MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
-SHOWN = 300  # characters of what an endpoint says that messages repeat
-LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
-PART = 6  # characters of the key that messages do not have in a row
-CHARACTERS = 4  # of a token, about, if the endpoint does not count them
-MORE = " (--set a larger one to go on)"
-FILTERED = "content_filter"  # how an endpoint calls what it would not answer
-CHAT = "/chat/completions"
-CUT = "length"  # how it calls an answer that max_tokens ends
-LARGEST = 2**24  # bytes of an answer: a text of millions of characters is none that was asked for
-MOST_TOKENS = 2**40  # of an answer that an endpoint may count
 
 
 @dataclass(frozen=True)
