@@ -11,7 +11,7 @@
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make bench-gpu            measure a GPU in ten minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
-#   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
+#   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies; into out/release
 #   make audit                licences, and known holes where pip-audit is installed
 #   make clean                remove .venv and what was made
 #   PIP_ARGS="--index-url …"  another package index, for example one with a GPU build of torch
@@ -76,6 +76,9 @@ torture: install
 
 release-check: install
 	$(BIN)/pytest -m "slow or not slow" tests/test_release.py
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet build twine
+	$(BIN)/python -m build --outdir out/release
+	$(BIN)/twine check --strict out/release/*
 
 audit: install
 	$(BIN)/python -m tests.audit
