@@ -390,8 +390,8 @@ def test_what_does_not_end_is_said_in_a_line(
     config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str
 ):
     endpoint.fault = lambda number, body: fault
+    patience = 0.5 if "timeout" in message else 60  # a busy machine takes long to send 16 MiB
     with pytest.raises(kind, match=message) as raised:
-        patience = 0.5 if "timeout" in message else 60  # a busy machine takes long to send 16 MiB
         drawn(changed(config, generator={"retries": 1, "timeout": patience}), 2)
     assert "\n" not in str(raised.value)
 
