@@ -18,6 +18,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
@@ -46,7 +47,7 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: .venv/test
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(PYTEST)
 
 test-slow: .venv/test
 	$(BIN)/pytest -m slow
@@ -55,10 +56,10 @@ test-gpu: .venv/test
 	$(BIN)/pytest -m gpu
 
 test-device: .venv/test
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m fake_device
+	$(PYTEST) -m fake_device
 
 coverage: install
-	$(BIN)/pytest --numprocesses auto --dist worksteal --cov --cov-report term --cov-report html:out/coverage
+	$(PYTEST) --cov --cov-report term --cov-report html:out/coverage
 
 lint: install
 	$(BIN)/ruff check .

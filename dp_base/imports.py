@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from dp_base.errors import MissingError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+DISTRIBUTION = "deliberate-practice"
 
 
 def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -35,9 +37,6 @@ def lazy_names(package: str, stub: Path) -> tuple[Callable[[str], Any], Callable
     return get, lambda: names, names
 
 
-DISTRIBUTION = "deliberate-practice"
-
-
 def install_command(extra: str) -> str:
     """The command that installs an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
@@ -51,6 +50,8 @@ def require_package(package: str, extra: str, feature: str) -> None:
 
 def requirements(extra: str = "") -> list[Requirement]:
     """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows neither."""
+    from importlib import metadata  # here and below: every package imports this module, and few calls need it
+
     from packaging.requirements import Requirement
 
     try:
@@ -65,6 +66,8 @@ def requirements(extra: str = "") -> list[Requirement]:
 
 def version_of(name: str) -> str | None:
     """The version of an installed distribution."""
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

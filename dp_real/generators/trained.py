@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from dp_real.protocols import Generator
 
 
+TRIED = 8  # samples that are drawn once `latent` is trained, to see whether they are of any use
+TRIED_STEPS = 4  # of the sampler, for these
+VAE_KEYS = ("training",)  # all that the training of the VAE depends on
+
+
 @GENERATORS.named("denoiser", place=1)
 class DenoiserConfig(TrainedHere):
     """A small class-conditional diffusion model of vectors or tiny images, trained here on first use."""
@@ -51,11 +56,6 @@ class DenoiserConfig(TrainedHere):
     def training_seconds(self, task: Task) -> float:
         """As measured on one core with the default sizes."""
         return 0.009 * self.train_steps
-
-
-TRIED = 8  # samples that are drawn once it is trained, to see whether they are of any use
-TRIED_STEPS = 4  # of the sampler, for these
-VAE_KEYS = ("training",)  # all that the training of the VAE depends on
 
 
 class TrainingSteps(NamedTuple):

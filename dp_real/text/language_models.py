@@ -30,7 +30,7 @@ from dp_real.sections import (
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
-    from dp_real.text.models.asking import Prompts
+    from dp_real.text.models.asked import Prompts
 
 EXAMPLES = "{examples}"  # the place of real examples in a prompt
 CHARACTERS = 4  # of a token, about
@@ -83,7 +83,7 @@ class AskedConfig(GeneratorConfig):
     def put(self, source: DataConfig, data: RealData | None) -> Prompts:
         """The prompts come with the real examples that they show."""
         from dp_real.generators import class_prompts
-        from dp_real.text.models.asking import Prompts
+        from dp_real.text.models.asked import Prompts
 
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
@@ -133,7 +133,7 @@ class CausalLMConfig(AskedConfig):
         prompts = self.put(source, data)
         model = self.model
         if model == STAND_IN:
-            from dp_real.text.models.causal_lm import stand_in_folder
+            from dp_real.text.models.stand_in import stand_in_folder
 
             model = stand_in_folder()
         return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])
@@ -246,7 +246,7 @@ class EndpointConfig(AskedConfig):
         ]
 
     def judged_tokens(self, task: Task) -> int:
-        from dp_real.text.models.asking import JUDGE
+        from dp_real.text.models.asked import JUDGE
 
         return (len(JUDGE) + sum(map(len, task.classes))) // CHARACTERS + self.max_new_tokens
 

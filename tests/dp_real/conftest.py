@@ -1,4 +1,4 @@
-"""A digits run small enough for a test: a generator trained for 400 steps, kept in a folder of its own."""
+"""A digits run small enough for a test: a generator trained for 400 steps, kept in the cache of all tests."""
 
 from pathlib import Path
 

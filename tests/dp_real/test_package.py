@@ -41,6 +41,14 @@ def test_nor_does_reading_one(config: Config, tmp_path: Path):
     assert python(code, str(tmp_path / "mine.toml")).stdout == "False\n"
 
 
+def test_a_local_language_model_needs_neither_the_client_of_endpoints_nor_its_stand_in():
+    """The client is in an extra of its own; the stand-in's network takes seconds to import."""
+    others = {"openai", "transformers.models.gpt2.modeling_gpt2"}
+    answer = python(f"import sys, dp_real.text.models.causal_lm; print(*sorted({others} & set(sys.modules)))")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "\n"
+
+
 def test_every_name_is_there():
     names = vars(dp_real)["__all__"]
     assert sorted(names) == names

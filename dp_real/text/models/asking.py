@@ -14,17 +14,11 @@ import httpx2
 import openai
 
 from dp_base.errors import InputError, Interrupted, MissingError
-from dp_real.examples import ExampleSet
-from dp_real.runtime.seeds import Stream, rng
-from dp_real.text.codes import to_texts
 from dp_real.text.models.answers import Answer, Answers, Spent, question_of, without_thoughts
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
 
-JUDGE = "{text}\n\nWhich of these is the text above?\n{classes}\nAnswer with the letter alone."
-"""The question for the class of a text."""
-NO_GUIDANCE = "tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)"
 MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
@@ -36,31 +30,6 @@ CHAT = "/chat/completions"
 CUT = "length"  # how it calls an answer that max_tokens ends
 LARGEST = 2**24  # bytes of an answer: a text of millions of characters is none that was asked for
 MOST_TOKENS = 2**40  # of an answer that an endpoint may count
-
-
-class Prompts:
-    """Prompts of each class, with `shots` real examples of it, of the set `shown`."""
-
-    def __init__(self, templates: Sequence[Sequence[str]], shown: ExampleSet | None, shots: int) -> None:
-        self.templates = templates
-        self.shown = shown
-        self.shots = shots
-        classes = range(len(templates))
-        self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in classes]
-
-    def __len__(self) -> int:
-        return len(self.templates)
-
-    def of(self, label: int, seed: int, pick: int | None = None) -> str:
-        """The seed picks the prompt if `pick` is None."""
-        several = self.templates[label]
-        prompt = several[seed % len(several) if pick is None else pick]
-        if self.shown is None:
-            return prompt
-        rows = self.members[label]
-        chosen = rng(seed, Stream.CHOICE).permutation(len(rows))[: self.shots]
-        texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
-        return prompt.replace("{examples}", "\n\n".join(texts))
 
 
 @dataclass(frozen=True)

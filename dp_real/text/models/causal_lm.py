@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,19 +18,15 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
-from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
-from transformers.models.gpt2.configuration_gpt2 import GPT2Config
-from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime.cache import cached
-from dp_real.runtime.hub import load, load_tokenizer, quietly, reading, within
+from dp_real.runtime.hub import load, load_tokenizer, reading, within
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.asking import NO_GUIDANCE, Prompts
+from dp_real.text.models.asked import NO_GUIDANCE, Prompts
 from dp_real.text.models.char_lm import inverse_transform
 
 if TYPE_CHECKING:
@@ -175,25 +170,3 @@ class CausalLMGenerator:
     def offload(self) -> None:
         if self.config.offload:
             self.model.to("cpu")
-
-
-RECIPE = 1  # raise it when the written files change
-CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}assistant: "
-
-
-def stand_in_folder() -> str:
-    """The folder of the model and its tokenizer of bytes, filled on first use."""
-    return str(cached("stand-in/language-model", {"recipe": RECIPE}, _write))
-
-
-def _write(folder: Path) -> None:
-    tokenizer = ByT5Tokenizer(extra_ids=0)
-    tokenizer.chat_template = CHAT
-    ends: dict[str, Any] = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    ends["pad_token_id"] = tokenizer.pad_token_id
-    sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024, "vocab_size": len(tokenizer)}
-    with torch.random.fork_rng(devices=[]), quietly():
-        torch.manual_seed(0)
-        config = GPT2Config(**sizes, **ends)
-        GPT2LMHeadModel(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)

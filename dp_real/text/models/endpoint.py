@@ -18,7 +18,8 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.finite import LARGEST_SHARE
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.answers import Answer, Answers, without_thoughts
-from dp_real.text.models.asking import CHAT, JUDGE, NO_GUIDANCE, Asking, Prompts, Question
+from dp_real.text.models.asked import JUDGE, NO_GUIDANCE, Prompts
+from dp_real.text.models.asking import CHAT, Asking, Question
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig

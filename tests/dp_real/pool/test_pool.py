@@ -10,7 +10,7 @@ import torch
 from dp_base import checksums
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
-from dp_real import batches as loaders
+from dp_real import batches
 from dp_real.batches import Loader
 from dp_real.pool import Pool
 from dp_real.pool.pool import MEMORY
@@ -164,12 +164,12 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, m
 def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pool = stored(tmp_path, smooth(4), storage="jpeg")
     for cores, readers in ((1, 2), (12, 12), (500, 32)):
-        monkeypatch.setattr(loaders, "own_cores", partial(int, cores))
+        monkeypatch.setattr(batches, "own_cores", partial(int, cores))
         assert Loader(pool, lambda step: torch.arange(4)).readers == readers
 
 
 def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loaders, "READ", 3)
+    monkeypatch.setattr(batches, "READ", 3)
     x = smooth(8)
     pool = stored(tmp_path, x, storage="jpeg")
     joined, y = Loader(pool, lambda step: torch.arange(8)).batch(0)

@@ -24,7 +24,7 @@ from dp_real.learners.models.classifier import known_classifier
 from dp_real.runtime.hub import within
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models import causal_lm
-from dp_real.text.models.asking import Prompts
+from dp_real.text.models.asked import Prompts
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
 from tests.dp_real.text.made import encoder, language_model
 
