@@ -35,6 +35,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of this test's own, which the processes that it starts inherit."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def small_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""

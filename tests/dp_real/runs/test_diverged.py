@@ -121,18 +121,15 @@ def small(config: Config, **generator: Any) -> Config:
     return changed(config, generator={"width": 8, "train_steps": 3, **generator})
 
 
-def entries() -> set[str]:
-    return {entry.name for entry in cache.entries()}
-
-
+@pytest.mark.usefixtures("own_cache")
 def test_a_generator_whose_training_diverges_is_not_cached(config: Config, data: RealData):
-    before = entries()
     diverging = small(config, train_learning_rate=1e30)
     with pytest.raises(DivergedError, match=r"step 3: losses are not finite: lower generator.train_learning_rate"):
         diverging.generator.load(diverging.sampling, diverging.data, data)
-    assert entries() == before
+    assert cache.entries() == []
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize(
     ("weight", "said"), [("leave.1.weight", "weights of the trained generator"), (None, "of one value throughout")]
 )
@@ -144,11 +141,10 @@ def test_a_generator_of_no_use_is_not_cached(
         monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
     else:
         monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
-    before, rate = entries(), 1e30 if weight else 2e-3
-    broken = small(config, train_learning_rate=rate, train_steps=4)
+    broken = small(config, train_learning_rate=1e30 if weight else 2e-3, train_steps=4)
     with pytest.raises(DivergedError, match=said):
         broken.generator.load(broken.sampling, broken.data, data)
-    assert entries() == before
+    assert cache.entries() == []
 
 
 def test_a_vae_that_cannot_reconstruct_is_refused():

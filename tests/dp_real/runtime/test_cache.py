@@ -16,12 +16,7 @@ from dp_real.runtime.cache import broken_entries, cache_folder, cached, clear, e
 
 SPAWN = multiprocessing.get_context("spawn")
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give this test a cache of its own, which spawned processes inherit."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
