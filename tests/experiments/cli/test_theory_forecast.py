@@ -72,7 +72,6 @@ def test_two_columns_of_ones_own_are_a_curve_of_static_data(theory: Theory, curv
 @pytest.mark.parametrize(
     ("file", "columns", "message"),
     [
-        ("own.csv", "n", "must name two columns, for example n,accuracy"),
         ("own.csv", "n,accurcy", "has no column accurcy: one of n, accuracy, name"),
         ("own.csv", "n,accuracy", "accuracy must lie between 0 and 1, as a share and not in percent"),
         ("own.csv", "n,name", "the column name holds something else than numbers"),
