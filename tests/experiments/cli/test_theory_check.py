@@ -104,7 +104,7 @@ def test_the_figure_lays_predicted_curves_on_measured_ones(
 def test_features_of_a_run_are_what_its_last_layer_sees(guided_run: Path, tmp_path: Path):
     export = ("real", "export", guided_run, "--format", "features")
     assert run_dp(*export, "--rows", 40, "--out", tmp_path / "plain") == 0
-    assert run_dp(*export, "--real", "--out", tmp_path / "real") == 0
+    assert run_dp(*export, "--rows", 0, "--out", tmp_path / "real") == 0
     with np.load(tmp_path / "plain" / "features.npz") as plain:
         assert plain["X"].shape == (32, 64)
         assert plain["X_test"].shape == (8, 64)

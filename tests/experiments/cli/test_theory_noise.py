@@ -66,22 +66,15 @@ def test_long_loops_are_announced_with_their_number(theory: Theory, monkeypatch:
 
 
 def test_several_shares_have_the_last_round_each(noise: Theory, tmp_path: Path):
-    options = ("--missed", 0.3, "--out", tmp_path / "new")
-    printed = noise("--share", "0.02,0.2,0.02", *options).done()
+    printed = noise("--share", "0.02,0.2,0.02", "--out", tmp_path / "new").done()
     written = pd.read_csv(tmp_path / "new" / "noise.csv")
     assert written["share"].tolist() == pytest.approx([0.02, 0.2])
-    assert written["missed"].tolist() == pytest.approx([0.3, 0.3])
     assert str(tmp_path / "new" / "noise.csv") in printed
 
 
 def test_a_judge_says_how_many_are_wrong(noise: Theory):
     row = answer_of(noise("--confirmed", 0.91, "--judge", 0.93, "--json"))["practice"][-1]
     assert row["share"] == pytest.approx(0.0570, abs=1e-4)
-
-
-def test_labels_that_tell_at_the_boundary_have_no_worth_there(noise: Theory):
-    answer = answer_of(noise("--share", 0.05, "--eps", 0.3, "--rounds", 1, "--json"))
-    assert answer["worth_at_boundary"] == [None]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +84,6 @@ def test_labels_that_tell_at_the_boundary_have_no_worth_there(noise: Theory):
         (("--share", 0.1, "--confirmed", 0.9), "give one of --share and --confirmed"),
         (("--share", 0.1, "--judge", 0.9), "--judge is for --confirmed"),
         (("--share", "some"), "--share 'some' is malformed"),
-        (("--share", 0.1, "--missed", 0.3, "--window", 1), "--window and --missed are two ways"),
     ],
 )
 def test_refuses(noise: Theory, arguments: tuple[object, ...], said: str):

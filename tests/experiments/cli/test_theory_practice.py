@@ -93,22 +93,8 @@ def test_other_losses(practice: Theory):
     [
         ("--rule medium", "unknown rule 'medium'"),
         ("--alpha 0.5 --window 1", "for keep-hard without --alpha"),
-        ("--alpha 1 --weight-power 2", "--weight-power are for keep-hard without"),
-        ("--rule keep-all --rounds 1 --phi 1 --weight-power 2", "--weight-power are for keep-hard without"),
         ("--candidates", "leave out --candidates"),
     ],
 )
 def test_bad_input_is_refused(practice: Theory, arguments: str, message: str):
     assert message in practice(*arguments.split()).refused()
-
-
-def test_band_of_single_runs(practice: Theory):
-    """The limit and what a simulation adds to it, in another dimension; it needs runs that say how they scatter."""
-    loop = ("--rounds", 1, *REFERENCE)
-    narrow, wide = (
-        json.loads(practice(*loop, "--trials", 20, "--d", 40, "--band", d, "--json").done())["stages"][1]
-        for d in (4000, 40)
-    )
-    assert wide["band_low"] < narrow["band_low"] < 0.139504 < narrow["band_high"] < wide["band_high"]
-    assert "--trials = 0 must be 20 or more" in practice(*loop, "--band", 40).refused()
-    assert "--band = 2 must be at least 3" in practice(*loop, "--trials", 20, "--band", 2).refused()

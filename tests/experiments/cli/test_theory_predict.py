@@ -65,12 +65,12 @@ def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(
 def test_predict_takes_lists_and_a_dimension(theory: Theory):
     """A row for each combination; with --d the band of single experiments beside the mean."""
     lists = ("--alpha", "0.5:1:3", "--rho", "0.5,0.9", "--phi", 0.2, "--lam", 0.01)
-    out = theory("predict", *lists, "--d", 400, "--level", 0.9, "--json").done()
+    out = theory("predict", *lists, "--d", 400, "--json").done()
     rows = json.loads(out)["table"]
     assert [(row["alpha"], row["rho"]) for row in rows] == [(a, r) for a in (0.5, 0.75, 1.0) for r in (0.5, 0.9)]
     for row in rows:
         want = predict(Problem(KeepHard(row["alpha"]), row["rho"], 0.2, 0.01), d=400)
-        low, high = want.band(0.9)
+        low, high = want.band()
         found = [row[name] for name in ("test_error", "low", "high", "test_error_sd")]
         assert found == pytest.approx([want.test_error, low, high, want.test_error_sd], rel=1e-10)
 
@@ -136,7 +136,6 @@ def test_verify_shows_derivations_and_fails_where_one_is_wrong(theory: Theory, m
         (("predict", *PROBLEM, "--rule", "hardest", "--alpha", 1), "unknown rule 'hardest': one of keep-hard"),
         (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "--alpha 'x' is malformed"),
         (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
-        (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
         (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@kappa=7"), "rule keep-hard has no kappa: it takes"),
         (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@alpha=3"), "alpha is given twice"),

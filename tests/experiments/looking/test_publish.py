@@ -60,7 +60,7 @@ def test_the_hub_receives_both_and_the_token_is_not_shown(
     assert dp("real", "export", text_run, "--to-hub", "me/mine") == 2
     assert "there is such a data set on the hub; name another, or add --update" in capfd.readouterr().err
     own_hub.files.clear()
-    assert dp("real", "export", text_run, "--to-hub", "me/mine", "--update", "--public") == 0
+    assert dp("real", "export", text_run, "--to-hub", "me/mine", "--update") == 0
     assert set(own_hub.files) == {"datasets/me/mine", "models/me/mine"}
     assert own_hub.private["datasets/me/mine"]  # as it was
 
@@ -84,7 +84,7 @@ def test_what_the_hub_refuses(text_run: Path, own_hub: Hub, monkeypatch: pytest.
         ((), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--out", "x"), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--format", "jsonl"), 2, "--format jsonl is for a folder"),
-        (("--out", "x", "--public"), 2, "are for the hub"),
+        (("--out", "x", "--update"), 2, "is for the hub"),
         (("--to-hub", "mine"), 2, "must be OWNER/NAME"),
         (("--to-hub", "me/mine"), 3, "there is no token for the hub"),
     ],
