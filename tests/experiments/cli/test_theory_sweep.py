@@ -14,7 +14,7 @@ SMALL = with_defaults((), OF_SMALL)
 
 def test_sweep_writes_its_table_and_pictures(theory: Theory, tmp_path: Path):
     folder = tmp_path / "new" / "folder"
-    out = theory("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder).done()
+    _, out, err = theory("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder)
     assert sorted(path.name for path in folder.iterdir()) == ["sweep.csv", "sweep.pdf", "sweep.png"]
     table = pd.read_csv(folder / "sweep.csv")
     assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
@@ -22,7 +22,7 @@ def test_sweep_writes_its_table_and_pictures(theory: Theory, tmp_path: Path):
     assert set(table.query("kind == 'simulated'")["x"]) == {8, 40}
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "sweep.pdf").read_bytes().startswith(b"%PDF")
-    assert "largest |z|" in out
+    assert "largest |z|" in err
     assert str(folder / "sweep.csv") in out
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert "is not empty" in theory("sweep", *SMALL, "--out", folder).refused()
