@@ -60,7 +60,8 @@ def test_export(text_run: Path, tmp_path: Path, form: str | None):
 
 
 def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
+    plain = ("--set", "guidance.likelihood_weight=0.0", "--set", "pool.soft_labels=false")
+    words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", *plain)
     assert dp("real", "sample", text_run, "--out", tmp_path / "look", *words) == 0
     assert "samples.csv" in capsys.readouterr().err
     samples = pd.read_csv(tmp_path / "look" / "samples.csv")
@@ -88,7 +89,7 @@ def test_nothing_of_it_speaks_of_images(text_run: Path, tmp_path: Path, capsys: 
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert "float32" not in code
     found: dict[str, Any] = {}
-    exec(code.replace('"RUN"', repr(text_run)).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
+    exec(code.replace('"RUN"', repr(str(text_run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
     assert found["shape"] == (2, 80)
 
 

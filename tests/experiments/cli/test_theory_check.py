@@ -119,6 +119,6 @@ def test_features_of_a_run_are_what_its_last_layer_sees(guided_run: Path, tmp_pa
     with torch.no_grad():
         logits = last(torch.from_numpy(x)).numpy()
         want = torch.cat([learner.logits(examples.x[:]) for examples in (data.validation, data.test)]).numpy()
-    order = np.random.default_rng(0).permutation(len(want))  # else the last classes alone would test
+    order = np.random.default_rng(3).permutation(len(want))  # else the last classes alone would test
     np.testing.assert_allclose(logits, want[order], rtol=1e-4, atol=1e-5)
     assert len(names) == len(want)
