@@ -70,7 +70,6 @@ def test_an_option_of_one_value_is_given_once(words: str, capsys: pytest.Capture
     [
         (["--resources", "GPU=1"], 2, "--resources GPU=1 needs --dask"),
         (["--dask", "tcp://host:1", "--resources", "GPU"], 2, "--resources GPU: must be names with numbers, such as"),
-        (["--dask", "tcp://host:1", "--workers", "2"], 2, "--workers 2 is for this machine"),
         (["--dask", "tcp://host:1"], 3, "pip install 'deliberate-practice[cluster]'"),
     ],
 )
@@ -89,3 +88,8 @@ def test_a_cluster_is_asked_for_in_full(
     assert dp("real", command, *where, *words) == status
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_number_of_workers_is_for_one_machine(capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "compare", "digits", "--dask", "tcp://host:1", "--workers", "2") == 2
+    assert "--workers 2 is for this machine; with --dask, each worker of the cluster" in capsys.readouterr().err
