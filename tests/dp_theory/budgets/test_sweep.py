@@ -15,9 +15,9 @@ HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
 
 
-@pytest.fixture(scope="module", params=["law", "dense"])
-def table(request):
-    return sweep(0.5, engine=request.param, x="compute", **SMALL)
+@pytest.fixture(scope="module")
+def table():
+    return sweep(0.5, x="compute", **SMALL)
 
 
 def test_every_strategy_and_rule_has_a_line_and_points(table):

@@ -19,11 +19,9 @@ from dp_theory.loop import (
     SpanProblem,
     Verifier,
     Window,
-    forces,
     prediction,
     row_errors,
 )
-from dp_theory.loop.equations import QuadraticLoss
 from dp_theory.loop.experiment import fit_convex, max_margin
 from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
 from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
@@ -31,7 +29,6 @@ from dp_theory.loop.points import draw_points
 from dp_theory.loop.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.loop.loops import R11
-from tests.dp_theory.verification.convexloop import convex_loops
 
 PLANE = (1.0, 0.0)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
@@ -71,17 +68,6 @@ def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
-def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
-    """The control has hardly any curvature."""
-    monkeypatch.setattr(forces, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
-    problem = SQUARE_LOOPS[name]
-    expected = predict(problem)
-    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
-    np.testing.assert_allclose(found.loop.parameters.a[:, 0], expected.alignment, rtol=5e-3)
-    np.testing.assert_allclose(found.loop.parameters.c, expected.covariance, rtol=5e-3)
-
-
 @pytest.mark.parametrize("flip", [0.0, 0.1])
 @pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE, HINGE], ids=str)
 def test_one_stage_is_the_span_recipe(loss, flip):
@@ -115,14 +101,6 @@ def test_points_are_the_kept_rows():
     np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
     np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
     np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
-
-
-@pytest.mark.slow
-def test_eight_rounds_are_certain():
-    answer = predict(PracticeProblem(0.5, 0.01, [HARD_ROUND] * 8, loss=LOGISTIC))
-    assert answer.certificate.max() < 5e-3
-    assert np.all(np.diff(answer.test_error) < 0)
-    assert answer.test_error[-1] == pytest.approx(0.02153, rel=2e-3)
 
 
 # -- the max-margin limit ---------------------------------------------------------------------------------------------
@@ -270,15 +248,6 @@ def test_support_vectors_are_those_of_another_solver():
     np.testing.assert_allclose(ours, other.x[:8], atol=2e-3)
     with pytest.raises(InputError, match="the hinge needs lam > 0"):
         fit_convex(x, y, q, 0.0, HINGE)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(convex_loops()))
-def test_experiments(name):
-    problem = convex_loops()[name]
-    answer = predict(problem)
-    runs = simulate(problem, 200 if problem.spectrum is None else None, 24, seed=3)
-    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

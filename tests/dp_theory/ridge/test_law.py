@@ -9,10 +9,10 @@ from scipy.stats import ks_2samp
 from dp_base.errors import InputError
 from dp_theory import Problem, predict
 from dp_theory.ridge.simulators import law
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random
 
 LAMS = np.array([0.0, 0.01, 1.0])
-TRIALS = 2000
+TRIALS = 1000
 LEVEL = 1e-4  # of each two-sample test; the seeds are fixed, so a pass stays a pass
 
 
@@ -44,16 +44,13 @@ def p_values(first, second):
 
 
 CELLS = [  # rule, rho, n, d: k = 2 special directions, then 1; kept rows above, at and below d
-    (KeepHard(1.0), 0.6, 60, 20),
     (KeepHard(1.0), -0.6, 30, 20),
     (KeepHard(0.7), 0.9, 40, 60),
-    (KeepEasy(0.8), 0.6, 60, 20),
     (KeepEasy(0.8), 0.6, 30, 40),
     (Entropy(3.0), 0.5, 60, 30),
     (KeepHard(1.0), 0.6, 5, 4),
     (KeepHard(1.0), 0.6, 9, 2),
     (Random(0.5), 0.3, 40, 15),
-    (KeepAll(), 0.3, 20, 30),
     (KeepEasy(1.0), 1.0, 60, 12),
 ]
 
@@ -104,7 +101,7 @@ def test_three_special_directions_and_flipped_labels(n, d):
     )
 
 
-@pytest.mark.parametrize("d", [900, 1900, 2100, 3000, 9000])
+@pytest.mark.parametrize("d", [900, 2100, 9000])
 @pytest.mark.parametrize("lam", [0.0, 1e-6, 0.05])
 def test_truncation_is_within_its_certificate(d, lam):
     """Same random numbers, leading equations against all of them; near d = kept all are needed."""

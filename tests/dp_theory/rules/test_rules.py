@@ -120,11 +120,6 @@ def test_direct_draws_have_the_selected_distribution(rule):
         assert comparison.pvalue > 1e-3
 
 
-def test_draw_is_exact_about_its_size():
-    rng = np.random.default_rng(0)
-    assert [rule.draw(rng, n).size for rule in RULES_TO_DRAW for n in (0, 1, 7)] == [0, 1, 7] * len(RULES_TO_DRAW)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -165,10 +160,6 @@ def test_parameters_follow_the_name_of_a_rule():
 def test_a_probability_outside_0_1_is_named():
     with pytest.raises(InputError, match=r"q\(t\) = 2 must lie in"):
         SymmetricRule(lambda t: 2.0).moments(0.5)
-
-
-def test_registry_covers_the_named_rules():
-    assert list(RULES) == ["keep-hard", "keep-easy", "keep-all", "random", "entropy"]
 
 
 # -- rules of other people --------------------------------------------------------------------------------------------
@@ -235,13 +226,6 @@ def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine
     assert "direct\tmine" in table
 
 
-def test_a_rule_of_another_package_has_a_parameter_of_its_own(dp_with_mine):
-    where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--json")
-    by_alpha = dp_with_mine("predict", *where, "--rule", "mine", "--alpha", 3.0)
-    by_width = dp_with_mine("predict", *where, "--rule", "wide@width=3")
-    assert json.loads(by_width) == pytest.approx(json.loads(by_alpha), rel=1e-12)
-
-
 def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
     said = " ".join(dp_with_mine("predict", "--help").split())
     assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
@@ -298,12 +282,6 @@ def test_map_reaches_every_parameter(rule):
     assert doubled.shape == (2, 1)
     assert doubled.at((1, 2), (2, 3)) == rule.map(lambda value: 2.0 * value)
     assert [np.shape(b) for b in doubled.breakpoints()] == [(2, 1)] * len(rule.breakpoints())
-
-
-def test_a_symmetric_rule_has_no_parameters():
-    rule = SymmetricRule(np.cos, breaks=(1.0,))
-    assert rule.map(lambda value: 2 * value) is not None
-    assert (rule.shape, rule.parameters(), rule.breakpoints()) == ((), {}, (1.0,))
 
 
 def test_a_break_of_either_sign_is_one_of_an_even_rule():
