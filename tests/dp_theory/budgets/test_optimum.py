@@ -10,7 +10,6 @@ from dp_theory import Direct, InputError, KeepEasy, KeepHard, Problem, predict, 
 from dp_theory.budgets.least_error import RULE_NAMES, least_error
 from dp_theory.budgets.optimum import optimum
 from dp_theory.loop import Group, SpanProblem
-from tests.dp_theory.budgets.laws import keep_hard_law
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 PSI = (4, 2, 1, 0.8, 0.5, 0.25, 0.1)
@@ -48,14 +47,6 @@ def test_no_other_p_and_ridge_is_better(name, rho, psi):
     there = predict(Problem(Direct(RULES[name].with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam))
     assert best.test_error == pytest.approx(there.test_error, rel=1e-10)
     assert grid * (1 - 1e-4) < best.test_error <= grid
-
-
-def test_without_a_ridge_the_hardest_selection_is_best():
-    """The two limits of the keep-hard law, attained: lam = 0 itself, and the smallest p."""
-    best = least_error("keep-hard", 0.9, 0.5, smallest_keep=1e-4)
-    assert best.lam == 0
-    assert best.keep == pytest.approx(1e-4)
-    assert best.test_error == pytest.approx(keep_hard_law(0.9, 0.5), rel=1e-6)
 
 
 def test_batch_equals_loop_on_every_field():
@@ -160,14 +151,6 @@ def test_expensive_candidates_leave_plain_data_or_keep_easy():
         assert table.iloc[0]["rule"] in ("keep-all", "keep-easy")
         hard = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
         assert hard["keep"] == 1.0
-
-
-def test_free_candidates_make_pruning_direct():
-    table = optimum(0.8, budget=3, candidate_cost=0.0, training_cost=1.0).set_index(["strategy", "rule"])
-    rows = table.to_dict("index")
-    for name in RULE_NAMES:
-        for field in ("test_error", "keep", "lam"):
-            assert rows["prune", name][field] == rows["direct", name][field]
 
 
 def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():

@@ -101,13 +101,6 @@ def test_a_rule_brings_its_parameters_into_a_sweep():
         assert lines.loc[series, "y"] == pytest.approx(want, rel=1e-9)
 
 
-def test_one_trial_has_points_without_error_bars():
-    points = sweep(0.5, rules=["random"], d=16, trials=1, n=20).query("kind == 'simulated'")
-    assert points["y"].notna().all()
-    assert points["y_low"].isna().all()
-    assert (points["se"] == np.inf).all()
-
-
 def test_winners_partition_the_axis():
     table = sweep(0.5, d=512, trials=1, n=[128, 8192])
     best = winners(table)

@@ -1,6 +1,6 @@
 """Convex losses: the square loss gives the span recipe, logistic regression meets other solvers and simulation."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from dp_theory import predict, simulate
-from dp_theory.loop import HINGE, LOGISTIC, SQUARED_HINGE, Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.loop.losses import Loss, Square
+from dp_theory.loop import HINGE, LOGISTIC, SQUARED_HINGE, Group, SpanProblem, Verifier
 from dp_theory.rules import KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
+from tests.dp_theory.loop.loops import UNNAMED_SQUARE
+from tests.dp_theory.verification.beyond import feature_cells
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)
@@ -22,32 +23,20 @@ def test_reference_value():
     assert predict(logistic).test_error == pytest.approx(0.179662, abs=5e-7)
 
 
-# -- the square loss by the prox recipe -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SquareByNodes(Loss):
-    """The square loss, which the theory does not know for it."""
-
-    value, slope, curvature, prox = Square.value, Square.slope, Square.curvature, Square.prox
-
-
-SQUARE_BY_NODES = SquareByNodes()
-SQUARE_CELLS = {
-    "plain": Group(),
-    "keep-hard": Group(along=PRUNER, keep=KeepHard(0.7)),
-    "keep-easy": Group(along=PRUNER, keep=KeepEasy(0.7), flip=0.1),
-    "soft verifier": Group(along=PRUNER, weight=Verifier(2), flip=0.2),
-    "label-aware": Group(labeller=(0.6, 0.8), along=PRUNER, keep=Agree(), weight=Interpolating(1, 2)),
-}
-
-
-@pytest.mark.parametrize("phi", [0.4, 1.5])
-@pytest.mark.parametrize("group", SQUARE_CELLS.values(), ids=SQUARE_CELLS)
-def test_square_loss_is_the_span_recipe(group, phi):
-    problem = SpanProblem(PLANE, [group], phi, 0.02)
-    ours, recipe = predict(replace(problem, loss=SQUARE_BY_NODES), tolerance=1e-11), predict(problem)
-    assert_same(ours, recipe, 1e-10)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keep-hard",
+        "keep-easy, more columns than rows",
+        "labeller, flips, label-aware",
+        "interpolating, hard",
+        "soft verifier",
+        "power law 1, keep-easy",
+    ],
+)
+def test_the_square_loss_by_its_prox_is_the_span_recipe(name):
+    problem = feature_cells(50)[name]
+    assert_same(predict(replace(problem, loss=UNNAMED_SQUARE), tolerance=1e-11), predict(problem), 1e-10)
 
 
 # -- the prox ---------------------------------------------------------------------------------------------------------

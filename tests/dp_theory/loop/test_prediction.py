@@ -89,16 +89,6 @@ def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
     assert answer.test_error[1] == pytest.approx(float(expected.test_error), rel=1e-9)
 
 
-def test_keeping_all_is_plain_data():
-    """Rows that nobody selected: Theorem 1 on the pooled rows, whoever looked at them."""
-    answer = predict(PracticeProblem(0.5, 0.02, [Addition(1), Addition(2)]))
-    pools = np.array([1.0, 2.0, 4.0])
-    expected = predict(Problem(KeepAll(), 1.0, 0.5 / pools, 0.02 / pools))
-    np.testing.assert_allclose(answer.test_error, expected.test_error, rtol=1e-11)
-    np.testing.assert_allclose(answer.overlap, expected.overlap, rtol=1e-11)
-    np.testing.assert_allclose(answer.kept, pools)
-
-
 @pytest.mark.parametrize("flip", [0.0, 0.1])
 @pytest.mark.parametrize("rule", [KeepHard(0.7), KeepEasy(0.7)], ids=str)
 def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
@@ -108,14 +98,6 @@ def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
     by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
     np.testing.assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
     np.testing.assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
-
-
-def test_halves_of_rows_as_good_as_any_are_random_halves():
-    random_half = Addition(1, keep=lambda t, y: 0.5 + 0 * t)
-    expected = predict(PracticeProblem(0.5, 0.02, [random_half])).test_error
-    for half in (lambda t, y: t > 0, lambda t, y: t < 0):
-        found = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=half)])).test_error
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 # -- covariances ------------------------------------------------------------------------------------------------------

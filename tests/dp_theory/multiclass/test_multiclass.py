@@ -52,14 +52,6 @@ def test_prox_is_the_minimum(delta):
         np.testing.assert_allclose(point, best.x, atol=2e-4)
 
 
-def test_prox_of_far_rows_is_precise():
-    """f is tiny where a row is fitted well, and is known to as many digits."""
-    score = np.array([[30.0, 0.0, -1.0]])
-    h, _, f = prox(score, 1e6, score)
-    assert f[0, 0] == pytest.approx((h - score)[0, 0] / 1e6, rel=1e-6)
-    assert f[0, 0] == pytest.approx(np.exp(h[0, 1:] - h[0, 0]).sum(), rel=1e-6)
-
-
 def test_disagreement():
     cosines = np.array([-0.9, -0.3, 0.0, 0.2, 0.999])
     two = [disagreement(2, cosine) for cosine in cosines]
@@ -105,16 +97,6 @@ def test_a_kept_fraction_is_as_certain_as_it_says():
     assert estimates.mean() == pytest.approx(drawn, abs=4 * np.hypot(se, np.sqrt(drawn / 1e6)))
     nodes = Nodes.of(20, Threshold(level, hardness), 0.9, 32, 2, 0)
     np.testing.assert_allclose(nodes.means(nodes.mass), estimates)
-
-
-def test_the_reach_is_where_the_threshold_is():
-    v = np.random.default_rng(0).standard_normal((50, 4))
-    for hardness, threshold in ((Margin(), -0.5), (Uncertainty(2.0), 0.9), (Uncertainty(2.0), 0.4)):
-        radius = hardness.reach(v, threshold)
-        inside = radius < 60
-        assert inside.mean() > 0.8
-        np.testing.assert_allclose(hardness.of(radius[inside, None] * v[inside]), threshold, atol=1e-11)
-        assert np.all(hardness.of(59 * v[~inside]) > threshold)
 
 
 @pytest.mark.parametrize("selection", [HARD, replace(HARD, hard=False), Tilted(-2.0), Tilted(5.0, Uncertainty(3.0))])
@@ -186,18 +168,6 @@ def test_the_experiment_agrees(classes, rule):
     for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
         se = np.hypot(getattr(theory, f"{name}_se"), getattr(runs, f"{name}_se"))
         assert abs(getattr(theory, name) - getattr(runs, name)) < 4 * se, name
-
-
-def test_strong_ridge():
-    """λ → ∞: Ŵ → E[q (e_y − 1/K) xᵀ]/λ, whatever K; plain rows: a = E[max of K normals]/(λ (K − 1))."""
-    ours = predict(SoftmaxProblem(4, Share(), 0.0, 0.5, 1e4))
-    largest = np.random.default_rng(0).standard_normal((400_000, 4)).max(1).mean()
-    assert 1e4 * ours.overlap == pytest.approx(largest / 3, rel=5e-3)
-
-
-def test_a_selector_along_the_teacher_has_one_direction():
-    near, at = (predict(SoftmaxProblem(3, HARD, rho, 0.5, 0.1), tolerance=1e-3) for rho in (1 - 1e-9, 1.0))
-    assert near.test_error == pytest.approx(at.test_error, abs=4 * np.hypot(near.test_error_se, at.test_error_se))
 
 
 def test_a_pool_of_which_nothing_is_kept_answers_at_random():

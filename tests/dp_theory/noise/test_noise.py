@@ -133,11 +133,6 @@ def test_a_probit_of_ones_own_is_the_closed_form():
     assert errors[0] == pytest.approx(errors[1], rel=1e-8)  # many drifts, from a table
 
 
-def test_width_of_a_share():
-    for shape in ("probit", "exponential"):
-        assert BoundaryFlips.of_share(0.07, shape).share == pytest.approx(0.07, rel=1e-9)
-
-
 # -- simulation -------------------------------------------------------------------------------------------------------
 
 
@@ -240,11 +235,6 @@ def test_selections_have_their_best_ridge(flips, rows):
     plain = found.query("rule == 'static'")
     np.testing.assert_allclose(plain["test_error"], plain_error(flips, rows), rtol=1e-8)
     np.testing.assert_allclose(plain["lam"], plain_lam(flips, rows), rtol=1e-3)
-
-
-def test_a_selection_that_keeps_all_is_static_data():
-    table = selections(HEAVY, RHO, 8.0, keep=1.0)
-    np.testing.assert_allclose(table["test_error"], table["test_error"][0], rtol=1e-10)
 
 
 def test_loops_have_their_best_ridge():

@@ -1,8 +1,7 @@
 """Certificates bound every error: against 50 digits, near the peak as elsewhere, and they are not vacuous."""
 
 from dataclasses import replace
-from functools import cache, partial
-from itertools import pairwise
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -35,7 +34,7 @@ from dp_theory.loop import prediction
 from dp_theory.numerics import quadrature
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
-from tests.dp_theory.rules.reference import tilted
+from tests.dp_theory.rules.reference import integrated_moments, tilted
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
@@ -94,45 +93,11 @@ def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
         assert_bounded(answer, exact_outputs(printed_moments(kind, mp.mpf(value), mp.mpf(rho)), rho, phi, lam))
 
 
-def legendre_slope(order, x):
-    """The derivative of the Legendre polynomial of this order."""
-    return order * (mp.legendre(order - 1, x) - x * mp.legendre(order, x)) / (1 - x**2)
-
-
-@cache
-def legendre_rule(order=40):
-    """Gauss-Legendre nodes and weights on [0, 1] to 40 digits."""
-    nodes = []
-    with mp.workdps(40):
-        for x in np.polynomial.legendre.leggauss(order)[0]:
-            node = mp.mpf(float(x))
-            for _ in range(3):
-                node -= mp.legendre(order, node) / legendre_slope(order, node)
-            slope = legendre_slope(order, node)
-            nodes.append(((node + 1) / 2, 1 / ((1 - node**2) * slope**2)))
-    return nodes
-
-
-def precise_moments(q, rho):
-    """p, gamma, beta, beta_tilde of a q without features below 1/20, to 25 digits."""
-    with mp.workdps(40):
-        tau = mp.mpf(rho) / mp.sqrt(1 - mp.mpf(rho) ** 2)
-        edges = [mp.mpf(0), *(mp.mpf(2) ** -k for k in range(16, 0, -1)), *map(mp.mpf, range(1, 16))]
-        sums = [mp.mpf(0)] * 4
-        for low, high in pairwise(edges):
-            for x, weight in legendre_rule():
-                t = low + (high - low) * x
-                mass = 2 * (high - low) * weight * q(t) * mp.npdf(t)
-                terms = (1, t * t, 2 * mp.npdf(tau * t), t * mp.erf(tau * t / mp.sqrt(2)))
-                sums = [total + mass * term for total, term in zip(sums, terms, strict=True)]
-        return sums
-
-
 @drawn(max_examples=8)
 @given(st.floats(-20, 40), st.floats(0.3, 10), st.floats(-0.999, 0.999), st.floats(-2, 2), lams, peaks)
 def test_entropy_by_quadrature(omega, kappa, rho, log_phi, lam, peak):
     with mp.workdps(40):
-        moments = precise_moments(tilted(mp.mpf(omega), mp.mpf(kappa)), rho)
+        moments = integrated_moments(tilted(mp.mpf(omega), mp.mpf(kappa)), rho)
     phi = near_or_far(float(moments[0]), 10**log_phi, peak)
     answer = predict(Problem(Entropy(omega, kappa), rho, phi, lam))
     with mp.workdps(200):
@@ -144,7 +109,7 @@ def test_entropy_by_quadrature(omega, kappa, rho, log_phi, lam, peak):
 def test_a_smooth_rule_by_quadrature(sharpness, centre, rho, log_phi, lam, peak):
     """Rows around |t| = centre: sharper ones need higher orders, and get them."""
     with mp.workdps(40):
-        moments = precise_moments(lambda t: mp.exp(-sharpness * (t - centre) ** 2), rho)
+        moments = integrated_moments(lambda t: mp.exp(-sharpness * (t - centre) ** 2), rho)
     phi = near_or_far(float(moments[0]), 10**log_phi, peak)
     answer = predict(Problem(SymmetricRule(lambda t: np.exp(-sharpness * (t - centre) ** 2)), rho, phi, lam))
     with mp.workdps(200):
