@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import chi2, t
 
-from dp_theory.verification import QUANTITIES
+from dp_theory.outcomes import QUANTITIES
 
 
 def outputs(record, suffix=""):

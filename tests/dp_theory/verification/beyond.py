@@ -21,9 +21,9 @@ from dp_theory.loop import (
     Verifier,
     Window,
 )
+from dp_theory.outcomes import QUANTITIES
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.selection import Bands
-from dp_theory.verification import QUANTITIES
 from tests.dp_theory.verification.measured import measured_laws
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
