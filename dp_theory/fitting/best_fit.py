@@ -40,7 +40,7 @@ Answer = TypeVar("Answer")
 
 def most_likely_exact(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
-) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
+) -> tuple[Likelihood, Float[Array, " free"]]:
     """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
     likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
@@ -51,7 +51,7 @@ def most_likely_exact(
 
 
 def _with_variance_at(
-    curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
+    curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[Array, " free"]
 ) -> Likelihood:
     likelihood = Likelihood(curve, free, fixed)
     _, deviation = predict_points(curve, likelihood.values(z[None]))
@@ -60,8 +60,8 @@ def _with_variance_at(
 
 
 def likelihood_about_fit(
-    curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
-) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
+    curve: Curve, estimate: Likelihood, z: Float[Array, " free"]
+) -> tuple[Likelihood, Float[Array, " free"]]:
     """The deviance (T9.8) about the means at the estimate z, and where it is least."""
     mean, _ = predict_points(curve, estimate.values(z[None]))
     fitted = replace(curve, error=mean[0])
@@ -69,7 +69,7 @@ def likelihood_about_fit(
     return likelihood, most_likely(likelihood, start=z)
 
 
-def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
+def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
     """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
@@ -85,11 +85,11 @@ def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None
     return np.clip(_search(likelihood, starts)[0], -WIDE, WIDE)
 
 
-def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
+def _random_places(count: int, free: int) -> Float[Array, "count free"]:
     return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
 
 
-def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
+def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
     curve = likelihood.curve
     others = ~curve.practised
     without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
@@ -106,7 +106,7 @@ def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
     return places[np.argmin(likelihood.deviances(places))]
 
 
-def _search(likelihood: Likelihood, starts: Any) -> list[Float[np.ndarray, " free"]]:
+def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     from scipy.optimize import minimize
 
     has_practice = likelihood.curve.has_practice
@@ -153,24 +153,24 @@ class Evaluations:
         self.likelihood = likelihood
         self.linearise: Latest[Linearisation] = Latest(likelihood.linearise)
 
-    def deviance(self, z: Float[np.ndarray, " free"]) -> float:
+    def deviance(self, z: Float[Array, " free"]) -> float:
         if self.likelihood.curve.has_practice:
             return float(self.likelihood.deviances(z[None])[0])
         return self.linearise(z).deviance
 
-    def gradient(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, " free"]:
+    def gradient(self, z: Float[Array, " free"]) -> Float[Array, " free"]:
         return self.linearise(z).gradient
 
-    def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:
+    def curvature(self, z: Float[Array, " free"]) -> Float[Array, "free free"]:
         """The second derivative of D, near twice the information, without a zero eigenvalue."""
         return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
 
-    def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:
+    def expected_gain(self, z: Float[Array, " free"], moving: Any = slice(None)) -> float:
         here = self.linearise(z)
         information = here.information[moving][:, moving]
         return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
 
-    def stop_where_little_is_gained(self, z: Float[np.ndarray, " free"]) -> None:
+    def stop_where_little_is_gained(self, z: Float[Array, " free"]) -> None:
         """Raises StopIteration, which ends a search of scipy."""
         if self.expected_gain(z) < _LEAST_GAIN:
             raise StopIteration

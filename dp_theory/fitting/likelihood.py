@@ -37,17 +37,17 @@ class Linearisation(NamedTuple):
     """The likelihood about one z."""
 
     deviance: float  # D
-    gradient: Float[np.ndarray, " free"]  # ∂D/∂z
-    information: Float[np.ndarray, "free free"]  # I
-    mean: Float[np.ndarray, " points"]  # μ
-    deviation: Float[np.ndarray, " points"]  # s
+    gradient: Float[Array, " free"]  # ∂D/∂z
+    information: Float[Array, "free free"]  # I
+    mean: Float[Array, " points"]  # μ
+    deviation: Float[Array, " points"]  # s
 
 
 class PointSlopes(NamedTuple):
     """What the theory expects of some points about one z."""
 
-    mean: Float[np.ndarray, " points"]  # μ
-    slope: Float[np.ndarray, "points free"]  # J
+    mean: Float[Array, " points"]  # μ
+    slope: Float[Array, "points free"]  # J
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Likelihood:
     # A relative standard deviation that every point is given besides: it widens the valleys of the deviance.
     softening: float = 0.0
 
-    def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
+    def values(self, z: Float[Array, "sets free"]) -> dict[str, Float[Array, " sets"]]:
         moved = {name: PARAMETERS[name].from_z(z[:, j]) for j, name in enumerate(self.free)}
         constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
         return moved | constant
 
-    def deviances(self, z: Float[np.ndarray, "sets free"]) -> Float[np.ndarray, " sets"]:
+    def deviances(self, z: Float[Array, "sets free"]) -> Float[Array, " sets"]:
         mean, deviation = predict_points(self.curve, self.values(z))
         return self._deviances(mean, self._variances(deviation))
 
-    def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
+    def linearise(self, z: Float[Array, " free"], *, one_sided: bool | None = None) -> Linearisation:
         """Finite differences, by default one-sided with practice."""
         if one_sided is None:
             one_sided = self.curve.has_practice
@@ -86,11 +86,11 @@ class Likelihood:
         gradient = _differences(deviance[:, None], len(z))[0]
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
-    def slopes(self, points: Curve, z: Float[np.ndarray, " free"], *, one_sided: bool = False) -> PointSlopes:
+    def slopes(self, points: Curve, z: Float[Array, " free"], *, one_sided: bool = False) -> PointSlopes:
         mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
         return PointSlopes(mean[0], _differences(mean, len(z)))
 
-    def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
+    def _variances(self, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
         if self.variance is Variance.THEORY:
             variance = variance_of_theory(self.curve, deviation)  # (T9.5)
         else:
@@ -99,8 +99,8 @@ class Likelihood:
         return variance + (self.softening * self.curve.error) ** 2
 
     def _deviances(
-        self, mean: Float[np.ndarray, "sets points"], variance: Float[np.ndarray, "sets points"]
-    ) -> Float[np.ndarray, " sets"]:
+        self, mean: Float[Array, "sets points"], variance: Float[Array, "sets points"]
+    ) -> Float[Array, " sets"]:
         mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
         terms = (self.curve.error - mean) ** 2 / variance  # (T9.6), (T9.8)
         if self.with_log:
@@ -108,24 +108,24 @@ class Likelihood:
         return terms.sum(-1)
 
 
-def variance_of_theory(curve: Curve, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
+def variance_of_theory(curve: Curve, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
     """The variance (T9.5), from a single experiment's deviation."""
     return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 
-def whitening_matrix(information: Float[np.ndarray, "free free"]) -> Float[np.ndarray, "free free"]:
+def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "free free"]:
     """S such that the deviance grows by about |s|² along z = z0 + S s."""
     values, vectors = np.linalg.eigh(information)
     return vectors / np.sqrt(np.maximum(values, 0) + _LEAST_INFORMATION)
 
 
-def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray, "sets free"]:
+def _stencil(z: Float[Array, " free"], one_sided: bool) -> Float[Array, "sets free"]:
     ahead = _STEP * np.eye(len(z))
     steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
     return z + np.vstack(steps)
 
 
-def _differences(values: Float[np.ndarray, "sets points"], free: int) -> Float[np.ndarray, "points free"]:
+def _differences(values: Float[Array, "sets points"], free: int) -> Float[Array, "points free"]:
     centre: Array = values[:1]
     ahead: Array = values[1 : 1 + free]
     back: Array = values[1 + free :]

@@ -84,7 +84,7 @@ def _run(
 
 def trial(
     cell: Cell, d: int, seed: int, number: int
-) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
+) -> tuple[Float[Array, "3 stages"], Float[Array, "rounds stages"], Float[Array, " stages"]]:
     """One run of a scalar problem, in the whitened eigenbasis of Σ.
 
     Returns the outputs; the errors of each stage on the rows of each round that were misclassified when they were
@@ -120,7 +120,7 @@ def trial(
     return outputs, np.reshape(row_errors, (-1, stages)), np.cumsum(kept)
 
 
-def _directions(cell: Cell, d: int) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " d"]]:
+def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, " d"]]:
     """U, and the unit vector along Σ^½w0."""
     modes, k = cell.basis.shape
     if modes == d:
@@ -134,10 +134,10 @@ def _directions(cell: Cell, d: int) -> tuple[Float[np.ndarray, "d k"], Float[np.
 class KeptRows(NamedTuple):
     """Drawn rows that are kept."""
 
-    z: Float[np.ndarray, "rows d"]  # the rows, whitened
-    y: Float[np.ndarray, " rows"]  # observed labels
-    t: Float[np.ndarray, " rows"]  # scores of the first direction that the rule sees
-    weight: Float[np.ndarray, " rows"]  # in the training loss
+    z: Float[Array, "rows d"]  # the rows, whitened
+    y: Float[Array, " rows"]  # observed labels
+    t: Float[Array, " rows"]  # scores of the first direction that the rule sees
+    weight: Float[Array, " rows"]  # in the training loss
 
 
 class _Pool:
@@ -165,7 +165,7 @@ class _Pool:
             else:
                 self._rows.append((x, rows.y, rows.weight))
 
-    def fit(self, stage: int) -> Float[np.ndarray, " d"]:
+    def fit(self, stage: int) -> Float[Array, " d"]:
         penalty = self._n * self._cell.ridges[stage]
         if self._by_moments and penalty:
             w = solve(self._gram + penalty * np.eye(len(self._gram)), self._moment, assume_a="pos")
@@ -218,13 +218,13 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRow
 
 
 def fit_convex(
-    x: Float[np.ndarray, "rows d"],
-    y: Float[np.ndarray, " rows"],
-    q: Float[np.ndarray, " rows"],
+    x: Float[Array, "rows d"],
+    y: Float[Array, " rows"],
+    q: Float[Array, " rows"],
     lam: float,
     loss: Loss,
     gradient: float = 1e-6,
-) -> Float[np.ndarray, " d"]:
+) -> Float[Array, " d"]:
     """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²; `gradient` is the largest left, relative to that at w = 0."""
     from scipy.optimize import minimize
 
@@ -255,12 +255,12 @@ def fit_convex(
 
 
 def support_vectors(
-    x: Float[np.ndarray, "rows d"],
-    y: Float[np.ndarray, " rows"],
-    q: Float[np.ndarray, " rows"],
+    x: Float[Array, "rows d"],
+    y: Float[Array, " rows"],
+    q: Float[Array, " rows"],
     lam: float,
     gap: float,
-) -> Float[np.ndarray, " d"]:
+) -> Float[Array, " d"]:
     """By its dual, up to a duality gap."""
     from scipy.optimize import minimize
 
@@ -282,7 +282,7 @@ def support_vectors(
     return w
 
 
-def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:
+def max_margin(x: Float[Array, "rows d"], y: Float[Array, " rows"]) -> Float[Array, " d"] | None:
     """None where the rows are not separable, by non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
     from scipy.optimize import nnls
 

@@ -45,8 +45,8 @@ class SelectedRows:
         return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
 
     def select(
-        self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        self, t: Float[Array, "r rows"], y: Float[Array, " rows"]
+    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         seen = t[: self.directions]
         if isinstance(self.keep, Rule):

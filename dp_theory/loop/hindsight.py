@@ -31,7 +31,7 @@ RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding
 _TINY = 1e-100  # in place of a 0 in a denominator
 
 
-def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Float[np.ndarray, "*cells stages"]:
+def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Float[Array, "*cells stages"]:
     """The error of each stage on the rows that one round added.
 
     Parameters

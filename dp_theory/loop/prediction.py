@@ -51,23 +51,23 @@ class Stages:
 
     loop: Loop
     additions: list[RoundRows]
-    test_error: Float[np.ndarray, " stages"]
-    overlap: Float[np.ndarray, " stages"]
-    residual: Float[np.ndarray, " stages"]
+    test_error: Float[Array, " stages"]
+    overlap: Float[Array, " stages"]
+    residual: Float[Array, " stages"]
     by_quadrature: bool
 
     @property
-    def kept(self) -> Float[np.ndarray, " stages"]:
+    def kept(self) -> Float[Array, " stages"]:
         return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
 
     @property
-    def candidates(self) -> Float[np.ndarray, " stages"]:
+    def candidates(self) -> Float[Array, " stages"]:
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
         return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes), dtype=float)
 
-    def outputs(self) -> Float[np.ndarray, "3 stages"]:
+    def outputs(self) -> Float[Array, "3 stages"]:
         a, c, _ = self.loop.parameters
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
@@ -375,15 +375,15 @@ class PracticePrediction(Prediction):
 
     problem: PracticeProblem
     additions: np.ndarray
-    kept: Float[np.ndarray, "*cells stages"]
-    candidates: Float[np.ndarray, "*cells stages"]
-    alignment: Float[np.ndarray, "*cells stages"]
-    covariance: Float[np.ndarray, "*cells stages stages"]
-    response: Float[np.ndarray, "*cells stages stages"]
+    kept: Float[Array, "*cells stages"]
+    candidates: Float[Array, "*cells stages"]
+    alignment: Float[Array, "*cells stages"]
+    covariance: Float[Array, "*cells stages stages"]
+    response: Float[Array, "*cells stages stages"]
 
     def band(
         self, simulation: PracticeSimulation, d: int, level: float = 0.95
-    ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
+    ) -> tuple[Float[Array, "*cells stages"], Float[Array, "*cells stages"]]:
         """The interval that holds each stage's test error of one run in dimension d with this probability.
 
         The simulation scales how far off the limit the mean is as 1/d, and single runs as d^-½ (T5.13).
@@ -433,6 +433,6 @@ class PracticeSimulation(Simulation):
         none: (*S, trials, rounds, stages).
     """
 
-    test_errors: Float[np.ndarray, "*cells trials stages"]
-    row_errors: Float[np.ndarray, "*cells trials rounds stages"]
-    kept: Float[np.ndarray, "*cells trials stages"]
+    test_errors: Float[Array, "*cells trials stages"]
+    row_errors: Float[Array, "*cells trials rounds stages"]
+    kept: Float[Array, "*cells trials stages"]

@@ -51,12 +51,12 @@ class Cell:
     """
 
     phi: float
-    ridges: Float[np.ndarray, " stages"]
+    ridges: Float[Array, " stages"]
     loss: Loss
-    eigenvalues: Float[np.ndarray, " modes"]
-    basis: Float[np.ndarray, "modes k"]
-    truth: Float[np.ndarray, " modes"]
-    labeller: Float[np.ndarray, " k"]
+    eigenvalues: Float[Array, " modes"]
+    basis: Float[Array, "modes k"]
+    truth: Float[Array, " modes"]
+    labeller: Float[Array, " k"]
     initial: tuple[PlacedRows, ...]
     additions: Sequence[RoundPlan] = ()
     accumulate: bool = True
@@ -71,7 +71,7 @@ class Cell:
         return self.stages if self.accumulate else first + 1
 
     @cached_property
-    def truth_in_span(self) -> tuple[Float[np.ndarray, " k"], float, Float[np.ndarray, " modes"]]:
+    def truth_in_span(self) -> tuple[Float[Array, " k"], float, Float[Array, " modes"]]:
         inside = self.truth @ self.basis
         norm = float(np.linalg.norm(inside))
         if abs(norm - 1) < _ROUNDED:
@@ -195,20 +195,20 @@ class SpanProblem(AnyProblem):
         return found
 
     @cached_property
-    def eigenvalues(self) -> Float[np.ndarray, " d"]:
+    def eigenvalues(self) -> Float[Array, " d"]:
         return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
 
-    def whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
+    def whitened(self, vectors: ArrayLike) -> Float[Array, "r d"]:
         """Unit vectors along Σ^½ w, one row for each w of `vectors`, which is (d,) or (r, d)."""
         rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def directions(self, group: Group) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "r d"]]:
+    def directions(self, group: Group) -> tuple[Float[Array, " d"], Float[Array, "r d"]]:
         labeller = self.truth if group.labeller is None else group.labeller
         return self.whitened(labeller)[0], self.whitened(group.along)
 
     @cached_property
-    def _basis(self) -> Float[np.ndarray, "d k"]:
+    def _basis(self) -> Float[Array, "d k"]:
         rows = [self.whitened(self.truth)]
         for group in self.groups:
             labeller, along = self.directions(group)
@@ -375,18 +375,18 @@ class PracticeProblem(AnyProblem):
         )
 
     @cached_property
-    def eigenvalues(self) -> Float[np.ndarray, " modes"]:
+    def eigenvalues(self) -> Float[Array, " modes"]:
         """A single mode stands for all where Σ = I."""
         return np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
 
     @cached_property
-    def labeller_direction(self) -> Float[np.ndarray, " modes"]:
+    def labeller_direction(self) -> Float[Array, " modes"]:
         if self.spectrum is not None and np.ndim(self.labeller) == 0:
             return self.truth_direction
         return _unit(self.eigenvalues, self.labeller)
 
     @cached_property
-    def truth_direction(self) -> Float[np.ndarray, " modes"]:
+    def truth_direction(self) -> Float[Array, " modes"]:
         """The unit vector along Σ^½w0. Where Σ = I, its component along w_g alone."""
         if self.spectrum is None:
             return np.atleast_1d(np.asarray(self.labeller, float))

@@ -13,7 +13,7 @@ from scipy.special import gammainc, ndtr, ndtri
 from scipy.stats import qmc
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import require, require_number
+from dp_theory.numerics.checks import Array, require, require_number
 from dp_theory.numerics.quadrature import panels, pdf
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ SETS = 32  # of points, each scrambled by itself: their scatter says how well me
 _BITS = 30  # of each coordinate
 
 
-def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
     """2^log2 points within the unit cube; a larger number begins with the same."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     points = qmc.Sobol(dimensions, bits=_BITS, rng=rng).random_base2(log2)
     return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
 
 
-def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
     """The same points as standard normals."""
     return ndtri(uniforms(dimensions, log2, seed, *key))
 
 
-def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[np.ndarray, "rows dims"]]:
+def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[Array, "rows dims"]]:
     """Independent sets, which differ from those of every seed with a key of one number."""
     return (normals(dimensions, log2, 0, 1, number) for number in range(sets))
 
@@ -51,13 +51,13 @@ _RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 class Hardness(Protocol):
     """A measure of hardness, which falls along every ray of scores."""
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
+    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]: ...
 
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         """The radius R where of(R · direction) = threshold, at most FARTHEST."""
         ...
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " estimates"]:
         """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known."""
         ...
 
@@ -70,14 +70,14 @@ class Hardness(Protocol):
 class Margin:
     """Minus the margin: the second largest score less the largest."""
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
         return largest[..., 0] - largest[..., 1]
 
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " estimates"]:
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
@@ -95,12 +95,10 @@ class Uncertainty:
         require_number(kappa=self.kappa)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]
 
-    def _with_slope(
-        self, scores: Float[np.ndarray, "rows K"]
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    def _with_slope(self, scores: Float[Array, "rows K"]) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -110,7 +108,7 @@ class Uncertainty:
         mean_square = (weighted * logits).sum(0) / total
         return np.log(total) - mean, mean**2 - mean_square
 
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
@@ -138,7 +136,7 @@ class Uncertainty:
             missed = missed[unfinished]
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -146,7 +144,7 @@ class Uncertainty:
 
 
 @lru_cache(8)
-def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
+def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[Array, " {sets}"]:
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
     for scores in sets_of_normals(classes, log2, sets):

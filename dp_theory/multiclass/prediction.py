@@ -18,6 +18,7 @@ from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+from dp_theory.numerics.checks import Array
 from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.numerics.quadrature import both_below, panels, pdf
 from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
@@ -76,7 +77,7 @@ def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
-def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
+def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Array, " fields"]:
     x = None
     error = np.inf
     se = np.inf
@@ -110,9 +111,9 @@ class SoftmaxEquations:
         self._share = float(nodes.mass.mean())
         self.phi = problem.phi / self._share
         self.lam = problem.lam / self._share
-        self.near: Float[np.ndarray, "rows K"] | None = None
+        self.near: Float[Array, "rows K"] | None = None
 
-    def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
+    def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
         if start is not None:
             with suppress(ConvergenceError):
@@ -123,15 +124,15 @@ class SoftmaxEquations:
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
         return x
 
-    def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
+    def path(self, ridges: Float[Array, " ridges"]) -> Iterator[Float[Array, " unknowns"]]:
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
             before, x = x, self._root(2 * x - before)
             yield x
 
-    def _root(self, start: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        def move(x: Float[np.ndarray, " unknowns"]) -> tuple[Float[np.ndarray, " unknowns"], float]:
+    def _root(self, start: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+        def move(x: Float[Array, " unknowns"]) -> tuple[Float[Array, " unknowns"], float]:
             try:
                 off = self.excess(x)
             except ConvergenceError:
@@ -144,16 +145,16 @@ class SoftmaxEquations:
             raise ConvergenceError(f"{problem}: the fixed point is missed by {missed:.1e}")
         return x
 
-    def jacobian(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns unknowns"]:
+    def jacobian(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns unknowns"]:
         off = self.excess(x)
         return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
-    def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+    def excess(self, x: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
         return self._image(x, self._moments(x).mean(1)) - x
 
     def outputs(
-        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
-    ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
+        self, x: Float[Array, " unknowns"], jacobian: Float[Array, "unknowns unknowns"]
+    ) -> tuple[Float[Array, "4"], Float[Array, "4"]]:
         """Test error, cross-entropy, overlap and squared norm, and their standard errors by the scatter of the sets
         (T6.10).
         """
@@ -167,7 +168,7 @@ class SoftmaxEquations:
         low = disagreement(classes, np.clip(cosine + cosine_se, -1, 1))
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
-    def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
+    def _outputs(self, x: Float[Array, "*sets unknowns"]) -> Float[Array, "4 estimates"]:
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2
@@ -181,7 +182,7 @@ class SoftmaxEquations:
         cosine = overlap / np.sqrt(squared_norm)
         return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
 
-    def _moments(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns sets"]:
+    def _moments(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns sets"]:
         if not np.abs(x[self.k :]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
@@ -201,8 +202,8 @@ class SoftmaxEquations:
         return self.nodes.means(self.nodes.mass / self._share * products) / (self.problem.classes - 1)
 
     def _image(
-        self, x: Float[np.ndarray, " unknowns"], moments: Float[np.ndarray, "*sets unknowns"]
-    ) -> Float[np.ndarray, "*sets unknowns"]:
+        self, x: Float[Array, " unknowns"], moments: Float[Array, "*sets unknowns"]
+    ) -> Float[Array, "*sets unknowns"]:
         k = self.k
         phi = self.phi
         pull = moments[..., :k]  # c_j

@@ -12,6 +12,7 @@ from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import STEPS, WIDE, SoftmaxEquations
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -45,7 +46,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     return replace(problem, lam=float(nodes.mass.mean()) * lam)
 
 
-def _cosines(equations: SoftmaxEquations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
+def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> list[float]:
     found = []
     for x in equations.path(ridges):
         k = len(x) - 2

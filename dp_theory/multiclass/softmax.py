@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
+from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -17,7 +18,7 @@ PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the large
 _STEPS = 500  # of Newton's method, at most
 
 
-def cross_entropy(h: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+def cross_entropy(h: Float[Array, "rows K"]) -> Float[Array, " rows"]:
     """ℓ(h; 0) of each row."""
     ahead = h - h[:, :1]
     largest = ahead.max(1)
@@ -27,12 +28,12 @@ def cross_entropy(h: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
 class ProximalPoints(NamedTuple):
     """The proximal points h of rows."""
 
-    h: Float[np.ndarray, "rows K"]
-    p: Float[np.ndarray, "rows K"]  # softmax(h)
-    f: Float[np.ndarray, "rows K"]  # e_0 - p, to full relative precision
+    h: Float[Array, "rows K"]
+    p: Float[Array, "rows K"]  # softmax(h)
+    f: Float[Array, "rows K"]  # e_0 - p, to full relative precision
 
 
-def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarray, "rows K"]) -> ProximalPoints:
+def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows K"]) -> ProximalPoints:
     """Damped Newton's method: for a step Δ with d = max Δ - min Δ, t = ln(1 + d)/d lowers the objective for certain."""
     h = np.ascontiguousarray(start.T)  # classes first: sums over them are then sums of long rows, five times as fast
     theta = np.ascontiguousarray(score.T)
@@ -55,7 +56,7 @@ def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarr
     raise ConvergenceError(f"softmax prox at delta = {delta:g} is missed by {missed:.1e}")
 
 
-def bend(p: Float[np.ndarray, "rows K"], delta: float) -> Float[np.ndarray, " rows"]:
+def bend(p: Float[Array, "rows K"], delta: float) -> Float[Array, " rows"]:
     """tr H(I + δH)⁻¹ = Σu - Σu²/Σu with u = p/(1 + δp) (T6.5)."""
     u = (p / (1 + delta * p)).T
     total = u.sum(0)

@@ -14,7 +14,7 @@ from scipy.optimize import root_scalar
 from dp_theory.loop.flips import BoundaryFlips
 from dp_theory.loop.groups import PLAIN, Addition
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
-from dp_theory.numerics.checks import SMALLEST, require, require_magnitude, require_number
+from dp_theory.numerics.checks import SMALLEST, Array, require, require_magnitude, require_number
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules import KeepHard
 
@@ -37,9 +37,9 @@ class Shares(NamedTuple):
 
 
 class _Side(NamedTuple):
-    t: Float[np.ndarray, " nodes"]
-    measure: Float[np.ndarray, " nodes"]  # their weights
-    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.loop.placed.score_nodes` has them
+    t: Float[Array, " nodes"]
+    measure: Float[Array, " nodes"]  # their weights
+    labels: Float[Array, "2 means nodes"]  # as `dp_theory.loop.placed.score_nodes` has them
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:

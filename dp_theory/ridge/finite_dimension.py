@@ -188,11 +188,11 @@ def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real
 def scatter(
     moments: Moments,
     fourth: Fourth,
-    rho: Float[np.ndarray, " cells"],
-    phi: Float[np.ndarray, " cells"],
-    lam: Float[np.ndarray, " cells"],
+    rho: Float[Array, " cells"],
+    phi: Float[Array, " cells"],
+    lam: Float[Array, " cells"],
     d: Real,
-) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
+) -> tuple[Float[Array, "3 cells"], Float[Array, "3 cells"]]:
     """Means and deviations of single experiments; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi

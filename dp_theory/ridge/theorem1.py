@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import ROUNDING, Real, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Real, require_numbers
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
@@ -136,9 +136,9 @@ def limits(
     rule: Rule,
     moments: Moments,
     errors: Moments,
-    rho: Float[np.ndarray, " cells"],
-    phi: Float[np.ndarray, " cells"],
-    lam: Float[np.ndarray, " cells"],
+    rho: Float[Array, " cells"],
+    phi: Float[Array, " cells"],
+    lam: Float[Array, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
     """The fields of a `Prediction`."""

@@ -77,7 +77,7 @@ class Budget:
     def view(self, labels: bool = False) -> SelectorView:
         return SelectorView(self.rho, self.flip, labels)
 
-    def ridge(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
+    def ridge(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
         psi = self.psi(moments[0])
         if self.lam is not None:
             return ridge_ratio(psi, self.lam)
@@ -105,7 +105,7 @@ class Budget:
             error = ridge_limit(moments, psi, self.rho, r).test_error
         return np.where(np.isnan(error), 0.5, error)
 
-    def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
+    def errors(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
         """Test errors of rules with these moments, 1/2 for one that keeps no row."""
         some = moments[0] > 0
         error = np.full(moments.shape[1], 0.5)
@@ -114,7 +114,7 @@ class Budget:
             error[some] = self._error(kept, self.psi(kept[0]), self.ridge(kept))
         return error
 
-    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
+    def slope(self, moments: Float[Array, " 6"]) -> Float[Array, " 6"]:
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -140,7 +140,7 @@ class BestRule:
     needs_d: float  # kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold
 
 
-def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float) -> BestRule:
+def rule_for(budget: Budget, rule: Any, moments: Float[Array, " 6"], gap: float) -> BestRule:
     """What a rule gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))
@@ -201,7 +201,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
     return sorted(found, key=lambda one: one.value)
 
 
-def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
+def starts(search: RuleSearch, seed: int = 0) -> list[Float[Array, " atoms"]]:
     """Searches begin at keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf

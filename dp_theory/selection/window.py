@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from dp_theory.loop.groups import LARGEST_ERROR, Addition
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
+from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
 
@@ -30,7 +31,7 @@ def best_window(
     kept: float | None = None,
     candidates: float | None = None,
     least: float = SMALLEST_KEEP,
-) -> tuple[float, Float[np.ndarray, " stages"]]:
+) -> tuple[float, Float[Array, " stages"]]:
     """The best constant kappa of |t| < kappa·tan(πE) for the error after the last round, and its test errors.
 
     A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share `least` or
@@ -60,7 +61,7 @@ class _WindowLoops:
         self._rows = rows
         self.narrowest = KeepHard.with_keep_fraction(least).alpha
 
-    def errors(self, kappa: float) -> Float[np.ndarray, " stages"]:
+    def errors(self, kappa: float) -> Float[Array, " stages"]:
         def plan(test_error: float) -> Addition:
             if np.isinf(kappa):
                 return replace(self._rows, keep=KeepAll())

@@ -13,6 +13,7 @@ from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.numerics.checks import (
     MOST_TRIALS,
+    Array,
     require,
     require_number,
     require_seed,
@@ -259,7 +260,7 @@ def _standard_errors(
 
 def measured_errors(
     view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
-) -> Float[np.ndarray, "trials sizes"]:
+) -> Float[Array, "trials sizes"]:
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)
