@@ -19,9 +19,10 @@ from dp_theory.numerics.checks import (
     common_shape,
     numbers,
     require,
-    require_magnitude,
     require_number,
     require_numbers,
+    require_positive,
+    require_ridge,
 )
 from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP
 from dp_theory.ridge.best import best_ridge, minimise, ridge_error
@@ -67,9 +68,8 @@ def least_error(
         kept_fraction(keep)
     psi_of: Callable[[Any], Any] = psi if callable(psi) else _constant(numbers("psi", psi))
     plain_psi = numbers("psi", psi_of(1.0))
-    require("psi", plain_psi, (plain_psi > 0) & np.isfinite(plain_psi), "be positive and finite: it is d/m")
+    require_positive("it is d/m", psi=plain_psi)
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")
-    require_magnitude(psi=plain_psi)
     rho = np.asarray(rho, float)
     flip = np.asarray(flip, float)
     lam = None if lam is None else np.asarray(lam, float)
@@ -116,13 +116,10 @@ def direct_rule(name: str, p: Any) -> Direct:
 
 def require_selector(rho: Real, flip: Real, lam: Real | None) -> None:
     """A cosine, a flip rate and a ridge."""
-    require_numbers(rho=rho, flip=flip, lam=0 if lam is None else lam)
+    require_numbers(rho=rho, flip=flip)
     require("rho", rho, np.abs(rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
     require("flip", flip, (np.asarray(flip) >= 0) & (np.asarray(flip) < 0.5), "lie in [0, 1/2): it is a flip rate")
-    if lam is not None:
-        is_ridge = (np.asarray(lam) >= 0) & np.isfinite(lam)
-        require("lam", lam, is_ridge, "be at least 0 and finite: 0 is the ridgeless limit")
-        require_magnitude(lam=lam)
+    require_ridge(0.0 if lam is None else lam)
 
 
 def blocks(

@@ -15,7 +15,7 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.region import Region
 from dp_theory.fitting.theory import PARAMETERS, predict_points
-from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.checks import Array, require, require_level, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,8 +182,7 @@ class Fit:
         return self.values[name], low, high, ""
 
     def _region(self, level: float) -> Region:
-        require_number(level=level)
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:

@@ -15,7 +15,7 @@ from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
-from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_size
+from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_level, require_size
 from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
@@ -407,7 +407,7 @@ class PracticePrediction(Prediction):
         InputError
             For a level outside (0, 1), too few trials, and a loop with a spectrum.
         """
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
         trials = simulation.trials
         require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")

@@ -29,8 +29,9 @@ from dp_theory.numerics.checks import (
     common_shape,
     numbers,
     require,
-    require_magnitude,
     require_number,
+    require_positive,
+    require_ridge,
 )
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem, Problem
@@ -120,15 +121,12 @@ class SpanProblem(AnyProblem):
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        phi = numbers("phi", self.phi)
-        lam = numbers("lam", self.lam)
+        require_positive("it is d/n", phi=self.phi)
+        require_ridge(self.lam)
         numbers("truth", self.truth)
         spectrum = numbers("spectrum", self.eigenvalues)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
             raise InputError(f"groups = {self.groups!r} must be a list of Groups")
-        require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n")
-        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
-        require_magnitude(phi=phi, lam=lam)
         require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
         require_loss(self.loss)
         if not self.groups:
@@ -281,14 +279,12 @@ class PracticeProblem(AnyProblem):
     def __post_init__(self) -> None:
         require_number(phi=self.phi)
         check_flips(self.flip)
-        require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
-        require_magnitude(phi=self.phi)
+        require_positive("it is d/n", phi=self.phi)
         self._check_additions()
         self._check_ridges()
         if not isinstance(self.initial, MeasuredRows):
             require_number(initial=self.initial)
-            require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
-            require_magnitude(initial=self.initial)
+            require_positive("it is the first pool over n", initial=self.initial)
         require_loss(self.loss)
         if self.spectrum is None:
             self._check_cosine()
@@ -308,8 +304,7 @@ class PracticeProblem(AnyProblem):
 
     def _check_ridges(self) -> None:
         lam = numbers("lam", self.lam)
-        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
-        require_magnitude(lam=lam)
+        require_ridge(lam)
         if lam.shape not in ((), (self.stages,)):
             raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
 

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import PLAIN, Addition
+from dp_theory.loop.groups import PLAIN, SIZE, Addition
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
-from dp_theory.numerics.checks import SMALLEST, Array, require, require_magnitude, require_number
+from dp_theory.numerics.checks import SMALLEST, Array, require, require_number, require_positive
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules import KeepHard
 
@@ -95,7 +95,7 @@ class Missed:
     def __post_init__(self) -> None:
         require_number(share=self.share, kept=self.kept)
         require("share", self.share, 0 < self.share < 0.5, "lie in (0, 1/2): at the boundary half are missed")
-        require_magnitude(kept=self.kept)
+        require_positive(SIZE, kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
         """The window, infinite for plain rows."""

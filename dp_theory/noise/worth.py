@@ -19,7 +19,7 @@ from dp_theory.loop.placed import PlacedRows, kept_rows, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.noise.rows import ORDER, Shares, shares
-from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
+from dp_theory.numerics.checks import Array, require, require_number, require_positive, require_ridge, require_whole
 from dp_theory.numerics.costs import Costs, require_costs
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.theorem1 import theorem1
@@ -166,12 +166,11 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
     require_number(rho=rho)
     require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
     fractions = np.atleast_1d(kept_fraction(keep))
-    sizes = np.atleast_1d(numbers("rows", rows))
-    ridges = np.atleast_1d(numbers("lam", 0.0 if lam is None else lam))
-    require("rows", sizes, (sizes > 0) & np.isfinite(sizes), "be positive and finite: training rows per dimension")
-    require("lam", ridges, (ridges >= 0) & np.isfinite(ridges), "be at least 0 and finite: 0 is the ridgeless limit")
-    require_magnitude(rows=sizes, lam=ridges)
-    one_shot = _OneShot(flips, rho, 1 / sizes, None if lam is None else ridges)
+    require_positive("training rows per dimension", rows=rows)
+    require_ridge(0.0 if lam is None else lam)
+    sizes = np.atleast_1d(np.asarray(rows, float))
+    ridges = None if lam is None else np.atleast_1d(np.asarray(lam, float))
+    one_shot = _OneShot(flips, rho, 1 / sizes, ridges)
     static = one_shot.with_rule(KeepAll())
     tables = [one_shot.table("static", static, 1.0)]
     for name in RULE_NAMES:

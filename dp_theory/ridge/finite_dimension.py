@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from dp_theory.numerics.checks import Array, Real, require, require_whole
+from dp_theory.numerics.checks import Array, Real, require, require_level, require_whole
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, WeightsLaw, law_of_weights
 from dp_theory.ridge.theorem1 import limits
@@ -85,7 +85,7 @@ class FinitePrediction(Prediction):
         InputError
             For a level outside (0, 1).
         """
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         half = ndtri((1 + level) / 2) * self.test_error_sd
         return np.maximum(self.test_error - half, 0.0), np.minimum(self.test_error + half, 1.0)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real, common_shape, require, require_magnitude, require_numbers
+from dp_theory.numerics.checks import Real, common_shape, require, require_numbers, require_positive, require_ridge
 from dp_theory.rules import Rule
 
 if TYPE_CHECKING:
@@ -86,14 +86,10 @@ class Problem(AnyProblem):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
-        require_numbers(rho=self.rho, phi=self.phi, lam=self.lam)
+        require_numbers(rho=self.rho)
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
-        positive = (np.asarray(self.phi) > 0) & np.isfinite(self.phi)
-        require("phi", self.phi, positive, "be positive and finite: it is d/n, n the size of the pool")
-        not_negative = (np.asarray(self.lam) >= 0) & np.isfinite(self.lam)
-        must = "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit"
-        require("lam", self.lam, not_negative, must)
-        require_magnitude(phi=self.phi, lam=self.lam)
+        require_positive("it is d/n, n the size of the pool", phi=self.phi)
+        require_ridge(self.lam)
         common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     @property

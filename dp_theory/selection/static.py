@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.numerics.checks import Array, require, require_magnitude, require_number
+from dp_theory.numerics.checks import Array, require, require_number, require_positive, require_ridge
 from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import error_slopes, ridge_limit, ridge_ratio, slope_by_moments
 from dp_theory.selection.margins import MOMENTS, Bands, SelectorView
@@ -41,16 +41,14 @@ class Budget:
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
         require("rho", self.rho, abs(self.rho) < 1, "lie in (-1, 1): it is cos(w_s, w0)")
-        require("budget", self.budget, 0 < self.budget < np.inf, "be positive: it is the cost per dimension")
+        require_positive("it is the cost per dimension", budget=self.budget)
         require("flip", self.flip, 0 <= self.flip < 0.5, "lie in [0, 1/2): it is a flip rate")
         require("smallest keep", self.least, LEAST_KEEP <= self.least < 1, KEEP_DOMAIN)
         require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
-        require_magnitude(budget=self.budget)
         if self.lam is not None:
             require_number(lam=self.lam)
-            require("lam", self.lam, 0 <= self.lam < np.inf, "be at least 0 and finite")
-            require_magnitude(lam=self.lam)
+            require_ridge(self.lam)
 
     @classmethod
     def of(

@@ -16,8 +16,8 @@ from dp_theory.numerics.checks import (
     Array,
     numbers,
     require,
-    require_magnitude,
     require_number,
+    require_positive,
     require_seed,
     require_whole,
 )
@@ -135,8 +135,7 @@ class Features:
             with hardly any rows, or many copied rows.
         """
         require_number(lam=lam)
-        require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
-        require_magnitude(lam=lam)
+        require_positive("the ridge per row, over the mean variance", lam=lam)
         require_seed(seed)
         x = numbers("X", x)
         y = np.asarray(y)
