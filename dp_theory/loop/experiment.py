@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
 _SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
+_GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0; for the hinge a duality gap
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
@@ -223,9 +224,8 @@ def fit_convex(
     q: Float[Array, " rows"],
     lam: float,
     loss: Loss,
-    gradient: float = 1e-6,
 ) -> Float[Array, " d"]:
-    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²; `gradient` is the largest left, relative to that at w = 0."""
+    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²."""
     from scipy.optimize import minimize
 
     if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
@@ -233,7 +233,7 @@ def fit_convex(
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
         return widest
     if isinstance(loss, Hinge):
-        return support_vectors(x, y, q, lam, gradient)
+        return support_vectors(x, y, q, lam)
 
     def value(w: np.ndarray) -> float:
         return q @ loss.value(x @ w, y) + lam / 2 * w @ w
@@ -245,7 +245,7 @@ def fit_convex(
         return (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1])
 
     start = np.zeros(x.shape[1])
-    allowed = gradient * np.linalg.norm(slope(start))
+    allowed = _GRADIENT * np.linalg.norm(slope(start))
     options = {"gtol": allowed / 10}
     result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
     missed = np.linalg.norm(result.jac)
@@ -259,7 +259,6 @@ def support_vectors(
     y: Float[Array, " rows"],
     q: Float[Array, " rows"],
     lam: float,
-    gap: float,
 ) -> Float[Array, " d"]:
     """By its dual, up to a duality gap."""
     from scipy.optimize import minimize
@@ -277,7 +276,7 @@ def support_vectors(
     found = minimize(dual, q / 2, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     w = found.x @ signed / lam
     missed = (q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun) / q.sum()
-    if not missed <= gap:
+    if not missed <= _GRADIENT:
         raise ConvergenceError(f"hinge fit, (kept, d) = {x.shape}, lam = {lam:g}: duality gap {missed:.1e} is left")
     return w
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +43,7 @@ _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
 _TRIED_ERROR = 1e-7  # of such means, for their effect
 _SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
-_RECENT = 6  # kept rows that are remembered for the next cell, which may share its groups
+_RECENT = 12  # kept rows that are remembered for the next cell, which may share its groups
 
 
 @dataclass(frozen=True)
@@ -236,23 +237,8 @@ def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-class _RecentRows:
-    def __init__(self) -> None:
-        self._known: dict[tuple[PlacedRows, int], Kept] = {}
-
-    def __call__(self, placed: PlacedRows, order: int) -> Kept:
-        key = (placed, order if placed.needs_quadrature else 0)
-        found = self._known.pop(key, None)
-        if found is None:
-            found = kept_rows(placed, order)
-        self._known[key] = found  # the last entry is the most recent one
-        if len(self._known) > _RECENT * max(1, len(placed.seen)):
-            del self._known[next(iter(self._known))]
-        return found
-
-
 def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    recent = _RecentRows()
+    recent = lru_cache(_RECENT)(kept_rows)
     found = []
     for cell in cells:
         if isinstance(cell.loss, Square):
@@ -264,7 +250,7 @@ def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
     return found
 
 
-def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stages, Array]:
+def _by_moments(cell: Cell, tolerance: float, recent: Callable[[PlacedRows, int], Kept]) -> tuple[Stages, Array]:
     """The certificate of the square loss: what rounding does, as a perturbed solution shows."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     orders = ORDERS_OF_SEVERAL if several else ORDERS
@@ -284,7 +270,7 @@ def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stag
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentRows) -> Array:
+def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: Callable[[PlacedRows, int], Kept]) -> Array:
     if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
     try:

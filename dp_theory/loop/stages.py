@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -66,14 +66,6 @@ _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new fal
 
 
 Forces = tuple[Sequence[NewestForces | None], Newest]  # of each cohort, and their means
-
-
-class Means(Protocol):
-    """How the means of forces on the newest stage are found at its order parameters."""
-
-    settled: bool  # whether the way to find them is to stay as it is
-
-    def __call__(self, newest: Newest) -> Newest: ...
 
 
 @dataclass(frozen=True)
@@ -373,7 +365,7 @@ class StageEquations:
         return self.vector(found), means.control, miss
 
     def solved_over(
-        self, means: Means, start: Float[Array, " unknowns"] | None
+        self, means: PointMeans | NodeMeans, start: Float[Array, " unknowns"] | None
     ) -> tuple[Float[Array, " unknowns"], float]:
         """The stage with given means of forces and its residual: from a point nearby, or along ridges."""
 
@@ -432,7 +424,7 @@ class StageEquations:
         new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)
         return bool(x[-1] > 0 and new > _POSITIVE * c[-1] > 0)
 
-    def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
+    def moves(self, means: PointMeans | NodeMeans) -> Callable[[Array], tuple[Array, float]]:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
         defined.
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammainc, ndtr, ndtri
@@ -48,27 +48,14 @@ _RAYS_FOR_FEW = 10  # log2 of the rays in each set over which a fraction is aver
 _RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 
 
-class Hardness(Protocol):
-    """A measure of hardness, which falls along every ray of scores."""
-
-    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]: ...
-
-    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
-        """The radius R where of(R · direction) = threshold, at most FARTHEST."""
-        ...
-
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " estimates"]:
-        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known."""
-        ...
-
-    def range(self, classes: int) -> tuple[float, float]:
-        """Thresholds that practically every row exceeds, and practically none."""
-        ...
-
-
 @dataclass(frozen=True)
 class Margin:
-    """Minus the margin: the second largest score less the largest."""
+    """Minus the margin: the second largest score less the largest.
+
+    `reach` is the radius R where of(R · direction) = threshold, at most FARTHEST. `exceeded` is P(of(s) > threshold)
+    from each set of quasi-random points, or a single number where it is known. `range` has thresholds that practically
+    every row exceeds, and practically none.
+    """
 
     def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
@@ -87,7 +74,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The entropy of softmax(kappa · s), in nats."""
+    """The entropy of softmax(kappa · s), in nats, with the methods of `Margin`."""
 
     kappa: float = 1.0  # the slope of the logits in the scores, positive and finite
 
@@ -141,6 +128,9 @@ class Uncertainty:
 
     def range(self, classes: int) -> tuple[float, float]:
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
+
+
+Hardness = Margin | Uncertainty
 
 
 @lru_cache(8)

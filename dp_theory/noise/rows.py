@@ -12,9 +12,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import PLAIN, SIZE, Addition
+from dp_theory.loop.groups import PLAIN, Addition
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
-from dp_theory.numerics.checks import SMALLEST, Array, require, require_number, require_positive
+from dp_theory.numerics.checks import SMALLEST, Array, require, require_number
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules import KeepHard
 
@@ -86,16 +86,14 @@ def _missed(flips: BoundaryFlips, test_error: float, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Missed:
-    """A plan of rounds: the learner misses a given share of its window's labels."""
+    """A plan of rounds of n rows: the learner misses a given share of its window's labels."""
 
     flips: BoundaryFlips  # of the rows that are added, which may be labelled worse than plain ones
     share: float = 0.2  # the share of the labels that the learner misses
-    kept: float = 1.0  # number of rows of each round, in units of n
 
     def __post_init__(self) -> None:
-        require_number(share=self.share, kept=self.kept)
+        require_number(share=self.share)
         require("share", self.share, 0 < self.share < 0.5, "lie in (0, 1/2): at the boundary half are missed")
-        require_positive(SIZE, kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
         """The window, infinite for plain rows."""
@@ -112,7 +110,7 @@ class Missed:
 
     def __call__(self, test_error: float) -> Addition:
         alpha = self.alpha(float(test_error))
-        return Addition(kept=self.kept, keep=PLAIN if np.isinf(alpha) else KeepHard(alpha), flip=self.flips)
+        return Addition(kept=1.0, keep=PLAIN if np.isinf(alpha) else KeepHard(alpha), flip=self.flips)
 
 
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:

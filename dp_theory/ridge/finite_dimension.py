@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from operator import itemgetter
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,18 +162,10 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    def flat(x: Any) -> Array:
-        return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
-
-    rule = problem.rule.map(flat)
-    numbers = np.stack([flat(problem.rho), flat(phi), flat(problem.lam)])
-    found = np.empty((11, numbers.shape[1]))
-    for start in range(0, found.shape[1], _BLOCK):
-        cells = slice(start, start + _BLOCK)
-        rho, of_phi, lam = numbers[:, cells]
-        rule_here = rule.map(itemgetter(cells))
-        moments, errors, fourth = rule_here.up_to_fourth(rho)
-        for place, field in enumerate(limits(rule_here, moments, errors, rho, of_phi, lam, tolerance)):
+    found = np.empty((11, prod(problem.shape)))
+    for cells, rule, rho, of_phi, lam in problem.blocks(_BLOCK, phi):
+        moments, errors, fourth = rule.up_to_fourth(rho)
+        for place, field in enumerate(limits(rule, moments, errors, rho, of_phi, lam, tolerance)):
             found[place, cells] = field
         found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
     return found[:5], found[5:8], found[8:]

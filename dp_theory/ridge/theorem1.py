@@ -13,7 +13,6 @@ text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `f
 from __future__ import annotations
 
 from math import prod
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,21 +33,10 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
     """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
-
-    def flat(x: Any) -> np.ndarray:
-        return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
-
-    rule = problem.rule.map(flat)
-    rho = flat(problem.rho)
-    phi = flat(problem.phi)
-    lam = flat(problem.lam)
     outputs = np.empty((5, prod(shape)))
-    for start in range(0, prod(shape), _BLOCK):
-        cells = slice(start, start + _BLOCK)
-        rule_here = rule.map(itemgetter(cells))
-        moments, errors = rule_here.moments_with_errors(rho[cells])
-        found = limits(rule_here, moments, errors, rho[cells], phi[cells], lam[cells], tolerance)
-        for output, values in zip(outputs, found, strict=True):
+    for cells, rule, rho, phi, lam in problem.blocks(_BLOCK):
+        moments, errors = rule.moments_with_errors(rho)
+        for output, values in zip(outputs, limits(rule, moments, errors, rho, phi, lam, tolerance), strict=True):
             output[cells] = values
     return Prediction(*(output.reshape(shape)[()] for output in outputs))
 

@@ -155,7 +155,7 @@ def rule_for(budget: Budget, rule: Any, moments: Float[Array, " 6"], gap: float)
     )
 
 
-def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> BestRule:
+def best_selection(budget: Budget, *, labels: bool = False) -> BestRule:
     """The best of all rules for a budget. It keeps bands of margins.
 
     Parameters
@@ -164,9 +164,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
         What may be spent.
     labels
         Whether rules see the observed label beside the score.
-    seed
-        Of the random starts. The result is the best of the local optima found from several starts, the usual rules
-        among them.
+        The result is the best of the local optima found from several starts, the usual rules among them.
 
     Returns
     -------
@@ -180,16 +178,16 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
-    best = local_optima(budget, labels=labels, seed=seed)[0]
+    best = local_optima(budget, labels=labels)[0]
     return rule_for(budget, best.bands, budget.view(labels).moments(best.bands), best.gap)
 
 
-def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
+def local_optima(budget: Budget, *, labels: bool = False) -> list[LocalOptimum]:
     """Local optima over all rules, the best first."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
-    for start in starts(search, seed):
+    for start in starts(search):
         near = search.bands_near(start)
         if any(near.close_to(other) for other in seen):
             continue
@@ -199,7 +197,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
     return sorted(found, key=lambda one: one.value)
 
 
-def starts(search: RuleSearch, seed: int = 0) -> list[Float[Array, " atoms"]]:
+def starts(search: RuleSearch) -> list[Float[Array, " atoms"]]:
     """Searches begin at keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
@@ -215,6 +213,6 @@ def starts(search: RuleSearch, seed: int = 0) -> list[Float[Array, " atoms"]]:
     else:
         kinds = [((0.0, inf),), ((0.0, 0.3),), ((1.5, inf),), ((0.3, 1.0),)]
     usual = [Bands(kind, view.labels)(view.atoms[0], 1.0) for kind in kinds]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     random = [search.best_to_first_order(rng.standard_normal(MOMENTS)) for _ in range(RANDOM_STARTS)]
     return [*usual, *random]

@@ -41,9 +41,7 @@ class Draw(NamedTuple):
     bound: float  # bound of the error of w_hat by leaving out the other equations, over |w_hat|
 
 
-def trial(
-    rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
-) -> Float[Array, "lams 3"]:
+def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator) -> Float[Array, "lams 3"]:
     """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -55,7 +53,7 @@ def trial(
     sine = np.sqrt((1.0 - rho) * (1.0 + rho))
     truth = np.array([rho, sine] if sine > 0 else [rho])
     factor = triangle(_labelled(rule, truth, m, rng), len(truth))
-    special, rest, *_ = draw(factor, m, d, n, lams, rng, full)
+    special, rest, *_ = draw(factor, m, d, n, lams, rng)
     overlap = special @ truth
     across = special @ [sine, -rho] if sine > 0 else 0.0
     off = np.hypot(across, rest)
