@@ -10,9 +10,8 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.fitting.best_fit import likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import Likelihood
+from dp_theory.fitting.likelihood import Likelihood, likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.region import Region
 from dp_theory.fitting.theory import PARAMETERS, predict_points
 from dp_theory.numerics.checks import Array, require, require_level, require_number

@@ -2,13 +2,16 @@
 
 A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c (MEASURED); it is
 s_i(z)²/k_i with c = 1 for the k_i experiments of an exact curve (THEORY).
+
+The most likely z are sought by Newton's method in a trust region, from several places.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -132,3 +135,156 @@ def _differences(values: Float[Array, "sets points"], free: int) -> Float[Array,
     if len(back):
         return (ahead - back).T / 2 / _STEP
     return (ahead - centre).T / _STEP
+
+
+_STARTS = 256  # random places whose deviance is computed
+_FEW_STARTS = 32  # as many with practice, whose theory takes longer
+_SEARCHED = 12  # of these places, those from which a search starts
+_POLISHED = 4  # of these searches, those that are repeated without softening
+_SPREAD = 1.5  # standard deviation of z of random places
+_SOFTENING = 0.1  # of the first searches
+_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z of the window that are tried: factors of 3 around 1
+_REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
+_LEAST_GAIN = 1e-5  # of the deviance, below which a search with practice ends: .001 of an interval's width
+_DAMPING = 1e-6  # added to the second derivative, which may be singular
+_LONGEST_STEP = 4.0  # in z
+
+Answer = TypeVar("Answer")
+
+
+def most_likely_exact(
+    curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
+) -> tuple[Likelihood, Float[Array, " free"]]:
+    """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
+    likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
+    z = most_likely(likelihood)
+    for _ in range(_REWEIGHTED):
+        likelihood = _with_variance_at(curve, free, fixed, z)
+        z = most_likely(likelihood, start=z)
+    return likelihood, z
+
+
+def _with_variance_at(
+    curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[Array, " free"]
+) -> Likelihood:
+    likelihood = Likelihood(curve, free, fixed)
+    _, deviation = predict_points(curve, likelihood.values(z[None]))
+    se = np.sqrt(variance_of_theory(curve, deviation)[0])
+    return replace(likelihood, curve=replace(curve, se=se, exact=False))
+
+
+def likelihood_about_fit(
+    curve: Curve, estimate: Likelihood, z: Float[Array, " free"]
+) -> tuple[Likelihood, Float[Array, " free"]]:
+    """The deviance (T9.8) about the means at the estimate z, and where it is least."""
+    mean, _ = predict_points(curve, estimate.values(z[None]))
+    fitted = replace(curve, error=mean[0])
+    likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
+    return likelihood, most_likely(likelihood, start=z)
+
+
+def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
+    """The z of the least deviance found, from `start` or from several places."""
+    if not likelihood.free:
+        return np.empty(0)
+    if start is not None:
+        starts = [start]
+    elif likelihood.curve.has_practice:
+        starts = [_start_with_practice(likelihood)]
+    else:
+        softened = replace(likelihood, softening=_SOFTENING)
+        places = _random_places(_STARTS, len(likelihood.free))
+        best_first = np.argsort(softened.deviances(places))
+        starts = _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED]
+    return np.clip(_search(likelihood, starts)[0], -WIDE, WIDE)
+
+
+def _random_places(count: int, free: int) -> Float[Array, "count free"]:
+    return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
+
+
+def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
+    curve = likelihood.curve
+    others = ~curve.practised
+    without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
+    if others.sum() <= len(without_window):
+        places = _random_places(_FEW_STARTS, len(likelihood.free))
+    else:
+        names = tuple(likelihood.free[j] for j in without_window)
+        fixed = {"window": PARAMETERS["window"].assumed} | likelihood.fixed
+        place = np.zeros(len(likelihood.free))
+        place[without_window] = most_likely(Likelihood(curve.at(others), names, fixed))
+        places = np.tile(place, (len(_WINDOWS), 1))
+        if "window" in likelihood.free:
+            places[:, likelihood.free.index("window")] = _WINDOWS
+    return places[np.argmin(likelihood.deviances(places))]
+
+
+def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
+    from scipy.optimize import minimize
+
+    has_practice = likelihood.curve.has_practice
+    options = {
+        "maxiter": 12 if has_practice else 60,
+        "gtol": 1e-2 if likelihood.softening else 1e-4,
+        "max_trust_radius": _LONGEST_STEP,
+    }
+    found: list[tuple[float, Array]] = []
+    for start in starts:
+        at = Evaluations(likelihood)
+        result = minimize(
+            at.deviance,
+            start,
+            jac=at.gradient,
+            hess=at.curvature,
+            method="dogleg" if has_practice else "trust-exact",  # which asks for slopes at rejected places, too
+            options=options,
+            callback=at.stop_where_little_is_gained if has_practice else None,
+        )
+        found.append((float(result.fun), result.x))
+    return [z for _, z in sorted(found, key=lambda pair: pair[0])]
+
+
+class Latest(Generic[Answer]):
+    """A function of z that remembers its answer at the latest z."""
+
+    def __init__(self, function: Callable[[Array], Answer]) -> None:
+        self.function = function
+        self.z: Array | None = None
+        self.answer: Answer | None = None
+
+    def __call__(self, z: Array) -> Answer:
+        if self.answer is None or self.z is None or not np.array_equal(z, self.z):
+            self.z = np.array(z)
+            self.answer = self.function(self.z)
+        return self.answer
+
+
+class Evaluations:
+    """A likelihood that linearises each z once."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        self.likelihood = likelihood
+        self.linearise: Latest[Linearisation] = Latest(likelihood.linearise)
+
+    def deviance(self, z: Float[Array, " free"]) -> float:
+        if self.likelihood.curve.has_practice:
+            return float(self.likelihood.deviances(z[None])[0])
+        return self.linearise(z).deviance
+
+    def gradient(self, z: Float[Array, " free"]) -> Float[Array, " free"]:
+        return self.linearise(z).gradient
+
+    def curvature(self, z: Float[Array, " free"]) -> Float[Array, "free free"]:
+        """The second derivative of D, near twice the information, without a zero eigenvalue."""
+        return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
+
+    def expected_gain(self, z: Float[Array, " free"], moving: Any = slice(None)) -> float:
+        here = self.linearise(z)
+        information = here.information[moving][:, moving]
+        return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
+
+    def stop_where_little_is_gained(self, z: Float[Array, " free"]) -> None:
+        """Raises StopIteration, which ends a search of scipy."""
+        if self.expected_gain(z) < _LEAST_GAIN:
+            raise StopIteration

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_theory.fitting.best_fit import Evaluations, Latest
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import WIDE, Likelihood, whitening_matrix
+from dp_theory.fitting.likelihood import WIDE, Evaluations, Latest, Likelihood, whitening_matrix
 from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:

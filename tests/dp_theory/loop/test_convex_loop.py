@@ -239,5 +239,5 @@ def test_refusals():
 def test_a_solution_that_is_not_found_is_reported():
     """Easy rows are about to be separable; one Jacobian on the way is singular."""
     loop = PracticeProblem(0.25, 0.003, [Addition(kept=1.0, keep=KeepEasy(1.0))] * 2, loss=LOGISTIC)
-    with pytest.raises(ConvergenceError, match="miss their equations by .*; give a larger lam"):
+    with pytest.raises(ConvergenceError, match=r"miss their equations by .*; give a larger lam"):
         predict(loop)

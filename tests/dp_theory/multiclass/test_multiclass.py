@@ -26,10 +26,9 @@ from dp_theory import (
     simulate,
 )
 from dp_theory.multiclass import Margin, Share, Threshold, Tilted, Uncertainty
+from dp_theory.multiclass.curves import with_best_ridge
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import both_below, disagreement
-from dp_theory.multiclass.ridge import with_best_ridge
-from dp_theory.multiclass.softmax import cross_entropy, prox
+from dp_theory.multiclass.prediction import both_below, cross_entropy, disagreement, prox
 from tests.mistyped import mistyped
 
 HARD = Threshold(-1.0, Margin())
