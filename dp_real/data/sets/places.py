@@ -56,7 +56,7 @@ def locate(where: str, fetch: bool = True) -> Located:
             match = HUB.fullmatch(where)
             if not match or ".." in (match["folder"] or "").split("/"):
                 raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
-            path = hub_folder(*match.group("id", "folder", "revision", "split"), fetch)
+            path = hub_folder(match["id"], match["folder"], match["revision"], match["split"], fetch)
         else:
             check_ranges(where)
             match = None if _exists(where) else LOCAL.fullmatch(where)

@@ -222,7 +222,8 @@ def _likeliest(logprobs: Any) -> dict[str, float]:
 
 def _tokens(usage: Any, question: Question, text: str) -> Spent:
     """As the API counts them, else about as many as there should be."""
-    counted = [usage.get(f"{what}_tokens") for what in ("prompt", "completion")] if isinstance(usage, dict) else [None]
-    if all(isinstance(count, int) and 0 <= count <= MOST_TOKENS for count in counted):
+    counts = [usage.get(f"{what}_tokens") for what in ("prompt", "completion")] if isinstance(usage, dict) else []
+    counted = [count for count in counts if isinstance(count, int) and 0 <= count <= MOST_TOKENS]
+    if len(counted) == len(Spent._fields):
         return Spent(*counted)
     return Spent(len(str(question.body)) // CHARACTERS, len(text) // CHARACTERS)

@@ -231,6 +231,7 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
     index = [WNIDS.index(wnid) for wnid in CMC]
     outside = next(i for i in range(1000) if i not in index)
     assert max(index[3], index[0]) > 99
+    where = ""
     for number, (labels, kind, expected) in enumerate(
         [
             ([0, 1, 99], ClassLabel(names=[WORDS[wnid] for wnid in names]), [CMC.index(names[i]) for i in (0, 1, 99)]),
