@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from dp_real.data.sets.imagenet import PROMPT_NAMES, imagenet_classes, shared_labels
+from dp_real.data.sets.imagenet import PROMPT_NAMES, imagenet_classes
 
 
 def test_just_the_names_that_are_ambiguous_were_changed(monkeypatch: pytest.MonkeyPatch):
@@ -23,18 +23,3 @@ def test_the_orders():
     assert len(hundred) == 100
     assert [entry.wnid for entry in hundred[:3]] == ["n02869837", "n01749939", "n02488291"]
     assert all(full[entry.index] == entry for entry in hundred)
-
-
-@pytest.mark.parametrize(
-    ("task", "dataset", "count"),
-    [
-        ("imagenet1k", "imagenet-a", 200),
-        ("imagenet1k", "imagenet-sketch", 1000),
-        ("imagenet100", "imagenet-r", 19),
-        ("imagenet100", "imagenet-v2", 100),
-    ],
-)
-def test_classes_shared_with_the_other_sets(task, dataset: str, count: int):
-    labels = shared_labels(task, dataset)
-    assert len(labels) == len(set(labels)) == count
-    assert set(labels) <= set(range(len(imagenet_classes(task))))
