@@ -56,11 +56,6 @@ def images(fonts: list[Font]) -> np.ndarray:
     return np.stack([draw_font(font) for font in fonts])
 
 
-def test_there_are_77_characters_with_names_of_their_own():
-    assert len(CHARACTERS) == len(set(CHARACTERS.values())) == 77
-    assert not set("cC0oOsS1lL") - set("COSL") & set(CHARACTERS)  # of twins one is left
-
-
 def test_a_font_tells_its_family_style_kind_and_characters(folder: Path, tmp_path: Path):
     font = read_font(folder / "Elm.ttf")
     assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
@@ -88,11 +83,8 @@ def test_fonts_of_symbols_and_of_few_characters_and_broken_files_are_left_out(
     assert "broken.ttf" in caplog.text
 
 
-def test_the_fonts_of_debians_packages_are_listed_one_by_one():
-    fonts = debian_fonts()
-    assert len(fonts) == 1234
-    assert len(set(fonts.values())) == 192
-    assert fonts[Path("/usr/share/fonts/opentype/cabin/Cabin-Regular.otf")] == "fonts-cabin"
+def test_a_font_of_debians_packages_is_listed_with_its_package():
+    assert debian_fonts()[Path("/usr/share/fonts/opentype/cabin/Cabin-Regular.otf")] == "fonts-cabin"
 
 
 def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
