@@ -148,7 +148,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     counted = MeasuredFlops(SampleDrawer(mine, generator, open_storage(mine.pool.storage, (3, 8, 8))), learner)
-    assert [counted.plain() / 1e12, counted.guided() / 1e12] == pytest.approx(operations(mine), rel=1e-3)
+    assert [counted.plain / 1e12, counted.guided / 1e12] == pytest.approx(operations(mine), rel=1e-3)
     network = work.learner_network(mine)
     assert network is not None
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
