@@ -322,35 +322,31 @@ def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
 # export
 
 
-def test_exported_as_a_folder(pool: Pool, tmp_path: Path, config: Config):
-    write_folder(pool, CLASSES, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
-    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config: Config):
+    """A folder is a set of real images to others."""
+    (tmp_path / "folder").mkdir()
+    write_folder(pool, CLASSES, tmp_path / "folder")
+    write_parquet(pool, CLASSES, tmp_path)
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
+    rows = [json.loads(line) for line in (tmp_path / "folder" / "metadata.jsonl").read_text().splitlines()]
+    table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["row"] for row in rows] == list(range(9))
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
-    table = pool.table()
     for key in ("round", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
     assert [row["seed"] for row in rows] == [*map(str, table["seed"].to_pylist())]  # up to 2^64, for all readers
-    for row, x in zip(rows, pool.x[:], strict=True):
-        assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
+    features = json.loads(parquet.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == parquet.column_names
+    assert (features["image"], features["label"]["names"]) == ({"_type": "Image"}, list(CLASSES))
+    assert parquet["label"].to_pylist() == pool.y.tolist()
+    assert parquet["seed"].to_pylist() == table["seed"].to_pylist()
+    for row, cell, x in zip(rows, parquet["image"].to_pylist(), pool.x[:], strict=True):
+        (tmp_path / "one.png").write_bytes(cell["bytes"])
+        for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
+            assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     assert isinstance(config.data, FolderConfig)
-    again = read_folder(tmp_path, config.data.labels, SHAPE, range(3))  # it is a set of real images to others
+    again = read_folder(tmp_path / "folder", config.data.labels, SHAPE, range(3))
     assert again.y.tolist() == sorted(pool.y.tolist())
-
-
-def test_exported_as_parquet(pool: Pool, tmp_path: Path):
-    write_parquet(pool, CLASSES, tmp_path)
-    table = pq.read_table(tmp_path / "train.parquet")
-    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
-    assert list(features) == table.column_names
-    assert features["image"] == {"_type": "Image"}
-    assert features["label"]["names"] == list(CLASSES)
-    assert table["label"].to_pylist() == pool.y.tolist()
-    assert table["seed"].to_pylist() == pool.table()["seed"].to_pylist()
-    for row, x in zip(table["image"].to_pylist(), pool.x[:], strict=True):
-        (tmp_path / "one.png").write_bytes(row["bytes"])
-        assert torch.equal(read_image(tmp_path / "one.png", 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
 
 
 def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):
