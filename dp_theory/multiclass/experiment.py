@@ -11,10 +11,10 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import require, whole_rows
+from dp_theory.numerics.checks import Array, require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SoftmaxSimulation
-from dp_theory.ridge.simulators.dense import DENSE, check_size, generator, mean_and_se
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -36,12 +36,7 @@ def simulate_softmax(
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
     jobs = [(cell, d, seed, trial) for cell in problem.cells() for trial in range(trials)]
     results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*problem.shape, trials, 4))
-    mean, se = mean_and_se(results, axis=-2)
-    outputs = {}
-    for i, name in enumerate(SoftmaxTrial._fields):
-        outputs[name] = mean[..., i][()]
-        outputs[f"{name}_se"] = se[..., i][()]
-    return SoftmaxSimulation(**outputs, d=d, trials=trials, seed=seed)
+    return SoftmaxSimulation(**averaged(SoftmaxTrial._fields, results), d=d, trials=trials, seed=seed)
 
 
 class SoftmaxTrial(NamedTuple):
@@ -81,15 +76,15 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
 
 
 def _fit(
-    x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
-) -> Float[np.ndarray, "classes d"]:
+    x: Float[Array, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
+) -> Float[Array, "classes d"]:
     """L-BFGS is off by ‖gradient‖/lam at most."""
     from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)
     gradient = np.empty(0)  # at the last call of the objective
 
-    def objective(flat: Float[np.ndarray, " weights"]) -> tuple[float, Float[np.ndarray, " weights"]]:
+    def objective(flat: Float[Array, " weights"]) -> tuple[float, Float[Array, " weights"]]:
         nonlocal gradient
         w = flat.reshape(classes, -1)
         scores = x @ w.T

@@ -4,16 +4,25 @@ w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Real, require, require_size, require_whole, whole_rows
+from dp_theory.numerics.checks import (
+    LARGEST_D,
+    MOST_TRIALS,
+    Array,
+    Real,
+    require,
+    require_size,
+    require_whole,
+    whole_rows,
+)
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.outcomes import Simulation
+from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
 
@@ -33,33 +42,7 @@ def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
-def run_trials(
-    trial: Callable[..., tuple[float, float, float]],
-    cells: Sequence,
-    shape: tuple[int, ...],
-    d: int,
-    trials: int,
-    seed: int,
-    workers: int | None,
-) -> Simulation:
-    """Means over trials, trial(cell, d, seed, k), of cells that share their random numbers."""
-    jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
-    results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
-    mean, se = mean_and_se(results, axis=-2)
-    return Simulation(
-        test_error=mean[..., 0][()],
-        test_error_se=se[..., 0][()],
-        overlap=mean[..., 1][()],
-        overlap_se=se[..., 1][()],
-        squared_norm=mean[..., 2][()],
-        squared_norm_se=se[..., 2][()],
-        d=d,
-        trials=trials,
-        seed=seed,
-    )
-
-
-def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
+def mean_and_se(samples: Float[Array, "*shape"], axis: int) -> tuple[Real, Real]:
     """The error is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
@@ -67,6 +50,14 @@ def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, 
         return mean, np.full(mean.shape, np.inf)
     # scipy.stats.sem gives the same, but takes longer to import (0.4 s) than all else that `dp theory simulate` imports
     return mean, samples.std(axis, ddof=1) / np.sqrt(trials)
+
+
+def averaged(names: Sequence[str], runs: Array, axis: int = -2) -> dict[str, Real]:
+    """Means over the runs, NAME, and their errors, NAME_se; what has the names lies on the axis after that of runs."""
+    found = {}
+    for suffix, values in zip(("", "_se"), mean_and_se(runs, axis), strict=True):
+        found |= {name + suffix: value[()] for name, value in zip(names, np.moveaxis(values, axis + 1, 0), strict=True)}
+    return found
 
 
 def check_size(d: int | None, trials: int) -> int:
@@ -100,19 +91,19 @@ def pool_size(problem: Problem, d: int) -> int:
     return n
 
 
-def truth(rho: float, d: int) -> Float[np.ndarray, " d"]:
+def truth(rho: float, d: int) -> Float[Array, " d"]:
     """w0 in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
     w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
     return w0
 
 
-def labels(x: Float[np.ndarray, "n d"], w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, " n"]:
+def labels(x: Float[Array, "n d"], w0: Float[Array, " d"]) -> Float[Array, " n"]:
     """w0 must lie in the span of the first two coordinates."""
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
-def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], penalty: float) -> Float[np.ndarray, " d"]:
+def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: float) -> Float[Array, " d"]:
     """The w of the least Σ (w·x_i - y_i)² + penalty·|w|², of least norm at penalty 0."""
     kept, d = x.shape
     if kept == 0:
@@ -124,12 +115,12 @@ def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], pen
     return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
 
 
-def measure(w: Float[np.ndarray, " d"], w0: Float[np.ndarray, " d"]) -> tuple[float, float, float]:
+def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float, float]:
     """Test error, overlap and squared norm; w = 0 answers at random, with test error 1/2."""
     return tuple(outputs(w @ w0, w @ w))
 
 
-def outputs(overlap: Real, squared_norm: Real) -> Float[np.ndarray, "*shape 3"]:
+def outputs(overlap: Real, squared_norm: Real) -> Float[Array, "*shape 3"]:
     """Test error, overlap and squared norm, on the last axis."""
     across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
     angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
@@ -155,9 +146,11 @@ def check_engine(engine: str) -> None:
 def simulate_problem(
     problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
 ) -> Simulation:
-    """Means over trials, cell by cell."""
+    """Means over trials, cell by cell; all cells share their random numbers."""
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
         pool_size(cell, d)  # refuses sizes before anything is drawn
-    return run_trials(ENGINES[engine], cells, problem.shape, d, trials, seed, workers)
+    jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
+    runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
+    return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)
