@@ -105,7 +105,7 @@ def practice_command(
         lacking = "no exponents, and no errors on the rows that were added: they are known for the square loss"
     elif not has_exponents:
         lacking = f"fewer than {SCALING_ROUNDS} rounds: no exponents"
-    facts = {"stages": stages, "exponents": exponents, "row_errors": records(row_errors) if knows_rows else []}
+    facts = {"stages": stages, "exponents": exponents, "row_errors": [] if row_errors is None else records(row_errors)}
     answer(as_json, facts, titled, lacking, *written(out))
 
 
