@@ -33,6 +33,8 @@ GUIDED = as_options(GUIDED_SETTINGS)
 """The settings of `guided_run`: a generator that draws digits, and a learner that knows some of them."""
 SET = as_options(SMALL_SETTINGS)
 """Settings with which digits take a second."""
+COMPARED = ("--arms", "practice,static-60,static", "--seeds", 2, "--splits", 1, "--first", 1, "--baseline", "static-60")
+"""The options of `compared`."""
 ODD_NAME = "a <b> & 'c'"
 """A folder's name, which must be escaped in HTML and in the shell."""
 
@@ -104,6 +106,14 @@ def text_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("texts") / ODD_NAME
     settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
     assert run_dp("real", "run", "text-own-smoke", *settings, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compared(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of three arms of digits. Tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("compared") / "compare"
+    assert run_dp("real", "compare", "digits", *SET, *COMPARED, "--workers", 1, "--out", folder) == 0
     return folder
 
 

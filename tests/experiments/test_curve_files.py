@@ -140,13 +140,6 @@ def test_accuracies_given_as_errors_are_remarked(tmp_path: Path, errors: tuple[f
     assert any("are they accuracies?" in note for note in reading.notes) == are_high
 
 
-@pytest.mark.parametrize(("first", "is_told"), [(0.85, True), (0.49, False)])
-def test_errors_above_chance_are_of_more_classes_than_the_theory_has(tmp_path: Path, first: float, is_told: bool):
-    errors = (first, 0.45, 0.3)
-    reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,{10 * e},{e}\n" for e in errors))
-    assert any("has two classes" in note for note in reading.notes) == is_told
-
-
 def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
     rows = "static,100,.3,run #1,.01\nstatic,400,.2,,.01\nstatic,900,.1,#,.01\n"
     reading = read(tmp_path, "# made by me\n# on a Monday\nstrategy,kept,error,note,se\n" + rows)

@@ -1,6 +1,7 @@
 """`dp real ...` as a person meets it: files, exit statuses, one line for a mistake."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dp_experiments.studies.digits.source import DigitsConfig
 from dp_base.locks import locked
 from dp_real.examples import RealData
 from dp_real.practice import Practice
+from tests.experiments.conftest import COMPARED
 from tests.experiments.conftest import run_dp as dp
 from torture.attempt import POOL_ROWS, SMALL, as_options
 
@@ -112,27 +114,21 @@ def test_mistakes_get_one_line_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    out = tmp_path / "compare"
-    command = ["real", "compare", *SMALL, "--seeds", "2", "--splits", "1", "--workers", "1"]
-    command += ["--out", out, "--arms", "practice,static-80,static", "--json"]
-    assert dp(*command) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert [(arm["series"], arm["x"]) for arm in answer["arms"]] == [
-        ("practice", POOL_ROWS),
-        ("static-80", 80),
-        ("static", POOL_ROWS),
-    ]
+def test_compare_is_paired_resumable_and_drawn(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = shutil.copytree(compared, tmp_path / "compare")
     pictures = {"comparison.png", "comparison.pdf", "comparison-narrow.png"}
     assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "runs", "runs.csv", "comparison.csv"} | pictures
-
+    command = ("real", "compare", *SMALL, *COMPARED, "--workers", 1, "--out", out, "--json")
     assert dp(*command) == 2  # it holds results
     capsys.readouterr()
     finished = out / "runs" / "static-seed1" / "result.json"
-    before = finished.stat().st_mtime_ns
+    before, table = finished.stat().st_mtime_ns, (out / "comparison.csv").read_bytes()
     assert dp(*command, "--resume") == 0
-    assert json.loads(capsys.readouterr().out) == answer
+    arms = json.loads(capsys.readouterr().out)["arms"]
+    sizes = [("practice", POOL_ROWS), ("static-60", 60), ("static", POOL_ROWS)]
+    assert [(arm["series"], arm["x"]) for arm in arms] == sizes
     assert finished.stat().st_mtime_ns == before  # not run again
+    assert (out / "comparison.csv").read_bytes() == table
 
 
 def test_the_arm_real_trains_no_generator(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dp_experiments.cli.real.remarks import too_few
 from dp_experiments.comparing.compare import Comparison, curves, run_arms, summarize
 from dp_experiments.presets.presets import load_preset
 from scipy import stats
@@ -104,13 +103,6 @@ def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pyte
     if name == "comparison.csv":
         assert dp("theory", "forecast", tmp_path / name) == 3
         assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
-
-
-def test_patience_is_named_where_it_ended_a_run():
-    config = load_preset("digits")
-    planned = config.practice.additions
-    assert "800 of 1,000 samples were made: patience took the steps" in str(too_few(800, planned - 1, config))
-    assert too_few(800, planned, config) is None  # pool.distinct dropped the others
 
 
 def test_each_part_of_a_comparison_says_how_far_it_is(

@@ -232,24 +232,6 @@ def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkey
     assert trials[~narrow]["problem"].isna().all()
 
 
-def test_a_learner_that_cannot_be_built_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_experiments.tuning.tune._inputs", lambda *what: {})  # the data need not be here
-    widths: Mapping[str, Any] = {"learner.widths": [[8, 16], [8, 8, 8, 8, 8, 8]]}
-    plan = Plan(("static",), widths, 1, 1, 0, 3)
-    search(monkeypatch, tmp_path / "out", pretended, config=load_preset("fashion"), plan=plan)
-    trials = read(tmp_path / "out")
-    deep = trials["learner.widths"].str.count(",") > 1
-    assert 0 < deep.sum() < len(trials)
-    assert trials[deep]["problem"].str.contains("halves the image").all()
-    assert trials[~deep]["problem"].isna().all()
-
-
-def test_what_no_trial_knows_may_change_between_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    search(monkeypatch, tmp_path / "out", pretended, trials=1)
-    edited = load_preset("digits", ["compare.seeds=8"])
-    assert len(search(monkeypatch, tmp_path / "out", pretended, trials=2, config=edited)) == 2
-
-
 def test_trials_that_draw_alike_find_each_others_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of both arms, in any batch: a folder for each guidance_scale and seed."""
     found = defaultdict[tuple[float, int], set[Path]](set)
