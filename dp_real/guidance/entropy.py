@@ -13,6 +13,9 @@ from dp_base.registry import Registry
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.sections import GuidanceConfig, is_guided
 
+Latents = Float[Tensor, "batch *latent"]
+"""What a sampler moves: images, their latents, or vectors."""
+
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     """Predictive entropy in nats, from 0 to ln(classes)."""
@@ -78,8 +81,8 @@ class EntropyGuidance:
         return is_guided(index, steps, self.window, self.every)
 
     def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+        self, x0_hat: Float[Tensor, "batch *sample"], x: Latents
+    ) -> Latents:
         """The gradient of each row's entropy, or other objective, with respect to x.
 
         Parameters
@@ -91,7 +94,7 @@ class EntropyGuidance:
 
         Returns
         -------
-        Float[Tensor, "batch *latent"]
+        Latents
             The gradient. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
@@ -105,8 +108,8 @@ class EntropyGuidance:
         return scaled * _broadcast(size, scaled)
 
     def move(
-        self, x: Float[Tensor, "batch *latent"], gradient: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+        self, x: Latents, gradient: Latents
+    ) -> Latents:
         """For scale = "relative": x, moved by omega times its own norm along its gradient, row by row."""
         # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from underflow.
         rows = gradient.flatten(1)
@@ -115,7 +118,7 @@ class EntropyGuidance:
         length = self._omega(x) * x.flatten(1).norm(dim=1, keepdim=True)
         return x + (length * unit).view_as(x)
 
-    def weigh(self, gradient: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *latent"]:
+    def weigh(self, gradient: Latents) -> Latents:
         """For scale = "raw": omega times the gradient, row by row. It is added to the score."""
         return _broadcast(self._omega(gradient), gradient) * gradient
 
@@ -123,7 +126,7 @@ class EntropyGuidance:
         """The guidance for a slice of the batch's rows."""
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
-    def _omega(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch 1"]:
+    def _omega(self, x: Latents) -> Float[Tensor, "batch 1"]:
         omega = torch.as_tensor(self.omega, dtype=x.dtype)
         return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 
@@ -160,8 +163,8 @@ class RandomGuidance(EntropyGuidance):
         )
 
     def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+        self, x0_hat: Float[Tensor, "batch *sample"], x: Latents
+    ) -> Latents:
         """Standard normal noise, new at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 

@@ -24,16 +24,16 @@ PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_
 class PipelineCalls(PipelineSampler):
     """A pipeline asked for prompts by its own call; a distilled guidance_scale stays at its usual value."""
 
-    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
-        check_pipeline(pipe)
-        check_scheduler(pipe.scheduler)
-        super().__init__(pipe, steps, guidance_scale, tiny_decoder, **options)
+    def __post_init__(self) -> None:
+        name = type(self.pipe).__name__
+        check_pipeline(self.pipe)
+        check_scheduler(self.pipe.scheduler)
+        super().__post_init__()
         if self.strength < 1:
-            self.pipe = _image_to_image(pipe)
+            self.pipe = _image_to_image(self.pipe)
         self.pipe.set_progress_bar_config(disable=True)
         self.told = signature(type(self.pipe).__call__).parameters
-        name = type(pipe).__name__
-        if guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
+        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
             raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
         for key in ("negative_prompt", "guidance_rescale"):
             if getattr(self, key) and key not in self.told:
@@ -79,7 +79,7 @@ class PipelineCalls(PipelineSampler):
 
 
 def _image_to_image(pipe: Any) -> Any:
-    from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image  # it imports all pipelines
+    from diffusers import AutoPipelineForImage2Image
 
     try:
         return AutoPipelineForImage2Image.from_pipe(pipe)

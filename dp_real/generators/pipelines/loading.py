@@ -13,6 +13,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import require_package
 from dp_real import distributed
+from dp_real.generators.models import stable_diffusion
 from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
 from dp_real.generators.pipelines.sizes import RANDOM
@@ -37,6 +38,8 @@ def load_index(model: str) -> dict[str, Any]:
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline with weights of type `dtype`."""
+    if model == RANDOM:
+        return stable_diffusion.make_full_size(dtype)
     index = load_index(model)
     if Path(model).is_dir():
         lack = lacking(Path(model), pipeline=True)
@@ -72,16 +75,9 @@ def add_lora(pipe: Any, model: str) -> None:
         raise InputError(f"generator.lora: {file} is no LoRA for {kind}: no weight is for a part of it")
 
 
-def load_autoencoder(model: str) -> Any:
-    """Load an AutoencoderKL from a folder or the hub."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    return load(AutoencoderKL, model)
-
-
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub."""
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
+    from diffusers import AutoencoderTiny
 
     if model == RANDOM:
         decoder: Any = AutoencoderTiny()

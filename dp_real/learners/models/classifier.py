@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
-from transformers.models.auto.modeling_auto import AutoModelForImageClassification
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task

@@ -22,7 +22,7 @@ from dp_real.rounds import Rounds
 from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
-from dp_real.runtime import cache, finite
+from dp_real.runtime import cache, finite, resumable
 
 
 def changed(config: Config, **sections: dict[str, Any]) -> Config:
@@ -140,7 +140,7 @@ def test_a_generator_of_no_use_is_not_cached(
     if weight is None:
         monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
     else:
-        monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
+        monkeypatch.setattr(resumable, "require_finite", lambda *_: None)
     broken = small(config, train_learning_rate=1e30 if weight else 2e-3, train_steps=4)
     with pytest.raises(DivergedError, match=said):
         broken.generator.load(broken.sampling, broken.data, data)
