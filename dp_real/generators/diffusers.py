@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -148,19 +148,15 @@ class DiffusersConfig(GeneratorConfig):
             guidance_rescale=self.guidance_rescale,
             strength=self.strength,
         )
-        self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
+        # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
+        for part in (model.network, pipe.vae, tiny) if self.checkpointing else ():
+            if part is not None and part._supports_gradient_checkpointing:
+                part.enable_gradient_checkpointing()
         if self.compile:
             model.compile()
         model.offload()
         real = (data or source.load()).generator if self.begins_with_real else None
         return PipelineGenerator(model, asked, task.sample_shape, real)
-
-    def _save_memory(self, network: Any, decoders: list[Any]) -> None:
-        if self.checkpointing:
-            for part in (network, *decoders):
-                # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
-                if part._supports_gradient_checkpointing:
-                    part.enable_gradient_checkpointing()
 
     def weights(self) -> dict[str, str]:
         places = {"model": self.model, "tiny_decoder": self.guidance_decoder, "lora": self.lora}

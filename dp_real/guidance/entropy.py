@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -70,19 +70,21 @@ class EntropyGuidance:
 
     @classmethod
     def of(
-        cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Float[Tensor, " batch"]
+        cls,
+        options: GuidanceConfig,
+        logits: Callable[[Tensor], Tensor],
+        omega: float | Float[Tensor, " batch"],
+        **own: Any,
     ) -> Self:
-        """The guidance that a configuration describes, at strength omega."""
-        objective = OBJECTIVES[options.objective]
-        return cls(logits, omega, options.scale, options.through, options.window, options.every, objective)
+        """The guidance that a configuration describes, at strength omega; `own` are fields in place of its keys."""
+        keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
+        return cls(logits=logits, omega=omega, **keys | {"objective": OBJECTIVES[options.objective]} | own)
 
     def guides(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided."""
         return is_guided(index, steps, self.window, self.every)
 
-    def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Latents
-    ) -> Latents:
+    def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """The gradient of each row's entropy, or other objective, with respect to x.
 
         Parameters
@@ -107,9 +109,7 @@ class EntropyGuidance:
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat))
         return scaled * _broadcast(size, scaled)
 
-    def move(
-        self, x: Latents, gradient: Latents
-    ) -> Latents:
+    def move(self, x: Latents, gradient: Latents) -> Latents:
         """For scale = "relative": x, moved by omega times its own norm along its gradient, row by row."""
         # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from underflow.
         rows = gradient.flatten(1)
@@ -133,7 +133,10 @@ class EntropyGuidance:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """Guidance of the same length in random directions, to compare with; `logits` is not used."""
+    """Guidance of the same length in random directions, to compare with; `logits` is not used.
+
+    As it needs no gradient, through = "x0" spares the denoiser's.
+    """
 
     reads_estimate: ClassVar[bool] = False
 
@@ -143,28 +146,7 @@ class RandomGuidance(EntropyGuidance):
     def __post_init__(self) -> None:
         object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
-    @classmethod
-    def of_seeds(
-        cls,
-        options: GuidanceConfig,
-        logits: Callable[[Tensor], Tensor],
-        omega: Float[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
-    ) -> Self:
-        """As it needs no gradient, it spares the denoiser's."""
-        return cls(
-            logits=logits,
-            omega=omega,
-            scale=options.scale,
-            through="x0",
-            window=options.window,
-            every=options.every,
-            seeds=seeds,
-        )
-
-    def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Latents
-    ) -> Latents:
+    def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """Standard normal noise, new at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 

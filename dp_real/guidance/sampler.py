@@ -29,20 +29,14 @@ class DDIM:
     def timesteps(self) -> Shaped[Tensor, " steps"]:
         return self.scheduler.timesteps
 
-    def step(
-        self, output: Latents, index: int, x: Latents
-    ) -> tuple[Latents, Latents]:
+    def step(self, output: Latents, index: int, x: Latents) -> tuple[Latents, Latents]:
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
-    def noised(
-        self, x0: Latents, noise: Latents, index: int
-    ) -> Latents:
+    def noised(self, x0: Latents, noise: Latents, index: int) -> Latents:
         """x_t = a·x0 + sigma·noise before a step, for standard normal noise."""
         return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
 
-    def raise_score(
-        self, output: Latents, by: Latents, index: int
-    ) -> Latents:
+    def raise_score(self, output: Latents, by: Latents, index: int) -> Latents:
         """The output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended)."""
         # The schedule stays on the CPU: a GPU would be waited for.
         alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
-from jaxtyping import Float, UInt64
+from jaxtyping import UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.guide import attach, check_pipeline, unguide
-from dp_real.generators.pipelines.latent_diffusion import PipelineSampler
+from dp_real.generators.pipelines.latent_diffusion import PipelineSampler, RealImages
+from dp_real.generators.pipelines.latents import Images
 from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
@@ -30,7 +32,10 @@ class PipelineCalls(PipelineSampler):
         check_scheduler(self.pipe.scheduler)
         super().__post_init__()
         if self.strength < 1:
-            self.pipe = _image_to_image(self.pipe)
+            try:
+                self.pipe = diffusers.AutoPipelineForImage2Image.from_pipe(self.pipe)
+            except ValueError as error:
+                raise InputError(f"generator.strength: {name} has no pipeline that begins with images") from error
         self.pipe.set_progress_bar_config(disable=True)
         self.told = signature(type(self.pipe).__call__).parameters
         if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
@@ -49,8 +54,8 @@ class PipelineCalls(PipelineSampler):
         noise: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
         if "negative_prompt_embeds" in self.told:
             scale, empty = ("true_cfg_scale", " ") if "true_cfg_scale" in self.told else ("guidance_scale", "")
@@ -76,14 +81,3 @@ class PipelineCalls(PipelineSampler):
         finally:
             unguide(self.pipe)
         return 2 * drawn.images.float() - 1
-
-
-def _image_to_image(pipe: Any) -> Any:
-    from diffusers import AutoPipelineForImage2Image
-
-    try:
-        return AutoPipelineForImage2Image.from_pipe(pipe)
-    except ValueError as error:
-        raise InputError(
-            f"generator.strength: {type(pipe).__name__} has no pipeline that begins with images"
-        ) from error

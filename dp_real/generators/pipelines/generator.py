@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt64
+from jaxtyping import Float32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -16,6 +16,7 @@ from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.examples import TrainingExamples
 from dp_real.generators.pipelines.calls import PipelineCalls
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP, LatentDiffusion, PipelineSampler
+from dp_real.generators.pipelines.latents import Images
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import Stream, rng, row_seeds
@@ -106,7 +107,7 @@ def sample_images(
     guidance_scale: float = 7.5,
     seed: int = 0,
     size: tuple[int, int] | None = None,
-) -> Float[Tensor, "batch 3 height width"]:
+) -> Images:
     """Draw an image for each prompt. This freezes the pipeline.
 
     Parameters

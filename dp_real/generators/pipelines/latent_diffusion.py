@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.latents import decode, encode, image_side
+from dp_real.generators.pipelines.latents import Images, decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, Denoiser, identity, sample
 from dp_real.runtime.pixels import fit
@@ -30,6 +30,8 @@ DIT = "DiTPipeline"
 OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
 """The pipelines that the own loop draws with: guidance may go through their denoiser."""
 
+RealImages = Float[Tensor, "batch 3 real_height real_width"]
+"""Of any size, in [-1, 1]."""
 Condition = dict[str, Tensor]
 """What the denoiser is conditioned on, by the names of its arguments: tensors [1, ...] for a row."""
 
@@ -120,8 +122,8 @@ class PipelineSampler(ABC):
         noise: Any,
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         """Draw a device batch, without gradients."""
 
     def offload(self) -> None:
@@ -162,8 +164,8 @@ class LatentDiffusion(PipelineSampler):
         noise: Float[Tensor, "batch channels latent_height latent_width"],
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         x = noise.to(self.device)
         if real is not None:
             x0 = encode(self.pipe.vae, fit(real, (3, *self.image_size)))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+from transformers import ViTImageProcessorPil
 
 from dp_real import distributed
 from dp_real.evaluate import assess
@@ -19,12 +19,11 @@ from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
-from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
-from dp_real.text.models.sequence_classifier import known_classifier
+from dp_real.text.learners import TransformersTextConfig
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, FakeDevice, fake_device
 from tests.dp_real.text import made
@@ -102,21 +101,14 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device: Fak
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    sizes: dict[str, Any] = SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}
-    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path)
-    ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(distributed, "device", lambda: device.device)
-    known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)
+    tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
+    ViTImageProcessorPil().save_pretrained(tmp_path / "images")
+    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK, seed=0)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
-
-
-def test_quick_an_existing_classifier_of_texts_lies_on_the_device(
-    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made.encoder(tmp_path)
-    monkeypatch.setattr(distributed, "device", lambda: device.device)
-    task = Task((20,), TASK.classes)
-    known = freeze_unused(known_classifier(str(tmp_path), task, 16), task.sample_shape)
+    made.encoder(tmp_path / "texts")
+    texts = TransformersTextConfig(kind="transformers-text", model=str(tmp_path / "texts"), max_tokens=16)
+    known = texts.classifier(Task((20,), TASK.classes), seed=0)
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 
 
