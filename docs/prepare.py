@@ -22,6 +22,7 @@ PACKAGES = ("dp_theory", "dp_real")
 PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in (".py", ".pyc")}
 """The files that the site has, and where it has them."""
 PLACES |= {ROOT / f"{name.upper()}.md": f"{name}.md" for name in ("security", "contributing", "changelog")}
+PLACES[ROOT / "README.md"] = "index.md"
 PLACES |= {file: f"results/{file.parent.name}.md" for file in STUDIES.glob("*/README.md")}
 PLACES |= {file: f"results/{file.name}" for file in STUDIES.parent.rglob("runs/*.csv")}
 LINK = re.compile(r"\[(?P<shown>[^\]]+)\]\((?!https?:|#)(?P<file>[^)#\s]+)(?P<part>#[^)\s]*)?\)")

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 from dp_base.errors import InputError
-from dp_theory.outcomes import Prediction, Simulation
-from dp_theory.ridge.problem import Problem
 
 if TYPE_CHECKING:
-    from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
-    from dp_theory.loop.problems import PracticeProblem, SpanProblem
-    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-    from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
+    from dp_theory.ridge.problem import Problem
 
 TRIALS = 20
+Answer = TypeVar("Answer", covariant=True)
 
 
-@overload
-def predict(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction: ...
-@overload
-def predict(problem: SoftmaxProblem, *, tolerance: float | None = None) -> SoftmaxPrediction: ...
+class Solved(Protocol[Answer]):
+    """A problem that theory answers."""
+
+    def solve(self, tolerance: float | None) -> Answer: ...
+
+
+class Drawn(Protocol[Answer]):
+    """A problem that experiments answer."""
+
+    engines: ClassVar[tuple[str, ...]]
+
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Answer: ...
+
+
 @overload
 def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> FinitePrediction: ...
 @overload
-def predict(problem: Problem | SpanProblem, *, tolerance: float | None = None) -> Prediction: ...
-def predict(
-    problem: Problem | SpanProblem | PracticeProblem | SoftmaxProblem,
-    *,
-    d: int | None = None,
-    tolerance: float | None = None,
-) -> Prediction | SoftmaxPrediction:
+def predict(problem: Solved[Answer], *, tolerance: float | None = None) -> Answer: ...
+def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:
     """The limit n, d → ∞ of a problem, with a certificate of every number.
 
     Parameters
@@ -84,45 +85,15 @@ def predict(
     return problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
 
 
-@overload
 def simulate(
-    problem: PracticeProblem,
+    problem: Drawn[Answer],
     d: int | None = None,
     trials: int = TRIALS,
     *,
     engine: str = "dense",
     seed: int = 0,
     workers: int | None = 1,
-) -> PracticeSimulation: ...
-@overload
-def simulate(
-    problem: SoftmaxProblem,
-    d: int | None = None,
-    trials: int = TRIALS,
-    *,
-    engine: str = "dense",
-    seed: int = 0,
-    workers: int | None = 1,
-) -> SoftmaxSimulation: ...
-@overload
-def simulate(
-    problem: Problem | SpanProblem,
-    d: int | None = None,
-    trials: int = TRIALS,
-    *,
-    engine: str = "dense",
-    seed: int = 0,
-    workers: int | None = 1,
-) -> Simulation: ...
-def simulate(
-    problem: Problem | SpanProblem | PracticeProblem | SoftmaxProblem,
-    d: int | None = None,
-    trials: int = TRIALS,
-    *,
-    engine: str = "dense",
-    seed: int = 0,
-    workers: int | None = 1,
-) -> Simulation | SoftmaxSimulation:
+) -> Answer:
     """The experiment that a problem describes, in dimension d: means over independent trials with standard errors.
 
     Trial k of a seed is the same however many others run.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from dp_theory.numerics.checks import Real
 
+QUANTITIES = ("test_error", "overlap", "squared_norm")
+
 
 @dataclass(frozen=True)
 class Prediction:

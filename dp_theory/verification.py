@@ -13,13 +13,13 @@ import numpy as np
 
 from dp_theory.api import predict, simulate
 from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, require_size
+from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTITIES = ("test_error", "overlap", "squared_norm")
 CELLS = tuple(
     Problem(*cell)
     for cell in (

@@ -17,8 +17,8 @@ from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, PracticeSimulation, solve_cell
 from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.outcomes import Simulation
-from dp_theory.ridge.simulators.dense import DENSE, check_size, fit_ridge, generator, mean_and_se
+from dp_theory.outcomes import QUANTITIES, Simulation
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, fit_ridge, generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -41,11 +41,7 @@ def simulate_span(
     d = check_size(d, trials)
     require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
     outputs, _, _ = _run(list(problem.cells()), problem.shape, 1, d, trials, seed, workers)
-    mean, se = (part[..., 0][()] for part in mean_and_se(outputs, axis=-3))
-    names = ("test_error", "overlap", "squared_norm")
-    found = {name: mean[..., i][()] for i, name in enumerate(names)}
-    found |= {f"{name}_se": se[..., i][()] for i, name in enumerate(names)}
-    return Simulation(**found, d=d, trials=trials, seed=seed)
+    return Simulation(**averaged(QUANTITIES, outputs[..., 0]), d=d, trials=trials, seed=seed)
 
 
 def simulate_practice(
@@ -64,14 +60,8 @@ def simulate_practice(
             raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
         cells.append(replace(cell, additions=additions))
     outputs, row_errors, kept = _run(cells, problem.shape, problem.stages, d, trials, seed, workers)
-    mean, se = mean_and_se(outputs, axis=-3)
     return PracticeSimulation(
-        test_error=mean[..., 0, :],
-        test_error_se=se[..., 0, :],
-        overlap=mean[..., 1, :],
-        overlap_se=se[..., 1, :],
-        squared_norm=mean[..., 2, :],
-        squared_norm_se=se[..., 2, :],
+        **averaged(QUANTITIES, outputs, axis=-3),
         d=d,
         trials=trials,
         seed=seed,

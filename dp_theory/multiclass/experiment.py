@@ -14,7 +14,7 @@ from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SoftmaxSimulation
-from dp_theory.ridge.simulators.dense import DENSE, check_size, generator, mean_and_se
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -36,12 +36,7 @@ def simulate_softmax(
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
     jobs = [(cell, d, seed, trial) for cell in problem.cells() for trial in range(trials)]
     results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*problem.shape, trials, 4))
-    mean, se = mean_and_se(results, axis=-2)
-    outputs = {}
-    for i, name in enumerate(SoftmaxTrial._fields):
-        outputs[name] = mean[..., i][()]
-        outputs[f"{name}_se"] = se[..., i][()]
-    return SoftmaxSimulation(**outputs, d=d, trials=trials, seed=seed)
+    return SoftmaxSimulation(**averaged(SoftmaxTrial._fields, results), d=d, trials=trials, seed=seed)
 
 
 class SoftmaxTrial(NamedTuple):

@@ -161,14 +161,6 @@ def value_at(expression, known):
     return float(numeric(expression, *symbols)(*(known[str(symbol)] for symbol in symbols)))
 
 
-def test_fresh_rows_are_not_theorem1_with_the_main_texts_r(monkeypatch):
-    """Of four identities the one that r enters would be missed."""
-    misprint = derive.theorem1((derive.SINE * derive.beta, derive.rho * derive.beta_tilde))
-    monkeypatch.setattr(derive, "theorem1", lambda: misprint)
-    identities = derive.practice().identities
-    assert [name for name, value in identities.items() if value != 0] == ["fresh rows, squared_norm less Theorem 1"]
-
-
 def test_softmax_is_stationary_at_the_fixed_point(derived):
     """At the solution for three classes, whose expectations are means over the same nodes."""
     problem = SoftmaxProblem(3, make_selection("keep-hard", 3, keep=0.5), 0.8, 0.4, 0.1)

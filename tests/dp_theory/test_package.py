@@ -35,10 +35,6 @@ def test_type_checkers_see_every_name():
     assert sorted(alias.name for alias in imported) == NAMES
 
 
-def test_what_a_public_function_takes_is_public():
-    assert dp_theory.best_selection(dp_theory.Budget(0.9, 1.0, 0.0, 1.0, lam=1.0, least=0.5)).test_error < 0.5
-
-
 def test_messages_of_the_package_do_not_speak_of_command_line_options():
     texts = [
         (path.name, node.value)

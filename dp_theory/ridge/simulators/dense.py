@@ -4,16 +4,25 @@ w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Real, require, require_size, require_whole, whole_rows
+from dp_theory.numerics.checks import (
+    LARGEST_D,
+    MOST_TRIALS,
+    Array,
+    Real,
+    require,
+    require_size,
+    require_whole,
+    whole_rows,
+)
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.outcomes import Simulation
+from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
 
@@ -33,32 +42,6 @@ def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
-def run_trials(
-    trial: Callable[..., tuple[float, float, float]],
-    cells: Sequence,
-    shape: tuple[int, ...],
-    d: int,
-    trials: int,
-    seed: int,
-    workers: int | None,
-) -> Simulation:
-    """Means over trials, trial(cell, d, seed, k), of cells that share their random numbers."""
-    jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
-    results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
-    mean, se = mean_and_se(results, axis=-2)
-    return Simulation(
-        test_error=mean[..., 0][()],
-        test_error_se=se[..., 0][()],
-        overlap=mean[..., 1][()],
-        overlap_se=se[..., 1][()],
-        squared_norm=mean[..., 2][()],
-        squared_norm_se=se[..., 2][()],
-        d=d,
-        trials=trials,
-        seed=seed,
-    )
-
-
 def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
     """The error is inf for a single trial."""
     trials = samples.shape[axis]
@@ -67,6 +50,14 @@ def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, 
         return mean, np.full(mean.shape, np.inf)
     # scipy.stats.sem gives the same, but takes longer to import (0.4 s) than all else that `dp theory simulate` imports
     return mean, samples.std(axis, ddof=1) / np.sqrt(trials)
+
+
+def averaged(names: Sequence[str], runs: Array, axis: int = -2) -> dict[str, Real]:
+    """Means over the runs, NAME, and their errors, NAME_se; what has the names lies on the axis after that of runs."""
+    found = {}
+    for suffix, values in zip(("", "_se"), mean_and_se(runs, axis), strict=True):
+        found |= {name + suffix: value[()] for name, value in zip(names, np.moveaxis(values, axis + 1, 0), strict=True)}
+    return found
 
 
 def check_size(d: int | None, trials: int) -> int:
@@ -155,9 +146,11 @@ def check_engine(engine: str) -> None:
 def simulate_problem(
     problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
 ) -> Simulation:
-    """Means over trials, cell by cell."""
+    """Means over trials, cell by cell; all cells share their random numbers."""
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
         pool_size(cell, d)  # refuses sizes before anything is drawn
-    return run_trials(ENGINES[engine], cells, problem.shape, d, trials, seed, workers)
+    jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
+    runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
+    return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)

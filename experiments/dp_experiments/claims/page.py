@@ -9,10 +9,9 @@ from dp_experiments.pages import markdown_table
 
 HEAD = """# Claim by claim
 
-This page is written by `dp claims --docs docs`, and a test fails if it is stale. *Recomputed* is what
-follows from the paper's own tables. *Theory* is computed by `dp_theory`. *Ours* comes from the runs of
-[the results](results/index.md), on two cores without a GPU. No ImageNet run was made here, so what rests on one is
-*untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on data of our own.
+`dp claims --docs docs` writes this page. *Recomputed* is what follows from the paper's own tables. *Theory* is
+computed by `dp_theory`. *Ours* comes from [the runs](results/index.md) on two cores without a GPU. What rests on
+ImageNet is *untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on our own data.
 """
 
 
@@ -44,22 +43,14 @@ def _said(function: Callable[[], str] | None) -> str:
 
 
 def markdown(table: list[dict[str, str]]) -> str:
-    """The page: a table of verdicts, and a section for each claim."""
-    verdicts = [
-        [f"[{number}](#claim-{number})", row["claim"], row["where"], f"**{row['verdict']}**", row["path"]]
-        for number, row in enumerate(table, 1)
-    ]
-    lines = [HEAD, markdown_table(["", "claim", "where", "verdict", "path"], verdicts).strip()]
+    """The page: a table of verdicts, and for each claim what says so."""
+    verdicts = [[number, row["claim"], row["where"], _verdict(row)] for number, row in enumerate(table, 1)]
+    lines = [HEAD, markdown_table(["", "claim", "where", "verdict"], verdicts), "## What says so", ""]
     for number, row in enumerate(table, 1):
-        lines += [
-            "",
-            f"## Claim {number}",
-            "",
-            f"{row['where']}: {row['claim']}. **{row['verdict'].capitalize()}.**",
-            "",
-        ]
-        for source in SOURCES:
-            if row[source] != NOTHING:
-                lines.append(f"- {source.capitalize()}: {row[source]}")
-        lines.append(f"- Command: `{row['command']}` ({row['cost']})")
+        said = [f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING]
+        lines.append(f"{number}. {' '.join(said)} `{row['command']}` ({row['cost']})")
     return "\n".join(lines) + "\n"
+
+
+def _verdict(row: dict[str, str]) -> str:
+    return f"**{row['verdict']}**" + (f", {row['path']}" if row["path"] != NOTHING else "")

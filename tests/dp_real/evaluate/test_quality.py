@@ -13,9 +13,7 @@ def cloud(n: int, centre: float, seed: int, spread: float = 1.0) -> np.ndarray:
 
 def test_real_examples_are_like_real_ones():
     found = quality(cloud(800, 0, 1), cloud(800, 0, 2))
-    assert found.precision > 0.9
-    assert found.recall > 0.9
-    assert found.coverage > 0.9
+    assert min(found.precision, found.recall, found.coverage) > 0.9
     assert found.density == pytest.approx(1, abs=0.1)
 
 

@@ -11,12 +11,7 @@ SHAPE = (1, 2, 2)
 def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
     """A round of these examples. Columns that are not given have default values."""
     n = len(x)
-    nothing = {"label": np.zeros(n, int), "seed": np.zeros(n, np.uint64), "correct": np.ones(n, bool)}
-    nothing |= {name: np.zeros(n, np.float32) for name in ("omega", "entropy")}
-    nothing |= {
-        "draws": np.ones(n, int),
-        "redrawn": np.zeros(n, int),
-        "seconds": np.zeros(n),
-    }
-    nothing["round"] = np.zeros(n, np.int32)
-    return Batch(row=np.arange(n), example=pool.storage.encode(x), **nothing | facts)
+    kinds = {"label": int, "seed": np.uint64, "omega": np.float32, "entropy": np.float32, "draws": int, "redrawn": int}
+    kinds |= {"seconds": float, "round": np.int32, "correct": bool}
+    columns = {name: np.zeros(n, kind) for name, kind in kinds.items()}
+    return Batch(row=np.arange(n), example=pool.storage.encode(x), **columns | facts)

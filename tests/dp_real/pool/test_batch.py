@@ -1,5 +1,7 @@
 """Batches of rows for the pool: written, read back, joined, selected, and drawn again if needed."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,45 +54,26 @@ def assert_same(one: Batch, other: Batch) -> None:
     assert soft[0] == soft[1]
 
 
-def test_all_columns_are_compared_here():
+@pytest.mark.parametrize("images", [False, True])
+def test_batches_are_written_read_joined_and_chosen(tmp_path: Path, images: bool):
     assert {field.name for field in fields(Batch)} == {*KINDS, "example", "posterior"}
-
-
-@pytest.mark.parametrize("images", [False, True])
-@pytest.mark.parametrize("rows", [range(4, 9), range(0)])
-def test_what_is_written_is_read(tmp_path: Path, images: bool, rows: range):
-    whole = batch(rows, images)
-    assert len(whole) == len(rows)
-    whole.write(tmp_path / "block.arrow")
-    assert_same(Batch.of(read_table(tmp_path / "block.arrow")), whole)
-    assert_same(Batch.of(whole.table()), whole)
-
-
-@pytest.mark.parametrize("images", [False, True])
-def test_parts_are_put_together_in_their_order(images: bool):
+    whole = batch(range(4, 9), images)
+    nothing = Batch.empty(whole.example.type, soft_labels=images)
+    for each in (whole, nothing):
+        each.write(tmp_path / "block.arrow")
+        assert_same(Batch.of(read_table(tmp_path / "block.arrow")), each)
+        assert_same(Batch.of(each.table()), each)
+        assert_same(Batch.concatenate([nothing, each, nothing]), each)
+        assert_same(each.select(np.ones(len(each), bool)), each)
+        assert_same(each.select(np.zeros(len(each), bool)), nothing)
     parts = [batch(range(3), images), batch(range(7, 9), images), batch(range(3, 4), images)]
     together = Batch.concatenate(parts)
     assert together.row.tolist() == [0, 1, 2, 7, 8, 3]
     assert together.example.to_pylist() == [one for part in parts for one in part.example.to_pylist()]
-    assert_same(Batch.concatenate([together]), together)
-
-
-@pytest.mark.parametrize("images", [False, True])
-def test_rows_are_chosen_by_a_mask(images: bool):
-    whole = batch(range(6), images)
-    assert_same(whole.select(np.ones(6, bool)), whole)
-    chosen = whole.select(np.array([True, False, False, True, True, False]))
-    assert_same(chosen, Batch.concatenate([batch(range(1), images), batch(range(3, 5), images)]))
-    assert_same(whole.select(np.zeros(6, bool)), batch(range(0), images))
-
-
-@pytest.mark.parametrize("images", [False, True])
-def test_no_rows_change_nothing(images: bool):
-    whole = batch(range(6), images)
-    nothing = Batch.empty(whole.example.type, soft_labels=images)
-    assert len(nothing) == 0
-    assert_same(Batch.concatenate([nothing, whole, nothing]), whole)
-    assert_same(nothing.select(np.zeros(0, bool)), nothing)
+    chosen = together.select(np.array([True, False, True, True, False, False]))
+    assert_same(
+        chosen, Batch.concatenate([batch(range(1), images), batch(range(2, 3), images), batch(range(7, 8), images)])
+    )
 
 
 def test_a_pool_takes_what_was_read(tmp_path: Path):
@@ -107,17 +90,11 @@ def test_a_pool_takes_what_was_read(tmp_path: Path):
 # blocks that a stopped run left
 
 
-def flipped(content: bytes) -> bytes:
-    """Return the content with bits flipped in the middle, where the examples are."""
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-DAMAGE = {
-    "cut short": lambda whole: whole.read_bytes()[: len(whole.read_bytes()) // 2],
-    "cut at its end": lambda whole: whole.read_bytes()[:-1],
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda whole: whole[: len(whole) // 2],
+    "cut at its end": lambda whole: whole[:-1],
     "empty": lambda whole: b"",
-    "a byte flipped": lambda whole: flipped(whole.read_bytes()),
+    "a byte flipped": lambda whole: whole[: len(whole) // 2] + b"?" + whole[len(whole) // 2 + 1 :],
     "something else": lambda whole: b"a block of stone" * 100,
 }
 
@@ -134,47 +111,22 @@ def drawing(folder: Path) -> tuple[Batch, list[int]]:
     return Batch.concatenate(found), drawn
 
 
-def test_a_whole_block_is_read_and_not_drawn_again(tmp_path: Path):
-    assert drawing(tmp_path)[1] == [2, 6]
-    found, drawn = drawing(tmp_path)
-    assert drawn == []
-    assert_same(found, batch(range(2, 10)))
-
-
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_block_that_cannot_be_read_is_drawn_again(tmp_path: Path, damage: str):
-    drawing(tmp_path)
+def test_a_whole_block_is_read_and_a_damaged_one_drawn_again(tmp_path: Path, damage: str):
+    assert drawing(tmp_path)[1] == [2, 6]
+    assert drawing(tmp_path)[1] == []
     file = tmp_path / "6" / BLOCK
-    file.write_bytes(DAMAGE[damage](file))
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
     found, drawn = drawing(tmp_path)
     assert drawn == [6]
     assert_same(found, batch(range(2, 10)))
     assert drawing(tmp_path)[1] == []  # it is whole now
 
 
-def test_wherever_it_was_cut(tmp_path: Path):
-    drawing(tmp_path)
-    file = tmp_path / "2" / BLOCK
-    whole = file.read_bytes()
-    for length in range(0, len(whole), 41):
-        file.write_bytes(whole[:length])
-        found, drawn = drawing(tmp_path)
-        assert drawn == [2], length
-        assert_same(found, batch(range(2, 10)))
-
-
-@pytest.fixture(scope="module")
-def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    run(config, folder)
-    return folder
-
-
-@pytest.mark.parametrize("damage", [None, *DAMAGE])
 def test_the_run_ends_as_if_nothing_had_happened(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A run died at the second block of its first addition, and left the first block."""
+    """A run died at the second block of its first addition, and left the first block, once whole and once cut."""
     draw = Rounds._drawn
     sizes = []
 
@@ -187,16 +139,18 @@ def test_the_run_ends_as_if_nothing_had_happened(
         sizes.append(len(labels))
         return draw(self, index, first, labels, *rest)
 
-    folder = tmp_path / "broken"
+    run(config, tmp_path / "unbroken")
     monkeypatch.setattr(Rounds, "_drawn", dies)
     with pytest.raises(ZeroDivisionError):
-        run(config, folder)
-    (left,) = (folder / "drawing").glob("*/*.arrow")
+        run(config, tmp_path / "whole")
+    (left,) = (tmp_path / "whole" / "drawing").glob("*/*.arrow")
     assert left.parent.name == "round-1-row-0"
-    if damage:
-        left.write_bytes(DAMAGE[damage](left))
+    cut = shutil.copytree(tmp_path / "whole", tmp_path / "cut") / left.relative_to(tmp_path / "whole")
+    cut.write_bytes(left.read_bytes()[:-9])
     monkeypatch.setattr(Rounds, "_drawn", counted)
-    run(config, folder, resume=True)
-    assert sizes == [*([32] if damage else []), 8, 32, 8]
-    assert traces(folder) == traces(unbroken)
-    assert same_learner(folder, unbroken)
+    for name, expected in (("whole", [8, 32, 8]), ("cut", [32, 8, 32, 8])):
+        sizes.clear()
+        run(config, tmp_path / name, resume=True)
+        assert sizes == expected
+        assert traces(tmp_path / name) == traces(tmp_path / "unbroken")
+        assert same_learner(tmp_path / name, tmp_path / "unbroken")

@@ -25,14 +25,8 @@ IMAGE = (1, 4, 4)
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
-    facts = {
-        "round": np.full(n, round_index, np.int32),
-        "label": np.arange(n) % 3,
-        "seed": seeds,
-        "omega": np.full(n, 0.1 * round_index),
-    }
-    facts |= {"entropy": np.linspace(0, 1, n), "correct": np.arange(n) % 2 == 0}
-    pool.append(round_index, batch(pool, x, **facts))
+    facts = {"round": np.full(n, round_index, np.int32), "label": np.arange(n) % 3, "seed": seeds}
+    pool.append(round_index, batch(pool, x, omega=np.full(n, 0.1 * round_index), **facts))
     return x
 
 
@@ -111,12 +105,6 @@ def test_a_pool_travels_as_its_address(tmp_path: Path):
     assert again.storage == pool.storage
 
 
-def test_what_are_no_images_is_not_kept_as_such(tmp_path: Path):
-    for storage in ("jpeg", "uint8"):
-        with pytest.raises(InputError, match=storage):
-            Pool(tmp_path / "pool", (200,), config=PoolConfig(storage=storage))
-
-
 def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
     x = smooth(20)
     pool = stored(tmp_path, x[:10], storage="uint8", memory=0.0)
@@ -135,30 +123,23 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
 def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
     true = checksums.digest
-
-    def digest(path: Path) -> str:
-        read.append(path.name)
-        return true(path)
-
-    monkeypatch.setattr(checksums, "digest", digest)
+    monkeypatch.setattr(checksums, "digest", lambda path: read.append(path.suffix) or true(path))
     x = smooth(12)
     pool = stored(tmp_path, x[:4], storage="uint8")
 
-    def reopened() -> list[str]:
+    def reopened() -> int:
         read.clear()
         Pool.latest(pool.path, pool.sample_shape)
-        return [name for name in read if name.endswith(".arrow")]
+        return read.count(".arrow")
 
-    assert len(reopened()) == 1
-    assert reopened() == []
+    assert [reopened(), reopened()] == [1, 0]
     pool.append(1, batch(pool, x[4:8]))
-    assert len(reopened()) == 1  # the new one
+    assert reopened() == 1  # the new one
     (first,) = (pool.path / "round-0000").glob("*.arrow")
     first.write_bytes(first.read_bytes()[:-1] + b"?")
-    with pytest.raises(DamagedError, match="is damaged"):
-        reopened()
-    with pytest.raises(DamagedError, match="is damaged"):
-        reopened()
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="is damaged"):
+            reopened()
 
 
 def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -178,21 +159,10 @@ def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: py
     assert len(y) == 8
 
 
-@pytest.mark.parametrize("name", ["float32", "uint8"])
-def test_a_storage_reads_what_it_wrote(name: str):
-    x = (torch.randint(0, 256, (3, *IMAGE)) * 2 - 255) / 255
-    storage = open_storage(name, IMAGE)
-    column = storage.encode(x)
-    again = storage_of(column.type, IMAGE)
-    assert type(again) is type(storage)
-    assert torch.allclose(to_float(again.decode(column)), x, atol=1e-6)
-    assert storage.exported.name == "image"
-
-
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("uint8", (5,), "keeps images"),
+        ("uint8", (5,), "uint8.* keeps images"),
         ("jpeg", (2, 4, 4), r"keeps images \[1 or 3, H, W\]"),
         ("uint9", IMAGE, "did you mean 'uint8'"),
     ],

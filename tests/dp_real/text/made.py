@@ -7,11 +7,20 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from dp_real.config import Config, parse_config
+
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
     "blame": ["a dull film", "bad jokes and a poor cast", "boring from start to end", "poor, poor film"],
 }
+
 CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
+
+
+def changed(config: Config, **sections: Any) -> Config:
+    """The configuration with other values of some keys."""
+    raw = config.model_dump()
+    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
 
 
 def text_folder(folder: Path, repeat: int = 1) -> Path:

@@ -39,11 +39,11 @@ def test_it_reads_as_well_as_that_of_scikit_learn():
     texts, labels = written(TRAIN + TEST)
     rival = make_pipeline(CountVectorizer(), LogisticRegression(max_iter=1000)).fit(texts[:TRAIN], labels[:TRAIN])
     reached = rival.score(texts[TRAIN:], labels[TRAIN:])
-    training = TrainingConfig(steps=600, learning_rate=0.003, weight_decay=0.01)
+    training = TrainingConfig(steps=200, learning_rate=0.01, weight_decay=0.01)
     learner = BagOfWordsConfig(kind="bag-of-words").fresh(TASK, training, 0)
     x, y = to_codes(texts, 400), torch.from_numpy(labels)
     draw = torch.Generator().manual_seed(0)
-    for _ in range(600):
+    for _ in range(200):
         rows = torch.randint(TRAIN, (32,), generator=draw)
         learner.train_step(x[rows], y[rows])
     with torch.no_grad():

@@ -27,7 +27,8 @@ from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, text_folder
+from tests.dp_real.text.made import SENTENCES, changed, text_folder
+from tests.experiments.conftest import run_dp
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
 
 THOUGHTS = (
@@ -92,11 +93,6 @@ def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
     )
 
 
-def changed(config: Config, **sections: Any) -> Config:
-    raw = config.model_dump()
-    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
-
-
 def drawn(config: Config, count: int, first: int = 0) -> list[str]:
     generator = load_generator(config)
     rows = range(first, first + count)
@@ -155,14 +151,28 @@ def test_retry_after_is_honoured(config: Config, endpoint: FakeEndpoint):
     assert time.monotonic() - begin >= 0.2
 
 
-def test_empty_answers_and_refusals_are_drawn_again_and_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
-    bad = ("refused", "filtered", "empty")
-    endpoint.fault = lambda number, body: bad[number // 10] if number % 10 == 5 and number < 30 else ""
-    result = run(changed(config, generator={"requests": 1}, practice={"initial": 20}), tmp_path / "run")
-    assert result["samples_redrawn"] == 3
-    assert all(texts_of(Run(tmp_path / "run").pool.x))
-    found = {need.what: need.found for need in needs(config, tmp_path / "run")}
-    assert found["answers"].endswith("2 refused, 1 empty")
+def test_answers_that_are_none_are_drawn_again_and_counted(
+    config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any
+):
+    """Empty ones, refusals, those that are cut off, and thoughts without an end; other thoughts are dropped."""
+    bad = {3: "refused", 12: "filtered", 21: "empty"}
+    endpoint.fault = lambda number, body: bad.get(number, "")
+
+    def write(body: dict[str, Any]) -> str:
+        number = len(endpoint.bodies)
+        if number == 30:
+            return f"<think>Well, {sentence(body)}"
+        return "a cut" if number in (39, 48) else THOUGHTS[number % len(THOUGHTS)] + sentence(body)
+
+    endpoint.write = write
+    endpoint.finish = lambda body: "length" if len(endpoint.bodies) in (39, 48) else "stop"
+    result = run(changed(config, generator={"stop": [], "requests": 1}, practice={"initial": 40}), tmp_path / "run")
+    assert result["samples_redrawn"] == 6
+    texts = {text.rsplit(" ", 1)[0] for text in texts_of(Run(tmp_path / "run").pool.x)}
+    assert texts <= {text for several in SENTENCES.values() for text in several}
+    assert caplog.text.count("more than a tenth of a block's answers have thoughts") == 1
+    found = {need.what: need.found for need in needs(config, tmp_path / "run")}["answers"]
+    assert found.endswith(f"2 refused, 2 empty, 2 cut off, {len(endpoint.bodies) - 5} with thoughts")
 
 
 def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
@@ -172,33 +182,10 @@ def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
     assert len(endpoint.bodies) == 2  # what was kept is read with the setting of today
 
 
-def test_thoughts_are_dropped_and_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any):
-    def write(body: dict[str, Any]) -> str:
-        number = len(endpoint.bodies)
-        return f"<think>Well, {sentence(body)}" if number == 5 else THOUGHTS[number % len(THOUGHTS)] + sentence(body)
-
-    endpoint.write = write
-    result = run(changed(config, generator={"stop": [], "requests": 1}), tmp_path / "run")
-    texts = {text.rsplit(" ", 1)[0] for text in texts_of(Run(tmp_path / "run").pool.x)}
-    assert texts <= {text for several in SENTENCES.values() for text in several}
-    assert result["samples_redrawn"] == 1
-    assert caplog.text.count("more than a tenth of a block's answers have thoughts") == 1
-    found = {need.what: need.found for need in needs(config, tmp_path / "run")}
-    assert found["answers"].endswith(f"1 empty, {len(endpoint.bodies)} with thoughts")
-
-
-def test_answers_that_are_cut_off_are_drawn_again_and_counted(
-    config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any
-):
-    endpoint.write = lambda body: "a cut" if len(endpoint.bodies) in (5, 15) else sentence(body)
-    endpoint.finish = lambda body: "length" if len(endpoint.bodies) in (5, 15) else "stop"
-    result = run(changed(config, practice={"initial": 20}, generator={"requests": 1}), tmp_path / "run")
-    assert "a cut" not in texts_of(Run(tmp_path / "run").pool.x)
-    assert result["samples_redrawn"] == 2
-    assert ", 2 cut off" in str([need.found for need in needs(config, tmp_path / "run")])
+def test_answers_that_are_all_cut_off_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any):
     endpoint.finish = lambda body: "length"
     with pytest.raises(DivergedError, match=r"samples are empty: .* or raise generator.max_new_tokens"):
-        run(changed(config, generator={"temperature": 0.5}), tmp_path / "cut")
+        run(config, tmp_path / "cut")
     assert "more than a tenth of a block's answers are cut off" in caplog.text
     assert all(drawn(changed(config, generator={"chat": False, "system": ""}), 4))  # a base model goes on without end
     stopped = changed(config, generator={"stop": ["film"]})
@@ -206,10 +193,10 @@ def test_answers_that_are_cut_off_are_drawn_again_and_counted(
     assert drawn(stopped, 2, first=500) == ["One"] * 2  # the API does not look for what ends a text
 
 
-@pytest.mark.parametrize("tokens", [10**30, -1, 1.5, "many", None, 2**41])
-def test_a_count_of_tokens_that_is_none_is_estimated(config: Config, endpoint: FakeEndpoint, tokens: Any):
-    endpoint.counted = tokens
-    assert all(drawn(config, 1))
+def test_a_count_of_tokens_that_is_none_is_estimated(config: Config, endpoint: FakeEndpoint):
+    for row, tokens in enumerate((10**30, -1, 1.5, "many", None, 2**41)):
+        endpoint.counted = tokens
+        assert all(drawn(config, 1, first=row))
     answers = Answers(endpoint.url, "fake")
     with answers.opened():
         assert 0 < answers.spent().read < 1000
@@ -240,12 +227,6 @@ def _put(file: Path, question: str, answer: str) -> None:
     database.close()
 
 
-def test_many_refusals_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
-    endpoint.fault = lambda number, body: "refused"
-    with pytest.raises(DivergedError, match=r"8 of 8 samples are empty: change generator.prompts, stop or refusals"):
-        run(config, tmp_path / "run")
-
-
 def test_duplicates_are_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
     endpoint.fault = lambda number, body: "duplicate"
     assert run(config, tmp_path / "run")["near"]["pool"] == 19
@@ -257,40 +238,20 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
     run(config, tmp_path / "whole")
     (tmp_path / "cache").rename(tmp_path / "earlier")
     endpoint.answered.clear()
-    small = changed(config, generator={"token_budget": 150})
+    small, folder = changed(config, generator={"token_budget": 150}), tmp_path / "run"
     with pytest.raises(Interrupted, match=r"1[5-9]\d tokens are spent, generator.token_budget = 150 \(--set"):
-        run(small, tmp_path / "run")
+        run(small, folder)
     assert 10 <= sum(endpoint.answered.values()) <= 10 + 3  # what was in flight ends
     asked = len(endpoint.bodies)
     with pytest.raises(Interrupted, match=r"dp real resume .* goes on"):
-        run(small, tmp_path / "run", resume=True)
+        run(small, folder, resume=True)
     assert len(endpoint.bodies) == asked
-    run(changed(config, generator={"token_budget": 10**6, "requests": 2}), tmp_path / "run", resume=True)
+    more = ["--set", "generator.token_budget=1000000", "--set", "generator.requests=2"]
+    assert run_dp("real", "resume", folder, *more) == 0
     assert set(endpoint.answered.values()) == {1}
-    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+    assert traces(folder) == traces(tmp_path / "whole")
     with pytest.raises(InputError, match="a run of another configuration"):
-        run(changed(config, generator={"temperature": 0.5}), tmp_path / "run", resume=True)
-
-
-def test_the_commands_stop_and_go_on(
-    config: Config, endpoint: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
-    from dp_experiments.cli.main import main
-
-    def dp(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["dp", "real", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), capsys.readouterr().err
-
-    file, out = tmp_path / "asked.toml", str(tmp_path / "run")
-    file.write_text(changed(config, generator={"token_budget": 100}).to_toml())
-    status, said = dp("run", str(file), "--out", out)
-    assert (status, "generator.token_budget = 100" in said) == (130, True)
-    status, said = dp("resume", out, "--set", "generator.temperature=0.5")
-    assert (status, "a run of another configuration" in said) == (2, True)
-    assert dp("resume", out, "--set", "generator.token_budget=100000")[0] == 0
-    assert set(endpoint.answered.values()) == {1}
+        run(changed(config, generator={"temperature": 0.5}), folder, resume=True)
 
 
 def test_a_plan_says_tokens(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
@@ -325,29 +286,27 @@ def test_the_key_is_sent_and_stands_nowhere(
     assert KEY not in str(refused.value)
 
 
-@pytest.mark.parametrize("said", [KEY, KEY[3:], KEY[:9], f"x{KEY[5:14]}x", "no " * 95 + KEY, f"'{KEY}'" * 40])
 @pytest.mark.parametrize("form", ["error", "answer", "page", "text"])
 def test_what_repeats_the_key_or_a_part_of_it_is_not_shown(
-    config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, said: str, form: str
+    config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, form: str
 ):
-    replies = {
-        "error": {"error": {"message": said, "code": None, "type": "error"}},
-        "answer": {"detail": said},  # with status 200
-        "page": said,
-        "text": {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]},
-    }
     monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
-    monkeypatch.setattr(endpoint, "content", lambda path, body, fault: replies[form])
+    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
     if form == "error":
         endpoint.fault = lambda number, body: "401"
-    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
-    if form == "text" and KEY not in said:
-        drawn(keyed, 1)  # a part may be a word
-        return
-    with pytest.raises(MissingError) as refused:
-        drawn(keyed, 1)
-    told = "".join(traceback.format_exception(refused.value))
-    assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in told]
+    parts = [KEY[3:], KEY[:9], f"x{KEY[5:14]}x"] if form != "text" else []  # a part of a text may be a word
+    for said in (KEY, "no " * 95 + KEY, f"'{KEY}'" * 40, *parts):
+        replies = {
+            "error": {"error": {"message": said, "code": None, "type": "error"}},
+            "answer": {"detail": said},  # with status 200
+            "page": said,
+            "text": {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]},
+        }
+        monkeypatch.setattr(endpoint, "content", lambda path, body, fault, reply=replies[form]: reply)
+        with pytest.raises(MissingError) as refused:
+            drawn(keyed, 1)
+        told = "".join(traceback.format_exception(refused.value))
+        assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in told]
 
 
 def test_redirects_are_not_followed(config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch):
@@ -373,16 +332,11 @@ def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: Fak
     [
         ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
         ("slow", MissingError, r"failed 2 times: no answer within generator.timeout = 0.5 seconds"),
-        ("cut off", MissingError, "failed 2 times"),
         ("trickle", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
-        ("processing", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
         ("endless", MissingError, "failed 2 times: an answer of more than 16 MiB"),
         ("nested", MissingError, "gave 4 answers that are none"),
-        ("429", MissingError, "failed 2 times: Error code: 429"),
         ("404", InputError, "has no model 'fake', or is no such API"),
         ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
-        ("no JSON", MissingError, "gave 4 answers that are none"),
-        ("HTML", MissingError, "gave 4 answers that are none"),
         ("null", MissingError, r"gave 4 answers that are none: no choices\[0\].message.content in 'None'"),
     ],
 )
@@ -405,16 +359,6 @@ def test_what_was_answered_before_a_failure_is_kept(config: Config, endpoint: Fa
     drawn(config, 16)
     assert set(endpoint.answered.values()) == {1}
     assert len(endpoint.answered) == 16
-
-
-def test_rows_are_their_own(config: Config):
-    one = load_generator(config)
-    labels = torch.tensor([0, 1, 1, 0])
-    seeds = row_seeds(0, 0, range(4))
-    whole = one.sample(labels, seeds, None)
-    assert torch.equal(
-        whole, torch.cat([one.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(4)])
-    )
 
 
 def test_shots_show_real_examples(config: Config, endpoint: FakeEndpoint):
@@ -476,8 +420,6 @@ def test_damaged_answers_are_named(config: Config, tmp_path: Path):
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
         ({"key": "sk-secret"}, "key should be the name of an environment variable"),
         ({"parameters": {"n": 2}}, "parameters has 'n'"),
-        ({"shots": 1}, "has no {examples}"),
-        ({"chat": False}, "system is a chat's message"),
         ({"refusals": [""]}, "refusals has an empty string"),
     ],
 )

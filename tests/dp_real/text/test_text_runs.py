@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,6 @@ import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
-from dp_real.evaluate.assess import logits
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
@@ -26,11 +26,12 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import texts_of
+from dp_real.text.codes import texts_of, to_codes, to_texts
+from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.models.char_lm import CharLMGenerator
 from dp_real.text.near import NearTexts
 from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
+from tests.dp_real.text.made import SENTENCES, changed, encoder, language_model, text_folder
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def changed(config: Config, **sections: Any) -> Config:
-    raw = config.model_dump()
-    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
-
-
 @pytest.fixture(scope="module")
 def chars(models: Path) -> Config:
-    """A character model and a bag of n-grams."""
+    """A character model and a bag of words."""
     texts = str(models / "texts")
     return parse_config(
         {
@@ -58,9 +54,9 @@ def chars(models: Path) -> Config:
             "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
             "generator": {"kind": "char-lm", "width": 32, "train_steps": 60},
             "sampling": {"block_size": 16},
-            "guidance": {"candidates": 2, "likelihood_weight": 0.5},
-            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
-            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16},
+            "guidance": {"candidates": 2, "likelihood_weight": 0.5, "omega": 5.0},
+            "learner": {"kind": "bag-of-words"},
+            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16, "ema_decay": 0.9},
             "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
             "pool": {"storage": "text"},
         }
@@ -127,25 +123,12 @@ def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkey
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
 
 
-def test_a_bag_of_words_resumes_exactly(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    raw = chars.model_dump() | {"learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
-    config = changed(parse_config(raw | {"guidance": raw["guidance"] | {"omega": 5.0}}), training={"ema_decay": 0.9})
-    test_resuming_is_exact(config, Run(_ended(config, tmp_path / "whole")), tmp_path, monkeypatch)
-
-
-def _ended(config: Config, folder: Path) -> Path:
-    run(config, folder)
-    return folder
-
-
 def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     more = evaluate(practised, {"more": str(models / "texts")})
     assert [row["images"] for row in more] == [16, 16, 16]
     assert [row["pool_size"] for row in branch(practised.path)] == [20, 30, 40]
     write_jsonl(practised.pool, practised.config.task.classes, tmp_path)
     write_parquet(practised.pool, practised.config.task.classes, tmp_path)
-    import datasets
-
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     table = datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"), split="train")
     assert [line["text"] for line in lines] == list(table["text"]) == texts_of(practised.pool.x)
@@ -154,22 +137,10 @@ def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     assert {line["label"] for line in lines} == set(table.features["label"].names) == {"blame", "praise"}
 
 
-def test_a_finished_run_needs_no_weights_that_it_began_with(practised: Run, models: Path):
-    x = practised.pool.x[:8]
-    expected = logits(practised.learner(), x)
-    (models / "encoder").rename(models / "gone")
-    try:
-        assert torch.equal(logits(Run(practised.path).learner(), x), expected)
-    finally:
-        (models / "gone").rename(models / "encoder")
-
-
-@pytest.mark.parametrize("arm", [name for name in ARMS if name != "random-direction"])
-def test_each_arm_has_its_settings(chars: Config, arm: str):
-    assert arm_config(chars, arm if arm != "real" else "real-16")
-
-
-def test_the_arm_that_guides_the_sampler_is_refused(chars: Config):
+def test_each_arm_has_its_settings_but_the_one_that_guides_the_sampler(chars: Config):
+    for arm in ARMS:
+        if arm != "random-direction":
+            assert arm_config(chars, arm if arm != "real" else "real-16")
     with pytest.raises(InputError, match="control is for guided samples"):
         arm_config(chars, "random-direction")
 
@@ -205,15 +176,20 @@ def test_distinct_texts(chars: Config, tmp_path: Path, monkeypatch: pytest.Monke
         run(config, tmp_path / "none")
 
 
-def test_a_language_model_is_asked(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_language_model_is_asked(asked: Config, models: Path, tmp_path: Path):
+    """The learner is one of transformers, and is read without the weights that it began with."""
     result = run(asked, tmp_path / "run")
     assert (result["pool_size"], result["additions"]) == (12, 1)
     learner = tmp_path / "run" / "learner"
     model, tokenizer = (kind.from_pretrained(learner) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
     assert model.config.id2label == {0: "blame", 1: "praise"}
     inputs = tokenizer(["a fine film"], return_tensors="pt")
-    ours = Run(tmp_path / "run").learner().logits(torch.tensor([[*map(ord, "a fine film")]], dtype=torch.int32))
     theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    (models / "encoder").rename(models / "gone")
+    try:
+        ours = Run(tmp_path / "run").learner().logits(to_codes(["a fine film"], 40))
+    finally:
+        (models / "gone").rename(models / "encoder")
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -233,7 +209,6 @@ def test_the_likelihood_is_that_of_the_prompts(asked: Config):
     """Bayes over the likelihoods, one text and class at a time, without padding."""
     generator: Any = load_generator(asked)
     texts = ["a fine film", "bad jokes"]
-    x = torch.nn.utils.rnn.pad_sequence([torch.tensor([*map(ord, text)], dtype=torch.int32) for text in texts], True)
     found = torch.empty(2, 2, dtype=torch.float64)
     for label in range(2):
         before = generator.tokenizer(generator.asked(label, 0, 0), add_special_tokens=False)["input_ids"]
@@ -241,7 +216,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked: Config):
             after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
             found[row, label] = sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after))
-    assert torch.allclose(generator.log_posterior(x), found.log_softmax(1), atol=1e-6)
+    assert torch.allclose(generator.log_posterior(to_codes(texts, 40)), found.log_softmax(1), atol=1e-6)
 
 
 def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -273,27 +248,21 @@ def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monke
 
 
 def test_soft_labels_need_a_generator_that_can_tell(chars: Config):
-    call = {"kind": "function", "call": "tests.dp_real.text.made:sentences"}
-    with pytest.raises(
-        InputError, match=r"'function' cannot tell how likely a class is: pool\.soft_labels must be false"
-    ):
-        parse_config(
-            chars.model_dump()
-            | {
-                "generator": call,
-                "pool": {"storage": "text", "soft_labels": True},
-                "guidance": {"candidates": 2},
-            }
-        )
+    raw = chars.model_dump() | {"generator": {"kind": "function", "call": f"{__name__}:remarks"}}
+    raw |= {"pool": {"storage": "text", "soft_labels": True}, "guidance": {"candidates": 2}}
+    with pytest.raises(InputError, match=r"'function' cannot tell how likely a class is: pool\.soft_labels must be"):
+        parse_config(raw)
 
 
 def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
-    """Penalties and beams that its folder names: the texts are those of the configuration, as is the posterior."""
-    folder, seeds = language_model(tmp_path / "lm", chat=True), row_seeds(0, 0, range(4))
-    own = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps(own | {"repetition_penalty": 1.8, "num_beams": 2}))
-    both = [load_generator(changed(asked, generator={"model": str(path)})) for path in (folder, asked.generator.model)]
-    assert torch.equal(*(each.sample(torch.tensor([0, 1, 0, 1]), seeds, None) for each in both))
+    """Penalties and beams that its folder names, or no padding: the texts are those of the configuration."""
+    plain, own = (language_model(tmp_path / name, chat=True, pad_token=None) for name in ("plain", "own"))
+    settings = json.loads((own / "generation_config.json").read_text()) | {"repetition_penalty": 1.8, "num_beams": 2}
+    (own / "generation_config.json").write_text(json.dumps(settings))
+    labels, seeds = torch.tensor([0, 1, 0, 1]), row_seeds(0, 0, range(4))
+    configs = [asked, *(changed(asked, generator={"model": str(path)}) for path in (plain, own))]
+    expected, *others = (load_generator(each).sample(labels, seeds, None) for each in configs)
+    assert all(torch.equal(each, expected) for each in others)
 
 
 def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
@@ -313,64 +282,45 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
 
 
 def test_stop_strings_end_a_text(asked: Config):
-    free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
-    labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
-    from dp_real.text.codes import to_texts
+    def drawn(**stop: list[str]) -> list[str]:
+        generator = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]} | stop))
+        return to_texts(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
 
-    texts = to_texts(free.sample(labels, seeds, None))
+    texts = drawn()
     stop = texts[0][1]
-    stopped = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"], "stop": [stop]}))
-    assert [text.partition(stop)[0].strip() for text in texts] == to_texts(stopped.sample(labels, seeds, None))
+    assert [text.partition(stop)[0].strip() for text in texts] == drawn(stop=[stop])
 
 
-def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, models: Path):
+def test_leaks_are_said(
+    asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     """A model that only repeats what its prompt showed."""
-    import dp_real.text.models.causal_lm as made
 
-    def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
+    def parrot(self: CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
         assert self.prompts.shown is not None
-        return torch.cat(
-            [
-                self.prompts.shown.x[row : row + 1]
-                for row in self.prompts.members[int(labels[0])][: len(labels)].tolist()
-            ]
-        )
+        return self.prompts.shown.x[:][[int(self.prompts.members[label][0]) for label in labels.tolist()]]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            made.CausalLMGenerator,
-            "_written",
-            lambda self, y, seeds: torch.cat([parrot(self, y[row : row + 1], seeds) for row in range(len(y))]),
-        )
-        result = run(asked, tmp_path / "run")
-    assert result["near"]["validation"] == 12
+    monkeypatch.setattr(CausalLMGenerator, "_written", parrot)
+    assert run(asked, tmp_path / "run")["near"]["validation"] == 12
     assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("options", "changes", "message"),
+    ("options", "message"),
     [
-        ({"context": 20}, {}, r"with 8 to follow, is longer than the context of 20 tokens"),
-        ({"pad_token": None, "eos_token": None}, {}, "neither a padding nor an end token in it; give it a pad_token"),
-        ({"chat": False}, {}, "its tokenizer has no chat template: set generator.chat = false"),
+        ({"context": 20}, r"with 8 to follow, is longer than the context of 20 tokens"),
+        ({"pad_token": None, "eos_token": None}, "neither a padding nor an end token in it; give it a pad_token"),
+        ({"chat": False}, "its tokenizer has no chat template: set generator.chat = false"),
     ],
 )
-def test_models_that_cannot_be_used(asked: Config, tmp_path: Path, options: dict, changes: dict, message: str):
+def test_models_that_cannot_be_used(asked: Config, tmp_path: Path, options: dict, message: str):
     folder = language_model(tmp_path / "lm", **({"chat": True} | options))
     with pytest.raises(InputError, match=message):
-        load_generator(changed(asked, generator={"model": str(folder)} | changes))
-
-
-def test_a_tokenizer_may_lack_padding(asked: Config, tmp_path: Path):
-    folder = language_model(tmp_path / "lm", chat=True, pad_token=None)
-    padded, seeds = load_generator(changed(asked, generator={"model": str(folder)})), row_seeds(0, 0, range(3))
-    assert torch.equal(*(each.sample(torch.tensor([0, 1, 0]), seeds, None) for each in (padded, load_generator(asked))))
+        load_generator(changed(asked, generator={"model": str(folder)}))
 
 
 def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import dp_real.text.models.causal_lm as made
-
-    monkeypatch.setattr(made.CausalLMGenerator, "_cut", lambda self, text: "")
+    monkeypatch.setattr(CausalLMGenerator, "_cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
     with pytest.raises(DivergedError, match=message):
         run(asked, tmp_path / "run")

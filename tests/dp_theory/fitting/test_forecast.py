@@ -1,6 +1,7 @@
 """Forecasts: where the theory reaches the target, and no surer than the fit is."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from scipy import stats
 from scipy.optimize import root_scalar
 
 from dp_theory import Curve, InputError, fit, forecast
-from dp_theory.fitting import Fit
 from dp_theory.fitting.stack import POWER_LAW, THEORY, Foreseen, Stack, power_law_draws, stack, theory_draws
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
@@ -180,33 +180,24 @@ def test_rows_that_reach_the_target_need_no_more():
     assert (table["kept"] == 3200).all()
 
 
-@pytest.fixture(scope="module")
-def fitted() -> Fit:
-    return fit(noiseless_curve("static", [100, 400, 900]))
-
-
-def test_a_wrong_target_is_refused(fitted: Fit):
-    with pytest.raises(InputError, match=r"target = 0.6 must lie in \(0, 1/2\)"):
-        forecast(fitted, 0.6)
-
-
-@pytest.mark.parametrize("cost", [-5, np.nan])
-def test_a_wrong_cost_is_refused(fitted: Fit, cost: float):
-    with pytest.raises(InputError, match=f"training_cost = {cost:g} must be at least 0 and finite"):
-        forecast(fitted, 0.1, x="compute", training_cost=cost)
-
-
-def test_a_wrong_axis_is_refused(fitted: Fit):
-    with pytest.raises(InputError, match="unknown axis 'cost'"):
-        forecast(fitted, 0.1, x="cost")
-    with pytest.raises(InputError, match="direct_cost = 2 is for compute: kept counts samples"):
-        forecast(fitted, 0.1, x="kept", direct_cost=2)
-    with pytest.raises(InputError, match="training_cost = 2 is for compute: kept counts samples"):
-        forecast(fitted, 0.1, x="kept", training_cost=2)
-
-
 def test_a_forecast_tells_how_far_it_is():
     fitted = fit(few_static(), {"floor": 0.0})
     ends: list[int] = []
     forecast(fitted, 0.08, advance=ends.append)
     assert sum(ends) == 2 * len(fitted.likelihood.free)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (0.6, {}, r"target = 0.6 must lie in \(0, 1/2\)"),
+        (0.1, {"x": "compute", "training_cost": -5}, "training_cost = -5 must be at least 0 and finite"),
+        (0.1, {"x": "cost"}, "unknown axis 'cost'"),
+        (0.1, {"x": "kept", "direct_cost": 2}, "direct_cost = 2 is for compute: kept counts samples"),
+        (0.1, {"x": "kept", "training_cost": 2}, "training_cost = 2 is for compute: kept counts samples"),
+    ],
+)
+def test_wrong_questions_are_refused(target: float, options: dict[str, Any], message: str):
+    fitted = fit(noiseless_curve("static", [100, 400, 900]))
+    with pytest.raises(InputError, match=message):
+        forecast(fitted, target, **options)

@@ -1,6 +1,9 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
+from dataclasses import dataclass
+
 from dp_theory.loop import Addition, Interpolating, PracticeProblem, Verifier, Window
+from dp_theory.loop.losses import Loss, Square
 from dp_theory.rules import KeepHard
 
 HARD = KeepHard(0.3)
@@ -10,6 +13,16 @@ R13 = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7)
 R15 = PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
 R15_VERIFIER = PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(2.0))] * 2, flip=0.05, labeller=0.9)
 L1 = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))])
+
+
+@dataclass(frozen=True)
+class UnnamedSquare(Loss):
+    """The square loss, which the theory does not know for it."""
+
+    value, slope, curvature, prox = Square.value, Square.slope, Square.curvature, Square.prox
+
+
+UNNAMED_SQUARE = UnnamedSquare()
 
 
 def one_round(addition: Addition | Window) -> PracticeProblem:

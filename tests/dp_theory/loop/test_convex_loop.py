@@ -1,85 +1,53 @@
 """Practice under convex losses: the square loss gives the known loop, one stage the span recipe, λ → 0 the margin."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
+from dp_theory import HINGE, LOGISTIC, SQUARED_HINGE, predict, simulate
 from dp_theory.budgets.exponents import scaling
 from dp_theory.loop import (
     Addition,
-    Agree,
     Group,
-    Interpolating,
     MeasuredRows,
     PracticeProblem,
     SpanProblem,
-    Verifier,
     Window,
-    forces,
     prediction,
     row_errors,
 )
-from dp_theory.loop.equations import QuadraticLoss
 from dp_theory.loop.experiment import fit_convex, max_margin
-from dp_theory.loop.losses import HARD_MARGIN, Loss, Square
+from dp_theory.loop.losses import HARD_MARGIN, Loss
 from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
 from dp_theory.loop.points import draw_points
 from dp_theory.loop.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
-from tests.dp_theory.loop.loops import R11
-from tests.dp_theory.verification.convexloop import convex_loops
+from tests.dp_theory.agreement import largest_z
+from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE
+from tests.dp_theory.verification.beyond import loops
 
 PLANE = (1.0, 0.0)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
 
 
-@dataclass(frozen=True)
-class SquareByPoints(Loss):
-    """The square loss, which the loop does not know for it."""
-
-    value, slope, curvature, prox = Square.value, Square.slope, Square.curvature, Square.prox
-
-
-SQUARE_BY_POINTS = SquareByPoints()
-
-
-SQUARE_LOOPS = {
-    "keep-hard": R11,
-    "flips, labeller": PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepEasy(0.5))] * 2, flip=0.1, labeller=0.9),
-    "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2, flip=0.05),
-    "label-aware": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree(), weight=Verifier(2))] * 2),
-    "newest rows": PracticeProblem(0.25, 0.001, [Addition(kept=1, keep=KeepHard(0.5))] * 2, accumulate=False),
-    "power law": PracticeProblem(0.5, 0.02, [HARD_ROUND] * 2, spectrum=np.arange(1, 41) ** -0.7),
-    "window": PracticeProblem(0.25, 0.001, [Window(1)] * 3),
-}
-
-
-@pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
-def test_the_search_finds_the_loop_with_the_square_loss(problem: PracticeProblem):
+@pytest.mark.parametrize(
+    "name",
+    ["keep-hard", "self-verification, flips", "verifier, labeller, flips", "newest rows", "power law", "window"],
+)
+def test_the_search_finds_the_loop_with_the_square_loss(name: str):
     """Its control is the square loss then, so that points do not matter."""
+    problem = loops()[name]
     expected = predict(problem)
-    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**11)
+    found = solve_stages(replace(problem, loss=UNNAMED_SQUARE), size=2**11)
     for ours, theirs in zip(
         (found.loop.parameters.a[:, 0], found.loop.parameters.c, found.loop.parameters.x),
         (expected.alignment, expected.covariance, expected.response),
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
-
-
-@pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
-def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
-    """The control has hardly any curvature."""
-    monkeypatch.setattr(forces, "closest_quadratic", lambda *arguments: QuadraticLoss(1e-9, 1.0))
-    problem = SQUARE_LOOPS[name]
-    expected = predict(problem)
-    found = solve_stages(replace(problem, loss=SQUARE_BY_POINTS), size=2**14)
-    np.testing.assert_allclose(found.loop.parameters.a[:, 0], expected.alignment, rtol=5e-3)
-    np.testing.assert_allclose(found.loop.parameters.c, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
@@ -115,14 +83,6 @@ def test_points_are_the_kept_rows():
     np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
     np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
     np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
-
-
-@pytest.mark.slow
-def test_eight_rounds_are_certain():
-    answer = predict(PracticeProblem(0.5, 0.01, [HARD_ROUND] * 8, loss=LOGISTIC))
-    assert answer.certificate.max() < 5e-3
-    assert np.all(np.diff(answer.test_error) < 0)
-    assert answer.test_error[-1] == pytest.approx(0.02153, rel=2e-3)
 
 
 # -- the max-margin limit ---------------------------------------------------------------------------------------------
@@ -192,16 +152,6 @@ def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatc
         predict(loop, tolerance=5e-3)
 
 
-@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE], ids=str)
-@pytest.mark.parametrize("lam", [1.0, 100.0, 1e4])
-def test_a_large_ridge_is_solved(loss, lam):
-    """At score 0 both losses slope as a square loss does, and a large ridge keeps scores near 0."""
-    loop = PracticeProblem(0.4, lam, [Addition(kept=1.5, keep=KeepHard(0.6))], loss=loss)
-    found = solve_stages(loop).test_error
-    if lam == 1e4:
-        np.testing.assert_allclose(found, predict(replace(loop, loss=SQUARE)).test_error, rtol=3e-4)
-
-
 def test_means_of_forces_are_those_of_draws():
     score = np.array([-2.0, 0.3, 1.5])
     y = np.array([1.0, -1.0, 1.0])
@@ -241,9 +191,7 @@ def test_the_hinge_against_the_experiment():
     problem = PracticeProblem(0.5, 0.05, rounds, flip=0.05, loss=HINGE)
     answer = predict(problem)
     assert answer.certificate.max() < 5e-3
-    runs = simulate(problem, 80, 12)
-    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
-    assert np.abs((runs.squared_norm - answer.squared_norm) / runs.squared_norm_se).max() < 4
+    assert largest_z(simulate(problem, 80, 12), answer) < 4
 
 
 def test_support_vectors_are_those_of_another_solver():
@@ -272,28 +220,15 @@ def test_support_vectors_are_those_of_another_solver():
         fit_convex(x, y, q, 0.0, HINGE)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(convex_loops()))
-def test_experiments(name):
-    problem = convex_loops()[name]
-    answer = predict(problem)
-    runs = simulate(problem, 200 if problem.spectrum is None else None, 24, seed=3)
-    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
-
-
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
 def test_refusals():
     loop = replace(R11, loss=LOGISTIC)
-    t, zeta = np.random.default_rng(0).standard_normal((2, 100))
-    rows = MeasuredRows.of(1.0, t, zeta, np.ones(100))
     with pytest.raises(InputError, match="known by their moments alone"):
-        solve_stages(replace(loop, additions=[rows]))
+        solve_stages(replace(loop, additions=[MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))]))
     with pytest.raises(InputError, match="memory"):
         predict(replace(loop, additions=[HARD_ROUND] * 20))
-    with pytest.raises(InputError, match="must be a Loss"):
-        replace(loop, loss="logistic")
     with pytest.raises(InputError, match="square loss"):
         scaling(replace(loop, additions=[HARD_ROUND] * 4))
     with pytest.raises(InputError, match="square loss"):

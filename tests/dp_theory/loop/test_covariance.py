@@ -9,9 +9,10 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp_theory import predict, simulate
+from dp_theory import predict
 from dp_theory.loop import Agree, Group, SpanProblem, Verifier
 from dp_theory.rules import KeepEasy, KeepHard
+from tests.dp_theory.agreement import assert_same, outputs
 
 
 def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):
@@ -19,10 +20,6 @@ def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):
     spectrum = np.arange(1, d + 1.0) ** -exponent
     group = Group(along=1 + 0.7 * (-1.0) ** np.arange(d), keep=keep or KeepHard(0.8))
     return SpanProblem(np.ones(d), [group], phi, lam, spectrum / spectrum.mean())
-
-
-def outputs(prediction):
-    return np.array([prediction.test_error, prediction.overlap, prediction.squared_norm])
 
 
 @pytest.mark.parametrize(("exponent", "test_error"), [(0.5, 0.254363), (1.0, 0.203180)])
@@ -75,18 +72,6 @@ def test_dense_transcription(exponent):
         np.testing.assert_allclose(outputs(ours), proposition(spectrum, truth, along, alpha, phi, lam), rtol=1e-8)
 
 
-def test_the_updated_resolvent_in_the_trace_is_far_off_at_finite_d():
-    """The two traces have the same limit, but at d = 200 the experiment sides with R0."""
-    problem = power_law(1.0, d=200, lam=1e-3)
-    arguments = (problem.eigenvalues, problem.truth, problem.groups[0].along, 0.8, 0.5, 1e-3)
-    ours, printed = outputs(predict(problem)), proposition(*arguments, printed_trace=True)
-    np.testing.assert_allclose(proposition(*arguments), ours, rtol=1e-8)
-    simulated = simulate(problem, trials=60)
-    se = np.array([simulated.test_error_se, simulated.overlap_se, simulated.squared_norm_se])
-    assert np.max(abs(outputs(simulated) - ours) / se) < 4
-    assert (printed - outputs(simulated))[0] > 8 * se[0]
-
-
 MIXED = (
     Group(0.5, labeller=[1.0, 1.0, 0.0], flip=0.1, along=[1.0, -0.5, 0.2], keep=Agree()),
     Group(1.0, along=[0.3, 1.0, 1.0], keep=KeepEasy(0.5), weight=Verifier(2)),
@@ -97,7 +82,7 @@ def test_identity_up_to_scale_is_isotropic():
     """Σ = cI is Σ = I at λ/c."""
     isotropic = SpanProblem([1.0, 0.0, 0.0], MIXED, 0.6, 0.05)
     scaled = replace(isotropic, spectrum=[7.0] * 3, lam=0.35)
-    np.testing.assert_allclose(outputs(predict(scaled)), outputs(predict(isotropic)), rtol=1e-12)
+    assert_same(predict(scaled), predict(isotropic), 1e-12)
 
 
 @pytest.mark.parametrize("phi", [0.3, 3.0])

@@ -52,13 +52,6 @@ def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
         MeasuredRows(0.0, rows.linear, rows.second)
 
 
-def test_means_that_no_rows_have_are_refused():
-    with pytest.raises(InputError, match="are no rows' means"):
-        MeasuredRows(1.0, np.array([2.0, 0.0]), np.eye(2))
-    with pytest.raises(InputError, match="are no rows' means"):
-        MeasuredRows(1.0, np.zeros(2), np.array([[1.0, 0.5], [0.0, 1.0]]))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -4,31 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
 from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, placed
-from dp_theory.loop.placed import kept_rows
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
-from dp_theory.rules.moments import Moments
-from tests.dp_theory.loop.agreement import assert_agrees
-from tests.dp_theory.ridge.printed import printed_corollary1
-from tests.dp_theory.verification.beyond import compare_with_experiment, feature_cells
-
-TRUTH = np.eye(4)[0]
-LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
-PRUNER = np.array([0.9, 0.0, np.sqrt(0.19), 0.0])
-OTHER = np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
-
-
-def outputs(prediction):
-    return np.array([prediction.test_error, prediction.overlap, prediction.squared_norm])
-
-
-def assert_same(a, b, rtol):
-    np.testing.assert_allclose(outputs(a), outputs(b), rtol=rtol, atol=0)
-
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from tests.dp_theory.agreement import assert_agrees, assert_same, largest_z, outputs
+from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, compare_with_experiment, feature_cells
 
 # -- values computed before this code was written, each also simulated then ------------------------------------------
 
@@ -73,51 +55,6 @@ def test_reference_values(groups, phi, lam, test_error):
 # -- the paper's theorem ---------------------------------------------------------------------------------------------
 
 
-def lemma(kind: type[Rule], alpha: float, rho: float) -> Moments:
-    """Lemmas 1 and 2 as printed: p, gamma, beta, beta~."""
-    sine = np.sqrt(1 - rho**2)
-    p = 2 * norm.cdf(alpha) - 1
-    eps1, eps2 = 2 * norm.cdf(alpha / sine) - 1, 2 * norm.cdf(rho / sine * alpha) - 1
-    hard = np.array(
-        [
-            p,
-            p - 2 * alpha * norm.pdf(alpha),
-            2 * norm.pdf(0) * sine * eps1,
-            2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2),
-        ]
-    )
-    plain = np.array([1, 1, 2 * norm.pdf(0) * sine, 2 * rho * norm.pdf(0)])
-    return Moments(*(hard if kind is KeepHard else plain - hard))
-
-
-def theorem1(p, gamma, beta, beta_tilde, rho, phi, lam):
-    """Theorem 1 as printed, with the r of its proof."""
-    z = -lam
-    m = (p - phi - z - np.sqrt((p - phi - z) ** 2 - 4 * phi * z)) / (2 * phi * z)
-    m_tilde = 1 / (gamma / (1 + phi * m) - z)
-    dm = m**2 / (1 - phi * p * m**2 / (1 + phi * m) ** 2)
-    dm_tilde = m_tilde**2 * (1 + gamma * phi * dm / (1 + phi * m) ** 2)
-    r, dr = beta**2 * m + beta_tilde**2 * m_tilde, beta**2 * dm + beta_tilde**2 * dm_tilde
-    m0 = np.sqrt(1 - rho**2) * beta * m + rho * beta_tilde * m_tilde
-    nu0 = p * phi * dm + dr - 2 * phi * dm * r / (1 + phi * m)
-    return np.array([np.arccos(m0 / np.sqrt(nu0)) / np.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2])
-
-
-def test_theorem_1_as_printed():
-    rng = np.random.default_rng(0)
-    for kind in (KeepHard, KeepEasy):
-        for rho, alpha, phi, lam in rng.uniform((-0.95, 0.3, 0.1, 0.02), (0.95, 1.5, 2.0, 1.0), (100, 4)):
-            ours = outputs(predict(SpanProblem.of(Problem(kind(alpha), rho, phi, lam))))
-            np.testing.assert_allclose(ours, theorem1(*lemma(kind, alpha, rho), rho, phi, lam), rtol=2e-12)
-
-
-@pytest.mark.parametrize(("kind", "phi"), [(KeepHard, 0.2), (KeepHard, 0.9), (KeepEasy, 0.2), (KeepEasy, 2.0)])
-def test_corollary_1_as_printed(kind, phi):
-    for rho in (0.3, 0.8):
-        ours = predict(SpanProblem.of(Problem(kind(0.7), rho, phi, 0.0))).test_error
-        assert ours == pytest.approx(float(printed_corollary1(lemma(kind, 0.7, rho), rho, phi)), rel=1e-12)
-
-
 def test_equals_the_closed_forms_over_their_whole_range():
     """Every rule, alignments up to ±1, λ from 0 to 1e3; the closed forms are dp_theory.ridge.theorem1's."""
     rng = np.random.default_rng(1)
@@ -130,15 +67,6 @@ def test_equals_the_closed_forms_over_their_whole_range():
         ours, closed = predict(SpanProblem.of(problem)), predict(problem)
         scale = np.array([closed.test_error, np.sqrt(closed.squared_norm), closed.squared_norm])
         np.testing.assert_array_less(abs(outputs(ours) - outputs(closed)) / scale, 2e-11, str(problem))
-
-
-def test_peak():
-    """At φ = p the ridgeless norm diverges."""
-    problem = SpanProblem.of(Problem(KeepHard(0.7), 0.6, float(2 * norm.cdf(0.7) - 1), 0.0))
-    at = predict(problem)
-    near = predict(replace(problem, phi=problem.phi * (1 + 1e-6)))
-    assert (at.test_error, at.squared_norm) == (0.5, np.inf)
-    assert at.overlap == pytest.approx(near.overlap, rel=1e-5)
 
 
 # -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
@@ -168,11 +96,6 @@ def test_the_normaliser_is_arbitrary():
     assert_same(predict(other), predict(MIXTURE), 1e-12)
 
 
-def test_a_group_may_be_split():
-    halves = [replace(g, ratio=g.ratio * share) for g in GROUPS for share in (0.25, 0.75)]
-    assert_same(predict(replace(MIXTURE, groups=halves[::-1])), predict(MIXTURE), 1e-12)
-
-
 def test_rotations_and_lengths_do_not_matter():
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
     groups = [
@@ -184,15 +107,6 @@ def test_rotations_and_lengths_do_not_matter():
         for g in GROUPS
     ]
     assert_same(predict(SpanProblem(turn @ TRUTH, groups, MIXTURE.phi, MIXTURE.lam)), predict(MIXTURE), 1e-11)
-
-
-def test_flipping_all_labels_is_the_opposite_labeller():
-    a = Group(labeller=LABELLER, flip=0.9, along=PRUNER, keep=Agree())
-    assert_same(
-        predict(SpanProblem(TRUTH, [a], 0.5, 0.1)),
-        predict(SpanProblem(TRUTH, [replace(a, labeller=-LABELLER, flip=0.1)], 0.5, 0.1)),
-        1e-12,
-    )
 
 
 def test_trusting_a_perfect_verifier():
@@ -213,14 +127,6 @@ def test_ridgeless_limit_of_soft_weights(weight, phi):
     assert np.allclose(limit, plain, rtol=1e-12) == (phi > 1)
 
 
-def test_infinite_ridge():
-    """λ → ∞: ŵ → E[q y x]/λ, whose direction for plain rows is the labeller's, but for the noise √φ."""
-    lam, phi = 1e8, 0.5
-    result = predict(SpanProblem(TRUTH, [Group(labeller=LABELLER)], phi, lam))
-    assert result.overlap * lam == pytest.approx(0.8 * np.sqrt(2 / np.pi), rel=1e-6)
-    assert result.squared_norm * lam**2 == pytest.approx(2 / np.pi + phi, rel=1e-6)
-
-
 # -- two directions: nested quadrature -------------------------------------------------------------------------------
 
 
@@ -234,7 +140,7 @@ def pruned_and_verified(pruner, verifier, **group):
     )
 
 
-@pytest.mark.parametrize("labeller", [LABELLER, TRUTH, PRUNER, OTHER, (PRUNER + OTHER) / 2])
+@pytest.mark.parametrize("labeller", [LABELLER, PRUNER])
 def test_two_directions_in_either_order(labeller):
     """The inner and the outer integral change places."""
     one = pruned_and_verified(PRUNER, OTHER, labeller=labeller, flip=0.1)
@@ -259,39 +165,7 @@ def test_two_directions_that_become_one(gap):
     assert_same(a, b, 1e-11 + gap)
 
 
-def test_against_scipy_quadrature():
-    """E[q̃] of pruner and verifier, by scipy's own adaptive integrator."""
-    from scipy.integrate import dblquad
-
-    group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
-    problem = SpanProblem(TRUTH, [group], 0.4)
-    (placed,) = next(problem.cells()).initial
-    rows = kept_rows(placed, 16)
-    c = PRUNER @ OTHER
-    s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
-    b_v = (LABELLER @ OTHER - c * b_s) / s
-    rest = np.sqrt(1 - b_s**2 - b_v**2)
-
-    def integrand(v, u):
-        agree = norm.cdf((b_s * u + b_v * v) / rest)
-        q = Verifier(2)(c * u + s * v, np.array([1, -1]))
-        return norm.pdf(u) * norm.pdf(v) * np.dot(q / (1 + 3 * q), [agree, 1 - agree])
-
-    expected = dblquad(integrand, -0.8, 0.8, -9, 9, epsabs=1e-10)[0]
-    assert rows.mass @ (rows.weight / (1 + 3 * rows.weight)) == pytest.approx(expected, abs=1e-9)
-
-
 # -- certificates, shapes, errors ------------------------------------------------------------------------------------
-
-
-def test_certificate_bounds_the_error():
-    """A steep weight needs many nodes: the certificate is above the true error, and below the tolerance."""
-    problem = SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01)
-    best = outputs(predict(problem, tolerance=1e-13))
-    for tolerance in (1e-3, 1e-6, 1e-9):
-        rough = predict(problem, tolerance=tolerance)
-        error = np.max(abs(outputs(rough) - best) / best)
-        assert error <= max(rough.certificate, 1e-13) <= tolerance
 
 
 def test_a_forgotten_break_is_found_along_one_direction_and_noticed_along_two():
@@ -303,16 +177,6 @@ def test_a_forgotten_break_is_found_along_one_direction_and_noticed_along_two():
     with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.01: quadrature of order 128 .* breaks"):
         predict(SpanProblem(TRUTH, [both], 0.5, 0.01))
     assert_same(predict(SpanProblem(TRUTH, [replace(both, breaks=((-0.777, 0.777), ()))], 0.5, 0.01)), expected, 1e-11)
-
-
-def test_batch_is_loop():
-    phi, lam = np.array([[0.2], [0.9], [3.0]]), np.array([0.0, 1e-3, 2.0])
-    batch = predict(replace(MIXTURE, phi=phi, lam=lam))
-    for i, j in np.ndindex(3, 3):
-        single = predict(replace(MIXTURE, phi=float(phi[i, 0]), lam=float(lam[j])))
-        for field in ("test_error", "overlap", "squared_norm", "keep_fraction", "certificate"):
-            assert getattr(batch, field)[i, j] == getattr(single, field)
-            assert np.ndim(getattr(single, field)) == 0
 
 
 @pytest.mark.parametrize(
@@ -345,24 +209,8 @@ def test_input_errors(make, message):
 
 
 def test_simulation():
-    """29 cells across all features."""
-    cells = feature_cells(d=160)
-    assert len(cells) >= 20
-    assert_agrees(compare_with_experiment(cells, trials=24, d=160), 24)
-
-
-def test_simulation_notices_a_wrong_description():
-    """The comparison has the power to see 5 % instead of 10 % of flips."""
-    group = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=KeepEasy(0.5))
-    problem = SpanProblem(TRUTH, [group], 0.4, 0.5)
-    theory = predict(replace(problem, groups=[replace(group, flip=0.05)]))
-    simulated = simulate(problem, 160, 40)
-    assert abs(simulated.squared_norm - theory.squared_norm) > 6 * simulated.squared_norm_se
-
-
-@pytest.mark.slow
-def test_simulation_in_higher_dimension():
-    assert_agrees(compare_with_experiment(feature_cells(d=400), trials=150, d=400, seed=1), 150)
+    """Cells across all features."""
+    assert_agrees(compare_with_experiment(feature_cells(d=160), trials=24, d=160), 24)
 
 
 # -- several directions in bounded memory
@@ -378,7 +226,7 @@ def test_a_majority_vote_of_three_directions():
     problem = SpanProblem(TRUTH, [group], 0.5, 0.01)
     answer, seen = predict(problem), simulate(problem, 150, 60, seed=1)
     assert answer.certificate < 1e-10
-    assert abs(answer.test_error - seen.test_error) < 4 * seen.test_error_se
+    assert largest_z(seen, answer) < 4
     assert answer.keep_fraction == pytest.approx(0.8100229365257805, abs=1e-12)
 
 

@@ -24,7 +24,6 @@ from dp_theory import (
     Window,
     predict,
     row_errors,
-    simulate,
 )
 from dp_theory.loop.flips import SHAPES
 from dp_theory.noise import (
@@ -38,9 +37,7 @@ from dp_theory.noise.worth import LAMS, plain_error, plain_lam
 from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
-from tests.dp_theory.loop.agreement import assert_agrees
-from tests.dp_theory.verification.beyond import compare_with_experiment
-from tests.dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
+from tests.dp_theory.verification.beyond import BAND, HEAVY, SOFT
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
@@ -136,31 +133,7 @@ def test_a_probit_of_ones_own_is_the_closed_form():
     assert errors[0] == pytest.approx(errors[1], rel=1e-8)  # many drifts, from a table
 
 
-def test_width_of_a_share():
-    for shape in ("probit", "exponential"):
-        assert BoundaryFlips.of_share(0.07, shape).share == pytest.approx(0.07, rel=1e-9)
-
-
 # -- simulation -------------------------------------------------------------------------------------------------------
-
-
-def test_experiments_agree():
-    cells = {name: cell for name, cell in span_cells().items() if "heavy" in name or "band" in name}
-    assert_agrees(compare_with_experiment(cells, trials=24, d=200, seed=3), 24)
-
-
-@pytest.mark.parametrize("name", ["practice, heavy flips, labeller", "practice, flips in a band"])
-def test_loops_agree(name):
-    trials = 12
-    loop = noisy_loops()[name]
-    prediction = predict(loop)
-    simulation = simulate(loop, 120, trials)
-    assert np.all(np.abs(simulation.test_error - prediction.test_error) < 4 * simulation.test_error_se)
-    kept = simulation.kept.mean(0) - prediction.kept
-    assert np.all(np.abs(kept) < 4 * simulation.kept.std(0) / np.sqrt(trials) + 1e-2)
-    found = simulation.row_errors[:, 0]
-    off = np.delete(found.mean(0) - row_errors(prediction, 0), 1)  # 1 at the stage that selected them
-    assert np.all(np.abs(off) < 4.5 * np.delete(found.std(0), 1) / np.sqrt(trials) + 1e-12)
 
 
 def test_rows_with_flips_of_their_own():
@@ -264,24 +237,12 @@ def test_selections_have_their_best_ridge(flips, rows):
     np.testing.assert_allclose(plain["lam"], plain_lam(flips, rows), rtol=1e-3)
 
 
-def test_a_selection_that_keeps_all_is_static_data():
-    table = selections(HEAVY, RHO, 8.0, keep=1.0)
-    np.testing.assert_allclose(table["test_error"], table["test_error"][0], rtol=1e-10)
-
-
 def test_loops_have_their_best_ridge():
     """1 % wrong labels: next to none is best from the third round on; a smaller ridge gains less than 1e-4."""
     flips = BoundaryFlips.of_share(0.01)
     ours, less = (worth(flips, rounds=4, plans=[Window(0.25)], lams=lams).iloc[-1] for lams in (LAMS, (3e-5, *LAMS)))
     assert ours["test_error"] == pytest.approx(less["test_error"], rel=1e-4)
     assert ours["test_error"] < 0.0371
-
-
-def test_measured_rows_may_be_lists():
-    rows = MeasuredRows(1.0, [0.5, 0.2], [[1, 0], [0, 1]])  # type: ignore[arg-type]
-    same = MeasuredRows(1.0, np.array([0.5, 0.2]), np.eye(2))
-    one, other = (predict(PracticeProblem(0.5, 0.1, [these])).test_error for these in (rows, same))
-    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

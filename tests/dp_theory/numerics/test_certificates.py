@@ -1,8 +1,7 @@
 """Certificates bound every error: against 50 digits, near the peak as elsewhere, and they are not vacuous."""
 
 from dataclasses import replace
-from functools import cache, partial
-from itertools import pairwise
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -33,8 +32,9 @@ from dp_theory import (
 )
 from dp_theory.loop import prediction
 from dp_theory.numerics import quadrature
+from tests.dp_theory.agreement import outputs
 from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
-from tests.dp_theory.rules.reference import tilted
+from tests.dp_theory.rules.reference import integrated_moments, tilted
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
@@ -53,17 +53,20 @@ def exact_outputs(moments, rho, phi, lam):
     return printed_theorem1(moments, mp.mpf(rho), mp.mpf(phi), mp.mpf(lam) if lam else phi * mp.mpf(10) ** -50)
 
 
-def assert_bounded(answer, exact):
+def assert_bounded(answer, exact, at=()):
     """Every error is within the certificate: of the overlap relative to the norm, of the others to themselves."""
-    test_error, overlap, squared_norm = exact
-    for name, value, scale in (
-        ("test_error", test_error, test_error),
-        ("overlap", overlap, mp.sqrt(squared_norm)),
-        ("squared_norm", squared_norm, squared_norm),
-    ):
-        got = float(getattr(answer, name))
-        error = abs(mp.mpf(got) - value) / scale if np.isfinite(got) else mp.inf
-        assert error <= float(answer.certificate) + ULPS, (name, float(error), float(answer.certificate))
+    test_error, _, squared_norm = exact
+    certificate = float(answer.certificate[at])
+    scales = test_error, mp.sqrt(squared_norm), squared_norm
+    for got, value, scale in zip(outputs(answer)[:, *at], exact, scales, strict=True):
+        error = abs(mp.mpf(float(got)) - value) / scale if np.isfinite(got) else mp.inf
+        assert error <= certificate + ULPS, (float(error), certificate)
+
+
+def assert_close_to(answer, best):
+    """Every error, of every stage, is within the certificate, if a better answer is the truth."""
+    scale = np.array([best.test_error, np.sqrt(best.squared_norm), best.squared_norm])
+    assert np.all(np.abs(outputs(answer) - outputs(best)) / scale <= answer.certificate + ULPS)
 
 
 def near_or_far(p, phi, peak):
@@ -74,7 +77,7 @@ def near_or_far(p, phi, peak):
 # -- Theorem 1 and Corollary 1 ----------------------------------------------------------------------------------------
 
 
-@drawn(max_examples=1500)
+@drawn(max_examples=600)
 @given(st.sampled_from(list(KINDS)), magnitudes, rhos, st.floats(-4, 3), lams, peaks)
 def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
     scales = {
@@ -90,68 +93,27 @@ def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
         assert_bounded(answer, exact_outputs(printed_moments(kind, mp.mpf(value), mp.mpf(rho)), rho, phi, lam))
 
 
-def legendre_slope(order, x):
-    """The derivative of the Legendre polynomial of this order."""
-    return order * (mp.legendre(order - 1, x) - x * mp.legendre(order, x)) / (1 - x**2)
-
-
-@cache
-def legendre_rule(order=40):
-    """Gauss-Legendre nodes and weights on [0, 1] to 40 digits."""
-    nodes = []
-    with mp.workdps(40):
-        for x in np.polynomial.legendre.leggauss(order)[0]:
-            node = mp.mpf(float(x))
-            for _ in range(3):
-                node -= mp.legendre(order, node) / legendre_slope(order, node)
-            slope = legendre_slope(order, node)
-            nodes.append(((node + 1) / 2, 1 / ((1 - node**2) * slope**2)))
-    return nodes
-
-
-def precise_moments(q, rho):
-    """p, gamma, beta, beta_tilde of a q without features below 1/20, to 25 digits."""
-    with mp.workdps(40):
-        tau = mp.mpf(rho) / mp.sqrt(1 - mp.mpf(rho) ** 2)
-        edges = [mp.mpf(0), *(mp.mpf(2) ** -k for k in range(16, 0, -1)), *map(mp.mpf, range(1, 16))]
-        sums = [mp.mpf(0)] * 4
-        for low, high in pairwise(edges):
-            for x, weight in legendre_rule():
-                t = low + (high - low) * x
-                mass = 2 * (high - low) * weight * q(t) * mp.npdf(t)
-                terms = (1, t * t, 2 * mp.npdf(tau * t), t * mp.erf(tau * t / mp.sqrt(2)))
-                sums = [total + mass * term for total, term in zip(sums, terms, strict=True)]
-        return sums
-
-
-@drawn(max_examples=20)
+@drawn(max_examples=8)
 @given(st.floats(-20, 40), st.floats(0.3, 10), st.floats(-0.999, 0.999), st.floats(-2, 2), lams, peaks)
 def test_entropy_by_quadrature(omega, kappa, rho, log_phi, lam, peak):
     with mp.workdps(40):
-        moments = precise_moments(tilted(mp.mpf(omega), mp.mpf(kappa)), rho)
+        moments = integrated_moments(tilted(mp.mpf(omega), mp.mpf(kappa)), rho)
     phi = near_or_far(float(moments[0]), 10**log_phi, peak)
     answer = predict(Problem(Entropy(omega, kappa), rho, phi, lam))
     with mp.workdps(200):
         assert_bounded(answer, exact_outputs(moments, rho, phi, lam))
 
 
-@drawn(max_examples=20)
+@drawn(max_examples=8)
 @given(st.floats(0.2, 60), st.floats(0, 3), st.floats(-0.999, 0.999), st.floats(-2, 2), lams, peaks)
 def test_a_smooth_rule_by_quadrature(sharpness, centre, rho, log_phi, lam, peak):
     """Rows around |t| = centre: sharper ones need higher orders, and get them."""
     with mp.workdps(40):
-        moments = precise_moments(lambda t: mp.exp(-sharpness * (t - centre) ** 2), rho)
+        moments = integrated_moments(lambda t: mp.exp(-sharpness * (t - centre) ** 2), rho)
     phi = near_or_far(float(moments[0]), 10**log_phi, peak)
     answer = predict(Problem(SymmetricRule(lambda t: np.exp(-sharpness * (t - centre) ** 2)), rho, phi, lam))
     with mp.workdps(200):
         assert_bounded(answer, exact_outputs(moments, rho, phi, lam))
-
-
-def test_the_rule_that_moved_unseen():
-    """Between orders 12 and 20 its moments move by 1e-10, of which the residual of the fixed point knows nothing."""
-    rule = SymmetricRule(lambda t: np.exp(-12 * (t - 1.5) ** 2))
-    answer = predict(Problem(rule, 0.7, 0.4, 0.01))
-    assert 1e-15 < answer.certificate < 1e-12
 
 
 @pytest.mark.parametrize("distance", [1e-6, 1e-10, 1e-13, 1e-15])
@@ -189,7 +151,7 @@ def test_a_tolerance_that_the_moments_miss_is_refused():
 # -- the span recipe --------------------------------------------------------------------------------------------------
 
 
-@drawn(max_examples=120)
+@drawn(max_examples=60)
 @given(st.sampled_from(["keep-hard", "keep-easy"]), magnitudes, rhos, st.floats(-3, 1.5), st.floats(-12, 2), peaks)
 def test_span_recipe(kind, magnitude, rho, log_phi, log_lam, peak):
     rule = KINDS[kind](10 ** (2.5 * magnitude - 2))
@@ -201,10 +163,11 @@ def test_span_recipe(kind, magnitude, rho, log_phi, log_lam, peak):
 
 
 TRUTH, LABELLER, PRUNER = np.eye(3)[0], np.array([0.8, 0.6, 0.0]), np.array([0.9, 0.0, np.sqrt(0.19)])
+
+
 SPAN_CELLS = {
     "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(8), flip=0.1)], 0.4, 0.01),
     "steep": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01),
-    "label-aware": SpanProblem(TRUTH, [Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())], 0.5, 0.01),
     "ridgeless, soft": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Interpolating(1, 3))], 0.6, 0.0),
     "mixture": SpanProblem(TRUTH, [Group(0.5), Group(along=PRUNER, keep=KeepHard(0.3))], 0.7, 1e-3),
     "logistic": SpanProblem(TRUTH, [Group(along=PRUNER, keep=KeepHard(0.8))], 0.4, 0.05, loss=LOGISTIC),
@@ -216,7 +179,7 @@ def test_span_features_against_their_own_best(cell):
     """A loose tolerance is within its certificate of a tight one."""
     best = predict(cell, tolerance=1e-11 if cell.loss is LOGISTIC else 1e-13)
     for tolerance in (1e-3, 1e-6, 1e-9):
-        assert_bounded(predict(cell, tolerance=tolerance), (best.test_error, best.overlap, best.squared_norm))
+        assert_close_to(predict(cell, tolerance=tolerance), best)
 
 
 def test_the_span_recipe_near_its_peak():
@@ -230,7 +193,7 @@ def test_the_span_recipe_near_its_peak():
         phi = float(cell.phi[i])
         exact = exact_outputs((mp.mpf(1), mp.mpf(1), mp.mpf(0), 2 * mp.npdf(0)), 1.0, phi, 0.0)
         with mp.workdps(200):
-            assert_bounded(replace(answer, **{name: value[i] for name, value in vars(answer).items()}), exact)
+            assert_bounded(answer, exact, (i,))
 
 
 # -- the practice loop ------------------------------------------------------------------------------------------------
@@ -252,14 +215,8 @@ def test_fresh_loops(alpha, phi, lam):
     answer = predict(PracticeProblem(phi, lam, rounds, accumulate=False))
     with mp.workdps(50):
         for stage, exact in enumerate(fresh_loop(alpha, phi, lam, 4)):
-            assert_bounded(one_stage(answer, stage), exact)
+            assert_bounded(answer, exact, (stage,))
     assert np.all(answer.certificate < 1e-9)
-
-
-def one_stage(answer, stage):
-    """The protocol's fields at one stage."""
-    fields = ("test_error", "overlap", "squared_norm", "keep_fraction", "certificate")
-    return replace(predict(Problem(KeepAll(), 0, 1, 1)), **{name: getattr(answer, name)[stage] for name in fields})
 
 
 PRACTICE_CELLS = {
@@ -277,9 +234,7 @@ def test_loops_against_many_nodes(cell, monkeypatch):
     answer = predict(cell)
     monkeypatch.setattr(prediction, "ORDERS", (16, 80, 100))
     best = predict(cell, tolerance=1.0)
-    for stage in range(cell.stages):
-        exact = one_stage(best, stage)
-        assert_bounded(one_stage(answer, stage), (exact.test_error, exact.overlap, exact.squared_norm))
+    assert_close_to(answer, best)
 
 
 UNNAMED = Addition(1, keep=lambda t, y: abs(t) < 0.777)
@@ -290,18 +245,7 @@ def test_a_loop_finds_jumps_that_are_not_named():
         predict(PracticeProblem(0.5, 0.02, [rows] * 2)) for rows in (UNNAMED, Addition(1, keep=KeepHard(0.777)))
     )
     assert answer.certificate.max() < 1e-9
-    for stage in range(3):
-        expected = one_stage(best, stage)
-        assert_bounded(one_stage(answer, stage), (expected.test_error, expected.overlap, expected.squared_norm))
-
-
-@pytest.mark.parametrize("slope", [1e3, 1e6])
-def test_a_loop_resolves_steep_weights(slope):
-    """Against the same weights with breaks on their own scale."""
-    steep = Addition(1, weight=Interpolating(1, slope))
-    near = replace(steep, breaks=tuple(np.geomspace(0.05, 50, 40) / slope))
-    answer, best = (predict(PracticeProblem(0.5, 0.02, [rows])) for rows in (steep, near))
-    np.testing.assert_allclose(answer.test_error, best.test_error, rtol=1e-11)
+    assert_close_to(answer, best)
 
 
 def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
@@ -310,21 +254,9 @@ def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
     assert best.certificate[1] < 1e-12
     loose = predict(PracticeProblem(0.5, 0.02, [UNNAMED]), tolerance=1e-2)
     assert loose.certificate[1] > 1e-6
-    for stage in range(2):
-        expected = one_stage(best, stage)
-        assert_bounded(one_stage(loose, stage), (expected.test_error, expected.overlap, expected.squared_norm))
+    assert_close_to(loose, best)
     with pytest.raises(ConvergenceError, match="named in breaks"):
         predict(PracticeProblem(0.5, 0.02, [UNNAMED]))
-
-
-def test_a_loops_nodes_find_a_narrow_rule():
-    """A peak that the first orders do not resolve: more nodes are taken until they do."""
-    narrow = Addition(1, keep=lambda t, y: 0.01 + 0.99 * np.exp(-(((np.abs(t) - 1.537) / 0.02) ** 2) / 2))
-    near = replace(narrow, breaks=tuple(1.537 + np.linspace(-0.1, 0.1, 21)))
-    answer, best = (predict(PracticeProblem(0.5, 0.02, [rows] * 2)) for rows in (narrow, near))
-    for stage in range(3):
-        expected = one_stage(best, stage)
-        assert_bounded(one_stage(answer, stage), (expected.test_error, expected.overlap, expected.squared_norm))
 
 
 def test_a_loops_certificate_has_the_error_of_its_rules_moments():

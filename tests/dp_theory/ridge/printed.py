@@ -1,4 +1,4 @@
-"""The paper's lemmas, Theorem 1 and Corollary 1 as printed, in mpmath's numbers of any precision."""
+"""The paper's lemmas and Theorem 1 as printed, in mpmath's numbers of any precision."""
 
 import mpmath as mp
 
@@ -37,19 +37,3 @@ def printed_theorem1(moments, rho, phi, lam):
     m0 = mp.sqrt(1 - rho**2) * beta * m + rho * beta_tilde * m_tilde
     nu0 = p * phi * dm + dr - 2 * phi * dm * r / (1 + phi * m)
     return mp.acos(abs(m0) / mp.sqrt(nu0)) / mp.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2
-
-
-def printed_corollary1(moments, rho, phi):
-    """Corollary 1 as printed: the test error only."""
-    p, gamma, beta, beta_tilde = moments
-    w, w_tilde = mp.sqrt(1 - rho**2) * beta, rho * beta_tilde
-    if phi < p:
-        a = (w + w_tilde * p / gamma) / (p - phi)
-        r0 = beta**2 + beta_tilde**2 * p / gamma
-        dr0 = p * (beta**2 + beta_tilde**2 * ((p - phi) * p / gamma**2 + phi / gamma))
-        b = (p**2 * phi + dr0 - 2 * phi * r0) / (p - phi) ** 3
-    else:
-        c0, c1 = 1 - p / phi, 1 - (p - gamma) / phi
-        a = (w + w_tilde / c1) * c0
-        b = (p * phi - beta**2 - beta_tilde**2 / c1) * c0
-    return mp.acos(abs(a) / mp.sqrt(b)) / mp.pi

@@ -2,115 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
 from dp_theory.loop import PracticeProblem
-from dp_theory.numerics.quadrature import nested
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import LAW, generator
 from dp_theory.rules import Rule, SymmetricRule
+from tests.dp_theory.agreement import outputs
 from tests.mistyped import mistyped
 
-FIELDS = ("test_error", "overlap", "squared_norm")
 ISSUE = Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001)
-
-
-def fields(prediction, suffix=""):
-    return np.array([getattr(prediction, name + suffix) for name in FIELDS])
-
-
-# -- an independent transcription: spectra by integrals, everything else by finite differences
-
-
-def spectral(f, p, phi):
-    """tr f(W)/n for the m×m matrix W = BBᵀ/n by Marchenko and Pastur, and n times its bias for real B."""
-    a, b = (np.sqrt(p) - np.sqrt(phi)) ** 2, (np.sqrt(p) + np.sqrt(phi)) ** 2
-
-    def x(angle):
-        return (a + b) / 2 + (b - a) / 2 * np.cos(angle)
-
-    bulk = quad(lambda t: f(x(t)) * ((b - a) / 2 * np.sin(t)) ** 2 / (2 * np.pi * x(t)), 0, np.pi, epsabs=1e-13)[0]
-    bias = (f(a) + f(b)) / 4 - quad(lambda t: f(x(t)), 0, np.pi, epsabs=1e-13)[0] / (2 * np.pi)
-    return bulk + max(p - phi, 0) * f(0.0), bias
-
-
-def delta_method(alpha, rho, phi, lam):
-    """n·(mean − limit) and n·variance of the outputs for keep-hard, by second differences along random directions."""
-    sine = np.sqrt(1 - rho**2)
-    planes = np.array([[1.0, 0.0], [1.0, 0.0], [rho, sine]])
-    blocks = nested(planes, np.array([alpha, -alpha, 0.0]), np.zeros(3), 48, reach=12.0)
-    (t, v), mass, _ = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
-    u = np.array([np.where(rho * t + sine * v > 0, 1.0, -1.0), t, v])
-    mass = mass * (abs(t) <= alpha)
-    gram = (u * mass) @ u.T
-    upper = np.triu_indices(3)
-    products = np.array([u[i] * u[j] for i, j in zip(*upper, strict=True)])
-    cov_t = (products * mass) @ products.T - np.outer(gram[upper], gram[upper])
-    p = gram[0, 0]
-
-    def resolvent(x):
-        return 1 / (x + lam)
-
-    def pull(x):
-        return x / (x + lam) ** 2
-
-    names = (resolvent, pull)
-    at = [spectral(f, p, phi) for f in names]
-    means = np.array([value / p for value, _ in at])
-    second = np.array([[spectral(lambda x, f=f, g=g: f(x) * g(x), p, phi)[0] / p for g in names] for f in names])
-    forms = (second - np.outer(means, means)) / p  # n times the covariance of two off-diagonal forms
-
-    def outputs(moved, turned, columns=0.0):
-        """Of T = gram + moved, forms off by `turned` (2, 3, 3), and B short of so many of its columns, over n."""
-        full = gram + moved
-        factor = np.linalg.cholesky(full)
-        traces = [spectral(f, full[0, 0], phi - columns)[0] / full[0, 0] for f in names]
-        r, k = (factor @ (trace * np.eye(3) + e) @ factor.T for trace, e in zip(traces, turned, strict=True))
-        a = np.linalg.solve(r[1:, 1:] + np.eye(2), r[1:, 0])
-        c = np.array([1.0, *-a])
-        along = rho * a[0] + sine * a[1]
-        norm = a @ a + c @ k @ c
-        return np.array([np.arccos(along / np.sqrt(norm)) / np.pi, along, norm])
-
-    def symmetric(entries):
-        full = np.zeros((3, 3))
-        full[upper] = entries
-        return full + np.triu(full, 1).T
-
-    calm, h = np.zeros((2, 3, 3)), 1e-3
-    limit = outputs(np.zeros((3, 3)), calm)
-    values, vectors = np.linalg.eigh(cov_t)
-    steps = [(symmetric(np.sqrt(max(w, 0.0)) * x), calm) for w, x in zip(values, vectors.T, strict=True)]
-    widths, sides = np.linalg.eigh(forms)
-    for width, side in zip(widths, sides.T, strict=True):
-        for i, j in zip(*upper, strict=True):
-            e = np.zeros((3, 3))
-            e[i, j] = e[j, i] = np.sqrt(max(width, 0.0) * (2 if i == j else 1))
-            steps.append((np.zeros((3, 3)), side[:, None, None] * e))
-    shift, variance = np.zeros(3), np.zeros(3)
-    for moved, turned in steps:
-        up, down = (outputs(sign * h * moved, sign * h * turned) for sign in (1, -1))
-        shift += (up - 2 * limit + down) / h**2 / 2
-        variance += ((up - down) / (2 * h)) ** 2
-    biased = np.array([bias / p * np.eye(3) for _, bias in at])
-    shift += (outputs(0 * gram, h**2 * biased) - limit) / h**2
-    shift += (outputs(0 * gram, calm, 2 * h**2) - limit) / h**2  # selector and truth are no columns of B
-    return shift, variance
-
-
-@pytest.mark.parametrize(
-    ("alpha", "rho", "phi", "lam"), [(0.5, 0.9, 0.2, 0.01), (0.8, -0.4, 1.5, 0.05), (2.0, 0.6, 0.7, 0.3)]
-)
-def test_first_order_is_that_of_an_independent_transcription(alpha, rho, phi, lam):
-    d = 10**6
-    problem = Problem(KeepHard(alpha), rho, phi, lam)
-    n = round(d / phi)
-    shift, variance = delta_method(alpha, rho, d / n, lam)
-    finite = predict(problem, d=d)
-    limit = predict(Problem(KeepHard(alpha), rho, d / n, lam))
-    np.testing.assert_allclose(n * (fields(finite) - fields(limit)), shift, rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(n * fields(finite, "_sd") ** 2, variance, rtol=1e-4)
 
 
 # -- simulation
@@ -119,22 +20,13 @@ CELLS = [
     ISSUE,
     Problem(Direct(KeepAll()), 0.0, 0.5, 0.001),
     Problem(KeepAll(), 0.0, 2.0, 0.0),
-    Problem(KeepAll(), 0.0, 0.3, 0.0),
     Problem(Random(0.4), 0.0, 0.75, 0.01),
-    Problem(KeepHard(0.5), 0.9, 0.2, 0.01),
     Problem(KeepHard(0.5), 0.9, 0.2, 0.0),
     Problem(KeepHard(0.8), -0.7, 0.4, 0.1),
-    Problem(KeepHard(0.8), 0.5, 1.5, 0.05),
-    Problem(KeepHard(1.0), 1.0, 0.3, 0.001),
     Problem(KeepHard(1.5), 0.5, 1.5, 0.0),
-    Problem(KeepHard(1.0), 0.6, 0.5, 0.01),
-    Problem(KeepEasy(0.7), 0.6, 0.5, 0.01),
-    Problem(KeepEasy(0.5), 0.9, 0.2, 0.0),
     Problem(KeepEasy(1.0), 0.5, 1.0, 0.02),
     Problem(KeepEasy(0.3), 0.0, 0.5, 1.0),
     Problem(Direct(KeepEasy(1.0)), -0.9, 2.0, 0.1),
-    Problem(Direct(KeepHard(0.5)), 0.9, 0.5, 0.01),
-    Problem(Direct(KeepHard(0.3)), 0.7, 0.3, 0.02),
     Problem(Entropy(4.0), 0.9, 0.4, 0.1),
     Problem(Entropy(-3.0), 0.6, 0.5, 0.1),
     Problem(Direct(Entropy(8.0)), 1.0, 0.6, 0.0),
@@ -156,31 +48,17 @@ def test_first_order_reproduces_the_two_measured_coefficients():
         assert abs(coefficient - measured) < se
 
 
+@pytest.mark.parametrize(("d", "trials"), [(200, 400), pytest.param(400, 10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("problem", CELLS)
-def test_means_and_scatter_are_those_of_simulation(problem):
-    """Means within 3.5 standard errors (66 of them), standard deviations within 4 of theirs, 95 % bands cover."""
-    d, trials = 200, 600
+def test_means_and_scatter_are_those_of_simulation(problem, d, trials):
+    """Means within 3.5 standard errors, variances within 2 % and 4 of theirs, and 95 % bands cover."""
     seen, finite = draws(problem, d, trials), predict(problem, d=d)
     mean, sd = seen.mean(0), seen.std(0, ddof=1)
-    assert np.all(np.abs(mean - fields(finite)) < 3.5 * sd / np.sqrt(trials))
+    assert np.all(np.abs(mean - outputs(finite)) < 3.5 * sd / np.sqrt(trials))
     kurtosis = ((seen - mean) ** 4).mean(0) / sd**4
-    assert np.all(np.abs(sd / fields(finite, "_sd") - 1) < 4 * np.sqrt((kurtosis - 1) / 4 / trials) + 0.01)
+    assert np.all(np.abs(sd**2 / outputs(finite, "_sd") ** 2 - 1) < 4 * np.sqrt((kurtosis - 1) / trials) + 0.02)
     low, high = finite.band()
     assert np.mean((seen[:, 0] > low) & (seen[:, 0] < high)) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 / trials))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("problem", CELLS)
-def test_variance_and_coverage_at_d_400(problem):
-    """The variance within 2 % (and 3 standard errors of the estimate), 95 % bands cover 95 ± 1 %, means 3.5 errors."""
-    trials = 10_000
-    seen, finite = draws(problem, 400, trials), predict(problem, d=400)
-    sd = seen.std(0, ddof=1)
-    assert np.all(np.abs(seen.mean(0) - fields(finite)) < 3.5 * sd / np.sqrt(trials))
-    kurtosis = ((seen - seen.mean(0)) ** 4).mean(0) / sd**4
-    assert np.all(np.abs(fields(finite, "_sd") ** 2 / sd**2 - 1) < 0.02 + 3 * np.sqrt((kurtosis - 1) / trials))
-    low, high = finite.band()
-    assert np.mean((seen[:, 0] > low) & (seen[:, 0] < high)) == pytest.approx(0.95, abs=0.01)
 
 
 # -- moments, arrays, limits
@@ -205,17 +83,6 @@ def test_direct_draws_are_a_pool_that_keeps_all():
     rule = SymmetricRule(lambda t: np.where(t < 0.7, 1.0, 0.2), (0.7,))
     p = rule.moments(0.5).p
     np.testing.assert_allclose(Direct(rule).fourth_moments(0.5), np.array(rule.fourth_moments(0.5)) / p)
-
-
-def test_arrays_are_loops():
-    rho, phi = np.array([[0.1], [0.9]]), np.array([0.3, 0.7, 1.4])
-    together = predict(Problem(KeepHard(0.8), rho, phi, 0.01), d=250)
-    assert together.test_error.shape == together.test_error_sd.shape == (2, 3)
-    for i, j in np.ndindex(2, 3):
-        one = predict(Problem(KeepHard(0.8), rho[i, 0], phi[j], 0.01), d=250)
-        assert one.test_error == pytest.approx(together.test_error[i, j], rel=1e-13)
-        assert one.test_error_sd == pytest.approx(together.test_error_sd[i, j], rel=1e-10)
-        np.testing.assert_allclose(one.band(0.5), [edge[i, j] for edge in together.band(0.5)], rtol=1e-10)
 
 
 def test_large_dimensions_give_the_limit_and_narrow_bands():

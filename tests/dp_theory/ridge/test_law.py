@@ -7,12 +7,11 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dp_base.errors import InputError
-from dp_theory import Problem, predict
 from dp_theory.ridge.simulators import law
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random
 
 LAMS = np.array([0.0, 0.01, 1.0])
-TRIALS = 2000
+TRIALS = 1000
 LEVEL = 1e-4  # of each two-sample test; the seeds are fixed, so a pass stays a pass
 
 
@@ -44,16 +43,13 @@ def p_values(first, second):
 
 
 CELLS = [  # rule, rho, n, d: k = 2 special directions, then 1; kept rows above, at and below d
-    (KeepHard(1.0), 0.6, 60, 20),
     (KeepHard(1.0), -0.6, 30, 20),
     (KeepHard(0.7), 0.9, 40, 60),
-    (KeepEasy(0.8), 0.6, 60, 20),
     (KeepEasy(0.8), 0.6, 30, 40),
     (Entropy(3.0), 0.5, 60, 30),
     (KeepHard(1.0), 0.6, 5, 4),
     (KeepHard(1.0), 0.6, 9, 2),
     (Random(0.5), 0.3, 40, 15),
-    (KeepAll(), 0.3, 20, 30),
     (KeepEasy(1.0), 1.0, 60, 12),
 ]
 
@@ -104,7 +100,7 @@ def test_three_special_directions_and_flipped_labels(n, d):
     )
 
 
-@pytest.mark.parametrize("d", [900, 1900, 2100, 3000, 9000])
+@pytest.mark.parametrize("d", [900, 2100, 9000])
 @pytest.mark.parametrize("lam", [0.0, 1e-6, 0.05])
 def test_truncation_is_within_its_certificate(d, lam):
     """Same random numbers, leading equations against all of them; near d = kept all are needed."""
@@ -120,36 +116,6 @@ def test_truncation_is_within_its_certificate(d, lam):
     assert short.bound <= law.TOLERANCE
     if d in (900, 9000):
         assert short.unknowns < whole.unknowns
-
-
-def test_a_loose_certificate_would_be_seen(monkeypatch):
-    """Stopping early must show up as error, else the test above says nothing."""
-    monkeypatch.setattr(law, "TOLERANCE", np.inf)
-    monkeypatch.setattr(law, "_FIRST", 8)
-    s = np.column_stack([np.ones(2000), np.random.default_rng(0).standard_normal((2000, 1))])
-    factor = law.triangle([s], 1)
-    short, whole = (
-        law.draw(factor, 2000, 900, 5000, [1e-6], np.random.default_rng(1), full=full) for full in (False, True)
-    )
-    error = abs(short.rest - whole.rest)[0] / whole.rest[0]
-    assert 1e-6 < error < short.bound
-
-
-def test_triangle_does_not_depend_on_the_chunks():
-    s = np.random.default_rng(0).standard_normal((50, 3))
-    np.testing.assert_allclose(np.abs(law.triangle([s], 2)), np.abs(law.triangle(np.split(s, 25), 2)), rtol=1e-12)
-    gram = law.triangle([s[:1]], 2)
-    np.testing.assert_allclose(gram.T @ gram, s[:1].T @ s[:1], atol=1e-14)
-
-
-def test_a_million_dimensions_meet_theorem_1():
-    """At d = 10⁶ a draw fluctuates by ~ 1/√d; both sides of interpolation, lam = 0 among them."""
-    rng = np.random.default_rng(7)
-    for phi, lams in [(0.2, [0.01, 1.0]), (2.0, [0.0, 0.01])]:
-        drawn = law.trial(KeepHard(0.5), 0.7, round(1e6 / phi), 10**6, lams, rng)
-        limit = predict(Problem(KeepHard(0.5), 0.7, phi, np.array(lams)))
-        expected = np.column_stack([limit.test_error, limit.overlap, limit.squared_norm])
-        np.testing.assert_allclose(drawn, expected, rtol=0.01)
 
 
 def test_no_kept_row_is_a_coin_toss():

@@ -6,8 +6,7 @@ from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
 from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
-
-QUANTITIES = ("test_error", "overlap", "squared_norm")
+from tests.dp_theory.agreement import assert_same, largest_z, outputs
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 30, 31, 80])
@@ -43,19 +42,15 @@ CELLS = [
 @pytest.mark.parametrize("problem", CELLS, ids=lambda problem: f"{problem.rule}")
 def test_simulation_agrees_with_theory_in_standard_errors(problem, engine):
     theory, simulation = predict(problem), simulate(problem, 200, 60, engine=engine)
-    level = stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
-    for quantity in QUANTITIES:
-        gap = getattr(simulation, quantity) - getattr(theory, quantity)
-        assert abs(gap) < level * getattr(simulation, f"{quantity}_se")
-        assert getattr(simulation, f"{quantity}_se") < 0.03 * getattr(theory, quantity)
+    assert largest_z(simulation, theory) < stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
+    assert np.all(outputs(simulation, "_se") < 0.03 * outputs(theory))
 
 
 def test_direct_draws_are_what_pruning_a_pool_keeps():
     rule, rho, phi, lam = KeepEasy(0.5), 0.7, 0.8, 0.03
     p = float(rule.moments(rho).p)
     pruned, direct = Problem(rule, rho, p * phi, p * lam), Problem(Direct(rule), rho, phi, lam)
-    for quantity in QUANTITIES:
-        assert getattr(predict(direct), quantity) == pytest.approx(getattr(predict(pruned), quantity), rel=1e-12)
+    assert_same(predict(direct), predict(pruned), 1e-12)
 
 
 def test_trials_are_a_pure_function_of_seed_and_trial():
@@ -66,16 +61,6 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert simulate(problem, 20, 4, seed=4) != one
     trials = np.array([dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)])
     assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
-
-
-def test_batch_equals_loop():
-    alpha, lam = np.array([[0.5], [1.0]]), np.array([0.0, 0.1, 1.0])
-    problem = Problem(KeepHard(alpha), 0.7, 0.5, lam)
-    batch = simulate(problem, 10, 3)
-    for quantity in QUANTITIES:
-        loop = [getattr(simulate(cell, 10, 3), quantity) for cell in problem.cells()]
-        assert getattr(batch, quantity).shape == (2, 3)
-        assert getattr(batch, quantity).ravel().tolist() == loop
 
 
 def test_one_trial_has_no_standard_error():

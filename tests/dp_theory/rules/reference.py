@@ -1,11 +1,14 @@
 """Rules written a second time: entropy pruning in mpmath, and keep-hard without its closed forms."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath as mp
 
 from dp_theory.numerics.checks import Real
 from dp_theory.rules import KeepHard, Rule
+
+INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
 
 
 def tilted(omega, kappa):
@@ -17,6 +20,22 @@ def tilted(omega, kappa):
         return mp.exp(omega * (entropy - (mp.log(2) if omega > 0 else 0)))
 
     return q
+
+
+def integrated_moments(q, rho, cuts=()) -> list[Any]:
+    """The definitions: p = E[q], gamma = E[q G²], beta = 2E[q pdf(tau G)], beta_tilde = 2E[q cdf(tau G) G]."""
+    tau = rho / mp.sqrt(1 - mp.mpf(rho) ** 2)
+    edges = sorted({*map(mp.mpf, INTERVALS), *map(mp.mpf, cuts)})
+
+    def mean(f):
+        return 2 * mp.quad(lambda t: q(t) * f(t) * mp.npdf(t), edges)
+
+    return [
+        mean(lambda t: 1),
+        mean(lambda t: t**2),
+        mean(lambda t: 2 * mp.npdf(tau * t)),
+        mean(lambda t: t * (2 * mp.ncdf(tau * t) - 1)),
+    ]
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,6 @@ def test_local_optima_are_listed_once_and_the_best_first():
     assert not any(one.bands.close_to(other.bands) for i, one in enumerate(found) for other in found[:i])
 
 
-def test_a_least_share_below_that_of_an_atom():
-    budget = Budget.of(0.9, 1.0, "kept", smallest_keep=1e-10)
-    assert best_selection(budget, labels=True).keep >= 1e-10 * (1 - 1e-6)
-
-
 # -- limits, and the experiment ---------------------------------------------------------------------------------------
 
 

@@ -56,8 +56,3 @@ def test_anderson_darling_is_scipys():
     scipys: Any = stats.anderson(sample, "norm", method="interpolate")
     corrected = scipys.statistic * (1 + 0.75 / 500 + 2.25 / 500**2)
     assert assumptions.anderson_darling(sample) == pytest.approx(corrected, rel=1e-13)
-
-
-@pytest.mark.parametrize(("square", "p_value"), [(0.340, 0.4928), (0.631, 0.1), (0.752, 0.05), (1.035, 0.01)])
-def test_anderson_darling_has_stephens_points(square: float, p_value: float):
-    assert assumptions.anderson_p(square) == pytest.approx(p_value, rel=0.03)

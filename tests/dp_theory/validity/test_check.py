@@ -55,13 +55,6 @@ def test_z_scatters_as_its_standard_error_says():
     assert (np.std(z, axis=0) > 0.5).all()
 
 
-def test_few_normal_rows_pass():
-    """Theory is judged by what such rows are on average, of which these are a sample."""
-    for seed in range(6):
-        features = make_features(seed=seed, d=20, n=1000)
-        assert check(features, ["keep-hard"], sizes=(20, 80), seed=seed).gaussian != "fails", seed
-
-
 def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
     found = check(make_features("signs", sparse=True), sizes=(50, 200, 400), trials=20)
     said = verdicts(found)

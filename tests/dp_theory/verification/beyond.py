@@ -1,18 +1,19 @@
-"""What goes beyond Theorem 1 held against the experiment: every feature of the span recipe and of the practice loop."""
-
-from __future__ import annotations
+"""What goes beyond Theorem 1 held against the experiment: every feature of rows, of practice loops and of K classes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from dp_theory.api import predict, simulate
+from dp_theory import SoftmaxProblem, make_selection, predict, simulate
 from dp_theory.loop import (
     LOGISTIC,
+    SQUARED_HINGE,
     Addition,
     Agree,
+    BoundaryFlips,
     Group,
     Interpolating,
     PracticeProblem,
@@ -20,62 +21,38 @@ from dp_theory.loop import (
     Verifier,
     Window,
 )
-from dp_theory.loop.groups import Weight
+from dp_theory.outcomes import QUANTITIES
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.verification import QUANTITIES
-from tests.dp_theory.verification import measured
-from tests.dp_theory.verification.boundary import noisy_loops, span_cells
-from tests.dp_theory.verification.convexloop import convex_loops
-from tests.dp_theory.verification.multiclass import softmax_cells, softmax_rows
-from tests.dp_theory.verification.selection import selected, selecting_loops
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from dp_theory.selection import Bands
+from tests.dp_theory.verification.measured import measured_laws
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
 PRUNER = np.array([0.9, 0.0, np.sqrt(0.19), 0.0])
 OTHER = np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
 HARD = Group(along=PRUNER, keep=KeepHard(0.8))
+MISLABELLED = Group(labeller=LABELLER, flip=0.05, along=PRUNER, keep=KeepEasy(0.5))
 MIXTURE = (
     Group(0.3),
     Group(1.0, along=PRUNER, keep=KeepHard(0.5)),
     Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
 )
+SOFT = BoundaryFlips(0.3)
+HEAVY = BoundaryFlips(0.2, 0.4, lambda u: 1 / (1 + u**2))
+BAND = BoundaryFlips(0.5, 0.3, "window")
 
 
 def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
-    return (
-        _hard_rules()
-        | _weights_and_labels()
-        | _ridgeless()
-        | selected()
-        | _spectra(d)
-        | {name: replace(problem, loss=LOGISTIC) for name, problem in _for_logistic_loss(d).items()}
-        | span_cells()
-    )
+    return _groups() | _selected() | _spectra(d) | _logistic(d)
 
 
-def _hard_rules() -> dict[str, SpanProblem]:
-    """Rows that a rule keeps or drops, with the square loss."""
-    easy = Group(along=PRUNER, keep=KeepEasy(0.8))
-    return {
-        "plain": SpanProblem(TRUTH, [Group()], 0.5, 0.01),
-        "keep-hard": SpanProblem(TRUTH, [HARD], 0.3, 0.01),
-        "keep-easy, more columns than rows": SpanProblem(TRUTH, [easy], 1.0, 0.02),
-        "entropy": SpanProblem(TRUTH, [Group(along=PRUNER, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
-        "negative rho": SpanProblem(TRUTH, [Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
-    }
-
-
-def _weights_and_labels() -> dict[str, SpanProblem]:
-    """Soft weights, labellers, flips, rules that see the label, mixtures, and several directions."""
+def _groups() -> dict[str, SpanProblem]:
+    """Isotropic rows, square loss: (groups, phi, lam), λ = 0 being the limit, on both sides of the peak."""
+    verified = Group(along=PRUNER, flip=0.2, weight=Verifier(2))
+    soft = replace(verified, flip=0.1)
     agree = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())
-    both = Group(
-        labeller=LABELLER, flip=0.1, along=PRUNER, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1)
-    )
+    band = replace(agree, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1))
     pruned_and_verified = Group(
         labeller=LABELLER,
         flip=0.1,
@@ -86,27 +63,43 @@ def _weights_and_labels() -> dict[str, SpanProblem]:
     )
     consensus = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
     undirected = Group(labeller=LABELLER, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))
-    return {
-        "interpolating, hard": SpanProblem(TRUTH, [_weighted(Interpolating(1, 2))], 0.5, 0.01),
-        "interpolating, easy": SpanProblem(TRUTH, [_weighted(Interpolating(-0.5, 2))], 0.5, 0.01),
-        "soft verifier": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.2)], 0.4, 0.01),
-        "labeller, flips, label-aware": SpanProblem(TRUTH, [agree], 0.5, 0.01),
-        "label-aware band": SpanProblem(TRUTH, [both], 0.2, 0.01),
-        "labeller, flips, keep-easy": SpanProblem(TRUTH, [_mislabelled()], 0.4, 0.01),
-        "mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
-        "pruner, verifier, labeller": SpanProblem(TRUTH, [pruned_and_verified], 0.5, 0.01),
-        "pruner and verifier agree with the label": SpanProblem(TRUTH, [consensus], 0.3, 0.01),
-        "weights without a direction": SpanProblem(TRUTH, [undirected], 0.5, 0.05),
+    tilted = Group(along=PRUNER, keep=Entropy(8.0))
+    cells = {
+        "plain": ([Group()], 0.5, 0.01),
+        "keep-hard": ([HARD], 0.3, 0.01),
+        "keep-easy, more columns than rows": ([replace(HARD, keep=KeepEasy(0.8))], 1.0, 0.02),
+        "entropy": ([replace(HARD, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
+        "negative rho": ([Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
+        "interpolating, hard": ([Group(along=PRUNER, weight=Interpolating(1, 2))], 0.5, 0.01),
+        "interpolating, easy": ([Group(along=PRUNER, weight=Interpolating(-0.5, 2))], 0.5, 0.01),
+        "soft verifier": ([verified], 0.4, 0.01),
+        "labeller, flips, label-aware": ([agree], 0.5, 0.01),
+        "label-aware band": ([band], 0.2, 0.01),
+        "labeller, flips, keep-easy": ([MISLABELLED], 0.4, 0.01),
+        "mixture": (MIXTURE, 0.3, 0.02),
+        "pruner, verifier, labeller": ([pruned_and_verified], 0.5, 0.01),
+        "pruner and verifier agree with the label": ([consensus], 0.3, 0.01),
+        "weights without a direction": ([undirected], 0.5, 0.05),
+        "soft labels, plain": ([Group(flip=SOFT)], 0.4, 0.05),
+        "soft labels, keep-hard": ([replace(HARD, flip=SOFT)], 0.3, 0.02),
+        "heavy flips, entropy": ([replace(tilted, flip=HEAVY)], 0.3, 0.05),
+        "flips in a band": ([replace(tilted, flip=BAND)], 0.3, 0.05),
+        "ridgeless, fewer columns than rows": ([HARD], 0.2, 0.0),
+        "ridgeless, more columns than rows": ([HARD], 1.2, 0.0),
+        "ridgeless, soft, fewer columns": ([soft], 0.4, 0.0),
+        "ridgeless, soft, more columns": ([soft], 2.0, 0.0),
     }
+    return {name: SpanProblem(TRUTH, groups, phi, lam) for name, (groups, phi, lam) in cells.items()}
 
 
-def _ridgeless() -> dict[str, SpanProblem]:
-    """The limit λ → 0+ on both sides of the peak."""
+def _selected() -> dict[str, SpanProblem]:
+    """The best of all rules that keep a tenth of the rows, for one row per dimension and a selector at cosine .9."""
+    score = Group(10.0, along=PRUNER, keep=Bands(((1.38, 1.828),)).rule)
+    signed = (-1.06, -0.8565, 0.8565, 1.06)
+    label = Group(10.0, along=PRUNER, keep=Bands(((0.8565, 1.06),), labels=True), breaks=signed)
     return {
-        "ridgeless, fewer columns than rows": SpanProblem(TRUTH, [HARD], 0.2, 0.0),
-        "ridgeless, more columns than rows": SpanProblem(TRUTH, [HARD], 1.2, 0.0),
-        "ridgeless, soft, fewer columns": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.1)], 0.4, 0.0),
-        "ridgeless, soft, more columns": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.1)], 2.0, 0.0),
+        "best rule of the score": SpanProblem(TRUTH, [score], 1.0, 0.05905),
+        "best rule of score and label": SpanProblem(TRUTH, [label], 1.0, 0.0036),
     }
 
 
@@ -120,120 +113,139 @@ def _spectra(d: int) -> dict[str, SpanProblem]:
     }
 
 
-def _for_logistic_loss(d: int) -> dict[str, SpanProblem]:
-    """Problems that are compared with the logistic loss. Here they still have the square loss."""
-    return {
-        "logistic": SpanProblem(TRUTH, [Group()], 0.5, 0.05),
-        "logistic, keep-hard": SpanProblem(TRUTH, [HARD], 0.4, 0.02),
-        "logistic, keep-easy, labeller": SpanProblem(TRUTH, [_mislabelled()], 0.4, 0.05),
-        "logistic, soft verifier": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.2)], 0.4, 0.02),
-        "logistic, mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
-        "logistic, power law 1/2": _power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
-    }
-
-
-def _weighted(weight: Weight, flip: float = 0.0) -> Group:
-    """Rows with soft weights by the pruner's score."""
-    return Group(along=PRUNER, flip=flip, weight=weight)
-
-
-def _mislabelled() -> Group:
-    """The easy rows of the pruner, with another's labels."""
-    return Group(labeller=LABELLER, flip=0.05, along=PRUNER, keep=KeepEasy(0.5))
-
-
 def _power_law(d: int, exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
     spectrum = np.arange(1, d + 1.0) ** -exponent
     along = 1 + 0.7 * (-1.0) ** np.arange(d)
     return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
 
-def compare_with_experiment(
-    cells: Mapping[str, SpanProblem], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
-) -> list[dict[str, Any]]:
-    """Theory against experiment: a row for each cell and quantity, with keys cell, quantity, theory, simulated, se, z.
-
-    Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
-    workers as in dp_theory.numerics.parallel.
-    """
-    rows = []
-    seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()
-    for cell_seed, (name, problem) in zip(seeds, cells.items(), strict=True):
-        theory = predict(problem)
-        simulated = simulate(problem, d if problem.spectrum is None else None, trials, seed=cell_seed, workers=workers)
-        for quantity in QUANTITIES:
-            mean = getattr(simulated, quantity)
-            se = getattr(simulated, f"{quantity}_se")
-            rows.append(_row(name, quantity, getattr(theory, quantity), mean, se))
-    return rows
-
-
-def _row(cell: str, quantity: str, limit: Any, mean: Any, se: Any) -> dict[str, Any]:
-    numbers = {"theory": float(limit), "simulated": float(mean), "se": float(se), "z": float((mean - limit) / se)}
-    return {"cell": cell, "quantity": quantity, **numbers}
+def _logistic(d: int) -> dict[str, SpanProblem]:
+    cells = {
+        "plain": SpanProblem(TRUTH, [Group()], 0.5, 0.05),
+        "keep-hard": SpanProblem(TRUTH, [HARD], 0.4, 0.02),
+        "keep-easy, labeller": SpanProblem(TRUTH, [MISLABELLED], 0.4, 0.05),
+        "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, flip=0.2, weight=Verifier(2))], 0.4, 0.02),
+        "mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
+        "soft labels, keep-hard": SpanProblem(TRUTH, [replace(HARD, flip=SOFT)], 0.3, 0.02),
+        "power law 1/2": _power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
+    }
+    return {f"logistic, {name}": replace(problem, loss=LOGISTIC) for name, problem in cells.items()}
 
 
 def loops() -> dict[str, PracticeProblem]:
     """Named practice loops that between them use every feature of dp_theory.loop."""
     hard = Addition(2, keep=KeepHard(0.3))
     easy = Addition(1, keep=KeepEasy(0.5))
+    agree = Addition(1, keep=Agree())
+    entropy = Addition(2, keep=Entropy(4.0, 3.0))
+    soft = Addition(1, weight=Interpolating(1, 3))
+    verified = Addition(1, weight=Verifier(2))
+    newest = Addition(kept=1, keep=KeepHard(0.5))
     spectrum = np.arange(1, 201) ** -0.7
-    return (
-        {
-            "practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
-            "practice, keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
-            "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
-            "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
-            "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-            "practice, soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
-            "practice, verifier, labeller, flips": PracticeProblem(
-                0.5, 0.02, [Addition(1, weight=Verifier(2))] * 2, labeller=0.9, flip=0.05
-            ),
-            "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
-            "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),
-            "practice, ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
-            "practice, small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
-            "practice, newest rows": PracticeProblem(
-                0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False
-            ),
-            "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
-            "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
-        }
-        | selecting_loops()
-        | noisy_loops()
-        | convex_loops()
+    spectrum = spectrum / spectrum.mean()
+    square = {
+        "keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
+        "keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
+        "entropy, few rows": PracticeProblem(1.2, 0.2, [entropy] * 2),
+        "self-verification, flips": PracticeProblem(0.5, 0.02, [agree] * 2, flip=0.1),
+        "soft weights": PracticeProblem(0.5, 0.02, [soft] * 2),
+        "verifier, labeller, flips": PracticeProblem(0.5, 0.02, [verified] * 2, labeller=0.9, flip=0.05),
+        "window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
+        "newest rows": PracticeProblem(0.25, 1e-3, [newest] * 3, accumulate=False),
+        "power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum),
+        "soft labels": PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=SOFT),
+    }
+    logistic = {f"logistic {name}": replace(loop, loss=LOGISTIC) for name, loop in square.items()}
+    others = {
+        "plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
+        "weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 4),
+        "ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
+        "small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
+        "newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
+        "heavy flips, labeller": PracticeProblem(0.5, 0.05, [hard] * 2, labeller=0.9, flip=HEAVY),
+        "flips in a band": PracticeProblem(0.5, 0.05, [hard] * 2, flip=BAND),
+        "selected rows labelled worse": PracticeProblem(0.5, 0.1, [replace(hard, flip=SOFT)] * 2, flip=0.05),
+        "squared hinge": PracticeProblem(0.5, 0.01, [hard, easy], loss=SQUARED_HINGE),
+        "max-margin": PracticeProblem(0.5, 0.0, [hard] * 2, loss=LOGISTIC),
+    }
+    return square | logistic | others | _selecting_loops()
+
+
+def _selecting_loops() -> dict[str, PracticeProblem]:
+    """The first two rounds of the best sequences that keep at least a tenth, one first pool of rows a round."""
+    by_score = Bands(((0.0, 0.1075), (0.199, 0.4937))), Bands(((0.0, 0.0812), (0.7918, 0.8539)))
+    by_label = (
+        Bands(((-np.inf, 0.6121),), labels=True),
+        Bands(((-np.inf, -0.13), (0.953, 1.116)), labels=True),
     )
+    return {
+        "best rules of the score": PracticeProblem(0.25, 1e-3, [Addition(kept=1.0, keep=b.rule) for b in by_score]),
+        "best rules of score and label": PracticeProblem(
+            0.25, 1e-3, [Addition(kept=1.0, keep=bands, breaks=bands.breaks) for bands in by_label]
+        ),
+    }
 
 
-def features(
-    trials: int = 12,
+def softmax_cells() -> dict[str, SoftmaxProblem]:
+    """Named problems that between them use every selection of dp_theory.multiclass."""
+    hard = make_selection("keep-hard", 3, keep=0.4)
+    easy = make_selection("keep-easy", 10, keep=0.5, by="margin")
+    tilted = make_selection("entropy", 5, keep=0.5, kappa=2.0)
+    return {
+        "3 classes, keep-hard": SoftmaxProblem(3, hard, 0.8, 0.25, 0.01),
+        "10 classes, keep-easy, margin": SoftmaxProblem(10, easy, -0.5, 0.3, 0.05),
+        "5 classes, entropy": SoftmaxProblem(5, tilted, 0.9, 0.3, 0.02),
+        "10 classes, random": SoftmaxProblem(10, make_selection("random", 10, keep=0.5), 0.0, 0.25, 0.02),
+    }
+
+
+def compare_with_experiment(
+    cells: Mapping[str, Any],
+    trials: int,
     *,
-    d: int = 500,
+    d: int = 200,
     seed: int = 0,
     workers: int | None = 1,
-) -> pd.DataFrame:
-    """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
+    quantities: tuple[str, ...] = QUANTITIES,
+) -> list[dict[str, Any]]:
+    """A row for each cell and quantity, of a loop's last learner: cell, quantity, theory, simulation, se, z.
 
-    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured.CELLS`.
-    Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well
-    below the noise.
+    Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
+    se is that of the difference, z the difference in units of it.
     """
-    import pandas as pd
-
-    problems = feature_cells(d)
-    practices = loops()
-    many = softmax_cells()
-    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices) + len(many)).tolist())
     rows = []
-    for name, problem in problems.items():
-        rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
-    for name, loop in practices.items():
-        runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
-        limit = predict(loop).test_error[-1]
-        mean = runs.test_error[-1]
-        se = runs.test_error_se[-1]
-        rows.append(_row(name, "test_error", limit, mean, se))
-    for name, problem in many.items():
-        rows += [{"cell": name, **row} for row in softmax_rows(problem, d, trials, next(seeds), workers)]
-    ours = pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
-    return pd.concat([ours, measured.measured_laws(trials, seed=seed)], ignore_index=True)
+    seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()
+    for cell_seed, (name, problem) in zip(seeds, cells.items(), strict=True):
+        theory = predict(problem)
+        size = d if getattr(problem, "spectrum", None) is None else None
+        simulated = simulate(problem, size, trials, seed=cell_seed, workers=workers)
+        for quantity in quantities:
+            limit, mean, se, own = (
+                float(np.ravel(getattr(record, field, 0.0))[-1])
+                for record, field in (
+                    (theory, quantity),
+                    (simulated, quantity),
+                    (simulated, f"{quantity}_se"),
+                    (theory, f"{quantity}_se"),
+                )
+            )
+            se = float(np.hypot(se, own))
+            numbers = {"theory": limit, "simulation": mean, "se": se, "z": (mean - limit) / se}
+            rows.append({"cell": name, "quantity": quantity} | numbers)
+    return rows
+
+
+def features(trials: int = 12, *, d: int = 500, seed: int = 0, workers: int | None = 1) -> pd.DataFrame:
+    """Everything beyond Theorem 1 against the experiment, as `compare_with_experiment`, and `measured_laws`.
+
+    Few trials at a large d rather than many at a small one: the bias c/d is then well below the noise.
+    """
+    kinds = (
+        (feature_cells(d), QUANTITIES),
+        ({f"practice, {name}": loop for name, loop in loops().items()}, ("test_error",)),
+        (softmax_cells(), (*QUANTITIES, "cross_entropy")),
+    )
+    rows = []
+    for kind, (cells, quantities) in enumerate(kinds):
+        rows += compare_with_experiment(cells, trials, d=d, seed=seed + kind, workers=workers, quantities=quantities)
+    return pd.concat([pd.DataFrame(rows), measured_laws(trials, seed=seed)], ignore_index=True)

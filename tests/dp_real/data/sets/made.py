@@ -1,12 +1,15 @@
-"""Small images that are told apart by their colour, and tar files of them."""
+"""Small images that are told apart by their red, folders and tar files of them, and a configuration that names them."""
 
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from dp_real.config import parse_config
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.images import ImageSet
 
 
@@ -17,7 +20,7 @@ def encoded(picture: Image.Image, form: str = "png", **options: Any) -> bytes:
 
 
 def plain(value: int) -> bytes:
-    """Return an encoded image of 8 x 8 pixels that is known by its colour."""
+    """Return an encoded image of 8 x 8 pixels that is known by its red."""
     return encoded(Image.new("RGB", (8, 8), (value, 0, 0)))
 
 
@@ -25,9 +28,31 @@ def values(images: ImageSet) -> list[int]:
     return images.x[:][:, 0, 0, 0].tolist()
 
 
-def write_tar(path: Path, files: dict[str, bytes]) -> None:
+def fill(root: Path, folders: Mapping[str, int], count: int = 2) -> Path:
+    """Make a folder for each key, with `count` images of its red."""
+    for name, value in folders.items():
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            (root / name / f"{index}.png").write_bytes(plain(value))
+    return root
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], entries: tuple[tarfile.TarInfo, ...] = ()) -> Path:
+    """Write files, and behind them entries without content."""
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+        for entry in entries:
+            tar.addfile(entry)
+    return path
+
+
+def settings(validation: Path | str, **more: Any) -> FolderConfig:
+    """The section of a configuration file."""
+    data = {"source": "folder", "validation": str(validation), "size": 8} | more
+    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
+    found = parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    assert isinstance(found, FolderConfig)
+    return found

@@ -21,32 +21,36 @@ UPRIGHT = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (-1, 1)
 """By its EXIF orientation, the steps in which a picture's rows and columns are stored; from 5 on it is transposed."""
 
 
+def smooth(file: Path, width: int, height: int) -> Image.Image:
+    """Write a picture without edges."""
+    ramp = np.linspace(0, 255, width * height * 3).reshape(height, width, 3).astype(np.uint8)
+    picture = Image.fromarray(ramp)
+    picture.save(file)
+    return picture
+
+
+def read(file: Path, size: int, channels: int = 3, **options: int) -> np.ndarray:
+    return read_image(file, size, channels, **options).permute(1, 2, 0).numpy().astype(int)
+
+
 @pytest.mark.parametrize(
-    ("size", "resized", "box"), [((40, 20), (20, 10), (5, 0, 15, 10)), ((20, 50), (10, 25), (0, 7.5, 10, 17.5))]
+    ("size", "resized", "boxes"),
+    [((40, 20), (20, 10), [(5, 0, 15, 10)]), ((20, 50), (10, 25), [(0, 7, 10, 17), (0, 8, 10, 18)])],
 )
-def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, box):
+def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, boxes):
     """The middle of 25 rows, of which 10 are kept, lies between two rows. The crop is not rounded to a row."""
-    smooth = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    picture = Image.fromarray(smooth)
-    picture.save(tmp_path / "a.png")
-    x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
-    whole = picture.resize(resized, Image.Resampling.BICUBIC)
-    crops = []
-    for shift in (-0.4, 0.4):
-        left, top, right, bottom = (round(edge + shift) for edge in box)
-        crops.append(np.asarray(whole.crop((left, top, right, bottom))).astype(int))
-    assert abs(x - sum(crops) / 2).max() <= 1
+    whole = smooth(tmp_path / "a.png", *size).resize(resized, Image.Resampling.BICUBIC)
+    middle = np.mean([np.asarray(whole.crop(box)) for box in boxes], axis=0)
+    assert abs(read(tmp_path / "a.png", 10) - middle).max() <= 1
 
 
 def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path):
     """ImageNet's usual sizes are 256 for the shorter side and 224 for its middle. Here they are 16 and 10."""
-    smooth = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3).astype(np.uint8)
-    picture = Image.fromarray(smooth)
-    picture.save(tmp_path / "a.png")
-    x = read_image(tmp_path / "a.png", 10, 3, resize=16).permute(1, 2, 0).numpy().astype(int)
+    picture = smooth(tmp_path / "a.png", 40, 32)
     middle = picture.resize((20, 16), Image.Resampling.BICUBIC).crop((5, 3, 15, 13))
+    x = read(tmp_path / "a.png", 10, resize=16)
     assert abs(x - np.asarray(middle).astype(int)).max() <= 1
-    assert abs(x - read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy()).max() > 10
+    assert abs(x - read(tmp_path / "a.png", 10)).max() > 10
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -62,8 +66,7 @@ def test_it_is_turned_upright_once(tmp_path: Path, form: str, orientation: int):
     exif[ExifTags.Base.Orientation] = orientation
     options = {"webp": {"lossless": True}, "jpeg": {"quality": 95}}.get(form, {})
     Image.fromarray(stored).save(tmp_path / "a", form, exif=exif, **options)
-    x = read_image(tmp_path / "a", 32, 1)[0].numpy().astype(int)
-    assert abs(x - np.asarray(upright)).max() < 4
+    assert abs(read(tmp_path / "a", 32, 1)[..., 0] - np.asarray(upright)).max() < 4
 
 
 def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
@@ -81,26 +84,30 @@ def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
     assert x[1, 0, -1].max() < 5
 
 
-def test_every_kind_of_picture_becomes_rgb(tmp_path: Path):
-    def read(name: str, picture: Image.Image, channels: int = 3, **options) -> list[int]:
-        picture.save(tmp_path / name, **options)
-        x = read_image(tmp_path / name, 4, channels)
-        assert (x == x[:, :1, :1]).all()
-        return x[:, 0, 0].tolist()
+PALETTE = Image.new("P", (4, 4), 1)
+PALETTE.putpalette([9, 9, 9, 10, 20, 30])
 
-    size = (4, 4)
-    assert read("grey.png", Image.new("L", size, 77)) == [77, 77, 77]
-    assert read("grey16.png", Image.fromarray(np.full(size, 77 * 257, np.uint16))) == [77, 77, 77]
-    assert read("bit.png", Image.new("1", size, 1)) == [255, 255, 255]
-    assert read("cmyk.jpg", Image.new("CMYK", size, (0, 255, 255, 0))) == pytest.approx([254, 0, 0], abs=3)
-    assert read("alpha.png", Image.new("RGBA", size, (0, 0, 0, 0))) == [255, 255, 255]
-    assert read("half.png", Image.new("RGBA", size, (255, 0, 0, 51))) == [255, 204, 204]
-    assert read("greyalpha.png", Image.new("LA", size, (0, 0))) == [255, 255, 255]
-    palette = Image.new("P", size, 1)
-    palette.putpalette([9, 9, 9, 10, 20, 30])
-    assert read("palette.gif", palette) == [10, 20, 30]
-    assert read("transparent.png", palette, transparency=1) == [255, 255, 255]
-    assert read("one.png", Image.new("RGB", size, (77, 77, 77)), channels=1) == [77]
+
+@pytest.mark.parametrize(
+    ("form", "picture", "expected", "options"),
+    [
+        ("png", Image.new("L", (4, 4), 77), [77, 77, 77], {}),
+        ("png", Image.fromarray(np.full((4, 4), 77 * 257, np.uint16)), [77, 77, 77], {}),
+        ("png", Image.new("1", (4, 4), 1), [255, 255, 255], {}),
+        ("jpeg", Image.new("CMYK", (4, 4), (0, 255, 255, 0)), [254, 0, 0], {}),
+        ("png", Image.new("RGBA", (4, 4), (0, 0, 0, 0)), [255, 255, 255], {}),
+        ("webp", Image.new("RGBA", (4, 4), (255, 0, 0, 51)), [255, 204, 204], {"lossless": True}),
+        ("png", Image.new("LA", (4, 4), (0, 0)), [255, 255, 255], {}),
+        ("gif", PALETTE, [10, 20, 30], {}),
+        ("png", PALETTE, [255, 255, 255], {"transparency": 1}),
+        ("png", Image.new("RGB", (4, 4), (77, 77, 77)), [77], {}),
+    ],
+)
+def test_every_kind_of_picture_becomes_rgb_or_grey(tmp_path: Path, form, picture, expected, options):
+    picture.save(tmp_path / "a", form, **options)
+    x = read(tmp_path / "a", 4, len(expected))
+    assert (x == x[:1, :1]).all()
+    assert x[0, 0].tolist() == pytest.approx(expected, abs=3 * (form == "jpeg"))
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
@@ -135,7 +142,7 @@ def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path: Path, form: st
         options["compression"] = "tiff_lzw"
     whole = encoded(noise, form, **options)
     refused = 0
-    for trial in range(150):
+    for trial in range(60):
         damaged = bytearray(whole)
         at = int(rng.integers(64 if trial % 2 else len(whole)))  # often in the header
         if trial % 3:
@@ -148,7 +155,7 @@ def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path: Path, form: st
         refused += 1
         with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match=f"^{tmp_path / 'a'}: "):
             read_image(tmp_path / "a", 8, 3)
-    assert refused > 3
+    assert refused > 1
 
 
 def loads(data: bytes) -> bool:
@@ -185,4 +192,4 @@ def test_a_tiff_of_12_bits_has_its_own_white(tmp_path: Path):
     sizes = [(256, 64), (257, 64), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64), (279, len(packed))]
     table = struct.pack("<H", len(sizes)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sizes)
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + table + bytes(4))
-    assert (read_image(tmp_path / "a.tif", 64, 1)[0].numpy() == values >> 4).all()
+    assert (read(tmp_path / "a.tif", 64, 1)[..., 0] == values >> 4).all()

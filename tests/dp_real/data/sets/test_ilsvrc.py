@@ -1,7 +1,7 @@
 """ImageNet's own files and Kaggle's, in tiny: the class of each image, wherever it is told."""
 
+import gzip
 import io
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,12 +30,11 @@ def devkit_files() -> dict[str, bytes]:
     """Return the files of the development kit. It numbers the classes in its own order, which is backwards here."""
     kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
     synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
-    with io.BytesIO() as file:
-        scipy.io.savemat(file, {"synsets": synsets.reshape(-1, 1)})
-        meta = file.getvalue()
+    meta = io.BytesIO()
+    scipy.io.savemat(meta, {"synsets": synsets.reshape(-1, 1)})
     truth = "".join(f"{1000 - label}\n" for label in LABELS)
     folder = "ILSVRC2012_devkit_t12/data"
-    return {f"{folder}/meta.mat": meta, f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
+    return {f"{folder}/meta.mat": meta.getvalue(), f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
 
 
 def devkit(root: Path) -> None:
@@ -45,11 +44,8 @@ def devkit(root: Path) -> None:
 
 
 def packed_devkit(root: Path) -> None:
-    with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
-        for name, content in devkit_files().items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+    kit = write_tar(root / "kit.tar", devkit_files()).read_bytes()
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(kit))
 
 
 def read(where: Path | str, task: ImageNetTask = "imagenet1k") -> ImageSet:
@@ -59,23 +55,28 @@ def read(where: Path | str, task: ImageNetTask = "imagenet1k") -> ImageSet:
     return images
 
 
-@pytest.mark.parametrize("truth", [kaggle, devkit, packed_devkit])
-@pytest.mark.parametrize("folder", ["val", "ILSVRC/Data/CLS-LOC/val"])
-def test_a_folder_of_validation_images(truth: Callable[[Path], None], folder: str, tmp_path: Path):
-    """The second folder is Kaggle's, whose table lies four folders above."""
-    (tmp_path / folder).mkdir(parents=True)
+def write_validation(folder: Path) -> Path:
+    folder.mkdir(parents=True)
     for name, image in FLAT.items():
-        (tmp_path / folder / name).write_bytes(image)
+        (folder / name).write_bytes(image)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("truth", "place"), [(kaggle, "ILSVRC/Data/CLS-LOC/val"), (devkit, "val"), (packed_devkit, "val")]
+)
+def test_a_folder_of_validation_images(truth: Callable[[Path], None], place: str, tmp_path: Path):
+    """The first folder is Kaggle's, whose table lies four folders above."""
+    folder = write_validation(tmp_path / place)
     with pytest.raises(MissingError, match=r"put ILSVRC2012_devkit_t12.tar.gz .* or Kaggle's LOC_val_solution.csv"):
-        read(tmp_path / folder)
+        read(folder)
     truth(tmp_path)
-    images = read(tmp_path / folder)
-    assert images.y.tolist() == LABELS
-    assert values(images) == [1, 2, 3, 4]
+    images = read(folder)
+    assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
     of_the_hundred = [WNIDS.index(entry.wnid) for entry in imagenet_classes("imagenet100")]
     kept = [of_the_hundred.index(label) for label in LABELS if label in of_the_hundred]
     assert kept
-    assert read(tmp_path / folder, "imagenet100").y.tolist() == kept
+    assert read(folder, "imagenet100").y.tolist() == kept
 
 
 def test_the_validation_tar(tmp_path: Path):
@@ -87,43 +88,30 @@ def test_the_validation_tar(tmp_path: Path):
     assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
 
 
-def class_tars() -> dict[str, bytes]:
-    tars = {}
-    for label in (999, 5):
-        with io.BytesIO() as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                for row in range(2):
-                    image = plain(label % 100 + row)
-                    entry = tarfile.TarInfo(f"{WNIDS[label]}_{row}.JPEG")
-                    entry.size = len(image)
-                    tar.addfile(entry, io.BytesIO(image))
-            tars[f"{WNIDS[label]}.tar"] = file.getvalue()
-    return tars
-
-
 def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
     """The tar files are read where they lie, and nothing is unpacked."""
-    tars = class_tars()
-    write_tar(tmp_path / "ILSVRC2012_img_train.tar", tars)
-    images = read(tmp_path / "ILSVRC2012_img_train.tar")
-    assert (images.y.tolist(), values(images)) == ([999, 999, 5, 5], [99, 100, 5, 6])
     (tmp_path / "train").mkdir()
-    for name, content in tars.items():
-        (tmp_path / "train" / name).write_bytes(content)
+    for label in (999, 5):
+        files = {f"{WNIDS[label]}_{row}.JPEG": plain(label % 100 + row) for row in range(2)}
+        write_tar(tmp_path / "train" / f"{WNIDS[label]}.tar", files)
+    whole = {f"{WNIDS[label]}.tar": (tmp_path / "train" / f"{WNIDS[label]}.tar").read_bytes() for label in (999, 5)}
+    images = read(write_tar(tmp_path / "ILSVRC2012_img_train.tar", whole))
+    assert (images.y.tolist(), values(images)) == ([999, 999, 5, 5], [99, 100, 5, 6])
     for where in (tmp_path / "train" / "n*.tar", tmp_path / "train"):
         images = read(where)
         assert (images.y.tolist(), values(images)) == ([5, 5, 999, 999], [5, 6, 99, 100])
 
 
-@pytest.mark.parametrize("damage", ["no column", "other images", "empty kit"])
-def test_broken_tables_are_named(damage: str, tmp_path: Path):
-    (tmp_path / "val").mkdir()
-    for name, image in FLAT.items():
-        (tmp_path / "val" / name).write_bytes(image)
-    table = tmp_path / "LOC_val_solution.csv"
-    if damage == "empty kit":
-        (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"")
-    else:
-        table.write_text({"no column": "a,b\n1,2\n", "other images": "ImageId,PredictionString\n"}[damage])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("LOC_val_solution.csv", "a,b\n1,2\n"),
+        ("LOC_val_solution.csv", "ImageId,PredictionString\n"),
+        ("ILSVRC2012_devkit_t12.tar.gz", ""),
+    ],
+)
+def test_broken_tables_are_named(file: str, content: str, tmp_path: Path):
+    folder = write_validation(tmp_path / "val")
+    (tmp_path / file).write_text(content)
     with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):
-        read(tmp_path / "val")
+        read(folder)

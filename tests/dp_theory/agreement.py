@@ -3,6 +3,22 @@
 import numpy as np
 from scipy.stats import chi2, t
 
+from dp_theory.outcomes import QUANTITIES
+
+
+def outputs(record, suffix=""):
+    """The three quantities of a prediction or a simulation, or what the suffix names of them: (3, *shape)."""
+    return np.array([getattr(record, name + suffix) for name in QUANTITIES])
+
+
+def assert_same(record, other, rtol):
+    np.testing.assert_allclose(outputs(record), outputs(other), rtol=rtol, atol=0)
+
+
+def largest_z(runs, answer):
+    """By how many standard errors the three quantities of an experiment are off at most."""
+    return np.max(np.abs(outputs(runs) - outputs(answer)) / outputs(runs, "_se"))
+
 
 def assert_agrees(table, trials):
     """No |z| beyond its share of a level of 1e-3 in all, and a spread of z like that of noise."""
