@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,23 +71,20 @@ def make_scheduler() -> DDIMScheduler:
     )
 
 
+@dataclass(eq=False)
 class DenoiserGenerator:
     """The denoiser under DDIM, with classifier-free guidance above a guidance_scale of 1."""
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        sample_shape: tuple[int, ...],
-        n_classes: int,
-        steps: int,
-        guidance_scale: float,
-    ) -> None:
-        self.denoiser = denoiser.eval().requires_grad_(False).to(distributed.device())
-        self.sample_shape = sample_shape
-        self.n_classes = n_classes
-        self.guidance_scale = guidance_scale
+    denoiser: Denoiser
+    sample_shape: tuple[int, ...]
+    n_classes: int
+    steps: int
+    guidance_scale: float
+
+    def __post_init__(self) -> None:
+        self.denoiser.eval().requires_grad_(False).to(distributed.device())
         scheduler = make_scheduler()
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(self.steps)
         self.solver = DDIM(scheduler)
 
     def sample(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,6 @@ from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.examples import TrainingExamples
 from dp_real.generators.pipelines.calls import PipelineCalls
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP, LatentDiffusion, PipelineSampler
-from dp_real.generators.pipelines.latents import Images
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import Stream, rng, row_seeds
@@ -30,27 +30,24 @@ def sampler_of(
     return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
 
 
+@dataclass(eq=False)
 class PipelineGenerator:
     """Images of classes that are prompts, or class numbers of a DiT.
 
     A row's seed picks one of those `asked` for its class, and one of the class's `real` images if it begins with these.
     """
 
-    def __init__(
-        self,
-        model: PipelineSampler,
-        asked: Sequence[Sequence[Any]],
-        sample_shape: tuple[int, ...],
-        real: TrainingExamples | None = None,
-    ) -> None:
-        self.model = model
-        self.asked = asked
-        self.real = real
-        self.rows = None if real is None else [(real.y == label).nonzero().flatten() for label in range(len(asked))]
-        if self.rows and min(map(len, self.rows)) == 0:
-            raise InputError("generator.strength: some class has no image among data.train to begin with")
-        self.sample_shape = sample_shape
-        self.n_classes = len(asked)
+    model: PipelineSampler
+    asked: Sequence[Sequence[Any]]
+    sample_shape: tuple[int, ...]
+    real: TrainingExamples | None = None
+
+    def __post_init__(self) -> None:
+        self.n_classes = len(self.asked)
+        if self.real is not None:
+            self.rows = [(self.real.y == label).nonzero().flatten() for label in range(self.n_classes)]
+            if min(map(len, self.rows)) == 0:
+                raise InputError("generator.strength: some class has no image among data.train to begin with")
 
     def sample(
         self,
@@ -64,14 +61,14 @@ class PipelineGenerator:
 
     def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
         """The two share the pipeline."""
-        return PipelineGenerator(self.model, self.asked, sample_shape, self.real)
+        return replace(self, sample_shape=sample_shape)
 
     def offload(self) -> None:
         self.model.offload()
 
     def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
         """The real images that rows begin with; None: they begin with noise."""
-        if self.real is None or self.rows is None:
+        if self.real is None:
             return None
         draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
         ours = [self.rows[label] for label in labels.tolist()]
@@ -107,7 +104,7 @@ def sample_images(
     guidance_scale: float = 7.5,
     seed: int = 0,
     size: tuple[int, int] | None = None,
-) -> Images:
+) -> Float[Tensor, "batch 3 height width"]:
     """Draw an image for each prompt. This freezes the pipeline.
 
     Parameters

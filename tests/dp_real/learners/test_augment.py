@@ -17,43 +17,33 @@ from dp_real.runtime.seeds import Stream, rng, torch_rng
 from dp_real.sections import TrainingConfig
 
 
-def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored():
+@pytest.mark.parametrize(("side", "size"), [(32, None), (64, (16, 16))], ids=["enlarged", "shrunk"])
+def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored(side: int, size: tuple[int, int] | None):
+    """A pixel shows its row and its column, and a check of 0 and 100, which shrinks to 50 without aliasing."""
     n = 400
-    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    x = torch.stack([rows, columns]).expand(n, 2, 32, 32) + 100 * torch.arange(n).view(n, 1, 1, 1)
-    seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True)
-    seen = seen - 100 * torch.arange(n).view(n, 1, 1, 1)
-    assert seen.min() > -1e-3  # nothing from outside the image, nor of another
-    assert seen.max() < 31 + 1e-3
-    high = seen[:, 0, -1, 0] - seen[:, 0, 0, 0]
-    wide = seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
-    mirrored = (wide < 0).double().mean()
-    assert 0.4 < mirrored < 0.6
-    area = (high * wide.abs() / 31**2).double()
+    rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    x = torch.stack([rows, columns, 100 * ((rows + columns) % 2)]).expand(n, 3, side, side)
+    seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=size)
+    assert seen.shape == (n, 3, *(size or (32, 32)))
+    assert seen[:, :2].min() > -1e-3  # nothing from outside the image
+    assert seen[:, :2].max() < side - 1 + 1e-3
+    assert size is None or (seen[:, 2] - 50).abs().max() < 15
+    between = side - 1 if size is None else 60  # the centres of the first pixel and of the last
+    high = (seen[:, 0, -1, 0] - seen[:, 0, 0, 0]) / between
+    wide = (seen[:, 1, 0, -1] - seen[:, 1, 0, 0]) / between
+    assert 0.4 < (wide < 0).double().mean() < 0.6
+    area = high * wide.abs()
     assert 0.25 < area.min() < 0.35
     assert 0.6 < area.mean() < 0.7  # uniform on [.3, 1], a little less where a long window was cut off
     ratio = wide.abs() / high
-    assert ratio.min() > 0.7
-    assert ratio.max() < 1.4
-    top = seen[:, 0, 0, 0] / (31 - high).clamp_min(1e-3)
-    assert 0.4 < top[high < 30].mean() < 0.6
-
-
-def test_a_crop_of_a_larger_image_is_shrunk_without_aliasing():
-    n = 200
-    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-    x = torch.stack([rows, columns, 100 * ((rows + columns) % 2)]).expand(n, 3, 64, 64)
-    seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=(16, 16))
-    assert seen.shape == (n, 3, 16, 16)
-    assert (seen[:, 2] - 50).abs().max() < 15  # 100 without: a fine check would show as stripes
-    high = seen[:, 0, -1, 0] - seen[:, 0, 0, 0]
-    wide = seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
-    area = high * wide.abs() / 60**2  # between the centres of the first pixel and of the last
-    assert 0.25 < area.min() < 0.35
-    assert 0.6 < area.mean() < 0.7
-    assert 0.4 < (wide < 0).double().mean() < 0.6
-    same = crop_and_flip(x[:, :2], np.random.default_rng(0), least_area=0.3, flip=True)  # the same windows, enlarged
-    torch.testing.assert_close(seen[:, :2].mean((2, 3)), same.mean((2, 3)), atol=0.8, rtol=0)  # whole pixels
+    assert ratio.min() > 0.68
+    assert ratio.max() < 1.45
+    if size is None:
+        top = seen[:, 0, 0, 0] / between / (1 - high).clamp_min(1e-3)
+        assert 0.4 < top[high < 0.95].mean() < 0.6
+    else:  # the same windows, of whole pixels
+        large = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True)
+        torch.testing.assert_close(seen[:, :2].mean((2, 3)), large[:, :2].mean((2, 3)), atol=0.8, rtol=0)
 
 
 def test_whole_images_stay_as_they_are():
