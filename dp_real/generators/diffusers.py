@@ -12,7 +12,7 @@ from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
-from dp_real.generators.pipelines.sizes import known_size
+from dp_real.generators.pipelines.sizes import RANDOM, known_size
 from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
+        from dp_real.generators.models.stable_diffusion import make_full_size
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
@@ -132,7 +133,7 @@ class DiffusersConfig(GeneratorConfig):
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        pipe = load_pipeline(self.model, self.dtype)
+        pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
         if self.lora:
             add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None

@@ -13,7 +13,6 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import require_package
 from dp_real import distributed
-from dp_real.generators.models import stable_diffusion
 from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
 from dp_real.generators.pipelines.sizes import RANDOM
@@ -38,8 +37,6 @@ def load_index(model: str) -> dict[str, Any]:
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline with weights of type `dtype`."""
-    if model == RANDOM:
-        return stable_diffusion.make_full_size(dtype)
     index = load_index(model)
     if Path(model).is_dir():
         lack = lacking(Path(model), pipeline=True)
