@@ -92,7 +92,7 @@ class LatentConfig(TrainedHere):
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         import torch
-        from diffusers import AutoencoderKL
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Float32, Int64, Shaped, UInt64
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Int64
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
@@ -117,14 +120,14 @@ def make_full_size(dtype: str = "float32") -> Any:
 
 
 def _assembled(
-    vae: AutoencoderKL, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer, text: Mapping[str, int]
+    vae: AutoencoderKL, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer, text: Mapping[str, Any]
 ) -> Any:
     """`text` are sizes of a fresh text encoder."""
-    last = len(tokenizer) - 1
-    tokens = {"vocab_size": last + 1, "bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    length = tokenizer.model_max_length
+    end = len(tokenizer) - 1
+    tokens: dict[str, Any] = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
+    sizes = tokens | {"max_position_embeddings": tokenizer.model_max_length, **text}
     parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "scheduler": make_scheduler()}
-    parts |= {"text_encoder": CLIPTextModel(CLIPTextConfig(**tokens, **text, max_position_embeddings=length))}
+    parts["text_encoder"] = CLIPTextModel(CLIPTextConfig(**sizes))
     return StableDiffusionPipeline(vae=vae, unet=unet, tokenizer=tokenizer, **parts, requires_safety_checker=False)
 
 

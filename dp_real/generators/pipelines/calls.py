@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
 from jaxtyping import UInt64
@@ -32,8 +31,10 @@ class PipelineCalls(PipelineSampler):
         check_scheduler(self.pipe.scheduler)
         super().__post_init__()
         if self.strength < 1:
+            from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image  # it imports all pipelines
+
             try:
-                self.pipe = diffusers.AutoPipelineForImage2Image.from_pipe(self.pipe)
+                self.pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
             except ValueError as error:
                 raise InputError(f"generator.strength: {name} has no pipeline that begins with images") from error
         self.pipe.set_progress_bar_config(disable=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt64
+from jaxtyping import Float, Float32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Shaped, UInt64
 from torch import Tensor, nn
 

@@ -7,14 +7,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderKLFlux2,
-    AutoencoderKLQwenImage,
-    AutoencoderTiny,
-)
+from diffusers.models.autoencoders.autoencoder_asym_kl import AsymmetricAutoencoderKL
+from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 

@@ -78,9 +78,5 @@ def add_lora(pipe: Any, model: str) -> None:
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub."""
-    from diffusers import AutoencoderTiny
-
-    if model == RANDOM:
-        decoder: Any = AutoencoderTiny()
-        return decoder.to(distributed.device(), getattr(torch, dtype))
-    return load(AutoencoderTiny, model, dtype)
+    kind: Any = diffusers.AutoencoderTiny
+    return kind().to(distributed.device(), getattr(torch, dtype)) if model == RANDOM else load(kind, model, dtype)
