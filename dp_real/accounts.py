@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dp_real.batches import Loader
 from dp_real.config import Config
 from dp_real.distributed import from_main
 from dp_real.protocols import Learner
-from dp_real.rounds import Drawn, SampleDrawer, Samples
+from dp_real.rounds import Drawn, SampleDrawer
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
 
@@ -43,14 +44,14 @@ def price(config: Config, drawn: Drawn, flops: MeasuredFlops | None) -> Generati
     if not drawn.samples or flops is None:
         return GenerationCosts()
     guidance = config.guidance
-    each = flops.guided() if drawn.kind in ("guided", "chosen") else flops.plain()
+    each = flops.guided if drawn.kind in ("guided", "chosen") else flops.plain
     # Only guidance through the denoiser needs its backward pass; the control needs no gradient.
     through = drawn.kind == "guided" and guidance.through == "unet" and guidance.control == "none"
     return GenerationCosts(
         generated=drawn.samples,
         forwards=drawn.samples * config.forwards,
         backwards=drawn.samples * len(config.guided_steps) if through else 0,
-        flops=drawn.samples * each + drawn.rows * flops.soft_labels(),
+        flops=drawn.samples * each + drawn.rows * flops.soft_labels,
         redrawn=drawn.redrawn,
     )
 
@@ -64,43 +65,39 @@ class MeasuredFlops:
 
     drawer: SampleDrawer
     learner: Learner
-    _known: dict[str, int] = field(default_factory=dict)
 
+    @cached_property
     def plain(self) -> int:
-        return self._once("plain", self._draw_plain)
+        return self._count(self._draw)
 
+    @cached_property
     def guided(self) -> int:
-        return self._once("guided", self._draw_guided)
+        label, seeds = self._row
+        if self.drawer.config.guidance.candidates > 1:
+            return self._count(lambda: self.drawer.chosen(self.learner, label, [seeds], 0.0))
+        return self._count(lambda: self.drawer.draw(label, seeds, self.drawer.guide(self.learner, 0.0)))
 
+    @cached_property
     def soft_labels(self) -> int:
         if not self.drawer.config.pool.soft_labels:
             return 0
-        if "soft labels" not in self._known:
-            sample = self._draw_plain()
-            self._once("soft labels", lambda: self.drawer.posterior(sample))
-        return self._known["soft labels"]
+        sample = self._draw()
+        return self._count(lambda: self.drawer.posterior(sample))
 
     @property
     def _row(self) -> tuple[Tensor, np.ndarray]:
         return torch.zeros(1, dtype=torch.int64), row_seeds(self.drawer.config.seed, 0, range(1))
 
-    def _draw_plain(self) -> Tensor:
+    def _draw(self) -> Tensor:
         return self.drawer.generator.sample(*self._row, None)
 
-    def _draw_guided(self) -> Samples:
-        label, seeds = self._row
-        if self.drawer.config.guidance.candidates > 1:
-            return self.drawer.chosen(self.learner, label, [seeds], 0.0)
-        return self.drawer.draw(label, seeds, self.drawer.guide(self.learner, 0.0))
-
-    def _once(self, name: str, work: Callable[[], object]) -> int:
-        if name not in self._known:
-            self._known[name] = 0
-            with contextlib.suppress(MissingError):
-                work()  # fills the generator's caches by its usual attention: that for counting rounds differently
-                self._known[name] = count(work)
-            self.drawer.generator.offload()
-        return self._known[name]
+    def _count(self, work: Callable[[], object]) -> int:
+        flops = 0
+        with contextlib.suppress(MissingError):
+            work()  # fills the generator's caches by its usual attention: that for counting rounds differently
+            flops = count(work)
+        self.drawer.generator.offload()
+        return flops
 
 
 class Clock:

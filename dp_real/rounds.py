@@ -244,10 +244,10 @@ class Rounds:
         self._own: list[slice] = []  # the blocks of this process
         known = self._known() if self.near and distributed.this_process().is_main_process else None  # before the round
         n_real = 0 if index else self.config.practice.all_real
-        drawn = self._empty()
-        saved = 0.0
+        drawn, begin = self._empty(), time.monotonic()
         if n_real < len(labels):
-            drawn, total, saved = self._generated(index, labels[n_real:], learner, total)
+            drawn, total = self._generated(index, labels[n_real:], learner, total)
+        saved = float(drawn.seconds.sum()) - (time.monotonic() - begin)
         costs = len(drawn), int(drawn.draws.sum()), int(drawn.redrawn.sum())
         kind = kind_of(self.config, index)
         batch = drawn
@@ -262,7 +262,7 @@ class Rounds:
         if self.near:
             batch = self._distinct(index, batch, known)
         files = self._files(index) if batch is drawn else []
-        return Drawn(batch, kind, *costs, total, saved, files)
+        return Drawn(batch, kind, *costs, total, max(0.0, saved), files)  # a little is lost between blocks
 
     def forget(self) -> None:
         if self.folder is not None and distributed.this_process().is_main_process:
@@ -273,50 +273,45 @@ class Rounds:
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
 
-    def _generated(self, index: int, labels: Tensor, learner: Learner, total: float) -> tuple[Batch, float, float]:
-        """This process's rows, the next total guidance, and the seconds that were spared."""
+    def _generated(self, index: int, labels: Tensor, learner: Learner, total: float) -> tuple[Batch, float]:
+        """This process's rows, and the next total guidance."""
         config, kind = self.config, kind_of(self.config, index)
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
         n = len(labels)
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
         part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == 1 else n
-        drawn, saved = [self._empty()], 0.0
+        drawn = [self._empty()]
         for rows in distributed.slices(slice(0, n), part):
             block = partial(self._block, index, labels, learner, kind, strength(config, kind, total))
-            new, spared = self._blocks(rows, block)
+            new = self._blocks(rows, block)
             drawn += new
-            saved += spared
             if steers:
                 wrong = sum(distributed.gather([sum(int((~batch.correct).sum()) for batch in new)]))
                 total = steer(total, wrong / (rows.stop - rows.start), config.guidance.wrong_share)
         self.drawer.generator.offload()
-        return Batch.concatenate(drawn), total, saved
+        return Batch.concatenate(drawn), total
 
-    def _blocks(self, rows: slice, draw: Callable[[slice], Batch]) -> tuple[list[Batch], float]:
+    def _blocks(self, rows: slice, draw: Callable[[slice], Batch]) -> list[Batch]:
         """This process's blocks."""
         blocks = list(distributed.slices(rows, self.config.sampling.block_size))
         own = distributed.own_share(blocks)
         self._own += own
         drawn: list[Batch] = []
-        saved = 0.0
         stopped: Interrupted | None = None
         with self.progress("drawing examples", max(1, len(own))) as advance:
             for turn in range(-(-len(blocks) // distributed.this_process().num_processes)):
                 if self.stop():
                     raise Interrupted
                 if turn < len(own):
-                    block = own[turn]
-                    begin = time.monotonic()
                     try:
-                        drawn.append(draw(block))
-                        saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                        drawn.append(draw(own[turn]))
                     except Interrupted as error:
                         stopped = error
                     advance(1)
                 if distributed.any_process(stopped is not None):
                     raise stopped or Interrupted
-        return drawn, max(0.0, saved)  # to draw and write them here takes a little more than `seconds`
+        return drawn
 
     def _files(self, index: int) -> list[Path]:
         return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []

@@ -32,28 +32,21 @@ class FromCommandLine(str):
     """A value given on the command line, where relative paths are meant from the current folder."""
 
 
-def _anchor(value: str, info: ValidationInfo) -> Path | None:
-    """None: no relative path, or nobody says from where it is meant."""
-    folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
-    if folder is None or not value or value.startswith(HUB) or os.path.isabs(value):
-        return None
-    return Path(os.path.normpath(Path(folder).absolute() / value))
-
-
-def _anchored(value: Any, info: ValidationInfo) -> Any:
+def _anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> Any:
+    """An absolute path in place of a relative one, if somebody says from where that is meant; ~ is the home folder."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
-    return str(_anchor(home, info) or home)
+    folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
+    if folder is None or not home or home.startswith(HUB) or os.path.isabs(home):
+        return str(home)
+    path = Path(os.path.normpath(Path(folder).absolute() / home))
+    return str(path if path.exists() or not only_if_there else home)
 
 
 def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
     """Without such a folder or file it is an id of the hub."""
-    if not isinstance(value, str):
-        return value
-    home = type(value)(expanduser(value))
-    path = _anchor(home, info)
-    return str(path if path is not None and path.exists() else home)
+    return _anchored(value, info, only_if_there=True)
 
 
 Place = Annotated[str, BeforeValidator(_anchored)]

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -52,8 +53,7 @@ def arrays() -> bytes:
 
 def archive(folder: Path) -> bytes:
     """A tar file of two images."""
-    write_tar(folder / "made.tar", {"blame/a.png": plain(1), "praise/b.png": plain(2)})
-    return (folder / "made.tar").read_bytes()
+    return write_tar(folder / "made.tar", {"blame/a.png": plain(1), "praise/b.png": plain(2)}).read_bytes()
 
 
 def labelled(labels: list[int]) -> bytes:
@@ -116,7 +116,7 @@ def test_any_bytes_are_taken_or_told(kind: str, tmp_path: Path):
     file.write_bytes(healthy)
     reader.read(file)
 
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=ALL_CHECKS)
+    @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=ALL_CHECKS)
     @given(EDITS, st.one_of(st.just(1.0), st.floats(0, 1)))
     def attack(edits: list[tuple[float, int, bytes]], kept: float) -> None:
         content = edited(healthy, edits)
@@ -141,10 +141,8 @@ def with_bytes(archive: bytes, at: dict[bytes, int], value: int) -> bytes:
     """A zip archive whose headers have another 16-bit number; at: its offset in each kind of header."""
     content = bytearray(archive)
     for header, offset in at.items():
-        place = content.find(header)
-        while place >= 0:
-            struct.pack_into("<H", content, place + offset, value)
-            place = content.find(header, place + 1)
+        for found in re.finditer(re.escape(header), archive):
+            struct.pack_into("<H", content, found.start() + offset, value)
     return bytes(content)
 
 
@@ -167,11 +165,9 @@ def test_archives_of_arrays_that_numpy_cannot_read(tmp_path: Path):
 
 def test_configurations_that_python_cannot_hold(tmp_path: Path):
     file = tmp_path / "own.toml"
-    file.write_text(f"[training]\nsteps = {'9' * 5000}\n")
-    assert "5000 digits" in refusal("configuration", file)
-    file.write_text(f"x = {'[' * 5000}{']' * 5000}\n")
-    assert "recursion" in refusal("configuration", file)
-    for value in ("9" * 5000, "[" * 3000):
+    for value, said in (("9" * 5000, "5000 digits"), ("[" * 5000 + "]" * 5000, "recursion")):
+        file.write_text(f"x = {value}\n")
+        assert said in refusal("configuration", file)
         with pytest.raises(InputError, match=r"^--set x=…: cannot be read"):
             load_config(preset_files()["digits"], [f"x={value}"])
 
@@ -183,40 +179,29 @@ def test_labels_beyond_their_names(tmp_path: Path):
 
 
 def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path: Path):
-    file = tmp_path / "images.tar"
-    entry = tarfile.TarInfo("blame/a.png")
-    entry.size = 2**50
-    file.write_bytes(entry.tobuf() + plain(1))
-    refusal("images, tar", file)
+    def packed(name: str, content: bytes, size: int) -> bytes:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        return entry.tobuf() + content + bytes(-len(content) % 512 + 1024)
 
+    file = tmp_path / "images.tar"
+    file.write_bytes(packed("blame/a.png", plain(1), 2**50))
+    refusal("images, tar", file)
     content = plain(1)
     for _ in range(300):
-        nested = io.BytesIO()
-        with tarfile.open(fileobj=nested, mode="w") as tar:
-            entry = tarfile.TarInfo("n01440764.tar")
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-        content = nested.getvalue()
+        content = packed("n01440764.tar", content, len(content))
     file.write_bytes(content)
     refusal("images, tar", file)
 
 
-def test_a_place_on_the_hub_that_cannot_be(tmp_path: Path):
-    for place in ("hub:../../x", "hub:../x/y", "hub:a/b/../../../c"):
-        with pytest.raises(InputError, match=r"hub:.* (should read hub:ORG|cannot be read: Repo id)"):
-            FolderConfig(source="folder", validation=place, classes=CLASSES, size=8).load()
-
-
 def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
-    file = tmp_path / "texts.csv"
-    file.write_bytes(b"a" * 5_000_000 + b"\n1\n")
-    with pytest.raises(InputError, match="which column is the text") as told:
-        read_texts(file)
-    assert len(str(told.value)) < 1000
-    (tmp_path / "curve.csv").write_bytes(b"a" * 5_000_000 + b"\n1\n")
-    with pytest.raises(InputError, match="holds no curve") as told:
-        read_curve(tmp_path / "curve.csv")
-    assert len(str(told.value)) < 1000
+    content = b"a" * 5_000_000 + b"\n1\n"
+    for kind, said in (("texts, CSV", "which column is the text"), ("curve", "holds no curve")):
+        file = tmp_path / READERS[kind].name
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=said) as told:
+            READERS[kind].read(file)
+        assert len(str(told.value)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -233,14 +218,6 @@ def test_tables_that_would_be_taken_for_others(content: bytes, problem: str, tmp
     (tmp_path / "texts.csv").write_bytes(content)
     with pytest.raises(InputError, match=problem):
         read_texts(tmp_path / "texts.csv")
-
-
-def test_curves_that_would_be_taken_for_others(tmp_path: Path):
-    file = tmp_path / "curve.csv"
-    file.write_bytes(b"strategy,kept,error\nstatic,10,.3,1\nstatic,20,.2,1\n")
-    assert "more fields than the columns strategy, kept, error" in refusal("curve", file)
-    file.write_bytes(b"strategy,kept,error,error\nstatic,10,.3,.1\n")
-    assert "several columns are called error" in refusal("curve", file)
 
 
 def texts_of(folder: Path) -> Path:

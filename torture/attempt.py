@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_base.errors import STOP_SIGNALS
-from torture.processes import HANGS_AFTER, Answer, Loaded, NewProcess, Process, finish
+from torture.processes import HANGS_AFTER, Answer, Process, finish
 
 ROOT = Path(__file__).parents[1]
 MAIN = "from dp_experiments.cli.main import main; main()"
@@ -70,13 +70,9 @@ def all_faults(faults: list[str]) -> str:
 
 @dataclass
 class Place:
-    """A folder with a cache and healthy runs of its own, removed on exit.
-
-    If not `forked`, processes of `dp` start anew, and can be attacked while they load.
-    """
+    """A folder with a cache and healthy runs of its own, removed on exit."""
 
     path: Path
-    forked: bool = False
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,15 +80,12 @@ class Place:
         own = {"XDG_CACHE_HOME": str(self.path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         self.environment = os.environ | own | {"PYTHONPATH": paths}
         self._copies = 0
-        self._loaded = Loaded(self.path, self.environment)
 
     def start(self, *words: object, code: str = MAIN) -> Process:
-        if self.forked:
-            return self._loaded.fork(code, [*map(str, words)], self.new("streams"))
         return self.process(sys.executable, "-c", code, *words)
 
     def process(self, *words: object, **environment: str) -> Process:
-        return NewProcess([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
+        return Process([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
 
     def dp(self, *words: object, code: str = MAIN) -> Answer:
         return finish(self.start(*words, code=code))
@@ -106,23 +99,25 @@ class Place:
 
     @cached_property
     def whole(self) -> Path:
-        return self._made("whole", MAIN, status=0)
+        """A complete run."""
+        run = self.path / "whole"
+        answer = run_here(self, "real", "run", *SMALL, "--out", run)
+        assert answer.status == 0, answer.err
+        return run
 
     @cached_property
     def stopped(self) -> Path:
-        return self._made("stopped", STOPPED, status=130)
+        """A run that was asked to stop before its end."""
+        run = self.path / "stopped"
+        answer = self.dp("real", "run", *SMALL, "--out", run, code=STOPPED)
+        assert answer.status == 130, answer.err
+        return run
 
     @cached_property
     def branched(self) -> Path:
         run = self.copy(self.whole)
-        answer = self.dp("real", "branch", run)
+        answer = run_here(self, "real", "branch", run)
         assert answer.status == 0, answer.err
-        return run
-
-    def _made(self, name: str, code: str, status: int) -> Path:
-        run = self.path / name
-        answer = self.dp("real", "run", *SMALL, "--out", run, code=code)
-        assert answer.status == status, answer.err
         return run
 
     def __enter__(self) -> "Place":
@@ -130,7 +125,6 @@ class Place:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._loaded.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -88,28 +88,6 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
     }
 
 
-def commands() -> dict[str, str]:
-    """A test compares this list with the commands that there are."""
-    nothing = "it reads nothing that the project wrote"
-    run = "damage to a run"
-    resumed = "damage to what --resume reads"
-    return {
-        **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real review"), run),
-        **dict.fromkeys(("theory forecast", "figures"), run),
-        "doctor": f"{run}, a comparison and the cache",
-        **dict.fromkeys(("real compare", "real tune"), resumed),
-        "real run": "damage to the cache",
-        "real plan": "it reads the cache as real run does",
-        **dict.fromkeys(("real init", "real keys", "play", "claims"), nothing),
-        **dict.fromkeys(
-            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise", "sweep")), nothing
-        ),
-        **dict.fromkeys((f"theory {name}" for name in ("check", "verify")), nothing),
-        "theory best": nothing,
-    }
-
-
 class RunCase(NamedTuple):
     """Damage to a file of a run, which a command then reads."""
 
@@ -184,10 +162,9 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
 
 def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
     """`named` is whether the answer names the file, `same` whether it is that from the whole run."""
-    if _crashed(answer, case.command):
-        return f"status {answer.status}: {answer.last}"
-    if answer.status:
-        return "" if named else f"no file is named: {answer.last}"
+    fault = _fault(answer, named, case.command)
+    if fault is not None:
+        return fault
     if not same and not (named and case.command in PARTIAL):
         return "another answer, and status 0"
     if case.command == "resume" and not case.whole:  # a whole run is left as it is
@@ -195,32 +172,43 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
     return ""
 
 
-def _crashed(answer: Answer, command: str = "") -> bool:
-    """Whether a command failed without a word of its own; the doctor's is a line for each finding."""
+def _fault(answer: Answer, named: bool, command: str = "") -> str | None:
+    """What is wrong with an answer about a damaged file; None: it succeeded, and what it made is to be judged.
+
+    The doctor has a line for each finding, where others have one in all.
+    """
     tidy = answer.tidy or (command == "doctor" and "Traceback" not in answer.err)
-    return not tidy or answer.status not in (0, 2, 3)
+    if not tidy or answer.status not in (0, 2, 3):
+        return f"status {answer.status}: {answer.last}"
+    if answer.status:
+        return "" if named else f"no file is named: {answer.last}"
+    return None
+
+
+def _harmed(
+    place: Place, whole: Path, patterns: tuple[str, ...], tries: int, draw: random.Random
+) -> Iterator[tuple[Path, Path, str]]:
+    """Copies of a folder, a file that is damaged in each, and how."""
+    cases = list(itertools.product(patterns, DAMAGES))
+    for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
+        out = place.copy(whole)
+        file = draw.choice(sorted(out.glob(pattern)))
+        damage(file, draw)
+        yield out, file, f"{file.relative_to(out)} {damage.__name__}"
+        shutil.rmtree(out)
 
 
 def _attack_comparison(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
     whole = place.new("comparison")
     place.dp(*works(place)["compare"].into(whole))
-    cases = list(itertools.product(COMPARISON_FILES, DAMAGES, COMPARISON_READERS))
-    healthy = {command: _read(place, place.copy(whole), command)[1] for command in COMPARISON_READERS}
-    for pattern, damage, command in draw.sample(cases, min(tries or len(cases), len(cases))):
-        out = place.copy(whole)
-        file = draw.choice(sorted(out.glob(pattern)))
-        damage(file, draw)
-        answer, told = _read(place, out, command)
-        fault = ""
-        if _crashed(answer, command):
-            fault = f"status {answer.status}: {answer.last}"
-        elif answer.status and str(file.parent) not in answer.err:
-            fault = f"no file is named: {answer.last}"
-        elif not answer.status and told != healthy[command]:
-            fault = "another answer, and status 0"
-        what = f"{file.relative_to(out)} {damage.__name__}"
-        yield Attempt(f"damage, {command} of a comparison", what, answer.line, fault)
-        shutil.rmtree(out)
+    for command in COMPARISON_READERS:
+        _, healthy = _read(place, place.copy(whole), command)
+        for out, file, what in _harmed(place, whole, COMPARISON_FILES, tries, draw):
+            answer, told = _read(place, out, command)
+            fault = _fault(answer, str(file.parent) in answer.err, command)
+            if fault is None:
+                fault = "" if told == healthy else "another answer, and status 0"
+            yield Attempt(f"damage, {command} of a comparison", what, answer.line, fault)
 
 
 def _attack_resumed(
@@ -228,22 +216,11 @@ def _attack_resumed(
 ) -> Iterator[Attempt]:
     whole = place.new(work.name)
     place.dp(*work.into(whole))
-    cases = list(itertools.product(patterns, DAMAGES))
-    for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
-        out = place.copy(whole)
-        file = draw.choice(sorted(out.glob(pattern)))
-        damage(file, draw)
+    for out, _, what in _harmed(place, whole, patterns, tries, draw):
         answer = run_here(place, *_by_one_worker(work.again(out)))
-        fault = ""
-        if _crashed(answer):
-            fault = f"status {answer.status}: {answer.last}"
-        elif answer.status == 0:
-            fault = work.fault(place, out)
-        elif str(out) not in answer.err:
-            fault = f"no file is named: {answer.last}"
-        what = f"{file.relative_to(out)} {damage.__name__}"
+        fault = _fault(answer, str(out) in answer.err)
+        fault = work.fault(place, out) if fault is None else fault
         yield Attempt(f"damage, {work.name} --resume", what, answer.line, fault)
-        shutil.rmtree(out)
 
 
 def _by_one_worker(words: Words) -> Words:

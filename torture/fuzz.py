@@ -1,12 +1,9 @@
-"""Nonsense from hypothesis: command lines, configurations, logs, and folders of images.
+"""Nonsense from hypothesis: command lines and configurations.
 
 Survived: status 0, 2, 3 or 130 within 10 s, one line on stderr if it is not 0, and no partial output.
 """
 
-import io
-import json
 import random
-import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +13,6 @@ import tomli_w
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from PIL import Image
 
 from torture.attempt import SMALL, Attempt, Place, run_here
 from torture.processes import Answer
@@ -124,23 +120,6 @@ def configurations() -> SearchStrategy[str]:
     return st.one_of(mutated, cut, TEXT)
 
 
-def logs() -> SearchStrategy[str]:
-    """Lines of a JSONL file, most of which are none."""
-    line = st.one_of(TEXT, SCALARS.map(json.dumps), st.dictionaries(TEXT, SCALARS, max_size=3).map(json.dumps))
-    return st.lists(line, max_size=4).map("\n".join)
-
-
-def image_folders() -> SearchStrategy[list[tuple[str, str, bytes]]]:
-    """Files of a data set: folder, name and content."""
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8), 100).save(buffer, "PNG")
-    png = buffer.getvalue()
-    content = st.one_of(st.just(png), st.integers(0, len(png)).map(lambda n: png[:n]), st.binary(max_size=40))
-    folder = st.sampled_from(["3", "7", "who?", "a:b", "<b>", "$x", "99", ".hidden", "é"])
-    name = st.sampled_from(["0.png", "1.jpg", "x.txt", "2.PNG"])
-    return st.lists(st.tuples(folder, name, content), max_size=4)
-
-
 class Trial(NamedTuple):
     """How `dp` answered, and what must not be there if it failed."""
 
@@ -162,52 +141,16 @@ def _try_configuration(place: Place, text: str) -> Trial:
     return Trial(run_here(place, "real", "plan", file, "--json"))
 
 
-def _try_log(place: Place, text: str) -> Trial:
-    run = place.copy(place.whole)
-    log = "metrics.jsonl" if len(text) % 2 else "rounds.jsonl"
-    (run / log).write_text(text, encoding="utf-8")
-    report = run / "new.html"
-    answer = run_here(place, "real", "report", run, "--out", report)
-    output = report if report.exists() else None
-    if answer.status == 0:
-        shutil.rmtree(run)
-    return Trial(answer, output)
-
-
-def _try_images(place: Place, files: list[tuple[str, str, bytes]]) -> Trial:
-    root = place.new("set")
-    root.mkdir()
-    for folder, name, content in files:
-        (root / folder).mkdir(exist_ok=True)
-        (root / folder / name).write_bytes(content)
-    return Trial(run_here(place, "real", "evaluate", place.whole, "--on", f"mine={root}", "--json"))
-
-
-class Target(NamedTuple):
-    """Its cases, how one is tried, and its share of all."""
-
-    cases: Callable[[bool], SearchStrategy[Any]]
-    try_case: Callable[[Place, Any], Trial]
-    tenths: int
-
-
-TARGETS = {
-    "command line": Target(command_lines, _try_command_line, 4),
-    "configuration": Target(lambda huge: configurations(), _try_configuration, 3),
-    "log": Target(lambda huge: logs(), _try_log, 2),
-    "images": Target(lambda huge: image_folders(), _try_images, 1),
-}
-
-
 def attack(
     place: Place, tries: int, draw: random.Random, huge: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Attempt]:
-    """Try `tries` cases, spread over the targets; if `huge`, with sizes that no machine has."""
-    chosen = {name: target for name, target in TARGETS.items() if not only or name in only}
-    parts = sum(target.tenths for target in chosen.values())
-    for name, target in chosen.items():
-        count = max(1, tries * target.tenths // parts)
-        yield from _tried(place, name, target.cases(huge), target.try_case, count, draw.randrange(2**32))
+    """Try `tries` cases, half of them each; if `huge`, with sizes that no machine has."""
+    targets: dict[str, tuple[SearchStrategy[Any], Callable[[Place, Any], Trial]]] = {
+        "command line": (command_lines(huge), _try_command_line),
+        "configuration": (configurations(), _try_configuration),
+    }
+    for name in only or targets:
+        yield from _tried(place, name, *targets[name], max(1, tries // len(only or targets)), draw.randrange(2**32))
 
 
 def _tried(

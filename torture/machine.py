@@ -4,6 +4,7 @@
 """
 
 import functools
+import importlib
 import os
 import signal
 import sys
@@ -22,12 +23,14 @@ from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import pool as pools
 from dp_real.rounds import Rounds
-from torture import loaded
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one
 DRAWS_ROUND_1 = 3  # the call that draws a rank's only block of round 1, after two blocks of round 0
 FROM_ROUND_1 = range(DRAWS_ROUND_1, 1000)
 ALWAYS = range(1, 1000)
+
+LOADED = ("sklearn.datasets", "torch._dynamo", "dp_experiments.cli.commands", "dp_real.plan.needs", "dp_real.runs.run")
+"""What the processes need sooner or later, loaded once, before they are forked."""
 
 Effect = Callable[..., Any]
 """What happens in place of a call: effect(function, *arguments, **options)."""
@@ -157,7 +160,8 @@ def be_rank(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    loaded.load()
+    for module in LOADED:
+        importlib.import_module(module)
     FAULTS[sys.argv.pop(1)]()
     api.elastic_launch = Forking
     main()

@@ -1,20 +1,15 @@
 """Processes that lead a group of their own: how they are started, waited for and ended."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import psutil
-
-from torture.loaded import STATUS, Request
 
 HANGS_AFTER = 240  # seconds; no command takes longer, even on a busy machine
 
@@ -48,24 +43,8 @@ class Answer:
         return f"{self.status} {self.last}"
 
 
-class Process(Protocol):
-    """Its streams go to files, so that a child which outlives it keeps nobody waiting."""
-
-    pid: int
-    streams: Path
-    begin: float
-
-    def wait(self, timeout: float | None = None) -> int:
-        """It raises subprocess.TimeoutExpired."""
-        ...
-
-    def send_signal(self, sig: int) -> None:
-        """Nothing happens if it has ended."""
-        ...
-
-
-class NewProcess(subprocess.Popen[bytes]):
-    """A process of any command."""
+class Process(subprocess.Popen[bytes]):
+    """A process of any command. Its streams go to files, so that a child which outlives it keeps nobody waiting."""
 
     def __init__(self, words: list[str], streams: Path, folder: Path, environment: dict[str, str]) -> None:
         streams.mkdir()
@@ -81,61 +60,6 @@ class NewProcess(subprocess.Popen[bytes]):
                 stderr=err,
                 start_new_session=True,
             )
-
-
-class Forked:
-    """Forked from a process that has loaded everything."""
-
-    def __init__(self, pid: int, streams: Path) -> None:
-        self.pid = pid
-        self.streams = streams
-        self.begin = time.monotonic()
-
-    def wait(self, timeout: float | None = None) -> int:
-        file = self.streams / STATUS
-        while not file.exists():
-            if timeout is not None and time.monotonic() - self.begin > timeout:
-                raise subprocess.TimeoutExpired("dp", timeout)
-            time.sleep(0.02)
-        return int(file.read_text())
-
-    def send_signal(self, sig: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, sig)
-
-
-class Loaded:
-    """Starts torture.loaded with the first fork, and ends it with `close`."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._folder = folder
-        self._environment = environment
-        self._server: subprocess.Popen[str] | None = None
-
-    def fork(self, code: str, words: list[str], streams: Path) -> Forked:
-        if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "torture.loaded"],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # remarks of libraries about forks
-                text=True,
-                start_new_session=True,
-            )
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        streams.mkdir()
-        request = Request(code, words, str(streams), str(self._folder), self._environment)
-        print(json.dumps(request._asdict()), file=self._server.stdin, flush=True)
-        return Forked(int(self._server.stdout.readline()), streams)
-
-    def close(self) -> None:
-        """The forks live on."""
-        if self._server is not None:
-            self._server.kill()
-            self._server.communicate()
 
 
 def finish(process: Process, seconds: float = HANGS_AFTER) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -98,89 +98,80 @@ class Config(Section):
         self.generator.check(self.data)
         self.generator.check_sampling(self.sampling)
         self.learner.check(self.training, self.data)
+        for misfits in (self._of_examples, self._of_generator, self._of_practice, self._of_batches, self._of_pool):
+            for message in misfits():
+                raise ValueError(message)
         return self
 
-    @model_validator(mode="after")
-    def _check_examples(self) -> Config:
+    def _of_examples(self) -> Iterator[str]:
+        """What the examples of the data do not fit."""
         source = f"data.source = '{self.data.source}'"
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
             if kind.examples not in (self.data.examples, None):
                 has = f"no {kind.examples}" if self.data.examples == "numbers" else self.data.examples
-                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}")
-        storages = self.data.storages
-        if self.pool.storage not in storages:
-            wanted = " or ".join(f"'{storage}'" for storage in storages)
-            raise ValueError(f"{source}: pool.storage must be {wanted}")
+                yield f"{source} has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}"
+        if self.pool.storage not in self.data.storages:
+            wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
+            yield f"{source}: pool.storage must be {wanted}"
         if self.pool.distinct and not self.data.has_likeness:
-            raise ValueError(f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0")
+            yield f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0"
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
         if of_images and self.data.examples != "numbers":
-            raise ValueError(
-                f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.examples}"
-            )
-        return self
+            yield f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.examples}"
 
-    @model_validator(mode="after")
-    def _check_denoiser(self) -> Config:
-        if self.generator.has_denoiser:
-            return self
-        kind = f"generator.kind = '{self.generator.kind}' has no denoiser"
-        if self.guidance.guides_sampler:
-            raise ValueError(f"{kind} to guide: set guidance.candidates to at least 2, or guidance.omega = 0")
-        if self.sampling.guidance_scale != 1:
-            raise ValueError(f"{kind} for classifier-free guidance: sampling.guidance_scale must be 1")
-        return self
+    def _of_generator(self) -> Iterator[str]:
+        """What its generator cannot do."""
+        kind = f"generator.kind = '{self.generator.kind}'"
+        if not self.generator.has_denoiser:
+            if self.guidance.guides_sampler:
+                yield f"{kind} has no denoiser to guide: set guidance.candidates to at least 2, or guidance.omega = 0"
+            if self.sampling.guidance_scale != 1:
+                yield f"{kind} has no denoiser for classifier-free guidance: sampling.guidance_scale must be 1"
+        if not self.generator.has_likelihood:
+            if self.guidance.likelihood_weight:
+                yield f"{kind} cannot tell how likely a label is: guidance.likelihood_weight must be 0"
+            if self.pool.soft_labels:
+                yield f"{kind} cannot tell how likely a class is: pool.soft_labels must be false"
 
-    @model_validator(mode="after")
-    def _check_likelihood(self) -> Config:
-        if self.generator.has_likelihood:
-            return self
-        kind = f"generator.kind = '{self.generator.kind}' cannot tell how likely a"
-        if self.guidance.likelihood_weight:
-            raise ValueError(f"{kind} label is: guidance.likelihood_weight must be 0")
-        if self.pool.soft_labels:
-            raise ValueError(f"{kind} class is: pool.soft_labels must be false")
-        return self
-
-    @model_validator(mode="after")
-    def _check_practice(self) -> Config:
+    def _of_practice(self) -> Iterator[str]:
+        practice = self.practice
         if self.samples > MOST_SAMPLES:
-            raise ValueError(f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}")
-        if self.practice.oversample > 1 and self.guidance.omega:
-            raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
-        if self.practice.oversample > 1 and self.guidance.candidates > 1:
-            raise ValueError("practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1")
-        if self.practice.examples == "real" and self.practice.additions:
-            raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
-        if self.practice.new_sample_weight != 1 and not self.training.batch_size:
-            raise ValueError("practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are")
-        if self.training.balanced_batches and not self.training.batch_size:
-            raise ValueError("training.balanced_batches draws rows: with training.batch_size = 0, all are used")
-        if self.training.balanced_batches and self.practice.new_sample_weight != 1:
-            raise ValueError("training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1")
-        mixes = next((key for key in ("mixup", "cutmix") if getattr(self.training, key)), None)
-        if mixes and self.training.logit_adjustment and self.practice.all_real and self.practice.draws:
-            raise ValueError(
+            yield f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}"
+        if practice.oversample > 1 and self.guidance.omega:
+            yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
+        if practice.oversample > 1 and self.guidance.candidates > 1:
+            yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
+        if practice.examples == "real" and practice.additions:
+            yield "practice.examples = 'real' cannot be added to: practice.additions must be 0"
+        real = next((key for key in ("examples", "start") if getattr(practice, key) == "real"), None)
+        if real and not self.data.has_training_examples:
+            yield f"practice.{real} = 'real' takes real training images: data.train names them"
+
+    def _of_batches(self) -> Iterator[str]:
+        training, weighs = self.training, self.practice.new_sample_weight != 1
+        if weighs and not training.batch_size:
+            yield "practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are"
+        if training.balanced_batches and not training.batch_size:
+            yield "training.balanced_batches draws rows: with training.batch_size = 0, all are used"
+        if training.balanced_batches and weighs:
+            yield "training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1"
+        mixes = next((key for key in ("mixup", "cutmix") if getattr(training, key)), None)
+        if mixes and training.logit_adjustment and self.practice.all_real and self.practice.draws:
+            yield (
                 f"training.{mixes} mixes real and generated rows, which training.logit_adjustment tells apart: one of "
                 "them must be 0"
             )
-        real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
-        if real and not self.data.has_training_examples:
-            raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")
-        return self
 
-    @model_validator(mode="after")
-    def _check_pool(self) -> Config:
+    def _of_pool(self) -> Iterator[str]:
         if not self.pool.size:
-            return self
+            return
         where = f"pool.size = {self.pool.size}"
         if not self.generator.any_size:
-            raise ValueError(f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0")
+            yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
         if not self.learner.any_size:
-            raise ValueError(f"{where} is for networks; learner.kind = '{self.learner.kind}' needs 0")
+            yield f"{where} is for networks; learner.kind = '{self.learner.kind}' needs 0"
         if "real" in (self.practice.examples, self.practice.start):
-            raise ValueError(f"{where}: real examples have the learner's size only; practice.examples and start need 0")
-        return self
+            yield f"{where}: real examples have the learner's size only; practice.examples and start need 0"
 
     def resolved(self) -> Self:
         """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""

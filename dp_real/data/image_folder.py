@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
     from dp_real.examples import Task, TrainingExamples
 
+
+def _check_resize(resize: int, section: ValidationInfo) -> int:
+    """Raise ValueError if a shorter side of `resize` pixels has no middle of the section's `size`."""
+    size = section.data.get("size", 0)
+    if 0 < resize < size:
+        raise ValueError(f"must be 0, or at least size = {size}")
+    return resize
+
+
 Resize = Annotated[
     int,
     Field(
@@ -24,13 +33,9 @@ Resize = Annotated[
         le=2**14,
         description="of images to validate or test: the shorter side, before `size` of its middle is taken; 0: size",
     ),
+    AfterValidator(_check_resize),
 ]
-
-
-def check_resize(resize: int, size: int) -> None:
-    """Raise ValueError if a shorter side of `resize` pixels has no middle of `size`; 0 is `size`."""
-    if 0 < resize < size:
-        raise ValueError(f"resize = {resize}: must be 0, or at least size = {size}")
+"""A key behind the key `size`."""
 
 
 @DATA.named("folder", place=5)
@@ -41,11 +46,6 @@ class FolderConfig(OwnSets):
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     channels: Literal[1, 3] = Field(default=3, description="3: in colour; 1: in grey, also what the generator draws")
     resize: Resize = 0
-
-    @model_validator(mode="after")
-    def _check_size(self) -> FolderConfig:
-        check_resize(self.resize, self.size)
-        return self
 
     @property
     def task(self) -> Task:
@@ -60,12 +60,11 @@ class FolderConfig(OwnSets):
 
         return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
-    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
+    def to_train_on(self, examples: ImageSet) -> TrainingExamples:
         """Decoded, as float32, on first use."""
         from dp_real.data.sets.images import TrainingImages
-        from dp_real.data.sets.places import read_set
 
-        return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
+        return TrainingImages(examples)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """No image is decoded."""

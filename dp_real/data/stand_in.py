@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
-from dp_real.data.image_folder import FolderConfig, Resize, check_resize
+from dp_real.data.image_folder import FolderConfig, Resize
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
@@ -48,11 +48,6 @@ class StandInConfig(MadeUp):
     resize: Resize = 0
     images: int = Field(default=1, ge=1, le=10_000, description="of each class, in each set")
     split: Seed = Field(default=0, description="seed of the noise")
-
-    @model_validator(mode="after")
-    def _check_size(self) -> StandInConfig:
-        check_resize(self.resize, self.size)
-        return self
 
     @property
     def task(self) -> Task:

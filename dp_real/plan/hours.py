@@ -58,29 +58,20 @@ class Seconds:
     spread: float = 1.0  # factor by which they may be too large or too small
 
 
-def rates(config: Config, device: str, cores: int = 0) -> tuple[float, float, float] | None:
-    """TFLOP/s of denoiser, decoder and learner on a GPU, or on `cores` of a CPU; None: not known."""
-    if cores:
-        rate = cores * CPU_CORE
-        return rate, rate, rate
-    gpu = next((gpu for name, gpu in GPUS.items() if name in device), None)
-    if gpu is None:
-        return None
-    drawing, training = (
-        FLOAT32 if dtype == "float32" else 1.0 for dtype in (config.generator.precision, config.training.precision)
-    )
-    return gpu.denoiser * drawing, gpu.decoder * drawing, gpu.learner * training
-
-
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """The seconds by the table above."""
-    known = rates(config, device, cores)
-    if known is None:
+    """The seconds by the table above, on a GPU or on `cores` of a CPU."""
+    if cores:
+        known = (cores * CPU_CORE,) * 3
+    elif gpu := next((gpu for name, gpu in GPUS.items() if name in device), None):
+        drawing, training = (
+            FLOAT32 if dtype == "float32" else 1.0 for dtype in (config.generator.precision, config.training.precision)
+        )
+        known = gpu.denoiser * drawing, gpu.decoder * drawing, gpu.learner * training
+    else:
         return Seconds(None, None, None, f"nothing is known of {device}: measure it")
-    operations = work.image_operations(config, network)
     plain, guided = (
         sum(part / rate for part, rate in zip(parts, known, strict=True)) if parts else None
-        for parts in operations or (None, None)
+        for parts in work.image_operations(config, network) or (None, None)
     )
     row = network.training / known[2] if network else None
     said = "{:g} of denoiser, {:g} of decoder and {:g} of learner".format(*known)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from dp_real.config import Config
+from dp_real.examples import Task
+from dp_real.learners import LearnerConfig
 from dp_real.runtime.flops import count
 
 JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224 pixels in colour
@@ -66,9 +69,15 @@ class Network:
 
 def learner_network(config: Config) -> Network | None:
     """Found without memory for weights; None if the module asks for the values of its input."""
-    shape = config.task.sample_shape
+    return _network(type(config.learner), config.learner.model_dump_json(), config.task)
+
+
+@cache
+def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
+    """Kept, since a plan asks several times and a transformer takes seconds."""
+    shape = task.sample_shape
     with torch.device("meta"):
-        module = config.learner.network(config.task)
+        module = kind.model_validate_json(section).network(task)
     if module is None:
         return None
     row = torch.empty(1, *shape, device="meta")

@@ -81,13 +81,9 @@ class Batch:
     @classmethod
     def of(cls, table: pa.Table) -> Batch:
         """The examples are not copied, and may lie in a memory-mapped file."""
-        columns: dict[str, Any] = {}
-        for field in fields(cls):
-            if field.name not in ("example", "posterior"):
-                columns[field.name] = table[field.name].combine_chunks().to_numpy(zero_copy_only=False)
-            elif field.name in table.column_names:
-                columns[field.name] = table[field.name]
-        return cls(**columns)
+        columns = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in KINDS}
+        posterior = table["posterior"] if "posterior" in table.column_names else None
+        return cls(**columns, example=table["example"], posterior=posterior)
 
     def write(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Whole or not at all."""

@@ -1,6 +1,5 @@
 """Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from dp_base.errors import InputError
 from dp_base.files import strict_json
 from dp_real.data.sets.class_names import folder_names
-from dp_real.pool.batch import KINDS, POSTERIOR
+from dp_real.pool.batch import KINDS
 from dp_real.pool.pool import Pool
 from dp_real.pool.storages import IMAGE, NUMBERS_FEATURE
 from dp_real.runtime.pixels import to_bytes, to_image
@@ -69,8 +68,13 @@ def written_facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/train.parquet: an example (a PNG of an image), `label`, WRITTEN, and with soft labels `posterior`."""
+    from datasets import Features
+
     column = pool.stored.exported
-    schema = _parquet_schema(pool, classes)
+    described = {column.name: column.feature, "label": {"names": list(classes), "_type": "ClassLabel"}}
+    described |= {key: {"dtype": kind, "_type": "Value"} for key, kind in WRITTEN.items()}
+    described |= {key: NUMBERS_FEATURE for key in pool.soft}
+    schema = Features.from_dict(described).arrow_schema
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:
         group: list[dict[str, Any]] = []
         for row in example_rows(pool):
@@ -80,15 +84,3 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
                 writer.write_table(pa.Table.from_pylist(group, schema))
                 group.clear()
         writer.write_table(pa.Table.from_pylist(group, schema))
-
-
-def _parquet_schema(pool: Pool, classes: Sequence[str]) -> pa.Schema:
-    column = pool.stored.exported
-    fields: dict[str, Any] = {column.name: column.type, "label": pa.int64()}
-    fields |= {key: pa.type_for_alias(kind) for key, kind in WRITTEN.items()}
-    fields |= {key: POSTERIOR for key in pool.soft}
-    features: dict[str, Any] = {column.name: column.feature}
-    features |= {key: NUMBERS_FEATURE for key in pool.soft}
-    features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}
-    features |= {key: {"dtype": kind, "_type": "Value"} for key, kind in WRITTEN.items()}
-    return pa.schema(fields).with_metadata({"huggingface": json.dumps({"info": {"features": features}})})

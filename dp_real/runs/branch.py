@@ -48,11 +48,25 @@ def branch(
 def cool_down(
     files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1, changed: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results."""
+    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results.
+
+    One worker: all processes share the work on each branch. Several: a lost branch starts over.
+    """
+    config = load_config(files.config)
+    planned = distributed.on_main(lambda: _planned(files, changed))
+    ended = [plan.result for plan in planned if plan.result]
+    left = [plan for plan in planned if not plan.result]
     if workers == 1:
-        ended = _one_by_one(files, progress, test, changed)
+        with own_torch(config), quietly():
+            data = load_data(config, progress, test=test)
+            ended += [_branch_at(plan, config, data, files.pool, progress, test) for plan in left]
     else:
-        ended = _spread(files, progress, test, workers, changed)
+        config.data.prepare(progress)
+        jobs = [(plan, config, files.pool, test) for plan in left]
+        with progress("branches", len(jobs)) as advance:
+            for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
+                ended.append(result)
+                advance(1)
     results = {result["pool_size"]: result for result in ended}
     own = files.read_result()
     if own:
@@ -60,31 +74,6 @@ def cool_down(
     elif distributed.this_process().is_main_process:
         log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
     return [results[size] for size in sorted(results)]
-
-
-def _one_by_one(files: RunFiles, progress: Progress, test: bool, changed: Sequence[str]) -> list[dict[str, Any]]:
-    """All processes share the work on each branch."""
-    config = load_config(files.config)
-    with own_torch(config), quietly():
-        data = load_data(config, progress, test=test)
-        planned = distributed.on_main(lambda: _planned(files, changed))
-        return [plan.result or _branch_at(plan, config, data, files.pool, progress, test) for plan in planned]
-
-
-def _spread(
-    files: RunFiles, progress: Progress, test: bool, workers: int | None, changed: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Several branches at a time; a lost one starts over."""
-    config = load_config(files.config)
-    config.data.prepare(progress)
-    planned = _planned(files, changed)
-    results = [plan.result for plan in planned if plan.result]
-    jobs = [(plan, config, files.pool, test) for plan in planned if not plan.result]
-    with progress("branches", len(jobs)) as advance:
-        for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
-            results.append(result)
-            advance(1)
-    return results
 
 
 def _branch_alone(plan: BranchPlan, config: Config, pool_folder: Path, test: bool) -> dict[str, Any]:

@@ -157,14 +157,7 @@ def _beginning_at(config: Config, weights: Path) -> Config:
 def problems(folder: Path) -> list[str]:
     """A line for each damage in a run's folder, and the way on."""
     files = RunFiles.of(folder)
-    found = [
-        *_config_problems(files),
-        *_checkpoint_problems(files),
-        *_pool_problems(files),
-        *_part_problems(files),
-        *_log_problems(files),
-        *_branch_problems(files),
-    ]
+    found = [*_config_problems(files), *_log_problems(files), *_part_problems(files)]
     return list(dict.fromkeys(map(str, found)))
 
 
@@ -180,46 +173,30 @@ def _config_problems(files: RunFiles) -> Iterator[Lack]:
             yield Lack(change, "restore it, unless the change is meant")
 
 
-def _checkpoint_problems(files: RunFiles) -> Iterator[Lack]:
+def _log_problems(files: RunFiles) -> Iterator[Lack]:
+    """Of checkpoints, and of the logs, which begin with what these had."""
+    remedy = f"restore it, or {files.repeat}"
     for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
             yield Lack(problem, f"remove {checkpoint} to do without that checkpoint")
         elif problem := log_problem(files, checkpoint):
-            yield Lack(problem, _restore_or_repeat(files))
-
-
-def _pool_problems(files: RunFiles) -> Iterator[Lack]:
-    if not files.pool.exists():
-        return
-    problem = pool_problem(files.pool)
-    if problem:
-        yield Lack(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
-
-
-def _part_problems(files: RunFiles) -> Iterator[Lack]:
-    for part in (files.path, files.learner, files.best):
-        if problem := damage(part):
-            yield Lack(problem, _go_back(files))
-
-
-def _log_problems(files: RunFiles) -> Iterator[Lack]:
+            yield Lack(problem, remedy)
     for log in (files.metrics, files.rounds):
         try:
             read_rows(log)
         except DamagedError as error:
-            yield Lack(error.problem, _restore_or_repeat(files))
+            yield Lack(error.problem, remedy)
 
 
-def _branch_problems(files: RunFiles) -> Iterator[Lack]:
+def _part_problems(files: RunFiles) -> Iterator[Lack]:
+    """Of the pool, the run's own files, its learners and its branches."""
+    complete = files.result.exists()
+    back = f"dp real resume {files.path} goes back to the newest intact checkpoint"
+    if files.pool.exists() and (problem := pool_problem(files.pool)):
+        yield Lack(problem, f"restore it, or {files.repeat}" if complete else back)
+    for part in (files.path, files.learner, files.best):
+        if problem := damage(part):
+            yield Lack(problem, f"remove {files.result}, and {back}" if complete else back)
     for branch in files.branches:
         if problem := damage(branch.path) or damage(branch.learner):
             yield Lack(problem, branch.branch_again)
-
-
-def _restore_or_repeat(files: RunFiles) -> str:
-    return f"restore it, or {files.repeat}"
-
-
-def _go_back(files: RunFiles) -> str:
-    back = f"dp real resume {files.path} goes back to the newest intact checkpoint"
-    return f"remove {files.result}, and {back}" if files.result.exists() else back

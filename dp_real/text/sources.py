@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dp_real.data.sets.places import Located
-    from dp_real.examples import Examples, TrainingExamples
+    from dp_real.examples import Examples, ExampleSet
     from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change
@@ -47,6 +47,13 @@ class OfTexts(DataConfig):
 
         return NearTexts(likeness)
 
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        from dp_real.data.sets.class_names import own_classes
+        from dp_real.data.sets.places import locate
+        from dp_real.text.text_sets import read_texts
+
+        return read_texts(locate(where), own_classes(self.task.classes), self.task.sample_shape[0], needed=())
+
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
         """A list of str, which are cut."""
         from dp_real.text.codes import to_codes
@@ -58,7 +65,7 @@ class OfTexts(DataConfig):
 
 
 @DATA.named("text", place=7)
-class TextConfig(OfTexts, OwnSets):
+class TextConfig(OwnSets, OfTexts):
     """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
 
     source: Literal["text"]
@@ -73,12 +80,9 @@ class TextConfig(OfTexts, OwnSets):
 
         return read_texts(found, self.labels, self.length, needed)
 
-    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        return self.read(found, needed)
-
 
 @DATA.named("stand-in-text", place=9)
-class StandInTextConfig(OfTexts, MadeUp):
+class StandInTextConfig(MadeUp, OfTexts):
     """Made-up sentences on four topics, to try the whole path of texts without data."""
 
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"

@@ -34,17 +34,14 @@ class Rows(NamedTuple):
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
-    rows = _read(found, classes)
-    labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
-    kept = [row for row, name in enumerate(rows.names) if labels[name] is not None]
-    for row in kept:
-        if not isinstance(rows.texts[row], str) or not rows.texts[row].strip():
-            raise InputError(f"{rows.places[row]}: there is no text in it; give it some, or remove it")
-        if "\0" in rows.texts[row]:
-            raise InputError(f"{rows.places[row]}: it has characters of code 0, which no text has; mend or remove it")
-    y = [label for name in rows.names if (label := labels[name]) is not None]
-    classes.check(found.where, y, needed, "texts")
-    texts = [rows.texts[row].strip() for row in kept]
+    whole = _read(found, classes)
+    rows, y = classes.rows(whole.names, whole.places, found.where, needed, "texts")
+    for row in rows:
+        if not isinstance(whole.texts[row], str) or not whole.texts[row].strip():
+            raise InputError(f"{whole.places[row]}: there is no text in it; give it some, or remove it")
+        if "\0" in whole.texts[row]:
+            raise InputError(f"{whole.places[row]}: it has characters of code 0, which no text has; mend or remove it")
+    texts = [whole.texts[row].strip() for row in rows]
     long = sum(len(text) > length for text in texts)
     if long:
         warn_once(
@@ -59,10 +56,8 @@ def _read(found: Located, classes: Classes) -> Rows:
             return _read_folders(found.paths[0], classes)
         case "csv" | "jsonl":
             return rows_of_table(found)
-        case "parquet":
-            return _data_set(found, table_sets.open_parquet(found.where, found.paths), classes)
-        case "saved":
-            return _data_set(found, table_sets.open_saved(found.where, found.paths[0], found.split), classes)
+        case "parquet" | "saved":
+            return _data_set(found, table_sets.open_table(found), classes)
     raise InputError(
         f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
     )

@@ -1,7 +1,6 @@
 """Files are written whole or not at all, and claimed folders are released."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -45,12 +44,6 @@ def test_a_failed_file_leaves_what_was_there(tmp_path: Path):
         write()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["table.csv"]
-
-
-def test_json_is_read_back(tmp_path: Path):
-    write_json(tmp_path / "a.json", {"b": [1, None]})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, None]}
-    assert names(tmp_path) == ["a.json"]
 
 
 def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -137,20 +130,13 @@ def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, proce
     assert (tmp_path / "best" / "weights").read_text() == "good"
 
 
-def test_a_link_to_an_empty_folder_stays_one(tmp_path: Path):
+def test_an_empty_folder_is_taken_over_and_a_link_to_it_stays_one(tmp_path: Path):
     (tmp_path / "far").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far")
     with whole_folder(tmp_path / "link") as staged:
         (staged / "a").touch()
     assert (tmp_path / "link").is_symlink()
     assert names(tmp_path / "far") == ["a"]
-
-
-def test_an_empty_folder_is_taken_over(tmp_path: Path):
-    (tmp_path / "folder").mkdir()
-    with whole_folder(tmp_path / "folder") as staged:
-        (staged / "a").touch()
-    assert names(tmp_path / "folder") == ["a"]
 
 
 def test_any_text_is_the_name_of_one_file(tmp_path: Path):

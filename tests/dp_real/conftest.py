@@ -1,6 +1,7 @@
 """A digits run small enough for a test: a generator trained for 400 steps, kept in the cache of all tests."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,8 @@ from dp_real.config import Config, parse_config
 from dp_real.examples import RealData
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
+from dp_real.runs.run import run
+from tests.dp_real.runs.folders import dying
 
 SMALL = {
     "name": "small",
@@ -20,6 +23,12 @@ SMALL = {
     "training": {"steps": 120, "learning_rate": 3e-3},
     "practice": {"initial": 60, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 10},
 }
+
+
+def changed(config: Config, **changes: Any) -> Config:
+    """The configuration with other values, or other values of some keys of its sections."""
+    raw = config.model_dump()
+    return parse_config(raw | {key: raw[key] | new if isinstance(new, dict) else new for key, new in changes.items()})
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +44,20 @@ def data(config: Config) -> RealData:
 @pytest.fixture(scope="session")
 def generator(config: Config, data: RealData, cache: Path) -> Generator:
     return load_generator(config, data)
+
+
+@pytest.fixture(scope="session")
+def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run of `config`. Tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    run(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def broken_off(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of `config` that died at step 95, after both additions, far from its last checkpoint."""
+    folder = tmp_path_factory.mktemp("runs") / "broken"
+    with dying(95):
+        run(config, folder)
+    return folder

@@ -28,10 +28,12 @@ from dp_real.pool.pool import read_round
 from dp_real.protocols import Generator
 from dp_real.runs import conclude
 from dp_real.runs.checkpoints import kept_checkpoints
+from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
+from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
-from tests.dp_real.runs.folders import all_rows, stopped_at
+from tests.dp_real.runs.folders import all_rows, stopped_at, traces
 
 RUN = """
 import sys
@@ -66,45 +68,26 @@ def script(tmp_path: Path) -> Path:
     return tmp_path / "script.py"
 
 
-@pytest.fixture
-def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
-    """A run of one process, cut off after its first checkpoint, from which the others go on."""
-    config = config.model_copy(update={"guidance": config.guidance.model_copy(update={"omega": "auto"})})
-    folder = tmp_path / "alone"
-    run(config, folder)
-    return folder
-
-
-def test_the_processes_outlive_a_dashboard(config: Config, generator: Generator, script: Path, tmp_path: Path):
-    """What follows training, such as the evaluation, needs them together once more."""
-    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "alone")
-    finished(launch(script, 2, str(tmp_path / "alone" / "config.toml"), str(tmp_path / "together")))
-    assert (tmp_path / "together" / "result.json").exists()
+def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
+    shutil.copytree(run, copy)
+    (copy / "result.json").unlink()
+    for later in (*kept_checkpoints(copy / "checkpoints")[1:], *(copy / "checkpoints").glob("latest-*")):
+        shutil.rmtree(later)
+    return copy
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
-    alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
+    config: Config, script: Path, tmp_path: Path, processes: int
 ):
-    """Each goes on from the first checkpoint. The round that follows depends on that learner alone."""
-    together = tmp_path / "together"
-    shutil.copytree(alone, together)
-    (together / "result.json").unlink()
-    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
-        shutil.rmtree(later)
+    """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again."""
+    alone = tmp_path / "alone"
+    run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
+    together = back_at_its_first_checkpoint(alone, tmp_path / "together")
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
-    rounds = [rows(folder) for folder in (alone, together)]
-    assert rounds[0] == rounds[1]
-    logs = [(folder / "rounds.jsonl").read_text().splitlines() for folder in (alone, together)]
-    checked = [{key: value for key, value in json.loads(log[1]).items() if "seconds" not in key} for log in logs]
-    assert checked[0] == checked[1]
-    result = json.loads((together / "result.json").read_text())
-    assert result["processes"] == processes
-
-
-def rows(folder: Path) -> list[dict]:
-    """Return all that the pool's latest version says of the first two rounds."""
-    return all_rows(folder)[:100]
+    assert all_rows(together)[:100] == all_rows(alone)[:100]
+    assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
+    assert Run(together).result["processes"] == processes
 
 
 @pytest.mark.slow
@@ -116,7 +99,7 @@ def test_whole_runs_agree_statistically(
     folders = []
     arguments = []
     for seed in range(12):
-        whole = config.model_copy(update={"seed": seed})
+        whole = changed(config, seed=seed)
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
         (tmp_path / f"{seed}.toml").write_text(whole.to_toml())
         arguments += [str(tmp_path / f"{seed}.toml"), str(folders[-1][1])]
@@ -124,9 +107,9 @@ def test_whole_runs_agree_statistically(
     finished(launch(script, processes, *arguments))
     gaps = []
     for pair in folders:
-        first, again = (rows(folder)[:60] for folder in pair)
+        first, again = (all_rows(folder)[:60] for folder in pair)
         assert first == again
-        results = [json.loads((folder / "result.json").read_text()) for folder in pair]
+        results = [Run(folder).result for folder in pair]
         assert [result["processes"] for result in results] == [1, processes]
         assert results[0]["samples_seen"] == results[1]["samples_seen"] == 120 * 64
         gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
@@ -137,19 +120,8 @@ def test_whole_runs_agree_statistically(
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
 
 
-def test_one_error_for_all(script: Path, tmp_path: Path, config: Config):
-    (tmp_path / "config.toml").write_text(config.to_toml())
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "thesis.txt").write_text("mine")
-    process = launch(script, 2, str(tmp_path / "config.toml"), str(tmp_path / "taken"))
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode != 0
-    assert out.count("InputError: --out") >= 1
-
-
 def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path: Path, config: Config, generator):
-    long = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1_000_000})})
-    (tmp_path / "config.toml").write_text(long.to_toml())
+    (tmp_path / "config.toml").write_text(changed(config, training={"steps": 1_000_000}).to_toml())
     out = tmp_path / "run"
     process = launch(script, 2, str(tmp_path / "config.toml"), str(out))
     deadline = time.monotonic() + 120
@@ -209,29 +181,15 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
     assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
 
 
-AT_THE_END = """
+TOGETHER = """
 import atexit
 from pathlib import Path
-def threads():
-    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-atexit.register(lambda: print(f"left: {threads()}\\n", end=""))
-from dp_real import distributed
-distributed.gather([0])
-print(f"there: {threads()}\\n", end="")
-"""
-
-
-def test_no_thread_that_exchanges_objects_outlives_the_process_group(tmp_path: Path):
-    """One that lets go of an object while the interpreter ends would abort the process."""
-    (tmp_path / "script.py").write_text(AT_THE_END)
-    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
-    assert sum("gloo" in line for line in said if line.startswith("there:")) == 2
-    assert [line for line in said if line.startswith("left:")] == 2 * ["left: ['python']"]
-
-
-SAME_STATISTICS = """
 import torch
 from torch import nn
+def gloo():
+    threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum("gloo" in name for name in threads) > 0
+atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
 from dp_real import distributed
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
@@ -247,12 +205,18 @@ for step in range(5):
 answers = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
+try:
+    distributed.on_main(lambda: 1 / 0)
+except ZeroDivisionError:
+    print(f"raised: {gloo()}\\n", end="")
 """
 
 
-def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
-    (tmp_path / "script.py").write_text(SAME_STATISTICS)
-    finished(launch(tmp_path / "script.py", 2))
+def test_statistics_and_errors_are_the_same_everywhere_and_no_thread_outlives_the_process_group(tmp_path: Path):
+    """Layers gather statistics. A thread that lets go of an object while the interpreter ends would abort it."""
+    (tmp_path / "script.py").write_text(TOGETHER)
+    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
 
 
 @pytest.mark.slow
@@ -266,14 +230,9 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
         ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],
     )
     run(smoke, tmp_path / "alone")
-    together = tmp_path / "together"
-    shutil.copytree(tmp_path / "alone", together)
-    (together / "result.json").unlink()
-    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
-        shutil.rmtree(later)
+    together = back_at_its_first_checkpoint(tmp_path / "alone", tmp_path / "together")
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
-    tables = [all_rows(folder)[:140] for folder in (tmp_path / "alone", together)]
-    assert tables[0] == tables[1]
+    assert all_rows(together)[:140] == all_rows(tmp_path / "alone")[:140]
 
 
 @pytest.mark.parametrize(

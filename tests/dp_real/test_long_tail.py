@@ -1,5 +1,6 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
+import contextlib
 from pathlib import Path
 from typing import cast
 
@@ -31,19 +32,16 @@ from dp_real.runtime.pixels import to_float
     ("total", "n_classes", "imbalance"), [(1500, 77, 100), (50_000, 10, 50), (10, 10, 100), (5, 1, 2)]
 )
 def test_counts_fall_exponentially(total: int, n_classes: int, imbalance: float):
-    counts = tail_counts(total, n_classes, imbalance, split=0)
+    """The split decides which classes are frequent."""
+    counts, again, other = (tail_counts(total, n_classes, imbalance, split) for split in (0, 0, 1))
     assert counts.sum() == total
     assert counts.min() >= 1
     falling = -np.sort(-counts)
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
     expected = 1 + (total - n_classes) * shares / shares.sum()
     assert np.abs(falling - expected).max() < 1
-
-
-def test_which_classes_are_frequent_is_the_splits():
-    counts = [tail_counts(1000, 10, 100, split) for split in (0, 0, 1)]
-    assert (counts[0] == counts[1]).all()
-    assert (counts[0] != counts[2]).any()
+    assert (counts == again).all()
+    assert (counts != other).any() == (total > n_classes > 1)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 100, 1000])
@@ -133,25 +131,17 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
 
 
 def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
-    config = digits(1.5, initial=40, real=30)
+    """A class without rows of a kind counts as one with a single row."""
     real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
     pool = Labelled(torch.cat([real, torch.arange(10)]), real=30)
-    adjustment = LogitAdjustment(config, cast(Pool, pool))
+    adjustment = LogitAdjustment(digits(1.5, initial=40, real=30), cast(Pool, pool))
     found = adjustment.of(torch.tensor([3, 35, 0]))
     of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
     of_generated = 1.5 * torch.log(torch.full([10], 0.1))
     assert_close(found, torch.stack([of_real, of_generated, of_real]))
-    pool.y = torch.cat([pool.y, torch.full([5], 2)])  # the next round
-    shares = torch.tensor([1 / 15] * 10)
-    shares[2] = 6 / 15
-    assert_close(adjustment.of(torch.tensor([44])), 1.5 * shares.log()[None])
-
-
-def test_a_class_without_rows_of_a_kind_counts_as_one_with_a_single_row():
-    config = digits(1.0, initial=30)
-    pool = Labelled(torch.cat([torch.arange(10).repeat(3), torch.tensor([1] * 11)]), real=30)
-    found = LogitAdjustment(config, cast(Pool, pool)).of(torch.tensor([30]))
-    assert_close(found, torch.log(torch.tensor([[1 / 20, 11 / 20] + [1 / 20] * 8])))
+    pool.y = torch.cat([real, torch.full([11], 1)])  # the next round
+    shares = torch.tensor([1 / 20, 11 / 20] + [1 / 20] * 8)
+    assert_close(adjustment.of(torch.tensor([40])), 1.5 * shares.log()[None])
 
 
 def test_what_is_added_to_the_logits_is_in_the_loss():
@@ -166,14 +156,11 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("marked", [0, 20])
-def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(
-    marked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Real examples that are marked as wrong are left out, so that fewer real rows are there than were asked for."""
     config = digits(1.0, initial=90, real=60)
     run(config, tmp_path / "unmarked")
-    x, y = Run(tmp_path / "unmarked").pool.minibatch(torch.arange(marked))
+    x, y = Run(tmp_path / "unmarked").pool.minibatch(torch.arange(20))
     marks = [mark_of(to_float(example), config.task.classes[label]) for example, label in zip(x, y, strict=True)]
     (tmp_path / "marks.csv").write_text("\n".join(["mark", *marks]))
     config = config.model_copy(update={"pool": config.pool.model_copy(update={"marks": str(tmp_path / "marks.csv")})})
@@ -186,44 +173,35 @@ def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(
 
     monkeypatch.setattr(NetworkLearner, "train_step", noted)
     run(config, tmp_path / "run")
-    pool = Run(tmp_path / "run").pool
-    n, n_real = 90 - marked, 60 - marked
-    x, y = pool.minibatch(torch.arange(n))
-    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:n_real], y[n_real:])]
+    x, y = Run(tmp_path / "run").pool.minibatch(torch.arange(70))
+    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:40], y[40:])]
     real, generated = (torch.log(count / count.sum()) for count in counts)
     examples, offsets = trained[0]
     rows = [int((x == example).flatten(1).all(1).nonzero()[0, 0]) for example in examples]
-    assert min(rows) < n_real <= max(rows)
-    assert_close(offsets, torch.stack([real if row < n_real else generated for row in rows]))
-
-
-def test_rows_of_both_kinds_are_not_mixed_where_they_are_told_apart():
-    raw = digits(1.0).model_dump()
-    raw["training"]["mixup"] = 0.5
-    with pytest.raises(InputError, match=r"training\.mixup mixes real and generated rows"):
-        parse_config(raw)
-    raw["practice"] |= {"start": "generated", "imbalance": 1.0}
-    parse_config(raw)
+    assert min(rows) < 40 <= max(rows)
+    assert_close(offsets, torch.stack([real if row < 40 else generated for row in rows]))
 
 
 @pytest.mark.parametrize(
-    ("practice", "said"),
+    ("training", "practice", "said"),
     [
-        ({"start": "generated"}, "imbalance = 20 is for real examples"),
-        ({"imbalance": 0.5}, "imbalance"),
+        ({}, {"start": "generated"}, "imbalance = 20 is for real examples"),
+        ({}, {"imbalance": 0.5}, "imbalance"),
+        ({"logit_adjustment": 1.0, "mixup": 0.5}, {}, r"training\.mixup mixes real and generated rows"),
+        ({"logit_adjustment": 1.0, "mixup": 0.5}, {"start": "generated", "imbalance": 1.0}, None),
     ],
 )
-def test_a_tail_that_cannot_be_is_refused(practice, said):
-    with pytest.raises(InputError, match=said):
-        digits(**practice)
+def test_a_tail_that_cannot_be_is_refused(training: dict, practice: dict, said: str | None):
+    raw = digits().model_dump()
+    raw["training"] |= training
+    raw["practice"] |= practice
+    with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
+        parse_config(raw)
 
 
-@pytest.mark.parametrize(("initial", "said"), [(900, "real examples of .*: there are"), (10, None), (9, "fewer")])
-def test_a_tail_takes_what_there_is(initial, said, tmp_path):
-    config = digits(initial=initial, imbalance=1e4, additions=0)
-    if said is None:
-        run(config, tmp_path / "run")
-        assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10
-        return
-    with pytest.raises(InputError, match=said):
-        run(config, tmp_path / "run")
+def test_a_tail_takes_what_there_is(tmp_path: Path):
+    for initial, said in ((900, "real examples of .*: there are"), (9, "fewer")):
+        with pytest.raises(InputError, match=said):
+            run(digits(initial=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")
+    run(digits(initial=10, imbalance=1e4, additions=0), tmp_path / "run")
+    assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10

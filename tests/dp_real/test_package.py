@@ -12,9 +12,8 @@ import dp_real
 import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
-from dp_base.progress import Progress
 from dp_real.config import Config, parse_config
-from dp_real.protocols import Generator
+from tests.dp_real.conftest import changed
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,25 +27,20 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-@pytest.mark.parametrize("module", ["dp_real", "dp_real.config", "dp_real.config.arms", "dp_real.runs.run_files"])
-def test_what_only_reads_configurations_imports_no_torch(module: str):
-    answer = python(f"import sys, {module}; print(*sorted({{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules)))")
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == "\n"
-
-
-def test_nor_does_reading_one(config: Config, tmp_path: Path):
+def test_what_only_reads_configurations_imports_no_torch(config: Config, tmp_path: Path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
-    code = "import sys; from dp_real import load_config; load_config(sys.argv[1]); print('torch' in sys.modules)"
-    assert python(code, str(tmp_path / "mine.toml")).stdout == "False\n"
+    code = "import sys, dp_real.config.arms, dp_real.runs.run_files; dp_real.load_config(sys.argv[1])"
+    answer = python(
+        f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", str(tmp_path / "mine.toml")
+    )
+    assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
 def test_a_local_language_model_needs_neither_the_client_of_endpoints_nor_its_stand_in():
     """The client is in an extra of its own; the stand-in's network takes seconds to import."""
     others = {"openai", "transformers.models.gpt2.modeling_gpt2"}
-    answer = python(f"import sys, dp_real.text.models.causal_lm; print(*sorted({others} & set(sys.modules)))")
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == "\n"
+    answer = python(f"import sys, dp_real.text.models.causal_lm; print(*{others} & set(sys.modules))")
+    assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
 def test_every_name_is_there():
@@ -62,28 +56,17 @@ def test_every_name_is_there():
     assert set(names) - {"__version__"} <= set(everything)
 
 
-LIBRARIES = {
-    "generator": {"kind": "latent", "training": "none"},
-    "learner": {
-        "kind": "transformers",
-        "config": {
-            "patch_size": 4,
-            "hidden_size": 8,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 1,
-            "intermediate_size": 8,
-        },
-    },
-    "sampling": {"steps": 3},
-    "training": {"steps": 4},
-    "practice": {"initial": 10, "evaluate_every": 2},
-}
-
-
-@pytest.mark.parametrize("changes", [{}, LIBRARIES], ids=["own", "diffusers and transformers"])
-def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
-    """Not even while it trains its generator: the cache is empty."""
-    (tmp_path / "mine.toml").write_text(parse_config(config.model_dump() | changes).to_toml())
+def test_a_run_says_nothing(config: Config, tmp_path: Path):
+    """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
+    vit = {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    libraries = config.model_dump() | {
+        "generator": {"kind": "latent", "training": "none"},
+        "learner": {"kind": "transformers", "config": vit},
+        "sampling": {"steps": 3},
+        "training": {"steps": 4},
+        "practice": {"initial": 10, "evaluate_every": 2},
+    }
+    (tmp_path / "mine.toml").write_text(parse_config(libraries).to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
     answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
@@ -91,26 +74,21 @@ def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
     assert list((tmp_path / "cache").rglob("model.safetensors"))
 
 
-@pytest.mark.parametrize("fails", [False, True])
 def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    load_data, within = dp_real.runs.prepare.load_data, []
+    """Even one that fails."""
+    within = []
 
-    def noted(config: Config, progress: Progress, test: bool):
+    def fails(*_: object, **named: object) -> None:
         within.append(torch.get_num_threads())
         torch.manual_seed(7)  # as a learner with dropout does
-        if fails:
-            raise InputError("broken")
-        return load_data(config, progress, test=test)
+        raise InputError("broken")
 
-    monkeypatch.setattr(dp_real.runs.prepare, "load_data", noted)
+    monkeypatch.setattr(dp_real.runs.prepare, "load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
-    threads = before + 1
-    try:
-        dp_real.run(config.model_copy(update={"threads": threads}), tmp_path / "run")
-    except InputError:
-        assert fails
-    assert within == [threads]
+    with pytest.raises(InputError, match="broken"):
+        dp_real.run(changed(config, threads=before + 1), tmp_path / "run")
+    assert within == [before + 1]
     assert torch.get_num_threads() == before
     assert torch.equal(torch.random.get_rng_state(), state)

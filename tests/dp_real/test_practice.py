@@ -138,25 +138,14 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
-    _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    rounds: Any = practice.rounds
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
+    rounds, learner = cast(Any, practice.rounds), cast(Any, practice.learner)
     calls = rounds.generator.calls
-    pool = practice.pool
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
     assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
-    assert torch.bincount(pool.y).tolist() == [9, 9, 9]
-    assert notebook_row(practice)["fraction_wrong"] == pytest.approx(2 / 3)
-    assert len(np.unique(pool.table()["seed"].to_numpy())) == 27
-
-
-def notebook_row(practice: Practice) -> dict[str, Any]:
-    recorder: Any = practice.recorder
-    return recorder.additions[-1]
-
-
-def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
-    _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    learner: Any = practice.learner
+    assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
+    assert notebook.additions[-1]["fraction_wrong"] == pytest.approx(2 / 3)
+    assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
     assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
     assert len(learner.batches) == 100
 

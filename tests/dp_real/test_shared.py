@@ -8,19 +8,15 @@ import pytest
 import torch
 
 from dp_real import rounds
-from dp_real.config import Config, parse_config
+from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.pool import Pool
 from dp_real.runs.run import run
 from dp_real.shared import drawers_first, shared_among
+from tests.dp_real.conftest import changed
 
 ARMS = ("practice", "static", "static-250", "static-90@training.learning_rate=0.01", "static-64")
 TIMES = ("seconds", "generation_seconds", "training_seconds", "versions")
-
-
-def arms(config: Config) -> list[Config]:
-    short = config.training.model_copy(update={"steps": 30})
-    return [arm_config(config.model_copy(update={"training": short}), arm) for arm in ARMS]
 
 
 def columns(folder: Path, config: Config) -> dict[str, Any]:
@@ -47,7 +43,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
 
 def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path: Path, drawn: list[slice]):
     """Rows, learners' first look at them, accuracies, costs. The last block of a pool is its own if it is cut off."""
-    configs = arms(config)
+    configs = [arm_config(changed(config, training={"steps": 30}), arm) for arm in ARMS]
     alone = [run(config, tmp_path / f"alone{index}") for index, config in enumerate(configs)]
     drawn.clear()
     order, shared = drawers_first(configs), shared_among(configs, tmp_path / "drawn")
@@ -94,18 +90,17 @@ def test_what_is_not_drawn_again_takes_the_time_that_it_took(
     ("change", "alone"),
     [
         ({"seed": 1}, True),
-        ({"sampling": {"steps": 9, "block_size": 32}}, True),
-        ({"generator": {"kind": "denoiser", "width": 32}}, True),
-        ({"data": {"source": "digits", "split": 1}}, True),
+        ({"sampling": {"steps": 9}}, True),
+        ({"generator": {"width": 32}}, True),
+        ({"data": {"split": 1}}, True),
         ({"pool": {"storage": "uint8"}}, True),
-        ({"practice": {"initial": 64, "examples": "real"}}, True),
+        ({"practice": {"examples": "real", "additions": 0}}, True),
         ({"guidance": {"omega": 0.1}}, False),
         ({"training": {"steps": 9}}, False),
     ],
 )
 def test_what_draws_otherwise_shares_nothing(config: Config, tmp_path: Path, change: dict[str, Any], alone: bool):
-    other = parse_config(config.model_dump() | {"training": {"steps": 120}} | change)
-    assert (shared_among([config, other], tmp_path) == [None, None]) == alone
+    assert (shared_among([config, changed(config, **change)], tmp_path) == [None, None]) == alone
 
 
 def test_a_damaged_block_is_drawn_again(config: Config, tmp_path: Path, drawn: list[slice]):

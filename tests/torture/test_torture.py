@@ -4,11 +4,8 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from dp_experiments.cli.commands import root
-from typer.core import TyperGroup
 
 from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
@@ -19,7 +16,7 @@ SEED = 0  # what is tried here is always the same
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with Place(tmp_path_factory.mktemp("torture") / "place", forked=True) as place:
+    with Place(tmp_path_factory.mktemp("torture") / "place") as place:
         yield place
 
 
@@ -64,23 +61,8 @@ def test_damage(place: Place, draw: random.Random):
     assert_survived(damage.attack(place, 10, draw, only=("resume", "export", "report", "doctor")), at_least=6)
 
 
-def test_every_command_is_tried_or_reads_nothing():
-    """A new command that reads what others wrote belongs to the list."""
-
-    def leaves(group: TyperGroup, above: str = "") -> Iterator[str]:
-        for name, command in group.commands.items():
-            if isinstance(command, TyperGroup):
-                yield from leaves(command, f"{above}{name} ")
-            else:
-                yield above + name
-
-    assert set(damage.commands()) == set(leaves(root))
-    ours = {name.rpartition(" ")[2] for name, tried in damage.commands().items() if tried.startswith("damage to a run")}
-    assert ours == set(damage.readers(Path()))
-
-
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("target", "cases"), [("command line", 100), ("configuration", 85), ("log", 8), ("images", 7)])
+@pytest.mark.parametrize(("target", "cases"), [("command line", 100), ("configuration", 85)])
 def test_nonsense(place: Place, draw: random.Random, target: str, cases: int):
     assert threading.current_thread() is threading.main_thread()  # a case that hangs is ended by a signal
     attempts = fuzz.attack(place, cases, draw, huge=False, only=(target,))

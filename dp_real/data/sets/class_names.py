@@ -50,6 +50,25 @@ class Classes:
             raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
         return self.folders[key]
 
+    def rows(
+        self, names: Sequence[str], places: Sequence[object], where: object, needed: Collection[int], what: str
+    ) -> tuple[list[int], list[int]]:
+        """The rows of the task's classes, and their labels; InputError, at `where`, if labels in `needed` are missing.
+
+        Numbers are class folders', or the task's own if all are below its number of classes.
+        """
+        first: dict[str, int] = {}
+        for row, name in enumerate(names):
+            first.setdefault(name, row)
+        is_part_of_imagenet = None in self.folders.values()
+        if is_part_of_imagenet and all(name.isdecimal() and int(name) < len(self.names) for name in first):
+            labels: Mapping[str, int | None] = {name: int(name) for name in first}
+        else:
+            labels = {name: self.label(name, places[row]) for name, row in first.items()}
+        kept = [(row, label) for row, name in enumerate(names) if (label := labels[name]) is not None]
+        self.check(where, [label for _, label in kept], needed, what)
+        return [row for row, _ in kept], [label for _, label in kept]
+
     def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
         """Raise InputError, which names `place`, if a set is empty or lacks a label in `needed`."""
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]

@@ -78,21 +78,6 @@ def read_regular(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def to_labels(named: NamedImages, classes: Classes) -> list[int | None]:
-    """Each image's label; None for a class that the task leaves out.
-
-    Numbers are class folders', or the task's own if all are below its number of classes.
-    """
-    first_images: dict[str, EncodedImage] = {}
-    for name, source in zip(named.names, named.sources, strict=True):
-        first_images.setdefault(name, source)
-    is_part_of_imagenet = None in classes.folders.values()
-    if is_part_of_imagenet and all(name.isdecimal() and int(name) < len(classes.names) for name in first_images):
-        return [int(name) for name in named.names]
-    labels = {name: classes.label(name, source) for name, source in first_images.items()}
-    return [labels[name] for name in named.names]
-
-
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
     """An image as uint8 [channels, size, size], upright by EXIF, transparent pixels over white.
 
@@ -173,10 +158,8 @@ class ImageFiles:
         """SHA-256 of the encoded images."""
 
         def digest_of(source: EncodedImage) -> str:
-            try:
+            with foreign_file(source):
                 return hashlib.sha256(read_encoded(source)).hexdigest()
-            except (OSError, ValueError) as error:
-                raise InputError(f"{source}: cannot be read: {error}") from error
 
         with ThreadPoolExecutor(distributed.own_cores()) as threads:
             return list(threads.map(digest_of, self.sources))

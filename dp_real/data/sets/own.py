@@ -127,8 +127,9 @@ class OwnSets(DataConfig):
         """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
         raise NotImplementedError
 
-    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        raise NotImplementedError
+    def to_train_on(self, examples: Any) -> TrainingExamples:
+        """A set that was read."""
+        return examples
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """Only examples of the task's classes."""
@@ -176,7 +177,7 @@ class OwnSets(DataConfig):
     def load(self) -> RealData:
         """Missing further sets are left out, unless `require_sets` is set."""
         found = self._locate_all()
-        train = self._read_training(found["train"]) if self.train else None
+        train = self.to_train_on(self._read(found["train"], "train")) if self.train else None
         validation = self._read(found["validation"], "validation", keep=True)
         return RealData(
             self.task,
@@ -199,10 +200,6 @@ class OwnSets(DataConfig):
     def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
         with foreign_file(found.where):
             return self.read(found, self.needed(name), keep)
-
-    def _read_training(self, found: Located) -> TrainingExamples:
-        with foreign_file(found.where):
-            return self.read_training(found, self.needed("train"))
 
     def _describe(self, name: str, where: str) -> SetStatus:
         from dp_real.data.sets.places import locate

@@ -26,7 +26,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets import table_sets, tars
 from dp_real.data.sets.class_names import Classes, visible_files
-from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, NamedImages, read_folder, to_labels
+from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, NamedImages, read_folder
 from dp_real.data.sets.table_sets import Columns
 
 SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
@@ -52,26 +52,22 @@ class Located:
 def locate(where: str, fetch: bool = True) -> Located:
     """Find a set without reading it; with `fetch`, one of the hub that is not in its cache is fetched."""
     with foreign_file(where[:100]):
-        return _locate(where, fetch)
-
-
-def _locate(where: str, fetch: bool) -> Located:
-    if where.startswith("hub:"):
-        match = HUB.fullmatch(where)
-        if not match or ".." in (match["folder"] or "").split("/"):
-            raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
-        path = HubSet(match["id"], match["folder"], match["revision"]).snapshot(match["split"], fetch)
-    else:
-        check_ranges(where)
-        match = None if _exists(where) else LOCAL.fullmatch(where)
-        path = Path(match["path"] if match else where)
-    split = match["split"] if match else None
-    columns = Columns(match["image"], match["label"]) if match else Columns()
-    kind, paths = _layout(where, path, split)
-    for each in paths:
-        if not (each.is_file() or each.is_dir()):
-            raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
-    return Located(where, kind, paths, split, columns)
+        if where.startswith("hub:"):
+            match = HUB.fullmatch(where)
+            if not match or ".." in (match["folder"] or "").split("/"):
+                raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
+            path = hub_folder(match["id"], match["folder"], match["revision"], match["split"], fetch)
+        else:
+            check_ranges(where)
+            match = None if _exists(where) else LOCAL.fullmatch(where)
+            path = Path(match["path"] if match else where)
+        split = match["split"] if match else None
+        columns = Columns(match["image"], match["label"]) if match else Columns()
+        kind, paths = _layout(where, path, split)
+        for each in paths:
+            if not (each.is_file() or each.is_dir()):
+                raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
+        return Located(where, kind, paths, split, columns)
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
@@ -121,48 +117,37 @@ def _matching(where: str, pattern: str) -> list[Path]:
     return [Path(file) for found in files.values() for file in found]
 
 
-@dataclass(frozen=True)
-class HubSet:
-    """A data set of the hub, or a folder in it; revision None is the latest."""
+def hub_folder(name: str, folder: str | None, revision: str | None, split: str | None, fetch: bool) -> Path:
+    """The local folder of a hub set's Parquet or tar files, those with the split in their paths; revision None: latest.
 
-    id: str
-    folder: str | None = None
-    revision: str | None = None
+    Raises MissingError, with the command to run, if they are not here and cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    def snapshot(self, split: str | None, fetch: bool) -> Path:
-        """The local folder of the Parquet or tar files, of those with the split in their paths."""
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-
-        page = f"https://huggingface.co/datasets/{self.id}"
-        pattern = self._pattern(split)
-        command = self._command(pattern)
-        try:
-            root = snapshot_download(
-                self.id,
-                repo_type="dataset",
-                revision=self.revision,
-                allow_patterns=[pattern + ".parquet", pattern + ".tar"],
-                local_files_only=not fetch,
-            )
-        except GatedRepoError as error:
-            raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
-        except RepositoryNotFoundError as error:
-            raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
-        except (OSError, HfHubHTTPError) as error:
-            raise MissingError(f"{self.id} is not in the hub's cache: where there is a network, {command}") from error
-        folder = Path(root, self.folder or "")
-        if not any(any(folder.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
-            raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")
-        return folder
-
-    def _pattern(self, split: str | None) -> str:
-        name = f"*{split}*" if split else "*"
-        return f"{self.folder}/{name}" if self.folder else name
-
-    def _command(self, pattern: str) -> str:
-        command = f"hf download {self.id} --repo-type dataset --include '{pattern}'"
-        return f"{command} --revision {self.revision}" if self.revision else command
+    page = f"https://huggingface.co/datasets/{name}"
+    pattern = (f"{folder}/" if folder else "") + (f"*{split}*" if split else "*")
+    command = f"hf download {name} --repo-type dataset --include '{pattern}'"
+    if revision:
+        command += f" --revision {revision}"
+    try:
+        root = snapshot_download(
+            name,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=[pattern + ".parquet", pattern + ".tar"],
+            local_files_only=not fetch,
+        )
+    except GatedRepoError as error:
+        raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
+    except RepositoryNotFoundError as error:
+        raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
+    except (OSError, HfHubHTTPError) as error:
+        raise MissingError(f"{name} is not in the hub's cache: where there is a network, {command}") from error
+    found = Path(root, folder or "")
+    if not any(any(found.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
+        raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")
+    return found
 
 
 def check_ranges(pattern: str) -> None:
@@ -205,13 +190,9 @@ def read_set(
     """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
-    named = _named_images(found, classes)
-    labels = to_labels(named, classes)
-    kept = [(source, label) for source, label in zip(named.sources, labels, strict=True) if label is not None]
-    y = [label for _, label in kept]
-    classes.check(found.where, y, needed)
-    files = ImageFiles([source for source, _ in kept], sample_shape, keep, resize)
-    return ImageSet(files, torch.tensor(y))
+    sources, names = _named_images(found, classes)
+    rows, y = classes.rows(names, sources, found.where, needed, "images")
+    return ImageSet(ImageFiles([sources[row] for row in rows], sample_shape, keep, resize), torch.tensor(y))
 
 
 def _named_images(found: Located, classes: Classes) -> NamedImages:
@@ -220,13 +201,9 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
             return tars.read_flat(found.paths[0])
         case "tar":
             return tars.read_shards(found.paths, found.columns.label)
-        case "parquet":
-            data = table_sets.open_parquet(found.where, found.paths)
         case "csv" | "jsonl":
             raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
-        case _:
-            data = table_sets.open_saved(found.where, found.paths[0], found.split)
-    return table_sets.read_rows(found.where, data, found.columns, classes)
+    return table_sets.read_rows(found.where, table_sets.open_table(found), found.columns, classes)
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
@@ -235,8 +212,5 @@ def count_images(found: Located, classes: Classes, needed: Collection[int]) -> i
         any_shape = (3, 1, 1)  # nothing is decoded
         return len(read_set(found, classes, any_shape, needed, keep=False).y)
     names = table_sets.parquet_class_names(found.where, found.paths, found.columns, classes)
-    file_of_each = [found.paths[0]] * len(names)  # for messages
-    labels = to_labels(NamedImages(file_of_each, names), classes)
-    y = [label for label in labels if label is not None]
-    classes.check(found.where, y, needed)
-    return len(y)
+    rows, _ = classes.rows(names, found.paths[:1] * len(names), found.where, needed, "images")
+    return len(rows)

@@ -16,6 +16,9 @@ from dp_real.data.sets.images import NamedImages, read_regular
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
+    from dp_real.data.sets.places import Located
+
+UNREADABLE = "not Parquet files that `datasets` can read"
 LABELS = ("label", "cls", "wnid", "class", "class_name")
 """Usual names of a label column. They are tried in this order if no column is a ClassLabel."""
 
@@ -125,28 +128,23 @@ def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes)
     return bool(known) and all(classes.folders[name] == classes.folders[wnid] for name, wnid in known)
 
 
-def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
-    """Open what save_to_disk of a Dataset or DatasetDict wrote, memory-mapped."""
-    from datasets import DatasetDict, load_from_disk
+def open_table(found: "Located") -> "Dataset":
+    """Open Parquet files, which `datasets` copies to its cache once, or map what save_to_disk wrote."""
+    from datasets import DatasetDict, load_dataset, load_from_disk
 
-    with foreign_file(place, "not what save_to_disk writes"):
-        data = load_from_disk(folder)
-    return pick_split(place, data, split) if isinstance(data, DatasetDict) else data
-
-
-def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
-    """Open Parquet files, which `datasets` copies to its cache once."""
-    from datasets import load_dataset
-
-    with foreign_file(place, "not Parquet files that `datasets` can read"):
-        return load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+    if found.kind == "parquet":
+        with foreign_file(found.where, UNREADABLE):
+            return load_dataset("parquet", data_files=[str(file) for file in found.paths], split="train")
+    with foreign_file(found.where, "not what save_to_disk writes"):
+        data = load_from_disk(found.paths[0])
+    return pick_split(found.where, data, found.split) if isinstance(data, DatasetDict) else data
 
 
 def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
     """Each row's class; only labels are read, and nothing is copied."""
     from datasets import Features
 
-    with foreign_file(place, "not Parquet files that `datasets` can read"):
+    with foreign_file(place, UNREADABLE):
         features = Features.from_arrow_schema(pq.read_schema(files[0]))
         _, label = pick_columns(place, features, columns)
         table = pq.read_table([str(file) for file in files], columns=[label])

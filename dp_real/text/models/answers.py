@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from dp_base.checksums import json_digest
 from dp_base.errors import DamagedError, MissingError
@@ -152,8 +152,3 @@ def _intact(question: str, text: str) -> Answer:
     if noted is not None and noted != json_digest([question, kept]):
         raise ValueError("an answer is not what it was when it came")
     return Answer(**kept)
-
-
-def question_of(request: dict[str, Any], row: object) -> str:
-    """A digest of all that the answer may depend on, such as the row's seed."""
-    return json_digest([request, row], sort_keys=True)

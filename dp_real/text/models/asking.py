@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import httpx2
 import openai
 
+from dp_base.checksums import json_digest
 from dp_base.errors import InputError, Interrupted, MissingError
-from dp_real.text.models.answers import Answer, Answers, Spent, question_of, without_thoughts
+from dp_real.text.models.answers import Answer, Answers, Spent, without_thoughts
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
@@ -42,7 +43,7 @@ class Question:
 
     @property
     def digest(self) -> str:
-        return question_of(self.body, [self.path, self.row])
+        return json_digest([self.body, [self.path, self.row]], sort_keys=True)
 
 
 class Malformed(ValueError):
@@ -221,13 +222,8 @@ def _likeliest(logprobs: Any) -> dict[str, float]:
 
 def _tokens(usage: Any, question: Question, text: str) -> Spent:
     """As the API counts them, else about as many as there should be."""
-    read, written = (
-        usage.get(f"{what}_tokens") if isinstance(usage, dict) else None for what in ("prompt", "completion")
-    )
-    if (
-        isinstance(read, int)
-        and isinstance(written, int)
-        and 0 <= min(read, written) <= max(read, written) <= MOST_TOKENS
-    ):
-        return Spent(read, written)
+    counts = [usage.get(f"{what}_tokens") for what in ("prompt", "completion")] if isinstance(usage, dict) else []
+    counted = [count for count in counts if isinstance(count, int) and 0 <= count <= MOST_TOKENS]
+    if len(counted) == len(Spent._fields):
+        return Spent(*counted)
     return Spent(len(str(question.body)) // CHARACTERS, len(text) // CHARACTERS)

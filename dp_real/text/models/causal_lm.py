@@ -22,11 +22,10 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.hub import load, load_tokenizer, reading, within
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.asked import NO_GUIDANCE, Prompts
+from dp_real.text.models.asked import AskedGenerator, Prompts
 from dp_real.text.models.char_lm import inverse_transform
 
 if TYPE_CHECKING:
@@ -50,16 +49,13 @@ class SeededDraw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)
 
 
-class CausalLMGenerator:
-    """A row's seed picks its prompt, its examples and tokens."""
+class CausalLMGenerator(AskedGenerator):
+    """A row's seed picks its tokens, too."""
 
     def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
-        """`length` is in characters."""
+        super().__init__(prompts, length)
         self.config = config
         self.name = model
-        self.prompts = prompts
-        self.sample_shape = (length,)
-        self.n_classes = len(prompts)
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
@@ -86,9 +82,7 @@ class CausalLMGenerator:
         prompt = self.prompts.of(label, seed, pick)
         if not self.config.chat:
             return prompt
-        system = [{"role": "system", "content": self.config.system}] if self.config.system else []
-        turns = [*system, {"role": "user", "content": prompt}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(self.turns(prompt), tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
         special = not self.config.chat  # a chat template has them itself
@@ -104,9 +98,7 @@ class CausalLMGenerator:
         return {key: tokens[key].to(distributed.device()) for key in ("input_ids", "attention_mask")}
 
     @torch.no_grad()
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        if guidance is not None:
-            raise InputError(NO_GUIDANCE)
+    def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         self.model.to(distributed.device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
@@ -134,12 +126,7 @@ class CausalLMGenerator:
             tokenizer=self.tokenizer if config.stop else None,
         )
         texts = self.tokenizer.batch_decode(written[:, prompt:], skip_special_tokens=True)
-        return to_codes([self._cut(text) for text in texts], self.sample_shape[0])
-
-    def _cut(self, text: str) -> str:
-        for stop in self.config.stop:
-            text = text.partition(stop)[0]
-        return text.strip()
+        return to_codes([self.cut(text) for text in texts], self.sample_shape[0])
 
     @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int32, Int64, UInt64
+from jaxtyping import Float64, Int32
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import warn_once
-from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.finite import LARGEST_SHARE
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.answers import Answer, Answers, without_thoughts
-from dp_real.text.models.asked import JUDGE, NO_GUIDANCE, Prompts
+from dp_real.text.models.asked import JUDGE, AskedGenerator, Prompts
 from dp_real.text.models.asking import CHAT, Asking, Question
 
 if TYPE_CHECKING:
@@ -29,29 +28,20 @@ TOP = 20  # log-probabilities that APIs give at most
 INSTEAD = "set pool.soft_labels = false and guidance.likelihood_weight = 0"
 
 
-class EndpointGenerator:
-    """Texts of an endpoint; a row's seed picks its prompt and its examples, and is sent.
+class EndpointGenerator(AskedGenerator):
+    """Texts of an endpoint, to which a row's seed is sent.
 
     Answers are kept in the user's cache, so that a row is a function of its label and seed, even where the API is not.
     """
 
     def __init__(self, config: EndpointConfig, prompts: Prompts, classes: Sequence[str], length: int) -> None:
+        super().__init__(prompts, length)
         self.config = config
-        self.prompts = prompts
         self.classes = classes
-        self.sample_shape = (length,)
-        self.n_classes = len(classes)
         self.answers = Answers(config.base_url, config.model)
 
-    def sample(
-        self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
-        guidance: EntropyGuidance | None,
-    ) -> Int32[Tensor, "batch characters"]:
+    def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         """A refusal, and an answer that was cut off, is an empty text."""
-        if guidance is not None:
-            raise InputError(NO_GUIDANCE)
         asked = [self.question(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         answers = self._ask(asked)
         self._say_what_is_lost(answers)
@@ -86,9 +76,7 @@ class EndpointGenerator:
         prompt = self.prompts.of(label, seed)
         if not config.chat:
             return Question("/completions", self._complete({"prompt": prompt} | body), seed)
-        system = [{"role": "system", "content": config.system}] if config.system else []
-        messages = [*system, {"role": "user", "content": prompt}]
-        return Question(CHAT, self._complete({"messages": messages} | body), seed)
+        return Question(CHAT, self._complete({"messages": self.turns(prompt)} | body), seed)
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """With the user's parameters, without those that the API refuses."""
@@ -99,12 +87,8 @@ class EndpointGenerator:
     def _text(self, answer: Answer) -> str:
         """The text behind thoughts and before the first stop string; empty for a refusal."""
         text = without_thoughts(answer.text)
-        if text.startswith(self.config.refusals):
-            return ""
-        ends = [text.find(stop) for stop in self.config.stop if stop in text]
-        if answer.cut and not ends:
-            return ""
-        return text[: min(ends, default=len(text))].strip()
+        is_cut_off = answer.cut and not any(stop in text for stop in self.config.stop)
+        return "" if is_cut_off or text.startswith(self.config.refusals) else self.cut(text)
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
         """The model is asked for each text's class, by a letter's log-probability."""
@@ -138,6 +122,3 @@ class EndpointGenerator:
         ]
         sums = [torch.logsumexp(torch.tensor(each, dtype=torch.float64), 0) for each in found]
         return torch.stack(sums).log_softmax(0)
-
-    def offload(self) -> None:
-        """Nothing is held here."""

@@ -50,7 +50,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         ("name = 'a/b'\n" + MINIMAL, "name = 'a/b': should be a name for a folder"),
         (MINIMAL + "[sampling]\nsteps = 1001", "sampling.steps = 1001: input should be less than or equal to 1000"),
         (MINIMAL + "[sampling]\nxyzzy = 1", "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
-        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "should have {} where the class"),
+        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "{} where the class.* asked for alike$"),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {defintion}']"), "{defintion} is no place for"),
         (
             MINIMAL.replace("'digits'", "'gaussian'").replace("additions = 2", "additions = 0") + "examples = 'real'",
@@ -65,11 +65,6 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
             MINIMAL.replace("steps = 100", "steps = 100\nbatch_size = 0") + "new_sample_weight = 2",
             "with training.batch_size = 0, all are",
         ),
-        (
-            MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {examples}']"),
-            "{examples} is no place for anything",
-        ),
-        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "would be asked for alike$"),
         (MINIMAL + "real = 5", "practice: real = 5 is for start = 'real'"),
         (MINIMAL + "start = 'real'\nreal = 5000", "practice: real = 5000: at most all of the initial"),
     ],

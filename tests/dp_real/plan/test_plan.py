@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
 from tests.dp_real.plan.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
+from torture.attempt import as_options
 
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
@@ -45,7 +47,7 @@ def offline(monkeypatch: pytest.MonkeyPatch):
 
 
 def config(**changes: dict[str, Any]) -> Config:
-    """Return a configuration of Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes, with changes."""
+    """A configuration of Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes, with changes."""
     raw: dict[str, dict[str, Any]] = {
         "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
         "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
@@ -53,14 +55,8 @@ def config(**changes: dict[str, Any]) -> Config:
         "guidance": {"omega": 0.05, "every": 5},
         "learner": {"kind": "mlp", "hidden": [10]},
         "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
-        "practice": {
-            "initial": 100,
-            "increment": 50,
-            "additions": 3,
-            "patience": 2,
-            "evaluate_every": 20,
-            "patience_growth": 1.0,
-        },
+        "practice": {"initial": 100, "increment": 50, "additions": 3, "patience": 2, "evaluate_every": 20}
+        | {"patience_growth": 1.0},
         "pool": {"storage": "uint8"},
     }
     return parse_config({"name": "mine"} | {key: raw.get(key, {}) | changes.get(key, {}) for key in raw | changes})
@@ -85,11 +81,11 @@ def test_the_learner_is_counted():
 
 def test_what_a_run_makes():
     mine = config()
+    pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
     assert work.images(mine) == (100, 150)
     assert work.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert work.images(config(practice={"start": "real"}, data={"train": "nowhere"})) == (0, 150)
     assert work.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
-    assert work.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
+    assert work.images(pruned) == (100 + 750, 0)
     assert work.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
     assert work.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
     disk = work.disk(mine, MLP)
@@ -98,7 +94,6 @@ def test_what_a_run_makes():
     assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
     assert work.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
     assert work.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
-    pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
     assert work.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
     static = work.disk(config(practice={"initial": 13_000_000, "additions": 0}), MLP)
     assert static["drawing"] == static["pool"]
@@ -123,6 +118,8 @@ def test_operations_of_an_image():
     plain, guided = operations(cheap)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
     assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
+    again = operations(config(generator={"checkpointing": True}))  # a forward pass more in a guided step
+    assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((2.515, 6 * 2 * 0.8), rel=0.02)
     assert work.image_operations(config(generator={"model": "some/thing"}), MLP) is None
     preset = load_preset("imagenet100")
     plain, guided = operations(preset, work.learner_network(preset))
@@ -151,20 +148,10 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     counted = MeasuredFlops(SampleDrawer(mine, generator, open_storage(mine.pool.storage, (3, 8, 8))), learner)
-    assert [counted.plain() / 1e12, counted.guided() / 1e12] == pytest.approx(operations(mine), rel=1e-3)
+    assert [counted.plain / 1e12, counted.guided / 1e12] == pytest.approx(operations(mine), rel=1e-3)
     network = work.learner_network(mine)
     assert network is not None
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
-
-
-def test_checkpoints_are_counted():
-    """A forward pass more of Stable Diffusion's UNet, .8 TFLOP, in a guided step."""
-    plain = operations(config())
-    again = operations(config(generator={"checkpointing": True}))
-    assert again[0] == plain[0]
-    asked = config()
-    guided = len(asked.guidance.guided_steps(asked.sampling.steps))
-    assert again[1] - plain[1] == pytest.approx(guided * asked.sampling.branches * 0.8, rel=0.02)
 
 
 def test_memory():
@@ -282,12 +269,38 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def complete(disk: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A machine that has all that imagenet100 needs. Returns the options that name the weights."""
+def machine(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has all that imagenet100 needs."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr(needs, "this_device", lambda: GPU)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
-    return ["--set", "generator.model=sd"]
+
+
+Plan = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def plan(capsys: pytest.CaptureFixture[str]) -> Plan:
+    """What `dp real plan imagenet100` answers, which is not ready if it ends with status 3."""
+
+    def planned(*settings: str, status: int = 0, options: Sequence[str] = ()) -> dict[str, Any]:
+        words = [word for setting in settings for word in ("--set", setting)]
+        assert dp("real", "plan", "imagenet100", *words, *options, "--json") == status
+        return json.loads(capsys.readouterr().out)
+
+    return planned
+
+
+def problems(answer: dict[str, Any]) -> dict[str, str]:
+    return {need["what"]: need["problem"] for need in answer["needs"] if need["problem"]}
+
+
+def found(answer: dict[str, Any], what: str) -> str:
+    (told,) = (need["found"] for need in answer["needs"] if need["what"] == what)
+    return told
+
+
+OWN = "generator.model=sd"
 
 
 def test_the_files_to_fetch_are_those_that_are_used():
@@ -297,7 +310,6 @@ def test_the_files_to_fetch_are_those_that_are_used():
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
         "tokenizer/merges.txt",
-        "text_encoder/model.safetensors",
         "text_encoder_3/model-00001-of-00002.safetensors",
     }
     others = {
@@ -311,41 +323,39 @@ def test_the_files_to_fetch_are_those_that_are_used():
     }
     words = shlex.split(download_command("an/id"))
     assert words[:3] == ["hf", "download", "an/id"]
-    chosen = {
-        option: [word for before, word in pairwise(words) if before == f"--{option}"]
-        for option in ("include", "exclude")
-    }
-    kept = filter_repo_objects(used | others, allow_patterns=chosen["include"], ignore_patterns=chosen["exclude"])
-    assert set(kept) == used
+    include, exclude = (
+        [word for before, word in pairwise(words) if before == option] for option in ("--include", "--exclude")
+    )
+    assert set(filter_repo_objects(used | others, allow_patterns=include, ignore_patterns=exclude)) == used
 
 
-def test_parts_for_other_libraries_are_not_missing(complete: list[str], capsys: pytest.CaptureFixture[str]):
+@pytest.mark.usefixtures("machine")
+def test_parts_for_other_libraries_are_not_missing(plan: Plan):
     Path("sd/vae_decoder").mkdir()
     Path("sd/vae_decoder/config.json").write_text("{}")
-    assert dp("real", "plan", "imagenet100", *complete, "--json") == 0
+    assert plan(OWN)["ready"]
     Path("sd/model_index.json").write_text(json.dumps(INDEX | {"vae_decoder": ["diffusers", "x"]}))
-    assert dp("real", "plan", "imagenet100", *complete, "--json") == 3
-    assert "sd lacks vae_decoder/*.safetensors; it must hold what save_pretrained" in capsys.readouterr().out
+    said = problems(plan(OWN, status=3))["generator.model"]
+    assert "sd lacks vae_decoder/*.safetensors; it must hold what save_pretrained" in said
     Path("sd/model_index.json").write_text(json.dumps(INDEX))
 
 
-def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "plan", "imagenet100", *complete, "--json", "--gpus", "8, 32") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["ready"] is True
-    assert all(need["problem"] is None for need in answer["needs"])
-    found = {need["what"]: need["found"] for need in answer["needs"]}
-    assert found["device"] == "8 × NVIDIA H100 80GB HBM3"
-    assert found["data: imagenet-a"] == "data/imagenet-a: 15 images"
+@pytest.mark.usefixtures("machine")
+def test_a_complete_machine(plan: Plan):
+    answer = plan(OWN, options=("--gpus", "8, 32"))
+    assert answer["ready"]
+    assert not problems(answer)
+    assert found(answer, "device") == "8 × NVIDIA H100 80GB HBM3"
+    assert found(answer, "data: imagenet-a") == "data/imagenet-a: 15 images"
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
-    assert answer["rows_per_step"] == 2048
     assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
     evaluations = 50_000 // load_preset("imagenet100").practice.evaluate_every
     assert answer["hours"][0]["validating"] == pytest.approx(evaluations * 100 * 0.1051 / 3 / 110 / 3600, rel=0.01)
 
 
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    "problems",
+    "settings",
     [
         {
             "generator.model=no/one": (
@@ -366,13 +376,8 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
         },
     ],
 )
-def test_what_is_missing_is_named(complete: list[str], problems: dict[str, tuple[str, str] | None], capsys):
-    options = [part for setting in problems for part in ("--set", setting)]
-    status = dp("real", "plan", "imagenet100", *options, "--json")
-    answer, said = capsys.readouterr()
-    assert status == 3, said
-    missing = {need["what"]: need["problem"] for need in json.loads(answer)["needs"] if need["problem"]}
-    expected = dict(problem for problem in problems.values() if problem)
+def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None], plan: Plan):
+    missing, expected = problems(plan(*settings, status=3)), dict(filter(None, settings.values()))
     assert set(missing) == set(expected)
     for what, words in expected.items():
         assert words in missing[what]
@@ -382,17 +387,16 @@ def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
     """A ViT-B/16 keeps 59 MB of a row in bfloat16, so 2,048 rows take 121 GB."""
     preset = load_preset("imagenet100", ["generator.offload=true"])
     network = work.learner_network(preset)
-    gigabytes = 10**9
-    said = {}
-    for name, device in {"gpu": GPU, "cpu": needs.Device("CPU", 1, 100 * gigabytes, cores=8)}.items():
-        said[name] = next(needs._memory(preset, network, device))
-    assert said["gpu"].problem is None
-    assert "123 GB of 100 GB of memory: lower training.batch_size or" in (said["cpu"].problem or "")
+    cpu = needs.Device("CPU", 1, 100 * 10**9, cores=8)
+    assert next(needs._memory(preset, network, GPU)).problem is None
+    said = next(needs._memory(preset, network, cpu)).problem or ""
+    assert "123 GB of 100 GB of memory: lower training.batch_size or" in said
     fewer = load_preset("imagenet100", ["generator.offload=true", "training.batch_size=64"])
-    assert next(needs._memory(fewer, network, needs.Device("CPU", 1, 100 * gigabytes, cores=8))).problem is None
+    assert next(needs._memory(fewer, network, cpu)).problem is None
 
 
-def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path: Path, monkeypatch):
+@pytest.mark.usefixtures("machine")
+def test_no_command_fetches_what_is_not_on_the_hub(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Such things are a checkpoint in one file, which is to be converted, a path, and a URL, which has the id in it."""
     file = tmp_path / "my.safetensors"
     file.touch()
@@ -406,41 +410,43 @@ def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path
         "a/b/c": ("or a hub id as owner/name",),
         "https://huggingface.co/an/id/tree/main": ("is a URL; name the hub id: an/id",),
     }.items():
-        preset = load_preset("imagenet100", [f"generator.model={model}"])
-        (problem,) = (need.problem or "" for need in needs.weights(preset))
+        (problem,) = (
+            need.problem or "" for need in needs.weights(load_preset("imagenet100", [f"generator.model={model}"]))
+        )
         assert all(words in problem for words in told), problem
         assert "hf download" not in problem
     (tmp_path / "sd").symlink_to(Path("sd").absolute())
-    assert dp("real", "plan", "imagenet100", "--set", "generator.model=~/sd") == 0
+    assert plan("generator.model=~/sd")["ready"]
 
 
-def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(complete: list[str], monkeypatch, capsys):
+@pytest.mark.usefixtures("machine")
+def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
-    for known in (True, False):
-        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: SD1 if known else None)
-        assert dp("real", "plan", "imagenet100", *complete, "--gpus", "8", "--json") == 3
-        needed = {need["what"]: need for need in json.loads(capsys.readouterr().out)["needs"]}
-        assert [what for what, need in needed.items() if need["problem"]] == ["device"]
-        assert "no GPU: it would take this CPU, 2 cores," in needed["device"]["problem"]
-        assert needed["memory: training"]["found"].endswith("MB of the 80 GB of an H100")
+    for known in (SD1, None):
+        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
+        answer = plan(OWN, status=3, options=("--gpus", "8"))
+        assert list(problems(answer)) == ["device"]
+        assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
+        assert found(answer, "memory: training").endswith("MB of the 80 GB of an H100")
 
 
-def test_a_device_can_be_named(complete: list[str], monkeypatch, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.usefixtures("machine")
+def test_a_device_can_be_named(plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
-    for name, given in (("A100", "A100"), ("L40S", "l40s")):
-        gpu = hours.GPUS[name]
-        assert dp("real", "plan", "imagenet100", *complete, "--device", given, "--gpus", "8", "--json") == 0
-        answer = json.loads(capsys.readouterr().out)
-        found = {need["what"]: need["found"] for need in answer["needs"]}
-        assert found["device"] == f"{name}, elsewhere"
-        assert found["memory: training"].endswith(f"MB of the {gpu.memory / 1e9:.0f} GB of an {name}")
-        assert answer["hours"][0]["devices"] == 8
-        assert answer["seconds"]["guided"] > 92.58 / gpu.denoiser
-    assert dp("real", "plan", "imagenet100", "--device", "V100") == 2
-    assert capsys.readouterr().err.endswith("these can be planned for: H200, H100, A100, L40S\n")
-    assert dp("real", "plan", "imagenet100", "--device", "A100", "--measure") == 2
-    assert "--measure times this one: leave one out" in capsys.readouterr().err
+    gpu = hours.GPUS["L40S"]
+    answer = plan(OWN, options=("--device", "l40s", "--gpus", "8"))
+    assert found(answer, "device") == "L40S, elsewhere"
+    assert found(answer, "memory: training").endswith(f"MB of the {gpu.memory / 1e9:.0f} GB of an L40S")
+    assert answer["hours"][0]["devices"] == 8
+    assert answer["seconds"]["guided"] > 92.58 / gpu.denoiser
+    for wrong, said in {
+        ("--device", "V100"): "these can be planned for: H200, H100, A100, L40S\n",
+        ("--device", "A100", "--measure"): "--measure times this one: leave one out",
+        ("--gpus", "two"): "--gpus two: must be numbers",
+    }.items():
+        assert dp("real", "plan", "imagenet100", *wrong) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_remedies_are_not_in_force_already():
@@ -475,13 +481,11 @@ def test_what_is_timed_is_no_warm_up(monkeypatch: pytest.MonkeyPatch):
     assert hours._timed(lambda: next(outcomes)) == (2.0, 2)
 
 
-def test_weights_that_the_hub_has_are_not_missing(complete: list[str], monkeypatch: pytest.MonkeyPatch, capsys):
+@pytest.mark.usefixtures("machine")
+def test_weights_that_the_hub_has_are_not_missing(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
     monkeypatch.setattr(huggingface_hub, "auth_check", asked.append)
-    assert dp("real", "plan", "imagenet100", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    (found,) = (need["found"] for need in answer["needs"] if need["what"] == "generator.model")
-    assert "which a run will fetch" in found
+    assert "which a run will fetch" in found(plan(), "generator.model")
     assert asked == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
 
 
@@ -501,29 +505,23 @@ def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    quick = [
-        part
-        for key in ("generator.width=16", "generator.blocks=1", "generator.train_steps=5")
-        for part in ("--set", key)
-    ]
+def test_a_cpu_does_for_small_runs(capsys: pytest.CaptureFixture[str]):
+    quick = as_options({"generator.width": 16, "generator.blocks": 1, "generator.train_steps": 5})
     assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["needs"][0]["found"].endswith("no GPU")
     assert answer["seconds"]["source"].startswith("measured on CPU")
     assert 0 < answer["seconds"]["plain"] < answer["seconds"]["guided"]
-    (hours,) = answer["hours"]
     steps = load_preset("digits").training.steps
-    assert hours["training"] == pytest.approx(steps * 64 * answer["seconds"]["row"] / 3600)
+    assert answer["hours"][0]["training"] == pytest.approx(steps * 64 * answer["seconds"]["row"] / 3600)
     assert dp("real", "plan", "digits", *quick) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split("\t") == ["what", "found", "problem"]
     assert "100 plain and 900 guided samples, 4,000 steps" in err
-    assert dp("real", "plan", "digits", "--gpus", "two") == 2
-    assert "--gpus two: must be numbers" in capsys.readouterr().err
 
 
-def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("machine")
+def test_data_alone_are_left_to_whoever_reads_them(monkeypatch: pytest.MonkeyPatch):
     """If only data are missing, a run is not refused. They may be fetched, and their reader says what is wrong."""
     mine = load_preset("imagenet100", ["generator.model=sd", "data.validation=data/none"])
     needs.require(mine, Path("run"))
@@ -536,19 +534,15 @@ def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypa
     assert all("no such folder; put images there" in line for line in data)
 
 
-def test_random_weights_of_true_size_do_for_a_measurement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_random_weights_of_true_size_do_for_a_measurement(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither weights nor data are here."""
     monkeypatch.chdir(tmp_path)
     made = "dp_real.generators.models.stable_diffusion.make_full_size"
     monkeypatch.setattr(made, lambda dtype: make_pipeline(32, [""]))
     small = ["data.size=16", "data.resize=16", "pool.size=32", "sampling.steps=2", "generator.dtype=float32"]
     small += ["learner.config={ patch_size = 8, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 1 }"]
-    options = [word for key in small for word in ("--set", key)]
-    assert dp("real", "plan", "imagenet100", *options, "--measure", "--json") == 3
-    answer = json.loads(capsys.readouterr().out)
-    assert "generator.model" in {need["what"] for need in answer["needs"] if need["problem"]}
+    answer = plan(*small, options=["--measure"], status=3)
+    assert "generator.model" in problems(answer)
     assert answer["seconds"]["source"].startswith("measured on CPU")
     assert answer["seconds"]["guided"] > 0
 

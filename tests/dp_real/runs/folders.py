@@ -1,14 +1,40 @@
 """What tests ask of a run's folder: what it must repeat, where it stopped, and what it learned."""
 
+import contextlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from dp_real.config import Config
 from dp_real.pool.pool import read_round, rounds_of
+from dp_real.practice import Practice
+from dp_real.runs.run import run
+
+
+@contextmanager
+def dying(step: int) -> Iterator[None]:
+    """The run in the block dies on the spot before it takes this step."""
+    train_step = Practice.train_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Practice, "train_step", lambda self: 1 / 0 if self.state.step == step else train_step(self))
+        with contextlib.suppress(ZeroDivisionError):
+            yield
+            pytest.fail(f"the run did not reach step {step}")
+
+
+def assert_resumes_as(whole: Path, config: Config, folder: Path) -> None:
+    """A broken run goes on, and ends as the `whole` one."""
+    assert not (folder / "result.json").exists()
+    run(config, folder, resume=True)
+    assert traces(folder) == traces(whole)
+    assert same_learner(folder, whole)
 
 
 def traces(folder: Path) -> dict:

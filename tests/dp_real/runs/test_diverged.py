@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 from dp_real import run
-from dp_real.config import Config, parse_config
+from dp_real.config import Config
 from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
 from dp_real.learners.models.network import NetworkLearner
@@ -23,12 +23,7 @@ from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
 from dp_real.runtime import cache, finite, resumable
-
-
-def changed(config: Config, **sections: dict[str, Any]) -> Config:
-    raw = config.model_dump(mode="json", exclude_none=True)
-    return parse_config(raw | {name: raw[name] | values for name, values in sections.items()})
-
+from tests.dp_real.conftest import changed
 
 RAW = {"scale": "raw", "omega": 1e30}
 
@@ -51,8 +46,8 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
     assert not (out / "result.json").exists()
     for weights in out.glob("checkpoints/*/learner.safetensors"):
         assert all(value.isfinite().all() for value in load_file(weights).values())
-    for version in [1] if (out / "pool").exists() else []:
-        assert Pool(out / "pool", config.task.sample_shape, version).x[:].isfinite().all()
+    if (out / "pool").exists():
+        assert Pool(out / "pool", config.task.sample_shape, 1).x[:].isfinite().all()
     rows = [*read_rows(out / "metrics.jsonl"), *read_rows(out / "rounds.jsonl")]
     assert "NaN" not in json.dumps(rows)
 
@@ -117,31 +112,27 @@ def test_a_log_is_strict_json(tmp_path: Path):
 # generators
 
 
-def small(config: Config, **generator: Any) -> Config:
-    return changed(config, generator={"width": 8, "train_steps": 3, **generator})
-
-
-@pytest.mark.usefixtures("own_cache")
-def test_a_generator_whose_training_diverges_is_not_cached(config: Config, data: RealData):
-    diverging = small(config, train_learning_rate=1e30)
-    with pytest.raises(DivergedError, match=r"step 3: losses are not finite: lower generator.train_learning_rate"):
-        diverging.generator.load(diverging.sampling, diverging.data, data)
-    assert cache.entries() == []
-
-
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize(
-    ("weight", "said"), [("leave.1.weight", "weights of the trained generator"), (None, "of one value throughout")]
+    ("hides", "said"),
+    [
+        (None, r"step 3: losses are not finite: lower generator.train_learning_rate"),
+        ("losses", "weights of the trained generator"),
+        ("samples", "of one value throughout"),
+    ],
 )
 def test_a_generator_of_no_use_is_not_cached(
-    config: Config, data: RealData, monkeypatch: pytest.MonkeyPatch, weight: str | None, said: str
+    config: Config, data: RealData, monkeypatch: pytest.MonkeyPatch, hides: str | None, said: str
 ):
-    """Broken weights, or samples that are all alike, though the losses were finite."""
-    if weight is None:
-        monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
-    else:
+    """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
+    if hides == "losses":
         monkeypatch.setattr(resumable, "require_finite", lambda *_: None)
-    broken = small(config, train_learning_rate=1e30 if weight else 2e-3, train_steps=4)
+    if hides == "samples":
+        monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
+    rate = 2e-3 if hides == "samples" else 1e30
+    broken = changed(
+        config, generator={"width": 8, "train_steps": 3 if hides is None else 4, "train_learning_rate": rate}
+    )
     with pytest.raises(DivergedError, match=said):
         broken.generator.load(broken.sampling, broken.data, data)
     assert cache.entries() == []
@@ -194,16 +185,15 @@ def broken_images(config: Config, monkeypatch: pytest.MonkeyPatch, rows: dict[in
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool
 ):
-    plain, broken, stopped = (tmp_path / name for name in ("plain", "broken", "stopped"))
-    run(config, plain)
+    broken, stopped = (tmp_path / name for name in ("broken", "stopped"))
     broken_images(config, monkeypatch, {3: 1, 20: 2}, guided)
     result = run(config, broken)
     assert result["samples_redrawn"] == 3
-    assert result["samples_generated"] == run(config, plain, resume=True)["samples_generated"] + 3
+    assert result["samples_generated"] == 140 + 3
     assert [row["redrawn"] for row in read_rows(broken / "rounds.jsonl")] == ([0, 3, 0] if guided else [3, 0, 0])
-    pools = [Pool.latest(folder / "pool", config.task.sample_shape) for folder in (plain, broken)]
+    pools = [Pool.latest(folder / "pool", config.task.sample_shape) for folder in (unbroken, broken)]
     begin = config.practice.initial if guided else 0
     rows = slice(begin, begin + 32)
     differ = [not torch.equal(*pair) for pair in zip(*(pool.x[rows] for pool in pools), strict=True)]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,61 +19,67 @@ def run(small_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_run, tmp_path / "run"))
 
 
-def refused(run: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command says, in one line, of a run that it does not read."""
+def rewrite_state(run: Path, change: Callable[[dict], object]) -> None:
+    """Change the latest checkpoint of a run that is not finished any more."""
+    (run / "result.json").unlink(missing_ok=True)
+    (latest,) = (run / "checkpoints").glob("latest-*")
+    state = json.loads((latest / "state.json").read_text())
+    change(state)
+    (latest / "state.json").write_text(json.dumps(state))
+    seal(latest)
+
+
+def reword(file: Path, old: str, new: str) -> None:
+    assert file.read_text().startswith(old)
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("change", "command", "said"),
+    [
+        (
+            lambda run: reword(run / "config.toml", "format = 1\n", "format = 7\n"),
+            ("report",),
+            "config.toml has format 7, and this version of dp reads format 1",
+        ),
+        (
+            lambda run: rewrite_state(run, lambda state: state.update(format=2)),
+            ("resume",),
+            "state.json has format 2, and this version of dp reads format 1",
+        ),
+        (lambda run: rewrite_state(run, lambda state: state.pop("format")), ("resume",), "state.json has no format"),
+        (
+            lambda run: (run / "pool" / "_versions").mkdir(),  # as Lance had it
+            ("export", "--out", "out"),
+            "pool is a pool of format 1: this version reads 2",
+        ),
+    ],
+)
+def test_another_format_is_refused(
+    run: Path,
+    change: Callable[[Path], object],
+    command: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(run.parent)
+    change(run)
     capsys.readouterr()
-    assert dp("real", *words[:1], run, *words[1:]) == 2
+    assert dp("real", command[0], run, *command[1:]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
-def renumber(file: Path, number: int | None) -> None:
-    """Give a JSON file another format number; None: none."""
-    record = json.loads(file.read_text())
-    del record["format"]
-    file.write_text(json.dumps(record if number is None else record | {"format": number}))
-
-
-def test_a_configuration_of_another_format(run: Path, capsys: pytest.CaptureFixture[str]):
-    file = run / "config.toml"
-    assert file.read_text().startswith("format = 1\n")
-    file.write_text(file.read_text().replace("format = 1", "format = 7"))
-    assert f"{file} has format 7, and this version of dp reads format 1" in refused(run, ("report",), capsys)
-
-
-def test_a_configuration_of_a_user_needs_no_number(run: Path):
-    file = run / "config.toml"
-    file.write_text(file.read_text().replace("format = 1\n", ""))
-    assert dp("real", "report", run) == 0
+    assert said in line
 
 
 def test_what_lacks_keys_that_have_a_default_goes_on(run: Path):
     """As it was written before there were those keys: a format's number need not rise for a new one."""
-    config = load_config(run / "config.toml")
-    older = config.model_dump(mode="json", exclude_defaults=True)
+    older = load_config(run / "config.toml").model_dump(mode="json", exclude_defaults=True)
     assert older["sampling"].keys() < SamplingConfig.model_fields.keys()
-    (run / "config.toml").write_text(tomli_w.dumps({"format": 1} | older))
-    (run / "result.json").unlink()
-    (latest,) = (run / "checkpoints").glob("latest-*")
-    state = json.loads((latest / "state.json").read_text())
-    del state["training_flops"], state["costs"]["forwards"], state["logs"]
-    state["inputs"] = {"config": digest(run / "config.toml")}
-    (latest / "state.json").write_text(json.dumps(state))
-    seal(latest)
+    (run / "config.toml").write_text(tomli_w.dumps(older))  # a user's has no number either
+
+    def forget(state: dict) -> None:
+        del state["training_flops"], state["costs"]["forwards"], state["logs"]
+        state["inputs"] = {"config": digest(run / "config.toml")}
+
+    rewrite_state(run, forget)
     assert dp("real", "resume", run) == 0
-
-
-@pytest.mark.parametrize(("number", "found"), [(0, "format 0"), (2, "format 2"), (None, "no format number")])
-def test_a_checkpoint_of_another_format(run: Path, number: int | None, found: str, capsys: pytest.CaptureFixture[str]):
-    (run / "result.json").unlink()
-    (latest,) = (run / "checkpoints").glob("latest-*")
-    renumber(latest / "state.json", number)
-    seal(latest)
-    said = refused(run, ("resume",), capsys)
-    assert f"state.json has {found}, and this version of dp reads format 1" in said
-
-
-def test_a_pool_of_another_format(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (run / "pool" / "_versions").mkdir()  # as Lance had it
-    said = refused(run, ("export", "--out", str(tmp_path / "out")), capsys)
-    assert "pool is a pool of format 1: this version reads 2" in said

@@ -27,10 +27,12 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
 from dp_real.runs.afterwards import evaluate
+from dp_real.runs.conclude import conclude
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.pixels import fit
+from tests.dp_real.conftest import changed
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
@@ -47,34 +49,24 @@ def pictures(root: Path, folders: list[str], count: int = 4) -> Path:
     return root
 
 
+VIT = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("images")
     folders = ["cat", "dog", "em_u"]
+    data = {name: str(pictures(root / name, folders)) for name in ("validation", "train")}
+    data |= {"source": "folder", "classes": list(CLASSES), "size": 16}
     return parse_config(
         {
             "name": "own",
             "threads": 1,
-            "data": {
-                "source": "folder",
-                "classes": list(CLASSES),
-                "size": 16,
-                "validation": str(pictures(root / "validation", folders)),
-                "train": str(pictures(root / "train", folders)),
-            },
+            "data": data | {"sets": {"two": str(pictures(root / "two", ["2", "0"], count=3))}},
             "generator": {"kind": "latent", "training": "none"},
             "sampling": {"steps": 2, "block_size": 4},
             "guidance": {"omega": 0.1, "through": "x0"},
-            "learner": {
-                "kind": "transformers",
-                "config": {
-                    "patch_size": 8,
-                    "hidden_size": 16,
-                    "num_hidden_layers": 1,
-                    "num_attention_heads": 2,
-                    "intermediate_size": 16,
-                },
-            },
+            "learner": {"kind": "transformers", "config": VIT},
             "training": {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.5},
             "practice": {"initial": 5, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 1},
         }
@@ -90,11 +82,11 @@ def finished(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pool(finished: Path) -> Pool:
-    return Pool(finished / "pool", SHAPE, version=2)
+    return Run(finished).pool
 
 
 def result(finished: Path) -> dict:
-    return json.loads((finished / "result.json").read_text())
+    return Run(finished).result
 
 
 def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
@@ -129,19 +121,17 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
     embedded = card.split("```toml\n")[1].split("```")[0]
     assert parse_config(tomllib.loads(embedded)) == config
 
-    known = config.model_copy(update={"learner": config.learner.model_copy(update={"model": "a/b"})})
-    assert "started from `a/b`, and knows what that was trained on" in model_card(known, facts)
-    real = config.model_copy(update={"practice": config.practice.model_copy(update={"examples": "real"})})
-    assert "the real examples that its generator was trained on" in model_card(real, facts)
-    start = config.model_copy(update={"practice": config.practice.model_copy(update={"start": "real", "real": 6})})
-    assert "trained on 6 real examples, and generated ones" in model_card(start, facts)
+    for sections, said in (
+        ({"learner": {"model": "a/b", "config": {}}}, "started from `a/b`, and knows what that was trained on"),
+        ({"practice": {"examples": "real", "additions": 0}}, "the real examples that its generator was trained on"),
+        ({"practice": {"start": "real", "real": 3}}, "trained on 3 real examples, and generated ones"),
+    ):
+        assert said in model_card(changed(config, **sections), facts)
 
 
 def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
-    larger = parse_config(config.model_dump() | {"pool": {"size": 24, "storage": "jpeg"}})
-    training = {"training": larger.training.model_dump() | {"crop": 0.5, "flip": True}}
-    larger = parse_config(larger.model_dump() | training)
-    run(larger, tmp_path / "larger")
+    larger = {"pool": {"size": 24, "storage": "jpeg"}, "training": {"crop": 0.5, "flip": True}}
+    run(changed(config, **larger), tmp_path / "larger")
     kept, usual = Run(tmp_path / "larger").pool, Run(finished).pool
     x, y = kept[4]
     assert x.shape == (3, 24, 24)
@@ -149,11 +139,9 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, fin
     same = fit(x[None], SHAPE)[0]  # but for JPEG and what resizing takes
     assert (same - usual[4][0]).abs().mean() < 0.1
     assert Run(tmp_path / "larger").learner().logits(x[None]).shape == (1, 3)
-    again = Run(tmp_path / "larger").result
-    assert again["samples_generated"] == result(finished)["samples_generated"]
-    assert again["training_flops"] == result(finished)["training_flops"]
+    assert result(tmp_path / "larger")["training_flops"] == result(finished)["training_flops"]
     with pytest.raises(InputError, match=r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
-        run(parse_config(config.model_dump() | {"pool": {"size": 8}}), tmp_path / "smaller")
+        run(changed(config, pool={"size": 8}), tmp_path / "smaller")
 
 
 @pytest.mark.parametrize(
@@ -172,22 +160,20 @@ def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, c
 # evaluation
 
 
-def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, config: Config, tmp_path: Path):
-    pictures(tmp_path / "some", ["2", "0"], count=3)
-    rows = {row["set"]: row for row in evaluate(Run(finished), {"some": tmp_path / "some"})}
-    assert list(rows) == ["validation", "test", "some"]
+def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, config: Config):
+    rows = {row["set"]: row for row in evaluate(Run(finished), {"more": config.data.model_dump()["validation"]})}
+    assert list(rows) == ["validation", "test", "two", "more"]
     assert rows["validation"]["accuracy"] == result(finished)["val_accuracy"]
+    assert rows["more"] | {"set": "validation"} == rows["validation"]
     assert (rows["validation"]["images"], rows["validation"]["classes"]) == (12, 3)
     model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
-    assert isinstance(config.data, FolderConfig)
-    images = read_folder(tmp_path / "some", config.data.labels, SHAPE, [])
+    images = config.data.load().sets["two"]
     with torch.no_grad():
         logits = model(pixel_values=images.x[:] / 127.5 - 1).logits
-    right = (logits[:, 2] > logits[:, 0]) == (images.y == 2)
-    expected = right.double().mean().item()
-    assert (rows["some"]["images"], rows["some"]["classes"]) == (6, 2)
-    assert rows["some"]["accuracy"] == pytest.approx(expected)
-    assert rows["some"]["se"] == pytest.approx((expected * (1 - expected) / 6) ** 0.5)
+    expected = ((logits[:, 2] > logits[:, 0]) == (images.y == 2)).double().mean().item()
+    error = (expected * (1 - expected) / 6) ** 0.5
+    assert rows["two"] == {"set": "two", "accuracy": expected, "se": pytest.approx(error), "images": 6, "classes": 2}
+    assert result(finished)["sets"] == [rows["two"]]
 
 
 class Sure:
@@ -238,14 +224,75 @@ def test_classes_of_folders_are_in_the_record(config: Config, tmp_path: Path):
 
 
 def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
-    pictures(tmp_path / "more", ["fox"])
+    more = pictures(tmp_path / "more", ["fox"])
     with pytest.raises(InputError, match="fox is none of the 3 classes"):
-        evaluate(Run(finished), {"more": tmp_path / "more"})
+        evaluate(Run(finished), {"more": more})
+    with pytest.raises(InputError, match=r"two=.*: the run has a set called two; give this one another name"):
+        evaluate(Run(finished), {"two": pictures(tmp_path / "two", ["cat"])})
     (tmp_path / "config.toml").write_bytes((finished / "config.toml").read_bytes())
     with pytest.raises(InputError, match=r"not finished.*dp real resume"):
         evaluate(Run(tmp_path), {})
-    with pytest.raises(InputError, match=r"nowhere is not the folder of a run: it has no config\.toml"):
-        evaluate(Run(tmp_path / "nowhere"), {})
+
+
+def test_what_is_odd_about_a_set_is_told(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    odd = pictures(tmp_path / "odd", ["cat", "dog"], count=5)
+    shutil.copy(odd / "cat" / "0.png", odd / "dog" / "9.png")
+    Image.new("RGB", (8, 8)).save(odd / "dog" / "0.png")
+    evaluate(Run(finished), {"odd": odd})
+    assert "one image with two labels; of such are 2 of 11 images" in caplog.text
+    assert "/odd/dog/0.png: its pixels have nearly one value; so have those of 1 of 11 images" in caplog.text
+
+
+def test_a_set_that_is_missing_or_broken_stops_a_run_before_it_begins(config: Config, tmp_path: Path):
+    test = pictures(tmp_path / "test", ["cat", "dog", "em_u"], count=1)
+    (test / "dog" / "0.png").write_bytes(b"")
+    further = pictures(tmp_path / "broken", ["cat"], count=2)
+    (further / "cat" / "1.png").write_bytes(b"")
+    for data, error, said in (
+        ({"sets": {"gone": str(tmp_path / "gone")}, "require_sets": True}, MissingError, "gone: no such folder"),
+        ({"test": str(test)}, InputError, r"dog/0\.png: not a whole image"),
+        ({"sets": {"broken": str(further)}}, InputError, r"cat/1\.png: not a whole image"),
+    ):
+        with pytest.raises(error, match=said):
+            run(changed(config, data=data), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The learner is saved, and once the image is mended, the run is resumed and ends."""
+    further = pictures(tmp_path / "further", ["cat", "dog"], count=2)
+    whole = (further / "dog" / "0.png").read_bytes()
+    config = changed(config, data={"sets": {"further": str(further)}})
+
+    def breaks(*arguments: Any) -> Any:
+        (further / "dog" / "0.png").write_bytes(b"")
+        return conclude(*arguments)
+
+    monkeypatch.setattr("dp_real.runs.run.conclude", breaks)
+    with pytest.raises(InputError, match=r"dog/0\.png"):
+        run(config, tmp_path / "run")
+    assert any((tmp_path / "run" / "learner").iterdir())
+    (further / "dog" / "0.png").write_bytes(whole)
+    monkeypatch.undo()
+    assert [each["set"] for each in run(config, tmp_path / "run", resume=True)["sets"]] == ["further"]
+
+
+def test_a_further_set_that_is_absent_is_named_and_left_out(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """If a set that the run needs is missing as well, it stops, and the absent one is named, too."""
+    data = changed(config, data={"sets": config.data.model_dump()["sets"] | {"gone": str(tmp_path / "gone")}}).data
+    assert list(data.load().sets) == ["two"]
+    (told,) = caplog.messages
+    assert told.startswith(f"{tmp_path}/gone: no such folder")
+    assert told.endswith("the run goes on without it, or asks for it by data.require_sets")
+    gone = next(each for each in data.describe() if each.name == "gone")
+    assert (gone.problem is not None, gone.needed) == (True, False)
+    lacking = data.model_copy(update={"validation": str(tmp_path / "nothing")})
+    with pytest.raises(MissingError, match=r"nothing: no such folder.*gone: no such folder"):
+        lacking.load()
 
 
 def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
@@ -254,7 +301,7 @@ def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
     pictures(tmp_path / "validation", [entry.wnid for entry in hundred], count=1)
     pictures(tmp_path / "a", [entry.wnid for entry in full if entry.in_imagenet_a], count=1)
     raw = load_config(finished / "config.toml").model_dump(exclude_none=True)
-    raw["data"] |= {"classes": "imagenet100", "validation": str(tmp_path / "validation")}
+    raw["data"] |= {"classes": "imagenet100", "validation": str(tmp_path / "validation"), "sets": {}}
     del raw["data"]["train"]
     raw["learner"] = {"kind": "mlp"}
     mine = parse_config(raw)
@@ -275,37 +322,31 @@ def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
 # export
 
 
-def test_exported_as_a_folder(pool: Pool, tmp_path: Path, config: Config):
-    write_folder(pool, CLASSES, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
-    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config: Config):
+    """A folder is a set of real images to others."""
+    (tmp_path / "folder").mkdir()
+    write_folder(pool, CLASSES, tmp_path / "folder")
+    write_parquet(pool, CLASSES, tmp_path)
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
+    rows = [json.loads(line) for line in (tmp_path / "folder" / "metadata.jsonl").read_text().splitlines()]
+    table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["row"] for row in rows] == list(range(9))
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
-    table = pool.table()
     for key in ("round", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
-    assert [row["seed"] for row in rows] == [
-        str(seed) for seed in table["seed"].to_pylist()
-    ]  # up to 2^64, for all readers
-    for row, x in zip(rows, pool.x[:], strict=True):
-        assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
+    assert [row["seed"] for row in rows] == [*map(str, table["seed"].to_pylist())]  # up to 2^64, for all readers
+    features = json.loads(parquet.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == parquet.column_names
+    assert (features["image"], features["label"]["names"]) == ({"_type": "Image"}, list(CLASSES))
+    assert parquet["label"].to_pylist() == pool.y.tolist()
+    assert parquet["seed"].to_pylist() == table["seed"].to_pylist()
+    for row, cell, x in zip(rows, parquet["image"].to_pylist(), pool.x[:], strict=True):
+        (tmp_path / "one.png").write_bytes(cell["bytes"])
+        for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
+            assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     assert isinstance(config.data, FolderConfig)
-    again = read_folder(tmp_path, config.data.labels, SHAPE, range(3))  # it is a set of real images to others
+    again = read_folder(tmp_path / "folder", config.data.labels, SHAPE, range(3))
     assert again.y.tolist() == sorted(pool.y.tolist())
-
-
-def test_exported_as_parquet(pool: Pool, tmp_path: Path):
-    write_parquet(pool, CLASSES, tmp_path)
-    table = pq.read_table(tmp_path / "train.parquet")
-    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
-    assert list(features) == table.column_names
-    assert features["image"] == {"_type": "Image"}
-    assert features["label"]["names"] == list(CLASSES)
-    assert table["label"].to_pylist() == pool.y.tolist()
-    assert table["seed"].to_pylist() == pool.table()["seed"].to_pylist()
-    for row, x in zip(table["image"].to_pylist(), pool.x[:], strict=True):
-        (tmp_path / "one.png").write_bytes(row["bytes"])
-        assert torch.equal(read_image(tmp_path / "one.png", 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
 
 
 def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):

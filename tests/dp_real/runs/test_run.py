@@ -14,17 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-import dp_real.practice
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config import Config, load_config
 from dp_real.config.arms import arm_config
-from dp_real.examples import RealData, Task, balanced_rows
+from dp_real.examples import RealData, TrainingExamples, balanced_rows
 from dp_real.generators.trained import DenoiserConfig
-from dp_real.learners.kinds import MLPConfig
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
+from dp_real.practice import Practice
 from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
 from dp_real.runs.afterwards import hindsight
@@ -32,19 +30,13 @@ from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.prepare import fresh_learner, load_generator
-from dp_real.runs.reader import Run, problems
+from dp_real.runs.reader import Run
 from dp_real.runs.run import last_wandb_run, run, tracking
 from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
-from tests.dp_real.runs.folders import same_learner, stopped_at, traces
-
-
-@pytest.fixture(scope="module")
-def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    run(config, folder)
-    return folder
+from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import assert_resumes_as, dying, stopped_at, traces
 
 
 def test_what_a_run_leaves(unbroken: Path, config: Config):
@@ -85,43 +77,36 @@ def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: 
     torch.testing.assert_close(generator.sample(pool.y[7:8], seeds[7:8], None), pool.x[7:8], atol=2e-5, rtol=0)
 
 
-def test_the_same_run_again_ends_the_same(unbroken: Path, tmp_path: Path):
-    run(load_config(unbroken / "config.toml"), tmp_path / "again")
-    assert traces(tmp_path / "again") == traces(unbroken)
-    assert same_learner(tmp_path / "again", unbroken)
+@pytest.mark.parametrize("step", [0, 31, 95])
+def test_a_run_that_died_goes_on_as_the_unbroken_one(config: Config, unbroken: Path, tmp_path: Path, step: int):
+    folder = tmp_path / "broken"
+    with dying(step):
+        run(config, folder)
+    assert_resumes_as(unbroken, config, folder)
 
 
-@pytest.mark.parametrize("step", [0, 3, 17, 30, 31, 95, 119])
-@pytest.mark.parametrize("polite", [True, False], ids=["asked", "killed"])
-def test_a_resumed_run_repeats_the_unbroken_one(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, polite: bool
+@pytest.mark.parametrize("step", [3, 17, 30])
+def test_a_run_that_is_asked_to_stop_does_so_after_the_step(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ):
-    """Broken off at `step`: by request, after a checkpoint, or dead on the spot."""
-    train_step = dp_real.practice.Practice.train_step
+    signals_at(step, [signal.SIGTERM], monkeypatch)
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert stopped_at(tmp_path / "stopped") == step + 1
+    assert_resumes_as(unbroken, config, tmp_path / "stopped")
 
-    def breaks_off(self: dp_real.practice.Practice) -> None:
-        recorder = self.recorder
-        assert isinstance(recorder, RunFolder)
-        if self.state.step == step:
-            if not polite:
-                raise ZeroDivisionError
-            recorder._asked = True
+
+def signals_at(step: int, signals: list[signal.Signals], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send these to the process during a step."""
+    train_step = Practice.train_step
+
+    def signalled(self: Practice) -> None:
+        for number in signals if self.state.step == step else ():
+            signal.raise_signal(number)
         train_step(self)
 
-    folder = tmp_path / "broken"
-    monkeypatch.setattr(dp_real.practice.Practice, "train_step", breaks_off)
-    if not (polite and step == 119):  # asked at the very end, it finishes
-        with pytest.raises(Interrupted if polite else ZeroDivisionError):
-            run(config, folder)
-        assert not (folder / "result.json").exists()
-        monkeypatch.undo()
-        if polite:
-            assert stopped_at(folder) == step + 1  # asked during a step, it stops after it
-        run(config, folder, resume=True)
-    else:
-        run(config, folder)
-    assert traces(folder) == traces(unbroken)
-    assert same_learner(folder, unbroken)
+    monkeypatch.setattr(Practice, "train_step", signalled)
 
 
 @pytest.mark.parametrize("again", STOP_SIGNALS)
@@ -129,15 +114,7 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals
 ):
     """Launchers and cluster managers send the others as often as they like."""
-    train_step = dp_real.practice.Practice.train_step
-
-    def signalled(self: dp_real.practice.Practice) -> None:
-        if self.state.step == 17:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(again)
-        train_step(self)
-
-    monkeypatch.setattr(dp_real.practice.Practice, "train_step", signalled)
+    signals_at(17, [signal.SIGTERM, again], monkeypatch)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
     assert "dp real resume" in str(caught.value)
@@ -181,8 +158,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(
         monkeypatch.undo()
         newest = newest_checkpoint(folder / "checkpoints")
         assert (newest is None) == (survived == 0)
-        run(config, folder, resume=True)
-        assert traces(folder) == traces(unbroken)
+        assert_resumes_as(unbroken, config, folder)
 
 
 def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
@@ -203,8 +179,7 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
     with open(folder / "metrics.jsonl", "a") as log:
         log.write('{"step": 9')
     monkeypatch.undo()
-    run(config, folder, resume=True)
-    assert traces(folder) == traces(unbroken)
+    assert_resumes_as(unbroken, config, folder)
 
 
 def test_a_stop_is_heeded_while_a_round_is_drawn(
@@ -227,41 +202,15 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     assert blocks == [32, 28, 32]  # the initial round, and what was drawn of the first addition
     monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: False)
     blocks.clear()
-    run(config, folder, resume=True)
-    assert traces(folder) == traces(unbroken)
+    assert_resumes_as(unbroken, config, folder)
     assert blocks == [8, 32, 8]  # the rest of the first addition, the second addition
     assert not (folder / "drawing").exists()
 
 
-def test_learner_state_is_complete(config: Config, tmp_path: Path):
-    """With averaged weights and a falling learning rate, a restored learner goes on as the saved one."""
-    training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
-    assert isinstance(config.learner, MLPConfig)
-
-    def fresh(section: MLPConfig = config.learner) -> NetworkLearner:
-        return NetworkLearner.fresh(section.network, Task((64,), tuple("0123456789")), training, seed=1)
-
-    def train(learner: NetworkLearner, steps: range) -> None:
-        for step in steps:
-            batch = torch.randn(8, 64, generator=torch.Generator().manual_seed(step))
-            learner.train_step(batch, torch.arange(8))
-
-    whole, first, second = fresh(), fresh(), fresh()
-    train(whole, range(10))
-    train(first, range(7))
-    second.load_tensors({name: value.clone() for name, value in first.tensors().items()}, step=7)
-    assert second.learning_rate == first.learning_rate < training.learning_rate
-    train(second, range(7, 10))
-    for name, value in whole.tensors().items():
-        assert torch.equal(value, second.tensors()[name]), name
-    x = torch.randn(5, 64)
-    assert not torch.equal(whole.logits(x), whole.module(x))  # the average answers, not the latest weights
-
-
 def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_path: Path):
     """At a rate that makes the accuracy jump about, the last weights are hardly ever the best."""
-    wild = config.training.model_copy(update={"keep_best": True, "learning_rate": 3.0, "cooldown": 0.0, "warmup": 0.0})
-    result = run(config.model_copy(update={"training": wild}), tmp_path / "run")
+    wild = {"keep_best": True, "learning_rate": 3.0, "cooldown": 0.0, "warmup": 0.0}
+    result = run(changed(config, training=wild), tmp_path / "run")
     along = [row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]]
     assert along[-1] < max(along) == result["val_accuracy"]
 
@@ -272,84 +221,62 @@ def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_
         {"guidance": {"omega": "auto"}},
         {"guidance": {"omega": "auto", "candidates": 3}},
         {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
-        {"training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1}, "practice": {"new_sample_weight": 2}},
         {
-            "training": {"keep_best": True, "crop": 0.5, "flip": True, "precision": "bfloat16"},
+            "training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1, "keep_best": True, "crop": 0.5}
+            | {"flip": True, "precision": "bfloat16"},
             "pool": {"storage": "jpeg"},
         },
-        {"practice": {"examples": "real", "additions": 0, "initial": 100}},
-        {"practice": {"start": "real", "real": 20}},
+        {"practice": {"start": "real", "real": 20, "new_sample_weight": 2}},
     ],
     ids=str,
 )
-def test_every_policy_resumes_as_it_would_have_gone_on(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
-):
-    raw = config.model_dump()
-    changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
-    run(changed, tmp_path / "whole")
-    train_step = dp_real.practice.Practice.train_step
-    monkeypatch.setattr(
-        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
-    )
-    with pytest.raises(ZeroDivisionError):
-        run(changed, tmp_path / "broken")
-    monkeypatch.undo()
-    run(changed, tmp_path / "broken", resume=True)
-    assert traces(tmp_path / "broken") == traces(tmp_path / "whole")
-    assert same_learner(tmp_path / "broken", tmp_path / "whole")
-
-
-def test_real_examples_are_a_round_that_nobody_generated(config: Config, data: RealData, tmp_path: Path):
-    plan = config.practice.model_copy(update={"examples": "real", "additions": 0, "initial": 100})
-    result = run(config.model_copy(update={"practice": plan}), tmp_path / "run")
-    (row,) = traces(tmp_path / "run")["rounds.jsonl"]
-    assert (row["count"], row["generated"], row["denoiser_forwards"], row["flops"]) == (100, 0, 0, 0)
-    assert (result["pool_size"], result["samples_generated"], result["additions"]) == (100, 0, 0)
-    pool, known = Run(tmp_path / "run").pool, data.generator
-    assert known is not None
-    same = (pool.x[:].unsqueeze(1) == known.x).flatten(2).all(2)  # [row of the pool, image of the generator]
-    assert same.any(1).all()
-    assert same.any(0).sum() > 95  # none twice, but for digits that are alike
-    assert torch.equal(known.y[same.double().argmax(1)], pool.y)
+def test_every_policy_resumes_as_it_would_have_gone_on(config: Config, tmp_path: Path, changes: dict):
+    asked = changed(config, **changes)
+    run(asked, tmp_path / "whole")
+    with dying(70):
+        run(asked, tmp_path / "broken")
+    assert_resumes_as(tmp_path / "whole", asked, tmp_path / "broken")
 
 
 def test_real_examples_can_be_the_start(
     config: Config, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """They cost nothing, and are the same in each arm; what is added is generated. Alone they want no generator."""
-    assert data.generator is not None
-    starting = {"start": "real", "initial": 50, "increment": 30}
-    config = config.model_copy(update={"practice": config.practice.model_copy(update=starting)})
-    added, firsts = {"static-50": (), "static": (60,), "practice": (30, 30)}, []
+    known = data.generator
+    assert known is not None
+    config = changed(config, practice={"start": "real", "initial": 50, "increment": 30})
     results = {}
-    for arm, rounds in added.items():
+    for arm, added in {"real-50": (), "static-50": (), "static": (60,), "practice": (30, 30)}.items():
         with monkeypatch.context() as without:
-            if not rounds:
+            if not added:
                 without.setattr(DenoiserConfig, "load", None)
             result = results[arm] = run(arm_config(config, arm), tmp_path / arm)
-        assert (result["pool_size"], result["samples_generated"]) == (50 + sum(rounds), sum(rounds))
-        facts = Run(tmp_path / arm).pool.table().to_pandas()
-        assert (facts["row"] == np.arange(50 + sum(rounds))).all()
-        assert (facts["seed"] > 0).tolist() == [False] * 50 + [True] * sum(rounds)
+        assert (result["pool_size"], result["samples_generated"]) == (50 + sum(added), sum(added))
+        pool = Run(tmp_path / arm).pool
+        facts = pool.table().to_pandas()
+        assert (facts["row"] == np.arange(50 + sum(added))).all()
+        assert (facts["seed"] > 0).tolist() == [False] * 50 + [True] * sum(added)
         assert facts["round"].nunique() == (3 if arm == "practice" else 1)
         assert facts["label"][:50].value_counts().tolist() == [5] * 10
-        firsts.append(Run(tmp_path / arm).pool.x[:50])
+        same = (pool.x[:50].unsqueeze(1) == known.x).flatten(2).all(2)  # [row of the pool, image of the generator]
+        assert same.any(1).all()
+        assert same.any(0).sum() > 45  # none twice, but for digits that are alike
+        assert torch.equal(known.y[same.double().argmax(1)], pool.y[:50])
         rows = traces(tmp_path / arm)["rounds.jsonl"]
-        assert sum(row["generated"] for row in rows) == sum(rounds)
-        assert rows[0]["denoiser_forwards"] == (0 if arm != "static" else 60 * config.sampling.steps)
+        assert sum(row["generated"] for row in rows) == sum(added)
+        first = 60 if arm == "static" else 0  # generated in the first round
+        assert rows[0]["denoiser_forwards"] == first * config.sampling.steps
+        assert (rows[0]["flops"] > 0) == (first > 0)
+    firsts = [Run(tmp_path / arm).pool.x[:50] for arm in results]
     assert all(torch.equal(firsts[0], other) for other in firsts)
-    assert (firsts[0].unsqueeze(1) == data.generator.x).flatten(2).all(2).any(1).all()
-    known = run(arm_config(config, "real-50"), tmp_path / "real")
-    assert known["test_accuracy"] == results["static-50"]["test_accuracy"]
+    assert results["real-50"]["test_accuracy"] == results["static-50"]["test_accuracy"]
 
 
 def test_more_real_examples_than_there_are(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
     for practice in ({"start": "real", "initial": 901}, {"examples": "real", "additions": 0, "initial": 901}):
-        changed = config.model_copy(update={"practice": config.practice.model_copy(update=practice)})
         with pytest.raises(InputError, match="initial = 901: there are 900 real training examples"):
-            run(changed, tmp_path / "run")
+            run(changed(config, practice=practice), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 
@@ -364,30 +291,22 @@ def test_real_examples_are_chosen_evenly_and_grow():
 
 
 def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config: Config, tmp_path: Path):
-    assert isinstance(config.generator, DenoiserConfig)
-    few = config.generator.model_copy(update={"real": 50})
     data = config.data.load()
-    imitated = few.imitated(config.data, data)
-    changes = {"start": "real", "initial": 100, "real": 50, "additions": 0}
-    changed = config.model_copy(update={"practice": config.practice.model_copy(update=changes)})
-    run(changed, tmp_path / "run")
-    pool = Pool.latest(tmp_path / "run" / "pool", tuple(imitated.x.shape[1:]))
-    assert torch.equal(pool.x[:50], imitated.x)
-    assert imitated.y.bincount().tolist() == [5] * 10
+
+    def imitated(real: int) -> TrainingExamples:
+        generator = changed(config, generator={"real": real}).generator
+        assert isinstance(generator, DenoiserConfig)
+        return generator.imitated(config.data, data)
+
+    plan = {"start": "real", "initial": 100, "real": 50, "additions": 0}
+    run(changed(config, practice=plan), tmp_path / "run")
+    few = imitated(50)
+    assert torch.equal(Run(tmp_path / "run").pool.x[:50], few.x)
+    assert few.y.bincount().tolist() == [5] * 10
     with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
-        config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
+        imitated(901)
     with pytest.raises(InputError, match=r"generator.real = 9: fewer examples than the 10 classes"):
-        config.generator.model_copy(update={"real": 9}).imitated(config.data, data)
-
-
-def test_a_card_can_be_edited_after_a_second_conclusion(config: Config, unbroken: Path, tmp_path: Path):
-    again = tmp_path / "again"
-    shutil.copytree(unbroken, again)
-    (again / "result.json").unlink()  # as messages advise, where it is damaged
-    run(config, again, resume=True)
-    with open(again / "learner" / "README.md", "a") as card:
-        card.write("mine")
-    assert problems(again) == []
+        imitated(9)
 
 
 def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
@@ -402,7 +321,7 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
 
     monkeypatch.setattr(DenoiserConfig, "load", load)
     for threads in (1, 3):
-        load_generator(config.model_copy(update={"threads": threads}))
+        load_generator(changed(config, threads=threads))
     assert found == [1, 3]
     assert torch.get_num_threads() == before
 
@@ -411,9 +330,7 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
     config: Config, generator: Generator, tmp_path: Path
 ):
     """They measure nothing on their way, so that none of their learners is the best; nor is a test image looked at."""
-    training = config.training.model_copy(update={"keep_best": True, "cooldown": 0.0})
-    practice = config.practice.model_copy(update={"branch": True})
-    asked = config.model_copy(update={"training": training, "practice": practice})
+    asked = changed(config, training={"keep_best": True, "cooldown": 0.0}, practice={"branch": True})
     run(asked, tmp_path / "run", test=False)
     branches = Run(tmp_path / "run").branches
     assert [result["pool_size"] for result in branches] == [60, 100]
@@ -451,60 +368,58 @@ def test_branches_are_cool_downs_from_each_pool_size(
     assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
 
 
-def test_blocks_of_another_learner_are_not_used(
+def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A run goes back to before the checkpoint that the blocks were drawn from."""
-    folder, kinds = tmp_path / "stopped", []
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-1-row-0").exists())
-    with pytest.raises(Interrupted):
-        run(config, folder)
-    monkeypatch.undo()
-    drawing = folder / "drawing"
+    """A run goes back to before the checkpoint that they were drawn from, or the code of its generator has changed."""
+    drawing = tmp_path / "run" / "drawing"
+
+    def stop_in(index: int, resume: bool) -> None:
+        monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (drawing / f"round-{index}-row-0").exists())
+        with pytest.raises(Interrupted):
+            run(config, tmp_path / "run", resume=resume)
+        monkeypatch.undo()
+
+    def kept(inputs: dict[str, str] | None = None) -> list[str]:
+        RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs).restore(config, fresh_learner(config))
+        return sorted(path.name for path in drawing.glob("round-*"))
+
+    stop_in(0, resume=False)
+    noted = json.loads((drawing / "inputs.json").read_text())
+    assert kept(noted) == ["round-0-row-0"]
+    assert kept(noted | {"code": "another"}) == []
+    stop_in(1, resume=True)
     shutil.copytree(drawing / "round-1-row-0", drawing / "round-2-row-0")
-    newest = newest_checkpoint(folder / "checkpoints")
+    assert kept() == ["round-1-row-0"]
+    newest = newest_checkpoint(tmp_path / "run" / "checkpoints")
     assert newest is not None
-    for gone in (False, True):
-        _ = gone and shutil.rmtree(newest)
-        RunFolder(RunFiles(folder), lambda n: None).restore(config, fresh_learner(config))
-        kinds.append(sorted(path.name for path in drawing.glob("round-*")))
-    assert kinds == [["round-1-row-0"], []]
-    run(config, folder, resume=True)
-    assert traces(folder) == traces(unbroken)
+    shutil.rmtree(newest)
+    assert kept() == []
+    assert_resumes_as(unbroken, config, tmp_path / "run")
 
 
-def test_blocks_of_other_inputs_are_not_used(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A run is stopped in its first round, before any checkpoint, and the code of its generator changes."""
-    folder, kept = tmp_path / "stopped", []
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-0-row-0").exists())
-    with pytest.raises(Interrupted):
-        run(config, folder)
-    monkeypatch.undo()
-    noted = json.loads((folder / "drawing" / "inputs.json").read_text())
-    for inputs in (noted, noted | {"code": "another"}):
-        RunFolder(RunFiles(folder), lambda n: None, inputs=inputs).restore(config, fresh_learner(config))
-        kept.append(sorted(path.name for path in (folder / "drawing").glob("round-*")))
-    assert kept == [["round-0-row-0"], []]
-
-
-def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):
+def test_logs_and_dashboard_get_each_evaluation(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "run")
+    monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
+    lines: list[str] = []
+    monkeypatch.setattr(logging.getLogger("dp_real.steps"), "info", lambda text, *facts: lines.append(text % facts))
+    run(changed(config, tracker="tensorboard"), tmp_path / "run")
+    found = traces(tmp_path / "run")
+    for row, line in zip(found["metrics.jsonl"], lines, strict=True):
+        assert line.startswith(f"run: step {row['step']:,} of 120, accuracy {row['val_accuracy']:.1%}")
+        assert "gradient " in line
     events = EventAccumulator(str(tmp_path / "run" / "deliberate-practice"))
     events.Reload()
     shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
-    logged = {row["step"]: row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]}
-    assert shown == pytest.approx(logged)
-    assert [event.step for event in events.Scalars("round/entropy")] == [
-        row["step"] for row in traces(tmp_path / "run")["rounds.jsonl"]
-    ]
+    assert shown == pytest.approx({row["step"]: row["val_accuracy"] for row in found["metrics.jsonl"]})
+    assert [event.step for event in events.Scalars("round/entropy")] == [row["step"] for row in found["rounds.jsonl"]]
 
 
 def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     accelerator = Mock(trackers=[])
     monkeypatch.setattr("dp_real.runs.run.Accelerator", lambda **options: accelerator)
-    with tracking(parse_config(config.model_dump() | {"tracker": "wandb"}), tmp_path):
+    with tracking(changed(config, tracker="wandb"), tmp_path):
         _, told, options = accelerator.init_trackers.call_args.args
     assert (told["training.batch_size"], told["name"]) == (config.training.batch_size, config.name)
     assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
@@ -512,27 +427,6 @@ def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path
     for name in ("run-20260101_101010-abc1", "offline-run-20260201_101010-def2", "latest-run"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
     assert last_wandb_run(tmp_path) == "def2"
-
-
-def test_the_log_has_a_line_of_each_evaluation(
-    config: Config,
-    generator: Generator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
-    lines: list[str] = []
-    log = logging.getLogger("dp_real.steps")
-    monkeypatch.setattr(log, "info", lambda text, *facts: lines.append(text % facts))
-    run(config, tmp_path / "run")
-    rows = traces(tmp_path / "run")["metrics.jsonl"]
-    assert len(lines) == len(rows)
-    for row, line in zip(rows, lines, strict=True):
-        assert line.startswith(
-            f"run: step {row['step']:,} of {config.training.steps:,}, accuracy {row['val_accuracy']:.1%}"
-        )
-        for fact in (f"pool {row['pool_size']:,}", " rows/s", "waiting for rows", "gradient ", " left"):
-            assert fact in line
 
 
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
@@ -553,8 +447,9 @@ def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
     with pytest.raises(InputError, match="complete"):
         run(config, unbroken)
     assert run(config, unbroken, resume=True)["steps"] == 120  # complete: nothing is done again
-    compared = config.model_copy(update={"compare": config.compare.model_copy(update={"seeds": 9})})
-    assert run(compared, unbroken, resume=True)["steps"] == 120  # a run is the same in any comparison
+    assert (
+        run(changed(config, compare={"seeds": 9}), unbroken, resume=True)["steps"] == 120
+    )  # a run is the same in any comparison
 
     unfinished = tmp_path / "unfinished"
     shutil.copytree(unbroken, unfinished)
@@ -562,7 +457,7 @@ def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
     with pytest.raises(InputError, match="--resume"):
         run(config, unfinished)
     with pytest.raises(InputError, match="something else"):
-        run(config.model_copy(update={"seed": 5}), unfinished, resume=True)
+        run(changed(config, seed=5), unfinished, resume=True)
 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("mine")

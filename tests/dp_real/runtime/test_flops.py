@@ -70,8 +70,8 @@ def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
         measured = MeasuredFlops(drawer(asked, generator), learner)
-        plain = measured.plain()
-        flops[through] = measured.guided()
+        plain = measured.plain
+        flops[through] = measured.guided
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
@@ -87,7 +87,7 @@ def test_counting_changes_no_sample(config: Config, generator: Generator, tmp_pa
         return rows.drop_columns("seconds").to_pylist()
 
     before = sample()
-    assert MeasuredFlops(drawer(config, generator), learner).guided() > 0
+    assert MeasuredFlops(drawer(config, generator), learner).guided > 0
     assert sample() == before
     assert torch.equal(torch.get_rng_state(), drawn)
 
@@ -106,7 +106,7 @@ def test_what_a_generator_keeps_of_its_first_sample_is_not_counted(config: Confi
 
     generator: Any = Keeps()
     measured = MeasuredFlops(drawer(config, generator), fresh_learner(config))
-    assert [measured.plain(), measured.plain()] == [2 * 5 * 3 * 7] * 2
+    assert [measured.plain, measured.plain] == [2 * 5 * 3 * 7] * 2
     assert calls == [True, True]
-    assert measured.guided() == 2 * 5 * 3 * 7
+    assert measured.guided == 2 * 5 * 3 * 7
     assert calls == [True, True, False, False]

@@ -130,7 +130,7 @@ def test_counting_keeps_no_generator(config: Config, generator: Generator):
     try:
         drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, config.task.sample_shape))
         flops = MeasuredFlops(drawer, fresh_learner(config))
-        assert flops.guided() > 0
+        assert flops.guided > 0
         gone = weakref.ref(flops)
         del flops
         assert gone() is None

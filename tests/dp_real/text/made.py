@@ -23,6 +23,24 @@ def changed(config: Config, **sections: Any) -> Config:
     return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
 
 
+def endpoint_config(url: str, model: str, texts: Path, **generator: Any) -> Config:
+    """A short run against an endpoint."""
+    return parse_config(
+        {
+            "name": "asked",
+            "threads": 1,
+            "data": {"source": "text", "validation": str(texts), "length": 40},
+            "generator": {"kind": "openai", "base_url": url, "model": model, "max_new_tokens": 8} | generator,
+            "sampling": {"block_size": 8},
+            "guidance": {"candidates": 2},
+            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
+            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
+            "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
+            "pool": {"storage": "text"},
+        }
+    )
+
+
 def text_folder(folder: Path, repeat: int = 1) -> Path:
     """FOLDER/CLASS/N.txt, each sentence `repeat` times with a number behind it."""
     for name, sentences in SENTENCES.items():

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from dp_base.errors import DamagedError, DivergedError, InputError, Interrupted, MissingError
-from dp_real.config import Config, parse_config
+from dp_real.config import Config
+from dp_real.data.sets.class_names import warn_once
 from dp_real.plan import work
 from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
@@ -27,7 +28,7 @@ from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, changed, text_folder
+from tests.dp_real.text.made import SENTENCES, changed, endpoint_config, text_folder
 from tests.experiments.conftest import run_dp
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
 
@@ -66,31 +67,8 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEn
 
 @pytest.fixture
 def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
-    texts = str(text_folder(tmp_path / "texts", repeat=2))
-    return parse_config(
-        {
-            "name": "asked",
-            "threads": 1,
-            "data": {"source": "text", "validation": texts, "length": 40},
-            "generator": {
-                "kind": "openai",
-                "base_url": endpoint.url,
-                "model": "fake",
-                "prompts": list(PROMPTS),
-                "system": "Be brief.",
-                "stop": ["\n"],
-                "max_new_tokens": 8,
-                "requests": 4,
-                "timeout": 0.5,
-            },
-            "sampling": {"block_size": 8},
-            "guidance": {"candidates": 2},
-            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
-            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
-            "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
-            "pool": {"storage": "text"},
-        }
-    )
+    asked = {"prompts": PROMPTS, "system": "Be brief.", "stop": ["\n"], "requests": 4, "timeout": 0.5}
+    return endpoint_config(endpoint.url, "fake", text_folder(tmp_path / "texts", repeat=2), **asked)
 
 
 def drawn(config: Config, count: int, first: int = 0) -> list[str]:
@@ -183,6 +161,7 @@ def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
 
 
 def test_answers_that_are_all_cut_off_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any):
+    warn_once.cache_clear()
     endpoint.finish = lambda body: "length"
     with pytest.raises(DivergedError, match=r"samples are empty: .* or raise generator.max_new_tokens"):
         run(config, tmp_path / "cut")
@@ -225,11 +204,6 @@ def _put(file: Path, question: str, answer: str) -> None:
     with sqlite3.connect(file) as database:
         database.execute("UPDATE answers SET answer = ? WHERE question = ?", (answer, question))
     database.close()
-
-
-def test_duplicates_are_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
-    endpoint.fault = lambda number, body: "duplicate"
-    assert run(config, tmp_path / "run")["near"]["pool"] == 19
 
 
 def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(

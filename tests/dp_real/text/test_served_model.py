@@ -15,14 +15,13 @@ from urllib.request import urlopen
 import pytest
 from transformers.generation.configuration_utils import GenerationConfig
 
-from dp_real.config import parse_config
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.text.codes import texts_of
 from dp_real.text.models.answers import Answers
 from dp_real.text.models.asking import Asking
 from tests.dp_real.runs.folders import traces
-from tests.dp_real.text.made import language_model, text_folder
+from tests.dp_real.text.made import endpoint_config, language_model, text_folder
 
 PATIENCE = 180  # seconds until the server answers
 pytestmark = pytest.mark.slow
@@ -80,28 +79,9 @@ def url(folder: Path) -> Iterator[str]:
 def test_a_run_against_a_real_server(url: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It ends, counts the tokens, and repeats itself without asking again."""
     model = str(folder / "lm")
-    raw = {
-        "name": "served",
-        "threads": 1,
-        "data": {"source": "text", "validation": str(folder / "texts"), "length": 40},
-        "generator": {
-            "kind": "openai",
-            "base_url": url,
-            "model": model,
-            "prompts": ["A {} of a film."],
-            "chat": False,  # with random weights it seldom ends by itself, which a chat should
-            "max_new_tokens": 8,
-            "requests": 2,
-            "timeout": 60.0,
-        },
-        "sampling": {"block_size": 8},
-        "guidance": {"candidates": 2},
-        "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
-        "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
-        "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
-        "pool": {"storage": "text"},
-    }
-    config = parse_config(raw)
+    # With random weights it seldom ends by itself, which a chat should.
+    asked = {"prompts": ["A {} of a film."], "chat": False, "requests": 2, "timeout": 60.0}
+    config = endpoint_config(url, model, folder / "texts", **asked)
     result = run(config, tmp_path / "run")
     texts = texts_of(Run(tmp_path / "run").pool.x)
     assert len(texts) == result["pool_size"] >= 12

@@ -300,8 +300,9 @@ def test_leaks_are_said(
         assert self.prompts.shown is not None
         return self.prompts.shown.x[:][[int(self.prompts.members[label][0]) for label in labels.tolist()]]
 
-    monkeypatch.setattr(CausalLMGenerator, "_written", parrot)
-    assert run(asked, tmp_path / "run")["near"]["validation"] == 12
+    monkeypatch.setattr(CausalLMGenerator, "written", parrot)
+    near = run(asked, tmp_path / "run")["near"]
+    assert (near["validation"], near["pool"]) == (12, 10)
     assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text
 
 
@@ -320,7 +321,7 @@ def test_models_that_cannot_be_used(asked: Config, tmp_path: Path, options: dict
 
 
 def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(CausalLMGenerator, "_cut", lambda self, text: "")
+    monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
     with pytest.raises(DivergedError, match=message):
         run(asked, tmp_path / "run")

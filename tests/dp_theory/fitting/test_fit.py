@@ -135,7 +135,7 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 
 @pytest.mark.slow
 def test_coverage():
-    """95 % intervals hold the truth, and 10x forecasts what comes, as often as they say: docs/results/report.md."""
+    """95 % intervals hold the truth, and 10x forecasts what comes, as often as they say: docs/theory/fit.md."""
     names = ("dimension", "rho", "flip", "ridge", "floor")
     hits = dict.fromkeys([*names, "static", "prune"], 0)
     asked = {"strategy": ["static", "prune"], "kept": [16_000, 16_000], "keep": [1, KEEP], "trials": [4, 4]}

@@ -17,6 +17,7 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.dp_real.runs.folders import same_learner
 
 SMALL = {
     "name": "small",
@@ -39,18 +40,16 @@ def small() -> Config:
 # -- the generator -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("alpha_bar", [1e-6, 0.3, 0.9, 0.9999])
-@pytest.mark.parametrize("first", [-3.0, -0.2, 0.0, 0.01, 2.0])
-@pytest.mark.parametrize("sign", [-1.0, 1.0])
-def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar: float, first: float, sign: float):
+@pytest.mark.parametrize("alpha_bar", [1e-6, 0.3, 0.9999])
+@pytest.mark.parametrize("first", [-3.0, 0.01, 2.0])
+def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar: float, first: float):
     """With x_0 on the wrong side by up to 300 standard deviations."""
     mean, sigma = alpha_bar**0.5 * first, (1 - alpha_bar) ** 0.5
-    bounds = (-mean / sigma, np.inf) if sign > 0 else (-np.inf, -mean / sigma)
-    x = torch.tensor([[first, -0.7]], dtype=torch.float64)
-    found = posterior_mean(x, torch.tensor(alpha_bar, dtype=torch.float64), torch.tensor([sign], dtype=torch.float64))
-    expected = truncnorm.mean(*bounds, loc=mean, scale=sigma)
-    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(found[0, 1], alpha_bar**0.5 * -0.7)
+    x = torch.tensor([[first, -0.7]] * 2, dtype=torch.float64)
+    found = posterior_mean(x, torch.tensor(alpha_bar, dtype=torch.float64), torch.tensor([1.0, -1.0]).double())
+    expected = truncnorm.mean([-mean / sigma, -np.inf], [np.inf, -mean / sigma], loc=mean, scale=sigma)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], alpha_bar**0.5 * -0.7)
 
 
 def test_posterior_mean_has_the_right_gradient():
@@ -64,26 +63,15 @@ def test_the_sampler_converges_to_the_data_with_its_steps():
     noise = torch.from_numpy(np.column_stack([norm.ppf((np.arange(500) + 0.5) / 500), np.ones(500)]))
     expected = halfnorm.ppf(norm.cdf(noise[:, 0].numpy()))
     errors = []
-    for steps in (50, 100, 200):
+    for steps in (50, 100):
         x = GaussianGenerator(2, steps).from_noise(noise, torch.ones(500, dtype=torch.int64)).numpy()
         assert np.ptp(x[:, 1]) == 0
         errors.append([np.abs(x[:, 0] - expected).mean(), 1 - x[0, 1]])
         mirrored = GaussianGenerator(2, steps).from_noise(-noise, torch.zeros(500, dtype=torch.int64)).numpy()
         np.testing.assert_allclose(mirrored, -x)
-    ratios = np.array(errors[:-1]) / errors[1:]
+    ratios = np.divide(*errors)
     assert np.all((ratios > 1.7) & (ratios < 2.3)), ratios
-    assert np.max(errors[-1]) < 0.01
-
-
-def test_a_gaussian_shrinks_by_the_cosine_of_each_step():
-    """At a number of steps that divides 1000; else diffusers' step lands beside its next timestep."""
-    generator = GaussianGenerator(2, 25)
-    alphas = generator.solver.scheduler.alphas_cumprod[generator.solver.timesteps]
-    alpha_bar = np.append(alphas.double().numpy(), 1.0)
-    angles = np.arccos(np.sqrt(alpha_bar))
-    scale = generator.from_noise(torch.ones(1, 2, dtype=torch.float64), torch.tensor([1]))[0, 1].item()
-    np.testing.assert_allclose(scale, np.prod(np.cos(np.diff(angles))), rtol=1e-6)
-    assert 0.95 < scale < 0.97
+    assert np.max(errors[-1]) < 0.02
 
 
 def test_samples_are_of_their_class_and_guidance_scale_0_forgets_it():
@@ -100,7 +88,7 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
     learner = LinearLearner((20,), 2, lam=0.01, loss=loss)
     pool = row_noise(row_seeds(0, 0, range(60)), (20,))
     learner.train_step(pool, (pool[:, 0] > 0).long())
-    generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(400) % 2, row_seeds(0, 1, range(400))
+    generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(100) % 2, row_seeds(0, 1, range(100))
 
     def sample(omega: float, rows: slice = slice(None)) -> torch.Tensor:
         return generator.sample(labels[rows], seeds[rows], EntropyGuidance(learner.logits, omega))
@@ -108,13 +96,13 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
     def margin(x: torch.Tensor) -> float:
         return (x.double() @ learner.weight).abs().mean().item() / learner.weight.norm().item()
 
-    plain = generator.sample(labels, seeds, None)
+    plain, guided = generator.sample(labels, seeds, None), sample(0.03)
     assert torch.equal(sample(0.0), plain)
     assert margin(sample(0.01)) < 0.4 * margin(plain)
-    assert margin(sample(0.03)) < 0.15 * margin(plain)
-    assert entropy(learner.logits(sample(0.03))).mean() > entropy(learner.logits(plain)).mean()
-    one_by_one = torch.cat([sample(0.03, slice(i, i + 1)) for i in range(5)])
-    torch.testing.assert_close(sample(0.03)[:5], one_by_one, atol=1e-4, rtol=0)
+    assert margin(guided) < 0.15 * margin(plain)
+    assert entropy(learner.logits(guided)).mean() > entropy(learner.logits(plain)).mean()
+    one_by_one = torch.cat([sample(0.03, slice(i, i + 1)) for i in range(3)])
+    torch.testing.assert_close(guided[:3], one_by_one, atol=1e-4, rtol=0)
 
 
 # -- the data ----------------------------------------------------------------------------------------------------------
@@ -166,11 +154,10 @@ def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, m
             raise ZeroDivisionError
         train_step(self, x, y, *share)
 
-    monkeypatch.setattr(LinearLearner, "train_step", dies)
-    with pytest.raises(ZeroDivisionError):
-        run(config, tmp_path / "broken", progress=silent)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(LinearLearner, "train_step", dies)
+        with pytest.raises(ZeroDivisionError):
+            run(config, tmp_path / "broken", progress=silent)
     resumed = run(config, tmp_path / "broken", resume=True, progress=silent)
     assert resumed["test_accuracy"] == unbroken["test_accuracy"]
-    learners = [(tmp_path / name / "learner/model.safetensors").read_bytes() for name in ("broken", "unbroken")]
-    assert learners[0] == learners[1]
+    assert same_learner(tmp_path / "broken", tmp_path / "unbroken")

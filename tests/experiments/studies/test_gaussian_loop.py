@@ -1,6 +1,5 @@
 """Theory and pipeline on the same data: first the tools, then the differences in standard errors."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +58,10 @@ def standard_errors(trace: Trace, predicted: np.ndarray) -> np.ndarray:
 
 
 def test_the_sampler_tends_to_the_theorys_law():
-    scale, law = sampler_law(gaussian("sampling.steps=1000"))
-    assert scale == pytest.approx(1, abs=2e-3)
-    np.testing.assert_allclose(law.linear, [np.sqrt(2 / np.pi), 0], atol=2e-3)
-    assert law.second[0, 0] == pytest.approx(1, abs=3e-3)
+    scale, law = sampler_law(gaussian("sampling.steps=250"))
+    assert scale == pytest.approx(1, abs=8e-3)
+    np.testing.assert_allclose(law.linear, [np.sqrt(2 / np.pi), 0], atol=8e-3)
+    assert law.second[0, 0] == pytest.approx(1, abs=0.012)
 
 
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
@@ -124,30 +123,26 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(small: Config, measur
 
 
 def test_figures(monkeypatch: pytest.MonkeyPatch, small: Config, measured: dict[str, Trace]):
-    sizes = ["static-300", "static-660"]
-    known = measured | dict.fromkeys(sizes, measured["static-480"])
-    for module in (figure_gaussian, figure_gaussian_rule):
+    known = measured | dict.fromkeys(["static-300", "static-660"], measured["static-480"])
+    monkeypatch.setattr(figure_gaussian_rule, "ROUNDS", (1, 3))
+    tables = {}
+    for module, axes in ((figure_gaussian, 2), (figure_gaussian_rule, 1)):
         monkeypatch.setattr(module, "gaussian", lambda *overrides: small)
         monkeypatch.setattr(module, "traces", lambda config, arms, seeds, folder: {arm: known[arm] for arm in arms})
-    monkeypatch.setattr(figure_gaussian_rule, "ROUNDS", (1, 3))
-    for module in (figure_gaussian, figure_gaussian_rule):
-        table = module.compute(quick=True)
-        assert len(module.draw(table).axes) == (2 if module is figure_gaussian else 1)
+        tables[module] = table = module.compute(quick=True)
+        assert len(module.draw(table).axes) == axes
         assert "%" in module.caption(table) or "α = " in module.caption(table)
-    table = figure_gaussian.compute(quick=True)
-    exact = table.query(
-        f"panel == '{figure_gaussian.RATIO}' and kind == 'predicted' and series == '{figure_gaussian.STATIC}'"
-    )
+    table = tables[figure_gaussian].set_index(["panel", "kind", "series"])
+    exact = table.loc[(figure_gaussian.RATIO, "predicted", figure_gaussian.STATIC)]
     assert (exact["y"] == 1).all()
     assert list(table["x"].unique()) == [300, 660, 120, 480]
 
 
 @pytest.mark.slow
-def test_the_preset_is_as_predicted_and_is_not_keep_hard():
+def test_the_preset_is_as_predicted_and_is_not_keep_hard(tmp_path: Path):
     """40 runs an arm: guided rows and plain ones within 4 standard errors, keep-hard at their own threshold beyond."""
     config = gaussian("guidance.omega=0.01", "data.test=1000")
-    with tempfile.TemporaryDirectory() as folder:
-        found = traces(config, ["practice-unguided", "practice"], 40, Path(folder))
+    found = traces(config, ["practice-unguided", "practice"], 40, tmp_path)
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
     predicted = predictions(config, found["practice"])
     assert np.abs(standard_errors(found["practice-unguided"], plain)).max() < 4

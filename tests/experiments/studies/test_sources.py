@@ -35,17 +35,8 @@ def fashion(root: Path) -> dict[str, Any]:
 
 def own(root: Path) -> dict[str, Any]:
     """The classes are those of the folders of validation."""
-    return {
-        "size": 9,
-        "validation": pictures(root / "validation", ("cat", "dog", "emu")),
-        "train": pictures(root / "train", ("cat", "dog", "emu")),
-        "sets": {"more": pictures(root / "more", ("dog",))},
-    }
-
-
-def named(root: Path) -> dict[str, Any]:
-    """The configuration names the classes, in an order of its own. There is no set to train a generator on."""
-    return {"size": 9, "classes": ["emu", "cat"], "validation": pictures(root / "validation", ("cat", "emu"))}
+    places = {name: pictures(root / name, ("cat", "dog", "emu")) for name in ("validation", "train")}
+    return {"size": 9, "sets": {"more": pictures(root / "more", ("dog",))}} | places
 
 
 def glyphs(root: Path) -> dict[str, Any]:
@@ -61,7 +52,7 @@ SOURCES: dict[str, list[Callable[[Path], dict[str, Any]]]] = {
     "fashion": [fashion],
     "glyphs": [glyphs],
     "gaussian": [lambda root: {"dimension": 7, "validation": 30, "test": 50}],
-    "folder": [own, named],
+    "folder": [own],
     "text": [lambda root: {"length": 9, "validation": str(text_folder(root / "texts"))}],
     "words": [lambda root: word_lists(root) or {"train": 30, "validation": 2, "test": 5}],
     "stand-in-text": [lambda root: {}],

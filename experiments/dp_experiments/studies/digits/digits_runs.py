@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dp_base.errors import InputError
-from dp_experiments.comparing.compare import run_arms
+from dp_experiments.comparing.compare import Comparison, run_arms
 from dp_experiments.looking.sample import GridRow, sample_row, verdicts
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import progress
@@ -30,9 +30,14 @@ def digits(*overrides: str) -> Config:
     return load_preset("digits", overrides)
 
 
-def run_digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> pd.DataFrame:
+@contextmanager
+def digits_arms(
+    config: Config, arms: Sequence[str], *, seeds: int, splits: int
+) -> Iterator[tuple[pd.DataFrame, Comparison]]:
+    """The table of the arms' runs and their folders, which are removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        return run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+        runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+        yield runs, Comparison(Path(folder))
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:

@@ -1,17 +1,11 @@
 """Fig. 2 on digits: training loss and validation accuracy over the steps, with 0, 1 and 2 additions of data."""
 
-import tempfile
-from pathlib import Path
-
 import pandas as pd
 from dp_figures.tables import measured
 from dp_figures.traces import draw_traces
-from joblib import cpu_count
 from matplotlib.figure import Figure
 
-from dp_experiments.comparing.compare import Comparison, run_arms
-from dp_experiments.studies.digits.digits_runs import digits
-from dp_experiments.terminal import progress
+from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 from dp_real import Run
 
 NUMBERS = ("measured",)
@@ -29,10 +23,9 @@ def compute(quick: bool) -> pd.DataFrame:
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
     parts = []
-    with tempfile.TemporaryDirectory() as folder:
-        runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+    with digits_arms(config, arms, seeds=seeds, splits=splits) as (runs, comparison):
         for arm, additions in zip(arms, ADDITIONS, strict=True):
-            done = [Run(Comparison(Path(folder)).run_folder(arm, seed)) for seed in runs["seed"].unique()]
+            done = [Run(comparison.run_folder(arm, seed)) for seed in runs["seed"].unique()]
             series = f"{additions} addition{'s' if additions != 1 else ''}"
             parts += _series_of(done, series, config.practice.evaluate_every)
     return pd.concat(parts, ignore_index=True)

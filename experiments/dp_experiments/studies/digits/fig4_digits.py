@@ -6,7 +6,7 @@ import pandas as pd
 from dp_figures.curves import draw_curves
 
 from dp_experiments.comparing.compare import summarize
-from dp_experiments.studies.digits.digits_runs import digits, run_digits_arms
+from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 
 NUMBERS = ("measured",)
 FIGURES = (4,)
@@ -26,8 +26,8 @@ SIZES = {
 def compute(quick: bool) -> pd.DataFrame:
     seeds, splits = (2, 1) if quick else (8, 8)
     arms = {f"{name}-{size}": name for name, sizes in SIZES.items() for size in sizes}
-    runs = run_digits_arms(digits(), list(arms), seeds=seeds, splits=splits)
-    table = summarize(runs, baseline="static-1000")
+    with digits_arms(digits(), list(arms), seeds=seeds, splits=splits) as (runs, _):
+        table = summarize(runs, baseline="static-1000")
     return table.assign(series=table["series"].map(arms).map(NAMES))
 
 

@@ -7,7 +7,7 @@ from dp_figures.curves import draw_curves
 
 from dp_experiments.comparing.axes import AXIS_LABELS
 from dp_experiments.comparing.compare import summarize
-from dp_experiments.studies.digits.digits_runs import digits, run_digits_arms
+from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 
 NUMBERS = ("measured",)
 FIGURES = (5,)
@@ -28,8 +28,8 @@ def compute(quick: bool) -> pd.DataFrame:
     points += [(GUIDED, omega, "practice", (f"guidance.omega={omega}",)) for omega in OMEGAS]
     parts = []
     for series, setting, arm, overrides in points:
-        runs = run_digits_arms(digits(*PLAN, *overrides), [arm], seeds=seeds, splits=splits)
-        parts.append(summarize(runs, baseline=arm, x="compute").assign(series=series, setting=setting))
+        with digits_arms(digits(*PLAN, *overrides), [arm], seeds=seeds, splits=splits) as (runs, _):
+            parts.append(summarize(runs, baseline=arm, x="compute").assign(series=series, setting=setting))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,17 +1,12 @@
 """The rounds of practice on digits, as a classifier of real images sees them: harder, worse, or narrower? (ours)"""
 
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from dp_figures.curves import draw_curves
 from dp_figures.tables import measured
-from joblib import cpu_count
 
-from dp_experiments.comparing.compare import Comparison, run_arms
-from dp_experiments.studies.digits.digits_runs import digits
-from dp_experiments.terminal import progress
+from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 from dp_real import Run
 from dp_real.evaluate.quality import round_quality
 from dp_real.runs.prepare import load_data
@@ -33,9 +28,7 @@ PANELS = {
 def compute(quick: bool) -> pd.DataFrame:
     """x is the round, of which 0 is plain."""
     seeds = 1 if quick else 4
-    with tempfile.TemporaryDirectory() as folder:
-        run_arms(digits(), [JUDGE, *ARMS], seeds, seeds, Path(folder), cpu_count(), progress)
-        done = Comparison(Path(folder))
+    with digits_arms(digits(), [JUDGE, *ARMS], seeds=seeds, splits=seeds) as (_, done):
         rows = [
             row | {"series": series}
             for seed in range(seeds)

@@ -28,8 +28,6 @@ from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.learners import TransformersTextConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator, Learner
 
@@ -178,7 +176,7 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
     alone.mkdir()
     (alone / NAME).symlink_to(file.resolve())
     options: dict[str, Any] = {"gguf_file": NAME, "local_files_only": True}
-    with quietly(), _silent():
+    with quietly(), contextlib.redirect_stderr(io.StringIO()):  # the progress bar of unpacking has no switch
         plain: Any = _empty_model(alone, options)
         read = AutoModelForCausalLM.from_pretrained(alone, dtype="float32", trust_remote_code=False, **options)
         # What was read still says that it is quantised, which it is no longer, and would not let itself be saved.
@@ -210,10 +208,3 @@ def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
     if said > MOST_TIMES * held:
         raise InputError(f"{(folder / NAME).resolve()}: it says {said:,} parameters, and holds {held:,}")
     return model
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """The progress bar of unpacking has no switch."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

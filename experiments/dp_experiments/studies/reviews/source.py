@@ -77,13 +77,7 @@ class ReviewsConfig(OfTexts):
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """`where` may also name a domain, all of whose sentences are taken."""
-        from dp_real.data.sets.class_names import own_classes
-        from dp_real.data.sets.places import locate
-        from dp_real.text.text_sets import read_texts
-
-        if where in DOMAINS:
-            return self._examples(self._rated(where))
-        return read_texts(locate(where), own_classes(CLASSES), self.length, needed=())
+        return self._examples(self._rated(where)) if where in DOMAINS else super().read_set(name, where)
 
     def describe(self) -> list[SetStatus]:
         missing = None if self._archive.is_file() else self._problem

@@ -14,7 +14,7 @@ from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA
-from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.examples import Examples, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
 from dp_real.text.sources import OfTexts
 
@@ -111,13 +111,6 @@ class WordsConfig(OfTexts):
             chosen += [here[row] for row in mine]
             labels += [label] * len(mine)
         return Examples(to_codes(chosen, self.most), torch.tensor(labels))
-
-    def read_set(self, name: str, where: str) -> ExampleSet:
-        from dp_real.data.sets.class_names import own_classes
-        from dp_real.data.sets.places import locate
-        from dp_real.text.text_sets import read_texts
-
-        return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
 
     def describe(self) -> list[SetStatus]:
         return [SetStatus("words", str(FOLDER), None, _problem())]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import scipy.io
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import task_classes
-from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
+from dp_real.data.sets.imagenet import PROMPT_NAMES, ImageNetTask, imagenet_classes
 from dp_real.data.sets.images import ImageSet
 from dp_real.data.sets.places import count_images, locate, read_set
 from tests.dp_real.data.sets.made import plain, values, write_tar
@@ -115,3 +116,26 @@ def test_broken_tables_are_named(file: str, content: str, tmp_path: Path):
     (tmp_path / file).write_text(content)
     with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):
         read(folder)
+
+
+# the list of classes
+
+
+def test_just_the_names_that_are_ambiguous_were_changed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.data.sets.imagenet.PROMPT_NAMES", {})
+    names = Counter(entry.name.casefold() for entry in imagenet_classes.__wrapped__("imagenet1k"))
+    assert {name for name, count in names.items() if count > 1} == {"crane", "cardigan", "maillot"}
+    entries = imagenet_classes.__wrapped__("imagenet1k")
+    assert {entry.wnid for entry in entries if names[entry.name.casefold()] > 1} == set(PROMPT_NAMES)
+
+
+def test_the_orders():
+    """ImageNet-1k is sorted by folder; ImageNet-100 begins as CMC's list does, which is not sorted."""
+    full = imagenet_classes("imagenet1k")
+    assert len({entry.name.casefold() for entry in full}) == 1000
+    assert [entry.wnid for entry in full] == sorted(entry.wnid for entry in full)
+    assert [entry.index for entry in full] == list(range(1000))
+    hundred = imagenet_classes("imagenet100")
+    assert len(hundred) == 100
+    assert [entry.wnid for entry in hundred[:3]] == ["n02869837", "n01749939", "n02488291"]
+    assert all(full[entry.index] == entry for entry in hundred)

@@ -15,7 +15,6 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets import images as reading
 from dp_real.data.sets.class_names import own_classes, warn_once
-from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead, read_folder, read_image
 from dp_real.distributed import own_cores, read_slices
 from dp_real.examples import Examples
@@ -118,24 +117,6 @@ def test_numbers_sort_as_numbers_and_images_may_be_grey(tmp_path: Path):
     assert data.generator is not None
     assert ((data.generator.x[:, 0, 0, 0] + 1) * 127.5).tolist() == pytest.approx(grey, abs=1)
     assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
-
-
-def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
-    """ImageNet-100 is read from a full ImageNet-1k. Other classes are left out, and numbers count the 1,000 classes."""
-    classes = settings(tmp_path, classes="imagenet100").labels
-    hundred = imagenet_classes("imagenet100")
-    assert classes.names == tuple(entry.name for entry in hundred)
-    other = next(entry for entry in imagenet_classes("imagenet1k") if entry not in hundred)
-    for label, entry in enumerate(hundred):
-        assert {classes.folders[name] for name in (entry.wnid, str(entry.index), entry.name)} == {label}
-    assert classes.folders[other.wnid] is classes.folders[str(other.index)] is None
-
-    fill(tmp_path / "wnid", {hundred[2].wnid: 2, hundred[1].wnid: 1, other.wnid: 9})
-    images = read_folder(tmp_path / "wnid", classes, (3, 8, 8), [1, 2])
-    assert (images.y.tolist(), values(images)) == ([1, 1, 2, 2], [1, 1, 2, 2])
-    fill(tmp_path / "others", {other.wnid: 9})
-    with pytest.raises(InputError, match="none of its classes"):
-        read_folder(tmp_path / "others", classes, (3, 8, 8), [])
 
 
 def test_a_stray_folder_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):

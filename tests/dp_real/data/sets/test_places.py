@@ -231,6 +231,7 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
     index = [WNIDS.index(wnid) for wnid in CMC]
     outside = next(i for i in range(1000) if i not in index)
     assert max(index[3], index[0]) > 99
+    where = ""
     for number, (labels, kind, expected) in enumerate(
         [
             ([0, 1, 99], ClassLabel(names=[WORDS[wnid] for wnid in names]), [CMC.index(names[i]) for i in (0, 1, 99)]),
@@ -249,9 +250,13 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
 
 
 def test_every_word_of_imagenet_is_of_one_class():
-    folders = imagenet("imagenet1k").folders
-    for label, entry in enumerate(imagenet_classes("imagenet1k")):
-        assert {folders[name] for name in (entry.wnid, str(label), entry.name, *entry.lemmas)} == {label}
+    """In ImageNet-100, words of other classes have no label; numbers count the 1,000 classes."""
+    for task in ("imagenet1k", "imagenet100"):
+        labels = {entry.wnid: label for label, entry in enumerate(imagenet_classes(task))}
+        folders = imagenet(task).folders
+        for number, entry in enumerate(imagenet_classes("imagenet1k")):
+            words = (entry.wnid, str(number), entry.name, *entry.lemmas)
+            assert {folders[word] for word in words} == {labels.get(entry.wnid)}
 
 
 def test_columns_by_name(tmp_path: Path):
@@ -443,6 +448,8 @@ def test_further_sets_of_a_configuration(tmp_path: Path):
         data.sets["some"].x[0:1]
     with pytest.raises(InputError, match=r"sets.test: a set of that name is there already"):
         settings(own, sets={"test": some})
+    with pytest.raises(InputError, match=r"data.resize = 4: must be 0, or at least size = 8"):
+        settings(own, resize=4)
     with pytest.raises(InputError, match=r"classes must be named: there are no folders in validation"):
         settings("a.tar", classes=None)
 
