@@ -120,9 +120,9 @@ def _require_comparable(problem: PracticeProblem) -> None:
 
 
 class _Curve(NamedTuple):
-    errors: Float[np.ndarray, " points"]
-    kept: Float[np.ndarray, " points"]
-    candidates: Float[np.ndarray, " points"]
+    errors: Float[Array, " points"]
+    kept: Float[Array, " points"]
+    candidates: Float[Array, " points"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Runs:
         candidates = _join([stages.candidates for stages in solved]) / phi
         return _Curve(errors, kept, candidates)
 
-    def simulated(self, d: int, trials: int, seed: int, workers: int | None) -> Float[np.ndarray, "trials points"]:
+    def simulated(self, d: int, trials: int, seed: int, workers: int | None) -> Float[Array, "trials points"]:
         runs = [
             simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in self.problems
         ]

@@ -14,6 +14,7 @@ from dp_theory.api import predict
 from dp_theory.numerics.checks import (
     LARGEST_D,
     MOST_ROWS,
+    Array,
     numbers,
     require,
     require_magnitude,
@@ -230,7 +231,7 @@ def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
 
 def _by_line(
     groups: Sequence[tuple[Line, ...]], results: Sequence[np.ndarray]
-) -> dict[Line, Float[np.ndarray, "trials sizes ridges"]]:
+) -> dict[Line, Float[Array, "trials sizes ridges"]]:
     trials = len(results) // len(groups)
     samples = {}
     for place, group in enumerate(groups):
@@ -278,12 +279,12 @@ def _frame(
 def _trial(
     group: tuple[Line, ...],
     sizes: Int[np.ndarray, " sizes"],
-    lams: Float[np.ndarray, " ridges"],
+    lams: Float[Array, " ridges"],
     d: int,
     engine: str,
     seed: int,
     trial: int,
-) -> Float[np.ndarray, "lines sizes ridges"]:
+) -> Float[Array, "lines sizes ridges"]:
     if engine == "law":
         return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
     rng = generator(seed, CURVES, trial)
@@ -307,7 +308,7 @@ def _trial(
 
 def _law_trial(
     line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
-) -> Float[np.ndarray, "sizes ridges"]:
+) -> Float[Array, "sizes ridges"]:
     pool_ridges = line.problem(1.0, 1.0, d).lam * lams  # per pool row
     rule = line.problem(1.0, 1.0, d).rule
     errors = []

@@ -71,14 +71,14 @@ class Curve:
     """
 
     strategy: Shaped[np.ndarray, " points"]
-    kept: Float[np.ndarray, " points"]
-    error: Float[np.ndarray, " points"]
-    se: Float[np.ndarray, " points"]
-    trials: Float[np.ndarray, " points"]
-    generated: Float[np.ndarray, " points"]
-    keep: Float[np.ndarray, " points"]
-    initial: Float[np.ndarray, " points"]
-    increment: Float[np.ndarray, " points"]
+    kept: Float[Array, " points"]
+    error: Float[Array, " points"]
+    se: Float[Array, " points"]
+    trials: Float[Array, " points"]
+    generated: Float[Array, " points"]
+    keep: Float[Array, " points"]
+    initial: Float[Array, " points"]
+    increment: Float[Array, " points"]
     rule: str
     exact: bool
 

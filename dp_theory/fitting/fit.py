@@ -10,12 +10,11 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.fitting.best_fit import likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import Likelihood
+from dp_theory.fitting.likelihood import Likelihood, likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.region import Region
 from dp_theory.fitting.theory import PARAMETERS, predict_points
-from dp_theory.numerics.checks import require, require_number
+from dp_theory.numerics.checks import Array, require, require_level, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +50,7 @@ class Fit:
 
     curve: Curve
     likelihood: Likelihood
-    best: Float[np.ndarray, " free"]
+    best: Float[Array, " free"]
     values: dict[str, float]
     why_fixed: dict[str, str]
     chi_square: float
@@ -91,7 +90,7 @@ class Fit:
 
     def outermost(
         self, level: float = 0.95, advance: Callable[[int], None] = lambda ends: None
-    ) -> dict[str, Float[np.ndarray, " places"]]:
+    ) -> dict[str, Float[Array, " places"]]:
         """All parameters at the fit, and where each free one is at an end of its interval."""
         return self.likelihood.values(self._region(level).outermost(advance))
 
@@ -161,7 +160,7 @@ class Fit:
 
     def first_order(
         self, points: Curve, level: float = 0.95
-    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
         """ln of the expected errors, and the ends of their intervals to first order."""
         return self._region(level).first_order(points)
 
@@ -182,8 +181,7 @@ class Fit:
         return self.values[name], low, high, ""
 
     def _region(self, level: float) -> Region:
-        require_number(level=level)
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
@@ -191,11 +189,11 @@ class Fit:
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
-    def _value_arrays(self) -> dict[str, Float[np.ndarray, " sets"]]:
+    def _value_arrays(self) -> dict[str, Float[Array, " sets"]]:
         return {name: np.array([value]) for name, value in self.values.items()}
 
     def _relative_scatter(
-        self, points: Curve, mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"]
+        self, points: Curve, mean: Float[Array, " points"], deviation: Float[Array, " points"]
     ) -> Any:
         if self.curve.exact:
             return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean

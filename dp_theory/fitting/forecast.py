@@ -197,7 +197,7 @@ class _Question:
     x: str
     level: float
     costs: Costs
-    places: Mapping[str, Float[np.ndarray, " places"]]  # parameters on the edge of the region of likely ones
+    places: Mapping[str, Float[Array, " places"]]  # parameters on the edge of the region of likely ones
 
     def answer_by_family(self, family: Stack, start: float) -> _Answer:
         (plan,) = _static_plans(start)

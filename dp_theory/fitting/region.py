@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_theory.fitting.best_fit import Evaluations, Latest
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import WIDE, Likelihood, whitening_matrix
+from dp_theory.fitting.likelihood import WIDE, Evaluations, Latest, Likelihood, whitening_matrix
 from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:
@@ -46,12 +45,12 @@ class Region:
     """The region of likely parameters."""
 
     likelihood: Likelihood  # the likelihood whose deviance is D
-    best: Float[np.ndarray, " free"]  # z0, where the deviance is least
+    best: Float[Array, " free"]  # z0, where the deviance is least
     allowed: float  # A, by how much the deviance may exceed its least
 
     def first_order(
         self, points: Curve
-    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
         """ln of the expected errors at the best z, and the ends of their intervals by (T9.12)."""
         one_sided = self.likelihood.curve.has_practice or points.has_practice
         information = self.likelihood.linearise(self.best, one_sided=one_sided).information
@@ -78,7 +77,7 @@ class Region:
         largest = float(self._end(parameter, LARGEST)[parameter])
         return least, largest
 
-    def outermost(self, advance: Callable[[int], None]) -> Float[np.ndarray, "places free"]:
+    def outermost(self, advance: Callable[[int], None]) -> Float[Array, "places free"]:
         places = [self.best]
         for parameter in range(len(self.best)):
             for direction in (LEAST, LARGEST):
@@ -86,7 +85,7 @@ class Region:
                 advance(1)
         return np.array(places)
 
-    def _end(self, parameter: int, direction: float) -> Float[np.ndarray, " free"]:
+    def _end(self, parameter: int, direction: float) -> Float[Array, " free"]:
         at = Evaluations(self.likelihood)
         least = at.deviance(self.best)
         if self.likelihood.curve.has_practice:
@@ -102,7 +101,7 @@ class Region:
 
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
-    ) -> Float[np.ndarray, " free"] | None:
+    ) -> Float[Array, " free"] | None:
         """The end by (T9.12), scaled to deviance A, or None far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
@@ -112,7 +111,7 @@ class Region:
             return self.best + way * np.sqrt(self.allowed / risen)
         return None
 
-    def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
+    def _inner_starts(self) -> list[Float[Array, " free"]]:
         most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
         starts = []
         for j in np.flatnonzero(np.abs(self.best) > AT_END):

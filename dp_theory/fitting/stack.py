@@ -43,10 +43,10 @@ _TURNS = 15  # quantiles of it
 class Foreseen:
     """Weighted draws of ln E at some sizes."""
 
-    log_error: Float[np.ndarray, "draws sizes"]
-    weight: Float[np.ndarray, " draws"]
+    log_error: Float[Array, "draws sizes"]
+    weight: Float[Array, " draws"]
 
-    def quantiles(self, level: float) -> Float[np.ndarray, " sizes"]:
+    def quantiles(self, level: float) -> Float[Array, " sizes"]:
         order = np.argsort(self.log_error, axis=0)
         cumulated = np.cumsum(self.weight[order], axis=0)
         place = (cumulated < level * cumulated[-1]).sum(axis=0)
@@ -61,7 +61,7 @@ class Stack:
     plain: Curve  # the plain points
     weights: Mapping[str, float]  # of THEORY and POWER_LAW; they sum to 1
 
-    def foreseen(self, sizes: Float[np.ndarray, " sizes"], theory: Foreseen) -> Foreseen:
+    def foreseen(self, sizes: Float[Array, " sizes"], theory: Foreseen) -> Foreseen:
         draws = []
         weights = []
         for name, weight in self.weights.items():
@@ -159,13 +159,13 @@ def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
 class _PowerLaws(NamedTuple):
     """(T9.13) for several samples of a curve."""
 
-    level: Float[np.ndarray, " samples"]  # ln A
-    slope: Float[np.ndarray, " samples"]  # -b
-    log_floor: Float[np.ndarray, " samples"]
-    chi_square: Float[np.ndarray, " samples"]
+    level: Float[Array, " samples"]  # ln A
+    slope: Float[Array, " samples"]  # -b
+    log_floor: Float[Array, " samples"]
+    chi_square: Float[Array, " samples"]
 
     @classmethod
-    def through(cls, x: Array, y: Float[np.ndarray, "samples points"], sigma: Array) -> _PowerLaws:
+    def through(cls, x: Array, y: Float[Array, "samples points"], sigma: Array) -> _PowerLaws:
         """The most likely ones, by a weighted line in ln (E − c) for each floor tried."""
         best = cls(*np.full((4, len(y)), np.inf))
         error = np.exp(y)
@@ -185,5 +185,5 @@ class _PowerLaws(NamedTuple):
             best = cls(*(np.where(better, one, other) for one, other in zip(new, best, strict=True)))
         return best
 
-    def log_error(self, x: Array) -> Float[np.ndarray, "samples points"]:
+    def log_error(self, x: Array) -> Float[Array, "samples points"]:
         return np.logaddexp(self.level[:, None] + self.slope[:, None] * x, self.log_floor[:, None])

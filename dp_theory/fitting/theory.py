@@ -66,8 +66,8 @@ MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved wit
 
 
 def predict_points(
-    curve: Curve, values: Mapping[str, Float[np.ndarray, " sets"]]
-) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
+    curve: Curve, values: Mapping[str, Float[Array, " sets"]]
+) -> tuple[Float[Array, "sets points"], Float[Array, "sets points"]]:
     """Mean errors and deviations of single experiments, (sets, points); nan without a solution."""
     sets = len(values["dimension"])
     mean = np.full((sets, len(curve)), np.nan)
@@ -97,8 +97,8 @@ def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any
 class _PoolGroup(NamedTuple):
     rows: Bool[np.ndarray, " points"]  # which of the curve's points
     rule: Rule  # its parameters are arrays (group,)
-    size: Float[np.ndarray, " group"]  # number of rows of the pool
-    ridge: Float[np.ndarray, " group"]  # ridge per row of the pool, over the ridge per training row
+    size: Float[Array, " group"]  # number of rows of the pool
+    ridge: Float[Array, " group"]  # ridge per row of the pool, over the ridge per training row
 
 
 def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
@@ -118,8 +118,8 @@ def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
 
 
 def _pool_errors(
-    group: _PoolGroup, values: Mapping[str, Float[np.ndarray, " sets"]]
-) -> tuple[Float[np.ndarray, "sets group"], Float[np.ndarray, "sets group"]]:
+    group: _PoolGroup, values: Mapping[str, Float[Array, " sets"]]
+) -> tuple[Float[Array, "sets group"], Float[Array, "sets group"]]:
     shape = (len(values["dimension"]), len(group.size))
 
     def flat(x: Any) -> Array:
@@ -140,7 +140,7 @@ def _pool_errors(
     return mean[0].reshape(shape), deviation[0].reshape(shape)
 
 
-def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
+def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[Array, " points"]:
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
@@ -160,7 +160,7 @@ def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndar
 @lru_cache(maxsize=4096)  # a loop takes 20 ms, and a search asks for the same parameters several times
 def practice_curve(
     initial: float, increment: float, last: float, d: float, window: float, flip: float, ridge: float
-) -> tuple[Float[np.ndarray, " stages"], Float[np.ndarray, " stages"]]:
+) -> tuple[Float[Array, " stages"], Float[Array, " stages"]]:
     """Pool sizes and errors against the labeller, nan where there is no solution."""
     sizes = pool_sizes(initial, increment, last)
     rounds = [Window(window, float(rows)) for rows in np.diff(sizes) / initial]
@@ -171,7 +171,7 @@ def practice_curve(
         return sizes, np.full(len(sizes), np.nan)
 
 
-def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
+def pool_sizes(initial: float, increment: float, last: float) -> Float[Array, " stages"]:
     """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
     if last <= initial:
         return np.array([initial])

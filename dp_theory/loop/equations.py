@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 class OrderParameters(NamedTuple):
     """a, C and X of S stages."""
 
-    a: Float[np.ndarray, "stages k"]
-    c: Float[np.ndarray, "stages stages"]
-    x: Float[np.ndarray, "stages stages"]
+    a: Float[Array, "stages k"]
+    c: Float[Array, "stages stages"]
+    x: Float[Array, "stages stages"]
 
     @classmethod
     def of_no_stage(cls, directions: int) -> OrderParameters:
@@ -48,10 +48,10 @@ class OrderParameters(NamedTuple):
             np.vstack([self.a, newest.one]), with_edge(self.c, newest.symmetric), with_row(self.x, newest.lower)
         )
 
-    def norms(self) -> Float[np.ndarray, " stages"]:
+    def norms(self) -> Float[Array, " stages"]:
         return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
 
-    def selector(self) -> Float[np.ndarray, " coordinates"]:
+    def selector(self) -> Float[Array, " coordinates"]:
         """The newest learner's direction in the coordinates of the rows that it chooses."""
         view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
         return view / np.linalg.norm(view)
@@ -62,26 +62,26 @@ class Newest(NamedTuple):
     once.
     """
 
-    one: Float[np.ndarray, "*trials k"]
-    symmetric: Float[np.ndarray, "*trials stages"]  # of C, or of E[f fᵀ]
-    lower: Float[np.ndarray, "*trials stages"]  # of X, or of Γ
+    one: Float[Array, "*trials k"]
+    symmetric: Float[Array, "*trials stages"]  # of C, or of E[f fᵀ]
+    lower: Float[Array, "*trials stages"]  # of X, or of Γ
 
     @classmethod
-    def of(cls, vector: Float[np.ndarray, "*trials unknowns"], stages: int) -> Newest:
+    def of(cls, vector: Float[Array, "*trials unknowns"], stages: int) -> Newest:
         return cls(vector[..., : -2 * stages], vector[..., -2 * stages : -stages], vector[..., -stages:])
 
-    def vector(self) -> Float[np.ndarray, "*trials unknowns"]:
+    def vector(self) -> Float[Array, "*trials unknowns"]:
         return np.concatenate(self, axis=-1)
 
 
-def with_edge(matrix: Float[np.ndarray, "*J s s"], row: Float[np.ndarray, "*J grown"]) -> Array:
+def with_edge(matrix: Float[Array, "*J s s"], row: Float[Array, "*J grown"]) -> Array:
     """A symmetric matrix with one more row and column."""
     grown = with_row(matrix, row)
     grown[..., -1] = row
     return grown
 
 
-def with_row(matrix: Float[np.ndarray, "*J s s"], row: Float[np.ndarray, "*J grown"]) -> Array:
+def with_row(matrix: Float[Array, "*J s s"], row: Float[Array, "*J grown"]) -> Array:
     """A lower triangular matrix with one more row."""
     grown = np.zeros((*row.shape[:-1], row.shape[-1], row.shape[-1]))
     grown[..., :-1, :-1] = matrix
@@ -92,8 +92,8 @@ def with_row(matrix: Float[np.ndarray, "*J s s"], row: Float[np.ndarray, "*J gro
 class RowView(NamedTuple):
     """How the scores of b stages depend on a row's coordinates: η = view·x + noise (T3.15)."""
 
-    view: Float[np.ndarray, "b K"]
-    noise: Float[np.ndarray, "b b"]  # its covariance
+    view: Float[Array, "b K"]
+    noise: Float[Array, "b b"]  # its covariance
 
     @classmethod
     def of(cls, selector: int | None, parameters: OrderParameters, stages: slice) -> RowView:
@@ -142,11 +142,11 @@ class CohortForces:
 
     cohort: Cohort
     scale: float
-    shared: Float[np.ndarray, " b"]
-    slope: Float[np.ndarray, "J b b"]
-    product: Float[np.ndarray, "J b b"]
-    by_view: Float[np.ndarray, "J b K"]
-    by_label: Float[np.ndarray, "J b"]
+    shared: Float[Array, " b"]
+    slope: Float[Array, "J b b"]
+    product: Float[Array, "J b b"]
+    by_view: Float[Array, "J b K"]
+    by_label: Float[Array, "J b"]
 
     @classmethod
     def of(cls, cohort: Cohort, before: OrderParameters) -> CohortForces:
@@ -241,10 +241,10 @@ class NewestForces(NamedTuple):
     """A cohort's forces on the newest stage: of the matrices of `CohortForces` the last row."""
 
     shared: float
-    slope: Float[np.ndarray, "J grown"]
-    product: Float[np.ndarray, "J grown"]
-    by_view: Float[np.ndarray, "J K"]
-    by_label: Float[np.ndarray, " J"]
+    slope: Float[Array, "J grown"]
+    product: Float[Array, "J grown"]
+    by_view: Float[Array, "J K"]
+    by_label: Float[Array, " J"]
 
     def add_to(self, total: Newest, rows: CohortForces) -> None:
         slope = rows.cohort.mass @ self.slope

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erfc, expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real, require, require_breaks, require_number
+from dp_theory.numerics.checks import Array, Real, require, require_breaks, require_number
 from dp_theory.numerics.quadrature import half_line, panels, pdf
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class BoundaryFlips:
         return tuple(self.width * u for u in breaks)
 
     @property
-    def levels(self) -> Float[np.ndarray, " levels"]:
+    def levels(self) -> Float[Array, " levels"]:
         return self.width * _SCALES
 
     def cuts(self, slope: float, blur: float) -> list[float]:
@@ -139,8 +139,8 @@ class BoundaryFlips:
         return [(level, float(np.hypot(blur, width))) for level, width in steps]
 
     def observed(
-        self, true: Float[np.ndarray, "2 3 N"], drift: Float[np.ndarray, " N"], blur: float, order: int
-    ) -> Float[np.ndarray, "2 3 N"]:
+        self, true: Float[Array, "2 3 N"], drift: Float[Array, " N"], blur: float, order: int
+    ) -> Float[Array, "2 3 N"]:
         if self.shape == "probit":  # sign(z + width·noise): the sign of a wider margin
             whole = np.hypot(blur, self.width)
             r = blur / whole
@@ -170,11 +170,11 @@ class BoundaryFlips:
         return np.add.reduceat(moments, starts, axis=-1)
 
     def inner(
-        self, drift: Float[np.ndarray, " N"], blur: float, order: int
+        self, drift: Float[Array, " N"], blur: float, order: int
     ) -> tuple[
-        Float[np.ndarray, " nodes"],
-        Float[np.ndarray, " nodes"],
-        Float[np.ndarray, " nodes"],
+        Float[Array, " nodes"],
+        Float[Array, " nodes"],
+        Float[Array, " nodes"],
         Int[np.ndarray, " N"],
     ]:
         """ζ, weights and margin of the nodes of integrals over ζ, and the first node of each integral."""
@@ -204,15 +204,13 @@ def check_flips(flip: Flips) -> None:
     require("flip", flip, 0 <= flip <= 1, "lie in [0, 1]: it is a probability")
 
 
-def draw_labels(
-    flip: Flips, margin: Float[np.ndarray, " rows"], rng: np.random.Generator
-) -> Float[np.ndarray, " rows"]:
+def draw_labels(flip: Flips, margin: Float[Array, " rows"], rng: np.random.Generator) -> Float[Array, " rows"]:
     """Labels ±1."""
     wrong = rng.random(len(margin)) < (flip(margin) if isinstance(flip, BoundaryFlips) else flip)
     return np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
 
 
-def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:
+def observed_labels(flip: Flips, drift: Float[Array, " N"], blur: float, order: int) -> Float[Array, "2 3 N"]:
     """E[1, ζ, ζ²; observed label s | t] for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ (T2.11)."""
     b = np.clip(drift / max(blur, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
     density = pdf(b)

@@ -37,8 +37,8 @@ _TARGETS = (0.05, 1e3)  # between which its target lies
 class RowForces:
     """The forces f_s of N points on the stages solved so far, and their slopes -df_s/dη_j."""
 
-    force: Float[np.ndarray, "points solved"]
-    slope: Float[np.ndarray, "points_or_1 solved solved"]
+    force: Float[Array, "points solved"]
+    slope: Float[Array, "points_or_1 solved solved"]
 
     @classmethod
     def of_no_stage(cls, points: int) -> RowForces:
@@ -63,10 +63,10 @@ class NewestScores:
     `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
     """
 
-    score: Float[np.ndarray, " points"]
-    slope: Float[np.ndarray, "points_or_1 b"]
+    score: Float[Array, " points"]
+    slope: Float[Array, "points_or_1 b"]
     noise: float
-    centre: Float[np.ndarray, " points"]
+    centre: Float[Array, " points"]
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class SampledCohort:
 
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
-    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
+    ) -> tuple[Float[Array, " points"], Float[Array, "points_or_1 b"]]:
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
 
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
-    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " K"]]:
+    ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " K"]]:
         """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
         newest = self.newest_scores(before, parameters)
         y = self.points.y

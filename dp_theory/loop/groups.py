@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.numerics.checks import Array, Real, numbers, require, require_breaks, require_magnitude, require_number
+from dp_theory.numerics.checks import Array, Real, numbers, require, require_breaks, require_number, require_positive
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PLAIN = KeepAll()
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees
 
+SIZE = "the rows of a round, in units of n"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
 _ASYMMETRY = 1e-9  # relative rounding error that a matrix of second moments may have
 
@@ -45,8 +46,8 @@ class SelectedRows:
         return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
 
     def select(
-        self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        self, t: Float[Array, "r rows"], y: Float[Array, " rows"]
+    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         seen = t[: self.directions]
         if isinstance(self.keep, Rule):
@@ -192,8 +193,7 @@ class Addition(SelectedRows):
             raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
             require_number(weight=self.weight)
-            require("weight", self.weight, 0 < self.weight < np.inf, "be positive and finite")
-            require_magnitude(weight=self.weight)
+            require_positive("it counts the row in the loss", weight=self.weight)
         require_breaks(self.breaks)
 
     def flips(self, problem: Flips) -> Flips:
@@ -237,9 +237,9 @@ class Window:
 
     def __post_init__(self) -> None:
         require_number(kappa=self.kappa, kept=self.kept, power=self.power)
-        require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+        require_positive("the threshold is kappa·tan(πE)", kappa=self.kappa)
+        require_positive(SIZE, kept=self.kept)
         require("power", self.power, np.isfinite(self.power), "be finite")
-        require_magnitude(kappa=self.kappa, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""
@@ -316,8 +316,7 @@ RoundPlan = RoundRows | Callable[[float], RoundRows]  # the rows, or a function 
 
 def _require_size(name: str, size: float) -> None:
     require_number(**{name: size})
-    require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
-    require_magnitude(**{name: size})
+    require_positive(SIZE, **{name: size})
 
 
 # keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be

@@ -31,8 +31,8 @@ RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding
 _TINY = 1e-100  # in place of a 0 in a denominator
 
 
-def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Float[np.ndarray, "*cells stages"]:
-    """The error of each stage on the rows that one round added.
+def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*cells stages"]:
+    """The error of each stage on the rows that one round added and its learner had wrong.
 
     Parameters
     ----------
@@ -40,14 +40,11 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
         A predicted loop with the square loss. Its problem has the shape S of `cells`.
     addition
         The number of the round, from 0.
-    wrong
-        Whether only those rows count that were misclassified when they were added. Then the stage that selected them
-        has the error 1.
 
     Returns
     -------
     Float[ndarray, "*cells stages"]
-        P(y·score < 0), against the labels as observed.
+        P(y·score < 0), against the labels as observed; 1 for the stage that selected the rows.
 
     Raises
     ------
@@ -67,13 +64,11 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
         parameters = OrderParameters(
             prediction.alignment[index][:, None], prediction.covariance[index], prediction.response[index]
         )
-        errors[index] = _errors_of_cell(problem, rows, addition, wrong, parameters)
+        errors[index] = _errors_of_cell(problem, rows, addition, parameters)
     return errors
 
 
-def _errors_of_cell(
-    problem: PracticeProblem, rows: RoundRows, addition: int, wrong: bool, parameters: OrderParameters
-) -> Array:
+def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, parameters: OrderParameters) -> Array:
     if isinstance(rows, MeasuredRows):
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     a, c, x = (part[: addition + 1] for part in parameters)
@@ -81,7 +76,7 @@ def _errors_of_cell(
     placed = PlacedRows(rows, rows.flips(problem.flip), np.array([1.0, 0.0]), before.selector()[None])
     axes = placed.axes
     every_stage = RowView.of(addition, parameters, slice(None))
-    t, y, mass, weight = _kept_nodes(placed, wrong)
+    t, y, mass, weight = _wrong_nodes(placed)
     if not len(t):
         raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
 
@@ -106,12 +101,12 @@ def _errors_of_cell(
     return mass @ errors / (mass @ label)
 
 
-def _kept_nodes(placed: PlacedRows, wrong: bool) -> tuple[Array, Array, Array, Array]:
+def _wrong_nodes(placed: PlacedRows) -> tuple[Array, Array, Array, Array]:
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.repeat([1.0, -1.0], len(t))
     t = np.tile(t, 2)
     keep, weight = placed.rows.select(t[None], y)  # pyrefly: ignore[missing-attribute]
-    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
+    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0)
     used = mass > 0
     return t[used], y[used], mass[used], weight[used]
 

@@ -167,24 +167,10 @@ class Hinge(Loss):
 
 
 @dataclass(frozen=True)
-class HardMargin(Loss):
-    """0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ
-    (T4.5).
+class HardMargin(SquaredHinge):
+    """The squared hinge of infinite weight, 0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on
+    separable rows, up to the length of ŵ (T4.5).
     """
-
-    smooth: ClassVar[bool] = False
-
-    def value(self, h: Real, y: Real) -> Real:
-        return np.where(y * h < 1, np.inf, 0.0)
-
-    def slope(self, h: Real, y: Real) -> Real:
-        return -y * self.value(h, y)
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        return np.zeros_like(h)
-
-    def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        return y * np.maximum(1.0, y * score)
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
         missing = np.maximum(1 - y * score, 0.0) / response
@@ -192,9 +178,6 @@ class HardMargin(Loss):
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
         return _mean_of_ramp(score, noise, y, 1 / response)
-
-    def bends(self, response: float) -> list[tuple[float, float]]:
-        return [(-1.0, 0.0), (1.0, 0.0)]
 
 
 def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:

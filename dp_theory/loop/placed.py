@@ -41,8 +41,8 @@ class PlacedRows:
 
     rows: Group | Addition | MeasuredRows
     flip: Flips
-    labeller: Float[np.ndarray, " k"]  # unit vectors
-    seen: Float[np.ndarray, "r k"]
+    labeller: Float[Array, " k"]  # unit vectors
+    seen: Float[Array, "r k"]
 
     @property
     def needs_quadrature(self) -> bool:
@@ -60,11 +60,11 @@ class PlacedRows:
 class Kept:
     """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
-    weight: Float[np.ndarray, " J"]
-    mass: Float[np.ndarray, " J"]
-    linear: Float[np.ndarray, "J k"]
-    second: Float[np.ndarray, "J k k"]
-    frame: Float[np.ndarray, "k k"]
+    weight: Float[Array, " J"]
+    mass: Float[Array, " J"]
+    linear: Float[Array, "J k"]
+    second: Float[Array, "J k k"]
+    frame: Float[Array, "k k"]
     error: float = 0.0
 
 
@@ -123,13 +123,13 @@ def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: 
 class Axes(NamedTuple):
     """The r orthonormal coordinates of the seen directions, in which nodes are made."""
 
-    frame: Float[np.ndarray, "k axes"]  # the coordinates' directions, and the labeller's own, 0 if it has none
-    seen: Float[np.ndarray, "s r"]  # the seen directions, a lower triangle
-    labeller: Float[np.ndarray, " r"]  # the labeller's part in the coordinates
+    frame: Float[Array, "k axes"]  # the coordinates' directions, and the labeller's own, 0 if it has none
+    seen: Float[Array, "s r"]  # the seen directions, a lower triangle
+    labeller: Float[Array, " r"]  # the labeller's part in the coordinates
     kappa: float  # the length of its own part
 
     @classmethod
-    def of(cls, labeller: Float[np.ndarray, " k"], seen: Float[np.ndarray, "s k"]) -> Axes:
+    def of(cls, labeller: Float[Array, " k"], seen: Float[Array, "s k"]) -> Axes:
         frame, triangle = np.linalg.qr(seen.T)
         signs = np.where(np.diag(triangle) < 0, -1.0, 1.0)
         frame, triangle = frame * signs, triangle[: len(signs)] * signs[:, None]
@@ -141,7 +141,7 @@ class Axes(NamedTuple):
         return cls(np.column_stack([frame, own]), triangle.T, c, kappa)
 
     @property
-    def own_frame(self) -> Float[np.ndarray, "k columns"]:
+    def own_frame(self) -> Float[Array, "k columns"]:
         return self.frame if self.frame[:, -1].any() else self.frame[:, :-1]
 
 
@@ -160,15 +160,15 @@ class Atoms:
     A row is frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom].
     """
 
-    y: Float[np.ndarray, " N"]
-    q: Float[np.ndarray, " N"]
-    t: Float[np.ndarray, "r N"]
-    mass: Float[np.ndarray, " N"]
-    zeta: Float[np.ndarray, " N"]
-    zeta2: Float[np.ndarray, " N"]
-    frame: Float[np.ndarray, "k axes"]
+    y: Float[Array, " N"]
+    q: Float[Array, " N"]
+    t: Float[Array, "r N"]
+    mass: Float[Array, " N"]
+    zeta: Float[Array, " N"]
+    zeta2: Float[Array, " N"]
+    frame: Float[Array, "k axes"]
 
-    def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
+    def linear(self, f: Float[Array, " N"]) -> Float[Array, " k"]:
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
 
@@ -186,7 +186,7 @@ def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
 def scored_atoms(
     placed: PlacedRows,
     order: int,
-    score: Float[np.ndarray, " coordinates"] | None = None,
+    score: Float[Array, " coordinates"] | None = None,
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
@@ -268,14 +268,14 @@ def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Arr
 
 def score_nodes(
     placed: PlacedRows, order: int
-) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"], Float[np.ndarray, "2 3 nodes"]]:
+) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"], Float[Array, "2 3 nodes"]]:
     """Nodes of t, their weights, and E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1."""
     axes = placed.axes
     t, weights = panels(panel_edges(placed, order), order)
     return t, weights * pdf(t), observed_labels(placed.flip, axes.labeller[0] * t, axes.kappa, order)
 
 
-def panel_edges(placed: PlacedRows, order: int) -> Float[np.ndarray, " edges"]:
+def panel_edges(placed: PlacedRows, order: int) -> Float[Array, " edges"]:
     """Panels on which keep or weight is a function are refined until `order` nodes resolve it."""
     slope, blur = float(placed.axes.labeller[0]), placed.axes.kappa
     jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
@@ -370,7 +370,7 @@ class Cohort:
         return cls(scaled, candidates, selector, first, last)
 
     @property
-    def mass(self) -> Float[np.ndarray, " J"]:
+    def mass(self) -> Float[Array, " J"]:
         return self.kept.mass
 
     def trains(self, stage: int) -> bool:

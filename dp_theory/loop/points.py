@@ -45,11 +45,11 @@ class Points:
     """
 
     cohort: Cohort
-    y: Float[np.ndarray, " points"]
-    weight: Float[np.ndarray, " points_or_1"]
-    mass: Float[np.ndarray, "points functions"]
-    view: Float[np.ndarray, "points K"]
-    normals: Float[np.ndarray, "points b"]
+    y: Float[Array, " points"]
+    weight: Float[Array, " points_or_1"]
+    mass: Float[Array, "points functions"]
+    view: Float[Array, "points K"]
+    normals: Float[Array, "points b"]
 
     def first(self, size: int) -> Points:
         share = len(self.y) / size

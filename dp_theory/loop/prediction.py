@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
-from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_size
+from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_level, require_size
 from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
 _TRIED_ERROR = 1e-7  # of such means, for their effect
 _SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
-_RECENT = 6  # kept rows that are remembered for the next cell, which may share its groups
+_RECENT = 12  # kept rows that are remembered for the next cell, which may share its groups
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,23 @@ class Stages:
 
     loop: Loop
     additions: list[RoundRows]
-    test_error: Float[np.ndarray, " stages"]
-    overlap: Float[np.ndarray, " stages"]
-    residual: Float[np.ndarray, " stages"]
+    test_error: Float[Array, " stages"]
+    overlap: Float[Array, " stages"]
+    residual: Float[Array, " stages"]
     by_quadrature: bool
 
     @property
-    def kept(self) -> Float[np.ndarray, " stages"]:
+    def kept(self) -> Float[Array, " stages"]:
         return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
 
     @property
-    def candidates(self) -> Float[np.ndarray, " stages"]:
+    def candidates(self) -> Float[Array, " stages"]:
         return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
         return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes), dtype=float)
 
-    def outputs(self) -> Float[np.ndarray, "3 stages"]:
+    def outputs(self) -> Float[Array, "3 stages"]:
         a, c, _ = self.loop.parameters
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
@@ -236,23 +237,8 @@ def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-class _RecentRows:
-    def __init__(self) -> None:
-        self._known: dict[tuple[PlacedRows, int], Kept] = {}
-
-    def __call__(self, placed: PlacedRows, order: int) -> Kept:
-        key = (placed, order if placed.needs_quadrature else 0)
-        found = self._known.pop(key, None)
-        if found is None:
-            found = kept_rows(placed, order)
-        self._known[key] = found  # the last entry is the most recent one
-        if len(self._known) > _RECENT * max(1, len(placed.seen)):
-            del self._known[next(iter(self._known))]
-        return found
-
-
 def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    recent = _RecentRows()
+    recent = lru_cache(_RECENT)(kept_rows)
     found = []
     for cell in cells:
         if isinstance(cell.loss, Square):
@@ -264,7 +250,7 @@ def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
     return found
 
 
-def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stages, Array]:
+def _by_moments(cell: Cell, tolerance: float, recent: Callable[[PlacedRows, int], Kept]) -> tuple[Stages, Array]:
     """The certificate of the square loss: what rounding does, as a perturbed solution shows."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     orders = ORDERS_OF_SEVERAL if several else ORDERS
@@ -284,7 +270,7 @@ def _by_moments(cell: Cell, tolerance: float, recent: _RecentRows) -> tuple[Stag
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: _RecentRows) -> Array:
+def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: Callable[[PlacedRows, int], Kept]) -> Array:
     if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
     try:
@@ -375,15 +361,15 @@ class PracticePrediction(Prediction):
 
     problem: PracticeProblem
     additions: np.ndarray
-    kept: Float[np.ndarray, "*cells stages"]
-    candidates: Float[np.ndarray, "*cells stages"]
-    alignment: Float[np.ndarray, "*cells stages"]
-    covariance: Float[np.ndarray, "*cells stages stages"]
-    response: Float[np.ndarray, "*cells stages stages"]
+    kept: Float[Array, "*cells stages"]
+    candidates: Float[Array, "*cells stages"]
+    alignment: Float[Array, "*cells stages"]
+    covariance: Float[Array, "*cells stages stages"]
+    response: Float[Array, "*cells stages stages"]
 
     def band(
         self, simulation: PracticeSimulation, d: int, level: float = 0.95
-    ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
+    ) -> tuple[Float[Array, "*cells stages"], Float[Array, "*cells stages"]]:
         """The interval that holds each stage's test error of one run in dimension d with this probability.
 
         The simulation scales how far off the limit the mean is as 1/d, and single runs as d^-½ (T5.13).
@@ -407,7 +393,7 @@ class PracticePrediction(Prediction):
         InputError
             For a level outside (0, 1), too few trials, and a loop with a spectrum.
         """
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
         trials = simulation.trials
         require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")
@@ -433,6 +419,6 @@ class PracticeSimulation(Simulation):
         none: (*S, trials, rounds, stages).
     """
 
-    test_errors: Float[np.ndarray, "*cells trials stages"]
-    row_errors: Float[np.ndarray, "*cells trials rounds stages"]
-    kept: Float[np.ndarray, "*cells trials stages"]
+    test_errors: Float[Array, "*cells trials stages"]
+    row_errors: Float[Array, "*cells trials rounds stages"]
+    kept: Float[Array, "*cells trials stages"]

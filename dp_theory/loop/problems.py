@@ -29,8 +29,9 @@ from dp_theory.numerics.checks import (
     common_shape,
     numbers,
     require,
-    require_magnitude,
     require_number,
+    require_positive,
+    require_ridge,
 )
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem, Problem
@@ -51,12 +52,12 @@ class Cell:
     """
 
     phi: float
-    ridges: Float[np.ndarray, " stages"]
+    ridges: Float[Array, " stages"]
     loss: Loss
-    eigenvalues: Float[np.ndarray, " modes"]
-    basis: Float[np.ndarray, "modes k"]
-    truth: Float[np.ndarray, " modes"]
-    labeller: Float[np.ndarray, " k"]
+    eigenvalues: Float[Array, " modes"]
+    basis: Float[Array, "modes k"]
+    truth: Float[Array, " modes"]
+    labeller: Float[Array, " k"]
     initial: tuple[PlacedRows, ...]
     additions: Sequence[RoundPlan] = ()
     accumulate: bool = True
@@ -71,7 +72,7 @@ class Cell:
         return self.stages if self.accumulate else first + 1
 
     @cached_property
-    def truth_in_span(self) -> tuple[Float[np.ndarray, " k"], float, Float[np.ndarray, " modes"]]:
+    def truth_in_span(self) -> tuple[Float[Array, " k"], float, Float[Array, " modes"]]:
         inside = self.truth @ self.basis
         norm = float(np.linalg.norm(inside))
         if abs(norm - 1) < _ROUNDED:
@@ -120,15 +121,12 @@ class SpanProblem(AnyProblem):
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        phi = numbers("phi", self.phi)
-        lam = numbers("lam", self.lam)
+        require_positive("it is d/n", phi=self.phi)
+        require_ridge(self.lam)
         numbers("truth", self.truth)
         spectrum = numbers("spectrum", self.eigenvalues)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
             raise InputError(f"groups = {self.groups!r} must be a list of Groups")
-        require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n")
-        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
-        require_magnitude(phi=phi, lam=lam)
         require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
         require_loss(self.loss)
         if not self.groups:
@@ -195,20 +193,20 @@ class SpanProblem(AnyProblem):
         return found
 
     @cached_property
-    def eigenvalues(self) -> Float[np.ndarray, " d"]:
+    def eigenvalues(self) -> Float[Array, " d"]:
         return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
 
-    def whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
+    def whitened(self, vectors: ArrayLike) -> Float[Array, "r d"]:
         """Unit vectors along Σ^½ w, one row for each w of `vectors`, which is (d,) or (r, d)."""
         rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def directions(self, group: Group) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "r d"]]:
+    def directions(self, group: Group) -> tuple[Float[Array, " d"], Float[Array, "r d"]]:
         labeller = self.truth if group.labeller is None else group.labeller
         return self.whitened(labeller)[0], self.whitened(group.along)
 
     @cached_property
-    def _basis(self) -> Float[np.ndarray, "d k"]:
+    def _basis(self) -> Float[Array, "d k"]:
         rows = [self.whitened(self.truth)]
         for group in self.groups:
             labeller, along = self.directions(group)
@@ -281,14 +279,12 @@ class PracticeProblem(AnyProblem):
     def __post_init__(self) -> None:
         require_number(phi=self.phi)
         check_flips(self.flip)
-        require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
-        require_magnitude(phi=self.phi)
+        require_positive("it is d/n", phi=self.phi)
         self._check_additions()
         self._check_ridges()
         if not isinstance(self.initial, MeasuredRows):
             require_number(initial=self.initial)
-            require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
-            require_magnitude(initial=self.initial)
+            require_positive("it is the first pool over n", initial=self.initial)
         require_loss(self.loss)
         if self.spectrum is None:
             self._check_cosine()
@@ -308,8 +304,7 @@ class PracticeProblem(AnyProblem):
 
     def _check_ridges(self) -> None:
         lam = numbers("lam", self.lam)
-        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
-        require_magnitude(lam=lam)
+        require_ridge(lam)
         if lam.shape not in ((), (self.stages,)):
             raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
 
@@ -375,18 +370,18 @@ class PracticeProblem(AnyProblem):
         )
 
     @cached_property
-    def eigenvalues(self) -> Float[np.ndarray, " modes"]:
+    def eigenvalues(self) -> Float[Array, " modes"]:
         """A single mode stands for all where Σ = I."""
         return np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
 
     @cached_property
-    def labeller_direction(self) -> Float[np.ndarray, " modes"]:
+    def labeller_direction(self) -> Float[Array, " modes"]:
         if self.spectrum is not None and np.ndim(self.labeller) == 0:
             return self.truth_direction
         return _unit(self.eigenvalues, self.labeller)
 
     @cached_property
-    def truth_direction(self) -> Float[np.ndarray, " modes"]:
+    def truth_direction(self) -> Float[Array, " modes"]:
         """The unit vector along Σ^½w0. Where Σ = I, its component along w_g alone."""
         if self.spectrum is None:
             return np.atleast_1d(np.asarray(self.labeller, float))

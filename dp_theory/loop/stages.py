@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -68,14 +68,6 @@ _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new fal
 Forces = tuple[Sequence[NewestForces | None], Newest]  # of each cohort, and their means
 
 
-class Means(Protocol):
-    """How the means of forces on the newest stage are found at its order parameters."""
-
-    settled: bool  # whether the way to find them is to stay as it is
-
-    def __call__(self, newest: Newest) -> Newest: ...
-
-
 @dataclass(frozen=True)
 class Loop:
     """The learners of a scalar problem after some of its stages. It never changes: `next_stage` gives the one after.
@@ -90,10 +82,10 @@ class Loop:
     parameters: OrderParameters
     losses: tuple[Loss, ...]
     conditions: tuple[float, ...]
-    modes: Float[np.ndarray, "modes stages stages"]
-    means: Float[np.ndarray, "modes stages"]
-    pulled: Float[np.ndarray, "modes stages"]
-    ff: Float[np.ndarray, "stages stages"]
+    modes: Float[Array, "modes stages stages"]
+    means: Float[Array, "modes stages"]
+    pulled: Float[Array, "modes stages"]
+    ff: Float[Array, "stages stages"]
 
     @classmethod
     def of(cls, cell: Cell) -> Loop:
@@ -257,7 +249,7 @@ class StageEquations:
         pulled = own * (pull - others @ self.loop.pulled.T)
         return np.concatenate([row, own[..., None]], axis=-1), mean, pulled
 
-    def off(self, newest: Newest, forces: Newest) -> Float[np.ndarray, "*trials unknowns"]:
+    def off(self, newest: Newest, forces: Newest) -> Float[Array, "*trials unknowns"]:
         """Right-hand sides minus a_s, C_s· and X_s·."""
         loop = self.loop
         basis = loop.cell.basis
@@ -277,7 +269,7 @@ class StageEquations:
         x_off = phi * row.mean(-2) - newest.lower  # (T3.11)
         return Newest(a_off, c_off, x_off).vector()
 
-    def relative(self, off: Array, newest: Newest) -> Float[np.ndarray, " unknowns"]:
+    def relative(self, off: Array, newest: Newest) -> Float[Array, " unknowns"]:
         own = np.hypot(np.linalg.norm(newest.one), np.sqrt(newest.symmetric[-1]))
         norms = np.append(self.loop.parameters.norms(), newest.symmetric[-1] / own)
         directions = np.full(len(newest.one), own)
@@ -361,7 +353,7 @@ class StageEquations:
 
     # -- other losses -------------------------------------------------------------------------------------------------
 
-    def solved(self) -> tuple[Float[np.ndarray, " unknowns"], QuadraticLoss, float]:
+    def solved(self) -> tuple[Float[Array, " unknowns"], QuadraticLoss, float]:
         """The stage, the control fitted to it, and its relative residual, which may be large."""
         loop = self.loop
         few = tuple(rows.first(FEW) for rows in loop.points)
@@ -373,8 +365,8 @@ class StageEquations:
         return self.vector(found), means.control, miss
 
     def solved_over(
-        self, means: Means, start: Float[np.ndarray, " unknowns"] | None
-    ) -> tuple[Float[np.ndarray, " unknowns"], float]:
+        self, means: PointMeans | NodeMeans, start: Float[Array, " unknowns"] | None
+    ) -> tuple[Float[Array, " unknowns"], float]:
         """The stage with given means of forces and its residual: from a point nearby, or along ridges."""
 
         def found_at(lam: float, begin: Array) -> tuple[Array, float]:
@@ -394,7 +386,7 @@ class StageEquations:
     def _has_margin(self) -> bool:
         return self.loss != self.loop.cell.loss
 
-    def start(self) -> Float[np.ndarray, " unknowns"]:
+    def start(self) -> Float[Array, " unknowns"]:
         a, c, x = self.loop.parameters
         if not self.stage:
             deviation, response = _FIRST_START
@@ -408,7 +400,7 @@ class StageEquations:
         parameters = self.loop.parameters
         return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
 
-    def coordinates(self, vector: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+    def coordinates(self, vector: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
         norm, response = self._units()
         a, c, x = Newest.of(vector, self.stage + 1)
         row = c[:0]
@@ -417,7 +409,7 @@ class StageEquations:
         new = np.log(c[-1] - row @ row) / 2 - np.log(norm)
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
-    def vector(self, coordinates: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+    def vector(self, coordinates: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
         norm, response = self._units()
         a, factor, x = Newest.of(coordinates, self.stage + 1)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
@@ -426,13 +418,13 @@ class StageEquations:
         c = np.append(np.linalg.cholesky(self.loop.parameters.c) @ row[:-1], row @ row)
         return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))).vector()
 
-    def is_possible(self, vector: Float[np.ndarray, " unknowns"]) -> bool:
+    def is_possible(self, vector: Float[Array, " unknowns"]) -> bool:
         _, c, x = Newest.of(vector, self.stage + 1)
         before = self.loop.parameters.c
         new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)
         return bool(x[-1] > 0 and new > _POSITIVE * c[-1] > 0)
 
-    def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
+    def moves(self, means: PointMeans | NodeMeans) -> Callable[[Array], tuple[Array, float]]:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
         defined.
         """
@@ -467,7 +459,7 @@ class NodeMeans:
     initial: Sequence[PlacedRows]
     loss: Loss
     order: int
-    error: Float[np.ndarray, " means"] | None = None  # relative, that is assumed of them
+    error: Float[Array, " means"] | None = None  # relative, that is assumed of them
     settled: bool = True
 
     def __call__(self, newest: Newest) -> Newest:

@@ -1,25 +1,65 @@
-"""Ways to choose rows for K classes against each other, over the number of rows."""
+"""Ways to choose rows for K classes against each other, over the number of rows, each at its best ridge."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_theory.multiclass.experiment import simulate_softmax
-from dp_theory.multiclass.prediction import TOLERANCE, predict_softmax
-from dp_theory.multiclass.ridge import with_best_ridge
+from dp_theory.multiclass.hardness import SETS
+from dp_theory.multiclass.nodes import Nodes
+from dp_theory.multiclass.prediction import STEPS, TOLERANCE, WIDE, SoftmaxEquations, predict_softmax
 from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-from dp_theory.numerics.checks import require, require_numbers, require_seed, require_tolerance
+from dp_theory.numerics.checks import Array, require, require_numbers, require_seed, require_tolerance
 from dp_theory.outcomes import SoftmaxPrediction
 from dp_theory.ridge.simulators.dense import check_size
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
+
+NARROWEST = 1e-6  # the least ridge that is tried, per kept row
+ROUNDING = 1e-9  # relative
+_LEVEL = 6  # log2 of the points of a set
+_FINER = 17  # ridges of the finer grid, which spans a step of the first to either side
+
+log = logging.getLogger(__name__)
+
+
+def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
+    """The problem at its best ridge between WIDE and NARROWEST per kept row."""
+    nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
+    equations = SoftmaxEquations(problem, nodes)
+    ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
+    best = int(np.argmax(_cosines(equations, ridges)))
+    start = max(best - 1, 0)
+    finer = np.geomspace(ridges[start], ridges[min(best + 1, len(ridges) - 1)], _FINER)
+    cosines = _cosines(equations, np.append(ridges[:start], finer))[start:]
+    lam = float(finer[int(np.argmax(cosines))])
+    if lam <= NARROWEST * (1 + ROUNDING):
+        log.warning(
+            "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept "
+            "row; a narrower one may be better",
+            problem.classes,
+            float(problem.selection.keep_fraction(problem.classes).mean() / problem.phi),
+            NARROWEST,
+        )
+    return replace(problem, lam=float(nodes.mass.mean()) * lam)
+
+
+def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> list[float]:
+    found = []
+    for x in equations.path(ridges):
+        k = len(x) - 2
+        length = np.hypot(np.linalg.norm(x[:k]), np.exp(x[k]))
+        found.append(float(x[0] / length))
+    return found
 
 
 OUTPUTS = ("test_error", "cross_entropy", "overlap", "squared_norm")

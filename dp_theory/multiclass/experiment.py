@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import require, whole_rows
+from dp_theory.numerics.checks import Array, require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SoftmaxSimulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
@@ -76,15 +76,15 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
 
 
 def _fit(
-    x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
-) -> Float[np.ndarray, "classes d"]:
+    x: Float[Array, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
+) -> Float[Array, "classes d"]:
     """L-BFGS is off by ‖gradient‖/lam at most."""
     from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)
     gradient = np.empty(0)  # at the last call of the objective
 
-    def objective(flat: Float[np.ndarray, " weights"]) -> tuple[float, Float[np.ndarray, " weights"]]:
+    def objective(flat: Float[Array, " weights"]) -> tuple[float, Float[Array, " weights"]]:
         nonlocal gradient
         w = flat.reshape(classes, -1)
         scores = x @ w.T

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammainc, ndtr, ndtri
 from scipy.stats import qmc
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import require, require_number
+from dp_theory.numerics.checks import Array, require, require_number
 from dp_theory.numerics.quadrature import panels, pdf
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ SETS = 32  # of points, each scrambled by itself: their scatter says how well me
 _BITS = 30  # of each coordinate
 
 
-def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
     """2^log2 points within the unit cube; a larger number begins with the same."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     points = qmc.Sobol(dimensions, bits=_BITS, rng=rng).random_base2(log2)
     return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
 
 
-def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[np.ndarray, "rows {dimensions}"]:
+def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
     """The same points as standard normals."""
     return ndtri(uniforms(dimensions, log2, seed, *key))
 
 
-def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[np.ndarray, "rows dims"]]:
+def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[Array, "rows dims"]]:
     """Independent sets, which differ from those of every seed with a key of one number."""
     return (normals(dimensions, log2, 0, 1, number) for number in range(sets))
 
@@ -48,36 +48,23 @@ _RAYS_FOR_FEW = 10  # log2 of the rays in each set over which a fraction is aver
 _RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 
 
-class Hardness(Protocol):
-    """A measure of hardness, which falls along every ray of scores."""
-
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]: ...
-
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
-        """The radius R where of(R · direction) = threshold, at most FARTHEST."""
-        ...
-
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
-        """P(of(s) > threshold) from each set of quasi-random points, or a single number where it is known."""
-        ...
-
-    def range(self, classes: int) -> tuple[float, float]:
-        """Thresholds that practically every row exceeds, and practically none."""
-        ...
-
-
 @dataclass(frozen=True)
 class Margin:
-    """Minus the margin: the second largest score less the largest."""
+    """Minus the margin: the second largest score less the largest.
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    `reach` is the radius R where of(R · direction) = threshold, at most FARTHEST. `exceeded` is P(of(s) > threshold)
+    from each set of quasi-random points, or a single number where it is known. `range` has thresholds that practically
+    every row exceeds, and practically none.
+    """
+
+    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
         return largest[..., 0] - largest[..., 1]
 
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " estimates"]:
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
@@ -87,7 +74,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The entropy of softmax(kappa · s), in nats."""
+    """The entropy of softmax(kappa · s), in nats, with the methods of `Margin`."""
 
     kappa: float = 1.0  # the slope of the logits in the scores, positive and finite
 
@@ -95,12 +82,10 @@ class Uncertainty:
         require_number(kappa=self.kappa)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
 
-    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]
 
-    def _with_slope(
-        self, scores: Float[np.ndarray, "rows K"]
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    def _with_slope(self, scores: Float[Array, "rows K"]) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -110,7 +95,7 @@ class Uncertainty:
         mean_square = (weighted * logits).sum(0) / total
         return np.log(total) - mean, mean**2 - mean_square
 
-    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
@@ -138,15 +123,18 @@ class Uncertainty:
             missed = missed[unfinished]
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 
+Hardness = Margin | Uncertainty
+
+
 @lru_cache(8)
-def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
+def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[Array, " {sets}"]:
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
     fractions = []
     for scores in sets_of_normals(classes, log2, sets):

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 from dp_theory.multiclass.hardness import uniforms
 from dp_theory.multiclass.selection import Selection
+from dp_theory.numerics.checks import Array
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -25,10 +26,10 @@ class Nodes:
     """Quasi-random rows in independent sets of equal size."""
 
     sets: int
-    known: Float[np.ndarray, "k rows K"]  # g, and also g' where the selection depends on it
-    rest: Float[np.ndarray, "rows K"]  # z
-    mass: Float[np.ndarray, " rows"]  # probability that a row is kept: the mean of mass · F is E[F; kept]
-    teacher: Float[np.ndarray, "rows K"]  # g of rows that are not selected
+    known: Float[Array, "k rows K"]  # g, and also g' where the selection depends on it
+    rest: Float[Array, "rows K"]  # z
+    mass: Float[Array, " rows"]  # probability that a row is kept: the mean of mass · F is E[F; kept]
+    teacher: Float[Array, "rows K"]  # g of rows that are not selected
 
     @classmethod
     def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
@@ -52,11 +53,11 @@ class Nodes:
         mass = mass * np.repeat(fractions / means, 2**log2)
         return cls(sets, known * factor[:, None], rest, mass, teacher)
 
-    def means(self, values: Float[np.ndarray, "*outputs rows"]) -> Float[np.ndarray, "*outputs sets"]:
+    def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
 
 
-def _largest_first(u: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, "rows K"]:
+def _largest_first(u: Float[Array, "rows K"]) -> Float[Array, "rows K"]:
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)

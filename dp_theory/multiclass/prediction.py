@@ -1,7 +1,10 @@
 """Asymptotics of softmax regression on selected rows (ours); docs/theory/softmax.md derives (T6.6) and (T6.7).
 
-By the symmetry of classes every order parameter is a number times I - 11ᵀ/K. A row's scores by a learner that has not
-seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of the teacher and, where they matter, the selector; δ = φm."""
+A row's loss is ℓ(h; y) = ln Σ_k exp(h_k) - h_y, its curvature H = diag(p) - p pᵀ, and its proximal point h solves h +
+δ(p - e_y) = θ (T6.4). Classes are named so that every label is 0. By the symmetry of classes every order parameter is a
+number times I - 11ᵀ/K. A row's scores by a learner that has not seen it are θ = Σ_j a_j g_j + σ z, with scores g_j of
+the teacher and, where they matter, the selector; δ = φm.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.multiclass.hardness import SETS
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.selection import Selection
-from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+from dp_theory.numerics.checks import Array
 from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.numerics.quadrature import both_below, panels, pdf
 from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
@@ -26,6 +29,55 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+
+_PROX_PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the largest score
+_PROX_STEPS = 500  # of Newton's method, at most
+
+
+def cross_entropy(h: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    """ℓ(h; 0) of each row."""
+    ahead = h - h[:, :1]
+    largest = ahead.max(1)
+    return largest + np.log(np.exp(ahead - largest[:, None]).sum(1))
+
+
+class ProximalPoints(NamedTuple):
+    """The proximal points h of rows."""
+
+    h: Float[Array, "rows K"]
+    p: Float[Array, "rows K"]  # softmax(h)
+    f: Float[Array, "rows K"]  # e_0 - p, to full relative precision
+
+
+def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows K"]) -> ProximalPoints:
+    """Damped Newton's method: for a step Δ with d = max Δ - min Δ, t = ln(1 + d)/d lowers the objective for certain."""
+    h = np.ascontiguousarray(start.T)  # classes first: sums over them are then sums of long rows, five times as fast
+    theta = np.ascontiguousarray(score.T)
+    missed = np.inf
+    allowed = _PROX_PRECISION * (1 + np.abs(theta).max())
+    for _ in range(_PROX_STEPS):
+        p = np.exp(h - h.max(0))
+        p /= p.sum(0)
+        f = -p
+        f[0] = p[1:].sum(0)
+        off = theta - h + delta * f
+        missed = np.abs(off).max()
+        if missed <= allowed:
+            return ProximalPoints(h.T, p.T, f.T)
+        inverse = 1 / (1 + delta * p)  # of I + δH but for its part of rank one
+        u = p * inverse
+        step = inverse * off + u * (delta * (u * off).sum(0) / u.sum(0))
+        d = step.max(0) - step.min(0) + np.finfo(float).tiny
+        h = h + np.log1p(d) / d * step
+    raise ConvergenceError(f"softmax prox at delta = {delta:g} is missed by {missed:.1e}")
+
+
+def bend(p: Float[Array, "rows K"], delta: float) -> Float[Array, " rows"]:
+    """tr H(I + δH)⁻¹ = Σu - Σu²/Σu with u = p/(1 + δp) (T6.5)."""
+    u = (p / (1 + delta * p)).T
+    total = u.sum(0)
+    return total - (u * u).sum(0) / total
+
 
 _REACH = 9.0  # standard deviations over which is integrated
 _PANELS = 6
@@ -76,7 +128,7 @@ def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
-def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
+def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Array, " fields"]:
     x = None
     error = np.inf
     se = np.inf
@@ -110,9 +162,9 @@ class SoftmaxEquations:
         self._share = float(nodes.mass.mean())
         self.phi = problem.phi / self._share
         self.lam = problem.lam / self._share
-        self.near: Float[np.ndarray, "rows K"] | None = None
+        self.near: Float[Array, "rows K"] | None = None
 
-    def solve(self, start: Float[np.ndarray, " unknowns"] | None = None) -> Float[np.ndarray, " unknowns"]:
+    def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
         if start is not None:
             with suppress(ConvergenceError):
@@ -123,15 +175,15 @@ class SoftmaxEquations:
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
         return x
 
-    def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
+    def path(self, ridges: Float[Array, " ridges"]) -> Iterator[Float[Array, " unknowns"]]:
         before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
             before, x = x, self._root(2 * x - before)
             yield x
 
-    def _root(self, start: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
-        def move(x: Float[np.ndarray, " unknowns"]) -> tuple[Float[np.ndarray, " unknowns"], float]:
+    def _root(self, start: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+        def move(x: Float[Array, " unknowns"]) -> tuple[Float[Array, " unknowns"], float]:
             try:
                 off = self.excess(x)
             except ConvergenceError:
@@ -144,16 +196,16 @@ class SoftmaxEquations:
             raise ConvergenceError(f"{problem}: the fixed point is missed by {missed:.1e}")
         return x
 
-    def jacobian(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns unknowns"]:
+    def jacobian(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns unknowns"]:
         off = self.excess(x)
         return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
 
-    def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+    def excess(self, x: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
         return self._image(x, self._moments(x).mean(1)) - x
 
     def outputs(
-        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
-    ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
+        self, x: Float[Array, " unknowns"], jacobian: Float[Array, "unknowns unknowns"]
+    ) -> tuple[Float[Array, "4"], Float[Array, "4"]]:
         """Test error, cross-entropy, overlap and squared norm, and their standard errors by the scatter of the sets
         (T6.10).
         """
@@ -167,7 +219,7 @@ class SoftmaxEquations:
         low = disagreement(classes, np.clip(cosine + cosine_se, -1, 1))
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
-    def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
+    def _outputs(self, x: Float[Array, "*sets unknowns"]) -> Float[Array, "4 estimates"]:
         a = x[..., : self.k].T
         sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2
@@ -181,7 +233,7 @@ class SoftmaxEquations:
         cosine = overlap / np.sqrt(squared_norm)
         return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
 
-    def _moments(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns sets"]:
+    def _moments(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns sets"]:
         if not np.abs(x[self.k :]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
@@ -201,8 +253,8 @@ class SoftmaxEquations:
         return self.nodes.means(self.nodes.mass / self._share * products) / (self.problem.classes - 1)
 
     def _image(
-        self, x: Float[np.ndarray, " unknowns"], moments: Float[np.ndarray, "*sets unknowns"]
-    ) -> Float[np.ndarray, "*sets unknowns"]:
+        self, x: Float[Array, " unknowns"], moments: Float[Array, "*sets unknowns"]
+    ) -> Float[Array, "*sets unknowns"]:
         k = self.k
         phi = self.phi
         pull = moments[..., :k]  # c_j

@@ -10,7 +10,7 @@ from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 
 from dp_base.errors import InputError
 from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, sets_of_normals, threshold
-from dp_theory.numerics.checks import require, require_number, require_size, require_whole
+from dp_theory.numerics.checks import Array, require, require_number, require_size, require_whole
 from dp_theory.rules import read_rule, value_of
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ class Selection:
 
     sees_scores = True
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         raise NotImplementedError
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
+    def keep_fraction(self, classes: int) -> Float[Array, " estimates"]:
         """From each set of quasi-random points, or a single number where it is known."""
         return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
     def along_rays(
-        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        self, scores: Float[Array, "rows K"], radius: Float[Array, " rows"], freedom: int
+    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """The probability of each row, and the factor that moves its radius to where rows are kept."""
         return self.keep_probability(scores), np.ones(len(scores))
 
@@ -58,10 +58,10 @@ class Share(Selection):
         require_number(keep=self.keep)
         require("keep", self.keep, 0 < self.keep <= 1, "lie in (0, 1]: it is the kept fraction of the pool")
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return np.full(len(scores), self.keep)
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, "1"]:
+    def keep_fraction(self, classes: int) -> Float[Array, "1"]:
         return np.array([self.keep])
 
 
@@ -76,16 +76,16 @@ class Threshold(Selection):
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
 
-    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
+    def keep_fraction(self, classes: int) -> Float[Array, " estimates"]:
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
     def along_rays(
-        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
-    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        self, scores: Float[Array, "rows K"], radius: Float[Array, " rows"], freedom: int
+    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
         cdf = gammainc if self.hard else gammaincc
         quantile = gammaincinv if self.hard else gammainccinv
@@ -105,7 +105,7 @@ class Tilted(Selection):
         require_number(omega=self.omega)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
-    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 

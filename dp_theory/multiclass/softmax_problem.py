@@ -18,10 +18,9 @@ from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
     Real,
     common_shape,
-    numbers,
     require,
-    require_magnitude,
     require_number,
+    require_positive,
 )
 from dp_theory.ridge.problem import AnyProblem
 
@@ -57,16 +56,13 @@ class SoftmaxProblem(AnyProblem):
     lam: Real
 
     def __post_init__(self) -> None:
-        phi = numbers("phi", self.phi)
-        lam = numbers("lam", self.lam)
         require_classes(self.classes)
         if not isinstance(self.selection, Selection):
             raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
         require_number(rho=self.rho)
         require("rho", self.rho, abs(self.rho) <= 1, "lie in [-1, 1]: it is the cosine of selector and teacher")
-        require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n, n the size of the pool")
-        require("lam", lam, (lam > 0) & np.isfinite(lam), "be positive and finite: without ridge the weights run away")
-        require_magnitude(phi=phi, lam=lam)
+        require_positive("it is d/n, n the size of the pool", phi=self.phi)
+        require_positive("without ridge the weights run away", lam=self.lam)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property

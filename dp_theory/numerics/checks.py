@@ -114,6 +114,27 @@ def require_magnitude(**values: Any) -> None:
         require(name, value, fits, f"be between {SMALLEST:g} and {LARGEST:g}: beyond, formulas lose their digits")
 
 
+def require_positive(what: str, **values: Any) -> None:
+    """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
+    for name, value in values.items():
+        found = numbers(name, value)
+        require(name, found, (found > 0) & np.isfinite(found), f"be positive and finite: {what}")
+        require_magnitude(**{name: found})
+
+
+def require_ridge(lam: Any) -> None:
+    """At least 0, finite and of a magnitude that formulas take."""
+    found = numbers("lam", lam)
+    require("lam", found, (found >= 0) & np.isfinite(found), "be at least 0 and finite: 0 is the ridgeless limit")
+    require_magnitude(lam=found)
+
+
+def require_level(level: Any) -> None:
+    """A probability inside (0, 1)."""
+    require_number(level=level)
+    require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+
+
 def require(name: str, value: Any, holds: Any, must: str) -> None:
     """The message is "name = value must …", with the first `value` where `holds` is false."""
     holds = np.asarray(holds)

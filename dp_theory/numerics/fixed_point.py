@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import root
 
+from dp_theory.numerics.checks import Array
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Move = Callable[["Float[np.ndarray, ' n']"], "tuple[Float[np.ndarray, ' n'], float]"]
+Move = Callable[["Float[Array, ' n']"], "tuple[Float[Array, ' n'], float]"]
 
 _POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
 _NOWHERE = 1e3  # in place of moves where the map is not defined
@@ -26,8 +28,8 @@ _NEARER = 0.7  # factor of the start where the map is not defined
 
 
 def fixed_point(
-    move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int, enough: float
-) -> tuple[Float[np.ndarray, " n"], float]:
+    move: Move, start: Float[Array, " n"], tolerance: float, steps: int, enough: float
+) -> tuple[Float[Array, " n"], float]:
     """The best point found, and its miss, by Anderson's method (Walker and Ni 2011), or above the miss `enough`
     Powell's.
 
@@ -43,14 +45,14 @@ def fixed_point(
     return found, least
 
 
-def _excess(move: Move, point: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _excess(move: Move, point: Float[Array, " n"]) -> Float[Array, " n"]:
     moved, miss = move(point)
     return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
 
 
 def _by_anderson(
-    move: Move, start: Float[np.ndarray, " n"], tolerance: float, steps: int
-) -> tuple[Float[np.ndarray, " n"], float]:
+    move: Move, start: Float[Array, " n"], tolerance: float, steps: int
+) -> tuple[Float[Array, " n"], float]:
     found, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from operator import itemgetter
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
 
-from dp_theory.numerics.checks import Array, Real, require, require_whole
+from dp_theory.numerics.checks import Array, Real, require, require_level, require_whole
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, WeightsLaw, law_of_weights
 from dp_theory.ridge.theorem1 import limits
@@ -85,7 +85,7 @@ class FinitePrediction(Prediction):
         InputError
             For a level outside (0, 1).
         """
-        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_level(level)
         half = ndtri((1 + level) / 2) * self.test_error_sd
         return np.maximum(self.test_error - half, 0.0), np.minimum(self.test_error + half, 1.0)
 
@@ -162,18 +162,10 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    def flat(x: Any) -> Array:
-        return np.broadcast_to(np.asarray(x, float), problem.shape).reshape(-1)
-
-    rule = problem.rule.map(flat)
-    numbers = np.stack([flat(problem.rho), flat(phi), flat(problem.lam)])
-    found = np.empty((11, numbers.shape[1]))
-    for start in range(0, found.shape[1], _BLOCK):
-        cells = slice(start, start + _BLOCK)
-        rho, of_phi, lam = numbers[:, cells]
-        rule_here = rule.map(itemgetter(cells))
-        moments, errors, fourth = rule_here.up_to_fourth(rho)
-        for place, field in enumerate(limits(rule_here, moments, errors, rho, of_phi, lam, tolerance)):
+    found = np.empty((11, prod(problem.shape)))
+    for cells, rule, rho, of_phi, lam in problem.blocks(_BLOCK, phi):
+        moments, errors, fourth = rule.up_to_fourth(rho)
+        for place, field in enumerate(limits(rule, moments, errors, rho, of_phi, lam, tolerance)):
             found[place, cells] = field
         found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
     return found[:5], found[5:8], found[8:]
@@ -188,11 +180,11 @@ def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real
 def scatter(
     moments: Moments,
     fourth: Fourth,
-    rho: Float[np.ndarray, " cells"],
-    phi: Float[np.ndarray, " cells"],
-    lam: Float[np.ndarray, " cells"],
+    rho: Float[Array, " cells"],
+    phi: Float[Array, " cells"],
+    lam: Float[Array, " cells"],
     d: Real,
-) -> tuple[Float[np.ndarray, "3 cells"], Float[np.ndarray, "3 cells"]]:
+) -> tuple[Float[Array, "3 cells"], Float[Array, "3 cells"]]:
     """Means and deviations of single experiments; nan at the peak. d need not be whole."""
     p = moments.p
     n = d / phi

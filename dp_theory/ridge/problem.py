@@ -19,12 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real, common_shape, require, require_magnitude, require_numbers
+from dp_theory.numerics.checks import (
+    Array,
+    Real,
+    common_shape,
+    require,
+    require_numbers,
+    require_positive,
+    require_ridge,
+)
 from dp_theory.rules import Rule
 
 if TYPE_CHECKING:
@@ -86,14 +95,10 @@ class Problem(AnyProblem):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
-        require_numbers(rho=self.rho, phi=self.phi, lam=self.lam)
+        require_numbers(rho=self.rho)
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
-        positive = (np.asarray(self.phi) > 0) & np.isfinite(self.phi)
-        require("phi", self.phi, positive, "be positive and finite: it is d/n, n the size of the pool")
-        not_negative = (np.asarray(self.lam) >= 0) & np.isfinite(self.lam)
-        must = "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit"
-        require("lam", self.lam, not_negative, must)
-        require_magnitude(phi=self.phi, lam=self.lam)
+        require_positive("it is d/n, n the size of the pool", phi=self.phi)
+        require_ridge(self.lam)
         common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     @property
@@ -104,6 +109,18 @@ class Problem(AnyProblem):
         rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
         for index in np.ndindex(self.shape):
             yield Problem(self.rule.at(index, self.shape), float(rho[index]), float(phi[index]), float(lam[index]))
+
+    def blocks(self, size: int, phi: Real = None) -> Iterator[tuple[slice, Rule, Array, Array, Array]]:
+        """The cells in C order, so many at a time: their places, and rule, rho, phi (perhaps another one) and lam."""
+
+        def flat(x: Any) -> Array:
+            return np.broadcast_to(np.asarray(x, float), self.shape).reshape(-1)
+
+        rule = self.rule.map(flat)
+        numbers = np.stack([flat(x) for x in (self.rho, self.phi if phi is None else phi, self.lam)])
+        for start in range(0, numbers.shape[1], size):
+            cells = slice(start, start + size)
+            yield cells, rule.map(itemgetter(cells)), *numbers[:, cells]
 
     def solve(self, tolerance: float | None) -> Prediction:
         from dp_theory.ridge.theorem1 import predict_theorem1

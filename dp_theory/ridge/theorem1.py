@@ -13,13 +13,12 @@ text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `f
 from __future__ import annotations
 
 from math import prod
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import ROUNDING, Real, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Real, require_numbers
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
@@ -34,21 +33,10 @@ _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in t
 def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
     """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
-
-    def flat(x: Any) -> np.ndarray:
-        return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
-
-    rule = problem.rule.map(flat)
-    rho = flat(problem.rho)
-    phi = flat(problem.phi)
-    lam = flat(problem.lam)
     outputs = np.empty((5, prod(shape)))
-    for start in range(0, prod(shape), _BLOCK):
-        cells = slice(start, start + _BLOCK)
-        rule_here = rule.map(itemgetter(cells))
-        moments, errors = rule_here.moments_with_errors(rho[cells])
-        found = limits(rule_here, moments, errors, rho[cells], phi[cells], lam[cells], tolerance)
-        for output, values in zip(outputs, found, strict=True):
+    for cells, rule, rho, phi, lam in problem.blocks(_BLOCK):
+        moments, errors = rule.moments_with_errors(rho)
+        for output, values in zip(outputs, limits(rule, moments, errors, rho, phi, lam, tolerance), strict=True):
             output[cells] = values
     return Prediction(*(output.reshape(shape)[()] for output in outputs))
 
@@ -136,9 +124,9 @@ def limits(
     rule: Rule,
     moments: Moments,
     errors: Moments,
-    rho: Float[np.ndarray, " cells"],
-    phi: Float[np.ndarray, " cells"],
-    lam: Float[np.ndarray, " cells"],
+    rho: Float[Array, " cells"],
+    phi: Float[Array, " cells"],
+    lam: Float[Array, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
     """The fields of a `Prediction`."""

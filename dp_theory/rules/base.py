@@ -24,7 +24,16 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
-from dp_theory.numerics.checks import MOST_ROWS, ROUNDING, Real, common_shape, require, require_numbers, require_size
+from dp_theory.numerics.checks import (
+    MOST_ROWS,
+    ROUNDING,
+    Array,
+    Real,
+    common_shape,
+    require,
+    require_numbers,
+    require_size,
+)
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.moments import Fourth, Moments, fourth_integrands, moment_integrands, sine_and_tau
 
@@ -112,7 +121,7 @@ class Rule:
         """The rule of this kind that keeps a fraction p, 0 < p ≤ 1. A kind need not have it."""
         raise InputError(f"{cls.__name__} cannot be made from the fraction that it keeps")
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         """Values of t with density proportional to q(t)·pdf(t), by rejection."""
         p = float(self.moments(0.0).p)
         require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
@@ -135,7 +144,7 @@ def kept_fraction(p: Real) -> Real:
 
 def by_quadrature(
     rule: Rule, rho: Real, integrands: Integrands
-) -> tuple[Float[np.ndarray, "integrands *shape"], Float[np.ndarray, "integrands *shape"]]:
+) -> tuple[Float[Array, "integrands *shape"], Float[Array, "integrands *shape"]]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
     integrands(t, b) has every f at t > 0 and b = tau·t. The first f is 1, and each is of one sign.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real, require, require_breaks
+from dp_theory.numerics.checks import Array, Real, require, require_breaks
 from dp_theory.rules.base import Rule
 from dp_theory.rules.moments import Fourth, Moments
 
@@ -97,7 +97,7 @@ class Direct(Rule):
         moments, errors, fourth = self.rule.up_to_fourth(rho)
         return *_per_kept_row(moments, errors), Fourth(*(moment / moments.p for moment in fourth))
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return self.rule.draw(rng, size)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.numerics.checks import ROUNDING, Real, require, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Real, require, require_numbers
 from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, THRESHOLD, Rule, kept_fraction
 from dp_theory.rules.moments import SQRT2, Fourth, Moments, sine_and_tau
@@ -84,7 +84,7 @@ class KeepEasy(Rule):
         require("keep", kept_fraction(p), np.asarray(p) < 1, "be below 1 for keep-easy: keep-all keeps all")
         return cls(SQRT2 * erfcinv(p))
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         magnitude = SQRT2 * erfcinv((1 - rng.random(size)) * erfc(self.alpha / SQRT2))
         return np.where(rng.random(size) < 0.5, -magnitude, magnitude)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from scipy.special import erf, erfinv
 
-from dp_theory.numerics.checks import ROUNDING, Real, require, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Real, require, require_numbers
 from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, THRESHOLD, Rule, kept_fraction
 from dp_theory.rules.moments import SQRT2, Fourth, Moments, sine_and_tau
@@ -95,7 +95,7 @@ class KeepHard(Rule):
     def with_keep_fraction(cls, p: Real) -> Self:
         return cls(SQRT2 * erfinv(kept_fraction(p)))
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 

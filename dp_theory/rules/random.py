@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Real
+from dp_theory.numerics.checks import ROUNDING, Array, Real
 from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 from dp_theory.rules.moments import Fourth, Moments, sine_and_tau
@@ -33,7 +33,7 @@ class KeepAll(Rule):
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         return Random(1.0).up_to_fourth(rho)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return rng.standard_normal(size)
 
 
@@ -86,7 +86,7 @@ class Random(Rule):
     def with_keep_fraction(cls, p: Real) -> Self:
         return cls(p)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return rng.standard_normal(size)
 
 

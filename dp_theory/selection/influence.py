@@ -41,7 +41,7 @@ class RidgeLimit(NamedTuple):
         return np.arctan2(np.sqrt(self.off), self.along) / np.pi
 
 
-def ridge_limit(moments: Float[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
+def ridge_limit(moments: Float[Array, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
     """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
@@ -63,7 +63,7 @@ def ridge_limit(moments: Float[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r
 class ErrorSlopes(NamedTuple):
     """Derivatives of the test error."""
 
-    by_means: Float[np.ndarray, " 5"]  # by (c, A), the last five moments per kept row
+    by_means: Float[Array, " 5"]  # by (c, A), the last five moments per kept row
     by_psi: float  # at a fixed lam
     by_lam: float  # at a fixed psi
 
@@ -92,8 +92,8 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 
 
 def slope_by_moments(
-    slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
-) -> Float[np.ndarray, " 6"]:
+    slopes: ErrorSlopes, moments: Float[Array, " 6"], d_psi: float, d_lam: float
+) -> Float[Array, " 6"]:
     """d_psi and d_lam are derivatives by the kept share."""
     p = moments[0]
     by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2

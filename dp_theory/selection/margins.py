@@ -54,7 +54,7 @@ class Bands:
     labels: bool = False
 
     @classmethod
-    def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> Bands:
+    def between(cls, edges: Float[Array, " edges"], labels: bool) -> Bands:
         """The bands from the first edge to the second, from the third to the fourth, and so on."""
         return cls(tuple((float(low), float(high)) for low, high in edges.reshape(-1, 2)), labels)
 
@@ -63,7 +63,7 @@ class Bands:
         return np.any([(margin >= low) & (margin < high) for low, high in self.bands], axis=0).astype(float)
 
     @property
-    def edges(self) -> Float[np.ndarray, " edges"]:
+    def edges(self) -> Float[Array, " edges"]:
         return np.array(self.bands).ravel()
 
     @property
@@ -95,7 +95,7 @@ class SelectorView:
     flip: float = 0.0  # probability that a label is flipped
     labels: bool = False  # whether the rule sees the observed labels
 
-    def features(self, margin: Float[np.ndarray, " margins"]) -> Float[np.ndarray, "6 margins"]:
+    def features(self, margin: Float[Array, " margins"]) -> Float[Array, "6 margins"]:
         """E[1, u, w, u², uw, w² | margin], times the margin's density over that of |G|, G ~ N(0, 1)."""
         return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
@@ -104,7 +104,7 @@ class SelectorView:
         share, w, w2 = observed_labels(self.flip, self.rho * u, float(sine), _ORDER)[0]
         return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
-    def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
         """Rising margins, with jumps of q at `breaks`, and weights."""
         t, weights = half_line(breaks, _ORDER)
         if not self.labels:
@@ -112,7 +112,7 @@ class SelectorView:
         return np.append(-t[::-1], t), np.append(weights[::-1], weights)
 
     @cached_property
-    def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
+    def atoms(self) -> tuple[Float[Array, " atoms"], Float[Array, "6 atoms"]]:
         margin, weights = self.nodes(CLOSE_EDGES)
         seen = np.abs(margin) < _REACH
         margin = margin[seen]
@@ -120,7 +120,7 @@ class SelectorView:
 
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
-    ) -> Float[np.ndarray, " 6"]:
+    ) -> Float[Array, " 6"]:
         margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
         y = np.ones_like(margin)
         if isinstance(keep, Bands):

@@ -49,7 +49,7 @@ class RuleSearch:
     def value(self, bands: Bands) -> float:
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
-    def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
+    def best_to_first_order(self, slope: Float[Array, " 6"]) -> Float[Array, " atoms"]:
         features = self.view.atoms[1]
         mass = features[0]
         worth = slope @ features / mass.clip(TINY)  # of a row of each atom
@@ -59,7 +59,7 @@ class RuleSearch:
         needed[order] = np.clip((self.least - better) / mass[order].clip(TINY), 0, 1)
         return np.where(worth < 0, 1.0, needed)
 
-    def explore(self, start: Float[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
+    def explore(self, start: Float[Array, " atoms"]) -> Bool[np.ndarray, " atoms"]:
         """Which atoms a rule near a local optimum keeps."""
         features = self.view.atoms[1]
         q = start
@@ -91,7 +91,7 @@ class RuleSearch:
         best = int(np.argmin(found))
         return float(finer[best]), float(found[best])
 
-    def bands_near(self, start: Float[np.ndarray, " atoms"]) -> Bands:
+    def bands_near(self, start: Float[Array, " atoms"]) -> Bands:
         return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:

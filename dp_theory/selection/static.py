@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.numerics.checks import Array, require, require_magnitude, require_number
+from dp_theory.numerics.checks import Array, require, require_number, require_positive, require_ridge
 from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import error_slopes, ridge_limit, ridge_ratio, slope_by_moments
 from dp_theory.selection.margins import MOMENTS, Bands, SelectorView
@@ -41,16 +41,14 @@ class Budget:
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
         require("rho", self.rho, abs(self.rho) < 1, "lie in (-1, 1): it is cos(w_s, w0)")
-        require("budget", self.budget, 0 < self.budget < np.inf, "be positive: it is the cost per dimension")
+        require_positive("it is the cost per dimension", budget=self.budget)
         require("flip", self.flip, 0 <= self.flip < 0.5, "lie in [0, 1/2): it is a flip rate")
         require("smallest keep", self.least, LEAST_KEEP <= self.least < 1, KEEP_DOMAIN)
         require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
-        require_magnitude(budget=self.budget)
         if self.lam is not None:
             require_number(lam=self.lam)
-            require("lam", self.lam, 0 <= self.lam < np.inf, "be at least 0 and finite")
-            require_magnitude(lam=self.lam)
+            require_ridge(self.lam)
 
     @classmethod
     def of(
@@ -77,7 +75,7 @@ class Budget:
     def view(self, labels: bool = False) -> SelectorView:
         return SelectorView(self.rho, self.flip, labels)
 
-    def ridge(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
+    def ridge(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
         psi = self.psi(moments[0])
         if self.lam is not None:
             return ridge_ratio(psi, self.lam)
@@ -105,7 +103,7 @@ class Budget:
             error = ridge_limit(moments, psi, self.rho, r).test_error
         return np.where(np.isnan(error), 0.5, error)
 
-    def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
+    def errors(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
         """Test errors of rules with these moments, 1/2 for one that keeps no row."""
         some = moments[0] > 0
         error = np.full(moments.shape[1], 0.5)
@@ -114,7 +112,7 @@ class Budget:
             error[some] = self._error(kept, self.psi(kept[0]), self.ridge(kept))
         return error
 
-    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
+    def slope(self, moments: Float[Array, " 6"]) -> Float[Array, " 6"]:
         p = float(moments[0])
         if p == 0:  # a search may stray there, and finds it flat
             return np.zeros(MOMENTS)
@@ -140,7 +138,7 @@ class BestRule:
     needs_d: float  # kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold
 
 
-def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float) -> BestRule:
+def rule_for(budget: Budget, rule: Any, moments: Float[Array, " 6"], gap: float) -> BestRule:
     """What a rule gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))
@@ -157,7 +155,7 @@ def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: f
     )
 
 
-def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> BestRule:
+def best_selection(budget: Budget, *, labels: bool = False) -> BestRule:
     """The best of all rules for a budget. It keeps bands of margins.
 
     Parameters
@@ -166,9 +164,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
         What may be spent.
     labels
         Whether rules see the observed label beside the score.
-    seed
-        Of the random starts. The result is the best of the local optima found from several starts, the usual rules
-        among them.
+        The result is the best of the local optima found from several starts, the usual rules among them.
 
     Returns
     -------
@@ -182,16 +178,16 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
-    best = local_optima(budget, labels=labels, seed=seed)[0]
+    best = local_optima(budget, labels=labels)[0]
     return rule_for(budget, best.bands, budget.view(labels).moments(best.bands), best.gap)
 
 
-def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list[LocalOptimum]:
+def local_optima(budget: Budget, *, labels: bool = False) -> list[LocalOptimum]:
     """Local optima over all rules, the best first."""
     search = RuleSearch(budget.view(labels), budget, budget.least)
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
-    for start in starts(search, seed):
+    for start in starts(search):
         near = search.bands_near(start)
         if any(near.close_to(other) for other in seen):
             continue
@@ -201,7 +197,7 @@ def local_optima(budget: Budget, *, labels: bool = False, seed: int = 0) -> list
     return sorted(found, key=lambda one: one.value)
 
 
-def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"]]:
+def starts(search: RuleSearch) -> list[Float[Array, " atoms"]]:
     """Searches begin at keep-all, rules of the usual kinds, and random ones."""
     view = search.view
     inf = np.inf
@@ -217,6 +213,6 @@ def starts(search: RuleSearch, seed: int = 0) -> list[Float[np.ndarray, " atoms"
     else:
         kinds = [((0.0, inf),), ((0.0, 0.3),), ((1.5, inf),), ((0.3, 1.0),)]
     usual = [Bands(kind, view.labels)(view.atoms[0], 1.0) for kind in kinds]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     random = [search.best_to_first_order(rng.standard_normal(MOMENTS)) for _ in range(RANDOM_STARTS)]
     return [*usual, *random]

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from dp_theory.loop.groups import LARGEST_ERROR, Addition
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
+from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
 
@@ -29,14 +30,13 @@ def best_window(
     *,
     kept: float | None = None,
     candidates: float | None = None,
-    least: float = SMALLEST_KEEP,
-) -> tuple[float, Float[np.ndarray, " stages"]]:
+) -> tuple[float, Float[Array, " stages"]]:
     """The best constant kappa of |t| < kappa·tan(πE) for the error after the last round, and its test errors.
 
-    A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share `least` or
-    more.
+    A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share
+    SMALLEST_KEEP or more.
     """
-    loops = _WindowLoops(problem, rounds, Addition(candidates, kept), least)
+    loops = _WindowLoops(problem, rounds, Addition(candidates, kept))
     keeping_all = loops.errors(np.inf)
     lowest = min(_LOWEST, float(np.log(loops.narrowest / np.tan(np.pi * keeping_all[0]))))
     # narrow windows, wide ones and none may each have a minimum of the error
@@ -54,13 +54,13 @@ def best_window(
 
 
 class _WindowLoops:
-    def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition, least: float) -> None:
+    def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition) -> None:
         self._problem = problem
         self._rounds = rounds
         self._rows = rows
-        self.narrowest = KeepHard.with_keep_fraction(least).alpha
+        self.narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
 
-    def errors(self, kappa: float) -> Float[np.ndarray, " stages"]:
+    def errors(self, kappa: float) -> Float[Array, " stages"]:
         def plan(test_error: float) -> Addition:
             if np.isinf(kappa):
                 return replace(self._rows, keep=KeepAll())

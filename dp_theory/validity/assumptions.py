@@ -32,7 +32,7 @@ class AssumptionTest(NamedTuple):
     p_value: float  # an upper bound, over all that was tried
 
 
-def normal(samples: Sequence[Float[np.ndarray, " rows"]]) -> AssumptionTest:
+def normal(samples: Sequence[Float[Array, " rows"]]) -> AssumptionTest:
     """The largest A*² of Anderson and Darling, with fitted mean and variance."""
     square = max(map(anderson_darling, samples))
     largest = "largest " if len(samples) > 1 else ""
@@ -138,7 +138,7 @@ def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
     return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(found) * p_value))
 
 
-def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
+def anderson_darling(sample: Float[Array, " rows"]) -> float:
     """A²(1 + .75/N + 2.25/N²); scipy.stats takes long to import."""
     n = len(sample)
     w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)

@@ -13,11 +13,14 @@ from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.numerics.checks import (
     MOST_TRIALS,
-    require,
+    Array,
+    require_level,
     require_number,
+    require_positive,
     require_seed,
     require_size,
     require_some,
+    require_tolerance,
     require_whole,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
@@ -171,12 +174,12 @@ def check(
 
 
 def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
-    require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
+    require_number(keep=keep, lam=lam)
     require_whole(trials=trials)
     require_seed(seed)
-    require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per kept row, over the mean variance")
-    require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
-    require("tolerance", tolerance, 0 < tolerance < np.inf, "be positive: a relative error")
+    require_positive("the ridge per kept row, over the mean variance", lam=lam)
+    require_level(level)
+    require_tolerance(tolerance)
     require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
 
 
@@ -259,7 +262,7 @@ def _standard_errors(
 
 def measured_errors(
     view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
-) -> Float[np.ndarray, "trials sizes"]:
+) -> Float[Array, "trials sizes"]:
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)

@@ -16,8 +16,8 @@ from dp_theory.numerics.checks import (
     Array,
     numbers,
     require,
-    require_magnitude,
     require_number,
+    require_positive,
     require_seed,
     require_whole,
 )
@@ -66,12 +66,12 @@ class Features:
         For shapes that do not match, numbers that are not finite, fewer than FEWEST_ROWS rows, and labels of one class.
     """
 
-    x: Float[np.ndarray, "rows columns"]
-    y: Float[np.ndarray, " rows"]
-    w_s: Float[np.ndarray, " columns"]
-    w_g: Float[np.ndarray, " columns"] | None = None
+    x: Float[Array, "rows columns"]
+    y: Float[Array, " rows"]
+    w_s: Float[Array, " columns"]
+    w_g: Float[Array, " columns"] | None = None
     classes: tuple[str, str] = ("1", "-1")
-    test: tuple[Float[np.ndarray, "tests columns"], Float[np.ndarray, " tests"]] | None = None
+    test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None = None
 
     def __post_init__(self) -> None:
         _check_matrix(self.x)
@@ -135,8 +135,7 @@ class Features:
             with hardly any rows, or many copied rows.
         """
         require_number(lam=lam)
-        require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
-        require_magnitude(lam=lam)
+        require_positive("the ridge per row, over the mean variance", lam=lam)
         require_seed(seed)
         x = numbers("X", x)
         y = np.asarray(y)

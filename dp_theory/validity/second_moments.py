@@ -33,14 +33,14 @@ _LEAST = 1e-300  # a sum of squares that may be divided by
 
 class _Levels(NamedTuple):
     of_row: Int[np.ndarray, " rows"]  # the level of each row
-    length: Float[np.ndarray, " levels"]  # s
-    second: Float[np.ndarray, "levels d d"]  # E[xxᵀ; level]
-    pull: Float[np.ndarray, "levels d"]  # E[yx; level]
+    length: Float[Array, " levels"]  # s
+    second: Float[Array, "levels d d"]  # E[xxᵀ; level]
+    pull: Float[Array, "levels d"]  # E[yx; level]
 
 
 class _Equivalent(NamedTuple):
-    soft: Float[np.ndarray, " levels"]  # 1/(1 + sδ)
-    resolvent: Float[np.ndarray, "d d"]  # R
+    soft: Float[Array, " levels"]  # 1/(1 + sδ)
+    resolvent: Float[Array, "d d"]  # R
 
 
 class KeptMoments:

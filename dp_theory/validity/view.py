@@ -39,32 +39,32 @@ _MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
 
 
 class _Truth(NamedTuple):
-    direction: Float[np.ndarray, " d"]  # unit vector in whitened coordinates
-    score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
+    direction: Float[Array, " d"]  # unit vector in whitened coordinates
+    score: Float[Array, " rows"]  # v/√E[v²], or g where the truth is known
     cosine: float  # cos γ
 
 
 class _Principal(NamedTuple):
-    spectrum: Float[np.ndarray, " d"]  # eigenvalues of the covariance, of mean 1
-    axes: Float[np.ndarray, "columns d"]  # their directions, of length 1
-    x: Float[np.ndarray, "rows d"]  # the centred rows in these directions, in the spectrum's unit
-    test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None  # the test rows, alike
+    spectrum: Float[Array, " d"]  # eigenvalues of the covariance, of mean 1
+    axes: Float[Array, "columns d"]  # their directions, of length 1
+    x: Float[Array, "rows d"]  # the centred rows in these directions, in the spectrum's unit
+    test: tuple[Float[Array, "tests d"], Float[Array, " tests"]] | None  # the test rows, alike
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureView:
     """N rows in d directions; t alone where selector and truth cannot be told apart."""
 
-    x: Float[np.ndarray, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
-    y: Float[np.ndarray, " rows"]  # their labels, 1 and -1
-    spectrum: Float[np.ndarray, " d"]  # the eigenvalues of Σ
-    basis: Float[np.ndarray, "d k"]  # u_s, and the unit vector along the rest of u_0
-    plane: Float[np.ndarray, "k rows"]  # t and ζ
-    score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
+    x: Float[Array, "rows d"]  # the centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
+    y: Float[Array, " rows"]  # their labels, 1 and -1
+    spectrum: Float[Array, " d"]  # the eigenvalues of Σ
+    basis: Float[Array, "d k"]  # u_s, and the unit vector along the rest of u_0
+    plane: Float[Array, "k rows"]  # t and ζ
+    score: Float[Array, " rows"]  # v/√E[v²], or g where the truth is known
     tangent: float  # tan γ; 0 where the truth is known
     rho: float  # the cosine of u_s and u_0
     # Other rows, as x and y, that only test.
-    test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None = None
+    test: tuple[Float[Array, "tests d"], Float[Array, " tests"]] | None = None
 
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
@@ -100,16 +100,16 @@ class FeatureView:
         return len(self.spectrum)
 
     @property
-    def truth(self) -> Float[np.ndarray, " k"]:
+    def truth(self) -> Float[Array, " k"]:
         return np.array([self.rho, np.sqrt(1 - self.rho**2)])[: len(self.plane)]
 
     @cached_property
-    def off_plane(self) -> Float[np.ndarray, "rows d"]:
+    def off_plane(self) -> Float[Array, "rows d"]:
         z = self.x / np.sqrt(self.spectrum)
         return z - (z @ self.basis) @ self.basis.T
 
     @cached_property
-    def lengths(self) -> Float[np.ndarray, " rows"]:
+    def lengths(self) -> Float[Array, " rows"]:
         """Squared lengths off the plane over their mean, each h/(1 − h) of its leverage there."""
         leverage = np.square(self.off_plane).sum(1) / len(self.y)
         squares = leverage / (1 - leverage)

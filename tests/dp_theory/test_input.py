@@ -23,8 +23,7 @@ from dp_theory import (
     sweep,
     theorem1,
 )
-from dp_theory.budgets.least_error import least_error
-from dp_theory.budgets.optimum import optimum
+from dp_theory.budgets.optimum import least_error, optimum
 from tests.mistyped import mistyped
 
 HARD = KeepHard(1.0)

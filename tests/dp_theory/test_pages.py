@@ -13,7 +13,7 @@ from dp_theory import BoundaryFlips, Group, SpanProblem, predict
 from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.flips import observed_labels
-from dp_theory.multiclass.softmax import bend
+from dp_theory.multiclass.prediction import bend
 from dp_theory.ridge.first_order import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 

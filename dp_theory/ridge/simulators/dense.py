@@ -42,7 +42,7 @@ def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
-def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
+def mean_and_se(samples: Float[Array, "*shape"], axis: int) -> tuple[Real, Real]:
     """The error is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
@@ -91,19 +91,19 @@ def pool_size(problem: Problem, d: int) -> int:
     return n
 
 
-def truth(rho: float, d: int) -> Float[np.ndarray, " d"]:
+def truth(rho: float, d: int) -> Float[Array, " d"]:
     """w0 in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
     w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
     return w0
 
 
-def labels(x: Float[np.ndarray, "n d"], w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, " n"]:
+def labels(x: Float[Array, "n d"], w0: Float[Array, " d"]) -> Float[Array, " n"]:
     """w0 must lie in the span of the first two coordinates."""
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
-def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], penalty: float) -> Float[np.ndarray, " d"]:
+def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: float) -> Float[Array, " d"]:
     """The w of the least Σ (w·x_i - y_i)² + penalty·|w|², of least norm at penalty 0."""
     kept, d = x.shape
     if kept == 0:
@@ -115,12 +115,12 @@ def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], pen
     return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
 
 
-def measure(w: Float[np.ndarray, " d"], w0: Float[np.ndarray, " d"]) -> tuple[float, float, float]:
+def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float, float]:
     """Test error, overlap and squared norm; w = 0 answers at random, with test error 1/2."""
     return tuple(outputs(w @ w0, w @ w))
 
 
-def outputs(overlap: Real, squared_norm: Real) -> Float[np.ndarray, "*shape 3"]:
+def outputs(overlap: Real, squared_norm: Real) -> Float[Array, "*shape 3"]:
     """Test error, overlap and squared norm, on the last axis."""
     across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
     angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)

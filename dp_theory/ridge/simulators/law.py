@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import require
+from dp_theory.numerics.checks import Array, require
 from dp_theory.rules import KeepAll, Random, Rule
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ class Draw(NamedTuple):
     bound: float  # bound of the error of w_hat by leaving out the other equations, over |w_hat|
 
 
-def trial(
-    rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
-) -> Float[np.ndarray, "lams 3"]:
+def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator) -> Float[Array, "lams 3"]:
     """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -55,7 +53,7 @@ def trial(
     sine = np.sqrt((1.0 - rho) * (1.0 + rho))
     truth = np.array([rho, sine] if sine > 0 else [rho])
     factor = triangle(_labelled(rule, truth, m, rng), len(truth))
-    special, rest, *_ = draw(factor, m, d, n, lams, rng, full)
+    special, rest, *_ = draw(factor, m, d, n, lams, rng)
     overlap = special @ truth
     across = special @ [sine, -rho] if sine > 0 else 0.0
     off = np.hypot(across, rest)
@@ -73,7 +71,7 @@ def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator
             yield special
 
 
-def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.ndarray, "b b"]:
+def triangle(chunks: Iterable[Float[Array, "_ b"]], k: int) -> Float[Array, "b b"]:
     """Triangular factor of the rows [y | special]."""
     factor = np.zeros((0, k + 1))
     for chunk in chunks:
@@ -82,7 +80,7 @@ def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.nda
 
 
 def draw(
-    factor: Float[np.ndarray, "b b"], m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
+    factor: Float[Array, "b b"], m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
 ) -> Draw:
     """w_hat for each lam from the triangular factor; n is the normaliser.
 

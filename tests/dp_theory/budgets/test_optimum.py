@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Direct, InputError, KeepEasy, KeepHard, Problem, predict, simulate
-from dp_theory.budgets.least_error import RULE_NAMES, least_error
-from dp_theory.budgets.optimum import optimum
+from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
 from dp_theory.loop import Group, SpanProblem
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}

@@ -176,6 +176,7 @@ def test_experiment(problem):
     assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
 
 
+@pytest.mark.slow
 def test_loops_that_were_once_not_found():
     """Eight windows that narrow under the logistic loss, and hardly any ridge with few rows."""
     windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
@@ -235,9 +236,8 @@ def test_refusals():
         row_errors(predict(replace(loop, additions=[HARD_ROUND])), 0)
 
 
-@pytest.mark.parametrize(("lam", "remedy"), [(0.003, "give a larger lam"), (0.0, "give a small lam, such as 0.03")])
-def test_a_solution_that_is_not_found_is_reported(lam, remedy):
+def test_a_solution_that_is_not_found_is_reported():
     """Easy rows are about to be separable; one Jacobian on the way is singular."""
-    loop = PracticeProblem(0.25, lam, [Addition(kept=1.0, keep=KeepEasy(1.0))] * 2, loss=LOGISTIC)
-    with pytest.raises(ConvergenceError, match=f"miss their equations by .*; {remedy}"):
+    loop = PracticeProblem(0.25, 0.003, [Addition(kept=1.0, keep=KeepEasy(1.0))] * 2, loss=LOGISTIC)
+    with pytest.raises(ConvergenceError, match=r"miss their equations by .*; give a larger lam"):
         predict(loop)

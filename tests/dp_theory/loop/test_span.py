@@ -210,7 +210,7 @@ def test_input_errors(make, message):
 
 def test_simulation():
     """Cells across all features."""
-    assert_agrees(compare_with_experiment(feature_cells(d=160), trials=24, d=160), 24)
+    assert_agrees(compare_with_experiment(feature_cells(d=160), trials=16, d=160), 16)
 
 
 # -- several directions in bounded memory

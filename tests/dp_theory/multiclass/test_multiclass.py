@@ -26,10 +26,9 @@ from dp_theory import (
     simulate,
 )
 from dp_theory.multiclass import Margin, Share, Threshold, Tilted, Uncertainty
+from dp_theory.multiclass.curves import with_best_ridge
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import both_below, disagreement, predict_softmax
-from dp_theory.multiclass.ridge import with_best_ridge
-from dp_theory.multiclass.softmax import cross_entropy, prox
+from dp_theory.multiclass.prediction import both_below, cross_entropy, disagreement, prox
 from tests.mistyped import mistyped
 
 HARD = Threshold(-1.0, Margin())
@@ -142,19 +141,6 @@ def test_two_classes_are_logistic_regression(selection, rule):
         float(binary.keep_fraction), rel=1e-9, abs=NOISE * ours.keep_fraction_se + 1e-9
     )
     assert ours.test_error_se < 2e-3 * ours.test_error
-
-
-@pytest.mark.slow
-def test_standard_errors_are_what_scatters():
-    """Over seeds, numbers lie about the right one as far as their standard errors say."""
-    binary = predict(SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepEasy(0.7))], 0.4, 0.01, loss=LOGISTIC))
-    problem = SoftmaxProblem(2, BINARY["keep-easy"][0], 0.8, 0.4, 0.02)
-    found = [predict_softmax(problem, tolerance=3e-3, seed=seed) for seed in range(40)]
-    of_error = [(p.test_error - binary.test_error) / p.test_error_se for p in found]
-    of_norm = [(2 * p.squared_norm - binary.squared_norm) / (2 * p.squared_norm_se) for p in found]
-    z = np.column_stack([of_error, of_norm])
-    assert np.all(np.abs(z.mean(0)) < 0.5)
-    assert np.all((z.std(0) > 0.7) & (z.std(0) < 1.35))
 
 
 # -- more classes -----------------------------------------------------------------------------------------------------

@@ -27,13 +27,15 @@ from dp_theory import (
 )
 from dp_theory.loop.flips import SHAPES
 from dp_theory.noise import (
+    LAMS,
     Missed,
+    plain_error,
+    plain_lam,
     row_worth,
     selections,
     shares,
     worth,
 )
-from dp_theory.noise.worth import LAMS, plain_error, plain_lam
 from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule

@@ -23,8 +23,9 @@ from tests.installed import install
 GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("rho", [-0.99999, 0.3, 0.95])
-@pytest.mark.parametrize(("omega", "kappa"), [(5.0, 1.0), (-20.0, 2.0), (1e6, 1.0), (30.0, 50.0)])
+@pytest.mark.parametrize(
+    ("omega", "kappa", "rho"), [(5.0, 1.0, -0.99999), (-20.0, 2.0, 0.95), (1e6, 1.0, 0.3), (30.0, 50.0, 0.95)]
+)
 def test_entropy_moments_against_integrals(omega, kappa, rho):
     with mp.workdps(30):
         want = [float(x) for x in integrated_moments(tilted(omega, kappa), rho)]
@@ -200,10 +201,6 @@ def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
     said = " ".join(dp_with_mine("predict", "--help").split())
     assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
     assert "Threshold of keep-hard, keep-easy, mine, wide," in said
-    assert "keep-hard,keep-easy,random,entropy,mine" in dp_with_mine("sweep", "--help")
-    assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide, self-verify" in " ".join(
-        dp_with_mine("practice", "--help").split()
-    )
 
 
 def test_every_rule_says_what_it_keeps():

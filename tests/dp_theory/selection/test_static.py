@@ -7,7 +7,7 @@ import pytest
 
 from dp_base.errors import InputError
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
-from dp_theory.budgets.least_error import RULE_NAMES, least_error
+from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import Budget
 from dp_theory.selection.margins import SelectorView
 from dp_theory.selection.search import RuleSearch

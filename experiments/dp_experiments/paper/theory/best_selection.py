@@ -8,7 +8,7 @@ from dp_figures.curves import draw_curves
 from dp_figures.tables import predicted, simulated
 
 from dp_theory import Direct, Problem, simulate
-from dp_theory.budgets.least_error import RULE_NAMES, least_error
+from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import BestRule, Budget, best_selection
 
 NUMBERS = ("predicted", "simulated")
