@@ -100,11 +100,6 @@ def test_marked_python_gives_the_values_behind_it(code, tmp_path, monkeypatch):
         assert round(float(value), len(written.partition(".")[2])) == float(written)
 
 
-def test_marks_are_read():
-    page = "<!-- run: --d 3 -->\n```sh\ndp a \\\n  --b # why\nls\n```\n```\ndp c\n```\n<!-- run -->\n```sh\ndp e\n```"
-    assert commands(page) == [(["dp", "a", "--b", "--d", "3"], True), (["dp", "c"], False), (["dp", "e"], True)]
-
-
 # -- tables that are derived ------------------------------------------------------------------------------------------
 
 GUIDE = ROOT / "docs" / "guide" / "extend.md"
@@ -202,14 +197,6 @@ def test_links_between_pages_lead_somewhere():
             if not found and not link.startswith(("http:", "https:")):
                 broken.append(f"{page.relative_to(ROOT)}: {link}")
     assert not broken
-
-
-def test_the_navigation_has_each_page_by_its_title():
-    listed = re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
-    names = {ROOT / "docs" / page: f"# {name}" for name, page in listed}
-    places = {page: ROOT / "docs" / STUDIES[page] if page in STUDIES else page for page in PAGES[1:]}
-    titles = {page: page.read_text(encoding="utf-8").splitlines()[0] for page in places}
-    assert titles == {page: names.get(place) for page, place in places.items()}
 
 
 def test_the_site_has_each_link_of_its_pages():

@@ -12,22 +12,6 @@ from tests.source import FLOORS, modules
 
 TESTS = Path(__file__).parent
 PACKAGES = [name for floor in FLOORS for name in floor]
-NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belong to, and so may repeat them
-    "dp_experiments.cli",  # a command has the name of what it runs, and each room of commands its own `options`
-    "dp_real.generators.models",  # networks of the generators that dp_real.generators configures
-    "dp_real.learners.models",  # networks of the learners that dp_real.learners configures
-    "dp_real.text.models",  # networks of the generators and learners that dp_real.text configures
-    "dp_figures",  # each draws what its name says, whoever computes it
-    "dp_theory.multiclass",  # the theory once more, for K classes
-)
-MAY_REPEAT = {
-    "__init__": "a package's face",
-    "experiment": "the dense experiment of a room of dp_theory, with which its theory is compared",
-    "source": "the data source of a study, which has the name",
-    "measured": "numbers that were measured: rows of a theory's problem, and of the claims",
-    "page": "the page of a run's report, and that of the claims",
-    "texts": "sets, pools and reports of texts, beside their like of images",
-}
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__
 
@@ -100,16 +84,6 @@ def test_a_class_name_stands_once():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(name)
-    assert not {name: found for name, found in homes.items() if len(found) > 1}
-
-
-def test_a_module_name_stands_once():
-    """Or the modules of a name belong to one another, as the lists above say."""
-    homes: dict[str, list[str]] = {}
-    for name, path in modules().items():
-        excused = any(name.startswith(f"{room}.") for room in NAMED_AFTER_ANOTHER)
-        if path.stem not in MAY_REPEAT and not excused:
-            homes.setdefault(path.stem, []).append(name)
     assert not {name: found for name, found in homes.items() if len(found) > 1}
 
 

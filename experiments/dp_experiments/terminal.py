@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_base.files import strict_json
@@ -34,28 +35,38 @@ def say(message: str) -> None:
         print(visible(message), file=sys.stderr, flush=True)
 
 
-def emit_json(record: Mapping[str, Any]) -> None:
-    """Print one object of strict JSON, in which nan and inf are null."""
-    print(strict_json(record, indent=2))
+Rows = Sequence[Mapping[Any, Any]]
 
 
-def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Sequence[Mapping[Any, Any]]) -> None:
-    """Print the facts with --json, else what is shown of them."""
+def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Path | Rows | Mapping[str, Rows]) -> None:
+    """Print the facts with --json, as one object of strict JSON in which nan and inf are null.
+
+    Else print what is shown of them: rows as a table, {title: rows} as tables with titles, paths as they are, and
+    remarks on stderr.
+    """
     if as_json:
-        emit_json(facts)
+        print(strict_json(facts, indent=2))
         return
     for part in filter(None, shown):
-        say(part) if isinstance(part, str) else table(part)
+        if isinstance(part, str):
+            say(part)
+        elif isinstance(part, Path):
+            print(part)
+        elif isinstance(part, Mapping):
+            for title, rows in part.items():
+                table(rows, title)
+        else:
+            table(part)
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a data frame, for `table` and `emit_json`; keys are text."""
+    """The rows of a data frame, for `answer`; keys are text."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
+def table(rows: Rows, title: str = "") -> None:
     """Print rows as a table; if piped, as lines with tabs between cells. Floats have four significant digits."""
-    names = list(columns or (rows[0] if rows else []))
+    names = list(rows[0] if rows else [])
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     shown_names = [visible(str(name).translate(BREAKS)) for name in names]
     if sys.stdout.isatty():

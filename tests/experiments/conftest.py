@@ -1,9 +1,10 @@
-"""Runs `dp` in this process."""
+"""Runs `dp` in this process, and the runs that tests of its commands share."""
 
 import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +13,28 @@ from dp_experiments.cli.lazy import LazyCommand
 from typer.core import TyperGroup
 
 from dp_base.errors import STOP_SIGNALS
+from torture.attempt import SMALL_SETTINGS, as_options
+
+GUIDED_SETTINGS = {
+    "generator.width": 64,
+    "generator.blocks": 1,
+    "generator.train_steps": 300,
+    "sampling.steps": 6,
+    "training.steps": 120,
+    "training.learning_rate": 0.003,
+    "practice.initial": 40,
+    "practice.increment": 20,
+    "practice.additions": 2,
+    "practice.patience": 1,
+    "practice.evaluate_every": 5,
+    "guidance.omega": 0.04,
+}
+GUIDED = as_options(GUIDED_SETTINGS)
+"""The settings of `guided_run`: a generator that draws digits, and a learner that knows some of them."""
+SET = as_options(SMALL_SETTINGS)
+"""Settings with which digits take a second."""
+ODD_NAME = "a <b> & 'c'"
+"""A folder's name, which must be escaped in HTML and in the shell."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +88,23 @@ def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], La
         else:
             assert isinstance(command, LazyCommand)
             yield (*above, name), command
+
+
+@pytest.fixture(scope="session")
+def guided_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("guided") / ODD_NAME
+    assert run_dp("real", "run", "digits", *GUIDED, "--seed", 3, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("texts") / ODD_NAME
+    settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
+    assert run_dp("real", "run", "text-own-smoke", *settings, "--out", folder) == 0
+    return folder
 
 
 @pytest.fixture

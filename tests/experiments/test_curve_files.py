@@ -13,7 +13,7 @@ import dp_theory
 from dp_base.checksums import digest, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import write_json
-from dp_theory import Curve, InputError, KeepHard
+from dp_theory import InputError, KeepHard
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
 
@@ -134,11 +134,6 @@ def read(folder: Path, text: str) -> curve_files.Reading:
     return read_curve(folder / "curve.csv")
 
 
-def test_a_table_of_ones_own_is_read(tmp_path: Path):
-    reading = read(tmp_path, "strategy,kept,error,se\nstatic,100,.3,.01\nstatic,400,.2,.01\n")
-    assert reading.curve.se.tolist() == [0.01, 0.01]
-
-
 @pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
 def test_accuracies_given_as_errors_are_remarked(tmp_path: Path, errors: tuple[float, ...], are_high: bool):
     reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
@@ -150,10 +145,6 @@ def test_errors_above_chance_are_of_more_classes_than_the_theory_has(tmp_path: P
     errors = (first, 0.45, 0.3)
     reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,{10 * e},{e}\n" for e in errors))
     assert any("has two classes" in note for note in reading.notes) == is_told
-
-
-def test_spaces_after_commas_do_no_harm(tmp_path: Path):
-    assert read(tmp_path, "strategy, kept, error\nstatic, 10, .2\n").curve.strategy.tolist() == ["static"]
 
 
 def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
@@ -185,21 +176,13 @@ def test_which_columns_are_accuracies(tmp_path: Path, name: str, is_accuracy: bo
     ("text", "message"),
     [
         ("strategy,kept,error\n", r"curve\.csv has no rows below the names of its columns"),
-        ("# nothing else\n", "no CSV table: No columns"),
         (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
         (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
         (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
         ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error"),
         ("", "no CSV table: No columns"),
-        ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),
-        ("strategy,kept,error\nstatic,1,1.5\n", r"error = 1.5 must lie in \(0, 1\)"),
-        ("strategy,kept,error\nstatic,0,.5\n", "kept = 0 must be at least 1"),
-        ("strategy,kept,error,se\nstatic,2,.5,0\n", "se = 0 must be positive, or left out"),
         ("strategy,kept,error,se\nstatic,2,.5,.1\nstatic,3,.5,\n", "give it for all or for none"),
         ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
-        ("strategy,kept,error\npractice,200,.5\n", "initial is missing: practice needs initial and increment"),
-        ("strategy,kept,error,initial\npractice,200,.5,100\n", "increment = nan must be given for practice"),
-        ("strategy,kept,error,keep\ndirect,200,.5,1.5\n", r"keep = 1.5 must lie in \(0, 1\]"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
         ("strategy,kept,error\nprune,200,.5\n", "generated or keep is missing: prune needs"),
         ("strategy,kept,error\nstatic,many,.5\n", "kept = .* must be a real number"),
@@ -216,10 +199,3 @@ def test_files_that_are_missing_are_named(tmp_path: Path):
         read_curve(tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"has no branches/SIZE/result\.json"):
         read_curve(tmp_path)
-
-
-def test_points_that_are_no_curve_are_refused():
-    with pytest.raises(InputError, match="theory has no scatter for it"):
-        Curve(["practice"], [200], [0.2], initial=100, increment=100, exact=True)
-    with pytest.raises(InputError, match="a curve has no error"):
-        Curve.of({"strategy": ["static"], "kept": [1]})

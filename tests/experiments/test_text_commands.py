@@ -17,15 +17,6 @@ from dp_real.evaluate.card import model_card
 from tests.chromium import framed, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
-pytestmark = pytest.mark.usefixtures("cache")
-
-
-@pytest.fixture(scope="module")
-def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert dp("real", "run", "text-own-smoke", "--out", str(folder)) == 0
-    return folder
-
 
 def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -45,85 +36,66 @@ def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 
 
-def test_plan_counts_tokens(capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "plan", "text-own-smoke", "--json") == 0
-    plan = json.loads(capsys.readouterr().out)
-    drawn = 16 + 2 * 8 * 2
-    assert plan["tokens"]["written"] == drawn * 24
-    assert plan["tokens"]["judged"] == (drawn - 16) * 4 * (plan["tokens"]["prompts"] // drawn + 24)
-    assert dp("real", "plan", "text-own-smoke") == 0
-    assert f"{drawn * 24:,} written" in capsys.readouterr().err
-    assert dp("real", "plan", "text-own-smoke", "--set", "pool.soft_labels=true", "--json") == 0
-    soft = json.loads(capsys.readouterr().out)["tokens"]["judged"]  # candidates, and then the rows that are kept
-    assert soft / plan["tokens"]["judged"] == (drawn - 16 + 16 + 2 * 8) / (drawn - 16)
-
-
-def test_report_and_evaluate(run: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "report", str(run), "--json") == 0
+def test_report_and_evaluate(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "report", text_run, "--json") == 0
     (facts,) = json.loads(capsys.readouterr().out)["reports"]
     hardest = [row["entropy"] for row in facts["hardest"]]
     assert hardest == sorted(hardest, reverse=True)
     assert {row["predicted"] for row in facts["hardest"]} <= {"business", "science", "sports", "weather"}
-    page = (run / "report.html").read_text()
+    page = (text_run / "report.html").read_text()
     assert "The hardest texts that were added" in page
     assert "nearly one of the validation set" in page
-    assert dp("real", "evaluate", str(run), "--json") == 0
+    assert dp("real", "evaluate", text_run, "--json") == 0
     assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
 
 
 @pytest.mark.parametrize("form", [None, "jsonl", "parquet"])
-def test_export(run: Path, tmp_path: Path, form: str | None):
+def test_export(text_run: Path, tmp_path: Path, form: str | None):
     options = ("--format", form) if form else ()
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), *options) == 0
+    assert dp("real", "export", text_run, "--out", tmp_path / "out", *options) == 0
     kind = "parquet" if form == "parquet" else "json"
     table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form or 'jsonl'}"), split="train")
-    assert len(table) == json.loads((run / "result.json").read_text())["pool_size"]
+    assert len(table) == json.loads((text_run / "result.json").read_text())["pool_size"]
     assert all(table["text"])
 
 
-def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", "folder") == 2
-    assert "--format parquet or jsonl" in capsys.readouterr().err
-
-
-def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
-    assert dp("real", "sample", str(run), "--out", str(tmp_path / "look"), *words) == 0
+def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    plain = ("--set", "guidance.likelihood_weight=0.0", "--set", "pool.soft_labels=false")
+    words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", *plain)
+    assert dp("real", "sample", text_run, "--out", tmp_path / "look", *words) == 0
     assert "samples.csv" in capsys.readouterr().err
     samples = pd.read_csv(tmp_path / "look" / "samples.csv")
     assert samples["class"].tolist() == ["business", "business", "sports", "sports"] * 2
     plain, chosen = (samples[samples["omega"] == omega] for omega in (0, 1000))
     assert chosen["entropy"].mean() >= plain["entropy"].mean()
     assert "likelihood" not in samples  # nobody asked the generator for it
-    assert (
-        dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--classes", "1") == 0
-    )
+    assert dp("real", "sample", "text-own-smoke", "--out", tmp_path / "plain", "--omega", "0", "--classes", "1") == 0
     asked = pd.read_csv(tmp_path / "plain" / "samples.csv")
     assert len(asked) == 1
     assert asked["likelihood"].between(0, 1, inclusive="neither").all()
 
 
-def test_nothing_of_it_speaks_of_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "report", str(run), "--out", str(tmp_path / "report.html")) == 0
+def test_nothing_of_it_speaks_of_images(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "report", text_run, "--out", tmp_path / "report.html") == 0
     page = re.sub(r'src(set)?="data:[^"]*"', "", (tmp_path / "report.html").read_text())
     assert "image" not in re.sub(r"<style>.*</style>|<script>.*</script>", "", page, flags=re.DOTALL)
     assert "denoiser" not in page
-    assert len(draw_rounds(Run(run).metrics, Run(run).rounds).axes) == 5
+    assert len(draw_rounds(Run(text_run).metrics, Run(text_run).rounds).axes) == 5
     learner = {"kind": "bag-of-words"}
     config = load_preset("text-own-smoke")
-    card = model_card(parse_config(config.model_dump() | {"learner": learner}), Run(run).result)
+    card = model_card(parse_config(config.model_dump() | {"learner": learner}), Run(text_run).result)
     assert "denoiser" not in card
     assert "image" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert "float32" not in code
     found: dict[str, Any] = {}
-    exec(code.replace('"RUN"', repr(str(run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
+    exec(code.replace('"RUN"', repr(str(text_run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
     assert found["shape"] == (2, 80)
 
 
 @needs_browser
-def test_all_columns_of_the_hardest_texts_are_in_view(run: Path, tmp_path: Path):
-    assert dp("real", "report", str(run), "--out", str(tmp_path / "report.html")) == 0
+def test_all_columns_of_the_hardest_texts_are_in_view(text_run: Path, tmp_path: Path):
+    assert dp("real", "report", text_run, "--out", tmp_path / "report.html") == 0
     page = (tmp_path / "report.html").read_text()
     row = next(row for row in page.split("<tr>") if "right when added" not in row and "<td>" in row)
     long = row.replace("<td>", f"<td>{'a long text of the pool, ' * 12}", 1)
@@ -136,12 +108,12 @@ def test_all_columns_of_the_hardest_texts_are_in_view(run: Path, tmp_path: Path)
     assert 'data-wide="false"' in opened(frame, 1390)
 
 
-def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_texts_along_a_run(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ("--along", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
-    assert dp("real", "sample", str(run), "--out", str(tmp_path / "own"), *words) == 0
-    assert dp("real", "sample", str(run), "--out", str(tmp_path / "hard"), *words, "--omega", "1000") == 0
+    assert dp("real", "sample", text_run, "--out", tmp_path / "own", *words) == 0
+    assert dp("real", "sample", text_run, "--out", tmp_path / "hard", *words, "--omega", "1000") == 0
     capsys.readouterr()
-    rounds = Run(run).rounds
+    rounds = Run(text_run).rounds
     own, hard = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("own", "hard"))
     for samples, omegas in ((own, rounds["omega"].tolist()[1:]), (hard, [1000.0] * (len(rounds) - 1))):
         steps = samples[["pool_size", "omega"]].drop_duplicates()

@@ -18,7 +18,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 from PIL import Image
 
-from dp_base.files import whole_file
 from tests.drawn import image_of, x_of
 
 
@@ -65,18 +64,6 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "predicted", "simulated"]
 
 
-def test_series_without_a_line_has_its_points_joined():
-    table = tidy().query("kind == 'simulated' and g == 'left'")
-    (ax,) = curves.draw_curves(table, xlabel="x", ylabel="y").axes
-    assert len([line for line in ax.get_lines() if line.get_linestyle() != "None" and len(x_of(line))]) == 2
-
-
-def test_no_two_series_of_one_figure_look_the_same():
-    for ordered in (False, True):
-        looks = {str(look) for look in style.series_styles(10, ordered=ordered)}
-        assert len(looks) == 10
-
-
 def test_series_are_told_apart_by_the_colour_blind():
     """Neighbouring series differ in dash; the sequential map rises in lightness, so it survives greyscale."""
     dashes = [look["linestyle"] for look in style.series_styles(10)]
@@ -100,11 +87,6 @@ def test_a_wrong_table_is_refused(table, message):
         curves.draw_curves(table, xlabel="x", ylabel="y")
 
 
-def test_the_panel_column_must_exist():
-    with pytest.raises(ValueError, match=r"lacks the columns \['rho'\]"):
-        curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="rho")
-
-
 @pytest.mark.parametrize(
     ("value", "text"), [(0.05, "0.05"), (500, "500"), (2000, "2k"), (1.3e6, "1.3M"), (2e9, "2G"), (2e13, "20T")]
 )
@@ -123,12 +105,6 @@ def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["p=0.5.pdf", "p=0.5.png"]
 
 
-def test_save_writes_what_is_asked_for(tmp_path):
-    figure = curves.draw_curves(tidy(), xlabel="x", ylabel="y")
-    assert curves.save(figure, tmp_path / "a", ["png"]) == [tmp_path / "a.png"]
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
 def test_a_legend_tells_apart():
     one = tidy().query("series == 'a' and kind == 'simulated'")
     assert curves.draw_curves(one, xlabel="x", ylabel="y", panel="g").legends == []
@@ -136,26 +112,6 @@ def test_a_legend_tells_apart():
     assert traces.draw_traces(trace).legends == []
     (legend,) = traces.draw_traces(trace.assign(added=True)).legends
     assert [text.get_text() for text in legend.get_texts()] == ["data added"]
-
-
-def test_an_interrupted_file_leaves_the_old_one(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-
-    def write():
-        with whole_file(path) as partial:
-            partial.write_text("ne")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("table.csv", "old")]
-
-
-def test_style_leaves_matplotlib_as_it_was(tmp_path):
-    before = dict(matplotlib.rcParams)
-    curves.save(curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g"), tmp_path / "a")
-    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
@@ -231,11 +187,6 @@ def test_a_missing_image_stays_white():
     assert Image.open(io.BytesIO(png(figure))).size[0] > 300
 
 
-def test_colour_images():
-    figure = grids.draw_images(np.full((1, 2, 3, 3, 3), 0.5), ["a"], ["b", "c"])
-    assert image_of(figure.axes[0]).shape == (3, 7, 3)
-
-
 def test_notes_stand_below_their_images_and_frames_around_them():
     notes = np.array([["a", "b", "c"], ["d", "e", "f"]])
     marked = np.array([[False, True, False], [False, False, False]])
@@ -273,12 +224,21 @@ def test_stacks_add_up():
     assert stacks.draw_stacks(many, xlabel="class", ylabel="examples").axes[0].get_xticklabels() == []
 
 
-def test_a_table_of_coloured_images_is_drawn_in_colour():
+def test_colour_images():
     colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]])
     pixels = {f"pixel_{index}": [value] for index, value in enumerate(colours.ravel())}
-    table = pd.DataFrame({"row": ["a"], "column": ["b"], **pixels})
-    (ax,) = grids.draw_image_table(table, rows="", columns="").axes
+    (ax,) = grids.draw_image_table(pd.DataFrame({"row": ["a"], "column": ["b"], **pixels}), rows="", columns="").axes
     np.testing.assert_array_equal(image_of(ax), colours.reshape(2, 2, 3).astype(np.float32))
+
+
+def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
+    ends = {"y": [2.0, 3.0, 1.0], "y_low": [1.5, 2.0, 0.9], "y_high": [2.1, 3.5, 1.1]}
+    table = pd.DataFrame({"series": ["b", "a", "c"], "kind": "measured", "x": 1.0, "n_seeds": 4} | ends)
+    (ax,) = curves.draw_ranking(table, xlabel="points").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
+    (bars,) = ax.collections
+    drawn = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
+    np.testing.assert_allclose(drawn, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
 
 
 def test_wrong_images_are_refused():
@@ -290,22 +250,3 @@ def test_wrong_images_are_refused():
         grids.draw_image_table(pd.concat([images(), images()]), rows="", columns="")
     with pytest.raises(ValueError, match="15 pixel columns"):
         grids.draw_image_table(images().drop(columns="pixel_0"), rows="", columns="")
-
-
-def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
-    table = pd.DataFrame(
-        {
-            "series": ["b", "a", "c"],
-            "kind": "measured",
-            "x": 1.0,
-            "y": [2.0, 3.0, 1.0],
-            "y_low": [1.5, 2.0, 0.9],
-            "y_high": [2.1, 3.5, 1.1],
-            "n_seeds": 4,
-        }
-    )
-    (ax,) = curves.draw_ranking(table, xlabel="points").axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
-    (bars,) = ax.collections
-    ends = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
-    np.testing.assert_allclose(ends, np.array([(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)]))

@@ -13,16 +13,16 @@ from dp_experiments.terminal import answer
 
 def play_command(
     out: Annotated[Path, typer.Option(help="FILE.html.")] = Path("play.html"),
-    show: Annotated[
-        bool, typer.Option("--open/--no-open", help="Show it in a browser, if the command is given in a terminal.")
-    ] = True,
     as_json: Json = False,
 ) -> None:
-    """The page has sliders over Theorem 1, and practice on a toy. It needs no network, and no other file."""
+    """The page has sliders over Theorem 1, and practice on a toy. It needs no network, and no other file.
+
+    A browser shows it if the command is given in a terminal, without --json.
+    """
     from dp_experiments.pages import check_page, write_page
     from dp_experiments.playing.page import page
 
     write_page(check_page(out), page())
     answer(as_json, {"out": str(out)}, str(out))
-    if show and not as_json and sys.stdout.isatty():
+    if not as_json and sys.stdout.isatty():
         webbrowser.open(out.resolve().as_uri())

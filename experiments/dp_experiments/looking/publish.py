@@ -61,8 +61,8 @@ def stage(run: Run, folder: Path) -> None:
     shutil.copytree(run.files.learner, folder / "model", ignore=shutil.ignore_patterns(RECORD))
 
 
-def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list[str]:
-    """Upload what `stage` wrote to owner/name, private unless `public`, and return the addresses."""
+def upload(folder: Path, repository: str, update: bool) -> list[str]:
+    """Upload what `stage` wrote to owner/name, privately, and return the addresses."""
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
@@ -72,12 +72,12 @@ def upload(folder: Path, repository: str, *, public: bool, update: bool) -> list
         for kind, noun in KINDS.items():
             if not update and api.repo_exists(repository, repo_type=kind):
                 raise InputError(f"{repository}: there is such a {noun} on the hub; name another, or add --update")
-        return [_upload(api, folder / kind, repository, kind, public) for kind in KINDS]
+        return [_upload(api, folder / kind, repository, kind) for kind in KINDS]
 
 
-def _upload(api: HfApi, folder: Path, repository: str, kind: str, public: bool) -> str:
+def _upload(api: HfApi, folder: Path, repository: str, kind: str) -> str:
     """A repository that is there already stays private or public, as it is."""
-    made = api.create_repo(repository, repo_type=kind, private=not public, exist_ok=True)
+    made = api.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
     api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
     return str(made)
 

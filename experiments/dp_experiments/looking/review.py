@@ -19,9 +19,11 @@ from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of
 
+MOST = 1000  # examples on a page
 
-def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
-    """The hardest examples first; entropy (nats) and `wrong` are of when an example was added."""
+
+def reviewed(run: Run, most: int = MOST) -> list[dict[str, Any]]:
+    """The hardest examples first, `most` of them; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
     is_text = config.data.examples == "texts"
     if not is_text and len(config.task.sample_shape) != 3:

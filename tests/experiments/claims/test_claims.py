@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +100,6 @@ def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
 def test_stored_rows_have_a_cell_for_each_head(path: Path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
-
-
-@pytest.mark.parametrize(("count", "percent"), [(3, 75), (4, 79), (8, 89)])
-def test_how_often_a_bootstrap_of_few_values_holds_their_mean(count: int, percent: int):
-    """What docs/results/index.md says of percentile intervals. The standard error of 3,000 trials is at most .8."""
-    assert re.search(rf"they hold the mean .*\b{percent}\b", PAGES[DOCS / "results/index.md"])
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((3000, count))
-    drawn = rng.integers(0, count, (3000, 400, count))
-    means = values[np.arange(3000)[:, None, None], drawn].mean(2)
-    low, high = np.percentile(means, [2.5, 97.5], axis=1)
-    assert 100 * ((low <= 0) & (high >= 0)).mean() == pytest.approx(percent, abs=2.5)
 
 
 def test_a_table_has_means_and_paired_differences():

@@ -48,18 +48,6 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
     assert "is nearly full" in err
 
 
-def test_gpus_with_fewer_cores_than_they_need(
-    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
-    monkeypatch.setattr(doctor, "_gpu", lambda count: iter(()))
-    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
-    assert dp("doctor") == 0
-    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 15)
-    assert dp("doctor") == 3
-    assert "cores: fewer than 2 for a GPU: ask for more (srun --cpus-per-task" in capsys.readouterr().err
-
-
 def test_what_is_said_of_a_gpu(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))

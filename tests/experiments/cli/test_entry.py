@@ -25,7 +25,7 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.2, 0.4, 0.8, 1.6, 3])
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.8, 3])
 def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path):
     """Whether modules are being loaded, torch among them, or the generator is trained: 130, and one line."""
     command = [sys.executable, "-c", BEGUN, "real", "run", "digits", "--set", "training.steps=10000000"]
@@ -121,11 +121,3 @@ def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
     assert run_dp("--version") == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
-
-
-def test_an_answer_that_stdout_has_no_letters_for_is_spelled_out():
-    own = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[3])}
-    code = "from dp_experiments.cli.main import main; import sys; from dp_experiments.cli import commands as c; "
-    code += "c.root.main = lambda **options: print('\\u03c9 = 1') or 0; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u03c9 = 1\n", "")

@@ -16,21 +16,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from dp_base import slurm
 from tests.experiments.conftest import run_dp as dp
+from torture.attempt import SMALL_SETTINGS, as_options
 
-QUICK = (
-    "training.steps=30",
-    "generator.width=16",
-    "generator.blocks=1",
-    "generator.train_steps=20",
-    "sampling.steps=2",
-    "practice.initial=40",
-    "practice.increment=20",
-    "practice.additions=1",
-    "practice.evaluate_every=10",
-    "practice.patience=1",
-    "threads=1",
-)
-SET = [part for override in QUICK for part in ("--set", override)]
+SET = as_options(SMALL_SETTINGS | {"training.steps": 30, "practice.evaluate_every": 10, "threads": 1})
 DP = [sys.executable, "-c", launch.CODE, "real"]
 
 

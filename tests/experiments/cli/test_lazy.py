@@ -60,20 +60,11 @@ def test_every_command_that_is_listed_has_a_help_page(words: tuple[str, ...], ca
     assert rest.strip()
 
 
-def test_theory_is_a_list_of_questions(capsys: pytest.CaptureFixture[str]):
-    assert run_dp("theory", "--help") == 0
-    assert "What test error does theory predict?" in capsys.readouterr().out
-    theory = [command for words, command in COMMANDS.items() if words[0] == "theory"]
-    assert all((command.help or "").endswith("?") for command in theory)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("reel", "No such command 'reel'. Did you mean 'real'?"),
         ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
-        ("theory beast", "No such command 'beast'. Did you mean 'best', 'forecast'?"),
-        ("theory optimum", "No such command 'optimum'."),
         ("theory best --roh 1", "No such option: --roh"),
     ],
 )
@@ -87,9 +78,7 @@ def test_the_nearest_name_is_told(words: str, said: str, capsys: pytest.CaptureF
     ("typed", "offered"),
     [
         ("dp th", ["theory"]),
-        ("dp theory pr", ["predict", "practice"]),
         ("dp theory predict --rh", ["--rho"]),
-        ("dp real ke", ["keys"]),
     ],
 )
 def test_words_are_completed(typed: str, offered: list[str]):
@@ -109,7 +98,6 @@ def run_process(words: list[str], **environment: str) -> subprocess.CompletedPro
     [
         ("--help", HEAVY),
         ("theory --help", HEAVY - {"pydantic"}),  # typer's parser needs it as soon as there are words
-        ("real --help", HEAVY - {"pydantic"}),
         ("--version", HEAVY - {"pydantic"}),
         ("theory predict --alpha 1 --rho 0.5 --phi 1", NOT_FOR_PREDICT),
         ("real init --help", {"torch", "pandas", "scipy"}),

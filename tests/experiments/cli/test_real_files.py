@@ -15,33 +15,11 @@ import pytest
 from dp_experiments.cli.commands import VisibleFormatter
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.looking.sample import without_formulas
-from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import say, table
 from PIL import Image
 
-from dp_base.locks import locked_beside
 from dp_real.config import load_config, parse_config
 from tests.experiments.conftest import run_dp as dp
-
-QUICK = (
-    "generator.width=16",
-    "generator.blocks=1",
-    "generator.train_steps=10",
-    "sampling.steps=2",
-    "training.steps=4",
-    "practice.initial=20",
-    "practice.additions=0",
-    "practice.evaluate_every=2",
-)
-
-
-@pytest.fixture(scope="module")
-def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A finished run of digits, 8 x 8 and grey."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    settings = [part for override in QUICK for part in ("--set", override)]
-    assert dp("real", "run", "digits", *settings, "--out", str(folder)) == 0
-    return str(folder)
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,58 +52,30 @@ def test_init_writes_a_file_that_validates(tmp_path: Path, monkeypatch: pytest.M
     assert "validation: no such folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["latent", "denoiser", "function"])
-def test_init_for_another_generator(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("kind", "learner", "side"),
+    [("images", "transformers", 224), ("latent", "conv", 32), ("denoiser", "conv", 8), ("function", "conv", 32)],
+)
+def test_init_for_each_generator_says_what_its_keys_are(
+    kind: str, learner: str, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Above each key, or the group of keys that it stands in, there is a comment."""
     monkeypatch.chdir(tmp_path)
     assert dp("real", "init", "small", "--kind", kind) == 0
     text = Path("small.toml").read_text()
-    assert not re.search(r"\{(?!\})", text)  # {} is a prompt's
+    assert "{name}" not in text
     config = load_config(Path("small.toml"))
-    assert (config.generator.kind, config.learner.kind) == (kind, "conv")
+    assert config.generator.kind == {"images": "diffusers"}.get(kind, kind)
     assert config.generator.trained_here == ("train" in tomllib.loads(text)["data"])
-    assert config.task.sample_shape[-1] == {"latent": 32, "denoiser": 8, "function": 32}[kind]
-
-
-@pytest.mark.parametrize("kind", ["images", "latent", "denoiser", "function"])
-def test_inits_file_says_what_its_keys_are(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Above each key, or the group of keys that it stands in, there is a comment."""
-    monkeypatch.chdir(tmp_path)
-    assert dp("real", "init", "pets", "--kind", kind) == 0
+    assert (config.learner.kind, config.task.sample_shape[-1]) == (learner, side)
     explained = False
-    for line in Path("pets.toml").read_text().splitlines():
+    for line in text.splitlines():
         if line.startswith("#"):
             explained = True
         elif re.match(r"\w+ = ", line):
             assert explained, f"{line} comes before any comment of its section"
         elif line.startswith("["):
             explained = False
-
-
-def test_init_names_a_folder_that_is_not_there_and_a_command_that_a_shell_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.chdir(tmp_path)
-    assert dp("real", "init", "birds/garden") == 2
-    assert "birds/garden.toml cannot be written: there is no folder birds" in capsys.readouterr().err
-    assert dp("real", "init", "garden birds") == 0
-    assert "then dp real run 'garden birds.toml'" in capsys.readouterr().err
-
-
-def test_where_the_images_that_choose_also_judge_it_is_said():
-    own = {"source": "folder", "validation": "val", "classes": ["a", "b"]}
-    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "practice": {"initial": 3}}
-    rest |= {"training": {"steps": 1}}
-    assert "data.test is not set" in (judged_twice(parse_config({"data": own} | rest)) or "")
-    assert judged_twice(parse_config({"data": own | {"test": "test"}} | rest)) is None
-    assert judged_twice(load_preset("digits")) is None
-
-
-def test_init_shows_what_a_user_has_to_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    assert dp("real", "init", "pets") == 0
-    keys = set(re.findall(r"^(?:# )?(\w+) = ", Path("pets.toml").read_text(), re.MULTILINE))
-    assert {"classes", "validation", "test", "size", "model", "prompts", "guidance_scale", "omega"} <= keys
-    assert {"architecture", "config", "steps", "initial", "increment", "additions", "patience"} <= keys
 
 
 @pytest.fixture
@@ -191,56 +141,37 @@ def test_init_from_a_table_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
 
 
+def test_where_the_images_that_choose_also_judge_it_is_said():
+    own = {"source": "folder", "validation": "val", "classes": ["a", "b"]}
+    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "practice": {"initial": 3}}
+    rest |= {"training": {"steps": 1}}
+    assert "data.test is not set" in (judged_twice(parse_config({"data": own} | rest)) or "")
+    assert judged_twice(parse_config({"data": own | {"test": "test"}} | rest)) is None
+
+
 # export
 
 
-def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_export(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "new" / "pool"
-    assert dp("real", "export", run, "--out", str(out), "--format", "folder", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"run": run, "out": str(out), "format": "folder"}
+    assert dp("real", "export", guided_run, "--out", out, "--format", "folder", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"run": str(guided_run), "out": str(out), "format": "folder"}
     assert {path.name for path in out.iterdir()} == {*"0123456789", "metadata.jsonl"}
-    assert len(list(out.rglob("*.png"))) == 20
+    assert len(list(out.rglob("*.png"))) == 80
     assert [path.name for path in out.parent.iterdir()] == ["pool"]  # nothing half-made is left beside it
 
     before = sorted(out.rglob("*"))
-    assert dp("real", "export", run, "--out", str(out), "--format", "parquet") == 2
+    assert dp("real", "export", guided_run, "--out", out, "--format", "parquet") == 2
     assert "is not empty" in complaint(capsys)
     assert sorted(out.rglob("*")) == before
     (tmp_path / "empty").mkdir()
-    assert dp("real", "export", run, "--out", str(tmp_path / "empty"), "--format", "parquet") == 0
+    assert dp("real", "export", guided_run, "--out", tmp_path / "empty", "--format", "parquet") == 0
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["train.parquet"]
     capsys.readouterr()
 
-    (half := tmp_path / ".part-999999999-other-abcd1234").mkdir()  # a killed export
-    with locked_beside(tmp_path / "other"):
-        assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "parquet") == 2
-        assert "is being written by process" in complaint(capsys)
-    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "parquet") == 0
-    assert not half.exists()
-    shutil.rmtree(tmp_path / "other")
-    capsys.readouterr()
-
-    (tmp_path / "file").write_text("mine")
-    assert dp("real", "export", run, "--out", str(tmp_path / "file")) == 2
-    assert dp("real", "export", str(tmp_path), "--out", str(tmp_path / "other")) == 2
-    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "zip") == 2
-    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "jsonl", "--rows", "5") == 2
-    capsys.readouterr()
-    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "jsonl") == 2
+    assert dp("real", "export", guided_run, "--out", tmp_path / "other", "--format", "jsonl") == 2
     assert "its examples are images, which JSON has no place for; --format folder or parquet" in complaint(capsys)
     assert not (tmp_path / "other").exists()
-
-
-def test_out_may_be_here_and_may_have_a_colon(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Some libraries take what stands before a colon for a kind of store."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert dp("real", "export", run, "--out", ".", "--format", "parquet") == 0
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["train.parquet"]
-    monkeypatch.chdir(tmp_path)
-    settings = [part for override in QUICK for part in ("--set", override)]
-    assert dp("real", "run", "digits", *settings, "--out", "exp:1") == 0
-    assert dp("real", "export", "exp:1", "--out", "out:1", "--format", "parquet") == 0
 
 
 # tables
@@ -289,19 +220,19 @@ def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
 # evaluate
 
 
-def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_evaluate(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for name in ("3", "7"):
         (tmp_path / name).mkdir()
         Image.new("L", (20, 30)).save(tmp_path / name / "0.png")
-    assert dp("real", "evaluate", run, "--on", f"mine={tmp_path}", "--json") == 0
+    assert dp("real", "evaluate", guided_run, "--on", f"mine={tmp_path}", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
-    result = json.loads((Path(run) / "result.json").read_text())
+    result = json.loads((guided_run / "result.json").read_text())
     assert [row["set"] for row in answer["sets"]] == ["validation", "test", "mine"]
     assert answer["sets"][0]["accuracy"] == result["val_accuracy"]
     assert answer["sets"][1]["accuracy"] == result["test_accuracy"]
     assert (answer["sets"][2]["classes"], answer["sets"][2]["accuracy"]) == (2, 0.5)
 
-    assert dp("real", "evaluate", run) == 0
+    assert dp("real", "evaluate", guided_run) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("\t") == ["set", "examples", "classes", "accuracy", "se"]
     assert len(lines) == 3
@@ -317,8 +248,8 @@ def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["a=nowhere"], 3, "nowhere: no such folder"),
     ],
 )
-def test_sets_that_cannot_be_evaluated(run: str, on: list[str], status: int, message: str, capsys):
+def test_sets_that_cannot_be_evaluated(guided_run: Path, on: list[str], status: int, message: str, capsys):
     capsys.readouterr()  # what the fixture printed, if this is the first test that needs it
     options = [part for name in on for part in ("--on", name)]
-    assert dp("real", "evaluate", run, *options) == status
+    assert dp("real", "evaluate", guided_run, *options) == status
     assert message in complaint(capsys)

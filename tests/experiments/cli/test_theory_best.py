@@ -26,18 +26,6 @@ def test_rule_prints_what_the_package_returns(theory: Theory):
     assert answer == {"best": answer["table"][0], "table": want.to_dict("records"), "any_rule": None}
 
 
-def test_rule_for_rows_writes_its_table_and_warns_of_the_limit(theory: Theory, tmp_path: Path):
-    out = tmp_path / "new" / "folder"
-    status, printed, err = theory("best", "--rho", 0.9, "--psi", 0.5, "--out", out)
-    assert status == 0
-    assert "give yours as --d" in err
-    header, row = (line.split("\t") for line in printed.splitlines()[:2])
-    first = dict(zip(header, row, strict=True))
-    assert (first["strategy"], first["rule"], first["test_error"]) == ("direct", "keep-hard", "0.1013")
-    assert len(pd.read_csv(out / "best.csv")) == 5
-    assert theory("best", "--rho", 0.9, "--psi", 0.5, "--out", out).status == 2
-
-
 def test_lists_are_a_phase_diagram(theory: Theory, tmp_path: Path):
     options = ("--rho", "0.5,0.9", "--psi", "0.2:2:3", "--lam", 0.05)
     printed = theory("best", *options, "--out", tmp_path / "phases").done()
@@ -87,13 +75,10 @@ def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--psi", 1), "Missing option '--rho'"),
         (("--rho", 0.5), "exactly one of psi"),
-        (("--rho", 2, "--psi", 1), "rho = 2 must lie in"),
         (("--rho", 0.5, "--psi", 1, "--keep", 0.5, "--smallest-keep", 0.6), "leave one out"),
         (("--rho", "0.5:x", "--psi", 1), "--rho '0.5:x' is malformed"),
         (("--rho", 0.5, "--psi", 1, "--out", HERE), "is not empty"),
-        (("--rho", 0.5, "--psi", 1, "--rounds", 2), "No such option: --rounds"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(theory: Theory, arguments: tuple[Any, ...], message: str):

@@ -81,16 +81,6 @@ def test_self_verification_has_no_wrong_rows_to_follow(practice: Theory):
     assert len(answer["stages"]) == 3
 
 
-def test_any_rule_with_its_parameters(practice: Theory):
-    def errors(rule: str, *options: object) -> list[float]:
-        shown = practice("--rounds", 2, "--lam", 0.01, "--rule", rule, *options, "--json").done()
-        return [stage["test_error"] for stage in json.loads(shown)["stages"]]
-
-    assert errors("keep-hard@alpha=0.3") == errors("keep-hard", "--alpha", 0.3)
-    assert errors("entropy@omega=0") == pytest.approx(errors("keep-all"), rel=1e-9)
-    assert errors("entropy@omega=4@kappa=2") != pytest.approx(errors("entropy@omega=4"), rel=1e-3)
-
-
 def test_other_losses(practice: Theory):
     answer = json.loads(practice("--rounds", 1, *REFERENCE, "--loss", "logistic", "--json").done())
     assert [stage["test_error"] for stage in answer["stages"]] == pytest.approx([0.17463, 0.11090], abs=2e-4)
@@ -102,32 +92,9 @@ def test_other_losses(practice: Theory):
     ("arguments", "message"),
     [
         ("--rule medium", "unknown rule 'medium'"),
-        ("--rule keep-hard@kappa=2", "rule keep-hard has no kappa"),
-        ("--rule keep-hard@alpha=0.5 --alpha 1", "alpha is given twice"),
         ("--alpha 0.5 --window 1", "for keep-hard without --alpha"),
-        ("--alpha -1", "alpha = -1 must be positive"),
-        ("--alpha 1 --weight-power 2", "--weight-power are for keep-hard without"),
-        ("--rule self-verify --alpha 1", "rule self-verify has no alpha"),
-        ("--rule keep-all --rounds 1 --phi 1 --weight-power 2", "--weight-power are for keep-hard without"),
-        ("--rule keep-easy", "exactly one of alpha and keep"),
         ("--candidates", "leave out --candidates"),
-        ("--phi 2", "stage 0 has 1·n"),
-        ("--rounds 2 --direct-cost -1", "direct_cost = -1 must be at least 0"),
-        ("--rounds 2 --d -5", "d = -5 must be at least 1"),
-        ("--rounds 1 --loss absolute", "one of square, logistic, squared-hinge, hinge"),
     ],
 )
 def test_bad_input_is_refused(practice: Theory, arguments: str, message: str):
     assert message in practice(*arguments.split()).refused()
-
-
-def test_band_of_single_runs(practice: Theory):
-    """The limit and what a simulation adds to it, in another dimension; it needs runs that say how they scatter."""
-    loop = ("--rounds", 1, *REFERENCE)
-    narrow, wide = (
-        json.loads(practice(*loop, "--trials", 20, "--d", 40, "--band", d, "--json").done())["stages"][1]
-        for d in (4000, 40)
-    )
-    assert wide["band_low"] < narrow["band_low"] < 0.139504 < narrow["band_high"] < wide["band_high"]
-    assert "--trials = 0 must be 20 or more" in practice(*loop, "--band", 40).refused()
-    assert "--band = 2 must be at least 3" in practice(*loop, "--trials", 20, "--band", 2).refused()

@@ -36,12 +36,6 @@ def test_predict_prints_what_the_package_returns(theory: Theory, options: tuple[
     assert {"test_error", "overlap", "squared_norm", "keep_fraction"} <= set(answer)
 
 
-def test_predict_piped_is_plain_lines(theory: Theory):
-    header, row = theory("predict", *PROBLEM, "--rule", "random", "--keep", 0.5).done().splitlines()
-    assert header.split("\t")[:2] == ["test_error", "overlap"]
-    assert float(row.split("\t")[3]) == 0.5
-
-
 def test_the_interpolation_peak_is_strict_json(theory: Theory):
     answer = json.loads(theory("predict", "--rule", "keep-all", "--rho", 0, "--phi", 1, "--json").out)
     assert answer["squared_norm"] is None  # infinite
@@ -71,12 +65,12 @@ def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(
 def test_predict_takes_lists_and_a_dimension(theory: Theory):
     """A row for each combination; with --d the band of single experiments beside the mean."""
     lists = ("--alpha", "0.5:1:3", "--rho", "0.5,0.9", "--phi", 0.2, "--lam", 0.01)
-    out = theory("predict", *lists, "--d", 400, "--level", 0.9, "--json").done()
+    out = theory("predict", *lists, "--d", 400, "--json").done()
     rows = json.loads(out)["table"]
     assert [(row["alpha"], row["rho"]) for row in rows] == [(a, r) for a in (0.5, 0.75, 1.0) for r in (0.5, 0.9)]
     for row in rows:
         want = predict(Problem(KeepHard(row["alpha"]), row["rho"], 0.2, 0.01), d=400)
-        low, high = want.band(0.9)
+        low, high = want.band()
         found = [row[name] for name in ("test_error", "low", "high", "test_error_sd")]
         assert found == pytest.approx([want.test_error, low, high, want.test_error_sd], rel=1e-10)
 
@@ -87,33 +81,11 @@ def test_predict_takes_lists_of_a_parameter_of_a_rule(theory: Theory):
     assert rows[0]["test_error"] == pytest.approx(predict(Problem(Entropy(-1.0, 2.0), 0.8, 0.5, 0.01)).test_error)
 
 
-def test_one_problem_is_one_record(theory: Theory):
-    assert "table" not in json.loads(theory("predict", "--rule", "keep-all", *PROBLEM, "--json").out)
-
-
 def test_values():
     assert values("rho", "0.5") == [0.5]
     assert values("rho", "0.5, 1") == [0.5, 1.0]
     assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
     assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
-
-
-@pytest.mark.parametrize(
-    ("command", "rows"),
-    {
-        ("predict",): "the rows of the pool",
-        ("sweep",): "the training rows",
-        ("classes",): "the training rows",
-        ("check",): "the kept rows",
-        ("best",): "the training rows",
-        ("practice",): "n; 0",
-    }.items(),
-)
-def test_each_lam_says_what_rows_it_counts_by(
-    theory: Theory, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], rows: str
-):
-    monkeypatch.setenv("COLUMNS", "400")
-    assert f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}" in theory(*command, "--help").out
 
 
 # simulate
@@ -134,7 +106,9 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
     options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
-    assert "0 disagree" in theory(*options).done()
+    agrees = theory(*options)
+    assert agrees.status == 0
+    assert "0 disagree" in agrees.err
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
     monkeypatch.setattr(verification, "predict", lambda problem: predict(wrong))
     status, out, _ = theory(*options)
@@ -144,8 +118,8 @@ def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytes
 
 def test_verify_shows_derivations_and_fails_where_one_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
     text = theory("verify", "lemma1", "keep-hard").done()
-    assert "  p = erf(sqrt(2)*alpha/2)\n" in text
-    assert "  tan2, keep-hard less (1 - rho squared) of plain = 0\n" in text
+    assert "p\terf(sqrt(2)*alpha/2)\n" in text
+    assert "tan2, keep-hard less (1 - rho squared) of plain\t0\n" in text
     answer = json.loads(theory("verify", "scaling", "--json").done())
     assert answer["scaling"]["formulas"]["best p, rho = 1"] == "2*phi"
     planted = Derivation("planted", {}, {"one": sympy.Integer(1)})
@@ -160,29 +134,14 @@ def test_verify_shows_derivations_and_fails_where_one_is_wrong(theory: Theory, m
     ("arguments", "said"),
     [
         (("predict", *PROBLEM, "--alpha", 0), "alpha = 0 must be positive"),
-        (("predict", *PROBLEM, "--alpha", -1), "alpha = -1 must be positive"),
-        (("predict", *PROBLEM, "--alpha", "nan"), "alpha = nan must be positive"),
-        (("predict", *PROBLEM, "--rule", "keep-easy", "--alpha", 40), "underflows"),
         (("predict", *PROBLEM), "exactly one of alpha and keep"),
         (("predict", *PROBLEM, "--rule", "hardest", "--alpha", 1), "unknown rule 'hardest': one of keep-hard"),
-        (("predict", "--alpha", 1, "--rho", 1.01, "--phi", 1), "rho = 1.01 must lie in [-1, 1]"),
-        (("predict", "--alpha", 1, "--rho", 0, "--phi", 0), "phi = 0 must be positive"),
-        (("predict", "--alpha", 1, "--rho", 0, "--phi", -2), "phi = -2 must be positive"),
-        (("predict", "--alpha", 1, "--rho", 0, "--phi", 1, "--lam", -1), "lam = -1 must be at least 0"),
         (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "--alpha 'x' is malformed"),
         (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
-        (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
         (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@kappa=7"), "rule keep-hard has no kappa: it takes"),
         (("predict", *PROBLEM, "--alpha", 1, "--rule", "keep-hard@alpha=3"), "alpha is given twice"),
-        (("predict", *PROBLEM, "--rule", "keep-hard@alpha=x"), "--rule 'x' is malformed"),
-        (("predict", *PROBLEM, "--alpha", 1, "--rule", "random"), "rule random has no alpha: it takes p or keep"),
-        (("predict", "--thea", 1), "No such option"),
-        (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
-        (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),
-        (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
         (("simulate", "--alpha", 1, "--rho", 0, "--phi", 1e4), "phi = 10000 must be below 700 at d = 350"),
-        (("verify", "--d", 1), "d = 1 must be at least 4"),
         (("verify", "lemma3"), "there is no derivation 'lemma3'"),
     ],
 )

@@ -44,11 +44,6 @@ def test_each_step_of_covariance_matching_is_the_best_one():
         assert chosen[n] == min(left, key=lambda row: distance(DRAWN[[*chosen[:n], row]]))
 
 
-def test_the_chosen_are_nearer_than_random_ones():
-    by_chance = [distance(DRAWN[RNG.permutation(len(DRAWN))[:20]]) for _ in range(200)]
-    assert (np.mean(by_chance) - distance(DRAWN[matching(DRAWN, REAL, 20)])) / np.std(by_chance) > 3
-
-
 def test_a_pool_keeps_those_that_match_their_class(config: Config, tmp_path: Path):
     """Of twice as many, which the costs count; after a kill, the same ones."""
     settled = arm_config(config, "covariance-60@practice.oversample=2")

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -127,28 +126,6 @@ def test_a_comparison_survives_a_kill_in_each_phase(
     assert dp(*command, "--workers", 1, "--out", tmp_path / "machine") == 0
     assert_same_weights(tmp_path / "generators", generators())
     compared(tmp_path / "cluster", tmp_path / "machine")
-
-
-def test_branches_survive_a_kill(workers: TwoWorkers, tmp_path: Path):
-    assert dp("real", "run", "digits", *SET, "--out", tmp_path / "cluster") == 0
-    shutil.copytree(tmp_path / "cluster", tmp_path / "machine")
-    locks = (tmp_path / "cluster" / "branches").glob
-    with killing({"cool-down": lambda: locks(".*.lock")}) as killed:
-        assert dp("real", "branch", tmp_path / "cluster", "--dask", workers.address) == 0
-    assert killed
-    assert dp("real", "branch", tmp_path / "machine") == 0
-    results = [
-        {
-            file.parent.name: {
-                key: value for key, value in json.loads(file.read_text()).items() if not key.endswith("seconds")
-            }
-            for file in (tmp_path / name / "branches").glob("*/result.json")
-        }
-        for name in ("cluster", "machine")
-    ]
-    assert results[0] == results[1]
-    assert len(results[0]) == 2
-    assert_same_weights(tmp_path / "cluster" / "branches", tmp_path / "machine" / "branches")
 
 
 def test_tuning_has_the_same_trials(workers: TwoWorkers, tmp_path: Path):

@@ -6,14 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from dp_experiments.cli.real.remarks import too_few
-from dp_experiments.comparing.axes import AXIS_LABELS
 from dp_experiments.comparing.compare import Comparison, curves, run_arms, summarize
 from dp_experiments.presets.presets import load_preset
 from scipy import stats
 
 from dp_base.errors import DamagedError
 from dp_base.progress import silent
-from dp_theory.numerics.costs import AXES
 from tests.experiments.conftest import run_dp as dp
 
 
@@ -66,10 +64,6 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
 
 
-def test_the_axes_are_those_of_the_theory_and_seconds():
-    assert tuple(AXIS_LABELS) == (*AXES, "seconds")
-
-
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
     """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
     arms = ["practice@generator.model=openai/x", "static"]
@@ -110,13 +104,6 @@ def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pyte
     if name == "comparison.csv":
         assert dp("theory", "forecast", tmp_path / name) == 3
         assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
-
-
-def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "letter.txt").write_text("hi")
-    assert dp("real", "compare", "digits", "--resume", "--out", str(tmp_path)) == 2
-    assert "is not empty: give a new or an empty folder" in capsys.readouterr().err
-    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_patience_is_named_where_it_ended_a_run():

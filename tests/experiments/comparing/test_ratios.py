@@ -61,20 +61,6 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int, splits: int)
     assert exponents_covered / 60 > 0.866
 
 
-def test_an_interval_ends_where_the_difference_is_as_large_as_its_students_error():
-    """At each end, between two sizes, the paired difference is 2.365 of its standard errors (7 degrees of freedom)."""
-    table = runs(0.004)
-    accuracy = by_unit(table, table["test_accuracy"])
-    own = worth(table, "kept").loc["practice-1000"]
-    for end, sign in (("ratio_low", -1), ("ratio_high", 1)):
-        size = 1000 * own[end]
-        upper = next(n for n in SIZES if n > size)
-        share = np.log(size / (upper / 2)) / np.log(2)
-        static = (1 - share) * accuracy[f"static-{upper // 2}"] + share * accuracy[f"static-{upper}"]
-        ahead = static - accuracy["practice-1000"]
-        assert ahead.mean() / ahead.sem() == pytest.approx(sign * 2.365, abs=0.01)
-
-
 @pytest.mark.parametrize("middle", [0.88, 0.918])
 def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle: float):
     """So an estimate lies in its interval."""
@@ -144,17 +130,6 @@ def test_a_series_is_named_by_the_settings_that_not_all_arms_have():
         f"practice-8@{long}": "practice",
         "static@training.steps=9.0": "static",
     }
-
-
-def test_settings_that_are_written_otherwise_are_one_series():
-    crop, steps = "training.crop=0.7", "training.steps=9"
-    arms = ["practice-4", f"static-4@{crop}@{steps}", f"static-8@{steps}@{crop}", f"static-9@training.crop=.70@{steps}"]
-    assert set(series_of(arms).values()) == {"practice", f"static@{crop}@{steps}"}
-
-
-def test_without_static_arms_there_is_nothing_to_match():
-    table = worth(runs(0).query("arm.str.startswith('practice')"))
-    assert table.columns.empty
 
 
 def test_exponents():

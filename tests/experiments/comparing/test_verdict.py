@@ -47,11 +47,6 @@ def test_what_is_not_sure_is_said():
     assert "one seed: nothing is known of its spread" in alone
 
 
-def test_seeds_that_agree_by_chance_are_not_taken_for_sure():
-    (sentence,) = said({"practice": [0.92, 0.94], "static": [0.90, 0.92]})
-    assert "2.00 points above static, the best static arm (the same in all 2 seeds or splits, too few" in sentence
-
-
 def test_the_static_series_that_an_arm_is_worth_is_named():
     sizes = SIZES | {"static@training.crop=0.5": 100}
     accuracies = {"practice": [0.92, 0.95], "static": [0.9, 0.91], "static@training.crop=0.5": [0.93, 0.97]}

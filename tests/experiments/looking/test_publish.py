@@ -12,16 +12,6 @@ from dp_real import Run
 from tests.experiments.conftest import run_dp as dp
 from tests.experiments.looking.hub_stand_in import Hub, hub
 
-pytestmark = pytest.mark.usefixtures("cache")
-
-
-@pytest.fixture(scope="module")
-def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    short = ("--set", "training.steps=20", "--set", "pool.soft_labels=true")
-    assert dp("real", "run", "text-own-smoke", "--out", folder, *short) == 0
-    return folder
-
 
 @pytest.fixture
 def own_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
@@ -33,11 +23,11 @@ def own_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield there
 
 
-def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
+def test_a_folder_loads_as_a_data_set_and_a_model(text_run: Path, tmp_path: Path):
     out = tmp_path / "out"
-    assert dp("real", "export", run, "--out", out, "--format", "hub") == 0
-    loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=str(tmp_path / "cache"))
-    pool = Run(run).pool
+    assert dp("real", "export", text_run, "--out", out, "--format", "hub") == 0
+    loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=tmp_path / "cache")
+    pool = Run(text_run).pool
     assert len(loaded) == len(pool)
     assert loaded["label"] == pool.y.tolist()
     assert {path.name for path in (out / "model").iterdir()} >= {"README.md", "config.json", "model.safetensors"}
@@ -51,37 +41,39 @@ def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
     assert "The prompts showed real examples" in card.text
     assert "drawn by Deliberate Practice" in card.text
     assert "of them are real examples" not in card.text
-    for row in Run(run).rounds.itertuples():
+    for row in Run(text_run).rounds.itertuples():
         assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
 
 
-def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hub, capfd: pytest.CaptureFixture[str]):
-    assert dp("real", "export", run, "--to-hub", "me/mine") == 0
+def test_the_hub_receives_both_and_the_token_is_not_shown(
+    text_run: Path, own_hub: Hub, capfd: pytest.CaptureFixture[str]
+):
+    assert dp("real", "export", text_run, "--to-hub", "me/mine") == 0
     assert own_hub.private == {"datasets/me/mine": True, "models/me/mine": True}
     assert set(own_hub.files["datasets/me/mine"]) == {"README.md", "data/train.parquet"}
-    learner = {path.name: path.read_bytes() for path in (run / "learner").iterdir() if path.name != "SHA256SUMS"}
+    learner = {path.name: path.read_bytes() for path in (text_run / "learner").iterdir() if path.name != "SHA256SUMS"}
     assert own_hub.files["models/me/mine"] == learner
     assert own_hub.tokens == {"Bearer hf_secret"}
     out, err = capfd.readouterr()
     assert f"{own_hub.url}/datasets/me/mine" in err
     assert "hf_secret" not in out + err
-    assert dp("real", "export", run, "--to-hub", "me/mine") == 2
+    assert dp("real", "export", text_run, "--to-hub", "me/mine") == 2
     assert "there is such a data set on the hub; name another, or add --update" in capfd.readouterr().err
     own_hub.files.clear()
-    assert dp("real", "export", run, "--to-hub", "me/mine", "--update", "--public") == 0
+    assert dp("real", "export", text_run, "--to-hub", "me/mine", "--update") == 0
     assert set(own_hub.files) == {"datasets/me/mine", "models/me/mine"}
     assert own_hub.private["datasets/me/mine"]  # as it was
 
 
-def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_what_the_hub_refuses(text_run: Path, own_hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys):
     for status, what in ((403, "does not let this token write there"), (401, "does not accept the token")):
         own_hub.refuses = status
-        assert dp("real", "export", run, "--to-hub", "me/mine") == 3
+        assert dp("real", "export", text_run, "--to-hub", "me/mine") == 3
         (line,) = capsys.readouterr().err.splitlines()
         assert what in line
         assert "hf_secret" not in line
     own_hub.url = "http://127.0.0.1:9"  # where nobody listens
-    assert dp("real", "export", run, "--to-hub", "me/mine") == 3
+    assert dp("real", "export", text_run, "--to-hub", "me/mine") == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "the hub cannot be reached" in line
 
@@ -92,25 +84,25 @@ def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.Monke
         ((), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--out", "x"), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--format", "jsonl"), 2, "--format jsonl is for a folder"),
-        (("--out", "x", "--public"), 2, "are for the hub"),
+        (("--out", "x", "--update"), 2, "is for the hub"),
         (("--to-hub", "mine"), 2, "must be OWNER/NAME"),
         (("--to-hub", "me/mine"), 3, "there is no token for the hub"),
     ],
 )
 def test_mistakes_get_one_line(
-    run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
+    text_run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
-    assert dp("real", "export", run, *words) == status
+    assert dp("real", "export", text_run, *words) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
 
 
-def test_no_text_can_leave_the_cards_sample(run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_text_can_leave_the_cards_sample(text_run: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither a fence nor a tag nor a command to a terminal begins there."""
     evil = "```\n<script>alert(1)</script>\x1b[31m\x9b\u202e"
     monkeypatch.setattr("dp_experiments.looking.publish.texts_of", lambda x: [evil] * len(x))
-    done = Run(run)
+    done = Run(text_run)
     card = dataset_card(done.config, done.result, done.pool)
     begin = card.index("```json\n") + len("```json\n")
     block = card[begin : card.index("\n```\n", begin)]

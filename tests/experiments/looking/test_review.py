@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from dp_experiments.looking.report.texts import hardest_texts
 from dp_experiments.looking.review import review_page, reviewed
-from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import visible
 from markupsafe import escape
 
@@ -21,36 +20,26 @@ from dp_real.text.codes import texts_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
-pytestmark = pytest.mark.usefixtures("cache")
-SHORT = ("training.steps=20", "pool.soft_labels=true", "pool.distinct=0.0")
-
-
-@pytest.fixture(scope="module")
-def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
-    train(load_preset("text-own-smoke", SHORT), folder)
-    return folder
-
 
 def marks_file(file: Path, *marks: str) -> Path:
     file.write_text("\n".join(["round,row,mark", *(f"0,1,{mark}" for mark in marks)]) + "\n", encoding="utf-8")
     return file
 
 
-def with_marks(run: Path, file: Path) -> Config:
-    return load_config(run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
+def with_marks(text_run: Path, file: Path) -> Config:
+    return load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
 
 
-def test_the_page_has_each_example_hardest_first(run: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "review", run, "--json") == 0
+def test_the_page_has_each_example_hardest_first(text_run: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "review", text_run, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    pool = Run(run).pool
-    assert told == {"out": str(run / "review.html"), "examples": len(pool)}
-    page = (run / "review.html").read_text(encoding="utf-8")
+    pool = Run(text_run).pool
+    assert told == {"out": str(text_run / "review.html"), "examples": len(pool)}
+    page = (text_run / "review.html").read_text(encoding="utf-8")
     shown = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
     entropy = pool.table()["entropy"].to_pylist()
     assert shown == sorted(range(len(pool)), key=lambda row: -entropy[row])
-    items = reviewed(Run(run), most=3)
+    items = reviewed(Run(text_run), most=3)
     assert [item["row"] for item in items] == shown[:3]
     assert pool.posterior is not None
     label = int(pool.y[shown[0]])
@@ -58,32 +47,32 @@ def test_the_page_has_each_example_hardest_first(run: Path, capsys: pytest.Captu
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
 
 
-def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(run: Path):
-    pool = Run(run).pool
+def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_run: Path):
+    pool = Run(text_run).pool
     assert pool.posterior is not None
-    for row in hardest_texts(Run(run), pool):
+    for row in hardest_texts(Run(text_run), pool):
         place = texts_of(pool.x).index(row["text"])
         assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
 
 
-def test_nothing_of_a_text_is_obeyed(run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_of_a_text_is_obeyed(text_run: Path, monkeypatch: pytest.MonkeyPatch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
     monkeypatch.setattr("dp_experiments.looking.review.texts_of", lambda x: [evil] * len(x))
-    items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(run), 2)]
-    page = review_page(Run(run), items)
+    items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(text_run), 2)]
+    page = review_page(Run(text_run), items)
     assert page.count("<script>") == 1  # its own
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert not {"\x1b", "\x07", "\u202e"} & set(page)
 
 
-def test_a_run_leaves_marked_examples_out(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_run_leaves_marked_examples_out(text_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Plain rows of a run of the same seed are the same, so the initial round is the earlier one without the marked."""
-    before = Run(run)
+    before = Run(text_run)
     items = {item["row"]: item for item in reviewed(before, 1000)}
     wrong = [2, 5]
     file = marks_file(tmp_path / "marks.csv", *(items[row]["mark"] for row in wrong))
-    result = train(with_marks(run, file), tmp_path / "next")
+    result = train(with_marks(text_run, file), tmp_path / "next")
     after = Run(tmp_path / "next")
     initial = before.rounds["count"][0]
     same = [
@@ -100,17 +89,17 @@ def test_a_run_leaves_marked_examples_out(run: Path, tmp_path: Path, caplog: pyt
     assert all(items[row]["mark"] in page for row in wrong)  # or the next file would bring them back
 
 
-def test_marks_that_changed_are_another_input(run: Path, tmp_path: Path):
-    (item,) = reviewed(Run(run), 1)
+def test_marks_that_changed_are_another_input(text_run: Path, tmp_path: Path):
+    (item,) = reviewed(Run(text_run), 1)
     file = marks_file(tmp_path / "marks.csv", item["mark"])
-    first = train(with_marks(run, file), tmp_path / "next")
+    first = train(with_marks(text_run, file), tmp_path / "next")
     marks_file(file, "0" * 64)
-    second = train(with_marks(run, file), tmp_path / "other")
+    second = train(with_marks(text_run, file), tmp_path / "other")
     assert first["inputs"]["marks"] != second["inputs"]["marks"]
-    assert "marks" not in json.loads((run / "result.json").read_text())["inputs"]
+    assert "marks" not in json.loads((text_run / "result.json").read_text())["inputs"]
 
 
-def test_a_mark_is_of_a_text_and_its_class(run: Path):
+def test_a_mark_is_of_a_text_and_its_class(text_run: Path):
     import torch
 
     text = torch.tensor([104, 105], dtype=torch.int32)
@@ -120,36 +109,29 @@ def test_a_mark_is_of_a_text_and_its_class(run: Path):
     assert mark_of(image, "a") == mark_of(image + 1e-7, "a") != mark_of(image + 0.1, "a")
 
 
-def test_files_that_are_no_marks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_that_are_no_marks(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(MissingError, match="there is no such file; dp real review RUN makes one"):
-        read_marks(str(tmp_path / "nothing.csv"))
+        read_marks(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="line 3: its mark should be 64 hexadecimal digits"):
         read_marks(str(marks_file(tmp_path / "marks.csv", "0" * 64, "=cmd()")))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'mark'"):
-        read_marks(str(tmp_path / "other.csv"))
-    setting = f"pool.marks={tmp_path / 'nothing.csv'}"
-    assert dp("real", "run", run / "config.toml", "--out", tmp_path / "out", "--set", setting) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "there is no such file" in line
-    assert dp("real", "plan", run / "config.toml", "--json", "--set", setting) == 3
-    (need,) = [need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "pool.marks"]
-    assert "there is no such file" in need["problem"]
+        read_marks(tmp_path / "other.csv")
     setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
-    assert dp("real", "plan", run / "config.toml", "--json", "--set", setting) == 0
+    assert dp("real", "plan", text_run / "config.toml", "--json", "--set", setting) == 0
     (need,) = [need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "pool.marks"]
     assert need["found"].endswith("1 examples left out")
-    assert dp("real", "review", run, "--out", "review.txt") == 2
+    assert dp("real", "review", text_run, "--out", "review.txt") == 2
     assert "name it FILE.html" in capsys.readouterr().err
 
 
 @needs_axe
-def test_nothing_keeps_somebody_from_using_it(run: Path, tmp_path: Path):
-    assert not barriers(review_page(Run(run), reviewed(Run(run), 1000)), tmp_path)
+def test_nothing_keeps_somebody_from_using_it(text_run: Path, tmp_path: Path):
+    assert not barriers(review_page(Run(text_run), reviewed(Run(text_run), 1000)), tmp_path)
 
 
 @needs_browser
-def test_a_browser_marks_filters_and_saves(run: Path, tmp_path: Path):
+def test_a_browser_marks_filters_and_saves(text_run: Path, tmp_path: Path):
     """A script at the end of the page presses buttons, and says what the file to save would have."""
     told = """<script>
       for (const place of [0, 2]) document.querySelectorAll("li button")[place].click();
@@ -160,9 +142,9 @@ def test_a_browser_marks_filters_and_saves(run: Path, tmp_path: Path):
       document.body.dataset.rounds = [...new Set(shown)].join();
       document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
     </script></body>"""
-    items = reviewed(Run(run), 1000)
+    items = reviewed(Run(text_run), 1000)
     page = tmp_path / "page.html"
-    page.write_text(review_page(Run(run), items).replace("</body>", told), encoding="utf-8")
+    page.write_text(review_page(Run(text_run), items).replace("</body>", told), encoding="utf-8")
     document = opened(page, 500)
     saved = re.findall('data-csv="([^"]*)"', document)[0].replace("|", "\n")
     rows = list(csv.DictReader(saved.splitlines()))

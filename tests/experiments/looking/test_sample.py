@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +21,10 @@ from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import all_rows
+from tests.experiments.conftest import GUIDED
 from tests.experiments.conftest import run_dp as dp
 
-QUICK = (
-    "generator.width=64",
-    "generator.blocks=1",
-    "generator.train_steps=300",
-    "sampling.steps=6",
-    "training.steps=120",
-    "training.learning_rate=0.003",
-    "practice.initial=40",
-    "practice.increment=20",
-    "practice.additions=2",
-    "practice.patience=1",
-    "practice.evaluate_every=10",
-    "guidance.omega=0.04",
-)
-SET = [part for override in QUICK for part in ("--set", override)]
 NAMES = ("cat", "dog", "em/u")
-
-
-pytestmark = pytest.mark.usefixtures("cache")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A finished run of digits with two guided additions."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert dp("real", "run", "digits", *SET, "--out", folder) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +65,11 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_plain_images_are_those_of_the_initial_round(run: Path, tmp_path: Path):
+def test_plain_images_are_those_of_the_initial_round(guided_run: Path, tmp_path: Path):
     """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
-    assert dp("real", "sample", run, "--omega", "0", "--classes", "7,3", "--n", 2, "--out", tmp_path / "out") == 0
-    pool = all_rows(run)
+    words = ("--omega", "0", "--classes", "7,3", "--n", 2, "--seed", 3)
+    assert dp("real", "sample", guided_run, *words, "--out", tmp_path / "out") == 0
+    pool = all_rows(guided_run)
     for number in (0, 1):
         for label in (3, 7):
             drawn = pixels(tmp_path / "out" / "omega-0" / f"{label}-{number}.png")
@@ -100,17 +77,17 @@ def test_plain_images_are_those_of_the_initial_round(run: Path, tmp_path: Path):
             np.testing.assert_allclose(drawn, expected, atol=0.51)
 
 
-def test_entropies_and_answers_are_those_of_the_runs_learner(run: Path, tmp_path: Path, capsys):
+def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path, capsys):
     out = tmp_path / "out"
     capsys.readouterr()
-    assert dp("real", "sample", run, "--omega", "0,0.08", "--seed", 5, "--n", 3, "--out", out, "--json") == 0
+    assert dp("real", "sample", guided_run, "--omega", "0,0.08", "--seed", 5, "--n", 3, "--out", out, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
     assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
     assert [row["file"] for row in table(out)] == [row["file"] for row in samples]
     assert len(samples) == 2 * 10 * 3
-    weights = load_file(run / "learner" / "model.safetensors")
+    weights = load_file(guided_run / "learner" / "model.safetensors")
     for row in samples:
         p = probabilities(weights, out / row["file"])
         assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)  # the files are rounded to bytes
@@ -122,47 +99,41 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(run: Path, tmp_path
     assert guided["as_asked"] == np.mean([row["as_asked"] for row in samples[30:]])
 
 
-def test_guidance_starts_from_the_same_noise(run: Path, tmp_path: Path):
+def test_guidance_starts_from_the_same_noise(guided_run: Path, tmp_path: Path):
     """A tiny strength hardly changes the images."""
-    assert dp("real", "sample", run, "--omega", "0,0.001,0.08", "--out", tmp_path / "out") == 0
+    assert dp("real", "sample", guided_run, "--omega", "0,0.001,0.08", "--out", tmp_path / "out") == 0
     for name in ("0-0.png", "4-0.png"):
         plain, weak, strong = (pixels(tmp_path / "out" / f"omega-{w}" / name) for w in ("0", "0.001", "0.08"))
         assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
 
 
-def test_along_a_run(run: Path, tmp_path: Path):
+def test_along_a_run(guided_run: Path, tmp_path: Path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
-    assert dp("real", "sample", run, "--along", "--classes", "1,2", "--out", tmp_path / "out") == 0
+    assert dp("real", "sample", guided_run, "--along", "--classes", "1,2", "--out", tmp_path / "out") == 0
     rows = table(tmp_path / "out")
     assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
         ("40", 0),
         ("40", 0.04),
         ("60", 0.04),
     ]
-    first, second = sorted((run / "checkpoints").glob("step-*"))
+    first, second = sorted((guided_run / "checkpoints").glob("step-*"))
     for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
         saved = load_file(checkpoint / "learner.safetensors")
         weights = {name.removeprefix("module."): value for name, value in saved.items()}
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
             assert float(row["entropy"]) == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
-    assert dp("real", "sample", run, "--along", "--omega", "0.1", "--classes", "1", "--out", tmp_path / "strong") == 0
+    assert (
+        dp("real", "sample", guided_run, "--along", "--omega", "0.1", "--classes", "1", "--out", tmp_path / "strong")
+        == 0
+    )
     assert [float(row["omega"]) for row in table(tmp_path / "strong")] == [0, 0.1, 0.1]
 
 
-def test_settings_change_the_guidance(run: Path, tmp_path: Path):
-    """Guided at every sixth of six steps, which is the first one only, it moves less."""
-    entropy = {}
-    for name, setting in (("all", "guidance.every=1"), ("one", "guidance.every=6")):
-        assert dp("real", "sample", run, "--omega", "0.08", "--set", setting, "--out", tmp_path / name) == 0
-        entropy[name] = np.mean([float(row["entropy"]) for row in table(tmp_path / name)])
-    assert entropy["one"] < entropy["all"]
-
-
-def test_a_transformers_classifier_on_digits(run: Path, vit: Path, tmp_path: Path):
+def test_a_transformers_classifier_on_digits(guided_run: Path, vit: Path, tmp_path: Path):
     """It knows one of the classes; the preset's own generator needs no run."""
     out = tmp_path / "out"
-    assert dp("real", "sample", "digits", *SET, "--classifier", vit, "--classes", "2,3", "--out", out) == 0
+    assert dp("real", "sample", "digits", *GUIDED, "--classifier", vit, "--classes", "2,3", "--out", out) == 0
     rows = table(out)
     assert [float(row["omega"]) for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
     assert {row["as_asked"] for row in rows if row["class"] == "2"} == {""}
@@ -227,35 +198,25 @@ def test_names_of_a_classifier():
     ("source", "arguments", "status", "complaint"),
     [
         ("gaussian", [], 2, "gaussian: data.source = 'gaussian' has neither images nor texts"),
-        ("nowhere", [], 2, "unknown preset 'nowhere'"),
         ("digits", ["--omega", "0.1"], 2, "--classifier"),
         ("digits", ["--along"], 2, "--along takes the folder of a run"),
         ("RUN", ["--along", "--classifier", "RUN"], 2, "no --classifier"),
         ("RUN", ["--omega", "-1"], 2, "--omega -1: must be numbers of at least 0"),
         ("RUN", ["--omega", "0,x"], 2, "--omega 0,x: must be numbers"),
-        ("RUN", ["--omega", "nan"], 2, "--omega nan: must be numbers"),
         ("RUN", ["--classes", "1,eleven"], 2, "'eleven' is none of the 10 classes"),
-        ("RUN", ["--classes", "10"], 2, "'10' is none of the 10 classes"),
         ("RUN", ["--classifier", "a/b/c"], 3, "a/b/c: no such folder"),
-        ("RUN", ["--n", "0"], 2, "--n"),
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(
-    run: Path, source: str, arguments: list[str], status: int, complaint: str, tmp_path: Path, capsys
+    guided_run: Path, source: str, arguments: list[str], status: int, complaint: str, tmp_path: Path, capsys
 ):
     capsys.readouterr()
-    words = [str(run) if word == "RUN" else word for word in (source, *arguments)]
+    words = [str(guided_run) if word == "RUN" else word for word in (source, *arguments)]
     assert dp("real", "sample", *words, "--out", tmp_path / "out") == status
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert complaint in err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_in_use_is_refused(run: Path, tmp_path: Path):
-    (tmp_path / "mine").write_text("")
-    assert dp("real", "sample", run, "--out", tmp_path) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_run_without_a_learner_yet(tmp_path: Path, capsys):
@@ -264,19 +225,20 @@ def test_a_run_without_a_learner_yet(tmp_path: Path, capsys):
     assert f"dp real resume {tmp_path}" in capsys.readouterr().err
 
 
-def test_the_papers_grids_are_drawn_from_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
-    assert dp("figures", "fig10", "fig13", "--run", run, "--out", tmp_path) == 0
-    rounds, omegas = (pd.read_csv(tmp_path / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
+    run = shutil.copytree(guided_run, tmp_path / "run")
+    assert dp("figures", "fig10", "fig13", "--run", run, "--out", tmp_path / "out") == 0
+    rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
-    strength = float(pd.read_json(run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
+    strength = float(pd.read_json(guided_run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
     np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, strength, 15 * strength])
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
     assert not np.array_equal(omegas[pixels].iloc[:10], omegas[pixels].iloc[30:40])
-    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
     capsys.readouterr()
-    assert dp("figures", "fig10", "--run", run, "--set", "omega=-1", "--out", tmp_path) == 2
+    assert dp("figures", "fig10", "--run", run, "--set", "omega=-1", "--out", tmp_path / "out") == 2
     assert "omega=-1: must be above 0" in capsys.readouterr().err

@@ -128,9 +128,7 @@ def test_a_sweep_is_laid_beside_them_as_accuracy(arms: Path, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ([], "name what to compare"),
         (["table1"], "table1: nothing to compare; name a run, a comparison, a sweep"),
-        (["{empty}"], "nothing to compare"),
         (["table4", "table4"], "two of what is compared are called table4"),
         (["{file}"], "lacks the columns"),
         (["table4", "--set", "rho=1"], "takes what it compares, and --out alone"),

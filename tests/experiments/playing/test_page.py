@@ -36,7 +36,7 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("options", "in_a_terminal", "is_shown"),
-    [((), True, True), ((), False, False), (("--no-open",), True, False), (("--json",), True, False)],
+    [((), True, True), ((), False, False), (("--json",), True, False)],
 )
 def test_the_command_shows_it_to_whoever_sits_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], in_a_terminal: bool, is_shown: bool

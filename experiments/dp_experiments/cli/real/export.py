@@ -33,20 +33,15 @@ def export_command(
     rows: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="With --format features: how many plain samples to draw afresh; a fifth become test rows.  "
-            f"Default: {ROWS:,}.",
+            min=0,
+            help="With --format features: how many plain samples to draw afresh, 0: take the real validation and test "
+            f"images instead; a fifth become test rows.  Default: {ROWS:,}.",
         ),
     ] = None,
-    real: Annotated[
-        bool,
-        typer.Option("--real", help="With --format features: take the real validation and test images instead."),
-    ] = False,
     to_hub: Annotated[
         str | None,
         typer.Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="With --to-hub: anybody may see it.")] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="With --to-hub: add a commit to a data set and a model that are there already."),
@@ -68,14 +63,12 @@ def export_command(
     from dp_experiments.looking.publish import stage, upload
     from dp_real import Run
 
-    if form != "features" and (real or rows is not None):
-        raise InputError("--rows and --real are for --format features: other formats have the whole pool")
-    if real and rows is not None:
-        raise InputError("--rows and --real: real examples are all taken; give one of the two")
+    if form != "features" and rows is not None:
+        raise InputError("--rows is for --format features: other formats have the whole pool")
     if (out is None) == (to_hub is None):
         raise InputError("name either a folder by --out, or a repository by --to-hub OWNER/NAME")
-    if to_hub is None and (public or update):
-        raise InputError("--public and --update are for the hub: leave them out with --out")
+    if to_hub is None and update:
+        raise InputError("--update is for the hub: leave it out with --out")
     if to_hub is not None and form not in (None, "hub"):
         raise InputError(f"--format {form} is for a folder: the hub gets a data set and a model")
     if out is not None and not unused(out):
@@ -84,13 +77,13 @@ def export_command(
     if out is None:
         with TemporaryDirectory() as folder:
             stage(exported, Path(folder))
-            data, model = upload(Path(folder), to_hub or "", public=public, update=update)
+            data, model = upload(Path(folder), to_hub or "", update)
         answer(as_json, {"run": str(run), "dataset": data, "model": model}, f"data set: {data}\nmodel: {model}")
         return
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     with asked_for(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
-            write_features(exported, None if real else rows or ROWS, staged)
+            write_features(exported, ROWS if rows is None else rows, staged)
         elif form == "hub":
             stage(exported, staged)
         else:
@@ -105,13 +98,13 @@ def _write_pool(run: "Run", form: str, folder: Path) -> None:
     write(run.pool, run.config.task.classes, folder)
 
 
-def write_features(run: "Run", rows: int | None, folder: Path) -> None:
+def write_features(run: "Run", rows: int, folder: Path) -> None:
     """Write folder/features.npz with X, and y as names; a random fifth of the rows is X_test, y_test."""
     import numpy as np
 
     from dp_real.runs.afterwards import features
 
-    x, labels = features(run, rows, progress)
+    x, labels = features(run, rows or None, progress)
     order = np.random.default_rng(run.config.seed).permutation(len(labels))  # folders are read class by class
     x = x[order]
     y = np.array(run.config.task.classes)[labels[order]]

@@ -102,10 +102,9 @@ def _size(path: Path) -> int:
 def review_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
     out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: review.html in RUN.")] = None,
-    most: Annotated[int, typer.Option(min=1, max=100_000, help="Examples at most, the hardest first.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """A page of the pool's texts or images, on which wrong ones are marked.
+    """A page of the pool's texts or images, the hardest thousand first, on which wrong ones are marked.
 
     Its button saves the marks as marks.csv. A run with pool.marks = "marks.csv" leaves these examples out.
     """
@@ -115,7 +114,7 @@ def review_command(
 
     out = check_page(out or folder / "review.html")
     run = Run(folder).unchanged(accept_changes=True)  # as above
-    items = reviewed(run, most)
+    items = reviewed(run)
     write_page(out, review_page(run, items))
     said = f"{out}: {len(items):,} examples; open it in a browser"
     answer(as_json, {"out": str(out), "examples": len(items)}, said)

@@ -9,11 +9,19 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import VALUES, folder_option, grid, ridge, several, those_given
-from dp_experiments.terminal import emit_json, records, say, table
+from dp_experiments.cli.theory.options import (
+    VALUES,
+    folder_option,
+    grid,
+    ridge,
+    several,
+    those_given,
+    write_tables,
+    written,
+)
+from dp_experiments.terminal import answer, records
 from dp_theory.numerics.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 
-TABLE = "best.csv"
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
 
@@ -36,7 +44,7 @@ def best_command(
         float | None,
         typer.Option(help=f"Least kept fraction to consider, unless --keep sets it.  Default: {SMALLEST_KEEP:g}."),
     ] = None,
-    out: Annotated[Path | None, folder_option(TABLE)] = None,
+    out: Annotated[Path | None, folder_option("best.csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Compares each strategy (static, prune, direct) with each named rule, at the best kept fraction and ridge.
@@ -47,7 +55,6 @@ def best_command(
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--psi, --budget and --lam: equal
     ratios). Several values give a phase diagram: the best for each combination is shown, and --out has all.
     """
-    from dp_base.files import write_text
     from dp_theory.budgets.optimum import optimum
 
     if keep is not None and smallest_keep is not None:
@@ -59,29 +66,23 @@ def best_command(
     with claimed(out):
         result = optimum(**given, **prices, d=d, **least)
         if out is not None:
-            write_text(out / TABLE, result.to_csv(index=False))
+            write_tables(out, best=result)
         rows = records(result)
         winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None
         if not varied and keep is None and d == math.inf and abs(given["rho"]) < 1:
             free = _any_rule(given, candidate_cost, training_cost, least)
-    if as_json:
-        emit_json({"best": winners if varied else winners[0], "table": rows, "any_rule": free})
-        return
-    if varied:
-        table(winners, title="what is best for each")
-    else:
-        table(rows, title="least test error, the best first")
+    titled = {"what is best for each": winners} if varied else {"least test error, the best first": rows}
+    remarks = []
     if free is not None:
-        print()
-        table([free], title="the best of all rules for pruning, whatever their shape")
+        titled["the best of all rules for pruning, whatever their shape"] = [free]
         if not free["gap"] <= LARGE_GAP * free["test_error"]:  # a gap that is nan is told too
-            say(f"the search found no better rule, but there may be one (gap = {free['gap']:.2g})")
+            remarks.append(f"the search found no better rule, but there may be one (gap = {free['gap']:.2g})")
     needed = max(row["needs_d"] for row in winners)
     if needed > MANY_DIMENSIONS and d == math.inf:
-        say(f"the winner selects so hard that this needs d well above {needed:.0f}: give yours as --d")
-    if out is not None:
-        print(out / TABLE)
+        remarks.append(f"the winner selects so hard that this needs d well above {needed:.0f}: give yours as --d")
+    facts = {"best": winners if varied else winners[0], "table": rows, "any_rule": free}
+    answer(as_json, facts, titled, *remarks, *written(out))
 
 
 def _any_rule(

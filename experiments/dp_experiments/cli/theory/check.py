@@ -2,22 +2,21 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, names, ridge
-from dp_experiments.terminal import emit_json, progress, records, table
+from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, names, ridge, write_tables, written
+from dp_experiments.terminal import answer, progress, records
 from dp_theory.validity.check import LAM, RULES
 
 if TYPE_CHECKING:
-    from dp_theory.validity import Check, Features
+    from dp_theory.validity import Check
 
 SHOWN = ("rule", "kept", "share", "gaussian", "measured law", "measured", "se", "z", "z_law")
-WRITTEN = ("assumptions.csv", "curves.csv", "check.png", "check.pdf")
 
 
 def check_command(
@@ -34,9 +33,6 @@ def check_command(
         typer.Option(
             help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."
         ),
-    ] = None,
-    components: Annotated[
-        int | None, typer.Option(min=1, help="Leading principal components to use.  Default: all.")
     ] = None,
     rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
     keep: Annotated[float, typer.Option(help="Share of normal scores that each rule keeps.")] = 0.3,
@@ -57,7 +53,7 @@ def check_command(
     sizes = None if kept is None else _whole_numbers(kept)
     rules = names(rule)
     with claimed(out):
-        given = read_features(features, classes=_sides(classes), components=components, lam=lam, seed=seed)
+        given = read_features(features, classes=_sides(classes), lam=lam, seed=seed)
         with progress("check", len(rules)) as advance:
             found = check(
                 given,
@@ -73,12 +69,38 @@ def check_command(
             )
         if out is not None:
             _write(found, out)
-    if as_json:
-        _show_json(found, given)
-        return
-    _show(found, given, level)
-    if out is not None:
-        print(*(out / name for name in WRITTEN), sep="\n")
+    view = found.view
+    facts: dict[str, Any] = {
+        "rows": len(view.y),
+        "test_rows": 0 if view.test is None else len(view.test[1]),
+        "directions": view.dimension,
+        "classes": list(given.classes),
+        "rho": view.rho,
+        "flips": view.flips,
+        "gaussian": found.gaussian,
+        "law": found.law,
+        "more_rows": found.needed.rows,
+        "more_trials": found.needed.trials,
+        "assumptions": records(found.assumptions),
+        "curves": records(found.curves),
+    }
+    assumed, compared = facts["assumptions"][:-2], facts["assumptions"][-2:]
+    columns = ("assumption", "statistic", "p_value", "verdict")
+    others = f" and {facts['test_rows']} test rows" if facts["test_rows"] else ""
+    answer(
+        as_json,
+        facts,
+        {
+            f"what is assumed, at level {level:g}": [{name: row[name] for name in columns} for row in assumed],
+            "what is predicted; effect: measured errors over predicted ones, less 1": [
+                row | {"effect": f"{row['effect']:+.1%}"} for row in compared
+            ],
+            "test error against kept rows: predicted and measured": records(found.curves[list(SHOWN)]),
+        },
+        f"{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows{others} in {view.dimension} directions;"
+        f" the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}",
+        *written(out),
+    )
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -94,40 +116,6 @@ def _sides(classes: str | None) -> list[str] | None:
     if classes is None:
         return None
     return [re.sub(r"\s*\+\s*", "+", side.strip()) for side in classes.split(",")]
-
-
-def _show_json(found: "Check", given: "Features") -> None:
-    view = found.view
-    facts = {
-        "rows": len(view.y),
-        "test_rows": 0 if view.test is None else len(view.test[1]),
-        "directions": view.dimension,
-        "classes": list(given.classes),
-        "rho": view.rho,
-        "flips": view.flips,
-        "gaussian": found.gaussian,
-        "law": found.law,
-        "more_rows": found.needed.rows,
-        "more_trials": found.needed.trials,
-    }
-    emit_json(facts | {"assumptions": records(found.assumptions), "curves": records(found.curves)})
-
-
-def _show(found: "Check", given: "Features", level: float) -> None:
-    view = found.view
-    assumed, compared = records(found.assumptions.iloc[:-2]), records(found.assumptions.iloc[-2:])
-    columns = ("assumption", "statistic", "p_value", "verdict")
-    table([{name: row[name] for name in columns} for row in assumed], title=f"what is assumed, at level {level:g}")
-    print()
-    rows = [row | {"effect": f"{row['effect']:+.1%}"} for row in compared]
-    table(rows, title="what is predicted; effect: measured errors over predicted ones, less 1")
-    print()
-    table(records(found.curves[list(SHOWN)]), title="test error against kept rows: predicted and measured")
-    others = "" if view.test is None else f" and {len(view.test[1])} test rows"
-    print(
-        f"\n{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows{others} in {view.dimension} directions;"
-        f" the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}"
-    )
 
 
 def verdict(found: "Check") -> str:
@@ -155,9 +143,7 @@ def verdict(found: "Check") -> str:
 def _write(found: "Check", out: Path) -> None:
     from dp_figures.curves import save
 
-    from dp_base.files import write_text
     from dp_experiments.paper.checked import picture, tidy
 
-    write_text(out / "assumptions.csv", found.assumptions.to_csv(index=False))
-    write_text(out / "curves.csv", found.curves.to_csv(index=False))
+    write_tables(out, assumptions=found.assumptions, curves=found.curves)
     save(picture(tidy(found)), out / "check")

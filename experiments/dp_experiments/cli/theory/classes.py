@@ -9,8 +9,19 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores, folder_option, names, ridge, several, values
-from dp_experiments.terminal import emit_json, progress, records, table
+from dp_experiments.cli.theory.options import (
+    Seed,
+    WorkersOrAll,
+    cores,
+    folder_option,
+    names,
+    ridge,
+    several,
+    values,
+    write_tables,
+    written,
+)
+from dp_experiments.terminal import answer, progress, records
 from dp_theory.multiclass.selection import TAKES
 
 if TYPE_CHECKING:
@@ -67,12 +78,7 @@ def classes_command(
             )
         if out is not None:
             _write(found, out)
-    if as_json:
-        emit_json({"table": records(found)})
-        return
-    table(records(found.drop(columns=list(HIDDEN))))
-    if out is not None:
-        print(out / "classes.csv", out / "classes.png", out / "classes.pdf", sep="\n")
+    answer(as_json, {"table": records(found)}, records(found.drop(columns=list(HIDDEN))), *written(out))
 
 
 def _whole_numbers(classes: str) -> list[int]:
@@ -85,9 +91,7 @@ def _whole_numbers(classes: str) -> list[int]:
 def _write(found: "DataFrame", out: Path) -> None:
     from dp_figures.curves import draw_curves, save
 
-    from dp_base.files import write_text
-
-    write_text(out / "classes.csv", found.to_csv(index=False))
+    write_tables(out, classes=found)
     figure = draw_curves(
         _tidy(found), xlabel="training rows per dimension", ylabel="test error", logx=True, logy=True, panel="panel"
     )

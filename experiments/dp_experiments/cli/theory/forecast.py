@@ -7,9 +7,9 @@ import typer
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import MOST_MINUTES, MostMinutes, allow_work, named_numbers
-from dp_experiments.terminal import emit_json, progress, records, say, table
-from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
+from dp_experiments.cli.theory.options import allow_work, named_numbers
+from dp_experiments.terminal import answer, progress, records, say
+from dp_theory.numerics.costs import AXES, require_axis
 
 if TYPE_CHECKING:
     from dp_theory.fitting import Curve
@@ -38,7 +38,6 @@ Columns = Annotated[
 Fixed = Annotated[
     list[str], typer.Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
 ]
-Level = Annotated[float, typer.Option(help="Confidence of all intervals.")]
 
 
 def forecast_command(
@@ -48,56 +47,38 @@ def forecast_command(
     columns: Columns = None,
     fix: Fixed = [],
     x: Annotated[str, typer.Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
-    level: Level = 0.95,
-    direct_cost: Annotated[
-        float | None,
-        typer.Option(help=f"With --x compute: cost of a directly drawn sample.  Default: {DIRECT_COST:g} plain ones."),
-    ] = None,
-    training_cost: Annotated[
-        float | None,
-        typer.Option(
-            help=f"With --x compute: cost of training on a row, in plain samples.  Default: {TRAINING_COST:g}."
-        ),
-    ] = None,
-    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
-    """Shows the parameters under which the measured curve is most likely, with intervals.
+    """Shows the parameters under which the measured curve is most likely, with 95 % intervals.
 
     With --target, it shows as well what each strategy needs to reach that test error, the best first.
     """
     from dp_theory.fitting import fit, forecast
 
-    require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
+    require_axis(x)  # before the fit, which takes its time
     if target is None and x != AXES[0]:
         raise InputError(f"--x {x} counts what a target takes: give --target")
     points = _read(curve, where, columns)
-    _tell_of_time(points, most_minutes)
+    _tell_of_time(points)
     fitted = fit(points, named_numbers("--fix", fix))
-    parameters = records(fitted.parameters(level))
+    parameters = records(fitted.parameters())
     rows: list[dict[str, Any]] = []
     if target is not None:
         with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
-            found = forecast(
-                fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost, advance=advance
-            )
+            found = forecast(fitted, target, x=x, advance=advance)
         rows = records(found)
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
-    if as_json:
-        emit_json({"parameters": parameters, "forecast": rows, **goodness})
-        return
-    table(_dashed(parameters), title="parameters of the theory")
+    titled = {"parameters of the theory": _dashed(parameters)}
     if target is not None:
-        print()
-        table(_dashed(rows), title=f"more {x} to reach {target:g}, the best first")
+        titled[f"more {x} to reach {target:g}, the best first"] = _dashed(rows)
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
-    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}")
+    said = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
+    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, said)
 
 
-def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
+def _tell_of_time(curve: "Curve") -> None:
     """Say beforehand that loops, selected rows and many points take time; too many are refused."""
-    remedy = "give the mean error of each size, which tells as much"
-    allow_work(POINT_SECONDS * len(curve.error), most_minutes, remedy)
+    allow_work(POINT_SECONDS * len(curve.error), "give the mean error of each size, which tells as much")
     if curve.has_practice:
         say("the curve has practice, whose theory takes longer: up to two minutes")
     elif curve.selected.any():

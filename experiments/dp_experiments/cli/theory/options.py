@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from dp_base.errors import InputError
 from dp_experiments.terminal import say
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MOST_WORKERS = 1024
 MOST_VALUES = 100_000  # of start:stop:count
@@ -23,22 +27,18 @@ WorkersOrAll = Annotated[
 ]
 GRAMMAR = "A rule's parameters follow it, as in entropy@omega=4@kappa=2."
 Flip = Annotated[float, typer.Option(help="Probability that a label is flipped.")]
-DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
-TrainingCost = Annotated[float, typer.Option(help="Cost of training on a row; a plain sample costs 1.")]
 
 
 MOST_MINUTES = 60.0
 MostMinutes = Annotated[float, typer.Option(help="Refuse work that would take longer, by an estimate.")]
 
 
-def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
+def allow_work(seconds: float, remedy: str, most_minutes: float = MOST_MINUTES) -> None:
     """Say beforehand how long work takes, or refuse it; the estimate `seconds` may be off by a few times."""
     minutes = seconds / 60
     length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
     if minutes > most_minutes:
-        raise InputError(
-            f"this would take about {length}: {remedy}, or raise --most-minutes, which is {most_minutes:g}"
-        )
+        raise InputError(f"this would take about {length}: {remedy}")
     if minutes >= 1:
         say(f"this takes about {length}")
 
@@ -52,6 +52,20 @@ def ridge(rows: str, further: str = "", metavar: str | None = None) -> Any:
     """The option --lam, of which commands differ in the rows that count as N."""
     text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; 0: the limit without ridge.{further}"
     return typer.Option(metavar=metavar, help=text)
+
+
+def write_tables(out: Path, **tables: "DataFrame | None") -> None:
+    """Write NAME.csv into a folder for each table that is not None."""
+    from dp_base.files import write_text
+
+    for name, table in tables.items():
+        if table is not None:
+            write_text(out / f"{name}.csv", table.to_csv(index=False))
+
+
+def written(out: Path | None) -> list[Path]:
+    """The files in --out, if it was given."""
+    return [] if out is None else sorted(out.iterdir())
 
 
 def folder_option(files: str) -> Any:

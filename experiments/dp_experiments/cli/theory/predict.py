@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, Workers, grid, ridge, several, those_given
-from dp_experiments.terminal import answer, emit_json, table
+from dp_experiments.terminal import answer
 from dp_theory import Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES, fields_of, read_rule
 
@@ -31,10 +30,8 @@ def predict_command(
     alpha: Annotated[str | None, several(ALPHA)] = None,
     keep: Annotated[str | None, several(KEEP)] = None,
     d: Annotated[
-        int | None, typer.Option(help="Dimension: adds terms of order 1/d, and the band of experiments.")
-    ] = None,
-    level: Annotated[
-        float | None, typer.Option(help="With --d: share of experiments within the band.  Default: 0.95.")
+        int | None,
+        typer.Option(help="Dimension: adds terms of order 1/d, and the band of 95 % of experiments."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,28 +42,26 @@ def predict_command(
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--phi and --lam: equal ratios).
     Several values give a row for each combination. A parameter in --rule is VALUES, too.
     """
-    if level is not None and d is None:
-        raise InputError("--level is for the band of experiments: give their --d")
     name, parameters = read_rule(rule, alpha=alpha, keep=keep)
     of_rule = parameters.keys() - those_given(alpha=alpha, keep=keep)
     cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, ("phi", "lam"), of_rule)
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
-    columns = _columns(problem, d, level)
+    columns = _columns(problem, d)
     correction, remark = _off_limit(problem) if d is None else ({}, "")
     told = columns | correction if as_json else columns
     rows = _rows({name: cells[name] for name in varied} | told, problem.shape) if varied else [told]
     answer(as_json, {"table": rows} if varied else told, rows, remark)
 
 
-def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, Any]:
+def _columns(problem: Problem, d: int | None) -> dict[str, Any]:
     if d is None:
         return asdict(predict(problem))
     from dp_theory import FinitePrediction
 
     prediction = predict(problem, d=d)
     assert isinstance(prediction, FinitePrediction)
-    low, high = prediction.band() if level is None else prediction.band(level)
+    low, high = prediction.band()
     columns = asdict(prediction)
     return {"test_error": columns["test_error"], "low": low, "high": high, **columns}
 
@@ -114,4 +109,4 @@ def simulate_command(
     """The experiment of Theorem 1 is repeated with random rows. Shows means over trials with their standard errors."""
     problem = Problem(make_rule(rule, alpha=alpha, keep=keep), rho, phi, lam)
     record = asdict(simulate(problem, d, trials, engine=engine, seed=seed, workers=workers))
-    emit_json(record) if as_json else table([record])
+    answer(as_json, record, [record])

@@ -11,11 +11,9 @@ from dp_experiments.cli.theory.options import (
     GRAMMAR,
     MOST_MINUTES,
     VALUES,
-    DirectCost,
     Engine,
     MostMinutes,
     Seed,
-    TrainingCost,
     WorkersOrAll,
     allow_work,
     cores,
@@ -24,9 +22,11 @@ from dp_experiments.cli.theory.options import (
     ridge,
     several,
     values,
+    write_tables,
+    written,
 )
-from dp_experiments.terminal import emit_json, progress, records, table
-from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST
+from dp_experiments.terminal import answer, progress, records
+from dp_theory.numerics.costs import AXES
 from dp_theory.rules import rule_names
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def sweep_command(
     trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",
     x: Annotated[str, typer.Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
-    direct_cost: DirectCost = DIRECT_COST,
-    training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, folder_option("sweep.csv, .png and .pdf")] = None,
     seed: Seed = 0,
     workers: WorkersOrAll = None,
@@ -68,6 +66,7 @@ def sweep_command(
     """
     import dp_theory
     from dp_base.cluster import on_cluster
+    from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
 
     alphas = values("alpha", alpha)
@@ -78,7 +77,8 @@ def sweep_command(
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
     if dask is None and rows < float("inf"):  # impossible sizes are refused below
         seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / (workers or cores())
-        allow_work(seconds, most_minutes, "give fewer --n or --trials")
+        remedy = f"give fewer --n or --trials, or raise --most-minutes, which is {most_minutes:g}"
+        allow_work(seconds, remedy, most_minutes)
     with claimed(out), on_cluster(dask):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
@@ -91,38 +91,29 @@ def sweep_command(
                 engine=engine,
                 n=sizes,
                 x=x,
-                direct_cost=direct_cost,
-                training_cost=training_cost,
                 seed=seed,
                 workers=workers or (cores() if dask is None else None),
                 advance=advance,
             )
         if out is not None:
             _write(result, x, out)
-    _show(result, x, out, as_json)
-
-
-def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
-    from dp_experiments.sweep_table import noise_check, winners
-
     best = winners(result)
     check = noise_check(result)
     varying = _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
     rows = records(points[columns])
-    if as_json:
-        emit_json({"table": rows, "winners": records(best), **check})
-        return
-    table(rows, title="test error")
-    print()
-    table(records(best[[*varying, "from", "to", "series"]]), title=f"least predicted error ({AXIS_LABELS[x]})")
-    print(
-        f"\nlargest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
-        f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}"
+    answer(
+        as_json,
+        {"table": rows, "winners": records(best), **check},
+        {
+            "test error": rows,
+            f"least predicted error ({AXIS_LABELS[x]})": records(best[[*varying, "from", "to", "series"]]),
+        },
+        f"largest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
+        f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}",
+        *written(out),
     )
-    if out is not None:
-        print(out / "sweep.csv", out / "sweep.png", out / "sweep.pdf", sep="\n")
 
 
 def _varying(result: "DataFrame") -> list[str]:
@@ -132,9 +123,7 @@ def _varying(result: "DataFrame") -> list[str]:
 def _write(result: "DataFrame", x: str, out: Path) -> None:
     from dp_figures.curves import save
 
-    from dp_base.files import write_text
-
-    write_text(out / "sweep.csv", result.to_csv(index=False))
+    write_tables(out, sweep=result)
     save(picture(result, x), out / "sweep")
 
 

@@ -1,17 +1,14 @@
 """`dp theory verify`: theory against simulation and computer algebra, with exit status 1 where they disagree."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import Seed, WorkersOrAll, cores
-from dp_experiments.terminal import emit_json, progress, records, table
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from dp_experiments.terminal import answer, progress, records
 
 DISAGREES = "DISAGREES"  # the verdict of a comparison that noise does not explain
 IMPRECISE = "imprecise"  # the verdict of one whose standard error is too large to tell
@@ -40,12 +37,11 @@ def verify_command(
 
     if derivations:
         derived = _derived(derivations)
-        if as_json:
-            emit_json(derived)
-        else:
-            for name in derivations:
-                found = derived[name]
-                print(found["title"], *(f"  {key} = {text}" for key, text in found["formulas"].items()), "", sep="\n")
+        shown = {
+            derived[name]["title"]: [{"": key, "=": text} for key, text in derived[name]["formulas"].items()]
+            for name in derivations
+        }
+        answer(as_json, derived, shown)
         if _wrong(derived):
             raise typer.Exit(1)
         return
@@ -53,12 +49,28 @@ def verify_command(
     with progress("verify", len(CELLS)) as advance:
         cells = verify(d=d, dense_d=dense_d, trials=trials, seed=seed, workers=processes, advance=advance)
     wrong = _wrong(_derived(()))
-    if as_json:
-        _show_json(cells, wrong)
-    else:
-        _show(cells, d, dense_d)
-        print(f"\nderived formulas that do not give what they must: {', '.join(wrong) or 'none'}")
-    if wrong or _count(cells, DISAGREES):
+    largest = cells[["z", "dense_z", "level"]].abs().max()
+    precision = float((cells["se"] / cells["simulation"].abs()).max())
+    disagree = int((cells["verdict"] == DISAGREES).sum())
+    answer(
+        as_json,
+        {
+            "cells": records(cells),
+            "largest_z": largest["z"],
+            "largest_dense_z": largest["dense_z"],
+            "level": largest["level"],
+            "disagree": disagree,
+            "derivations_wrong": wrong,
+            "largest_relative_se": precision,
+        },
+        {"theory against simulation": records(cells.drop(columns=["level", "trials", "d", "dense_d"]))},
+        f"{len(cells)} comparisons: law at d = {d} against theory, largest |z| {largest['z']:.2f};"
+        f" experiment against law at d = {dense_d}, largest |z| {largest['dense_z']:.2f}"
+        f" (level {largest['level']:.2f}); {disagree} disagree",
+        f"largest standard error {precision:.2%} of the value; {(cells['verdict'] == IMPRECISE).sum()} above 1 %",
+        f"derived formulas that do not give what they must: {', '.join(wrong) or 'none'}",
+    )
+    if wrong or disagree:
         raise typer.Exit(1)
 
 
@@ -81,39 +93,3 @@ def _derived(names: Collection[str]) -> dict[str, Any]:
 
 def _wrong(derived: dict[str, Any]) -> list[str]:
     return [key for found in derived.values() for key in found["zero"] if found["formulas"][key] != "0"]
-
-
-def _count(cells: "DataFrame", verdict: str) -> int:
-    return int((cells["verdict"] == verdict).sum())
-
-
-def _largest(cells: "DataFrame", column: str) -> float:
-    return float(cells[column].abs().max())
-
-
-def _precision(cells: "DataFrame") -> float:
-    return float((cells["se"] / cells["simulation"].abs()).max())
-
-
-def _show_json(cells: "DataFrame", wrong: list[str]) -> None:
-    emit_json(
-        {
-            "cells": records(cells),
-            "largest_z": _largest(cells, "z"),
-            "largest_dense_z": _largest(cells, "dense_z"),
-            "level": _largest(cells, "level"),
-            "disagree": _count(cells, DISAGREES),
-            "derivations_wrong": wrong,
-            "largest_relative_se": _precision(cells),
-        }
-    )
-
-
-def _show(cells: "DataFrame", d: int, dense_d: int) -> None:
-    table(records(cells.drop(columns=["level", "trials", "d", "dense_d"])), title="theory against simulation")
-    print(
-        f"\n{len(cells)} comparisons: law at d = {d} against theory, largest |z| {_largest(cells, 'z'):.2f};"
-        f" experiment against law at d = {dense_d}, largest |z| {_largest(cells, 'dense_z'):.2f}"
-        f" (level {_largest(cells, 'level'):.2f}); {_count(cells, DISAGREES)} disagree\n"
-        f"largest standard error {_precision(cells):.2%} of the value; {_count(cells, IMPRECISE)} above 1 %"
-    )
