@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -24,20 +24,22 @@ MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
 
 
+@dataclass(eq=False)
 class MiniBatches:
     """The positions in the pool of each step's rows for this process, from the seed, the step, the pool and the rank.
 
     The latest round's rows are `weight` times as likely, or if `balanced` classes equally. size 0: all rows.
     """
 
-    def __init__(self, pool: Pool, size: int, seed: int, *, weight: float = 1.0, balanced: bool = False) -> None:
-        self.pool = pool
-        self.size = size
-        self.seed = seed
-        self.weight = weight
-        self.balanced = balanced
+    pool: Pool
+    size: int
+    seed: int
+    weight: float = 1.0
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
         self.rank = this_process().process_index
-        self.own = len(own_share(range(size)))  # rows of a step that this process trains on
+        self.own = len(own_share(range(self.size)))  # rows of a step that this process trains on
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
 
     def at(self, step: int) -> Int64[Tensor, " rows"]:
@@ -97,13 +99,6 @@ def reader_threads(cores: int) -> int:
     return min(MOST_READERS, max(2, cores))
 
 
-class BatchKey(NamedTuple):
-    """What decides a mini-batch: the step, and the pool's size when it was asked for."""
-
-    step: int
-    size: int
-
-
 class Loader:
     """A pool's mini-batches.
 
@@ -116,7 +111,7 @@ class Loader:
         self.pool = pool
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
-        self._ahead: dict[BatchKey, list[Future[MiniBatch]]] = {}
+        self._ahead: dict[tuple[int, int], list[Future[MiniBatch]]] = {}  # by step and size of the pool
         self.readers = reader_threads(own_cores())  # they read and decode rows ahead
         self._threads = ThreadPoolExecutor(self.readers)
         self.waited = 0.0  # seconds that `batch` took
@@ -135,9 +130,9 @@ class Loader:
         size = len(self.pool)
         rows_per_step = max(1, len(self.rows_at(step)))
         steps = max(2, 2 * self.readers * READ // rows_per_step)  # enough that all threads have work
-        wanted = [BatchKey(later, size) for later in range(step, step + steps)]
-        self._ahead = {key: self._ahead.get(key) or self._start(key.step) for key in wanted}
-        parts = [part.result() for part in self._ahead.pop(wanted[0])]
+        wanted = range(step, step + steps)
+        self._ahead = {(later, size): self._ahead.get((later, size)) or self._start(later) for later in wanted}
+        parts = [part.result() for part in self._ahead.pop((step, size))]
         return parts[0] if len(parts) == 1 else self._join(parts)
 
     def _start(self, step: int) -> list[Future[MiniBatch]]:

@@ -92,11 +92,8 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 def _in_folders(folder: Path) -> list[Example]:
     classes = own_classes([path.name for path in class_folders(folder)])
-    found = []
-    for path, (_, files) in class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")[0].items():
-        if not files:
-            raise InputError(f"{path}: there are neither images nor .txt files in it; remove it, or add some")
-        found += [Example(path.name, file.stem, file) for file in files]
+    files_of = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
+    found = [Example(path.name, file.stem, file) for path, (_, files) in files_of.items() for file in files]
     if len({example.label for example in found}) < 2:
         raise InputError(f"{folder}: one class only; there must be a folder for each of at least two")
     return found

@@ -169,7 +169,7 @@ class SampleDrawer:
         def of_rows(seeds: np.ndarray) -> EntropyGuidance:
             strengths = torch.full((len(seeds),), omega)
             if options.control == "random-direction":
-                return RandomGuidance.of_seeds(options, learner.logits, strengths, seeds)
+                return RandomGuidance.of(options, learner.logits, strengths, through="x0", seeds=seeds)
             return EntropyGuidance.of(options, learner.logits, strengths)
 
         return of_rows

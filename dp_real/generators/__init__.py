@@ -119,6 +119,8 @@ class TrainedHere(GeneratorConfig):
 
     trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when the training changes, so that what was trained before is not used
+    if TYPE_CHECKING:
+        train_steps: int  # of kinds that are one module
 
     real: CountOrNone = Field(
         default=0, description="train on so many of the real examples, as many of each class; 0: on all"
@@ -174,16 +176,20 @@ class TrainedHere(GeneratorConfig):
         self,
         source: DataConfig,
         examples: TrainingExamples,
-        n_classes: int,
+        progress: Progress,
         make: Callable[[], Module],
-        train: Callable[[Path], Module],
+        train: Callable[..., Module],
         keys: tuple[str, ...] = (),
     ) -> Module:
-        """What `make` returned, with trained weights."""
+        """What `make` returns, with the weights of train(section, examples, classes, seed, unfinished, advance)."""
         from safetensors.torch import load_file, save_file
 
+        n_classes = source.task.n_classes
+
         def fill(folder: Path, unfinished: Path) -> None:
-            save_file(train(unfinished).state_dict(), folder / "model.safetensors")
+            with progress("training the generator", self.train_steps) as advance:
+                trained = train(self, examples, n_classes, source.split, unfinished, advance)
+            save_file(trained.state_dict(), folder / "model.safetensors")
 
         folder = self.trained(source, examples, n_classes, fill, keys)
         module = make()

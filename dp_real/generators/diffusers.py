@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -120,6 +120,7 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
+        from dp_real.generators.models.stable_diffusion import make_full_size
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
         from dp_real.generators.pipelines.latent_diffusion import DIT
         from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
@@ -132,12 +133,7 @@ class DiffusersConfig(GeneratorConfig):
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        if self.model == RANDOM:
-            from dp_real.generators.models.stable_diffusion import make_full_size
-
-            pipe = make_full_size(self.dtype)
-        else:
-            pipe = load_pipeline(self.model, self.dtype)
+        pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
         if self.lora:
             add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
@@ -153,19 +149,15 @@ class DiffusersConfig(GeneratorConfig):
             guidance_rescale=self.guidance_rescale,
             strength=self.strength,
         )
-        self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
+        # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
+        for part in (model.network, pipe.vae, tiny) if self.checkpointing else ():
+            if part is not None and part._supports_gradient_checkpointing:
+                part.enable_gradient_checkpointing()
         if self.compile:
             model.compile()
         model.offload()
         real = (data or source.load()).generator if self.begins_with_real else None
         return PipelineGenerator(model, asked, task.sample_shape, real)
-
-    def _save_memory(self, network: Any, decoders: list[Any]) -> None:
-        if self.checkpointing:
-            for part in (network, *decoders):
-                # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
-                if part._supports_gradient_checkpointing:
-                    part.enable_gradient_checkpointing()
 
     def weights(self) -> dict[str, str]:
         places = {"model": self.model, "tiny_decoder": self.guidance_decoder, "lora": self.lora}

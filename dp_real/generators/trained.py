@@ -40,18 +40,14 @@ class DenoiserConfig(TrainedHere):
     ) -> Generator:
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
+        shape, n_classes = source.task.sample_shape, source.task.n_classes
         examples = self.imitated(source, data)
-        task = source.task
 
         def make() -> Denoiser:
-            return Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
+            return Denoiser(shape, n_classes, self.width, self.blocks)
 
-        def train(unfinished: Path) -> Denoiser:
-            with progress("training the generator", self.train_steps) as advance:
-                return train_denoiser(self, examples, task.n_classes, source.split, advance)
-
-        denoiser = self.trained_module(source, examples, task.n_classes, make, train)
-        return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
+        denoiser = self.trained_module(source, examples, progress, make, train_denoiser)
+        return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
         """As measured on one core with the default sizes."""
@@ -96,32 +92,33 @@ class LatentConfig(TrainedHere):
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         import torch
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-        from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-        from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
+        from dp_real.generators.pipelines.loading import load_pipeline
+        from dp_real.runtime import hub
         from dp_real.runtime.finite import require_samples
         from dp_real.runtime.seeds import row_seeds
 
-        task = source.task
+        task, seed = source.task, source.split
         self.check_task(task)
         examples = self.imitated(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         effort = EFFORTS[self.training]
 
         def train_vae(folder: Path, unfinished: Path) -> None:
-            work = effort.vae_steps, effort.vae_batch
-            train_autoencoder(examples.x, *work, source.split, progress, folder, unfinished)
+            train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, progress, folder, unfinished))
 
         def train(folder: Path, unfinished: Path) -> None:
-            vae = load_autoencoder(str(self.trained(source, examples, None, train_vae, VAE_KEYS)))
-            work = effort.unet_steps, effort.unet_batch
-            train_pipeline(examples, prompts, vae, *work, source.split, progress, folder, unfinished)
+            vae = hub.load(AutoencoderKL, str(self.trained(source, examples, None, train_vae, VAE_KEYS)))
+            work = Work(effort.unet_steps, effort.unet_batch, seed, progress, folder, unfinished)
+            train_pipeline(examples, prompts, vae, work)
             labels = torch.arange(min(task.n_classes, TRIED))
-            seeds = row_seeds(source.split, 0, range(len(labels)))
             trained = LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, guidance_scale=1.0)
-            samples = PipelineGenerator(trained, prompts, task.sample_shape).sample(labels, seeds, None)
+            drawing = PipelineGenerator(trained, prompts, task.sample_shape)
+            samples = drawing.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
             require_samples(samples, "the trained generator", REMEDY)
 
         names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)

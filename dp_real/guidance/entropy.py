@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from dp_base.registry import Registry
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.sections import GuidanceConfig, is_guided
+
+Latents = Float[Tensor, "batch *latent"]
+"""What a sampler moves: images, their latents, or vectors."""
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
@@ -67,19 +70,21 @@ class EntropyGuidance:
 
     @classmethod
     def of(
-        cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Float[Tensor, " batch"]
+        cls,
+        options: GuidanceConfig,
+        logits: Callable[[Tensor], Tensor],
+        omega: float | Float[Tensor, " batch"],
+        **own: Any,
     ) -> Self:
-        """The guidance that a configuration describes, at strength omega."""
-        objective = OBJECTIVES[options.objective]
-        return cls(logits, omega, options.scale, options.through, options.window, options.every, objective)
+        """The guidance that a configuration describes, at strength omega; `own` are fields in place of its keys."""
+        keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
+        return cls(logits=logits, omega=omega, **keys | {"objective": OBJECTIVES[options.objective]} | own)
 
     def guides(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided."""
         return is_guided(index, steps, self.window, self.every)
 
-    def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """The gradient of each row's entropy, or other objective, with respect to x.
 
         Parameters
@@ -91,7 +96,7 @@ class EntropyGuidance:
 
         Returns
         -------
-        Float[Tensor, "batch *latent"]
+        Latents
             The gradient. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
@@ -104,9 +109,7 @@ class EntropyGuidance:
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat))
         return scaled * _broadcast(size, scaled)
 
-    def move(
-        self, x: Float[Tensor, "batch *latent"], gradient: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def move(self, x: Latents, gradient: Latents) -> Latents:
         """For scale = "relative": x, moved by omega times its own norm along its gradient, row by row."""
         # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from underflow.
         rows = gradient.flatten(1)
@@ -115,7 +118,7 @@ class EntropyGuidance:
         length = self._omega(x) * x.flatten(1).norm(dim=1, keepdim=True)
         return x + (length * unit).view_as(x)
 
-    def weigh(self, gradient: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *latent"]:
+    def weigh(self, gradient: Latents) -> Latents:
         """For scale = "raw": omega times the gradient, row by row. It is added to the score."""
         return _broadcast(self._omega(gradient), gradient) * gradient
 
@@ -123,14 +126,17 @@ class EntropyGuidance:
         """The guidance for a slice of the batch's rows."""
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
-    def _omega(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch 1"]:
+    def _omega(self, x: Latents) -> Float[Tensor, "batch 1"]:
         omega = torch.as_tensor(self.omega, dtype=x.dtype)
         return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """Guidance of the same length in random directions, to compare with; `logits` is not used."""
+    """Guidance of the same length in random directions, to compare with; `logits` is not used.
+
+    As it needs no gradient, through = "x0" spares the denoiser's.
+    """
 
     reads_estimate: ClassVar[bool] = False
 
@@ -140,28 +146,7 @@ class RandomGuidance(EntropyGuidance):
     def __post_init__(self) -> None:
         object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
-    @classmethod
-    def of_seeds(
-        cls,
-        options: GuidanceConfig,
-        logits: Callable[[Tensor], Tensor],
-        omega: Float[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
-    ) -> Self:
-        """As it needs no gradient, it spares the denoiser's."""
-        return cls(
-            logits=logits,
-            omega=omega,
-            scale=options.scale,
-            through="x0",
-            window=options.window,
-            every=options.every,
-            seeds=seeds,
-        )
-
-    def gradient(
-        self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """Standard normal noise, new at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 

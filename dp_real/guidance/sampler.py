@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance, Latents
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x_t, t) returns what its solver expects (noise, velocity, …), classifier-free guidance included."""
@@ -29,20 +29,14 @@ class DDIM:
     def timesteps(self) -> Shaped[Tensor, " steps"]:
         return self.scheduler.timesteps
 
-    def step(
-        self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
-    ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
+    def step(self, output: Latents, index: int, x: Latents) -> tuple[Latents, Latents]:
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
-    def noised(
-        self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
-    ) -> Float[Tensor, "batch *latent"]:
+    def noised(self, x0: Latents, noise: Latents, index: int) -> Latents:
         """x_t = a·x0 + sigma·noise before a step, for standard normal noise."""
         return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
 
-    def raise_score(
-        self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
-    ) -> Float[Tensor, "batch *latent"]:
+    def raise_score(self, output: Latents, by: Latents, index: int) -> Latents:
         """The output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended)."""
         # The schedule stays on the CPU: a GPU would be waited for.
         alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
@@ -58,13 +52,13 @@ class DDIM:
 def sample(
     denoiser: Denoiser,
     solver: DDIM,
-    x: Float[Tensor, "batch *latent"],
+    x: Latents,
     *,
     first: int = 0,
     guidance: EntropyGuidance | None = None,
     decode: Callable[[Tensor], Tensor] = identity,
     callback: Callable[[int, Tensor], None] | None = None,
-) -> Float[Tensor, "batch *latent"]:
+) -> Latents:
     """Turn standard normal noise, or what `solver.noised` returned for step `first`, into samples.
 
     `decode` maps x0_hat to what guidance.logits reads; `callback` gets each step's index and x0_hat (paper Fig. 8).

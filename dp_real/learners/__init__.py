@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import Field, model_validator
 
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import PartConfig, TrainingConfig
+from dp_real.sections import ModelPlace, PartConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +47,53 @@ class LearnerConfig(PartConfig):
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         """Raise ValueError for settings that this kind cannot be trained with."""
+
+
+Architecture = Annotated[str, Field(description="a fresh model's type, as transformers names it")]
+
+
+class PretrainedConfig(LearnerConfig):
+    """The base of classifiers of transformers: an existing one, or a fresh one of any size."""
+
+    library: ClassVar[str | None] = "transformers"
+
+    kind: Any
+    model: ModelPlace | None = Field(
+        default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
+    )
+    architecture: Architecture
+    config: dict[str, Any] = Field(
+        default={}, description="a fresh model's sizes as transformers names them, e.g. hidden_size"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.model and self.config:
+            raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
+        return self
+
+    def made(self, task: Task) -> nn.Module:
+        """Build a fresh one, whose weights that no logit depends on are frozen."""
+        raise NotImplementedError
+
+    def known(self, model: str, task: Task) -> nn.Module:
+        """Load an existing one; a last layer for other classes is fresh."""
+        raise NotImplementedError
+
+    def network(self, task: Task) -> nn.Module | None:
+        """None for an existing one, whose sizes are with its weights."""
+        return None if self.model else self.made(task)
+
+    def classifier(self, task: Task, seed: int) -> Any:
+        """The seed is that of fresh weights."""
+        from dp_real.learners.models.architectures import freeze_unused
+        from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+            return freeze_unused(self.known(self.model, task), task.sample_shape) if self.model else self.made(task)
+
+    def weights(self) -> dict[str, str]:
+        return {"learner.model": self.model} if self.model else {}
 
 
 LEARNERS: Registry[type[LearnerConfig]] = Registry("learners", "dp_real.learners")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_real.data import DataConfig
-from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import ModelPlace, TrainingConfig, Width
+from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedConfig
+from dp_real.sections import TrainingConfig, Width
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dp_real.examples import Task
-    from dp_real.learners.models.classifier import Classifier
     from dp_real.protocols import Learner
 
 
@@ -69,78 +68,37 @@ class ConvConfig(LearnerConfig):
 
 
 @LEARNERS.named("transformers", place=3)
-class TransformersConfig(LearnerConfig):
+class TransformersConfig(PretrainedConfig):
     """An image classifier of transformers: an existing one, or a fresh one of any size, by default ViT-B/16."""
 
-    library: ClassVar[str | None] = "transformers"
-
     kind: Literal["transformers"]
-    model: ModelPlace | None = Field(
-        default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
-    )
-    architecture: str = Field(default="vit", description="a fresh model's type, as transformers names it")
-    config: dict[str, Any] = Field(
-        default={}, description="a fresh model's sizes as transformers names them, e.g. patch_size"
-    )
+    architecture: Architecture = "vit"
 
-    @model_validator(mode="after")
-    def _check(self) -> TransformersConfig:
-        if self.model and self.config:
-            raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
-        return self
+    def made(self, task: Task) -> nn.Module:
+        from dp_real.learners.models.classifier import fresh_classifier
+
+        return fresh_classifier(self._images(task), self.architecture, self.config)
+
+    def known(self, model: str, task: Task) -> nn.Module:
+        from dp_real.learners.models.architectures import class_names
+        from dp_real.learners.models.classifier import known_classifier
+
+        return known_classifier(model, self._images(task).sample_shape, class_names(task))
+
+    def _images(self, task: Task) -> Task:
+        if len(task.sample_shape) == 3:
+            return task
+        shape = list(task.sample_shape)
+        raise InputError(f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {shape}")
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         from dp_real.learners.models.classifier import ClassifierLearner
 
         return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
-    def classifier(self, task: Task, seed: int) -> Classifier:
-        """The seed is that of fresh weights, such as a last layer for other classes."""
-        from dp_real.learners.models.architectures import class_names, freeze_unused
-        from dp_real.learners.models.classifier import known_classifier
-        from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
-        shape = task.sample_shape
-        if len(shape) != 3:
-            raise InputError(
-                f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(shape)}"
-            )
-        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-            fresh = self.network(task)
-            if fresh is not None:
-                return fresh
-            assert self.model is not None, "there is a network unless a model is named"
-            return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
-
-    def network(self, task: Task) -> Classifier | None:
-        """None for an existing one, whose sizes are with its weights."""
-        if self.model:
-            return None
-        from dp_real.learners.models.classifier import fresh_classifier
-
-        return fresh_classifier(task, self.architecture, self.config)
-
-    def weights(self) -> dict[str, str]:
-        return {"learner.model": self.model} if self.model else {}
-
-
-UNUSED = (
-    "learning_rate",
-    "weight_decay",
-    "max_grad_norm",
-    "ema_decay",
-    "label_smoothing",
-    "crop",
-    "flip",
-    "mixup",
-    "cutmix",
-    "randaugment",
-    "precision",
-    "compile",
-    "logit_adjustment",
-    "balanced_batches",
-)
-"""Keys of [training] that mean nothing to a solver."""
+FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude", "keep_best")
+"""The keys of [training] that may be set for a solver."""
 
 
 @LEARNERS.named("linear", place=4)
@@ -168,6 +126,6 @@ class LinearConfig(LearnerConfig):
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         if training.batch_size:
             raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
-        for key in UNUSED:
-            if getattr(training, key) != TrainingConfig.model_fields[key].default:
+        for key, field in TrainingConfig.model_fields.items():
+            if key not in FOR_SOLVERS and getattr(training, key) != field.default:
                 raise ValueError(f"learner.kind = 'linear' is solved, not trained: leave out training.{key}")

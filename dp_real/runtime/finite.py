@@ -18,24 +18,6 @@ def require_finite(what: str, remedy: str, values: Iterable[Tensor]) -> None:
         raise DivergedError(f"{what} are not finite: {remedy}")
 
 
-class LossWatch:
-    """Looks at a training loop's loss in every EVERY-th step and the last one, to not slow training."""
-
-    EVERY = 100
-
-    def __init__(self, what: str, remedy: str, steps: int) -> None:
-        self.what = what
-        self.remedy = remedy
-        self.steps = steps
-        self.step = 0
-
-    def see(self, loss: Tensor) -> None:
-        """Take the loss of the next step, a scalar."""
-        self.step += 1
-        if self.step % self.EVERY == 0 or self.step == self.steps:
-            require_finite(f"training {self.what}: step {self.step}: losses", self.remedy, [loss])
-
-
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
     """Raise DivergedError, "`what` … `remedy`", if a sample has one of the `faults`."""
     for fault, bad in faults(samples).items():

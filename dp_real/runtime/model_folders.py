@@ -114,15 +114,6 @@ def is_hub_id(model: str) -> bool:
     return model.count("/") == 1 and not model.startswith("~") and not model.endswith(CHECKPOINTS)
 
 
-def lora_file(folder: Path) -> Path:
-    """A folder's one file of safetensors; MissingError if there is none or are several."""
-    found = sorted(folder.glob(ANY_WEIGHTS))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise MissingError(f"{folder} must hold one LoRA, a file of safetensors; there are: {names}")
-    return found[0]
-
-
 NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
 
 
@@ -138,11 +129,7 @@ def _lacking_timm(folder: Path) -> Lack | None:
     except (OSError, ValueError):
         return None
     is_timm = isinstance(config, dict) and "pretrained_cfg" in config
-    return (
-        Lack("is a model of timm, which is not installed", install_command(TIMM))
-        if is_timm and not find_spec(TIMM)
-        else None
-    )
+    return NO_TIMM if is_timm and not find_spec(TIMM) else None
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:

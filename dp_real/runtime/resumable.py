@@ -14,27 +14,36 @@ from torch.optim import Optimizer
 from dp_base.checksums import damage, seal
 from dp_base.files import whole_folder, write_json
 from dp_base.reading import read_json
+from dp_real.runtime.finite import require_finite
 
 OPTIMIZER = "optimizer"
 EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
+LOOKED_AT_EVERY = 100  # steps: to look at a loss waits for the device
 
 
 class Resumable:
-    """Keeps in `folder` all that a training loop changes; damaged files begin it again."""
+    """A training loop's optimizer, which keeps in `unfinished` all that the loop changes; damaged files begin it again.
+
+    Errors say that losses of `what` are not finite, and the `remedy`.
+    """
 
     def __init__(
         self,
-        folder: Path | None,
+        what: str,
+        remedy: str,
         modules: Mapping[str, nn.Module],
         optimizer: Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         draw: torch.Generator,
+        unfinished: Path | None = None,
     ) -> None:
-        self.folder = folder
+        self.what = what
+        self.remedy = remedy
         self.modules = modules
         self.optimizer = optimizer
         self.schedule = schedule
         self.draw = draw
+        self.unfinished = unfinished
         self.first = self.restore()  # steps that are done
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
@@ -43,8 +52,24 @@ class Resumable:
         for step in range(self.first, total):
             yield step
             advance(1)
-            if self.folder is not None and (step + 1) % EVERY == 0 and step + 1 < total:
-                self.keep(self.folder, step + 1)
+            done = step + 1
+            if done % LOOKED_AT_EVERY == 0 or done == total:
+                require_finite(f"training {self.what}: step {done}: losses", self.remedy, [self.loss])
+            if self.unfinished is not None and done % EVERY == 0 and done < total:
+                self.keep(self.unfinished, done)
+
+    def backward(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.loss = loss.detach()
+
+    def update(self, longest: float | None = None) -> None:
+        """A step along the gradient, which is shortened to the length `longest`."""
+        if longest is not None:
+            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(weights, longest)
+        self.optimizer.step()
+        self.schedule.step()
 
     def keep(self, folder: Path, step: int) -> None:
         with whole_folder(folder, replace=True) as staged:
@@ -57,10 +82,10 @@ class Resumable:
 
     def restore(self) -> int:
         """Restore what was kept; returns the steps done."""
-        if self.folder is None or not self.folder.exists() or damage(self.folder):
+        if self.unfinished is None or not self.unfinished.exists() or damage(self.unfinished):
             return 0
-        state = read_json(self.folder / "state.json")
-        tensors = load_file(self.folder / "state.safetensors")
+        state = read_json(self.unfinished / "state.json")
+        tensors = load_file(self.unfinished / "state.safetensors")
         load_state_tensors(tensors, self.modules, self.optimizer, state["groups"])
         self.schedule.load_state_dict(state["schedule"])
         self.draw.set_state(tensors["draw"])

@@ -37,7 +37,7 @@ def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequenc
 
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
     """numpy's generator at a position of a stream."""
-    return np.random.Generator(np.random.PCG64(sequence(seed, stream, *position)))
+    return np.random.default_rng(sequence(seed, stream, *position))
 
 
 def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
@@ -72,7 +72,7 @@ def row_uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
     """Uniform draws on [0, 1), float64 [B, count], row i from seeds[i] alone."""
     draws = np.empty((len(seeds), count))
     for row, seed in enumerate(seeds):
-        draws[row] = np.random.Generator(np.random.PCG64(int(seed))).random(count)
+        draws[row] = np.random.default_rng(int(seed)).random(count)
     return draws
 
 
@@ -80,5 +80,5 @@ def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:
     """Standard normal noise, float32 [B, *shape], row i from seeds[i] alone."""
     noise = np.empty((len(seeds), *shape), np.float32)
     for row, seed in enumerate(seeds):
-        noise[row] = np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32)
+        noise[row] = np.random.default_rng(int(seed)).standard_normal(shape, np.float32)
     return torch.from_numpy(noise)

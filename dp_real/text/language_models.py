@@ -277,12 +277,8 @@ class CharLMConfig(TrainedHere):
         def make() -> CharLM:
             return CharLM(known_characters(examples.x), task.n_classes, self.width)
 
-        def train(unfinished: Path) -> CharLM:
-            with progress("training the generator", self.train_steps) as advance:
-                return train_char_lm(self, examples, task.n_classes, source.split, unfinished, advance)
-
         keys = tuple(key for key in type(self).model_fields if key != "temperature")
-        model = self.trained_module(source, examples, task.n_classes, make, train, keys)
+        model = self.trained_module(source, examples, progress, make, train_char_lm, keys)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import ModelPlace, TrainingConfig, Width
+from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedConfig
+from dp_real.sections import TrainingConfig, Width
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dp_real.examples import Task
     from dp_real.protocols import Learner
-    from dp_real.text.models.sequence_classifier import SequenceClassifier
 
 
 @LEARNERS.named("bag-of-words", place=5)
@@ -56,48 +55,26 @@ class NGramsConfig(LearnerConfig):
 
 
 @LEARNERS.named("transformers-text", place=7)
-class TransformersTextConfig(LearnerConfig):
+class TransformersTextConfig(PretrainedConfig):
     """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
 
     examples: ClassVar[str] = "texts"
-    library: ClassVar[str | None] = "transformers"
 
     kind: Literal["transformers-text"]
-    model: ModelPlace | None = Field(
-        default=None,
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh",
-    )
-    architecture: str = Field(default="bert", description="a fresh model's type, as transformers names it")
-    config: dict[str, Any] = Field(
-        default={}, description="a fresh model's sizes as transformers names them, e.g. hidden_size"
-    )
+    architecture: Architecture = "bert"
     max_tokens: int = Field(default=256, ge=1, le=2**20, description="of a text, or as many as the model can; then cut")
 
-    @model_validator(mode="after")
-    def _check(self) -> TransformersTextConfig:
-        if self.model and self.config:
-            raise ValueError(f"config is for a fresh model; model = {self.model!r} has its own")
-        return self
-
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        from dp_real.learners.models.architectures import freeze_unused
-        from dp_real.runtime.seeds import Stream, seeded, torch_rng
-        from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
-
-        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-            model = self.model
-            classifier = known_classifier(model, task, self.max_tokens) if model else self.network(task)
-            assert classifier is not None, "there is a network unless a model is named"
-            classifier = freeze_unused(classifier, task.sample_shape)
-        return SequenceLearner(classifier, task, training, seed)
-
-    def network(self, task: Task) -> SequenceClassifier | None:
-        """None for an existing classifier, whose sizes are with its weights."""
-        if self.model:
-            return None
+    def made(self, task: Task) -> nn.Module:
         from dp_real.text.models.sequence_classifier import fresh_classifier
 
         return fresh_classifier(task, self.architecture, self.config, self.max_tokens)
 
-    def weights(self) -> dict[str, str]:
-        return {"learner.model": self.model} if self.model else {}
+    def known(self, model: str, task: Task) -> nn.Module:
+        from dp_real.text.models.sequence_classifier import known_classifier
+
+        return known_classifier(model, task, self.max_tokens)
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        from dp_real.text.models.sequence_classifier import SequenceLearner
+
+        return SequenceLearner(self.classifier(task, seed), task, training, seed)

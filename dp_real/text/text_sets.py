@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
-    whole = _read(found, classes)
+    whole = _read(found, classes, needed)
     rows, y = classes.rows(whole.names, whole.places, found.where, needed, "texts")
     for row in rows:
         if not isinstance(whole.texts[row], str) or not whole.texts[row].strip():
@@ -50,10 +50,10 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     return Examples(to_codes(texts, length), torch.tensor(y))
 
 
-def _read(found: Located, classes: Classes) -> Rows:
+def _read(found: Located, classes: Classes, needed: Collection[int]) -> Rows:
     match found.kind:
         case "folders":
-            return _read_folders(found.paths[0], classes)
+            return _read_folders(found.paths[0], classes, needed)
         case "csv" | "jsonl":
             return rows_of_table(found)
         case "parquet" | "saved":
@@ -63,12 +63,9 @@ def _read(found: Located, classes: Classes) -> Rows:
     )
 
 
-def _read_folders(folder: Path, classes: Classes) -> Rows:
-    found, strays = class_files(folder, classes, (".txt",), "texts")
-    for stray in strays:
-        warn_once(f"{stray}; it is skipped")
+def _read_folders(folder: Path, classes: Classes, needed: Collection[int]) -> Rows:
     texts, names, places = [], [], []
-    for path, (_, files) in found.items():
+    for path, (_, files) in class_files(folder, classes, (".txt",), "texts", needed).items():
         for file in files:
             with foreign_file(file, "cannot be read as text in UTF-8"):
                 texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark

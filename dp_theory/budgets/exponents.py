@@ -96,9 +96,9 @@ def scaling(
     costs = Costs(direct=direct_cost, training=training_cost)
     curves = []
     exponents = []
-    for runs, strategies in _compared(problem):
-        curve = runs.predicted()
-        samples = runs.simulated(d, trials, seed, workers) if trials else None
+    for problems, strategies in _compared(problem):
+        curve = _predicted(problems)
+        samples = _simulated(problems, d, trials, seed, workers) if trials else None
         for series, is_direct in strategies.items():
             counted = _counted(curve, is_direct, costs)
             for axis in _KEPT_FIRST:
@@ -125,26 +125,24 @@ class _Curve(NamedTuple):
     candidates: Float[Array, " points"]
 
 
-@dataclass(frozen=True)
-class _Runs:
-    problems: list[PracticeProblem]
-
-    def predicted(self) -> _Curve:
-        phi = self.problems[0].phi
-        solved = [solve_stages(problem) for problem in self.problems]
-        errors = _join([stages.test_error for stages in solved])
-        kept = _join([stages.kept for stages in solved]) / phi
-        candidates = _join([stages.candidates for stages in solved]) / phi
-        return _Curve(errors, kept, candidates)
-
-    def simulated(self, d: int, trials: int, seed: int, workers: int | None) -> Float[Array, "trials points"]:
-        runs = [
-            simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in self.problems
-        ]
-        return np.array([_join(list(trial)) for trial in zip(*runs, strict=True)])
+def _predicted(problems: list[PracticeProblem]) -> _Curve:
+    phi = problems[0].phi
+    solved = [solve_stages(problem) for problem in problems]
+    errors = _join([stages.test_error for stages in solved])
+    kept = _join([stages.kept for stages in solved]) / phi
+    candidates = _join([stages.candidates for stages in solved]) / phi
+    return _Curve(errors, kept, candidates)
 
 
-def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
+def _simulated(
+    problems: list[PracticeProblem], d: int, trials: int, seed: int, workers: int | None
+) -> Float[Array, "trials points"]:
+    runs = [simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in problems]
+    return np.array([_join(list(trial)) for trial in zip(*runs, strict=True)])
+
+
+def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
+    """The loops of each curve, and the strategies that it stands for, with whether they draw directly."""
     whole = solve_stages(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]
@@ -152,10 +150,10 @@ def _compared(problem: PracticeProblem) -> list[tuple[_Runs, dict[str, bool]]]:
     once = [replace(problem, additions=[_resized(first_selection, size)]) for size in added]
     newest = _resolved(replace(problem, accumulate=False))
     return [
-        (_Runs([static]), {"static": False}),
-        (_Runs(once), {"prune once": False}),
-        (_Runs([problem]), {"prune each round": False, "practice": True}),
-        (_Runs([newest]), {"prune, newest rows": False, "practice, newest rows": True}),
+        ([static], {"static": False}),
+        (once, {"prune once": False}),
+        ([problem], {"prune each round": False, "practice": True}),
+        ([newest], {"prune, newest rows": False, "practice, newest rows": True}),
     ]
 
 

@@ -110,22 +110,8 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     certificate = of_limit + next_order[0] + none_kept * np.abs(0.5 / mean[0] - 1)
     shift = (mean[2] - limit[2]) ** 2 / mean[2] / limit[2]
     norm_certificate = of_limit + next_order[1:].max(0) + shift + none_kept
-
-    def shaped(values: Array) -> Real:
-        return values.reshape(shape)[()]
-
-    return FinitePrediction(
-        test_error=shaped(mean[0]),
-        overlap=shaped(mean[1]),
-        squared_norm=shaped(mean[2]),
-        keep_fraction=shaped(keep_fraction),
-        certificate=shaped(certificate),
-        test_error_sd=shaped(deviation[0]),
-        overlap_sd=shaped(deviation[1]),
-        squared_norm_sd=shaped(deviation[2]),
-        norm_certificate=shaped(norm_certificate),
-        d=d,
-    )
+    found = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
+    return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
 
 
 def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:

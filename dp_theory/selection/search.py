@@ -47,7 +47,7 @@ class RuleSearch:
     least: float  # share of the rows that a rule must keep
 
     def value(self, bands: Bands) -> float:
-        return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
+        return self._value_of(self.view.moments(bands))
 
     def best_to_first_order(self, slope: Float[Array, " 6"]) -> Float[Array, " atoms"]:
         features = self.view.atoms[1]
@@ -90,9 +90,6 @@ class RuleSearch:
         found = self.objective.errors(moments[:, None] + way[:, None] * finer)
         best = int(np.argmin(found))
         return float(finer[best]), float(found[best])
-
-    def bands_near(self, start: Float[Array, " atoms"]) -> Bands:
-        return self.view.bands(self.explore(start))
 
     def polish(self, bands: Bands) -> Bands:
         bands = self.widened(bands)

@@ -188,7 +188,7 @@ def local_optima(budget: Budget, *, labels: bool = False) -> list[LocalOptimum]:
     seen: list[Bands] = []
     found: list[LocalOptimum] = []
     for start in starts(search):
-        near = search.bands_near(start)
+        near = search.view.bands(search.explore(start))
         if any(near.close_to(other) for other in seen):
             continue
         bands = search.polish(near)

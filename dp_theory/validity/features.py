@@ -294,30 +294,25 @@ def _trained_selector(x: Array, y: Array, lam: float) -> Array:
 # -- checks: each raises InputError for the first thing that is wrong
 
 
-def _check_matrix(x: Array, name: str = "X") -> None:
-    _check_shape(x, name)
-    _check_finite(x, name)
+def _check_matrix(x: Array) -> None:
+    _check_rows(x, "X")
     if len(x) < FEWEST_ROWS:
-        raise InputError(f"{name} has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
+        raise InputError(f"X has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
     spread = float(np.ptp(x, axis=0).max())
     if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
-        raise InputError(f"{name} spreads over {spread:.3g}: scale its columns, so that variances can be computed")
+        raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")
 
 
 def _check_test_rows(x: Array, y: np.ndarray, *, columns: int) -> None:
-    _check_shape(x, "X_test")
+    _check_rows(x, "X_test")
     if x.shape[1] != columns:
         raise InputError(f"X_test has {x.shape[1]} columns: it must have the {columns} of X")
-    _check_finite(x, "X_test")
     _check_labels(x, y, "_test")
 
 
-def _check_shape(x: Array, name: str) -> None:
+def _check_rows(x: Array, name: str) -> None:
     if x.ndim != 2 or 0 in x.shape:
         raise InputError(f"{name} has shape {x.shape}: it must be (rows, columns)")
-
-
-def _check_finite(x: Array, name: str) -> None:
     if not np.isfinite(x).all():
         row = int(np.argmin(np.isfinite(x).all(1)))
         raise InputError(f"{name} has nan or inf, first in row {row}: all must be finite")

@@ -181,15 +181,30 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
     assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
 
 
-TOGETHER = """
+AT_THE_END = """
 import atexit
 from pathlib import Path
+def gloo():
+    return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
+from dp_real import distributed
+try:
+    distributed.on_main(lambda: 1 / 0)
+except ZeroDivisionError:
+    print(f"raised: {gloo()}\\n", end="")
+"""
+
+
+def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path: Path):
+    """One that lets go of an object while the interpreter ends would abort the process."""
+    (tmp_path / "script.py").write_text(AT_THE_END)
+    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
+
+
+SAME_STATISTICS = """
 import torch
 from torch import nn
-def gloo():
-    threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    return sum("gloo" in name for name in threads) > 0
-atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
 from dp_real import distributed
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
@@ -205,18 +220,12 @@ for step in range(5):
 answers = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
-try:
-    distributed.on_main(lambda: 1 / 0)
-except ZeroDivisionError:
-    print(f"raised: {gloo()}\\n", end="")
 """
 
 
-def test_statistics_and_errors_are_the_same_everywhere_and_no_thread_outlives_the_process_group(tmp_path: Path):
-    """Layers gather statistics. A thread that lets go of an object while the interpreter ends would abort it."""
-    (tmp_path / "script.py").write_text(TOGETHER)
-    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
-    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
+def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SAME_STATISTICS)
+    finished(launch(tmp_path / "script.py", 2))
 
 
 @pytest.mark.slow

@@ -169,9 +169,12 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def class_files(
-    folder: Path, classes: Classes, endings: Collection[str], what: str
-) -> tuple[dict[Path, tuple[int, list[Path]]], list[InputError]]:
-    """Each class folder's label and files, and an error for each folder of no class."""
+    folder: Path, classes: Classes, endings: Collection[str], what: str, needed: Collection[int] = ()
+) -> dict[Path, tuple[int, list[Path]]]:
+    """Each class folder's label and files with these endings.
+
+    A folder of no class is told and skipped, or refused if a class is lacking that it could be.
+    """
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
     others: list[Path] = []
@@ -185,8 +188,14 @@ def class_files(
             files = sorted(visible_files(path))
             found[path] = label, [file for file in files if file.suffix.lower() in endings]
             others += [file for file in files if file.suffix.lower() not in endings]
+            if not found[path][1]:
+                raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
     warn_unread(folder, others, what)
-    return found, strays
+    if strays and (not found or set(needed) - {label for label, _ in found.values()}):
+        raise strays[0]
+    for stray in strays:
+        warn_once(f"{stray}; it is skipped")
+    return found
 
 
 def _refuse(error: OSError) -> None:

@@ -239,19 +239,10 @@ def read_folder(
     resize: int = 0,
 ) -> ImageSet:
     """Class folders' images by label, then path; folders of no class are told."""
-    found, strays = class_files(folder, classes, ENDINGS, "images")
-    files: dict[int, list[Path]] = {}
-    for path, (label, images) in found.items():
-        if not images:
-            raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
-        files.setdefault(label, []).extend(images)
-    if strays and (not files or set(needed) - set(files)):
-        raise strays[0]
-    for stray in strays:
-        warn_once(f"{stray}; it is skipped")
-    labels = [label for label in sorted(files) for _ in files[label]]
-    paths = [path for label in sorted(files) for path in files[label]]
+    found = sorted(class_files(folder, classes, ENDINGS, "images", needed).values(), key=lambda each: each[0])
+    labels = [label for label, files in found for _ in files]
     classes.check(folder, labels, needed)
+    paths = [path for _, files in found for path in files]
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, sample
-from dp_real.runtime.finite import LossWatch, require_finite, require_samples
+from dp_real.runtime.finite import require_finite, require_samples
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
 if TYPE_CHECKING:
@@ -68,23 +71,20 @@ def make_scheduler() -> DDIMScheduler:
     )
 
 
+@dataclass(eq=False)
 class DenoiserGenerator:
     """The denoiser under DDIM, with classifier-free guidance above a guidance_scale of 1."""
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        sample_shape: tuple[int, ...],
-        n_classes: int,
-        steps: int,
-        guidance_scale: float,
-    ) -> None:
-        self.denoiser = denoiser.eval().requires_grad_(False).to(distributed.device())
-        self.sample_shape = sample_shape
-        self.n_classes = n_classes
-        self.guidance_scale = guidance_scale
+    denoiser: Denoiser
+    sample_shape: tuple[int, ...]
+    n_classes: int
+    steps: int
+    guidance_scale: float
+
+    def __post_init__(self) -> None:
+        self.denoiser.eval().requires_grad_(False).to(distributed.device())
         scheduler = make_scheduler()
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(self.steps)
         self.solver = DDIM(scheduler)
 
     def sample(
@@ -111,7 +111,12 @@ class DenoiserGenerator:
 
 
 def train_denoiser(
-    config: DenoiserConfig, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: DenoiserConfig,
+    images: TrainingExamples,
+    n_classes: int,
+    seed: int,
+    unfinished: Path | None,
+    advance: Callable[[int], None],
 ) -> Denoiser:
     """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
     draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
@@ -123,8 +128,8 @@ def train_denoiser(
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
     scheduler = make_scheduler()
-    watch = LossWatch("the generator", REMEDY, config.train_steps)
-    for _ in range(config.train_steps):
+    loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
+    for _ in loop.steps(config.train_steps, advance):
         rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         x0 = images.x[rows]
         label = images.y[rows]
@@ -134,14 +139,9 @@ def train_denoiser(
         x0, label, noise = (part.to(device) for part in (x0, label, noise))
         t = t.to(device)
         v = scheduler.get_velocity(x0, noise, t)
-        loss = F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        anneal.step()
+        loop.backward(F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v))
+        loop.update()
         ema.update_parameters(model)
-        watch.see(loss.detach())
-        advance(1)
     model.load_state_dict(ema.module.state_dict())
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     trained = DenoiserGenerator(model, sample_shape, n_classes, TRIED_STEPS, guidance_scale=1.0)

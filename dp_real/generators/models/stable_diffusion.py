@@ -1,8 +1,8 @@
 """A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -15,16 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel
-from transformers.models.clip.tokenization_clip import CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.generators.pipelines.latents import decode, encode
-from dp_real.runtime.finite import LossWatch, require_finite
+from dp_real.runtime.finite import require_finite
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
@@ -37,41 +35,37 @@ TRIED = 64  # images that the trained VAE must reconstruct
 AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, so 0.998 for 3,600 steps
 ENCODED_ROWS = 500  # images that are encoded together
 
+Images = Float[Tensor, "images channels height width"]
+"""Images, or their latents."""
 
-def train_autoencoder(
-    images: Float[Tensor, "images channels height width"],
-    steps: int,
-    batch: int,
-    seed: int,
-    progress: Progress,
-    folder: Path,
-    unfinished: Path | None = None,
-) -> None:
-    """Train a VAE into `folder`; in `unfinished` a killed training goes on."""
-    draw = torch_rng(seed, Stream.GENERATOR, 0)
+
+class Work(NamedTuple):
+    """One training. A killed one goes on in `unfinished`."""
+
+    steps: int
+    batch: int  # images of a step
+    seed: int
+    progress: Progress
+    folder: Path  # for what is trained
+    unfinished: Path | None = None
+
+
+def train_autoencoder(images: Images, work: Work) -> None:
+    """Train a VAE and save it."""
+    draw = torch_rng(work.seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
     vae.to(distributed.device())
     before = reconstruction_error(vae, images)
-    with progress("training the VAE", steps) as advance:
-        train_vae(vae, images, steps, batch, draw, advance, unfinished)
+    with work.progress("training the VAE", work.steps) as advance:
+        train_vae(vae, images, work, draw, advance)
     check_vae(vae, images, before)
-    vae.save_pretrained(folder)
+    vae.save_pretrained(work.folder)
 
 
-def train_pipeline(
-    images: TrainingExamples,
-    prompts: Sequence[Sequence[str]],
-    vae: AutoencoderKL,
-    steps: int,
-    batch: int,
-    seed: int,
-    progress: Progress,
-    folder: Path,
-    unfinished: Path | None = None,
-) -> None:
-    """Train text encoder and UNet on the VAE's latents, and save the pipeline in `folder`."""
-    draw = torch_rng(seed, Stream.GENERATOR, 1)
+def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: AutoencoderKL, work: Work) -> None:
+    """Train text encoder and UNet on the VAE's latents, and save the pipeline."""
+    draw = torch_rng(work.seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
@@ -81,21 +75,21 @@ def train_pipeline(
     latents = torch.cat([encode(pipe.vae, x) for x in parts])
     pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
     latents *= pipe.vae.config.scaling_factor
-    with progress("training the UNet", steps) as advance:
-        train_unet(pipe, latents, images.y, captions, len(prompts[0]), steps, batch, draw, advance, unfinished)
+    with work.progress("training the UNet", work.steps) as advance:
+        train_unet(pipe, latents, images.y, captions, len(prompts[0]), work, draw, advance)
     for part in (pipe.unet, pipe.text_encoder):
         require_finite("weights of the trained generator", REMEDY, part.state_dict().values())
-    pipe.save_pretrained(folder)
+    pipe.save_pretrained(work.folder)
 
 
 @torch.no_grad()
-def reconstruction_error(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"]) -> float:
+def reconstruction_error(vae: AutoencoderKL, images: Images) -> float:
     """The mean squared error of the first TRIED images."""
     x = images[:TRIED].to(vae.device).expand(-1, 3, -1, -1)
     return F.mse_loss(decode(vae, encode(vae, x)), x).item()
 
 
-def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"], before: float) -> None:
+def check_vae(vae: AutoencoderKL, images: Images, before: float) -> None:
     """Refuse a VAE worse than the mean image and than its fresh weights, whose error was `before`."""
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     error = reconstruction_error(vae, images)
@@ -109,21 +103,8 @@ def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     """A StableDiffusionPipeline with fresh weights and a tokenizer for these captions."""
-    vae = make_vae(size)
-    unet = make_unet(size // 4)
-    tokenizer = make_tokenizer(captions)
-    scheduler: Any = make_scheduler()
-    absent: Any = None
-    return StableDiffusionPipeline(
-        vae=vae,
-        unet=unet,
-        tokenizer=tokenizer,
-        scheduler=scheduler,
-        text_encoder=make_text_encoder(tokenizer),
-        safety_checker=absent,
-        feature_extractor=absent,
-        requires_safety_checker=False,
-    )
+    text = {"hidden_size": TEXT_WIDTH, "intermediate_size": 2 * TEXT_WIDTH, "num_hidden_layers": 2}
+    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text | {"num_attention_heads": 4})
 
 
 def make_full_size(dtype: str = "float32") -> Any:
@@ -132,27 +113,22 @@ def make_full_size(dtype: str = "float32") -> Any:
     tokenizer.model_max_length = 77
     blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
     blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    last = len(tokenizer) - 1
-    text: dict[str, Any] = {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_attention_heads": 12,
-        "vocab_size": last + 1,
-    }
-    text |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    absent: Any = None
-    scheduler: Any = make_scheduler()
-    pipe: Any = StableDiffusionPipeline(
-        vae=AutoencoderKL(**blocks),
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        tokenizer=tokenizer,
-        scheduler=scheduler,
-        text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
-        safety_checker=absent,
-        feature_extractor=absent,
-        requires_safety_checker=False,
-    )
+    unet = {"sample_size": 64, "cross_attention_dim": 768}
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    pipe = _assembled(AutoencoderKL(**blocks), UNet2DConditionModel(**unet), tokenizer, text)
     return pipe.to(distributed.device(), getattr(torch, dtype))
+
+
+def _assembled(
+    vae: AutoencoderKL, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer, text: Mapping[str, Any]
+) -> Any:
+    """`text` are sizes of a fresh text encoder."""
+    end = len(tokenizer) - 1
+    tokens: dict[str, Any] = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
+    sizes = tokens | {"max_position_embeddings": tokenizer.model_max_length, **text}
+    parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "scheduler": make_scheduler()}
+    parts["text_encoder"] = CLIPTextModel(CLIPTextConfig(**sizes))
+    return StableDiffusionPipeline(vae=vae, unet=unet, tokenizer=tokenizer, **parts, requires_safety_checker=False)
 
 
 def make_vae(size: int) -> AutoencoderKL:
@@ -193,23 +169,6 @@ def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=longest)
 
 
-def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A text encoder of two layers."""
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=tokenizer.model_max_length,
-            bos_token_id=len(tokenizer) - 2,
-            eos_token_id=len(tokenizer) - 1,
-            pad_token_id=len(tokenizer) - 1,
-        )
-    )
-
-
 def make_scheduler() -> DDIMScheduler:
     """Stable Diffusion's betas with v-prediction; trailing spacing starts at the noisiest timestep."""
     return DDIMScheduler(
@@ -226,51 +185,42 @@ def make_scheduler() -> DDIMScheduler:
 
 def train_vae(
     vae: AutoencoderKL,
-    images: Float[Tensor, "images channels height width"],
-    steps: int,
-    batch: int,
+    images: Images,
+    work: Work,
     draw: torch.Generator,
     advance: Callable[[int], None],
-    unfinished: Path | None = None,
 ) -> None:
     """The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    kept = Resumable(unfinished, {"vae": vae}, optimizer, anneal, draw)
-    watch = LossWatch("the VAE", REMEDY, steps - kept.first)
-    for _ in kept.steps(steps, advance):
-        x = images[torch.randint(len(images), (batch,), generator=draw)]
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
+    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, anneal, draw, work.unfinished)
+    for _ in loop.steps(work.steps, advance):
+        x = images[torch.randint(len(images), (work.batch,), generator=draw)]
         x = x.to(vae.device).expand(-1, 3, -1, -1)
         posterior: Any = vae.encode(x, return_dict=False)[0]
         noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
         (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        loss = F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        anneal.step()
-        watch.see(loss.detach())
+        loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
+        loop.update(longest=1.0)
     vae.eval().requires_grad_(False)
 
 
 def train_unet(
     pipe: Any,
-    latents: Float[Tensor, "images channels height width"],
+    latents: Images,
     labels: Int64[Tensor, " images"],
     captions: Sequence[str],
     templates: int,
-    steps: int,
-    batch: int,
+    work: Work,
     draw: torch.Generator,
     advance: Callable[[int], None],
-    unfinished: Path | None = None,
 ) -> None:
     """Train in place by v-prediction; the text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
 
     Caption `templates·label + i` is the i-th one of a class; the last caption is empty.
     """
+    steps = work.steps
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     warmup = max(1, steps // 36)
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
@@ -281,30 +231,25 @@ def train_unet(
     tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
     encoded: Any = None
     text: Any = None
-    kept = Resumable(unfinished, {"trained": both, "average": ema}, optimizer, anneal, draw)
-    watch = LossWatch("the UNet", REMEDY, steps - kept.first)
-    for step in kept.steps(steps, advance):
+    trained = {"trained": both, "average": ema}
+    loop = Resumable("the UNet", REMEDY, trained, optimizer, anneal, draw, work.unfinished)
+    for step in loop.steps(steps, advance):
         if step % ENCODED_EVERY == 0:
             encoded = pipe.text_encoder(tokens).last_hidden_state
             text = encoded.detach().requires_grad_()
-        rows = torch.randint(len(latents), (batch,), generator=draw)
+        rows = torch.randint(len(latents), (work.batch,), generator=draw)
         x0 = latents[rows.to(device)]
         caption = draw_captions(labels[rows], templates, len(captions) - 1, CAPTION_DROPOUT, draw)
         noise = torch.randn(x0.shape, generator=draw).to(device)
         t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
         condition = text[caption.to(device)]
         (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, condition, return_dict=False)
-        loss = F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loop.backward(F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t)))
         if (step + 1) % ENCODED_EVERY == 0:
             encoded.backward(text.grad / ENCODED_EVERY)
-        nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimizer.step()
-        anneal.step()
+        loop.update(longest=1.0)
         if step % AVERAGED_EVERY == 0 or step + 1 == steps:
             ema.update_parameters(both)
-        watch.see(loss.detach())
     both.load_state_dict(ema.module.state_dict())
     both.eval().requires_grad_(False)
 

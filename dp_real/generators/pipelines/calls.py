@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt64
+from jaxtyping import UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.guide import attach, check_pipeline, unguide
-from dp_real.generators.pipelines.latent_diffusion import PipelineSampler
+from dp_real.generators.pipelines.latent_diffusion import PipelineSampler, RealImages
+from dp_real.generators.pipelines.latents import Images
 from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
@@ -24,16 +25,21 @@ PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_
 class PipelineCalls(PipelineSampler):
     """A pipeline asked for prompts by its own call; a distilled guidance_scale stays at its usual value."""
 
-    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
-        check_pipeline(pipe)
-        check_scheduler(pipe.scheduler)
-        super().__init__(pipe, steps, guidance_scale, tiny_decoder, **options)
+    def __post_init__(self) -> None:
+        name = type(self.pipe).__name__
+        check_pipeline(self.pipe)
+        check_scheduler(self.pipe.scheduler)
+        super().__post_init__()
         if self.strength < 1:
-            self.pipe = _image_to_image(pipe)
+            from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image  # it imports all pipelines
+
+            try:
+                self.pipe = AutoPipelineForImage2Image.from_pipe(self.pipe)
+            except ValueError as error:
+                raise InputError(f"generator.strength: {name} has no pipeline that begins with images") from error
         self.pipe.set_progress_bar_config(disable=True)
         self.told = signature(type(self.pipe).__call__).parameters
-        name = type(pipe).__name__
-        if guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
+        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
             raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
         for key in ("negative_prompt", "guidance_rescale"):
             if getattr(self, key) and key not in self.told:
@@ -49,8 +55,8 @@ class PipelineCalls(PipelineSampler):
         noise: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
         if "negative_prompt_embeds" in self.told:
             scale, empty = ("true_cfg_scale", " ") if "true_cfg_scale" in self.told else ("guidance_scale", "")
@@ -76,14 +82,3 @@ class PipelineCalls(PipelineSampler):
         finally:
             unguide(self.pipe)
         return 2 * drawn.images.float() - 1
-
-
-def _image_to_image(pipe: Any) -> Any:
-    from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image  # it imports all pipelines
-
-    try:
-        return AutoPipelineForImage2Image.from_pipe(pipe)
-    except ValueError as error:
-        raise InputError(
-            f"generator.strength: {type(pipe).__name__} has no pipeline that begins with images"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,27 +30,24 @@ def sampler_of(
     return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
 
 
+@dataclass(eq=False)
 class PipelineGenerator:
     """Images of classes that are prompts, or class numbers of a DiT.
 
     A row's seed picks one of those `asked` for its class, and one of the class's `real` images if it begins with these.
     """
 
-    def __init__(
-        self,
-        model: PipelineSampler,
-        asked: Sequence[Sequence[Any]],
-        sample_shape: tuple[int, ...],
-        real: TrainingExamples | None = None,
-    ) -> None:
-        self.model = model
-        self.asked = asked
-        self.real = real
-        self.rows = None if real is None else [(real.y == label).nonzero().flatten() for label in range(len(asked))]
-        if self.rows and min(map(len, self.rows)) == 0:
-            raise InputError("generator.strength: some class has no image among data.train to begin with")
-        self.sample_shape = sample_shape
-        self.n_classes = len(asked)
+    model: PipelineSampler
+    asked: Sequence[Sequence[Any]]
+    sample_shape: tuple[int, ...]
+    real: TrainingExamples | None = None
+
+    def __post_init__(self) -> None:
+        self.n_classes = len(self.asked)
+        if self.real is not None:
+            self.rows = [(self.real.y == label).nonzero().flatten() for label in range(self.n_classes)]
+            if min(map(len, self.rows)) == 0:
+                raise InputError("generator.strength: some class has no image among data.train to begin with")
 
     def sample(
         self,
@@ -63,14 +61,14 @@ class PipelineGenerator:
 
     def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
         """The two share the pipeline."""
-        return PipelineGenerator(self.model, self.asked, sample_shape, self.real)
+        return replace(self, sample_shape=sample_shape)
 
     def offload(self) -> None:
         self.model.offload()
 
     def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
         """The real images that rows begin with; None: they begin with noise."""
-        if self.real is None or self.rows is None:
+        if self.real is None:
             return None
         draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
         ours = [self.rows[label] for label in labels.tolist()]

@@ -5,6 +5,7 @@ Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float3
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.latents import decode, encode, image_side
+from dp_real.generators.pipelines.latents import Images, decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, Denoiser, identity, sample
 from dp_real.runtime.pixels import fit
@@ -30,10 +31,13 @@ DIT = "DiTPipeline"
 OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
 """The pipelines that the own loop draws with: guidance may go through their denoiser."""
 
+RealImages = Float[Tensor, "batch 3 real_height real_width"]
+"""Of any size, in [-1, 1]."""
 Condition = dict[str, Tensor]
 """What the denoiser is conditioned on, by the names of its arguments: tensors [1, ...] for a row."""
 
 
+@dataclass(eq=False)
 class PipelineSampler(ABC):
     """A pipeline with frozen parts, which draws rows in device batches.
 
@@ -42,39 +46,31 @@ class PipelineSampler(ABC):
     images.
     """
 
-    def __init__(
-        self,
-        pipe: Any,
-        steps: int,
-        guidance_scale: float,
-        tiny_decoder: Any = None,
-        *,
-        size: tuple[int, int] | None = None,
-        batch_size: int = 0,
-        offloads: bool = False,
-        negative_prompt: str = "",
-        guidance_rescale: float = 0.0,
-        strength: float = 1.0,
-    ) -> None:
-        self.pipe = pipe
-        self.steps = steps
-        self.guidance_scale = guidance_scale
-        self.guidance_decoder = tiny_decoder or pipe.vae
-        self.size = size
-        self.negative_prompt = negative_prompt
-        self.guidance_rescale = guidance_rescale
-        self.strength = strength
+    pipe: Any
+    steps: int
+    guidance_scale: float
+    tiny_decoder: Any = None
+    _: KW_ONLY
+    size: tuple[int, int] | None = None
+    batch_size: int = 0
+    offloads: bool = False
+    negative_prompt: str = ""
+    guidance_rescale: float = 0.0
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        pipe = self.pipe
+        self.guidance_decoder = self.tiny_decoder or pipe.vae
         self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
-        if size is not None:
-            self._check_size(size)
-        self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
+        if self.size is not None:
+            self._check_size(self.size)
+        self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:
             part.eval().requires_grad_(False)
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
             pipe.vae.float()
         self.device = self.network.device
-        self.offloads = offloads
-        self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
+        self.batches = DeviceBatches(self.batch_size, gpu=self.device.type == "cuda")
 
     def _check_size(self, size: tuple[int, int]) -> None:
         config = self.network.config
@@ -127,8 +123,8 @@ class PipelineSampler(ABC):
         noise: Any,
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         """Draw a device batch, without gradients."""
 
     def offload(self) -> None:
@@ -145,17 +141,16 @@ class PipelineSampler(ABC):
 class LatentDiffusion(PipelineSampler):
     """The own loop: DDIM with the pipeline's noise schedule, for prompts or a DiT's class numbers."""
 
-    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any) -> None:
-        name = type(pipe).__name__
-        if name not in OWN_LOOP:
-            raise InputError(f"{name} is no pipeline of the own loop; these are: {', '.join(OWN_LOOP)}")
-        super().__init__(pipe, steps, guidance_scale, tiny_decoder, **options)
-        self.solver = DDIM(_ddim(pipe.scheduler, steps))
-        self.first = first_step(steps, self.strength)
-        if self.first and not isinstance(pipe.vae, AutoencoderKL):
-            raise InputError(f"generator.strength: {type(pipe.vae).__name__} is no AutoencoderKL, which encodes images")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kind = type(self.pipe).__name__
+        self.solver = DDIM(_ddim(self.pipe.scheduler, self.steps))
+        self.first = first_step(self.steps, self.strength)
+        vae = self.pipe.vae
+        if self.first and not isinstance(vae, AutoencoderKL):
+            raise InputError(f"generator.strength: {type(vae).__name__} is no AutoencoderKL, which encodes images")
         config = self.network.config
-        scale = image_side(pipe.vae, 1)
+        scale = image_side(vae, 1)
         height, width = self.size or 2 * (config.sample_size * scale,)
         self.image_size = height, width
         self.latent_shape = config.in_channels, height // scale, width // scale
@@ -170,8 +165,8 @@ class LatentDiffusion(PipelineSampler):
         noise: Float[Tensor, "batch channels latent_height latent_width"],
         guidance: EntropyGuidance | None,
         to_learner: Callable[[Tensor], Tensor],
-        real: Float[Tensor, "batch 3 real_height real_width"] | None,
-    ) -> Float[Tensor, "batch 3 height width"]:
+        real: RealImages | None,
+    ) -> Images:
         x = noise.to(self.device)
         if real is not None:
             x0 = encode(self.pipe.vae, fit(real, (3, *self.image_size)))
@@ -209,7 +204,7 @@ class LatentDiffusion(PipelineSampler):
     def predict(
         self, x: Float[Tensor, "batch channels height width"], t: Shaped[Tensor, ""], condition: Condition
     ) -> Float[Tensor, "batch channels height width"]:
-        if type(self.pipe).__name__ == DIT:
+        if self.kind == DIT:
             answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
             return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
         text, added = condition["text"], {name: value for name, value in condition.items() if name != "text"}
@@ -218,13 +213,12 @@ class LatentDiffusion(PipelineSampler):
     @torch.no_grad()
     def _embedded(self, what: Any) -> Condition:
         """The condition of one row, computed alone, so that other rows do not change its rounding."""
-        kind = type(self.pipe).__name__
-        if kind == DIT:
+        if self.kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
             if what is not None and what >= classes:
                 raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
             return {"class_labels": torch.tensor([classes if what is None else what])}
-        if kind == "StableDiffusionPipeline":
+        if self.kind == "StableDiffusionPipeline":
             text = self.negative_prompt if what is None else what
             return {"text": self.pipe.encode_prompt(text, self.device, 1, False)[0].cpu()}
         texts = self.pipe.encode_prompt(

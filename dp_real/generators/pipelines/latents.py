@@ -26,10 +26,12 @@ DECODERS = (
     AutoencoderKLQwenImage,
     AsymmetricAutoencoderKL,
 )
+Images = Float[Tensor, "batch 3 height width"]
+"""In [-1, 1]."""
 MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
 
 
-def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
+def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
     """Decode in parts, so that no activation has more than MOST_ELEMENTS."""
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
@@ -41,9 +43,7 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Te
 
 
 @torch.no_grad()
-def encode(
-    vae: Any, images: Float[Tensor, "batch 3 height width"]
-) -> Float[Tensor, "batch channels latent_height latent_width"]:
+def encode(vae: Any, images: Images) -> Float[Tensor, "batch channels latent_height latent_width"]:
     """Scaled latents: the mode of the distribution that an AutoencoderKL gives."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     scale, shift = _scaling(vae, latents)

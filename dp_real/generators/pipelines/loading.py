@@ -17,7 +17,7 @@ from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
 from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime.hub import load, quietly, reading
-from dp_real.runtime.model_folders import lacking, lora_file
+from dp_real.runtime.model_folders import ANY_WEIGHTS, lacking
 
 
 def load_index(model: str) -> dict[str, Any]:
@@ -58,8 +58,12 @@ def add_lora(pipe: Any, model: str) -> None:
     if not hasattr(pipe, "load_lora_weights"):
         raise InputError(f"generator.lora: {kind} takes none")
     with reading(model, "a LoRA") as local:
-        folder = Path(model if local else snapshot_download(model, allow_patterns="*.safetensors"))
-        file = lora_file(folder)
+        folder = Path(model if local else snapshot_download(model, allow_patterns=ANY_WEIGHTS))
+        found = sorted(folder.glob(ANY_WEIGHTS))
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise MissingError(f"{folder} must hold one LoRA, a file of safetensors; there are: {names}")
+        file = found[0]
     try:
         with quietly():
             pipe.load_lora_weights(folder, weight_name=file.name, use_safetensors=True, local_files_only=True)
@@ -72,18 +76,7 @@ def add_lora(pipe: Any, model: str) -> None:
         raise InputError(f"generator.lora: {file} is no LoRA for {kind}: no weight is for a part of it")
 
 
-def load_autoencoder(model: str) -> Any:
-    """Load an AutoencoderKL from a folder or the hub."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    return load(AutoencoderKL, model)
-
-
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub."""
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
-
-    if model == RANDOM:
-        decoder: Any = AutoencoderTiny()
-        return decoder.to(distributed.device(), getattr(torch, dtype))
-    return load(AutoencoderTiny, model, dtype)
+    kind: Any = diffusers.AutoencoderTiny
+    return kind().to(distributed.device(), getattr(torch, dtype)) if model == RANDOM else load(kind, model, dtype)

@@ -19,15 +19,19 @@ class NetworkCost(NamedTuple):
     kept: float  # float32 bytes, kept for going back
 
 
+DECODER = NetworkCost(10.470, 11.020, 23.82e9)  # of 1,024 pixels, and latents of a side of 128
+TINY = NetworkCost(0.565, 0.565, 2.31e9)  # likewise
+
+
 class PipelineSize(NamedTuple):
     """The cost of an image of the usual size."""
 
     parameters: float  # of all its parts
-    side: int  # pixels
     denoiser: NetworkCost
-    decoder: NetworkCost
-    tiny: NetworkCost | None  # an AutoencoderTiny in place of the decoder; None: there is none for such latents
     config: dict[str, Any]  # tells the pipeline by its denoiser's configuration
+    side: int = 1024  # pixels
+    decoder: NetworkCost = DECODER
+    tiny: NetworkCost | None = TINY  # an AutoencoderTiny in place of the decoder; None: there is none for such latents
 
 
 # These are counted on meta tensors. tests/dp_real/plan/published.py has the architectures, and a test repeats the
@@ -50,57 +54,37 @@ SD2 = PipelineSize(
 )
 XL = PipelineSize(
     parameters=3.469e9,
-    side=1024,
     denoiser=NetworkCost(6.761, 7.460, 9.806e9),
-    decoder=NetworkCost(10.470, 11.020, 23.82e9),
-    tiny=NetworkCost(0.565, 0.565, 2.31e9),
     config={"cross_attention_dim": 2048, "sample_size": 128, "layers_per_block": 2},
 )
-DECODER = NetworkCost(10.470, 11.020, 23.82e9)  # of 1,024 pixels, and latents of a side of 128
-TINY = NetworkCost(0.565, 0.565, 2.31e9)  # likewise
 SD3 = PipelineSize(
     parameters=7.692e9,
-    side=1024,
     denoiser=NetworkCost(8.904, 11.787, 5.90e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": None},
 )
 SD35_MEDIUM = PipelineSize(
     parameters=7.907e9,
-    side=1024,
     denoiser=NetworkCost(11.250, 15.472, 8.86e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": "rms_norm"},
 )
 SD35_LARGE = PipelineSize(
     parameters=13.720e9,
-    side=1024,
     denoiser=NetworkCost(31.121, 38.349, 18.08e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"_class_name": "SD3Transformer2DModel", "num_layers": 38},
 )
 FLUX = PipelineSize(
     parameters=16.870e9,
-    side=1024,
     denoiser=NetworkCost(74.385, 89.209, 33.45e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"_class_name": "FluxTransformer2DModel", "num_layers": 19, "num_single_layers": 38},
 )
 QWEN = PipelineSize(
     parameters=28.849e9,
-    side=1024,
     denoiser=NetworkCost(68.679, 81.221, 33.59e9),
     decoder=NetworkCost(11.683, 12.095, 25.87e9),
-    tiny=TINY,
     config={"_class_name": "QwenImageTransformer2DModel", "num_layers": 60},
 )
 SANA = PipelineSize(
     parameters=4.531e9,
-    side=1024,
     denoiser=NetworkCost(2.967, 2.846, 6.01e9),
     decoder=NetworkCost(8.369, 8.379, 22.25e9),
     tiny=None,
@@ -108,18 +92,12 @@ SANA = PipelineSize(
 )
 PIXART_ALPHA = PipelineSize(
     parameters=5.457e9,
-    side=1024,
     denoiser=NetworkCost(6.510, 8.655, 5.34e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"caption_channels": 4096, "num_layers": 28, "sample_size": 128, "use_additional_conditions": True},
 )
 PIXART_SIGMA = PipelineSize(
     parameters=5.457e9,
-    side=1024,
     denoiser=NetworkCost(6.634, 8.750, 5.38e9),
-    decoder=DECODER,
-    tiny=TINY,
     config={"caption_channels": 4096, "num_layers": 28, "sample_size": 128},
 )
 DIT_256 = PipelineSize(
@@ -165,25 +143,21 @@ def known_size(model: str) -> PipelineSize | None:
     if model in SIZES:
         return SIZES[model]
     for part in ("transformer", "unet"):
-        file = _configuration(model, f"{part}/config.json")
-        if file:
+        file = _file(model, f"{part}/config.json")
+        if file and file.is_file():
             own = json.loads(file.read_text(encoding="utf-8"))
-            return next((size for size in SIZES.values() if _is_of(own, size)), None)
+            known = (size for size in SIZES.values() if all(own.get(key) == size.config[key] for key in size.config))
+            return next(known, None)
     return None
 
 
-def _is_of(config: dict[str, Any], size: PipelineSize) -> bool:
-    return all(config.get(key) == value for key, value in size.config.items())
-
-
-def _configuration(model: str, name: str) -> Path | None:
+def _file(model: str, name: str) -> Path | None:
+    """In a folder, or in the hub's cache."""
     if Path(model).is_dir():
-        found = Path(model, name)
-        return found if found.is_file() else None
+        return Path(model, name)
     import huggingface_hub
 
     with suppress(ValueError):  # no hub id
         cached = huggingface_hub.try_to_load_from_cache(model, name)
-        if isinstance(cached, str) and Path(cached).is_file():
-            return Path(cached)
+        return Path(cached) if isinstance(cached, str) else None
     return None

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers.models.auto.configuration_auto import AutoConfig
+from transformers import AutoConfig
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task

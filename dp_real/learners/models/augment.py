@@ -1,7 +1,6 @@
 """Augmentation of the rows of a step (paper App. D)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -83,16 +82,6 @@ class RandAugment:
         return changed[:, : x.shape[1]]
 
 
-class Windows(NamedTuple):
-    """A window per image, [n], in the coordinates of `F.affine_grid`, from -1 to 1."""
-
-    width: np.ndarray
-    height: np.ndarray
-    mirrored: np.ndarray  # bool
-    centre_x: np.ndarray
-    centre_y: np.ndarray
-
-
 def crop_and_flip(
     x: Float[Tensor, "batch *sample"],
     rng: np.random.Generator,
@@ -107,42 +96,31 @@ def crop_and_flip(
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
-    windows = _draw_windows(len(x), rng, least_area, flip)
-    if size is None or list(x.shape[2:]) == [*size]:
-        return _enlarge(x, windows)
-    return _resize(x, windows, size)
-
-
-def _draw_windows(n: int, rng: np.random.Generator, least_area: float, flip: bool) -> Windows:
+    n, (height, width) = len(x), x.shape[2:]
     area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
-    width = np.minimum(np.sqrt(area * ratio), 1)
-    height = np.minimum(np.sqrt(area / ratio), 1)
+    # Windows in the coordinates of F.affine_grid, from -1 to 1.
+    wide = np.minimum(np.sqrt(area * ratio), 1)
+    high = np.minimum(np.sqrt(area / ratio), 1)
     mirrored = flip & (rng.random(n) < 0.5)
-    centre_x = rng.uniform(-1, 1, n) * (1 - width)
-    centre_y = rng.uniform(-1, 1, n) * (1 - height)
-    return Windows(width, height, mirrored, centre_x, centre_y)
-
-
-def _enlarge(x: Tensor, windows: Windows) -> Tensor:
-    affine = np.zeros((len(x), 2, 3), np.float32)  # maps coordinates in the window to those in the image
-    affine[:, 0, 0] = windows.width * np.where(windows.mirrored, -1, 1)
-    affine[:, 1, 1] = windows.height
-    affine[:, 0, 2] = windows.centre_x
-    affine[:, 1, 2] = windows.centre_y
+    centre_x = rng.uniform(-1, 1, n) * (1 - wide)
+    centre_y = rng.uniform(-1, 1, n) * (1 - high)
+    if size is not None and [height, width] != [*size]:
+        windows = zip(x.split(1), _pixels(centre_y, high, height), _pixels(centre_x, wide, width), strict=True)
+        images = torch.cat(
+            [
+                F.interpolate(image[:, :, rows, columns], size, mode="bilinear", antialias=True)
+                for image, rows, columns in windows
+            ]
+        )
+        return torch.where(_on(x.device, mirrored).view(-1, 1, 1, 1), images.flip(3), images)
+    affine = np.zeros((n, 2, 3), np.float32)  # maps coordinates in the window to those in the image
+    affine[:, 0, 0] = wide * np.where(mirrored, -1, 1)
+    affine[:, 1, 1] = high
+    affine[:, 0, 2] = centre_x
+    affine[:, 1, 2] = centre_y
     grid = F.affine_grid(_on(x.device, affine), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-
-
-def _resize(x: Tensor, windows: Windows, size: Sequence[int]) -> Tensor:
-    columns = _pixels(windows.centre_x, windows.width, x.shape[3])
-    rows = _pixels(windows.centre_y, windows.height, x.shape[2])
-    resized = []
-    for image, row, column in zip(x.split(1), rows, columns, strict=True):
-        resized.append(F.interpolate(image[:, :, row, column], size, mode="bilinear", antialias=True))
-    images = torch.cat(resized)
-    mirrored = _on(x.device, windows.mirrored).view(-1, 1, 1, 1)
-    return torch.where(mirrored, images.flip(3), images)
 
 
 def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
-from transformers.models.auto.modeling_auto import AutoModelForImageClassification
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
@@ -152,8 +150,22 @@ class Normalisation(NamedTuple):
 
 def normalisation(model: str) -> Normalisation:
     """Found by giving a model's processor a black and a white image."""
+    is_local = Path(model).is_dir()
     with reading(model, "image processor"):
-        return normalisation_of(_image_processor(model), model)
+        try:
+            with no_code_of(model):
+                processor = AutoImageProcessor.from_pretrained(
+                    model, local_files_only=is_local, trust_remote_code=False
+                )
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
+            raise MissingError(
+                f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put "
+                'one there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": '
+                "[R, G, B]}"
+            ) from error
+        return normalisation_of(processor, model)
 
 
 def normalisation_of(processor: Any, model: str) -> Normalisation:
@@ -166,27 +178,10 @@ def normalisation_of(processor: Any, model: str) -> Normalisation:
     own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
     with np.errstate(all="ignore"):
         pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
-    middle_row = pixels.shape[2] // 2
-    middle_column = pixels.shape[3] // 2
-    black, white, red = pixels[:, :, middle_row, middle_column]
+    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
     if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
         raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
     if not np.isfinite(pixels).all() or not (white != black).all():
         raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
     return Normalisation((-black * std).tolist(), std.tolist())
-
-
-def _image_processor(model: str) -> Any:
-    try:
-        with no_code_of(model):
-            return AutoImageProcessor.from_pretrained(
-                model, local_files_only=Path(model).is_dir(), trust_remote_code=False
-            )
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise MissingError(
-            f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
-            'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
-        ) from error

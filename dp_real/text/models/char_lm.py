@@ -15,7 +15,7 @@ from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime.finite import LossWatch, require_finite
+from dp_real.runtime.finite import require_finite
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
 
@@ -144,8 +144,7 @@ def train_char_lm(
             model.parameters(), lr=settings.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
         anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
-        loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
-        watch = LossWatch("the generator", REMEDY, settings.train_steps - loop.first)
+        loop = Resumable("the generator", REMEDY, {"model": model}, optimizer, anneal, draw, unfinished)
         for step in loop.steps(settings.train_steps, advance):
             torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
@@ -153,12 +152,7 @@ def train_char_lm(
             y = texts.y[rows].to(device)
             x = x[:, : int((x != 0).sum(1).max())]
             likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends
-            loss = -likelihood.sum() / (len(x) + (x != 0).sum())  # a character
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            anneal.step()
-            watch.see(loss.detach())
+            loop.backward(-likelihood.sum() / (len(x) + (x != 0).sum()))  # a character
+            loop.update(longest=1.0)
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     return model

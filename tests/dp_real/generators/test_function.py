@@ -2,12 +2,14 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dp_base.errors import DivergedError, InputError, MissingError
 from dp_real.config import Config, parse_config
@@ -91,19 +93,38 @@ def test_an_automatic_strength_moves(tmp_path: Path):
     assert later[0] not in first
 
 
+def named(call: str) -> Config:
+    """Its function is looked for when it is loaded only."""
+    config = configured()
+    return config.model_copy(update={"generator": config.generator.model_copy(update={"call": call})})
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         ("no.such.module:draw", MissingError, "ModuleNotFoundError: No module named 'no'; it should name a function"),
         (f"{HERE}:nothing", MissingError, "AttributeError: .* has no attribute 'nothing'"),
+        ("leaving_script:draw", MissingError, "SystemExit: 0; it should name a function"),
         (f"{HERE}:NUMBER", InputError, "is of type int: should be a function"),
     ],
 )
-def test_what_is_no_function_is_named(call: str, error: type[Exception], message: str):
-    config = configured()
-    generator = config.generator.model_copy(update={"call": call})
-    with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}"):
-        load_generator(config.model_copy(update={"generator": generator}))
+def test_what_is_no_function_is_named_by_a_run_and_its_plan(
+    call: str, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}") as caught:
+        load_generator(named(call))
+    problems = {need.what: need.problem for need in needs(named(call), tmp_path)}
+    assert problems["generator"] == str(caught.value)
+    assert {need.what: need.problem for need in needs(configured(), tmp_path)}.get("generator") is None
+
+
+LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
+
+
+def asked(function: Callable[..., Any], guidance: EntropyGuidance | None = None) -> Tensor:
+    return FunctionGenerator(function, "f", Task((1, 8, 8), tuple("0123456789"))).sample(LABELS, SEEDS, guidance)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +138,8 @@ def test_what_is_no_function_is_named(call: str, error: type[Exception], message
     ],
 )
 def test_what_is_no_image_is_refused(given: Any, message: str):
-    generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 8, 8), tuple("0123456789")))
     with pytest.raises(InputError, match=f"^f {message}"):
-        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+        asked(lambda labels, seeds: given)
 
 
 class Service:
@@ -138,50 +158,39 @@ class Service:
 def test_a_service_that_cannot_be_reached_is_asked_again(monkeypatch: pytest.MonkeyPatch):
     waited: list[float] = []
     monkeypatch.setattr("dp_real.generators.function.time.sleep", waited.append)
-    task, labels, seeds = (
-        Task((1, 8, 8), tuple("0123456789")),
-        torch.zeros(2, dtype=torch.int64),
-        np.zeros(2, np.uint64),
-    )
-    service = Service(failures=3)
-    x = FunctionGenerator(service, "f", task).sample(labels, seeds, None)
-    assert torch.equal(x, torch.from_numpy(noisy_bars(labels.numpy(), seeds)).float())
+    x = asked(Service(failures=3))
+    assert torch.equal(x, torch.from_numpy(noisy_bars(LABELS.numpy(), SEEDS)).float())
     assert waited == [1, 4, 16]
     down = Service(failures=4)
     with pytest.raises(MissingError, match=r"f raised ConnectionError 4 times: no route to host.*dp real resume"):
-        FunctionGenerator(down, "f", task).sample(labels, seeds, None)
+        asked(down)
     assert down.calls == 4
 
 
-def test_the_plan_imports_the_function(tmp_path: Path):
-    found = {need.what: need.problem for need in needs(configured(), tmp_path)}
-    assert found.get("generator") is None
-    absent = configured().generator.model_copy(update={"call": "nowhere:draw"})
-    (problem,) = [
-        need.problem
-        for need in needs(configured().model_copy(update={"generator": absent}), tmp_path)
-        if need.what == "generator"
-    ]
-    assert problem is not None
-    assert "generator.call = 'nowhere:draw': ModuleNotFoundError" in problem
-
-
-def test_what_a_function_raises_names_it():
+@pytest.mark.parametrize("error", [KeyError("glyph"), SystemExit(0)])
+def test_what_a_function_raises_names_it(error: BaseException):
     def breaks(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        raise KeyError("glyph")
+        raise error
 
-    generator = FunctionGenerator(breaks, "generator.call = 'm:f'", Task((1, 8, 8), ("a", "b")))
-    with pytest.raises(InputError, match=r"^generator\.call = 'm:f' raised KeyError: 'glyph'"):
-        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+    with pytest.raises(InputError, match=f"^f raised {type(error).__name__}: {error}"):
+        asked(breaks)
 
 
-@pytest.mark.parametrize("given", [np.ones((1, 1, 2, 2)), torch.ones(1, 1, 2, 2, dtype=torch.float16)])
+@pytest.mark.parametrize("given", [np.ones((2, 1, 8, 8)), torch.ones(2, 1, 8, 8, dtype=torch.float16)])
 def test_arrays_of_numpy_and_torch_become_float32(given: Any):
-    generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 2, 2), ("a", "b")))
-    label, seed = torch.zeros(1, dtype=torch.int64), np.zeros(1, np.uint64)
-    assert generator.sample(label, seed, None).dtype == torch.float32
+    assert asked(lambda labels, seeds: given).dtype == torch.float32
     with pytest.raises(InputError, match="gives no gradient"):
-        generator.sample(label, seed, EntropyGuidance(lambda x: x, 0.1))
+        asked(lambda labels, seeds: given, EntropyGuidance(lambda x: x, 0.1))
+
+
+def test_a_function_may_change_its_arrays():
+    def shifts(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        labels += 1
+        seeds %= 7
+        return np.zeros((len(labels), 1, 8, 8))
+
+    asked(shifts)
+    assert (LABELS.tolist(), SEEDS.tolist()) == ([0, 0], [70, 71])
 
 
 def test_numbers_that_are_not_finite_name_the_function(tmp_path: Path):
@@ -210,30 +219,11 @@ def test_the_pruning_arms_prune_plain_samples():
     assert (pruned.guidance.candidates, pruned.practice.oversample) == (1, 5)
 
 
-def test_a_function_that_leaves_is_named():
-    def leaves(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        raise SystemExit(0)
-
-    generator = FunctionGenerator(leaves, "generator.call = 'm:f'", Task((1, 8, 8), ("a", "b")))
-    with pytest.raises(InputError, match="raised SystemExit: 0"):
-        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
-
-
-def test_a_module_that_leaves_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit(0)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    config = configured()
-    generator = config.generator.model_copy(update={"call": "leaving_script:draw"})
-    with pytest.raises(MissingError, match="SystemExit: 0; it should name a function"):
-        load_generator(config.model_copy(update={"generator": generator}))
-
-
 def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Or a run of another process would share rows that an earlier version of the function made."""
     monkeypatch.syspath_prepend(tmp_path)
-    config = configured()
-    generator = config.generator.model_copy(update={"call": "a_renderer:draw"})
-    config = config.model_copy(update={"generator": generator})
+    config = named("a_renderer:draw")
+    generator = config.generator
     assert generator.code_digest() == ""
     drawn, digests = [], []
     for version in (1, 2):
@@ -244,14 +234,3 @@ def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkey
     assert "a_renderer" not in sys.modules
     assert digests[0] != digests[1]
     assert drawn[0] != drawn[1]
-
-
-def test_a_function_may_change_its_arrays():
-    def shifts(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        labels += 1
-        seeds %= 7
-        return np.zeros((len(labels), 1, 8, 8))
-
-    labels, seeds = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
-    FunctionGenerator(shifts, "f", Task((1, 8, 8), ("a", "b"))).sample(labels, seeds, None)
-    assert (labels.tolist(), seeds.tolist()) == ([0, 0], [70, 71])

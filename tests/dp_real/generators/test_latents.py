@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers import AutoencoderKL
 
 from dp_real.generators.pipelines import latents
 from dp_real.generators.pipelines.latents import decode

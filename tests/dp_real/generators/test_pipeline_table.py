@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,27 +11,22 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-import dp_real
-from dp_real.generators.models.stable_diffusion import make_vae
 from dp_real.generators.pipelines.guide import NO_IMAGES
 from dp_real.generators.pipelines.latents import DECODERS
 from dp_real.generators.pipelines.scheduler import KNOWN
-from dp_real.guidance.entropy import entropy
 from tests.dp_real.generators import tiny_pipelines as tiny
-from tests.dp_real.generators.guided import FAMILIES, assert_guided
+from tests.dp_real.generators.tiny_pipelines import FAMILIES, N, assert_guided, draw
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of diffusers' own code
 
 LISTED: dict[str, Any] = {cls.__name__: cls for cls in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "pipeline.md"
-N = 3
 
 
 def table() -> dict[str, set[str]]:
@@ -75,7 +71,7 @@ def test_refused_are_those_that_declare_what_cannot_be_guided():
     assert refused == table()["refused"]
 
 
-# The same parts as those of a family that tests/dp_real/generators/guided.py has.
+# The same parts as those of a family in tiny_pipelines.py.
 ALIKE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "StableDiffusionPAGPipeline": (tiny.stable_diffusion, {"requires_safety_checker": False}),
     "StableDiffusionXLPAGPipeline": (tiny.stable_diffusion_xl, {}),
@@ -94,7 +90,7 @@ def test_a_pipeline_of_the_same_parts_is_guided(name: str):
     parts = {part: value for part, value in tiny.random_pipeline(make).components.items() if part in wanted}
     pipe = cls(**parts, **options)
     pipe.set_progress_bar_config(disable=True)
-    assert_guided(pipe, make)
+    assert_guided(pipe, partial(draw, make=make))
 
 
 class Denoiser(ModelMixin, ConfigMixin):
@@ -148,11 +144,9 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     cls = LISTED[name]
     required = {part: None for part, it in signature(cls.__init__).parameters.items() if it.default is it.empty}
     scheduler = DDPMScheduler() if declared(cls, "scheduler") == "DDPMScheduler" else FlowMatchEulerDiscreteScheduler()
-    if declared(cls, "vae") == "AutoencoderKLFlux2":
-        vae: Any = tiny.flux2_vae().eval()
-    else:
-        vae = make_vae(32)
-        vae.register_to_config(shift_factor=0.1, scaling_factor=0.5)
+    vae: Any = tiny.flux2_vae().eval() if declared(cls, "vae") == "AutoencoderKLFlux2" else tiny.shifted_vae()
+    if "scaling_factor" in vae.config:
+        vae.register_to_config(scaling_factor=0.5)
     parts: dict[str, Any] = {"vae": vae, "transformer": Denoiser(**sizes), "scheduler": scheduler}
     if "requires_safety_checker" in signature(cls.__init__).parameters:
         parts["requires_safety_checker"] = False
@@ -160,19 +154,11 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     pipe = cls(**required | parts)
     pipe.set_progress_bar_config(disable=True)
 
-    def draw() -> Tensor:
-        noise = torch.Generator().manual_seed(0)
-        call = given | {"height": 32, "width": 32, "num_inference_steps": 4}
-        return 2 * pipe(**call, output_type="pt", generator=noise).images - 1
+    def drawn(pipe: Any) -> Tensor:
+        call = given | {"height": 32, "width": 32, "num_inference_steps": 4, "output_type": "pt"}
+        return 2 * pipe(**call, generator=torch.Generator().manual_seed(0)).images - 1
 
-    plain = draw()
-    classifier = tiny.classifier_of(plain)
-    before = entropy(classifier(plain)).mean()
-    for sign in (1, -1):
-        dp_real.guide(pipe, classifier, sign * 1e-3)
-        assert sign * (entropy(classifier(draw())).mean() - before) > 0.003
-    dp_real.unguide(pipe)
-    torch.testing.assert_close(draw(), plain, atol=1e-3, rtol=0)
+    assert_guided(pipe, drawn, 1e-3)
 
 
 def test_the_table_says_guided_of_those_that_are_guided_in_a_test():

@@ -1,4 +1,4 @@
-"""Each kind of pipeline at small size with random weights: what it draws, how guidance moves it, how it is loaded."""
+"""The pipelines of the own loop, tiny: what they draw, how guidance moves it, how they are loaded."""
 
 import copy
 import json
@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
-from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -32,19 +29,24 @@ from tests.dp_real.generators.tiny_pipelines import (
     PROMPTS,
     SD1,
     STEPS,
+    classifier_of,
     config_of,
     dit,
     random_pipeline,
     stable_diffusion,
     stable_diffusion_xl,
+    tiny_decoder,
 )
 
-MAKERS: dict[str, Callable[[], Any]] = {"sd": stable_diffusion, "sdxl": stable_diffusion_xl, "dit": dit}
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    return random_pipeline()
 
 
-@pytest.fixture(scope="module", params=MAKERS)
-def pipe(request: pytest.FixtureRequest) -> Any:
-    return random_pipeline(MAKERS[request.param])
+@pytest.fixture(scope="module")
+def classifier(pipe: Any) -> nn.Module:
+    return classifier_of(draw(make_generator(pipe), None, 24), spread=2)
 
 
 def is_dit(pipe: Any) -> bool:
@@ -60,38 +62,11 @@ def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> Pi
     return PipelineGenerator(model, [[one] for one in asked(pipe)], (3, 32, 32))
 
 
-def draw(generator: Generator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
+def draw(generator: Generator, guidance: EntropyGuidance | None, n: int = 6) -> Tensor:
     return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
 
 
-def classifier_of(images: Tensor) -> nn.Module:
-    """A random classifier, rescaled to be sure of some of these images and not of others."""
-    torch.manual_seed(1)
-    last = nn.Linear(800, 3)
-    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), nn.Flatten(), last).requires_grad_(False)
-    logits = network(images)
-    scale = 2 / logits.std(0)
-    last.weight *= scale.unsqueeze(1)
-    last.bias.sub_(logits.mean(0)).mul_(scale)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def classifier(pipe: Any) -> nn.Module:
-    return classifier_of(draw(make_generator(pipe), None, 24))
-
-
 # sampling
-
-
-def theirs(pipe: Any, noise: Tensor, guidance_scale: float, monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """What diffusers' own loop makes of this noise."""
-    options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": guidance_scale, "output_type": "pt"}
-    if is_dit(pipe):
-        monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
-    else:
-        options["latents"] = noise
-    return 2 * pipe(asked(pipe), **options).images - 1
 
 
 def scheduled(scheduler: Any) -> Callable[[], Any]:
@@ -105,75 +80,74 @@ def scheduled(scheduler: Any) -> Callable[[], Any]:
     return make
 
 
+RESCALED: dict[str, Any] = {"negative_prompt": PROMPTS[2], "guidance_rescale": 0.7}
 # Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
-MADE: dict[str, Callable[[], Any]] = {
-    "sd, v, trailing": stable_diffusion,
-    "sd, epsilon, from PNDM": scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)),
-    "sd, epsilon, leading": scheduled(DDIMScheduler(**SD1, clip_sample=False)),
-    "sdxl": stable_diffusion_xl,
-    "sdxl, empty prompt": lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False),
-    "dit": dit,
+MADE: dict[str, tuple[Callable[[], Any], float, dict[str, Any]]] = {
+    "sd, v, trailing": (stable_diffusion, 3.0, {}),
+    "sd, rescaled": (stable_diffusion, 3.0, RESCALED),
+    "sd, epsilon, from PNDM": (scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)), 1.0, {}),
+    "sd, epsilon, leading": (scheduled(DDIMScheduler(**SD1, clip_sample=False)), 3.0, {}),
+    "sdxl": (stable_diffusion_xl, 3.0, {}),
+    "sdxl, rescaled": (stable_diffusion_xl, 3.0, RESCALED),
+    "sdxl, empty prompt": (lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False), 3.0, {}),
+    "dit": (dit, 3.0, {}),
+    "dit, unconditional": (dit, 1.0, {}),
 }
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 @pytest.mark.parametrize("name", MADE)
-def test_without_guidance_it_is_the_pipelines_own_image(
-    name: str, guidance_scale: float, monkeypatch: pytest.MonkeyPatch
-):
-    pipe = random_pipeline(MADE[name])
+def test_without_guidance_it_is_the_pipelines_own_image(name: str, monkeypatch: pytest.MonkeyPatch):
+    make, scale, options = MADE[name]
+    pipe = random_pipeline(make)
     noise = row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
-    images = LatentDiffusion(pipe, STEPS, guidance_scale).sample(asked(pipe), noise)
+    images = LatentDiffusion(pipe, STEPS, scale, **options).sample(asked(pipe), noise)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # perhaps another solver
-    expected = theirs(pipe, noise, guidance_scale, monkeypatch)
+    call: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"} | options
+    if is_dit(pipe):
+        monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
+    else:
+        call["latents"] = noise
+    if options:
+        call["negative_prompt"] = [options["negative_prompt"]] * 3
+    expected = 2 * pipe(asked(pipe), **call).images - 1
     assert expected.std() > 0.05
     torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
 
 
-def test_what_is_asked_for_and_the_guidance_scale_matter(pipe: Any):
-    noise = row_noise(row_seeds(0, 0, [0]), (4, 8, 8))
-    images = [
-        LatentDiffusion(pipe, STEPS, scale).sample(asked(pipe)[at : at + 1], noise)
-        for scale, at in ((1, 0), (1, 1), (9, 0))
-    ]
-    assert min((a - b).abs().max() for a, b in ((images[0], images[1]), (images[0], images[2]))) > 1e-4
-
-
 @pytest.mark.parametrize(
-    "options",
+    ("make", "options"),
     [
-        {"omega": 0.03, "every": 2},
-        {"omega": 0.03, "through": "x0"},
-        {"omega": 0.03, "window": (0.3, 0.9)},
-        {"omega": 0.1, "scale": "raw"},
-        {"omega": 2.0, "scale": "raw", "through": "x0"},
+        (stable_diffusion, {"omega": 0.03}),
+        (stable_diffusion, {"omega": 0.05, "scale": "raw", "through": "x0"}),
+        (stable_diffusion_xl, {"omega": 0.03}),
+        (dit, {"omega": 0.03}),
     ],
-    ids=str,
 )
-def test_guided_images_are_harder_than_plain_ones_of_the_same_noise(pipe: Any, classifier: nn.Module, options: dict):
+def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(
+    make: Callable[[], Any], options: dict[str, Any]
+):
+    pipe = random_pipeline(make)
     generator = make_generator(pipe)
-    plain = entropy(classifier(draw(generator, None, 24)))
+    plain = draw(generator, None, 12)
+    classifier = classifier_of(plain, spread=2)
 
-    def change(sign: int) -> float:
-        guidance = EntropyGuidance(classifier, **{**options, "omega": sign * options["omega"]})
-        return (entropy(classifier(draw(generator, guidance, 24))) - plain).mean().item()
+    def guided(sign: int) -> Tensor:
+        strength = torch.linspace(0.5, 1.5, 12) * sign * options["omega"]
+        return draw(generator, EntropyGuidance(classifier, **options | {"omega": strength}), 12)
 
-    assert change(+1) > 0.01
-    assert change(-1) < -0.01
+    harder = guided(+1)
+    before = entropy(classifier(plain)).mean()
+    assert entropy(classifier(harder)).mean() - before > 0.01
+    assert entropy(classifier(guided(-1))).mean() - before < -0.01
+    generator = make_generator(pipe, batch_size=5)
+    torch.testing.assert_close(guided(+1), harder, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("scale", ["relative", "raw"])
-def test_omega_zero_is_plain_sampling_bit_for_bit(pipe: Any, classifier: nn.Module, scale: Any):
+def test_omega_zero_is_plain_sampling_bit_for_bit(pipe: Any, classifier: nn.Module):
     generator = make_generator(pipe)
-    assert torch.equal(draw(generator, None), draw(generator, EntropyGuidance(classifier, 0.0, scale)))
-
-
-@pytest.mark.parametrize("through", ["unet", "x0"])
-def test_a_batch_is_its_rows_one_by_one(pipe: Any, classifier: nn.Module, through: Any):
-    guidance = EntropyGuidance(classifier, torch.linspace(0, 0.05, 5), through=through)
-    together = draw(make_generator(pipe), guidance, 5)
-    torch.testing.assert_close(draw(make_generator(pipe, batch_size=1), guidance, 5), together, atol=1e-3, rtol=0)
-    torch.testing.assert_close(draw(make_generator(pipe, batch_size=2), guidance, 5), together, atol=1e-3, rtol=0)
+    plain = draw(generator, None)
+    for scale in ("relative", "raw"):
+        assert torch.equal(plain, draw(generator, EntropyGuidance(classifier, 0.0, scale)))
 
 
 def test_random_directions_do_not_depend_on_the_batch(pipe: Any, classifier: nn.Module):
@@ -185,10 +159,27 @@ def test_random_directions_do_not_depend_on_the_batch(pipe: Any, classifier: nn.
     torch.testing.assert_close(draw(make_generator(pipe, batch_size=2), guidance(), 5), together, atol=1e-3, rtol=0)
 
 
-def test_sample_images_takes_any_of_them(pipe: Any):
-    images = sample_images(pipe, asked(pipe), steps=2, guidance_scale=2.0)
-    assert images.shape == (3, 3, 32, 32)
+def test_sample_images_takes_sizes_and_class_numbers():
+    assert sample_images(random_pipeline(), PROMPTS, steps=1, size=(32, 64)).shape == (3, 3, 32, 64)
+    images = sample_images(random_pipeline(dit), [0, 8], steps=2, guidance_scale=2.0)
+    assert images.shape == (2, 3, 32, 32)
     assert images.abs().max() <= 1
+    with pytest.raises(InputError, match="1000: this DiT has 1000 classes"):
+        sample_images(random_pipeline(dit), [1000], steps=1)
+
+
+def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch
+):
+    texts: list[str] = []
+    encode = pipe.encode_prompt
+    monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
+    prompts = [["hen", "a hen"], ["cock", "a cock"], ["chick", "a chick"]]
+    generator = PipelineGenerator(LatentDiffusion(pipe, 1, 2.0), prompts, (3, 32, 32))
+    first = draw(generator, None, 24)
+    assert sorted(texts) == sorted(["", *(prompt for several in prompts for prompt in several)])
+    assert torch.equal(draw(generator, None, 24), first)
+    assert len(texts) == 7
 
 
 # loading
@@ -216,44 +207,41 @@ def reindex(folder: Path, **entries: Any) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_saved_pipeline_is_a_generator_by_its_own_index(pipe: Any, classifier: nn.Module, tmp_path: Path):
+@pytest.mark.parametrize("make", [stable_diffusion, dit])
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(make: Callable[[], Any], tmp_path: Path):
+    pipe = random_pipeline(make)
     save(pipe, tmp_path)
     generator = load_generator(config_of(tmp_path))
     assert (generator.n_classes, generator.sample_shape) == (3, (3, 32, 32))
-    guidance = EntropyGuidance(classifier, 0.01)
-    expected: Any = make_generator(pipe)
-    for guide in (None, guidance):
-        ours = generator.sample(torch.arange(3), row_seeds(0, 0, range(3)), guide)
-        assert torch.equal(ours, draw(expected, guide, 3))
+    assert torch.equal(draw(generator, None, 3), draw(make_generator(pipe), None, 3))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_in_half_precision_the_gradient_is_float32_and_does_not_vanish(
-    pipe: Any, classifier: nn.Module, tmp_path: Path, dtype: str
-):
-    """Even if the learner is so sure that the gradient of its entropy is too small for the pipeline's dtype."""
+@pytest.mark.usefixtures("no_network")
+def test_a_tiny_decoder_decodes_for_the_guidance_only(pipe: Any, classifier: nn.Module, tmp_path: Path):
+    pipe.save_pretrained(tmp_path / "sd")
+    tiny_decoder().save_pretrained(tmp_path / "tiny")
+    named = {"tiny_decoder": str(tmp_path / "tiny")}
+    full, tiny = (load_generator(config_of(tmp_path / "sd", **named, decoder=key)) for key in ("full", "tiny"))
+    guidance = EntropyGuidance(classifier, 0.1)
+    assert torch.equal(draw(full, guidance), draw(make_generator(pipe), guidance))
+    assert torch.equal(draw(tiny, None), draw(full, None))
+    assert not draw(tiny, guidance).allclose(draw(full, guidance), atol=1e-2)
+    with pytest.raises(InputError, match="needs tiny_decoder"):
+        config_of(tmp_path / "sd", decoder="tiny")
 
-    def sure(x: Tensor) -> Tensor:
-        return classifier(x) + torch.tensor([30.0, 0, 0])
+
+def test_in_half_precision_guidance_is_float32(pipe: Any, classifier: nn.Module, tmp_path: Path):
+    seen: list[torch.dtype] = []
+
+    def logits(x: Tensor) -> Tensor:
+        seen.append(x.dtype)
+        return classifier(x)
 
     pipe.save_pretrained(tmp_path)
-    low = load_pipeline(str(tmp_path), dtype)
-    gradients: dict[str, Tensor] = {}
-
-    class Noting(EntropyGuidance):
-        def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
-            gradients[dtype] = super().gradient(x0_hat, x)
-            return gradients[dtype]
-
-    plain, hard = (draw(make_generator(low), guide, 4) for guide in (None, Noting(sure, 0.05, every=STEPS)))
-    noted = gradients[dtype]
-    assert noted.dtype == torch.float32
-    assert noted.isfinite().all()
-    assert noted.abs().amax((1, 2, 3)).min() > 0
-    assert noted.abs().max() < 6e-8  # float16's smallest number
-    draw(make_generator(pipe), Noting(sure, 0.05, every=STEPS), 4)
-    units = [nn.functional.normalize(gradient.flatten(1), eps=1e-30) for gradient in (noted, gradients[dtype])]
-    assert (units[0] * units[1]).sum(1).min() > (0.999 if dtype == "float16" else 0.99)
+    low = make_generator(load_pipeline(str(tmp_path), "bfloat16"))
+    plain, hard = (draw(low, guidance) for guidance in (None, EntropyGuidance(logits, 0.05)))
+    assert {hard.dtype, *seen} == {torch.float32}
+    assert hard.isfinite().all()
     assert (hard - plain).abs().amax((1, 2, 3)).min() > 1e-3
 
 
@@ -292,8 +280,6 @@ def test_a_class_conditional_pipelines_numbers():
         class_numbers(names, ["tench", "crane"])
     with pytest.raises(InputError, match="'dog': none"):
         class_numbers(names, ["dog"])
-    with pytest.raises(InputError, match="1000: this DiT has 1000 classes"):
-        sample_images(dit(), [1000], steps=1)
 
 
 def test_prompts_are_templates_filled_in():
@@ -344,10 +330,9 @@ def test_out_of_memory_changes_no_sample(pipe: Any, classifier: nn.Module, monke
     assert asked_for == [10] + STEPS * [4] + STEPS * [4] + STEPS * [2]
 
 
-@pytest.mark.parametrize("through", ["unet", "x0"])
-def test_saving_memory_changes_no_sample(pipe: Any, classifier: nn.Module, tmp_path: Path, through: Any):
+def test_saving_memory_changes_no_sample(pipe: Any, classifier: nn.Module, tmp_path: Path):
     save(pipe, tmp_path)
-    guidance = EntropyGuidance(classifier, 0.05, through=through)
+    guidance = EntropyGuidance(classifier, 0.05)
     frugal = config_of(tmp_path, checkpointing=True, offload=True, batch_size=2)
     plain, careful = (load_generator(config) for config in (config_of(tmp_path), frugal))
     torch.testing.assert_close(draw(careful, guidance, 5), draw(plain, guidance, 5), atol=1e-3, rtol=0)
@@ -383,11 +368,12 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_what_is_compiled_serves_every_batch(pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
+def test_what_is_compiled_serves_every_batch(make: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend="eager"))
-    save(pipe, tmp_path)
+    save(random_pipeline(make), tmp_path)
     generator: Any = load_generator(config_of(tmp_path, compile=True))
     plain = load_generator(config_of(tmp_path))
     torch._dynamo.reset()
@@ -400,8 +386,10 @@ def test_what_is_compiled_serves_every_batch(pipe: Any, tmp_path: Path, monkeypa
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(pipe: Any, classifier: nn.Module, tmp_path: Path):
+@pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
+def test_on_a_gpu(make: Callable[[], Any], classifier: nn.Module, tmp_path: Path):
     """The CPU's images, and the GPU's memory given back; a batch that outgrows it is halved."""
+    pipe = random_pipeline(make)
     guidance = EntropyGuidance(classifier, 0.02)
     expected = draw(make_generator(pipe), guidance, 6)
     save(pipe, tmp_path)

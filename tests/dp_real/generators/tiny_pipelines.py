@@ -1,57 +1,76 @@
-"""Every family of pipelines that is used here, tiny and with random weights."""
+"""Every family of pipelines that is used here, tiny and with random weights, and what guidance must do to it."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
-from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
-from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
-from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-from diffusers.models.transformers.sana_transformer import SanaTransformer2DModel
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
-from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d import UNet2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
-from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
-from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
-from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
-from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_text2img import (
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    AutoencoderTiny,
+    DDIMPipeline,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    FluxPipeline,
+    FluxTransformer2DModel,
     LatentConsistencyModelPipeline,
+    LCMScheduler,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaSprintPipeline,
+    SanaTransformer2DModel,
+    SCMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
 )
-from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
-from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
-from diffusers.pipelines.sana.pipeline_sana import SanaPipeline
-from diffusers.pipelines.sana.pipeline_sana_sprint import SanaSprintPipeline
-from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from diffusers.schedulers.scheduling_lcm import LCMScheduler
-from diffusers.schedulers.scheduling_scm import SCMScheduler
 from torch import Tensor, nn
-from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
-from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
-from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
-from transformers.models.t5.configuration_t5 import T5Config
-from transformers.models.t5.modeling_t5 import T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    T5Config,
+    T5EncoderModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+)
 
+import dp_real
 from dp_real.config import Config, parse_config
-from dp_real.generators.models.stable_diffusion import make_pipeline, make_tokenizer, make_unet, make_vae
+from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae
+from dp_real.guidance.entropy import entropy
 
+# of diffusers' own code
+THEIR_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),
+]
+N = 3
 STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
 PROMPTS = [f"a photo of a {name}" for name in CLASSES]
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SD1: dict[str, Any] = BETAS | {"steps_offset": 1}
+LAYERS: dict[str, Any] = {"num_layers": 1, "num_attention_heads": 2}
+LATENTS: dict[str, Any] = LAYERS | {"sample_size": 8, "in_channels": 4, "attention_head_dim": 8}
+TOKENS: dict[str, Any] = LAYERS | {"in_channels": 16, "attention_head_dim": 16, "joint_attention_dim": 16}
 
 
 def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProjection) -> Any:
@@ -62,38 +81,26 @@ def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProje
     return kind(CLIPTextConfig(**sizes))
 
 
-def t5(tokenizer: Any, width: int) -> T5EncoderModel:
-    sizes: dict[str, Any] = {"d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
-    return T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes))
+def with_t5(prompts: list[str] = PROMPTS) -> dict[str, Any]:
+    tokenizer = make_tokenizer(prompts)
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    return {"text_encoder": T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)), "tokenizer": tokenizer}
 
 
-def texts() -> dict[str, Any]:
+def two_clips() -> dict[str, Any]:
     tokenizer = make_tokenizer(PROMPTS)
     encoders = {"text_encoder": text_encoder(tokenizer, 16), "text_encoder_2": text_encoder(tokenizer, 24)}
     return encoders | {"tokenizer": tokenizer, "tokenizer_2": tokenizer}
 
 
-def stable_diffusion() -> Any:
-    return make_pipeline(32, PROMPTS)
+def shifted_vae() -> Any:
+    vae = make_vae(32)
+    vae.register_to_config(shift_factor=0.1)
+    return vae
 
 
-def latent_consistency() -> Any:
-    """Distilled: it is told the guidance scale, takes 1 to 8 steps, and decodes the last x0_hat."""
-    tokenizer = make_tokenizer(PROMPTS)
-    unet = UNet2DConditionModel.from_config(make_unet(8).config, time_cond_proj_dim=16)
-    parts: dict[str, Any] = {
-        "vae": make_vae(32),
-        "unet": unet,
-        "tokenizer": tokenizer,
-        "scheduler": LCMScheduler(**SD1),
-    }
-    parts |= {"text_encoder": text_encoder(tokenizer, 64, CLIPTextModel)}
-    parts |= {"safety_checker": None, "feature_extractor": None}
-    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
-
-
-def stable_diffusion_xl(**options: Any) -> Any:
-    unet = UNet2DConditionModel(
+def small_unet(text_width: int, **options: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
         sample_size=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -101,46 +108,52 @@ def stable_diffusion_xl(**options: Any) -> Any:
         layers_per_block=1,
         norm_num_groups=8,
         attention_head_dim=4,
-        cross_attention_dim=40,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=12 + 6 * 4,
+        cross_attention_dim=text_width,
+        **options,
     )
+
+
+def stable_diffusion(prompts: list[str] = PROMPTS) -> Any:
+    pipe = make_pipeline(32, prompts)
+    pipe.unet = small_unet(TEXT_WIDTH)
+    return pipe
+
+
+def latent_consistency() -> Any:
+    """Distilled: it is told the guidance scale, takes 1 to 8 steps, and decodes the last x0_hat."""
+    parts = stable_diffusion().components
+    parts |= {"unet": small_unet(TEXT_WIDTH, time_cond_proj_dim=16), "scheduler": LCMScheduler(**SD1)}
+    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+
+
+def stable_diffusion_xl(**options: Any) -> Any:
+    added: dict[str, Any] = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
+    unet = small_unet(40, **added, projection_class_embeddings_input_dim=12 + 6 * 4)
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
-    parts: dict[str, Any] = {"vae": make_vae(32), "unet": unet, "scheduler": scheduler, **texts()}
+    parts: dict[str, Any] = {"vae": make_vae(32), "unet": unet, "scheduler": scheduler, **two_clips()}
     return StableDiffusionXLPipeline(**parts, **options)
 
 
 def stable_diffusion_3(**scheduler: Any) -> Any:
     transformer = SD3Transformer2DModel(
-        sample_size=8,
+        **LATENTS | {"num_layers": 2},
         patch_size=2,
-        in_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
         caption_projection_dim=16,
         joint_attention_dim=40,
         pooled_projection_dim=24,
         out_channels=4,
         pos_embed_max_size=8,
     )
-    vae = make_vae(32)
-    vae.register_to_config(shift_factor=0.1)
     flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
-    parts: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": flow, **texts()}
+    parts: dict[str, Any] = {"vae": shifted_vae(), "transformer": transformer, "scheduler": flow, **two_clips()}
     parts |= {"text_encoder_3": None, "tokenizer_3": None}
     return StableDiffusion3Pipeline(**parts)
 
 
 def dit(**options: Any) -> Any:
     transformer = DiTTransformer2DModel(
-        sample_size=8,
-        num_layers=2,
+        **LATENTS | {"num_layers": 2},
         patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        in_channels=4,
         out_channels=8,  # the last four: a learned variance
         num_embeds_ada_norm=1000,
         norm_type="ada_norm_zero",
@@ -152,22 +165,13 @@ def dit(**options: Any) -> Any:
 
 def flux(**options: Any) -> Any:
     transformer = FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        pooled_projection_dim=16,
-        axes_dims_rope=(4, 4, 8),
-        **options,
+        **TOKENS, num_single_layers=1, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8), **options
     )
-    vae, tokenizer = make_vae(32), make_tokenizer(PROMPTS)
-    vae.register_to_config(shift_factor=0.1)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    second = {f"{name}_2": part for name, part in with_t5().items()}
+    tokenizer = second["tokenizer_2"]
     parts: dict[str, Any] = {"text_encoder": text_encoder(tokenizer, 16, CLIPTextModel), "tokenizer": tokenizer}
-    parts |= {"text_encoder_2": t5(tokenizer, 16), "tokenizer_2": tokenizer}
-    return FluxPipeline(scheduler=scheduler, vae=vae, transformer=transformer, **parts)
+    return FluxPipeline(scheduler=scheduler, vae=shifted_vae(), transformer=transformer, **parts, **second)
 
 
 def flux2_vae() -> AutoencoderKLFlux2:
@@ -187,12 +191,8 @@ def flux2_vae() -> AutoencoderKLFlux2:
 def flux2() -> Any:
     """It reads the hidden states of the 27th layer of its texts' model."""
     transformer = Flux2Transformer2DModel(
-        in_channels=16,
-        num_layers=1,
+        **TOKENS | {"joint_attention_dim": 24},
         num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=24,
         axes_dims_rope=(4, 4, 4, 4),
         timestep_guidance_channels=16,
         guidance_embeds=False,
@@ -207,15 +207,7 @@ def flux2() -> Any:
 
 
 def qwen_image() -> Any:
-    transformer = QwenImageTransformer2DModel(
-        in_channels=16,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        axes_dims_rope=(4, 4, 8),
-    )
+    transformer = QwenImageTransformer2DModel(**TOKENS, out_channels=4, axes_dims_rope=(4, 4, 8))
     vae = AutoencoderKLQwenImage(
         base_dim=8,
         z_dim=4,
@@ -225,13 +217,22 @@ def qwen_image() -> Any:
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[2.0, 1.5, 2.5, 1.2],
     )
-    tokenizer = make_tokenizer(["a" * 400])
-    parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": vae}
-    return QwenImagePipeline(scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0), transformer=transformer, **parts)
+    parts: dict[str, Any] = with_t5(["a" * 400]) | {"scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0)}
+    return QwenImagePipeline(vae=vae, transformer=transformer, **parts)
 
 
-def dc_vae() -> AutoencoderDC:
-    return AutoencoderDC(
+def with_sana(**options: Any) -> dict[str, Any]:
+    """The parts of SANA but its scheduler."""
+    transformer = SanaTransformer2DModel(
+        **LATENTS,
+        out_channels=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        **options,
+    )
+    vae = AutoencoderDC(
         latent_channels=4,
         attention_head_dim=4,
         encoder_block_types="ResBlock",
@@ -244,57 +245,31 @@ def dc_vae() -> AutoencoderDC:
         decoder_qkv_multiscales=((), (), ()),
         scaling_factor=0.5,
     )
-
-
-def sana_transformer(**options: Any) -> SanaTransformer2DModel:
-    return SanaTransformer2DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=1,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=8,
-        cross_attention_dim=16,
-        caption_channels=16,
-        sample_size=8,
-        **options,
-    )
+    return with_t5() | {"vae": vae, "transformer": transformer}
 
 
 def sana() -> Any:
-    tokenizer = make_tokenizer(PROMPTS)
     flow = DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
-    parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": dc_vae()}
-    return SanaPipeline(transformer=sana_transformer(), scheduler=flow, **parts)
+    return SanaPipeline(**with_sana(), scheduler=flow)
 
 
 def sana_sprint() -> Any:
-    tokenizer = make_tokenizer(PROMPTS)
-    transformer = sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads")
-    parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": dc_vae()}
-    parts |= {"transformer": transformer, "scheduler": SCMScheduler()}
-    return SanaSprintPipeline(**parts)
+    parts = with_sana(guidance_embeds=True, qk_norm="rms_norm_across_heads")
+    return SanaSprintPipeline(**parts, scheduler=SCMScheduler())
 
 
 def pixart() -> Any:
     transformer = PixArtTransformer2DModel(
-        sample_size=8,
-        num_layers=1,
+        **LATENTS,
         patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        in_channels=4,
         cross_attention_dim=16,
         out_channels=8,
         norm_type="ada_norm_single",
         caption_channels=16,
         use_additional_conditions=False,
     )
-    tokenizer = make_tokenizer(PROMPTS)
-    parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": make_vae(32)}
-    parts |= {"transformer": transformer, "scheduler": DPMSolverMultistepScheduler()}
-    return PixArtSigmaPipeline(**parts)
+    parts: dict[str, Any] = with_t5() | {"vae": make_vae(32), "transformer": transformer}
+    return PixArtSigmaPipeline(**parts, scheduler=DPMSolverMultistepScheduler())
 
 
 def pixels() -> Any:
@@ -309,7 +284,7 @@ def pixels() -> Any:
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler())
 
 
-def random_pipeline(make: Callable[[], Any]) -> Any:
+def random_pipeline(make: Callable[[], Any] = stable_diffusion) -> Any:
     """One of the above, whose denoiser foretells the end of the path as a trained one's: its outputs are small."""
     torch.manual_seed(0)
     pipe = make()
@@ -331,17 +306,47 @@ def name(value: Any) -> str:
     return getattr(value, "__name__", str(value))
 
 
-def classifier_of(images: Tensor) -> nn.Module:
+def classifier_of(images: Tensor, spread: float = 1.0) -> nn.Module:
     """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
     torch.manual_seed(1)
     last = nn.Linear(128, 3)
-    pool = nn.AdaptiveAvgPool2d(4)
-    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), pool, nn.Flatten(), last).requires_grad_(False)
+    first = nn.Conv2d(images.shape[1], 8, 5, stride=3)
+    network = nn.Sequential(first, nn.Tanh(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), last).requires_grad_(False)
     logits = network(images)
-    scale = 1 / logits.std(0)
+    scale = spread / logits.std(0)
     last.weight *= scale.unsqueeze(1)
     last.bias.sub_(logits.mean(0)).mul_(scale)
     return network.eval()
+
+
+def three(x: Tensor) -> Tensor:
+    """A plain function of images of any size to logits."""
+    return x.flatten(1)[:, :3]
+
+
+def tiny_vit(channels: int = 3, side: int = 16) -> Any:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = ViTConfig(**sizes, image_size=side, patch_size=8, num_channels=channels, num_labels=3)
+    return ViTForImageClassification(config).eval()
+
+
+def vit_processor(channels: int = 3) -> Any:
+    size = {"height": 16, "width": 16}
+    return ViTImageProcessorPil(size=size, image_mean=[0.4] * channels, image_std=[0.2] * channels)
+
+
+def tiny_decoder(factor: int = 2) -> AutoencoderTiny:
+    """A decoder of latents to images of factor² times their side."""
+    torch.manual_seed(2)
+    channels: Any = (8, 8, 8)
+    return AutoencoderTiny(
+        encoder_block_out_channels=channels,
+        decoder_block_out_channels=channels,
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+        upsampling_scaling_factor=factor,
+    )
 
 
 def config_of(
@@ -360,3 +365,43 @@ def config_of(
             "practice": {"initial": 10},
         }
     )
+
+
+NO_BINNING: dict[str, Any] = {"use_resolution_binning": False, "max_sequence_length": 16}
+FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call needs to be tiny
+    stable_diffusion: {"negative_prompt": N * ["blurry"]},
+    stable_diffusion_xl: {"negative_prompt": N * ["blurry"]},
+    stable_diffusion_3: {"negative_prompt": N * ["blurry"]},
+    flux: {"max_sequence_length": 16},
+    flux2: {"max_sequence_length": 16},
+    qwen_image: {"negative_prompt": N * ["blurry"]},
+    sana: NO_BINNING | {"complex_human_instruction": None},
+    pixart: NO_BINNING | {"clean_caption": False},
+    latent_consistency: {},
+    sana_sprint: NO_BINNING | {"complex_human_instruction": None, "intermediate_timesteps": None, "max_timesteps": 0.5},
+    dit: {"class_labels": list(range(N))},
+    pixels: {"batch_size": N},
+}
+
+
+def draw(
+    pipe: Any, make: Callable[[], Any] = stable_diffusion, steps: int = 4, size: tuple[int, int] = (32, 32)
+) -> Tensor:
+    """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
+    call: dict[str, Any] = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
+    call |= FAMILIES[make]
+    if "class_labels" in call or "batch_size" in call:
+        images = pipe(**call, output_type="np").images
+        return 2 * torch.from_numpy(images).permute(0, 3, 1, 2) - 1
+    return 2 * pipe(prompt=PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1
+
+
+def assert_guided(pipe: Any, drawn: Callable[[Any], Tensor], omega: float = 3e-4) -> None:
+    """A positive omega raises the entropy of what is drawn at the same noise, a negative one lowers it."""
+    plain = drawn(pipe)
+    classifier = classifier_of(plain)
+    before = entropy(classifier(plain)).mean()
+    for sign in (1, -1):
+        assert dp_real.guide(pipe, classifier, sign * omega) is pipe
+        assert sign * (entropy(classifier(drawn(pipe))).mean() - before) > 0.001
+    torch.testing.assert_close(drawn(dp_real.unguide(pipe)), plain, atol=1e-5, rtol=0)

@@ -1,5 +1,6 @@
 """Guidance raises the learner's entropy, row by row, by the amount asked for."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from dp_real.examples import RealData
@@ -50,23 +51,20 @@ def test_gradient_agrees_with_finite_differences(
     classifier: nn.Module, through: str, objective: Callable[[Tensor], Tensor]
 ):
     """With respect to x_t through a denoiser, and to x0_hat; in double precision."""
-    classifier = classifier.double()
-    try:
-        torch.manual_seed(1)
-        inner = nn.Linear(64, 64).double()
+    exact = copy.deepcopy(classifier).double()
+    torch.manual_seed(1)
+    inner = nn.Linear(64, 64).double()
 
-        def x0_of(x: torch.Tensor) -> torch.Tensor:
-            return torch.tanh(inner(x)) if through == "unet" else x
+    def x0_of(x: Tensor) -> Tensor:
+        return torch.tanh(inner(x)) if through == "unet" else x
 
-        x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
-        gradient = EntropyGuidance(classifier, 1.0, objective=objective).gradient(x0_of(x), x)
-        direction = torch.randn_like(x)
-        step = 1e-5
-        with torch.no_grad():
-            up, down = (objective(classifier(x0_of(x + sign * step * direction))) for sign in (1, -1))
-        torch.testing.assert_close((gradient * direction).sum(1), (up - down) / (2 * step), rtol=1e-6, atol=1e-9)
-    finally:
-        classifier.float()
+    x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
+    gradient = EntropyGuidance(exact, 1.0, objective=objective).gradient(x0_of(x), x)
+    direction = torch.randn_like(x)
+    step = 1e-5
+    with torch.no_grad():
+        up, down = (objective(exact(x0_of(x + sign * step * direction))) for sign in (1, -1))
+    torch.testing.assert_close((gradient * direction).sum(1), (up - down) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,6 @@ def test_gradient_agrees_with_finite_differences(
     [
         {"omega": 0.05},
         {"omega": 0.05, "through": "x0"},
-        {"omega": 0.1, "every": 2},
         {"omega": 0.1, "window": (0.25, 0.8)},
         {"omega": 3.0, "scale": "raw"},
         {"omega": 3.0, "scale": "raw", "through": "x0"},

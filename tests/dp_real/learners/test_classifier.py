@@ -1,6 +1,7 @@
 """Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import nn
 from torch.optim import AdamW
-from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.optimization import get_wsd_schedule
+from transformers import AutoImageProcessor, AutoModelForImageClassification, get_wsd_schedule, pipeline
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
@@ -21,18 +20,13 @@ from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners.kinds import TransformersConfig
-from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
+from dp_real.learners.kinds import ConvConfig, TransformersConfig
+from dp_real.learners.models.classifier import ClassifierLearner, normalisation
 from dp_real.learners.models.network import rate_factor
 from dp_real.sections import TrainingConfig
 
-TINY = {
-    "patch_size": 8,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-}
+SIZES = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TINY = SIZES | {"intermediate_size": 16}
 CLASSES = ("cat", "dog", "emu")
 TASK = Task((3, 16, 16), CLASSES)
 TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
@@ -62,13 +56,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierLearner
     return student, folder
 
 
-def test_the_default_is_the_papers_vit():
-    """It is ViT-B/16 for 224 pixels, which has 86 M parameters. Only its description is made here."""
-    vit = ViTConfig()
-    assert (vit.patch_size, vit.hidden_size, vit.num_hidden_layers, vit.num_attention_heads) == (16, 768, 12, 12)
-    assert section().architecture == vit.model_type == "vit"
-
-
 def test_a_fresh_one_is_a_function_of_its_seed():
     weights = []
     for seed in (0, 0, 1):
@@ -78,17 +65,10 @@ def test_a_fresh_one_is_a_function_of_its_seed():
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
-def test_another_architecture_that_takes_any_size():
-    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
-    student = learner(section(architecture="resnet", config=sizes), (1, 16, 16))
-    assert student.logits(pictures(2, 1, 16, 16)).shape == (2, 3)
-
-
 def test_weights_that_no_logit_hangs_on_are_left_alone():
     """Data-parallel training would fail at such weights, and weight decay would shrink them."""
     drawn = torch.get_rng_state()
-    sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    student = learner(section(architecture="dinov2", config=sizes))
+    student = learner(section(architecture="dinov2", config=SIZES))
     assert torch.equal(torch.get_rng_state(), drawn)
     frozen = [name for name, weight in student.module.named_parameters() if not weight.requires_grad]
     assert frozen == ["model.dinov2.embeddings.mask_token"]
@@ -122,11 +102,10 @@ def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_pa
     folder = tmp_path / "learner"
     ClassifierLearner(section(config=TINY).classifier(task, seed=0), task, TRAINING, seed=0).save(folder)
     rows, columns = np.mgrid[0:60, 0:40]
-    Image.fromarray(np.stack([4 * rows, 6 * columns, 2 * (rows + columns)], 2).astype(np.uint8)).save(
-        tmp_path / "a.png"
-    )
+    picture = Image.fromarray(np.stack([4 * rows, 6 * columns, 2 * (rows + columns)], 2).astype(np.uint8))
+    picture.save(tmp_path / "a.png")
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    theirs = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")["pixel_values"][0]
+    theirs = processor(picture, return_tensors="pt")["pixel_values"][0]
     ours = read_image(tmp_path / "a.png", 16, 3, resize) / 127.5 - 1
     assert theirs.shape == ours.shape
     assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
@@ -211,49 +190,31 @@ def test_a_folder_is_where_another_learner_starts(trained: tuple[ClassifierLearn
 
 
 def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
-    """The mean and deviation are those of its own processor, for pixels in [0, 1]."""
-    _, folder = trained
-    for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    processor = json.loads((folder / "preprocessor_config.json").read_text())
-    mean = [0.1, 0.2, 0.3]
-    std = [0.5, 0.4, 0.25]
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"image_mean": mean, "image_std": std}))
-    module = section(model=str(tmp_path)).classifier(TASK, 0)
-    x = pictures(2, 3, 16, 16)
-    pixels = torch.stack([((x[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
+    """At its size, by the mean and deviation of its own processor, for pixels in [0, 1]."""
+    folder = shutil.copytree(trained[1], tmp_path / "model")
+    file = folder / "preprocessor_config.json"
+    mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
+    values = {"image_mean": mean, "image_std": std}
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    module = section(model=str(folder)).classifier(TASK, 0)
+    x = pictures(2, 3, 24, 24)
+    small = nn.functional.interpolate(x, (16, 16), mode="bilinear", antialias=True)
+    pixels = torch.stack([((small[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
 
-    plain = {"image_processor_type": "ViTImageProcessor", "do_normalize": False, "do_resize": False}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(plain))
-    assert normalisation(str(tmp_path)) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))
+    file.write_text('{"image_processor_type": "ViTImageProcessor", "do_normalize": false, "do_resize": false}')
+    assert normalisation(str(folder)) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))
     twice = {"image_processor_type": "EfficientNetImageProcessor", "do_center_crop": False, "include_top": True}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(twice | {"image_mean": mean, "image_std": std}))
-    white = AutoImageProcessor.from_pretrained(tmp_path)(images=[255 * np.ones((64, 64, 3), np.uint8)])
-    found = [(1 - m) / s for m, s in zip(*normalisation(str(tmp_path)), strict=True)]
+    file.write_text(json.dumps(twice | values))
+    white = AutoImageProcessor.from_pretrained(folder)(images=[255 * np.ones((64, 64, 3), np.uint8)])
+    found = [(1 - m) / s for m, s in zip(*normalisation(str(folder)), strict=True)]
     assert found == pytest.approx(np.asarray(white["pixel_values"][0])[:, 32, 32], rel=1e-5)
-    reversed_ = {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(reversed_))
+    file.write_text('{"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": true}')
     with pytest.raises(InputError, match="another order than red, green, blue"):
-        normalisation(str(tmp_path))
-
-    (tmp_path / "preprocessor_config.json").unlink()
+        normalisation(str(folder))
+    file.unlink()
     with pytest.raises(MissingError, match="no preprocessor_config"):
-        section(model=str(tmp_path)).classifier(TASK, 0)
-
-
-def test_larger_images_are_resized_to_the_models_size():
-    seen: dict[str, Any] = {}
-
-    class Spy(torch.nn.Module):
-        dtype = torch.float32
-
-        def forward(self, pixel_values: torch.Tensor) -> Any:
-            seen["x"] = pixel_values
-            return type("Output", (), {"logits": pixel_values.mean((2, 3))})
-
-    Classifier(Spy(), 8, [0.5] * 3, [0.5] * 3)(torch.full((1, 1, 32, 32), 0.25))
-    torch.testing.assert_close(seen["x"], torch.full((1, 3, 8, 8), 0.25))
+        section(model=str(folder)).classifier(TASK, 0)
 
 
 @pytest.mark.parametrize(
@@ -272,8 +233,12 @@ def test_sizes_that_do_not_work(values: dict, message: str):
 
 
 def test_what_it_cannot_learn():
-    with pytest.raises(InputError, match=r"takes images.*\[64\]"):
-        learner(section(config=TINY), (64,))
+    vectors = Task((64,), CLASSES)
+    for kind in (section(config=TINY), ConvConfig(kind="conv")):
+        with pytest.raises(InputError, match=r"takes images.*\[64\]"):
+            kind.fresh(vectors, TRAINING, seed=0)
+    with pytest.raises(InputError, match="each halves the image of 16 x 16 pixels: name fewer"):
+        ConvConfig(kind="conv", widths=(8,) * 5).fresh(TASK, TRAINING, seed=0)
     raw = {"name": "own", "data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "training": {"steps": 1}}
     raw |= {"practice": {"initial": 1}, "learner": {"kind": "transformers", "model": "a/b", "config": TINY}}
     with pytest.raises(InputError, match="config is for a fresh model; the sizes of model = 'a/b' are its own"):

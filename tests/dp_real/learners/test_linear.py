@@ -60,6 +60,7 @@ def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
     assert not torch.equal(restored.weight, weight)
 
 
-def test_a_linear_learner_takes_two_classes():
+def test_a_linear_learner_takes_two_classes_and_counts_no_flops():
+    assert linear().row_flops((20,)) == 0
     with pytest.raises(InputError, match="two classes"):
         LinearLearner((64,), 10, lam=1)

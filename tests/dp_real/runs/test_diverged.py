@@ -22,7 +22,7 @@ from dp_real.rounds import Rounds
 from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
-from dp_real.runtime import cache, finite
+from dp_real.runtime import cache, finite, resumable
 from tests.dp_real.conftest import changed
 
 RAW = {"scale": "raw", "omega": 1e30}
@@ -126,7 +126,7 @@ def test_a_generator_of_no_use_is_not_cached(
 ):
     """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
     if hides == "losses":
-        monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
+        monkeypatch.setattr(resumable, "require_finite", lambda *_: None)
     if hides == "samples":
         monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
     rate = 2e-3 if hides == "samples" else 1e30

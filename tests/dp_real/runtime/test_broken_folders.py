@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
-from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from dp_base.errors import InputError
 from dp_real.examples import Task
@@ -26,6 +23,7 @@ from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models import causal_lm
 from dp_real.text.models.asked import Prompts
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
+from tests.dp_real.generators.tiny_pipelines import tiny_vit, vit_processor
 from tests.dp_real.text.made import encoder, language_model
 
 Break = Callable[[Path], Any]
@@ -54,10 +52,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("sound")
     language_model(place / "language", chat=True)
     encoder(place / "texts", classes=2)
-    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = ViTConfig(**sizes, intermediate_size=16, image_size=16, patch_size=8, num_labels=3)
-    ViTForImageClassification(config).save_pretrained(place / "images")
-    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(place / "images")
+    tiny_vit().save_pretrained(place / "images")
+    vit_processor().save_pretrained(place / "images")
     make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")
     return place
 
@@ -103,7 +99,6 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("language", "header too large", header()),
     ("language", "no whole file of safetensors", cut),
     ("language", "is not finite", filled(float("nan"))),
-    ("language", "is not finite", filled(float("inf"))),
     ("language", "ZeroDivisionError", said(n_head=0)),
     ("language", "much more than the 38,144 numbers", said(n_layer=10**6)),
     ("language", "much more than the 38,144 numbers", said(n_embd=10**9)),
@@ -117,21 +112,12 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("language", "SecurityError", written(TEMPLATE, "{{ ''.__class__.__mro__[1].__subclasses__() }}")),
     ("language", "no tokenizer could be read: KeyError", written("tokenizer.json", "{}")),
     ("language", "invalid data type", said("generation_config.json", eos_token_id="x")),
-    ("images", "header too large", header()),
-    ("images", "is not finite", filled(float("nan"))),
-    ("images", "ZeroDivisionError", said(num_attention_heads=0)),
-    ("images", "much more than the", said(num_hidden_layers=10**6)),
     ("images", "much more than the", said(image_size=10**8)),
     ("images", "no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
     ("images", "see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
-    ("texts", "header too large", header()),
-    ("texts", "is not finite", filled(float("nan"))),
-    ("texts", "ZeroDivisionError", said(num_attention_heads=0)),
     ("texts", "much more than the", said(num_hidden_layers=10**6)),
     ("pipeline", "header too large", header("unet")),
     ("pipeline", "is not finite", filled(float("nan"), "unet")),
-    ("pipeline", "ZeroDivisionError", said("unet/config.json", attention_head_dim=0)),
-    ("pipeline", "much more than the", said("unet/config.json", layers_per_block=10**6)),
     ("pipeline", "much more than the", said("text_encoder/config.json", num_hidden_layers=10**6)),
     ("pipeline", "RecursionError", written("model_index.json", NESTED)),
     ("pipeline", "no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),

@@ -45,7 +45,7 @@ def start(together: Barrier, made: Path, seconds: float) -> list[SpawnProcess]:
 def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
     together = SPAWN.Barrier(2)
     made = tmp_path / "made"
-    processes = start(together, made, 1.0)
+    processes = start(together, made, 0.3)
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
@@ -56,7 +56,7 @@ def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
 def test_when_the_first_is_killed_the_other_makes_it(tmp_path: Path):
     together = SPAWN.Barrier(2)
     made = tmp_path / "made"
-    processes = start(together, made, 2.0)
+    processes = start(together, made, 1.0)
     deadline = time.monotonic() + 60
     while not list(made.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
-from transformers.models.vit.modeling_vit import ViTForImageClassification
+from transformers import ViTImageProcessorPil
 
 from dp_real import distributed
 from dp_real.evaluate import assess
@@ -21,17 +19,16 @@ from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
-from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
-from dp_real.text.models.sequence_classifier import known_classifier
+from dp_real.text.learners import TransformersTextConfig
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, FakeDevice, fake_device
 from tests.dp_real.text import made
 
-on_device = [
+pytestmark = [
     pytest.mark.fake_device,
     pytest.mark.skipif(SET_UP is None, reason="this torch has no device in name only"),
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
@@ -69,9 +66,8 @@ def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **op
 
 @pytest.mark.parametrize("options", [{}, PAPER, PAPER | {"precision": "bfloat16"}])
 @pytest.mark.parametrize("build", [pytest.param(small, id="quick"), vit])
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
 def test_a_training_step_waits_for_nothing(
-    marks: None, build: Callable[[Task], nn.Module], options: dict[str, Any], device: FakeDevice
+    build: Callable[[Task], nn.Module], options: dict[str, Any], device: FakeDevice
 ):
     trained = learner(device, build, **options)
     device.waits.clear()
@@ -82,8 +78,7 @@ def test_a_training_step_waits_for_nothing(
     assert [wait.partition(",")[0] for wait in device.waits] == [READ]  # logging
 
 
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
-def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(marks: None, device: FakeDevice):
+def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device: FakeDevice):
     x = torch.zeros(3, device=device.device)
     with pytest.raises(RuntimeError, match="same device"):
         torch.add(x, torch.zeros(3))
@@ -95,8 +90,7 @@ def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(marks: None, device: 
     assert device.waits == ["aten._to_copy nowhere -> cpu [3]", READ, "aten._to_copy cpu -> nowhere [3]"]
 
 
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
-def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None, device: FakeDevice):
+def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device: FakeDevice):
     trained = learner(device, precision="bfloat16")
     device.waits.clear()
     assess.accuracy(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
@@ -104,26 +98,17 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 
 
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
-    marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    sizes: dict[str, Any] = SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}
-    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path)
-    ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(distributed, "device", lambda: device.device)
-    known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)
+    tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
+    ViTImageProcessorPil().save_pretrained(tmp_path / "images")
+    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK, seed=0)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
-
-
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
-def test_quick_an_existing_classifier_of_texts_lies_on_the_device(
-    marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made.encoder(tmp_path)
-    monkeypatch.setattr(distributed, "device", lambda: device.device)
-    task = Task((20,), TASK.classes)
-    known = freeze_unused(known_classifier(str(tmp_path), task, 16), task.sample_shape)
+    made.encoder(tmp_path / "texts")
+    texts = TransformersTextConfig(kind="transformers-text", model=str(tmp_path / "texts"), max_tokens=16)
+    known = texts.classifier(Task((20,), TASK.classes), seed=0)
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 
 
@@ -149,9 +134,8 @@ PROMPTS = tiny_pipelines.PROMPTS
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", PIPELINES)
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
 def test_a_sampling_step_waits_for_nothing_guided_or_not(
-    marks: None, make: Callable[[], Any], dtype: torch.dtype, device: FakeDevice
+    make: Callable[[], Any], dtype: torch.dtype, device: FakeDevice
 ):
     """What is waited for depends neither on the number of steps nor on the guidance."""
     pipe = pipeline(device, make, dtype)

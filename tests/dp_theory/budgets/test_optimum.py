@@ -144,14 +144,6 @@ def test_pruning_under_a_budget(rho, keep, error):
     assert table["test_error"].is_monotonic_increasing
 
 
-def test_expensive_candidates_leave_plain_data_or_keep_easy():
-    for rho in (0.3, 0.9):
-        table = optimum(rho, budget=5, candidate_cost=10, training_cost=1.0, direct_cost=100)
-        assert table.iloc[0]["rule"] in ("keep-all", "keep-easy")
-        hard = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
-        assert hard["keep"] == 1.0
-
-
 def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
     table = optimum(0.9, psi=0.5, d=400)
     assert table.iloc[0][["strategy", "rule"]].tolist() == ["direct", "keep-hard"]

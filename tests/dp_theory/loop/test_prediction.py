@@ -103,13 +103,6 @@ def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
 # -- covariances ------------------------------------------------------------------------------------------------------
 
 
-def test_flat_spectrum_is_isotropic():
-    additions = [Addition(1, keep=KeepHard(0.5)), Addition(1, keep=Agree())]
-    flat = PracticeProblem(0.5, 0.02, additions, spectrum=np.ones(50), truth=np.arange(1.0, 51.0))
-    expected = predict(PracticeProblem(0.5, 0.02, additions)).test_error
-    np.testing.assert_allclose(predict(flat).test_error, expected, rtol=1e-11)
-
-
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 

@@ -156,12 +156,6 @@ def test_the_experiment_agrees(classes, rule):
         assert abs(getattr(theory, name) - getattr(runs, name)) < 4 * se, name
 
 
-def test_a_pool_of_which_nothing_is_kept_answers_at_random():
-    runs = simulate(SoftmaxProblem(4, Threshold(-1e-9, Margin()), 0.9, 0.5, 0.1), 12, 2)
-    assert (runs.test_error, runs.squared_norm) == (0.75, 0.0)
-    assert runs.cross_entropy == pytest.approx(np.log(4))
-
-
 def test_arrays_broadcast_and_repeat():
     problem = SoftmaxProblem(3, Share(0.5), 0.9, np.array([[0.3], [0.9]]), np.array([0.05, 0.5]))
     batch = predict(problem)

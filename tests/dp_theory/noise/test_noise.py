@@ -27,7 +27,6 @@ from dp_theory import (
 )
 from dp_theory.loop.flips import SHAPES
 from dp_theory.noise import (
-    LAMS,
     Missed,
     plain_error,
     plain_lam,
@@ -237,14 +236,6 @@ def test_selections_have_their_best_ridge(flips, rows):
     plain = found.query("rule == 'static'")
     np.testing.assert_allclose(plain["test_error"], plain_error(flips, rows), rtol=1e-8)
     np.testing.assert_allclose(plain["lam"], plain_lam(flips, rows), rtol=1e-3)
-
-
-def test_loops_have_their_best_ridge():
-    """1 % wrong labels: next to none is best from the third round on; a smaller ridge gains less than 1e-4."""
-    flips = BoundaryFlips.of_share(0.01)
-    ours, less = (worth(flips, rounds=4, plans=[Window(0.25)], lams=lams).iloc[-1] for lams in (LAMS, (3e-5, *LAMS)))
-    assert ours["test_error"] == pytest.approx(less["test_error"], rel=1e-4)
-    assert ours["test_error"] < 0.0371
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import dp_theory
 from dp_theory import RULES, Direct, InputError, Problem, make_rule, predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
 from dp_theory.rules.entropy_rule import entropy_deficit
-from tests.dp_theory.rules.reference import WindowByQuadrature, integrated_moments, tilted
+from tests.dp_theory.rules.reference import integrated_moments, tilted
 from tests.installed import install
 
 GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -229,16 +229,6 @@ def test_a_rule_that_no_kept_fraction_fixes_says_so():
 
 
 # -- parameters that are arrays ---------------------------------------------------------------------------------------
-
-
-def test_quadrature_cuts_at_breakpoints_that_are_arrays():
-    alpha, rho = np.array([[0.1], [0.7], [1.0], [50.0]]), np.array([-0.3, 0.9])
-    moments = WindowByQuadrature(alpha).moments(rho)
-    for got, want in zip(moments, KeepHard(alpha).moments(rho), strict=True):
-        np.testing.assert_allclose(*np.broadcast_arrays(got, want), rtol=1e-13)
-    for i, j in np.ndindex(4, 2):
-        alone = WindowByQuadrature(float(alpha[i, 0])).moments(float(rho[j]))
-        assert [np.broadcast_to(m, (4, 2))[i, j] for m in moments] == [float(m) for m in alone]
 
 
 @pytest.mark.parametrize(

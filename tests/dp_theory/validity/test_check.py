@@ -45,6 +45,7 @@ def test_what_is_not_rejected_is_not_shown():
     assert check(features, trials=8).gaussian != "holds"
 
 
+@pytest.mark.slow
 def test_z_scatters_as_its_standard_error_says():
     """Of keep-hard, whose trials share most of the rows that there are."""
     z = [

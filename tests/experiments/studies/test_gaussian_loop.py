@@ -25,7 +25,7 @@ from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll, KeepHard
 
-SEEDS = 12
+SEEDS = 8
 SMALL = (
     "guidance.omega=0.02",
     "data.dimension=60",
@@ -117,7 +117,7 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(small: Config, measur
     predicted = predictions(small, guided)
     assert np.abs(standard_errors(guided, predicted["rows"])).max() < 4
     plain = predict_loop(small, [plain_rows(small)] * 3)
-    assert standard_errors(guided, plain)[-1] < -12
+    assert standard_errors(guided, plain)[-1] < -8
     for name in ("keep-hard", "rule", "labels"):
         assert predicted[name][-1] == pytest.approx(guided.test_error[:, -1].mean(), rel=0.25), name
 

@@ -30,9 +30,11 @@ def best_command(
     rho: Annotated[str, several("Cosine of the fixed selector with the truth.")],
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
-    candidate_cost: Annotated[
-        float, typer.Option(help=f"Cost of a plain sample; a directly drawn one costs {DIRECT_COST:g} times as much.")
-    ] = 1.0,
+    candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
+    direct_cost: Annotated[
+        float | None,
+        typer.Option(help=f"Cost of a directly drawn sample.  Default: that of {DIRECT_COST:g} plain ones."),
+    ] = None,
     training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
     keep: Annotated[str | None, several("Kept fraction p.  Default: the best.")] = None,
     lam: Annotated[str | None, ridge("the training rows", "  Default: the best.", VALUES)] = None,
@@ -60,7 +62,7 @@ def best_command(
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))
     least = those_given(smallest_keep=smallest_keep)
-    prices = {"candidate_cost": candidate_cost, "training_cost": training_cost}
+    prices = {"candidate_cost": candidate_cost, "direct_cost": direct_cost, "training_cost": training_cost}
     with claimed(out):
         result = optimum(**given, **prices, d=d, **least)
         if out is not None:
