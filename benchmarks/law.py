@@ -38,11 +38,9 @@ def main() -> None:
     )
     kept = round(n * float(RULE.moments(RHO).p))
     (needed,) = seconds(lambda: [(rng.random(size), rng.standard_normal(size)) for size in (kept // 16,) * 16])
-    (whole,) = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng, full=True), repeats=2)
     print(f"law draw, d = 1e6, n = 5e6, one core: {drawn:.3f} s")
     print(f"  rival, 1e7 standard normals: {normals:.3f} s; ratio {normals / drawn:.1f}x")
     print(f"  rival, {kept:.2g} uniforms and as many normals: {needed:.3f} s; ratio {needed / drawn:.2f}x")
-    print(f"  rival, the whole banded system: {whole:.3f} s; ratio {whole / drawn:.1f}x")
     row("law draw, d = 1e6, n = 5e6", f"{drawn:.3f} s", f"1e7 standard normals {normals:.3f} s", normals / drawn)
     row("law draw, what it needs", f"{drawn:.3f} s", f"kept rows' numbers {needed:.3f} s", needed / drawn)
     d, n = 8192, 40960

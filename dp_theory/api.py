@@ -14,13 +14,13 @@ TRIALS = 20
 Answer = TypeVar("Answer", covariant=True)
 
 
-class Solved(Protocol[Answer]):
+class Solvable(Protocol[Answer]):
     """A problem that theory answers."""
 
     def solve(self, tolerance: float | None) -> Answer: ...
 
 
-class Drawn(Protocol[Answer]):
+class Drawable(Protocol[Answer]):
     """A problem that experiments answer."""
 
     engines: ClassVar[tuple[str, ...]]
@@ -31,7 +31,7 @@ class Drawn(Protocol[Answer]):
 @overload
 def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> FinitePrediction: ...
 @overload
-def predict(problem: Solved[Answer], *, tolerance: float | None = None) -> Answer: ...
+def predict(problem: Solvable[Answer], *, tolerance: float | None = None) -> Answer: ...
 def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:
     """The limit n, d → ∞ of a problem, with a certificate of every number.
 
@@ -86,7 +86,7 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
 
 
 def simulate(
-    problem: Drawn[Answer],
+    problem: Drawable[Answer],
     d: int | None = None,
     trials: int = TRIALS,
     *,

@@ -144,7 +144,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
         forward = count(lambda part=part, x=x: part(x))
         both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
         costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
-    size = sizes.PipelineSize(0, 32, costs["denoiser"], costs["decoder"], tiny=None, config={})
+    size = sizes.PipelineSize(0, costs["denoiser"], {}, 32, costs["decoder"], tiny=None)
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     counted = MeasuredFlops(SampleDrawer(mine, generator, open_storage(mine.pool.storage, (3, 8, 8))), learner)
