@@ -159,7 +159,7 @@ def test_every_package_that_is_imported_is_declared():
             assert {name.partition(".")[0] for name in names} <= known | {*sys.stdlib_module_names, *FOLDERS}, path
 
 
-@pytest.mark.parametrize("versions", ["newest", "lowest"])
+@pytest.mark.parametrize("versions", ["newest", pytest.param("lowest", marks=pytest.mark.slow)])
 def test_the_wheel_alone_answers_every_command(
     built: Path, versions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -60,11 +60,12 @@ class FolderConfig(OwnSets):
 
         return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
-    def to_train_on(self, examples: ImageSet) -> TrainingExamples:
-        """Decoded, as float32, on first use."""
+    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
+        """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
         from dp_real.data.sets.images import TrainingImages
+        from dp_real.data.sets.places import read_set
 
-        return TrainingImages(examples)
+        return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """No image is decoded."""

@@ -73,7 +73,7 @@ class PretrainedConfig(LearnerConfig):
         return self
 
     def made(self, task: Task) -> nn.Module:
-        """Build a fresh one, whose weights that no logit depends on are frozen."""
+        """Build a fresh one. It may be on the meta device, where not all of them run."""
         raise NotImplementedError
 
     def known(self, model: str, task: Task) -> nn.Module:
@@ -90,7 +90,8 @@ class PretrainedConfig(LearnerConfig):
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-            return freeze_unused(self.known(self.model, task), task.sample_shape) if self.model else self.made(task)
+            classifier: Any = self.known(self.model, task) if self.model else self.made(task)
+            return freeze_unused(classifier, task.sample_shape)
 
     def weights(self) -> dict[str, str]:
         return {"learner.model": self.model} if self.model else {}

@@ -54,6 +54,15 @@ def seeded(draw: torch.Generator) -> Iterator[None]:
         yield
 
 
+def seed_layers(draw: torch.Generator, device: torch.device) -> None:
+    """Go on from the seed of `draw` where layers draw, such as dropout: from the global generators.
+
+    On a CPU its own alone: torch.manual_seed asks every kind of device, which takes a hundred times as long.
+    """
+    start = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
+    start(draw.initial_seed())
+
+
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
     """Seeds uint64 [B], each enough to draw its row's noise again."""
     return _states([sequence(seed, Stream.NOISE, round_index, row) for row in rows])

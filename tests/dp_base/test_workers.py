@@ -34,6 +34,7 @@ def holding(size: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.slow
 def test_a_worker_that_holds_much_is_kept():
     """joblib would warn when it replaces the worker, and a warning is an error here."""
     found = list(in_parallel(2, holding, [(1,)] * 2 + [(310_000_000,)] + [(1,)] * 5, batch_size=1))

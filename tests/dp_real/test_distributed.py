@@ -151,6 +151,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, config: Config, generator):
     (tmp_path / "script.py").write_text(FAILS_ALONE)
     (tmp_path / "config.toml").write_text(config.to_toml())

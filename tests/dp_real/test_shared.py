@@ -59,6 +59,7 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path
     assert ends == {(row, min(row + 32, 250)) for row in range(0, 250, 32)} | cut_off
 
 
+@pytest.mark.slow
 def test_what_is_not_drawn_again_takes_the_time_that_it_took(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

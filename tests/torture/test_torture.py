@@ -56,6 +56,7 @@ def test_faults(place: Place, draw: random.Random):
     assert_survived(faults.attack(place, 1, draw, only=("no memory in training",)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_damage(place: Place, draw: random.Random):
     assert_survived(damage.attack(place, 6, draw, only=("resume", "export", "report", "doctor")), at_least=4)

@@ -22,7 +22,7 @@ from dp_real.data.sets.class_names import (
     warn_once,
 )
 from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
-from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
+from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Place, Seed
 
 if TYPE_CHECKING:
@@ -127,9 +127,9 @@ class OwnSets(DataConfig):
         """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
         raise NotImplementedError
 
-    def to_train_on(self, examples: Any) -> TrainingExamples:
-        """A set that was read."""
-        return examples
+    def read_training(self, found: Located, needed: Collection[int]) -> Any:
+        """TrainingExamples."""
+        return self.read(found, needed)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """Only examples of the task's classes."""
@@ -177,7 +177,10 @@ class OwnSets(DataConfig):
     def load(self) -> RealData:
         """Missing further sets are left out, unless `require_sets` is set."""
         found = self._locate_all()
-        train = self.to_train_on(self._read(found["train"], "train")) if self.train else None
+        train = None
+        if self.train:
+            with foreign_file(found["train"].where):
+                train = self.read_training(found["train"], self.needed("train"))
         validation = self._read(found["validation"], "validation", keep=True)
         return RealData(
             self.task,

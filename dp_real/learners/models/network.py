@@ -23,7 +23,7 @@ from dp_real.learners.models.augment import Augmentation, at_task_size
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.resumable import load_state_tensors, state_tensors
-from dp_real.runtime.seeds import Stream, seeded, torch_rng
+from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 from dp_real.sections import TrainingConfig
 
 REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller learner take less"
@@ -225,7 +225,7 @@ class StepGradient:
         for start in range(0, n, most):
             x, y, offset = (each[start : start + most] for each in rows)
             position = (rank, start) if start else (rank,)
-            torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, step, *position).initial_seed())
+            seed_layers(torch_rng(self.seed, Stream.DROPOUT, step, *position), total.device)
             loss = loss_of(x, y, offset) * (len(y) / n)
             loss.backward()
             total += loss.detach()

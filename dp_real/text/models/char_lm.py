@@ -17,7 +17,7 @@ from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.finite import require_finite
 from dp_real.runtime.resumable import Resumable
-from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
+from dp_real.runtime.seeds import Stream, row_uniforms, seed_layers, seeded, torch_rng
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import CharLMConfig
@@ -146,7 +146,7 @@ def train_char_lm(
         anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
         loop = Resumable("the generator", REMEDY, {"model": model}, optimizer, anneal, draw, unfinished)
         for step in loop.steps(settings.train_steps, advance):
-            torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
+            seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
             x = texts.x[rows]
             y = texts.y[rows].to(device)

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import AutoModelForSequenceClassific
 from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
 from dp_real.examples import Task
-from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
+from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import to_texts
@@ -72,7 +72,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
 
     def wrap(model: Any) -> SequenceClassifier:
-        return freeze_unused(SequenceClassifier(model, tokenizer, fitting(model, most)), task.sample_shape)
+        return SequenceClassifier(model, tokenizer, fitting(model, most))
 
     return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 

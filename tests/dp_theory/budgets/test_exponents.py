@@ -27,6 +27,7 @@ def test_exponents_per_axis():
     assert abs(steepening["practice", "kept"]) < 0.01
 
 
+@pytest.mark.slow
 def test_simulated_exponents_agree():
     result = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 5), d=150, trials=12, seed=5)
     kept = result.exponents.query("axis == 'kept'")

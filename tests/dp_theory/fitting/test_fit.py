@@ -99,6 +99,7 @@ def test_scatter_that_was_estimated_has_students_intervals():
     assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess) * 0.02)
 
 
+@pytest.mark.slow
 def test_the_ends_of_intervals_are_where_the_likelihood_says():
     """Of a curve that is bent so that a search for the least flips, begun at the best ones, ends too soon."""
     fitted = fit(few_static())

@@ -37,6 +37,7 @@ def test_forecast_is_where_the_theory_reaches_the_target():
     assert table.use["practice"] == "yes"
 
 
+@pytest.mark.slow
 def test_a_target_below_the_floor_is_never_reached():
     curve = noiseless_curve("static", np.geomspace(50, 6400, 12), {"floor": 0.1})
     table = forecast(fit(curve, {"flip": 0.1, "ridge": 0.02}), 0.05)
@@ -64,6 +65,7 @@ def test_a_forecast_is_no_surer_than_its_fit():
     assert (table.use == "as good").all()
 
 
+@pytest.mark.slow
 def test_a_forecast_with_a_known_floor_prefers_one_strategy():
     table = forecast(fit(few_static(), {"floor": 0.0}), 0.08).set_index("strategy")
     assert table.use.to_dict() == {"practice": "yes", "prune": "no", "static": "no"}

@@ -119,6 +119,7 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path: Path):
     assert [task.returncode for task in tasks] == [130, 130], err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_process_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):

@@ -97,10 +97,15 @@ def check_command(
             ],
             "test error against kept rows: predicted and measured": records(found.curves[list(SHOWN)]),
         },
-        f"{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows{others} in {view.dimension} directions;"
-        f" the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}",
-        *written(out),
     )
+    if not as_json:
+        sides = " against ".join(given.classes)
+        print(
+            f"\n{sides}: {len(view.y)} rows{others} in {view.dimension} directions; "
+            f"the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}",
+            *written(out),
+            sep="\n",
+        )
 
 
 def _whole_numbers(text: str) -> list[int]:

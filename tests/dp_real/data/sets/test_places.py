@@ -9,6 +9,7 @@ import datasets
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from PIL import Image
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.image_folder import FolderConfig
@@ -17,7 +18,7 @@ from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import ImageSet, decode_ahead
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
-from tests.dp_real.data.sets.made import plain, values, write_tar
+from tests.dp_real.data.sets.made import encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
@@ -433,6 +434,16 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyP
 
 
 # further sets
+
+
+def test_what_is_trained_on_is_seen_whole_where_validation_sees_the_middle(tmp_path: Path):
+    picture = Image.new("RGB", (16, 16))
+    picture.paste((255, 255, 255), (4, 4, 12, 12))
+    own = folders(tmp_path, [encoded(picture)] * 3, [0, 1, 2])
+    data = settings(own, train=own, resize=16).load()
+    assert (data.validation.x[:] == 255).all()
+    assert data.generator is not None
+    assert data.generator.x.mean() == pytest.approx(-0.5, abs=0.05)  # a quarter is white
 
 
 def test_further_sets_of_a_configuration(tmp_path: Path):
