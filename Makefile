@@ -36,7 +36,7 @@ install: .venv/dev
 
 .venv/real .venv/test .venv/dev: .venv/%: pyproject.toml constraints.txt | .venv
 	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[$*]'
-	touch $@
+	touch $@ $(if $(filter dev,$*),.venv/real .venv/test)
 
 figures: .venv/real
 	$(BIN)/dp figures --out out/figures $(if $(QUICK),--quick)
