@@ -334,7 +334,7 @@ def test_kinds_are_for_texts_or_for_numbers(chars: Config):
     for sections, message in (
         ({"learner": {"kind": "mlp"}}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
         ({"data": {"source": "digits"}}, "'digits' has no texts: generator.kind = 'char-lm' is for texts"),
-        ({"generator": function}, "'function' cannot tell how likely a class is: guidance.likelihood_weight must be"),
+        ({"generator": function}, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
     ):
         with pytest.raises(InputError, match=message):
             parse_config(raw | sections)
