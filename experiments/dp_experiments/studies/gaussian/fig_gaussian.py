@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,8 @@ def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
     practice = config.practice
     sizes = 1 + practice.increment / practice.initial * np.arange(len(plans) + 1)
     phi = config.task.sample_shape[0] / practice.initial
-    lams = config.learner.lam / scale**2 * sizes
+    learner: Any = config.learner
+    lams = learner.lam / scale**2 * sizes
     return predict(PracticeProblem(phi, lams.tolist(), plans, initial)).test_error
 
 
@@ -141,17 +143,15 @@ def compute(quick: bool) -> pd.DataFrame:
         found = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
     guided = predict_loop(config, guided_rows(config, found["practice"]))
-    return pd.concat(
-        [
-            *(_runs(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()),
-            _runs(PLAIN, sizes, found["practice-unguided"].test_error),
-            _runs(GUIDED, sizes, found["practice"].test_error),
-            predicted(STATIC, sizes, 100 * plain),
-            predicted(PLAIN, sizes, 100 * plain),
-            predicted(GUIDED, sizes, 100 * guided),
-        ],
-        ignore_index=True,
-    )
+    parts = [_runs(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()]
+    parts += [
+        _runs(PLAIN, sizes, found["practice-unguided"].test_error),
+        _runs(GUIDED, sizes, found["practice"].test_error),
+        predicted(STATIC, sizes, 100 * plain),
+        predicted(PLAIN, sizes, 100 * plain),
+        predicted(GUIDED, sizes, 100 * guided),
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
