@@ -73,7 +73,7 @@ def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list
     options = config.practice
     if options.imbalance == 1:
         return []
-    counts = tail_counts(options.all_real, config.task.n_classes, options.imbalance, config.data.split)
+    counts = tail_counts(options.real, config.task.n_classes, options.imbalance, config.data.split)
     correct = predictions(learner, images) == images.y
     groups = shots(torch.from_numpy(counts))
     return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups.items()]
