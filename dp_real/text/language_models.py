@@ -40,7 +40,6 @@ OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs",
 """Keys of a request that are no parameters of sampling: this package sets them."""
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
-Strings = tuple[Annotated[str, Field(min_length=1)], ...]
 Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]
 
 
@@ -55,7 +54,6 @@ class AskedConfig(GeneratorConfig):
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
     )
     chat: bool
-    system: str = Field(default="", description="the chat's system message; none if it is empty")
     shots: int = Field(
         default=0,
         ge=0,
@@ -65,7 +63,9 @@ class AskedConfig(GeneratorConfig):
     temperature: Temperature = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens of this share; 1: all")
     max_new_tokens: Rows = Field(default=128, description="of a text; what would follow is cut off")
-    stop: Strings = Field(default=(), description="strings that end a text, and do not belong to it")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="strings that end a text, and do not belong to it"
+    )
 
     @model_validator(mode="after")
     def _check_prompts(self) -> AskedConfig:
@@ -73,8 +73,6 @@ class AskedConfig(GeneratorConfig):
             if (EXAMPLES in prompt) != bool(self.shots):
                 wrong = "has no" if self.shots else "has"
                 raise ValueError(f"prompt {prompt!r} {wrong} {EXAMPLES}, and shots = {self.shots}")
-        if self.system and not self.chat:
-            raise ValueError("system is a chat's message: set chat = true")
         return self
 
     @property
@@ -88,7 +86,7 @@ class AskedConfig(GeneratorConfig):
     def tokens(self, task: Task) -> tuple[int, int]:
         """Assumed are CHARACTERS a token, and SHOT tokens an example."""
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
-        return self._prompt_tokens(len(self.system) + longest), self.max_new_tokens
+        return self._prompt_tokens(longest), self.max_new_tokens
 
     def _prompt_tokens(self, more: int = 0) -> int:
         return (max(map(len, self.prompts)) + more) // CHARACTERS + SHOT * self.shots
@@ -143,7 +141,7 @@ class CausalLMConfig(AskedConfig):
 class EndpointConfig(AskedConfig):
     """A language model behind an OpenAI-compatible HTTP API, asked by prompts (guidance.candidates)."""
 
-    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "timeout", "retries", "token_budget")
+    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
 
     kind: Literal["openai"]
     base_url: str = Field(
@@ -161,14 +159,7 @@ class EndpointConfig(AskedConfig):
         description="further ones of a request, as the API names them, such as { top_k = 50 }; '' leaves one out that "
         "the API refuses, such as { seed = '' }",
     )
-    refusals: Strings = Field(
-        default=(), description="beginnings of answers that are refusals: they are drawn again, as empty ones are"
-    )
     requests: int = Field(default=8, ge=1, le=1000, description="in flight at a time, of one process")
-    timeout: float = Field(default=120.0, gt=0, le=86400, description="seconds until a request is given up")
-    retries: int = Field(
-        default=6, ge=0, le=1000, description="of a request that failed, after pauses that grow, or as Retry-After says"
-    )
     token_budget: int = Field(
         default=0, ge=0, description="stop once all answers kept of this model took so many tokens; 0: never"
     )

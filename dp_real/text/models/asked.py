@@ -44,9 +44,8 @@ class AskedGenerator:
         return prompt.replace("{examples}", "\n\n".join(texts))
 
     def turns(self, prompt: str) -> list[dict[str, str]]:
-        """A chat's system message, if any, and the prompt."""
-        system = [{"role": "system", "content": self.config.system}] if self.config.system else []
-        return [*system, {"role": "user", "content": prompt}]
+        """A chat of the prompt alone."""
+        return [{"role": "user", "content": prompt}]
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """Codes int32 [B, L]; an empty text is of no use, and drawn again."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CHAT = "/chat/completions"
 LARGEST_SEED = 2**31  # of a request: APIs take them below this
+TIMEOUT = 600.0  # seconds until a request is given up
+RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
 ATTEMPTS = 4  # at an answer that has the fields of one
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 CHARACTERS = 4  # of a token, about, if the endpoint does not count them
@@ -35,15 +37,11 @@ THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives up after `limit` seconds in all: the usual limit is one between parts of an answer."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__(follow_redirects=False)  # the key goes to no other place
-        self.limit = limit
+    """Gives up after TIMEOUT in all: the usual limit is one between parts of an answer."""
 
     async def send(self, *request: Any, **options: Any) -> Any:
         try:
-            async with asyncio.timeout(self.limit):
+            async with asyncio.timeout(TIMEOUT):
                 return await super().send(*request, **options)
         except TimeoutError as error:
             raise httpx2.ReadTimeout("the answer took too long") from error
@@ -85,7 +83,7 @@ class EndpointGenerator(AskedGenerator):
         """What is behind thoughts and before the first stop string."""
         text = without_thoughts(answer.text)
         is_cut_off = answer.cut and not any(stop in text for stop in self.config.stop)
-        return "" if is_cut_off or text.startswith(self.config.refusals) else self.cut(text)
+        return "" if is_cut_off else self.cut(text)
 
     async def _ask(self, bodies: Sequence[dict[str, Any]], rows: Sequence[int]) -> list[Answer]:
         """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
@@ -101,9 +99,9 @@ class EndpointGenerator(AskedGenerator):
                 api_key=self.key or "none",  # the client wants one, and would take another from the environment
                 organization="",
                 project="",
-                timeout=config.timeout,
-                max_retries=config.retries,
-                http_client=BoundedClient(config.timeout),
+                timeout=TIMEOUT,
+                max_retries=RETRIES,
+                http_client=BoundedClient(follow_redirects=False),  # the key goes to no other place
             ) as client:
                 tasks = [self._one(client, room, *each) for each in missing.items()]
                 for failure in await asyncio.gather(*tasks, return_exceptions=True):
@@ -156,9 +154,9 @@ class EndpointGenerator(AskedGenerator):
             remedy = "generator.parameters = { NAME = '' } drops one that it does not know"
             raise InputError(f"{self.where} refuses a request: {said}; {remedy}") from None
         if isinstance(error, openai.APITimeoutError):
-            said = f"no answer within generator.timeout = {self.config.timeout:g} seconds"
+            said = f"no answer within {TIMEOUT:g} seconds"
         remedy = "what was answered is kept; go on when it answers again"
-        raise MissingError(f"{self.where} failed {self.config.retries + 1} times: {said}; {remedy}") from None
+        raise MissingError(f"{self.where} failed {RETRIES + 1} times: {said}; {remedy}") from None
 
 
 def read_answer(reply: Any, body: dict[str, Any]) -> Answer:

@@ -19,6 +19,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_texts
+from dp_real.text.models import endpoint as asking
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, changed, endpoint_config, text_folder
@@ -40,6 +41,7 @@ def sentence(body: dict[str, Any]) -> str:
 def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEndpoint]:
     """A server, and a cache without answers. Pauses after failures are short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(asking, "TIMEOUT", 0.5)
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
     with served() as server:
         server.write = sentence
@@ -48,7 +50,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEn
 
 @pytest.fixture
 def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
-    asked = {"prompts": PROMPTS, "system": "Be brief.", "stop": ["\n"], "requests": 4, "timeout": 0.5}
+    asked = {"prompts": PROMPTS, "stop": ["\n"], "requests": 4}
     return endpoint_config(endpoint.url, "fake", text_folder(tmp_path / "texts", repeat=2), **asked)
 
 
@@ -67,8 +69,7 @@ def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_pa
     assert (result["pool_size"], result["additions"], result["samples_generated"]) == (20, 1, ALL)
     assert len({body["seed"] for body in endpoint.bodies}) == len(endpoint.bodies) == ALL
     body = endpoint.bodies[0]
-    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert {body["messages"][1]["content"] for body in endpoint.bodies} == {
+    assert {body["messages"][0]["content"] for body in endpoint.bodies} == {
         template.format(name) for name in SENTENCES for template in PROMPTS
     }
     sent = {key: value for key, value in body.items() if key not in ("messages", "seed")}
@@ -109,8 +110,6 @@ def test_what_is_no_text_is_empty(config: Config, endpoint: FakeEndpoint):
     said = [f"{thought}I cannot" for thought in THOUGHTS] + ["<think>Well, no"]
     endpoint.write = lambda body: said[(len(endpoint.bodies) - 1) % 4]
     assert drawn(config, 8, requests=1) == ["I cannot", "", "", "", *["I cannot"] * 3, ""]
-    assert drawn(config, 8, refusals=["I can"]) == [""] * 8
-    assert len(endpoint.bodies) == 8  # what was kept is read with the setting of today
 
 
 def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config: Config, endpoint: FakeEndpoint):
@@ -118,7 +117,7 @@ def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config: Config, e
     endpoint.write = lambda body: "One film and anoth"
     assert drawn(config, 2) == ["", ""]
     assert drawn(config, 2, stop=["film"]) == ["One", "One"]
-    assert drawn(config, 2, chat=False, system="") == ["One film and anoth"] * 2  # a base model goes on without end
+    assert drawn(config, 2, chat=False) == ["One film and anoth"] * 2  # a base model goes on without end
 
 
 def test_a_damaged_answer_is_asked_again(config: Config, endpoint: FakeEndpoint, caplog: pytest.LogCaptureFixture):
@@ -179,7 +178,7 @@ def test_the_key_is_sent_and_stands_nowhere(
     ("fault", "kind", "message"),
     [
         ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
-        ("trickle", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
+        ("trickle", MissingError, "failed 2 times: no answer within 0.5 seconds"),
         ("redirect", MissingError, "Error code: 307"),
         ("404", InputError, "has no model 'fake', or is no such API"),
         ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
@@ -187,12 +186,13 @@ def test_the_key_is_sent_and_stands_nowhere(
     ],
 )
 def test_what_does_not_end_is_said_in_a_line(
-    config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str
+    config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str, monkeypatch: Any
 ):
     """What was answered before is kept."""
+    monkeypatch.setattr(asking, "RETRIES", 1)
     endpoint.fault = lambda number, body: "" if number < 6 else fault
     with pytest.raises(kind, match=message) as raised:
-        drawn(config, 16, retries=1)
+        drawn(config, 16)
     assert "\n" not in str(raised.value)
     assert 6 <= sum(endpoint.answered.values()) <= 6 + 4
     endpoint.fault = lambda number, body: ""
@@ -201,7 +201,7 @@ def test_what_does_not_end_is_said_in_a_line(
 
 
 def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
-    options = {"chat": False, "system": "", "parameters": {"top_k": 5, "seed": "", "stop": ""}}
+    options = {"chat": False, "parameters": {"top_k": 5, "seed": "", "stop": ""}}
     assert all(drawn(config, 2, **options))
     assert len(endpoint.bodies) == 2
     for body in endpoint.bodies:
@@ -217,7 +217,7 @@ def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
         ({"key": "sk-secret"}, "key should be the name of an environment variable"),
         ({"parameters": {"n": 2}}, "parameters has 'n'"),
-        ({"refusals": [""]}, "refusals.*at least 1 character"),
+        ({"stop": [""]}, "stop.*at least 1 character"),
     ],
 )
 def test_settings_that_cannot_be(config: Config, changes: dict, message: str):
