@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
@@ -96,8 +95,7 @@ class CharLMGenerator:
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        if guidance is not None:
-            raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
+        assert guidance is None, "characters are discrete: one can only choose among texts"
         device = distributed.device()
         (length,) = self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
