@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,13 +16,11 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.sections import (
-    Count,
     GuidanceConfig,
     ModelPlace,
     Requirement,
     Rows,
     SamplingConfig,
-    Width,
     not_empty,
     template,
 )
@@ -209,6 +207,17 @@ class EndpointConfig(AskedConfig):
         ]
 
 
+class CharLMSizes(NamedTuple):
+    """Of its recurrent layer and training; the rate falls to 0."""
+
+    width: int
+    train_steps: int
+    train_learning_rate: float = 4e-3
+
+
+CHAR_LMS = {"full": CharLMSizes(192, 3000), "light": CharLMSizes(32, 60), "none": CharLMSizes(32, 2)}
+
+
 @GENERATORS.named("char-lm", place=6)
 class CharLMConfig(TrainedHere):
     """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
@@ -219,9 +228,6 @@ class CharLMConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["char-lm"]
-    width: Width = Field(default=192, description="of its recurrent layer")
-    train_steps: Count = Field(default=3000, description="of its training")
-    train_learning_rate: float = Field(default=4e-3, gt=0, description="at first; falls to 0")
     temperature: Temperature = Field(default=1.0, gt=0)
 
     def load(
@@ -229,16 +235,16 @@ class CharLMConfig(TrainedHere):
     ) -> Generator:
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
-        examples = self.imitated(source, data)
+        examples, sizes = self.imitated(source, data), CHAR_LMS[self.training]
         task = source.task
 
         def make() -> CharLM:
-            return CharLM(known_characters(examples.x), task.n_classes, self.width)
+            return CharLM(known_characters(examples.x), task.n_classes, sizes.width)
 
-        keys = tuple(key for key in type(self).model_fields if key != "temperature")
-        model = self.trained_module(source, examples, progress, make, train_char_lm, keys)
+        model = self.trained_module(source, examples, progress, make, train_char_lm, sizes)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
         """As measured on one core with the default sizes."""
-        return 2e-9 * self.train_steps * 128 * task.sample_shape[0] * self.width**1.5
+        sizes = CHAR_LMS[self.training]
+        return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

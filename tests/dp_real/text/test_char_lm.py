@@ -9,16 +9,16 @@ import torch
 from dp_real.examples import Examples
 from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.language_models import CharLMConfig
+from dp_real.text.language_models import CharLMSizes
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
 WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
-CONFIG = CharLMConfig(kind="char-lm", width=32, train_steps=60, train_learning_rate=0.01)
+SIZES = CharLMSizes(width=32, train_steps=60, train_learning_rate=0.01)
 LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
 def trained(folder: Path | None = None) -> CharLM:
-    return train_char_lm(CONFIG, WORDS, 2, 0, folder, lambda done: None)
+    return train_char_lm(SIZES, WORDS, 2, 0, folder, lambda done: None)
 
 
 @pytest.fixture(scope="module")

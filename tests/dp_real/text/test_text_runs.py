@@ -51,7 +51,7 @@ def chars(models: Path) -> Config:
             "name": "chars",
             "threads": 1,
             "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
-            "generator": {"kind": "char-lm", "width": 32, "train_steps": 60},
+            "generator": {"kind": "char-lm", "training": "light"},
             "sampling": {"block_size": 16},
             "guidance": {"candidates": 2, "likelihood_weight": 0.5, "omega": 5.0},
             "learner": {"kind": "bag-of-words"},
