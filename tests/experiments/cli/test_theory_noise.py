@@ -12,8 +12,6 @@ from dp_experiments.cli.theory.noise import judged_share
 from dp_theory import BoundaryFlips, InputError
 from tests.experiments.conftest import Answer, Theory, with_defaults
 
-SELECTIONS = {"static", "keep-hard", "keep-easy", "entropy"}
-
 
 @pytest.fixture
 def noise(theory: Theory) -> Theory:
@@ -45,10 +43,9 @@ def test_a_judge_who_errs_near_the_boundary():
 
 
 def test_one_share_has_a_row_per_round(noise: Theory):
-    answer = answer_of(noise("--share", 0.06, "--rho", 0.9, "--json"))
+    answer = answer_of(noise("--share", 0.06, "--json"))
     assert [row["stage"] for row in answer["practice"]] == [0, 1, 2]
     assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
-    assert {row["rule"] for row in answer["selection"]} == SELECTIONS
     assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
     assert answer["price"] == pytest.approx(1.92 / 1.1)
 
@@ -88,9 +85,3 @@ def test_a_judge_says_how_many_are_wrong(noise: Theory):
 )
 def test_refuses(noise: Theory, arguments: tuple[object, ...], said: str):
     assert said in noise(*arguments).refused()
-
-
-@pytest.mark.parametrize("rho", [-1, 1])
-def test_a_selector_is_refused_before_the_work(noise: Theory, monkeypatch: pytest.MonkeyPatch, rho: int):
-    monkeypatch.setattr("dp_theory.noise.worth", lambda *_, **__: pytest.fail("worked first"))
-    assert f"rho = {rho} must lie in" in noise("--share", 0.1, "--rho", rho).refused()

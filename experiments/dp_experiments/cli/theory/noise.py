@@ -33,10 +33,7 @@ def noise_command(
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of practice.")] = 12,
     phi: Annotated[float, typer.Option(help="d over the rows of each round, and of the first pool.")] = 0.5,
     window: Annotated[str, several("Thresholds over tan(pi E), E the test error; the best is taken.")] = "0.25,1",
-    rho: Annotated[
-        float | None, typer.Option(help="Consider also a fixed selector of this cosine with the truth.")
-    ] = None,
-    out: Annotated[Path | None, folder_option("noise.csv and, with --rho, selection.csv")] = None,
+    out: Annotated[Path | None, folder_option("noise.csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Practice is held against static data, where the generator's labels are wrong near the boundary.
@@ -47,31 +44,19 @@ def noise_command(
     """
     from dp_theory.loop import BoundaryFlips
     from dp_theory.noise import row_worth
-    from dp_theory.numerics.checks import require
 
-    if rho is not None:
-        require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
     flips = [BoundaryFlips.of_share(wrong) for wrong in _shares(share, confirmed, judge)]
     with claimed(out):
         practice = _practice(flips, rounds, phi, values("window", window))
-        selection = None if rho is None else _selection(flips, rho, practice)
         if out is not None:
-            write_tables(out, noise=practice, selection=selection)
+            write_tables(out, noise=practice)
     costs = Costs()
     price = costs.row("direct") / costs.row("static")  # of a row that is kept at the boundary, in plain rows
     at_boundary = [row_worth(each, EDGE * each.width) for each in flips]
-    titled = {"practice against static data": records(practice)}
-    if selection is not None:
-        titled["one selection of as many rows"] = records(selection)
     answer(
         as_json,
-        {
-            "practice": records(practice),
-            "selection": [] if selection is None else records(selection),
-            "price": price,
-            "worth_at_boundary": at_boundary,
-        },
-        titled,
+        {"practice": records(practice), "price": price, "worth_at_boundary": at_boundary},
+        {"practice against static data": records(practice)},
         *(
             f"{each.share:.3g} wrong: a row at the boundary is worth {value:.3g} plain ones, and costs {price:.3g}"
             for each, value in zip(flips, at_boundary, strict=True)
@@ -131,17 +116,3 @@ def _practice(all_flips: "list[BoundaryFlips]", rounds: int, phi: float, windows
             parts.append(shown.assign(share=flips.share, width=flips.width))
     result = pd.concat(parts, ignore_index=True)
     return result[["share", "width", *result.columns.drop(["share", "width"])]]
-
-
-def _selection(all_flips: "list[BoundaryFlips]", rho: float, practice: "DataFrame") -> "DataFrame":
-    import pandas as pd
-
-    from dp_theory.noise import selections
-
-    most = practice.groupby("share", sort=False)["kept"].max()
-    parts = []
-    for flips, rows in zip(all_flips, most, strict=True):
-        part = selections(flips, rho, rows)
-        part.insert(0, "share", flips.share)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
