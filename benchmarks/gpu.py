@@ -372,7 +372,7 @@ def rows_of(bench: Bench) -> list[Row]:
         "20 steps": {"steps": 20},
     }
     if not bench.tiny:
-        tiny = {"decoder": "tiny", "tiny_decoder": "random"}
+        tiny = {"tiny_decoder": "random"}
         levers = {"tiny decoder": tiny, "tiny decoder, through x0": tiny | {"through": "x0"}} | levers
         levers["compiled"] = {"compile": True}
     for name, changes in levers.items():

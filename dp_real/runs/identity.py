@@ -90,8 +90,7 @@ def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
 def uses_training_examples(config: Config) -> bool:
     """Whether the pool has real training examples, or the generator is trained on some or begins with them."""
     practice = config.practice
-    takes_some = practice.examples == "real" or practice.start == "real"
-    return takes_some or (practice.draws and _draws_by_training_examples(config))
+    return bool(practice.real) or (practice.draws and _draws_by_training_examples(config))
 
 
 def _draws_by_training_examples(config: Config) -> bool:

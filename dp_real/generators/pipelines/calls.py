@@ -41,9 +41,6 @@ class PipelineCalls(PipelineSampler):
         self.told = signature(type(self.pipe).__call__).parameters
         if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
             raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
-        for key in ("negative_prompt", "guidance_rescale"):
-            if getattr(self, key) and key not in self.told:
-                raise InputError(f"generator.{key}: {name} does not take it")
 
     def noise(self, seeds: UInt64[np.ndarray, " batch"]) -> UInt64[np.ndarray, " batch"]:
         return seeds
@@ -62,9 +59,7 @@ class PipelineCalls(PipelineSampler):
             scale, empty = ("true_cfg_scale", " ") if "true_cfg_scale" in self.told else ("guidance_scale", "")
             given[scale] = self.guidance_scale
             if self.guidance_scale > 1 and "negative_prompt" in self.told:
-                given["negative_prompt"] = [self.negative_prompt or empty] * len(asked)
-        if self.guidance_rescale:
-            given["guidance_rescale"] = self.guidance_rescale
+                given["negative_prompt"] = [empty] * len(asked)
         size = self.size
         if real is not None:
             size = size or 2 * (self.pipe.default_sample_size * self.pipe.vae_scale_factor,)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Shaped, UInt64
 from torch import Tensor, nn
@@ -41,9 +40,8 @@ Condition = dict[str, Tensor]
 class PipelineSampler(ABC):
     """A pipeline with frozen parts, which draws rows in device batches.
 
-    `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width). `guidance_rescale` is the share of
-    the output scaled to the conditional one's deviation. Below 1, `strength` is the share of steps taken from real
-    images.
+    `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width). Below 1, `strength` is the share of
+    steps taken from real images.
     """
 
     pipe: Any
@@ -54,8 +52,6 @@ class PipelineSampler(ABC):
     size: tuple[int, int] | None = None
     batch_size: int = 0
     offloads: bool = False
-    negative_prompt: str = ""
-    guidance_rescale: float = 0.0
     strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -194,10 +190,7 @@ class LatentDiffusion(PipelineSampler):
             if self.guidance_scale <= 1:
                 return output
             unconditional, conditional = output.chunk(2)
-            combined = unconditional + self.guidance_scale * (conditional - unconditional)
-            if not self.guidance_rescale:
-                return combined
-            return rescale_noise_cfg(combined, conditional, self.guidance_rescale)
+            return unconditional + self.guidance_scale * (conditional - unconditional)
 
         return denoise
 
@@ -219,14 +212,8 @@ class LatentDiffusion(PipelineSampler):
                 raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
             return {"class_labels": torch.tensor([classes if what is None else what])}
         if self.kind == "StableDiffusionPipeline":
-            text = self.negative_prompt if what is None else what
-            return {"text": self.pipe.encode_prompt(text, self.device, 1, False)[0].cpu()}
-        texts = self.pipe.encode_prompt(
-            what or "",
-            device=self.device,
-            do_classifier_free_guidance=what is None,
-            negative_prompt=self.negative_prompt or None,
-        )
+            return {"text": self.pipe.encode_prompt(what or "", self.device, 1, False)[0].cpu()}
+        texts = self.pipe.encode_prompt(what or "", device=self.device, do_classifier_free_guidance=what is None)
         # What stands for no text is zeros or the encoding of "": the pipeline's config says.
         text, pooled = texts[1::2] if what is None else texts[::2]
         crop_corner = (0, 0)

@@ -169,16 +169,6 @@ def test_a_plan_names_what_a_lora_needs(saved: Path, tmp_path: Path, monkeypatch
     assert "generator.lora needs peft" in (found(saved / "lora")["package"] or "")
 
 
-@pytest.mark.parametrize(("key", "value"), [("negative_prompt", "blurry"), ("guidance_rescale", 0.5)])
-def test_keys_of_classifier_free_guidance_need_it(key: str, value: Any):
-    config = config_of(Path("pipe"), **{key: value})
-    with pytest.raises(ValueError, match=rf"generator\.{key} is for classifier-free guidance"):
-        type(config).model_validate(config.model_dump() | {"sampling": {"guidance_scale": 1.0}})
-
-
-def test_a_pipeline_of_class_numbers_takes_no_prompt(tmp_path: Path):
-    random_pipeline(dit).save_pretrained(tmp_path / "dit")
-    with pytest.raises(InputError, match=r"is asked for class numbers: leave generator\.negative_prompt out"):
-        load_generator(config_of(tmp_path / "dit", negative_prompt="blurry"))
+def test_a_pipeline_of_class_numbers_takes_no_lora(tmp_path: Path):
     with pytest.raises(InputError, match=r"generator\.lora: DiTPipeline takes none"):
         add_lora(random_pipeline(dit), str(tmp_path))

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
+from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sample_images
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_pipeline
@@ -80,35 +82,30 @@ def scheduled(scheduler: Any) -> Callable[[], Any]:
     return make
 
 
-RESCALED: dict[str, Any] = {"negative_prompt": PROMPTS[2], "guidance_rescale": 0.7}
 # Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
-MADE: dict[str, tuple[Callable[[], Any], float, dict[str, Any]]] = {
-    "sd, v, trailing": (stable_diffusion, 3.0, {}),
-    "sd, rescaled": (stable_diffusion, 3.0, RESCALED),
-    "sd, epsilon, from PNDM": (scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)), 1.0, {}),
-    "sd, epsilon, leading": (scheduled(DDIMScheduler(**SD1, clip_sample=False)), 3.0, {}),
-    "sdxl": (stable_diffusion_xl, 3.0, {}),
-    "sdxl, rescaled": (stable_diffusion_xl, 3.0, RESCALED),
-    "sdxl, empty prompt": (lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False), 3.0, {}),
-    "dit": (dit, 3.0, {}),
-    "dit, unconditional": (dit, 1.0, {}),
+MADE: dict[str, tuple[Callable[[], Any], float]] = {
+    "sd, v, trailing": (stable_diffusion, 3.0),
+    "sd, epsilon, from PNDM": (scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)), 1.0),
+    "sd, epsilon, leading": (scheduled(DDIMScheduler(**SD1, clip_sample=False)), 3.0),
+    "sdxl": (stable_diffusion_xl, 3.0),
+    "sdxl, empty prompt": (lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False), 3.0),
+    "dit": (dit, 3.0),
+    "dit, unconditional": (dit, 1.0),
 }
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_without_guidance_it_is_the_pipelines_own_image(name: str, monkeypatch: pytest.MonkeyPatch):
-    make, scale, options = MADE[name]
+    make, scale = MADE[name]
     pipe = random_pipeline(make)
     noise = row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
-    images = LatentDiffusion(pipe, STEPS, scale, **options).sample(asked(pipe), noise)
+    images = LatentDiffusion(pipe, STEPS, scale).sample(asked(pipe), noise)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # perhaps another solver
-    call: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"} | options
+    call: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
     if is_dit(pipe):
         monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
     else:
         call["latents"] = noise
-    if options:
-        call["negative_prompt"] = [options["negative_prompt"]] * 3
     expected = 2 * pipe(asked(pipe), **call).images - 1
     assert expected.std() > 0.05
     torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
@@ -220,14 +217,12 @@ def test_a_saved_pipeline_is_a_generator_by_its_own_index(make: Callable[[], Any
 def test_a_tiny_decoder_decodes_for_the_guidance_only(pipe: Any, classifier: nn.Module, tmp_path: Path):
     pipe.save_pretrained(tmp_path / "sd")
     tiny_decoder().save_pretrained(tmp_path / "tiny")
-    named = {"tiny_decoder": str(tmp_path / "tiny")}
-    full, tiny = (load_generator(config_of(tmp_path / "sd", **named, decoder=key)) for key in ("full", "tiny"))
+    places = (None, str(tmp_path / "tiny"))
+    full, tiny = (load_generator(config_of(tmp_path / "sd", tiny_decoder=place)) for place in places)
     guidance = EntropyGuidance(classifier, 0.1)
     assert torch.equal(draw(full, guidance), draw(make_generator(pipe), guidance))
     assert torch.equal(draw(tiny, None), draw(full, None))
     assert not draw(tiny, guidance).allclose(draw(full, guidance), atol=1e-2)
-    with pytest.raises(InputError, match="needs tiny_decoder"):
-        config_of(tmp_path / "sd", decoder="tiny")
 
 
 def test_in_half_precision_guidance_is_float32(pipe: Any, classifier: nn.Module, tmp_path: Path):
@@ -284,11 +279,28 @@ def test_a_class_conditional_pipelines_numbers():
 
 def test_prompts_are_templates_filled_in():
     assert class_prompts(["a {}", "{} by day"], ["hen"]) == [["a hen", "hen by day"]]
+    assert class_prompts({"hen": ["a brown bird"]}, ["hen"]) == [["a brown bird"]]
     words = [["hen", "cock"], ["a {bird}", ""], ["hen, biddy", ""]]
     assert class_prompts(["{}: {synonyms}"], *words) == [["hen: hen, biddy"], ["cock: cock"]]
     assert class_prompts(["{definition} {}"], *(each[:1] for each in words)) == [["a {bird} hen"]]
     with pytest.raises(InputError, match=r"class 'cock' has no definition; write one in data\.definitions"):
         class_prompts(["{}, {definition}"], *words)
+
+
+def test_a_file_has_captions_of_each_class(tmp_path: Path):
+    """What is read becomes part of the configuration, so that a run needs the file no more."""
+    file = tmp_path / "captions.csv"
+    file.write_text('class,caption\nhen,a brown bird\ncock,a loud bird\nhen,"a bird, asleep"\n')
+    read = DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=0)
+    assert read.prompts == {"hen": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
+    assert DiffusersConfig(**read.model_dump(mode="json")) == read
+    with pytest.raises(InputError, match="class 'owl' has none"):
+        class_prompts(read.prompts, ["hen", "owl"])
+    with pytest.raises(ValidationError, match="prompts_per_class = 1: some class has 1 prompts; 0 is all"):
+        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=1)
+    file.write_text("name,caption\nhen,a brown bird\n")
+    with pytest.raises(ValidationError, match="needs the columns class and caption; it has name, caption"):
+        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file))
 
 
 def test_definitions_and_synonyms_of_a_configuration():

@@ -35,7 +35,7 @@ def config_of(generator: dict[str, Any]) -> Config:
             "data": {"source": "fashion"},
             "generator": generator,
             "sampling": {"steps": 6, "guidance_scale": 2.0},
-            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "learner": {"kind": "conv", "widths": [4, 8]},
             "training": {"steps": 10},
             "practice": {"initial": 10},
         }
