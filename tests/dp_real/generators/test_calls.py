@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusion3Img2ImgPipeline
+from dp_real.generators.pipelines.calls import PipelineCalls
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.calls import PipelineCalls
 from dp_real.generators.pipelines.generator import PipelineGenerator, sample_images
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.runs.prepare import load_generator

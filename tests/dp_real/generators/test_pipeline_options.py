@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
@@ -14,7 +15,6 @@ from safetensors.torch import save_file
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Examples
 from dp_real.generators.pipelines.generator import PipelineGenerator
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.latents import encode
 from dp_real.generators.pipelines.loading import add_lora
 from dp_real.plan import needs

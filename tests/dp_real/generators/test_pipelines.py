@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -19,7 +20,6 @@ from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sample_images
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.protocols import Generator

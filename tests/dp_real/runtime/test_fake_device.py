@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from torch import nn
 from transformers import ViTImageProcessorPil
 
@@ -16,7 +17,6 @@ from dp_real import distributed
 from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
