@@ -29,9 +29,6 @@ block_size = 16
 candidates = 2
 [learner]
 kind = "ngrams"
-buckets = 256
-width = 8
-hidden = [8]
 [training]
 steps = 60
 batch_size = 16

@@ -140,11 +140,8 @@ class Config(Section):
             yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
         if practice.oversample > 1 and self.guidance.candidates > 1:
             yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
-        if practice.examples == "real" and practice.additions:
-            yield "practice.examples = 'real' cannot be added to: practice.additions must be 0"
-        real = next((key for key in ("examples", "start") if getattr(practice, key) == "real"), None)
-        if real and not self.data.has_training_examples:
-            yield f"practice.{real} = 'real' takes real training images: data.train names them"
+        if practice.real and not self.data.has_training_examples:
+            yield f"practice.real = {practice.real} takes real training images: data.train names them"
 
     def _of_batches(self) -> Iterator[str]:
         training, weighs = self.training, self.practice.new_sample_weight != 1
@@ -155,7 +152,7 @@ class Config(Section):
         if training.balanced_batches and weighs:
             yield "training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1"
         mixes = next((key for key in ("mixup", "cutmix") if getattr(training, key)), None)
-        if mixes and training.logit_adjustment and self.practice.all_real and self.practice.draws:
+        if mixes and training.logit_adjustment and self.practice.real and self.practice.draws:
             yield (
                 f"training.{mixes} mixes real and generated rows, which training.logit_adjustment tells apart: one of "
                 "them must be 0"
@@ -169,8 +166,8 @@ class Config(Section):
             yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
         if not self.learner.any_size:
             yield f"{where} is for networks; learner.kind = '{self.learner.kind}' needs 0"
-        if "real" in (self.practice.examples, self.practice.start):
-            yield f"{where}: real examples have the learner's size only; practice.examples and start need 0"
+        if self.practice.real:
+            yield f"{where}: real examples have the learner's size only; practice.real needs 0"
 
     def resolved(self) -> Self:
         """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""

@@ -116,7 +116,7 @@ class TrainedHere(GeneratorConfig):
     )
 
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
-        """With the key `real` they are those that practice.start = "real" begins with."""
+        """With the key `real` they are those that practice.real begins with."""
         import torch
 
         from dp_real.examples import Examples, balanced_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
@@ -33,11 +33,10 @@ class DiffusersConfig(GeneratorConfig):
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side that are drawn; 0: the pipeline's usual size"
     )
-    decoder: Literal["full", "tiny"] = Field(
-        default="full", description="decodes x0_hat for the guidance; images always come from the pipeline's own"
-    )
     tiny_decoder: ModelPlace | None = Field(
-        default=None, description="the AutoencoderTiny: madebyollin/taesd for 1 and 2 and DiT, taesdxl for XL, taesd3"
+        default=None,
+        description="an AutoencoderTiny that decodes x0_hat for the guidance: madebyollin/taesd for 1 and 2 and DiT, "
+        "taesdxl for XL, taesd3; none: the pipeline's own, as for images",
     )
     batch_size: int = Field(
         default=0,
@@ -48,12 +47,6 @@ class DiffusersConfig(GeneratorConfig):
     checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
     compile: bool = Field(default=False, description="torch.compile denoiser and decoders: minutes at first")
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
-
-    @model_validator(mode="after")
-    def _check(self) -> DiffusersConfig:
-        if self.decoder == "tiny" and self.tiny_decoder is None:
-            raise ValueError("decoder = 'tiny' needs tiny_decoder, for example madebyollin/taesd")
-        return self
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         from dp_real.generators.pipelines.generator import OWN_LOOP
@@ -66,11 +59,6 @@ class DiffusersConfig(GeneratorConfig):
                 f"{name} is guided with guidance.through = 'x0' and guidance.scale = 'relative' only; others can with "
                 f"{', '.join(OWN_LOOP)}"
             )
-
-    @property
-    def guidance_decoder(self) -> str | None:
-        """The decoder of x0_hat for the guidance, unless it is the pipeline's own VAE."""
-        return self.tiny_decoder if self.decoder == "tiny" else None
 
     @property
     def precision(self) -> str:
@@ -89,7 +77,7 @@ class DiffusersConfig(GeneratorConfig):
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
-        tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
+        tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
             pipe,
             asked,
@@ -111,7 +99,7 @@ class DiffusersConfig(GeneratorConfig):
         return drawing
 
     def weights(self) -> dict[str, str]:
-        places = {"model": self.model, "tiny_decoder": self.guidance_decoder}
+        places = {"model": self.model, "tiny_decoder": self.tiny_decoder}
         return {f"generator.{key}": place for key, place in places.items() if place}
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
@@ -119,7 +107,7 @@ class DiffusersConfig(GeneratorConfig):
         size = known_size(self.model)
         if size is None:
             return None
-        decoder = size.tiny if self.decoder == "tiny" else size.decoder
+        decoder = size.tiny if self.tiny_decoder else size.decoder
         if decoder is None:
             return None
         pixels = (self.size / size.side) ** 2 if self.size else 1

@@ -148,7 +148,7 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
         remedies = {
             "set guidance.through = 'x0'": through_unet,
             "set generator.checkpointing = true": through_unet and not getattr(generator, "checkpointing", True),
-            "set generator.decoder = 'tiny'": getattr(generator, "decoder", "") == "full",
+            "set generator.tiny_decoder": getattr(generator, "tiny_decoder", "") is None,
             "set generator.dtype = 'bfloat16'": getattr(generator, "dtype", "") == "float32",
             "take a smaller generator": True,
         }

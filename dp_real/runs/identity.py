@@ -90,8 +90,7 @@ def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
 def uses_training_examples(config: Config) -> bool:
     """Whether the pool has real training examples, or the generator is trained on some."""
     practice = config.practice
-    takes_some = practice.examples == "real" or practice.start == "real"
-    return takes_some or (practice.draws and config.generator.trained_here)
+    return bool(practice.real) or (practice.draws and config.generator.trained_here)
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:

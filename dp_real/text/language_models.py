@@ -55,7 +55,6 @@ class AskedConfig(GeneratorConfig):
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
     )
     chat: bool
-    system: str = Field(default="", description="the chat's system message; none if it is empty")
     shots: int = Field(
         default=0,
         ge=0,
@@ -74,8 +73,6 @@ class AskedConfig(GeneratorConfig):
             raise ValueError(f"prompt {lacking[0]!r} has no {EXAMPLES}, where shots = {self.shots} examples would go")
         if lacking:
             raise ValueError(f"prompt {lacking[0]!r} has {EXAMPLES}: shots says how many, at least 1")
-        if self.system and not self.chat:
-            raise ValueError("system is a chat's message: set chat = true")
         if "" in self.stop:
             raise ValueError("stop has an empty string, which would end each text at once")
         return self
@@ -95,7 +92,7 @@ class AskedConfig(GeneratorConfig):
 
     def tokens(self, task: Task) -> tuple[int, int]:
         """Assumed are CHARACTERS a token, and SHOT tokens an example."""
-        asked = max(len(template) for template in self.prompts) + len(self.system)
+        asked = max(len(template) for template in self.prompts)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
 
@@ -162,7 +159,7 @@ class CausalLMConfig(AskedConfig):
 class EndpointConfig(AskedConfig):
     """A language model behind an OpenAI-compatible HTTP API, asked by prompts (guidance.candidates)."""
 
-    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "timeout", "retries", "token_budget")
+    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
 
     kind: Literal["openai"]
     base_url: str = Field(
@@ -180,22 +177,13 @@ class EndpointConfig(AskedConfig):
         description="further ones of a request, as the API names them, such as { top_k = 50 }; '' leaves one out that "
         "the API refuses, such as { seed = '' }",
     )
-    refusals: tuple[str, ...] = Field(
-        default=(), description="beginnings of answers that are refusals: they are drawn again, as empty ones are"
-    )
     requests: int = Field(default=8, ge=1, le=1000, description="in flight at a time, of one process")
-    timeout: float = Field(default=120.0, gt=0, le=86400, description="seconds until a request is given up")
-    retries: int = Field(
-        default=6, ge=0, le=1000, description="of a request that failed, after pauses that grow, or as Retry-After says"
-    )
     token_budget: int = Field(
         default=0, ge=0, description="stop once all answers kept of this model took so many tokens; 0: never"
     )
 
     @model_validator(mode="after")
     def _check(self) -> EndpointConfig:
-        if "" in self.refusals:
-            raise ValueError("refusals has an empty string, with which each text begins")
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
         return self
@@ -214,7 +202,7 @@ class EndpointConfig(AskedConfig):
 
     @property
     def remedy(self) -> str:
-        return "change generator.prompts, stop or refusals, or raise generator.max_new_tokens"
+        return "change generator.prompts or stop, or raise generator.max_new_tokens"
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent

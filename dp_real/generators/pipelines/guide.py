@@ -133,7 +133,7 @@ def unguide(pipe: Any) -> Any:
         The pipeline, whose steps are as they were.
     """
     vars(pipe).pop("prepare_latents", None)
-    if hasattr(pipe, "scheduler") and is_guided_scheduler(pipe.scheduler):
+    if is_guided_scheduler(getattr(pipe, "scheduler", None)):
         pipe.scheduler = plain(pipe.scheduler)
     return pipe
 

@@ -86,7 +86,7 @@ def plain(scheduler: Any) -> Any:
 
 def is_guided_scheduler(scheduler: Any) -> bool:
     """Whether `guide_steps` was called for it."""
-    return "step" in vars(scheduler)
+    return "step" in getattr(scheduler, "__dict__", ())
 
 
 def check_scheduler(scheduler: Any) -> None:

@@ -63,9 +63,8 @@ class AskedGenerator:
         raise NotImplementedError
 
     def turns(self, prompt: str) -> list[dict[str, str]]:
-        """A chat's system message, if any, and the prompt."""
-        system = [{"role": "system", "content": self.config.system}] if self.config.system else []
-        return [*system, {"role": "user", "content": prompt}]
+        """A chat of the prompt alone."""
+        return [{"role": "user", "content": prompt}]
 
     def cut(self, text: str) -> str:
         """What is before the first stop string."""

@@ -20,6 +20,8 @@ from dp_real.text.models.answers import Answer, Answers, Spent, without_thoughts
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
 
+TIMEOUT = 600.0  # seconds until a request is given up
+RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
 MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 LONG = 16  # characters of a key that is no placeholder, such as EMPTY, which a text may have
@@ -109,9 +111,9 @@ class Asking:
             api_key=self._key or "none",  # the client wants one, and would take another from the environment
             organization="",
             project="",
-            timeout=settings.timeout,
-            max_retries=settings.retries,
-            http_client=BoundedClient(settings.timeout),
+            timeout=TIMEOUT,
+            max_retries=RETRIES,
+            http_client=BoundedClient(TIMEOUT),
         )
 
     @property
@@ -178,9 +180,9 @@ class Asking:
         if isinstance(error.__cause__, httpx2.ReadError) and str(error.__cause__):
             said = str(error.__cause__)
         if isinstance(error, openai.APITimeoutError):
-            said = f"no answer within generator.timeout = {self.settings.timeout:g} seconds"
+            said = f"no answer within {TIMEOUT:g} seconds"
         remedy = "what was answered is kept; go on when it answers again"
-        raise MissingError(f"{where} failed {self.settings.retries + 1} times: {said}; {remedy}") from None
+        raise MissingError(f"{where} failed {RETRIES + 1} times: {said}; {remedy}") from None
 
 
 def without(key: str, said: str) -> str:

@@ -88,7 +88,7 @@ class EndpointGenerator(AskedGenerator):
         """The text behind thoughts and before the first stop string; empty for a refusal."""
         text = without_thoughts(answer.text)
         is_cut_off = answer.cut and not any(stop in text for stop in self.config.stop)
-        return "" if is_cut_off or text.startswith(self.config.refusals) else self.cut(text)
+        return "" if is_cut_off else self.cut(text)
 
     def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
         """The model is asked for each text's class, by a letter's log-probability."""

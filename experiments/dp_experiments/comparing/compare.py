@@ -80,7 +80,7 @@ def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress)
         check_plan(plan)
     config.data.prepare(progress)
     for plan in of_arms:
-        if plan.practice.examples == "real" or plan.practice.real_examples:
+        if plan.practice.real:
             check_real_examples(plan, plan.data.load())
 
 

@@ -26,6 +26,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes, to_texts
+from dp_real.text.models import asking
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, changed, endpoint_config, text_folder
@@ -59,6 +60,7 @@ def by_letter(body: dict[str, Any]) -> list[dict[str, Any]]:
 def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEndpoint]:
     """A server, and a cache without answers. Pauses after failures are short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(asking, "TIMEOUT", 0.5)
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
     with served() as server:
         server.write = sentence
@@ -67,7 +69,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEn
 
 @pytest.fixture
 def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
-    asked = {"prompts": PROMPTS, "system": "Be brief.", "stop": ["\n"], "requests": 4, "timeout": 0.5}
+    asked = {"prompts": PROMPTS, "stop": ["\n"], "requests": 4}
     return endpoint_config(endpoint.url, "fake", text_folder(tmp_path / "texts", repeat=2), **asked)
 
 
@@ -84,8 +86,7 @@ def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_pa
     assert set(endpoint.answered.values()) == {1}
     assert len(endpoint.bodies) == 12 + 2 * 8
     body = endpoint.bodies[0]
-    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert {body["messages"][1]["content"] for body in endpoint.bodies} == {
+    assert {body["messages"][0]["content"] for body in endpoint.bodies} == {
         template.format(name) for name in SENTENCES for template in PROMPTS
     }
     kept = {key: body[key] for key in ("model", "temperature", "top_p", "max_tokens", "stop")}
@@ -153,20 +154,13 @@ def test_answers_that_are_none_are_drawn_again_and_counted(
     assert found.endswith(f"2 refused, 2 empty, 2 cut off, {len(endpoint.bodies) - 5} with thoughts")
 
 
-def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
-    endpoint.write = lambda body: "I cannot do that"
-    assert drawn(config, 2) == ["I cannot do that"] * 2
-    assert drawn(changed(config, generator={"refusals": ["I cannot"]}), 2) == [""] * 2
-    assert len(endpoint.bodies) == 2  # what was kept is read with the setting of today
-
-
 def test_answers_that_are_all_cut_off_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path, caplog: Any):
     warn_once.cache_clear()
     endpoint.finish = lambda body: "length"
     with pytest.raises(DivergedError, match=r"samples are empty: .* or raise generator.max_new_tokens"):
         run(config, tmp_path / "cut")
     assert "more than a tenth of a block's answers are cut off" in caplog.text
-    assert all(drawn(changed(config, generator={"chat": False, "system": ""}), 4))  # a base model goes on without end
+    assert all(drawn(changed(config, generator={"chat": False}), 4))  # a base model goes on without end
     stopped = changed(config, generator={"stop": ["film"]})
     endpoint.write = lambda body: "One film and anoth"
     assert drawn(stopped, 2, first=500) == ["One"] * 2  # the API does not look for what ends a text
@@ -305,8 +299,8 @@ def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: Fak
     ("fault", "kind", "message"),
     [
         ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
-        ("slow", MissingError, r"failed 2 times: no answer within generator.timeout = 0.5 seconds"),
-        ("trickle", MissingError, "failed 2 times: no answer within generator.timeout = 0.5 seconds"),
+        ("slow", MissingError, r"failed 2 times: no answer within 0.5 seconds"),
+        ("trickle", MissingError, "failed 2 times: no answer within 0.5 seconds"),
         ("endless", MissingError, "failed 2 times: an answer of more than 16 MiB"),
         ("nested", MissingError, "gave 4 answers that are none"),
         ("404", InputError, "has no model 'fake', or is no such API"),
@@ -315,12 +309,19 @@ def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: Fak
     ],
 )
 def test_what_does_not_end_is_said_in_a_line(
-    config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str
+    config: Config,
+    endpoint: FakeEndpoint,
+    fault: str,
+    kind: type[Exception],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     endpoint.fault = lambda number, body: fault
-    patience = 0.5 if "timeout" in message else 60  # a busy machine takes long to send 16 MiB
+    monkeypatch.setattr(asking, "RETRIES", 1)
+    if "answer within" not in message:
+        monkeypatch.setattr(asking, "TIMEOUT", 60.0)  # a busy machine takes long to send 16 MiB
     with pytest.raises(kind, match=message) as raised:
-        drawn(changed(config, generator={"retries": 1, "timeout": patience}), 2)
+        drawn(config, 2)
     assert "\n" not in str(raised.value)
 
 
@@ -344,7 +345,7 @@ def test_shots_show_real_examples(config: Config, endpoint: FakeEndpoint):
 
 
 def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
-    options = {"chat": False, "system": "", "parameters": {"top_k": 5, "seed": "", "stop": ""}}
+    options = {"chat": False, "parameters": {"top_k": 5, "seed": "", "stop": ""}}
     assert all(drawn(changed(config, generator=options), 2))
     assert len(endpoint.bodies) == 2  # which came first is nobody's choice
     for body in endpoint.bodies:
@@ -394,7 +395,6 @@ def test_damaged_answers_are_named(config: Config, tmp_path: Path):
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
         ({"key": "sk-secret"}, "key should be the name of an environment variable"),
         ({"parameters": {"n": 2}}, "parameters has 'n'"),
-        ({"refusals": [""]}, "refusals has an empty string"),
     ],
 )
 def test_settings_that_cannot_be(config: Config, changes: dict, message: str):

@@ -80,7 +80,7 @@ def test_a_run_against_a_real_server(url: str, folder: Path, tmp_path: Path, mon
     """It ends, counts the tokens, and repeats itself without asking again."""
     model = str(folder / "lm")
     # With random weights it seldom ends by itself, which a chat should.
-    asked = {"prompts": ["A {} of a film."], "chat": False, "requests": 2, "timeout": 60.0}
+    asked = {"prompts": ["A {} of a film."], "chat": False, "requests": 2}
     config = endpoint_config(url, model, folder / "texts", **asked)
     result = run(config, tmp_path / "run")
     texts = texts_of(Run(tmp_path / "run").pool.x)

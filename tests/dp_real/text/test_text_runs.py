@@ -74,7 +74,6 @@ def asked(chars: Config, models: Path) -> Config:
                 "kind": "causal-lm",
                 "model": str(models / "lm"),
                 "chat": True,
-                "system": "Be brief.",
                 "shots": 1,
                 "prompts": ["Like {examples}: {}?", "{} as {examples}?"],
                 "max_new_tokens": 8,
@@ -201,7 +200,7 @@ def test_rows_of_a_language_model_are_their_own(asked: Config):
     assert torch.equal(whole, torch.cat(rows))
     assert len({tuple(row.tolist()) for row in whole}) == 5
     prompt = generator.asked(0, seeds[0])
-    assert prompt.startswith("[system] Be brief.\n[user] ")
+    assert prompt.startswith("[user] ")
     assert prompt.endswith("[assistant] ")
 
 
@@ -220,7 +219,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked: Config):
 
 
 def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    soft = changed(chars, pool={"soft_labels": True}, practice={"start": "real", "real": 6})
+    soft = changed(chars, pool={"soft_labels": True}, practice={"real": 6})
     seen: list[torch.Tensor] = []
     train_step = NetworkLearner.train_step
 
@@ -338,7 +337,6 @@ def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Pat
         ({"guidance": {"candidates": 1, "likelihood_weight": 0}}, "has no denoiser to guide"),
         ({"generator": {"shots": 0}}, "has {examples}: shots says how many"),
         ({"generator": {"prompts": ["a {} text"]}}, "has no {examples}, where shots = 1 examples would go"),
-        ({"generator": {"chat": False}}, "system is a chat's message"),
         ({"generator": {"stop": [""]}}, "stop has an empty string"),
         ({"generator": {"prompts": ["{examples}"]}}, "should have {} where the class's name goes"),
     ],

@@ -19,6 +19,7 @@ MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
 NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is that for a phone, or scrolled if there is none
+JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
@@ -77,7 +78,8 @@ def shown_comparison(comparison: Facts) -> Facts:
             worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
-        arms.append(shown | _differences(row))
+        shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
+        arms.append(shown)
         kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
         costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
     sets = [

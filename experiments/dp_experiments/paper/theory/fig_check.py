@@ -47,7 +47,7 @@ def _digits(rows: int) -> Features:
 
 def _fashion(steps: int) -> Features:
     plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
-    learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
+    learned = (f"practice.initial={TRAINED}", f"practice.real={TRAINED}", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)
     with tempfile.TemporaryDirectory() as folder:
         run(config, Path(folder) / "run", progress=progress)

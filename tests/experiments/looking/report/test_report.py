@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.comparing.compare import Comparison
 from dp_experiments.looking.report import hardest_images, pictures
 from dp_experiments.looking.report.page import NARROWEST_FIGURE, readable
 from dp_experiments.looking.report.pictures import (
@@ -257,6 +258,22 @@ def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path, c
     assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
     assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
     assert "of 250 real images" in err
+
+
+def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    judge = Comparison(compared).run_folder("static", 1)
+    page = tmp_path / "report.html"
+    (facts,) = reports(capsys, compared, "--judge", judge, "--out", page)
+    learner = Run(judge).learner()
+    assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
+    for row in facts["arms"]:
+        pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
+        right = [(learner.logits(pool.x[:]).argmax(1) == pool.y).double().mean().item() for pool in pools]
+        assert row["confirmed"] == pytest.approx(np.mean(right))
+        assert 0 < row["coverage"] <= 1
+    assert (
+        f"right about {100 * facts['judge']['accuracy']:.1f} % of {facts['judge']['images']} real" in page.read_text()
+    )
 
 
 def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
