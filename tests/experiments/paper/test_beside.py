@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.comparing.compare import Comparison, summarize
+from dp_experiments.comparing.compare import Comparison
 from dp_experiments.paper.beside import laid_out, picture, ratios
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.reported.audit import data_equivalence
@@ -26,9 +26,7 @@ def comparison(folder: Path, accuracies: dict[str, tuple[float, ...]]) -> Path:
             rows.append({"arm": arm, "split": 0, "seed": seed} | spent | seconds | reached)
     runs = pd.DataFrame(rows)
     folder.mkdir()
-    kept = Comparison(folder)
-    kept.write(runs, summarize(runs, "static-100"), pd.DataFrame(), pd.DataFrame())
-    kept.seal()
+    Comparison(folder).write(runs.assign(test_examples=100, sets=[[]] * len(runs)), "static-100")
     return folder
 
 
@@ -96,20 +94,7 @@ def test_what_has_no_static_data_is_held_against_that_of_the_others(arms: Path, 
 
 def test_a_sweep_is_laid_beside_them_as_accuracy(arms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     sweep = tmp_path / "sweep"
-    small = (
-        "--n",
-        "100,400",
-        "--d",
-        "50",
-        "--trials",
-        "4",
-        "--rho",
-        "0.5,0.9",
-        "--workers",
-        "1",
-        "--rule",
-        "keep-hard",
-    )
+    small = ("--n", "100,400", "--d", 50, "--trials", 4, "--rho", "0.5,0.9", "--rule", "keep-hard")
     assert dp("theory", "sweep", *small, "--out", sweep) == 0
     capsys.readouterr()
     assert dp("figures", "compare", arms, sweep, "table4", "--out", tmp_path / "out") == 0
