@@ -51,7 +51,7 @@ def test_a_run_opens_no_connection(tmp_path: Path, own_cache: Path, monkeypatch:
     asked: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address))
-    few = ("--set", "generator.train_steps=2", "--set", "practice.additions=1")
+    few = ("--set", "generator.training=none", "--set", "practice.additions=1")
     assert run_dp("real", "run", *SMALL, *few, "--out", tmp_path / "run") == 0
     assert run_dp("real", "report", tmp_path / "run") == 0
     assert not asked

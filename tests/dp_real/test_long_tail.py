@@ -101,7 +101,7 @@ def digits(logit_adjustment: float = 0.0, **practice: object) -> Config:
     """A tail of real digits, to which 30 generated ones are added in three rounds."""
     raw = load_preset("digits").model_dump()
     raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment}
-    raw["generator"] |= {"train_steps": 2}
+    raw["generator"] |= {"training": "none"}
     raw["sampling"] |= {"steps": 3}
     raw["practice"] |= {"real": 60, "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
     raw["practice"] |= {"additions": 3, "patience": 1, "evaluate_every": 5} | practice

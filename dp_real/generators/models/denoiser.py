@@ -25,9 +25,9 @@ from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
 if TYPE_CHECKING:
-    from dp_real.generators.trained import DenoiserConfig
+    from dp_real.generators.trained import DenoiserSizes
 
-REMEDY = "lower generator.train_learning_rate"
+REMEDY = "the examples that it learns are at fault"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
 TRIED_STEPS = 8  # of the sampler, for these
 AVERAGE_DECAY = 0.995  # of the averaged weights, a step
@@ -111,7 +111,7 @@ class DenoiserGenerator:
 
 
 def train_denoiser(
-    config: DenoiserConfig,
+    sizes: DenoiserSizes,
     images: TrainingExamples,
     n_classes: int,
     seed: int,
@@ -123,13 +123,13 @@ def train_denoiser(
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
-        model = Denoiser(sample_shape, n_classes, config.width, config.blocks).to(device)
+        model = Denoiser(sample_shape, n_classes, sizes.width, sizes.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.train_learning_rate, fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
     scheduler = make_scheduler()
     loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
-    for _ in loop.steps(config.train_steps, advance):
+    for _ in loop.steps(sizes.train_steps, advance):
         rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         x0 = images.x[rows]
         label = images.y[rows]

@@ -103,10 +103,10 @@ def _list(figures: list[str], tables: list[str]) -> None:
     rows = []
     for name in figures:
         found = about(name)
-        row = {"paper": found.paper, "shows": (found.shows,), "numbers": found.numbers, "parameters": found.parameters}
-        rows.append({"name": name} | {key: ", ".join(values) for key, values in row.items()})
+        lists = {"paper": ", ".join(found.paper), "shows": found.shows, "parameters": ", ".join(found.parameters)}
+        rows.append({"name": name} | lists)
     for name in tables:
-        rows.append({"name": name, "paper": name, "shows": title(name), "numbers": "reported", "parameters": "run"})
+        rows.append({"name": name, "paper": name, "shows": title(name), "parameters": "run"})
     table(rows)
 
 

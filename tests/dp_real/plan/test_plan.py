@@ -505,7 +505,7 @@ def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_cpu_does_for_small_runs(capsys: pytest.CaptureFixture[str]):
-    quick = as_options({"generator.width": 16, "generator.blocks": 1, "generator.train_steps": 5})
+    quick = as_options({"generator.training": "none"})
     assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["needs"][0]["found"].endswith("no GPU")

@@ -59,7 +59,7 @@ def test_a_run_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return load(self)
 
     monkeypatch.setattr(DigitsConfig, "load", counted)
-    settings = [*SMALL, "--set", "generator.train_steps=11"]  # not in the cache yet
+    settings = [*SMALL, "--set", "generator.training=none"]  # not in the cache yet
     assert dp("real", "run", *settings, "--out", tmp_path / "run") == 0
     assert len(loaded) == 1
     loaded.clear()

@@ -19,9 +19,7 @@ from tests.experiments.conftest import run_dp as dp
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 SETTINGS = (
-    "generator.width=32",
-    "generator.blocks=1",
-    "generator.train_steps=300",
+    "generator.training=light",
     "sampling.steps=10",
     "sampling.block_size=16",
     "training.steps=300",

@@ -136,8 +136,8 @@ def word_lists(folder: Path) -> None:
         (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
 
 
-def gguf_model(file: Path, **metadata: int) -> Path:
-    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes. metadata: what it says instead."""
+def gguf_model(file: Path) -> Path:
+    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes."""
     from gguf import GGUFWriter
 
     own = tokenizer()
@@ -147,7 +147,7 @@ def gguf_model(file: Path, **metadata: int) -> Path:
     width, inner, layers = 32, 48, 2
     said: dict[str, Any] = {"block_count": layers, "context_length": 96, "embedding_length": width}
     said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
-    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)} | metadata
+    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)}
     writer = GGUFWriter(file, "llama")
     writer.add_name("tiny")
     for key, value in said.items():

@@ -18,8 +18,6 @@ from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
 
-NUMBERS = ("predicted", "measured")
-
 SMALL_DIGITS = "0+1+2+3+4"
 LARGE_DIGITS = "5+6+7+8+9"
 COAT = 4  # of fashion, with shirts the two classes that are nearest to each other

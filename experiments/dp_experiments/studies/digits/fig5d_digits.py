@@ -9,7 +9,6 @@ from dp_experiments.comparing.compare import summarize
 from dp_experiments.comparing.ratios import AXIS_LABELS
 from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 
-NUMBERS = ("measured",)
 FIGURES = (5,)
 
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
