@@ -30,6 +30,7 @@ from dp_real.runtime.model_folders import (
 from dp_real.sections import Requirement
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
+MOST_FILES = 60_000  # blocks of a pool: Linux lets a process map 65,530 files (vm.max_map_count), libraries among them
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
@@ -95,6 +96,12 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)
+    if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
+        least = -(-config.samples // MOST_FILES)
+        problem = (
+            f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: set sampling.block_size={least}"
+        )
+        yield Requirement("files of the pool", f"{blocks:,.0f}", problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":
