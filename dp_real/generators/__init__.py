@@ -64,19 +64,8 @@ class GeneratorConfig(PartConfig):
         """
         raise NotImplementedError
 
-    def first_step(self, steps: int) -> int:
-        """The index of the step that sampling begins with, above 0 if it begins with real images."""
-        return 0
-
-    @property
-    def begins_with_real(self) -> bool:
-        return False
-
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         """Raise InputError for guidance that what is loaded cannot do."""
