@@ -8,7 +8,7 @@ import typer
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import allow_work, named_numbers
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.terminal import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def forecast_command(
     parameters = records(fitted.parameters())
     rows: list[dict[str, Any]] = []
     if target is not None:
-        with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
-            found = forecast(fitted, target, x=x, advance=advance)
-        rows = records(found)
+        rows = records(forecast(fitted, target, x=x))
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     titled = {"parameters of the theory": _dashed(parameters)}
     if target is not None:
@@ -80,9 +78,9 @@ def _tell_of_time(curve: "Curve") -> None:
     """Say beforehand that loops, selected rows and many points take time; too many are refused."""
     allow_work(POINT_SECONDS * len(curve.error), "give the mean error of each size, which tells as much")
     if curve.has_practice:
-        say("the curve has practice, whose theory takes longer: up to two minutes")
+        say("the curve has practice, whose theory takes longer: up to half a minute")
     elif curve.selected.any():
-        say("the curve has selected rows, whose theory takes five to twenty seconds")
+        say("the curve has selected rows, whose theory takes some seconds")
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

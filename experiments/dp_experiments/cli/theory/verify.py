@@ -19,7 +19,7 @@ def verify_command(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard, practice, softmax.",
+            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard.",
         ),
     ] = None,
     d: Annotated[int, typer.Option(help="Dimension at which the law is held against theory.")] = 20_000,
