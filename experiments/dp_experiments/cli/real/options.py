@@ -108,7 +108,6 @@ def on_cluster_asked(
 
     from dp_base.cluster import on_cluster
     from dp_base.errors import InputError
-    from dp_experiments.terminal import say
 
     taken = _amounts(resources)
     if dask is None:
@@ -119,7 +118,7 @@ def on_cluster_asked(
         raise InputError(
             f"--workers {workers} is for this machine; with --dask, each worker of the cluster takes a run"
         )
-    return on_cluster(dask, taken, folder, say)
+    return on_cluster(dask, taken)
 
 
 def _amounts(resources: str) -> dict[str, float]:
