@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +37,8 @@ _clusters: list[Cluster] = []  # the last one is in use
 
 
 @contextlib.contextmanager
-def on_cluster(address: str, resources: Mapping[str, float] | None = None) -> Iterator[None]:
-    """Within the block, `workers=None` means the workers of the dask scheduler at `address`.
-
-    resources: what a job takes of its worker, such as {"GPU": 1}.
-    """
+def on_cluster(address: str) -> Iterator[None]:
+    """Within the block, `workers=None` means the workers of the dask scheduler at `address`."""
     try:
         from distributed import Client
     except ImportError:
@@ -55,7 +52,7 @@ def on_cluster(address: str, resources: Mapping[str, float] | None = None) -> It
     logger.setLevel(logging.CRITICAL)  # else a traceback tells of a scheduler that is gone, which is told in one line
     try:
         with client:
-            _clusters.append(Cluster(client, dict(resources or {})))
+            _clusters.append(Cluster(client))
             try:
                 yield
             finally:
@@ -72,9 +69,8 @@ def this_cluster() -> Cluster | None:
 class Cluster:
     """Sends jobs to the workers of a dask scheduler."""
 
-    def __init__(self, client: Client, resources: dict[str, float]) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._resources = resources
 
     def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
         """Yield (index, function(*job)) as each job ends, from threads of the workers."""
@@ -85,9 +81,8 @@ class Cluster:
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
     ) -> Iterator[tuple[int, Any]]:
         """The same in a process for each job. A job whose worker was lost waits for the locks of its old process."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        if not any(self._resources.items() <= worker["resources"].items() for worker in workers):
-            logging.getLogger(__name__).warning("no worker of the cluster can take these jobs yet: waiting for one")
+        if not self._client.scheduler_info(n_workers=-1)["workers"]:
+            logging.getLogger(__name__).warning("the cluster has no worker yet: waiting for one")
         tasks = [(function, job, name, str(Path.cwd())) for job, name in zip(jobs, names, strict=True)]
         for index, (result, error) in self._ended(_apart, tasks, names):
             if error is not None:
@@ -104,8 +99,8 @@ class Cluster:
 
         indices: dict[Any, int] = {}
         for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
-            options = {"key": f"{name}-{uuid4().hex}", "priority": -index, "resources": self._resources or None}
-            indices[self._client.submit(function, *job, **options)] = index
+            future = self._client.submit(function, *job, key=f"{name}-{uuid4().hex}", priority=-index)
+            indices[future] = index
         try:
             for future in as_completed(list(indices), loop=self._client.loop):
                 index = indices.pop(future)

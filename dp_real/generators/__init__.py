@@ -64,19 +64,8 @@ class GeneratorConfig(PartConfig):
         """
         raise NotImplementedError
 
-    def first_step(self, steps: int) -> int:
-        """The index of the step that sampling begins with, above 0 if it begins with real images."""
-        return 0
-
-    @property
-    def begins_with_real(self) -> bool:
-        return False
-
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         """Raise InputError for guidance that what is loaded cannot do."""
@@ -202,9 +191,17 @@ class TrainedHere(GeneratorConfig):
 
 
 def class_prompts(
-    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
+    templates: Sequence[str] | Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    definitions: Sequence[str] = (),
+    synonyms: Sequence[str] = (),
 ) -> list[list[str]]:
-    """The prompts of each class, whose name stands for missing synonyms."""
+    """The prompts of each class, by templates, in which its name stands for missing synonyms, or as they are given."""
+    if isinstance(templates, Mapping):
+        without = [name for name in classes if name not in templates]
+        if without:
+            raise InputError(f"generator.prompts: class {without[0]!r} has none; write one")
+        return [list(templates[name]) for name in classes]
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]

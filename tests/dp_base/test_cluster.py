@@ -20,7 +20,7 @@ from tests.dp_base import cluster_jobs
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """The address of a scheduler with two workers, each a process with the resource GPU: 1."""
+    """The address of a scheduler with two workers, each a process."""
     with two_workers() as workers:
         yield workers.address
 
@@ -40,7 +40,7 @@ def calls(folder: Path) -> list[list[int]]:
 
 
 def test_jobs_are_in_order_and_errors_their_own(scheduler: str, caplog: pytest.LogCaptureFixture):
-    with on_cluster(scheduler, {"GPU": 1}):
+    with on_cluster(scheduler):
         logging.getLogger("distributed.client").error("a traceback")
         found = list(in_parallel(None, cluster_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
         with pytest.raises(InputError, match=r"^it is wrong$"):
