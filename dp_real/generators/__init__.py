@@ -202,9 +202,17 @@ class TrainedHere(GeneratorConfig):
 
 
 def class_prompts(
-    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
+    templates: Sequence[str] | Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    definitions: Sequence[str] = (),
+    synonyms: Sequence[str] = (),
 ) -> list[list[str]]:
-    """The prompts of each class, whose name stands for missing synonyms."""
+    """The prompts of each class, by templates, in which its name stands for missing synonyms, or as they are given."""
+    if isinstance(templates, Mapping):
+        without = [name for name in classes if name not in templates]
+        if without:
+            raise InputError(f"generator.prompts: class {without[0]!r} has none; write one")
+        return [list(templates[name]) for name in classes]
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError
 from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
+from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
+from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step, not_empty
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
     from dp_real.protocols import Generator
+
+
+Captions = Annotated[tuple[str, ...], AfterValidator(not_empty)]
+
+
+def _read_captions(given: Any) -> Any:
+    """The table class = prompts of a CSV file. What is read becomes part of the configuration, and so of the run."""
+    if not isinstance(given, str):
+        return given
+    import pandas as pd
+
+    with foreign_file(given):
+        table = pd.read_csv(given, dtype=str, keep_default_na=False)
+        if not {"class", "caption"} <= set(table):
+            raise InputError(f"{given}: needs the columns class and caption; it has {', '.join(map(str, table))}")
+        return {str(name): tuple(rows) for name, rows in table.groupby("class", sort=False)["caption"]}
 
 
 @GENERATORS.named("diffusers", place=3)
@@ -28,9 +45,12 @@ class DiffusersConfig(GeneratorConfig):
 
     kind: Literal["diffusers"]
     model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
-    prompts: Templates = Field(
-        default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
+    prompts: Annotated[Templates | dict[str, Captions], BeforeValidator(_read_captions)] = Field(
+        default=("a photo of a {}",),
+        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}; or class = [its own], or a "
+        "FILE.csv of these with the columns class and caption",
     )
+    prompts_per_class: int = Field(default=0, ge=0, description="the first of each class's prompts; 0: all")
     strength: float = Field(
         default=1.0,
         gt=0,
@@ -58,6 +78,13 @@ class DiffusersConfig(GeneratorConfig):
     checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
     compile: bool = Field(default=False, description="torch.compile denoiser and decoders: minutes at first")
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
+
+    @model_validator(mode="after")
+    def _check_prompts(self) -> DiffusersConfig:
+        fewest = min(map(len, self.prompts.values())) if isinstance(self.prompts, dict) else len(self.prompts)
+        if self.prompts_per_class >= fewest > 0:
+            raise ValueError(f"prompts_per_class = {self.prompts_per_class}: some class has {fewest} prompts; 0 is all")
+        return self
 
     def check_sampling(self, sampling: SamplingConfig) -> None:
         if self.first_step(sampling.steps) == sampling.steps:
@@ -106,7 +133,8 @@ class DiffusersConfig(GeneratorConfig):
         if index["_class_name"] == DIT:
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
-            asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
         if self.lora:
             add_lora(pipe, self.lora)

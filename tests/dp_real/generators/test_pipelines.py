@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
+from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sample_images
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.generators.pipelines.loading import load_pipeline
@@ -277,11 +279,28 @@ def test_a_class_conditional_pipelines_numbers():
 
 def test_prompts_are_templates_filled_in():
     assert class_prompts(["a {}", "{} by day"], ["hen"]) == [["a hen", "hen by day"]]
+    assert class_prompts({"hen": ["a brown bird"]}, ["hen"]) == [["a brown bird"]]
     words = [["hen", "cock"], ["a {bird}", ""], ["hen, biddy", ""]]
     assert class_prompts(["{}: {synonyms}"], *words) == [["hen: hen, biddy"], ["cock: cock"]]
     assert class_prompts(["{definition} {}"], *(each[:1] for each in words)) == [["a {bird} hen"]]
     with pytest.raises(InputError, match=r"class 'cock' has no definition; write one in data\.definitions"):
         class_prompts(["{}, {definition}"], *words)
+
+
+def test_a_file_has_captions_of_each_class(tmp_path: Path):
+    """What is read becomes part of the configuration, so that a run needs the file no more."""
+    file = tmp_path / "captions.csv"
+    file.write_text('class,caption\nhen,a brown bird\ncock,a loud bird\nhen,"a bird, asleep"\n')
+    read = DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=0)
+    assert read.prompts == {"hen": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
+    assert DiffusersConfig(**read.model_dump(mode="json")) == read
+    with pytest.raises(InputError, match="class 'owl' has none"):
+        class_prompts(read.prompts, ["hen", "owl"])
+    with pytest.raises(ValidationError, match="prompts_per_class = 1: some class has 1 prompts; 0 is all"):
+        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=1)
+    file.write_text("name,caption\nhen,a brown bird\n")
+    with pytest.raises(ValidationError, match="needs the columns class and caption; it has name, caption"):
+        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file))
 
 
 def test_definitions_and_synonyms_of_a_configuration():
