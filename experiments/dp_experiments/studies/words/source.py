@@ -94,7 +94,8 @@ class WordsConfig(OfTexts):
                 chosen += [here[row] for row in mine]
                 labels += [label] * len(mine)
             sets.append(Examples(to_codes(chosen, self.most), torch.tensor(labels)))
-        return RealData(self.task, *sets)
+        generator, validation, test = sets
+        return RealData(self.task, generator, validation, test)
 
     def describe(self) -> list[SetStatus]:
         return [SetStatus("words", str(FOLDER), None, _problem())]
