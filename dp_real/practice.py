@@ -72,7 +72,6 @@ class Recorder(Protocol):
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None: ...
     def addition(self, row: dict[str, Any], pool: Pool) -> None: ...
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None: ...
-    def best(self, learner: Learner) -> None: ...
     def stop_requested(self) -> bool: ...
 
 
@@ -252,10 +251,7 @@ class Practice:
             raise DivergedError(
                 f"the validation accuracy fell from {state.best:.1%} to {accuracy:.1%}, which is chance: {LEARNER}"
             )
-        improved = accuracy > state.best
-        if improved and self.config.training.keep_best:
-            self.recorder.best(self.learner)
-        state.stale = 0 if improved else state.stale + 1
+        state.stale = 0 if accuracy > state.best else state.stale + 1
         state.best = max(state.best, accuracy)
         state.seconds = self.clock.agreed()
         if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none

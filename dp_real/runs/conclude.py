@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from dp_base.checksums import RECORD, seal, verify
-from dp_base.errors import DamagedError
+from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
-from dp_base.reading import own_file
 from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data import DataConfig
-from dp_real.distributed import when_visible
 from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import ExampleSet, RealData
@@ -39,8 +36,6 @@ def conclude(
     """
     config = practice.config
     learner = practice.learner
-    if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
-        load_best(learner, files)
     distributed.on_main(lambda: _save_learner(learner, files))
     result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
     result |= facts or {}
@@ -72,24 +67,6 @@ def _write_result(config: Config, result: dict[str, Any], files: RunFiles) -> No
     write_text(files.learner / CARD, model_card(config, result))
     write_json(files.result, result)
     seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
-
-
-def load_best(learner: Learner, files: RunFiles) -> None:
-    """Load the best learner in all processes, once each sees the main one's: a node may still see an older one."""
-    remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
-
-    def written() -> bytes:
-        verify(files.best, remedy)
-        return (files.best / RECORD).read_bytes()
-
-    def see() -> None:
-        if written() != record:
-            raise DamagedError(f"{files.best} is an earlier one", remedy)
-
-    with own_file(files.best, remedy):
-        record = distributed.on_main(written)
-        when_visible(see)
-        learner.load(files.best)
 
 
 def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dp_base.checksums import RECORD, damage, seal
+from dp_base.checksums import RECORD
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
@@ -21,7 +21,6 @@ from dp_base.files import (
     remove,
     unused,
     whole_file,
-    whole_folder,
     write_json,
     write_text,
 )
@@ -50,7 +49,7 @@ from dp_real.runs.checkpoints import (
     write_checkpoint,
 )
 from dp_real.runs.identity import accepted, changes, differences
-from dp_real.runs.run_files import RunFiles, append_row, read_rows
+from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 log = logging.getLogger(__name__)
@@ -116,12 +115,6 @@ class RunFolder:
                 self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted
             )
 
-    def best(self, learner: Learner) -> None:
-        if self._main:
-            with whole_folder(self.files.best, replace=True) as staged:
-                learner.save(staged)
-                seal(staged)
-
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
 
@@ -144,7 +137,7 @@ class RunFolder:
     def _set_back(self, config: Config) -> Path | None:
         """The newest intact checkpoint; what came after it is removed, and will be written again."""
         files = self.files
-        newest = resumable(files, config.training.keep_best)
+        newest = resumable(files)
         self._check_inputs(newest)
         remove(files.path / RECORD)  # of a complete run
         for path in checkpoints(files.checkpoints):
@@ -282,30 +275,17 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
     return None
 
 
-def resumable(files: RunFiles, keep_best: bool) -> Path | None:
-    """The newest checkpoint that is intact with its pool, logs and best learner; DamagedError if none is."""
+def resumable(files: RunFiles) -> Path | None:
+    """The newest checkpoint that is intact with its pool and logs; DamagedError if none is."""
 
     def problem(checkpoint: Path) -> str | None:
         found = checkpoint_problem(checkpoint)
         if found:
             return found
-        state, pool_version = read_state(checkpoint)
-        found = pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
-        return found or (_best_problem(files, state) if keep_best else None)
+        _, pool_version = read_state(checkpoint)
+        return pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
 
     return newest_intact(files.checkpoints, problem)
-
-
-def _best_problem(files: RunFiles, state: LoopState) -> str | None:
-    """What is wrong with the best learner, unless a better one will come again after this state."""
-    problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
-    if problem is None or state.best < 0:
-        return None
-    try:
-        later = [row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step]
-    except (DamagedError, KeyError):
-        return problem
-    return None if any(accuracy > state.best for accuracy in later) else problem
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:

@@ -124,27 +124,23 @@ def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError if the pool is to have more real examples than there are."""
     options = config.practice
     available = 0 if data.generator is None else len(data.generator.y)
-    asked = options.all_real
-    key = "real" if options.real else "initial"
-    if asked > available:
-        raise InputError(f"practice.{key} = {asked}: there are {available} real training examples")
-    if asked and options.imbalance > 1:
-        _check_tail(config, data, key)
+    if options.real > available:
+        raise InputError(f"practice.real = {options.real}: there are {available} real training examples")
+    if options.real and options.imbalance > 1:
+        _check_tail(config, data)
 
 
-def _check_tail(config: Config, data: RealData, key: str) -> None:
+def _check_tail(config: Config, data: RealData) -> None:
     """Raise InputError if a class is to have more real examples than there are, or none."""
     assert data.generator is not None, "there are real examples"
     options = config.practice
-    if options.all_real < data.task.n_classes:
-        raise InputError(
-            f"practice.{key} = {options.all_real}: a long tail of {data.task.n_classes} classes needs more"
-        )
-    wanted = tail_counts(options.all_real, data.task.n_classes, options.imbalance, config.data.split)
+    if options.real < data.task.n_classes:
+        raise InputError(f"practice.real = {options.real}: a long tail of {data.task.n_classes} classes needs more")
+    wanted = tail_counts(options.real, data.task.n_classes, options.imbalance, config.data.split)
     there = data.generator.y.bincount(minlength=data.task.n_classes).numpy()
     for label in (wanted > there).nonzero()[0][:1]:
         raise InputError(
-            f"practice.{key} = {options.all_real} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
+            f"practice.real = {options.real} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
             f"examples of {data.task.classes[label]!r}: there are {there[label]}; lower either"
         )
 

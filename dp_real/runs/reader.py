@@ -194,7 +194,7 @@ def _part_problems(files: RunFiles) -> Iterator[Lack]:
     back = f"dp real resume {files.path} goes back to the newest intact checkpoint"
     if files.pool.exists() and (problem := pool_problem(files.pool)):
         yield Lack(problem, f"restore it, or {files.repeat}" if complete else back)
-    for part in (files.path, files.learner, files.best):
+    for part in (files.path, files.learner):
         if problem := damage(part):
             yield Lack(problem, f"remove {files.result}, and {back}" if complete else back)
     for branch in files.branches:

@@ -23,7 +23,6 @@ from dp_real.objects import GIVEN, give, with_objects
 from dp_real.plan.needs import tracker
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
-from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.folder import RunFolder, Tracker, claim, disclaim, naming_command, sole_writer
@@ -121,8 +120,6 @@ def run(
             if not result:
                 with own_torch(config), quietly():
                     result = _train(config, files, progress, test, shared, accept_changes)
-            if config.practice.branch:
-                cool_down(files, progress, test)
     return result
 
 
@@ -148,7 +145,7 @@ def _train(
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
         data, near = parts.data, None
-        if config.pool.distinct and config.practice.examples == "generated":
+        if config.pool.distinct and config.practice.draws:
             near = config.data.near(config.pool.distinct)
         rounds = Rounds(
             config,

@@ -73,7 +73,7 @@ def forecast(
     pd.DataFrame
         Columns strategy, use, more, low, high, kept and note, a row for each strategy. `more` is what it takes beyond
         the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
-        of likely parameters: the profile-likelihood interval (for practice, to first order), widened by the ends of the
+        of likely parameters: the profile-likelihood interval, widened by the ends of the
         parameters' intervals. `high` is inf where the floor may be as high as the target. For `static` by theory and
         laws, they are quantiles of the mixture. `use` is "yes" for the best strategy if all other intervals lie above
         its own, "as good" where they overlap, else "no", and "unknown" where that cannot be told. `kept` counts the
