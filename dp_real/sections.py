@@ -256,11 +256,6 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
-def first_step(steps: int, strength: float) -> int:
-    """The step to begin with for a share of the steps, as in diffusers' image-to-image."""
-    return steps - min(int(steps * strength), steps)
-
-
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 

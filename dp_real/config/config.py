@@ -96,7 +96,6 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         self.generator.check(self.data)
-        self.generator.check_sampling(self.sampling)
         self.learner.check(self.training, self.data)
         for misfits in (self._of_examples, self._of_generator, self._of_practice, self._of_batches, self._of_pool):
             for message in misfits():
@@ -207,15 +206,12 @@ class Config(Section):
     @property
     def forwards(self) -> int:
         """Evaluations of the denoiser per sample; 0 for a generator without one."""
-        if not self.generator.has_denoiser:
-            return 0
-        return (self.sampling.steps - self.generator.first_step(self.sampling.steps)) * self.sampling.branches
+        return self.sampling.steps * self.sampling.branches if self.generator.has_denoiser else 0
 
     @property
     def guided_steps(self) -> list[int]:
         """The indices of the sampler's steps that are guided."""
-        first = self.generator.first_step(self.sampling.steps)
-        return [index for index in self.guidance.guided_steps(self.sampling.steps) if index >= first]
+        return self.guidance.guided_steps(self.sampling.steps)
 
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""

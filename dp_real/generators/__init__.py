@@ -64,19 +64,8 @@ class GeneratorConfig(PartConfig):
         """
         raise NotImplementedError
 
-    def first_step(self, steps: int) -> int:
-        """The index of the step that sampling begins with, above 0 if it begins with real images."""
-        return 0
-
-    @property
-    def begins_with_real(self) -> bool:
-        return False
-
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         """Raise InputError for guidance that what is loaded cannot do."""
@@ -104,10 +93,6 @@ class GeneratorConfig(PartConfig):
     def tokens(self, task: Task) -> tuple[int, int]:
         """About how many a sample's prompt takes, and at most its answer."""
         return 0, 0
-
-    def judged_tokens(self, task: Task) -> int:
-        """About how many it takes to tell how likely the classes of a sample are."""
-        return task.n_classes * sum(self.tokens(task))
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """None if it is not known."""

@@ -97,8 +97,7 @@ class LatentConfig(TrainedHere):
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
-        from dp_real.generators.pipelines.generator import PipelineGenerator
-        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.generator import OwnLoop
         from dp_real.generators.pipelines.loading import load_pipeline
         from dp_real.runtime import hub
         from dp_real.runtime.finite import require_samples
@@ -120,16 +119,15 @@ class LatentConfig(TrainedHere):
             work = Work(effort.unet_steps, effort.unet_batch, seed, progress, folder, unfinished)
             train_pipeline(examples, prompts, vae, work)
             labels = torch.arange(min(task.n_classes, TRIED))
-            trained = LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, guidance_scale=1.0)
-            drawing = PipelineGenerator(trained, prompts, task.sample_shape)
-            samples = drawing.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
+            trained = OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, TRIED_STEPS, 1.0)
+            samples = trained.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
             require_samples(samples, "the trained generator", REMEDY)
 
         names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)
         settings = self.model_dump(mode="json", exclude={"real"})
         folder = self.trained(source, examples, task.classes if names_suffice else prompts, train, settings)
-        model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-        return PipelineGenerator(model, prompts, task.sample_shape)
+        pipe = load_pipeline(str(folder))
+        return OwnLoop(pipe, prompts, task.sample_shape, sampling.steps, sampling.guidance_scale)
 
     def check_task(self, task: Task) -> None:
         shape = task.sample_shape

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import DDIM, sample
+from dp_real.guidance.sampler import sample
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
@@ -83,9 +83,8 @@ class DenoiserGenerator:
 
     def __post_init__(self) -> None:
         self.denoiser.eval().requires_grad_(False).to(distributed.device())
-        scheduler = make_scheduler()
-        scheduler.set_timesteps(self.steps)
-        self.solver = DDIM(scheduler)
+        self.scheduler = make_scheduler()
+        self.scheduler.set_timesteps(self.steps)
 
     def sample(
         self,
@@ -104,7 +103,7 @@ class DenoiserGenerator:
             return unconditional + self.guidance_scale * (conditional - unconditional)
 
         x = row_noise(seeds, self.sample_shape).to(labels.device)
-        return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
+        return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
     def offload(self) -> None:
         """It is small and stays on the device."""

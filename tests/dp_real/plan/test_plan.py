@@ -132,7 +132,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
     mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
     generator: Any = load_generator(mine)
-    pipe = generator.model.pipe
+    pipe = generator.pipe
     text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
     parts = {
         "denoiser": lambda x: pipe.unet(x, torch.zeros(()), text, return_dict=False)[0],
@@ -140,7 +140,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     }
     costs = {}
     for name, part in parts.items():
-        x = torch.zeros(1, *generator.model.latent_shape, requires_grad=True)
+        x = torch.zeros(1, *generator.latent_shape, requires_grad=True)
         forward = count(lambda part=part, x=x: part(x))
         both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
         costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
@@ -253,6 +253,17 @@ def test_other_pipelines_are_priced(tmp_path: Path):
 
 INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["stable_diffusion", "x"]}
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
+
+
+def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path: Path):
+    """Each block is a file. No row of the paper's tables has too many."""
+    large = load_preset("imagenet1k-table5-13", ["sampling.block_size=64"])
+    (found,) = [need for need in needs.needs(large, tmp_path) if need.what == "files of the pool"]
+    assert found.problem == ("a process cannot map 203,125 files of 13,000,000 samples: set sampling.block_size=217")
+    for name, rows in (("imagenet100-table4", 18), ("imagenet1k-table5", 13)):
+        for row in range(1, rows + 1):
+            config = load_preset(f"{name}-{row}")
+            assert config.samples / config.sampling.block_size < needs.MOST_FILES
 
 
 @pytest.fixture(scope="module")

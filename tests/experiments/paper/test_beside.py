@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.comparing.compare import Comparison, summarize
+from dp_experiments.comparing.compare import Comparison
 from dp_experiments.paper.beside import laid_out, picture
 from dp_experiments.presets.presets import load_preset
 
@@ -26,9 +26,7 @@ def comparison(folder: Path) -> Path:
     ]
     runs = pd.DataFrame(rows)
     folder.mkdir()
-    kept = Comparison(folder)
-    kept.write(runs, summarize(runs, "static-100"), pd.DataFrame(), pd.DataFrame())
-    kept.seal()
+    Comparison(folder).write(runs.assign(test_examples=100, sets=[[]] * len(runs)), "static-100")
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, check_runs, judge_option
+from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
 from dp_experiments.cli.real.remarks import counted
 from dp_experiments.terminal import answer, progress, say
 
@@ -55,7 +55,7 @@ def report_command(
     if out is None and len(folders) > 1:
         raise InputError("several folders: name the file of the report as --out FILE.html")
     out = check_page(out or folders[0] / "report.html")
-    check_runs(*folders, judge, accept_changes=True)  # a page only shows, so that remarks are enough
+    tell_changes(*folders, judge)
 
     def write(refresh: int = 0) -> list[dict[str, Any]]:
         facts = [facts_of(folder, judge, rounds, progress) for folder in folders]

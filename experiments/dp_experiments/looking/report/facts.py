@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dp_figures.curves import narrow_name
-
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
@@ -18,10 +16,8 @@ from dp_experiments.looking.judge import Judge, agreement, confirmed, judged_arm
 from dp_experiments.looking.report.hardest_images import hardest_images
 from dp_experiments.looking.report.pictures import (
     CAPTIONS,
-    LAST,
     are_drawn,
     class_counts,
-    draw_for_phone,
     leave_figures,
     readable_pool,
 )
@@ -108,8 +104,6 @@ def run_facts(run: Run) -> Facts:
     result = run.result
     if not are_drawn(run.files):
         leave_figures(run.path)
-    if not are_drawn(run.files, narrow_name(LAST)):
-        draw_for_phone(run)
     base = preset_of(config)
     pool = readable_pool(run)
     classes = class_counts(pool, config.task.classes).reset_index() if pool else None
@@ -194,10 +188,10 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
         arms = arms.join(judged_arms(comparison, asked, real.x, progress), on="series")
     return judged | {
         "comparison": str(comparison.path),
-        "verdict": verdict(comparison.table, arms, len(task.classes)),
+        "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
         "command": compare_command(comparison),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
-        "sets": comparison.sets.to_dict("records"),
+        "sets": comparison.read("sets").to_dict("records"),
         "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }
