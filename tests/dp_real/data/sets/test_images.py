@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,14 +170,6 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
     data = settings(tmp_path / "linked").load().validation
     assert data.y.tolist() == [0] * 5 + [1] * 2
     assert values(data).count(5) == 3
-
-
-def test_a_socket_is_refused_without_being_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("socket.jpg")
-        with pytest.raises(InputError, match="no regular file"):
-            read_image(Path("socket.jpg"), 8, 3)
 
 
 # what is decoded when
