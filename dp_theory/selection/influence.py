@@ -35,7 +35,7 @@ TINY = 1e-300  # in place of a share of rows that is 0, in denominators
 
 def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Array, "6 margins"]:
     """E[1, u, w, u², uw, w² | u], times the density of u over that of |G|, G ~ N(0, 1)."""
-    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))), ORDER)[0]
+    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))))[0]
     return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from dp_theory import LOGISTIC, SQUARE, BoundaryFlips, Group, SpanProblem, SymmetricRule, predict
+from dp_theory import LOGISTIC, SQUARE, Group, SpanProblem, predict
 
 
 def eigenlearning(
@@ -85,12 +85,12 @@ def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
     ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
 )
 def test_two_clouds_are_plain_rows_selected_and_flipped(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
-    """Along the clouds' axis the density is φ(t) cosh(mu t), up to a factor, and P(label ≠ sign t) = σ(−2 mu |t|)."""
+    """A row t of a coin's label y is kept in proportion to φ(t − mu y)/φ(t)."""
     most = 9.0
-    clouds = SymmetricRule(lambda t: np.cosh(mu * t) / np.cosh(mu * most) * (t < most), (most,))
-    flips = BoundaryFlips(1 / (2 * mu), shape="logistic")
-    share = clouds.moments(0.0).p  # of a pool, that is kept
-    group = Group(along=(1.0,), keep=clouds, flip=flips)
+    group = Group(
+        along=(1.0,), keep=lambda t, y: np.exp(mu * (y * t - most)) * (abs(t) < most), flip=0.5, breaks=(-most, most)
+    )
+    share = np.exp(mu**2 / 2 - mu * most)  # of a pool, that is kept
     found = predict(SpanProblem((1.0,), [group], share / alpha, share * lam / alpha, loss=loss))
     overlap, squared_norm = mixture(alpha, mu, lam, prox)
     assert found.overlap == pytest.approx(overlap, rel=1e-6)

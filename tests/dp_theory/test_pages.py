@@ -177,7 +177,7 @@ def test_probit_labels_are_their_page(eps):
         for row, s in enumerate((1, -1)):
             share = 1 - wrong if s == sign else wrong
             expected[row] += [(mass * share) @ zeta**j for j in range(3)]
-    found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur, 24)
+    found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur)
     np.testing.assert_allclose(found[..., 0], expected, rtol=EXACT)
 
 

@@ -38,8 +38,7 @@ MIXTURE = (
     Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
 )
 SOFT = BoundaryFlips(0.3)
-HEAVY = BoundaryFlips(0.2, 0.4, lambda u: 1 / (1 + u**2))
-BAND = BoundaryFlips(0.5, 0.3, "window")
+HEAVY = BoundaryFlips(0.6, 0.4)
 
 
 def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
@@ -83,7 +82,6 @@ def _groups() -> dict[str, SpanProblem]:
         "soft labels, plain": ([Group(flip=SOFT)], 0.4, 0.05),
         "soft labels, keep-hard": ([replace(HARD, flip=SOFT)], 0.3, 0.02),
         "heavy flips, entropy": ([replace(tilted, flip=HEAVY)], 0.3, 0.05),
-        "flips in a band": ([replace(tilted, flip=BAND)], 0.3, 0.05),
         "ridgeless, fewer columns than rows": ([HARD], 0.2, 0.0),
         "ridgeless, more columns than rows": ([HARD], 1.2, 0.0),
         "ridgeless, soft, fewer columns": ([soft], 0.4, 0.0),
@@ -163,7 +161,6 @@ def loops() -> dict[str, PracticeProblem]:
         "small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
         "newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
         "heavy flips, labeller": PracticeProblem(0.5, 0.05, [hard] * 2, labeller=0.9, flip=HEAVY),
-        "flips in a band": PracticeProblem(0.5, 0.05, [hard] * 2, flip=BAND),
         "selected rows labelled worse": PracticeProblem(0.5, 0.1, [replace(hard, flip=SOFT)] * 2, flip=0.05),
         "squared hinge": PracticeProblem(0.5, 0.01, [hard, easy], loss=SQUARED_HINGE),
         "max-margin": PracticeProblem(0.5, 0.0, [hard] * 2, loss=LOGISTIC),
