@@ -28,9 +28,7 @@ from dp_real.runs.run import run
 from dp_real.runtime.pixels import to_float
 
 
-@pytest.mark.parametrize(
-    ("total", "n_classes", "imbalance"), [(1500, 77, 100), (50_000, 10, 50), (10, 10, 100), (5, 1, 2)]
-)
+@pytest.mark.parametrize(("total", "n_classes", "imbalance"), [(1500, 77, 100), (10, 10, 100), (5, 1, 2)])
 def test_counts_fall_exponentially(total: int, n_classes: int, imbalance: float):
     """The split decides which classes are frequent."""
     counts, again, other = (tail_counts(total, n_classes, imbalance, split) for split in (0, 0, 1))
@@ -44,14 +42,14 @@ def test_counts_fall_exponentially(total: int, n_classes: int, imbalance: float)
     assert (counts != other).any() == (total > n_classes > 1)
 
 
-@pytest.mark.parametrize("n", [0, 1, 7, 100, 1000])
-def test_filling_asks_for_the_smallest_class_each_time(n: int):
-    counts = torch.tensor([90, 3, 1, 50, 3])
-    have = counts.clone()
-    for label in filling(counts, n).tolist():
+def test_filling_asks_for_the_smallest_class_each_time():
+    have = torch.tensor([90, 3, 1, 50, 3])
+    labels = filling(have, 1000).tolist()
+    for label in labels:
         assert have[label] == have.min()
         have[label] += 1
-    assert have.sum() == counts.sum() + n
+    assert len(labels) == 1000
+    assert not len(filling(have, 0))
 
 
 def test_rows_of_a_smaller_tail_are_among_those_of_a_larger_one():
@@ -115,10 +113,7 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
     y = done.pool.y
     counts = tail_counts(60, 10, 20, config.data.split)
     assert y[:60].bincount(minlength=10).tolist() == counts.tolist()
-    by_then = torch.from_numpy(counts).clone()
-    for label in y[60:].tolist():
-        assert by_then[label] == by_then.min()
-        by_then[label] += 1
+    assert y[60:].tolist() == filling(torch.from_numpy(counts), len(y) - 60).tolist()
     result = done.result
     assert result["additions"] > 0
     rows = {row["set"]: row for row in result["sets"]}

@@ -91,9 +91,6 @@ def test_what_is_not_drawn_again_takes_the_time_that_it_took(
     ("change", "alone"),
     [
         ({"seed": 1}, True),
-        ({"sampling": {"steps": 9}}, True),
-        ({"generator": {"training": "none"}}, True),
-        ({"data": {"split": 1}}, True),
         ({"pool": {"storage": "uint8"}}, True),
         ({"practice": {"real": 1, "initial": 1, "additions": 0}}, True),
         ({"guidance": {"omega": 0.1}}, False),
