@@ -226,14 +226,6 @@ def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap
     assert "rho = 1.5 must lie in [-1, 1]" in capsys.readouterr().err
 
 
-def test_a_figure_of_another_package_is_drawn(tmp_path, monkeypatch):
-    install(tmp_path / "site", "drawn", {"drawn.py": MINE}, "[deliberate_practice.figures]\nmy-figure = drawn\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    assert run_dp("figures", "my-figure", "--out", tmp_path / "out") == 0
-    assert len(pd.read_csv(tmp_path / "out" / "my-figure.csv")) == 3
-    assert "3 points of mine." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("name", "module", "status", "message"),
     [
