@@ -13,7 +13,6 @@ from dp_theory import BoundaryFlips, Group, SpanProblem, predict
 from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.flips import observed_labels
-from dp_theory.multiclass.prediction import bend
 from dp_theory.ridge.first_order import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 
@@ -152,15 +151,6 @@ def test_the_covariance_of_the_plane_is_its_page():
     np.testing.assert_allclose(shift[:2], delta, rtol=EXACT)
     np.testing.assert_allclose(covariance, np.block([[c, c_o[:, None]], [c_o, c_oo]]), rtol=EXACT)
     np.testing.assert_allclose(shift[2], delta_o, rtol=1e-8)  # its derivative is by differences
-
-
-def test_the_trace_of_softmax_is_its_page():
-    """(T6.5), against the matrices."""
-    p = np.array([0.5, 0.3, 0.15, 0.05])
-    h = np.diag(p) - np.outer(p, p)
-    for delta in (0.1, 3.0):
-        whole = np.trace(h @ np.linalg.inv(np.eye(4) + delta * h))
-        np.testing.assert_allclose(bend(p[None], delta), whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize("eps", [0.5, 0.3])

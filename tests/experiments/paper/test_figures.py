@@ -84,8 +84,9 @@ def test_simulated_points_lie_on_their_line(module, cheap):
         assert "keep-hard is as good as keep-easy" in module.caption(module.compute(quick=True, rho=0.0))
 
 
-def test_rounds_should_shrink():
+def test_rounds_should_shrink(monkeypatch):
     """In theory and in simulation, where labels are exact; growing rounds lose."""
+    monkeypatch.setattr(fig_growth, "LAMS", (0.01, 0.03))
     table = fig_growth.compute(quick=True)
     error = table.query("kind == 'predicted'").set_index("x")["y"]
     assert error[0.7] < 0.8 * error[1.0]
