@@ -73,8 +73,6 @@ class Stages:
 
 def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
     """The limits of a learner on groups of rows."""
-    if 0 in problem.shape:
-        return Prediction(*np.empty((5, *problem.shape)))
     found = _predicted(problem, tolerance)
     found["keep_fraction"] = found["kept"]
     return Prediction(**{field.name: found[field.name][..., 0][()] for field in fields(Prediction)})
