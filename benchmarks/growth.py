@@ -48,17 +48,16 @@ def _pool(folder: Path, rounds: int):
     import numpy as np
     import torch
 
-    from dp_real.pool import Batch, Pool
+    import pyarrow as pa
+
+    from dp_real.pool.pool import COLUMNS, Pool
 
     pool = Pool(folder / "pool", (1, 8, 8))
     count = 100
-    zeros, no = np.zeros(count, np.int64), np.zeros(count, bool)
-    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
-    facts |= {"correct": no}
-    example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
+    columns = {name: np.zeros(count, kind) for name, kind in COLUMNS.items()}
+    columns |= {"row": np.arange(count), "example": pool.storage.encode(torch.zeros(count, 1, 8, 8))}
     for index in range(rounds):
-        number = np.full(count, index, np.int32)
-        pool.append(index, Batch(row=np.arange(count), round=number, example=example, **facts))
+        pool.append(index, pa.table(columns | {"round": np.full(count, index)}, schema=pool.schema))
     return pool
 
 

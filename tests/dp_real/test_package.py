@@ -29,7 +29,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 def test_what_only_reads_configurations_imports_no_torch(config: Config, tmp_path: Path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
-    code = "import sys, dp_real.config.arms, dp_real.runs.run_files; dp_real.load_config(sys.argv[1])"
+    code = "import sys, dp_real.config.arms, dp_real.runs.files; dp_real.load_config(sys.argv[1])"
     answer = python(
         f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", str(tmp_path / "mine.toml")
     )

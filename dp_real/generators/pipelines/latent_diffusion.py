@@ -22,6 +22,7 @@ from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.generators.pipelines.latents import Images, decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import DDIM, Denoiser, identity, sample
+from dp_real.runtime.flops import uncounted
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise
 from dp_real.sections import first_step
@@ -183,9 +184,10 @@ class LatentDiffusion(PipelineSampler):
             return decode(self.pipe.vae, x).clamp(-1, 1)
 
     def denoiser(self, asked: Sequence[Any]) -> Denoiser:
-        rows = [self._embed(what) for what in asked]
-        if self.guidance_scale > 1:
-            rows = [self._embed(None)] * len(rows) + rows
+        with uncounted():
+            rows = [self._embed(what) for what in asked]
+            if self.guidance_scale > 1:
+                rows = [self._embed(None)] * len(rows) + rows
         condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:

@@ -64,11 +64,10 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 
 def _reached(out: Path) -> str | None:
-    from dp_real.runs.checkpoints import checkpoints
-    from dp_real.runs.run_files import RunFiles
+    from dp_real.runs.files import RunFiles, checkpoints
 
     found = checkpoints(RunFiles(out).checkpoints)
-    return found[0].name if found else None
+    return found[0].path.name if found else None
 
 
 def run_together(count: int, *arguments: str) -> int:

@@ -116,7 +116,7 @@ Not stated: it depends on the terms of the generator and of what it was trained 
 
 The example, `label`, and of when it was drawn: `round` (0: before training), `seed`, `omega` (the strength of the
 choice or of the guidance), `entropy` (of the learner's prediction, in nats) and `correct` (whether the
-learner predicted the label){", `posterior` (the generator's own probability of each class)" if pool.soft else ""}.
+learner predicted the label){", `posterior` (the generator's own probability of each class)" if pool.posterior is not None else ""}.
 
 ## Rounds
 

@@ -19,9 +19,9 @@ from dp_real.pool import Pool
 from dp_real.practice import LoopState, has_collapsed
 from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
-from dp_real.runs.checkpoints import write_checkpoint
+from dp_real.runs.files import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runs.run_files import append_row, read_rows
+from dp_real.runs.files import append_row, read_rows
 from dp_real.runtime import cache, finite, resumable
 from tests.dp_real.conftest import changed
 

@@ -23,7 +23,7 @@ from dp_real.runs.branch import branch
 from dp_real.runs.identity import differences, identity, material, noted
 from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import RunFiles
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, dying
 

@@ -27,12 +27,12 @@ from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
-from dp_real.runs.checkpoints import newest_checkpoint
+from dp_real.runs.files import newest_checkpoint
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import last_wandb_run, run, tracking
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import RunFiles
 from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed

@@ -65,7 +65,7 @@ def judge_option(text: str) -> Any:
 def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
     """Refuse a run that depends on something which changed since it began; if accepted, remark on it."""
     from dp_real import Run
-    from dp_real.runs.run_files import RunFiles
+    from dp_real.runs.files import RunFiles
 
     for folder in given:
         if folder is not None and RunFiles(Path(folder)).is_run:
