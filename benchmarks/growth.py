@@ -46,9 +46,8 @@ def dmft_rounds(size: int) -> Callable[[], object]:
 
 def _pool(folder: Path, rounds: int):
     import numpy as np
-    import torch
-
     import pyarrow as pa
+    import torch
 
     from dp_real.pool.pool import COLUMNS, Pool
 

@@ -54,8 +54,9 @@ def cool_down(
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
         """Results that are there, and where branches to come begin and end; their pools share most files."""
         ended, left = [], []
-        verify_pool(files.pool, max((at.state.rounds for at in kept_checkpoints(files.checkpoints)), default=0))
-        for at in kept_checkpoints(files.checkpoints):
+        starts = kept_checkpoints(files.checkpoints)
+        verify_pool(files.pool, max((at.state.rounds for at in starts), default=0))
+        for at in starts:
             out = files.branch(len(Pool(files.pool, config.pool_shape, at.state.rounds, memory=0)))
             result = out.read_result()
             ended += [result] if result else []

@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file
+from typing import TYPE_CHECKING, Any
 
 from dp_base.checksums import damage, verify
 from dp_base.errors import DamagedError, InputError
 from dp_base.reading import own_file, read_json, require_format
-from dp_real.practice import LoopState
-from dp_real.protocols import Learner
+
+if TYPE_CHECKING:  # torch takes seconds
+    from dp_real.practice import LoopState
+    from dp_real.protocols import Learner
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
@@ -109,6 +109,8 @@ class Checkpoint:
 
     @property
     def state(self) -> LoopState:
+        from dp_real.practice import LoopState
+
         record = self.record
         with own_file(self.path / STATE, self.remedy):
             return LoopState(**{each.name: record[each.name] for each in fields(LoopState) if each.name in record})
@@ -130,6 +132,8 @@ class Checkpoint:
 
     def restore(self, learner: Learner) -> LoopState:
         """The run's state, after that of the learner."""
+        from safetensors.torch import load_file
+
         verify(self.path, self.remedy)
         state = self.state
         with own_file(self.path / LEARNER, self.remedy):

@@ -27,10 +27,9 @@ from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.protocols import Generator
 from dp_real.runs import conclude
-from dp_real.runs.files import kept_checkpoints
+from dp_real.runs.files import RunFiles, kept_checkpoints
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from dp_real.runs.files import RunFiles
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
 from tests.dp_real.runs.folders import all_rows, stopped_at, traces

@@ -85,7 +85,7 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
         torch.manual_seed(7)  # as a learner with dropout does
         raise InputError("broken")
 
-    monkeypatch.setattr(dp_real.runs.prepare, "load_data", fails)
+    monkeypatch.setattr("dp_real.runs.run.load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     with pytest.raises(InputError, match="broken"):
         dp_real.run(changed(config, threads=before + 1), tmp_path / "run")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from dp_real import rounds
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.pool import Pool
+from dp_real.rounds import Rounds
 from dp_real.runs.run import run
 from dp_real.shared import drawers_first, shared_among
 from tests.dp_real.conftest import changed
@@ -31,13 +31,13 @@ def counted(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, encode = [], rounds.as_batch
+    blocks, draw = [], Rounds._drawn
 
-    def noted(index: int, first: int, labels: Any, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any) -> Any:
         blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
-        return encode(index, first, labels, *rest)
+        return draw(self, index, first, labels, *rest)
 
-    monkeypatch.setattr(rounds, "as_batch", noted)
+    monkeypatch.setattr(Rounds, "_drawn", noted)
     return blocks
 
 
@@ -66,16 +66,16 @@ def test_what_is_not_drawn_again_takes_the_time_that_it_took(
     """In a run that takes another's blocks, and in one that is killed among its blocks and resumed."""
     configs = [arm_config(config, "static-128"), arm_config(config, "static-64")]
     first, second = shared_among(configs, tmp_path / "drawn")
-    encode, left = rounds.as_batch, [2]
+    draw, left = Rounds._table, [2]
 
-    def slow(*arguments: Any) -> Any:
+    def slow(*arguments: Any, **facts: Any) -> Any:
         time.sleep(0.3)
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return encode(*arguments)
+        return draw(*arguments, **facts)
 
-    monkeypatch.setattr(rounds, "as_batch", slow)
+    monkeypatch.setattr(Rounds, "_table", slow)
     with pytest.raises(KeyboardInterrupt):
         run(configs[0], tmp_path / "first", shared=first)
     left[0] = 2

@@ -103,6 +103,7 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
     names = config.task.classes
     counts = pd.crosstab(facts["label"].map(dict(enumerate(names))), facts["round"]).add_prefix("round ")
     by_class = counts.reset_index(names="class").to_dict("records")
+    soft = "" if pool.posterior is None else ", `posterior` (the generator's own probability of each class)"
     return f"""{_header(config, len(pool))}# {_plain(config.name)}
 
 {len(pool):,} examples of {len(names)} classes{_origin(facts)}. {result["samples_generated"]:,} were generated for them.
@@ -116,7 +117,7 @@ Not stated: it depends on the terms of the generator and of what it was trained 
 
 The example, `label`, and of when it was drawn: `round` (0: before training), `seed`, `omega` (the strength of the
 choice or of the guidance), `entropy` (of the learner's prediction, in nats) and `correct` (whether the
-learner predicted the label){", `posterior` (the generator's own probability of each class)" if pool.posterior is not None else ""}.
+learner predicted the label){soft}.
 
 ## Rounds
 

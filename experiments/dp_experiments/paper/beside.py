@@ -20,8 +20,8 @@ from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.ratios import LEVEL, costs, series_of
 from dp_experiments.presets.reported.audit import SCALING, reported, static_equivalent
 from dp_experiments.terminal import records
-from dp_real.runs.reader import Run
 from dp_real.runs.files import RunFiles
+from dp_real.runs.reader import Run
 
 SETTINGS = ("alpha", "rho", "lam")  # of a sweep, which its series do not name
 LINE_HEIGHT = 0.165  # inches, of a line of the legend

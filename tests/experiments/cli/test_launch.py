@@ -74,11 +74,11 @@ def test_a_signal_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Pat
 SLOW_CHECKPOINTS = """
 import time
 from dp_real.runs import folder
-own = folder.write_checkpoint
-def slowly(checkpoints, state, *rest):
-    time.sleep(3 if state.step else 0)
-    own(checkpoints, state, *rest)
-folder.write_checkpoint = slowly
+own = folder.RunFolder.checkpoint
+def slowly(self, state, *rest, **named):
+    time.sleep(3 if state.step and self._main else 0)
+    own(self, state, *rest, **named)
+folder.RunFolder.checkpoint = slowly
 """
 DIES_ONCE = """
 import os, signal

@@ -33,9 +33,9 @@ from dp_real.config.arms import arm_config
 from dp_real.config.load import flat
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
+from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
-from dp_real.runs.files import RunFiles
 
 COSTS = {
     "steps": "optimizer steps",
