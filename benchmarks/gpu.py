@@ -166,11 +166,12 @@ class Bench:
             sampling = sampling.model_copy(update={"steps": steps})
         if not self.tiny:
             return self.config.generator.model_copy(update=changes).load(sampling, self.config.data)
-        from dp_real.generators.pipelines.generator import PipelineGenerator, sampler_of
+        from dp_real.generators.pipelines.generator import pipeline_generator
 
         task = self.config.task
-        model = sampler_of(tiny_pipeline(), sampling.steps, sampling.guidance_scale, **changes)
-        return PipelineGenerator(model, [[name] for name in task.classes], task.sample_shape)
+        asked = [[name] for name in task.classes]
+        sizes = sampling.steps, sampling.guidance_scale
+        return pipeline_generator(tiny_pipeline(), asked, task.sample_shape, *sizes, **changes)
 
 
 # -- the preset --------------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def draw(
     channels_last = changes.pop("channels_last", False)
     generator = bench.generator(**changes)
     if channels_last:
-        for part in (generator.model.network, generator.model.pipe.vae):
+        for part in (generator.network, generator.pipe.vae):
             part.to(memory_format=torch.channels_last)
     options = bench.config.guidance.model_copy(update={"through": through})
     guidance = EntropyGuidance.of(options, bench.learner().logits, 0.05) if guided else None
@@ -211,7 +212,7 @@ def draw(
     seconds, peak = bench.peak(lambda: generator.sample(labels, row_seeds(0, 0, range(rows)), guidance))
     bench.seconds[name] = seconds / rows
     yield Found("images/s", rows / seconds)
-    together = min(rows, max((fits for fits, _ in generator.model.batches.found.values()), default=rows))
+    together = min(rows, max((fits for fits, _ in generator.batches.found.values()), default=rows))
     if bench.gpu:
         yield Found("rows together", together)
         yield Found("memory a row", peak / together / GB, "GB")
@@ -346,7 +347,7 @@ def memory_runs_out(bench: Bench) -> Iterator[Found]:
         if bench.gpu:
             torch.cuda.set_per_process_memory_fraction(1.0)
     if bench.gpu:
-        yield Found("rows together", next(iter(generator.model.batches.found.values()))[0], at_most=15)
+        yield Found("rows together", next(iter(generator.batches.found.values()))[0], at_most=15)
     difference = (together[:2] - torch.cat(alone)).abs().mean() / together.std()
     yield Found("mean difference over deviation", difference.item(), at_most=0.1)
 
@@ -372,7 +373,7 @@ def rows_of(bench: Bench) -> list[Row]:
         "20 steps": {"steps": 20},
     }
     if not bench.tiny:
-        tiny = {"decoder": "tiny", "tiny_decoder": "random"}
+        tiny = {"tiny_decoder": "random"}
         levers = {"tiny decoder": tiny, "tiny decoder, through x0": tiny | {"through": "x0"}} | levers
         levers["compiled"] = {"compile": True}
     for name, changes in levers.items():

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -56,14 +56,13 @@ class Ending:
 @contextlib.contextmanager
 def on_cluster(
     address: str | None,
-    resources: Mapping[str, float] | None = None,
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`; None changes nothing.
 
-    resources: what a job takes of its worker, such as {"GPU": 1}. folder: shared by all machines and locked by this
-    process. tell: called with a line when a named job begins, ends or is lost.
+    folder: shared by all machines and locked by this process. tell: called with a line when a named job begins, ends or
+    is lost.
     """
     if address is None:
         yield
@@ -77,7 +76,7 @@ def on_cluster(
     except (OSError, ValueError) as error:
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
     with _only_our_line(), client:
-        _clusters.append(Cluster(client, dict(resources or {}), folder, tell))
+        _clusters.append(Cluster(client, folder, tell))
         try:
             yield
         finally:
@@ -133,11 +132,8 @@ class Place:
 class Cluster:
     """Sends jobs to the workers of a dask scheduler."""
 
-    def __init__(
-        self, client: Client, resources: dict[str, float], folder: Path | None, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, client: Client, folder: Path | None, tell: Callable[[str], None]) -> None:
         self._client = client
-        self._resources = resources
         self._folder = folder
         self._tell = tell
 
@@ -154,8 +150,8 @@ class Cluster:
         owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
         place = Place(str(Path.cwd()), str(lock) if owner else "", owner, f"dp-{uuid4().hex}", SEEN_WITHIN)
         self._client.subscribe_topic(place.topic, lambda event: self._tell(event[1]))
-        if not self._suited():
-            self._tell("no worker of the cluster can take these jobs yet: waiting for one")
+        if not self._client.scheduler_info(n_workers=-1)["workers"]:
+            self._tell("the cluster has no worker yet: waiting for one")
         began = time.monotonic()
         done = 0
         tasks = [(function, job, name, place) for job, name in zip(jobs, names, strict=True)]
@@ -169,13 +165,6 @@ class Cluster:
         finally:
             self._client.unsubscribe_topic(place.topic)
 
-    def _suited(self) -> bool:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return any(
-            all(worker["resources"].get(name, 0) >= amount for name, amount in self._resources.items())
-            for worker in workers
-        )
-
     def _ended(
         self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str], retries: int = 0
     ) -> Iterator[tuple[int, Any]]:
@@ -185,7 +174,7 @@ class Cluster:
         indices: dict[Any, int] = {}
         for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
             options = {"key": f"{name}-{uuid4().hex}", "priority": -index, "retries": retries}
-            indices[self._client.submit(function, *job, resources=self._resources or None, **options)] = index
+            indices[self._client.submit(function, *job, **options)] = index
         try:
             for future in as_completed(list(indices), loop=self._client.loop):
                 index = indices.pop(future)

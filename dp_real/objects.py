@@ -54,9 +54,13 @@ def lacking(argument: str) -> str:
 
 def digest(thing: Any) -> str:
     """A digest of an object's source, as far as Python knows it, and of its tensors."""
-    from torch import Tensor, nn
+    import numpy as np
+    from torch import Tensor, from_numpy, nn
 
     from dp_real.runtime.cache import fingerprints
+
+    if isinstance(thing, np.ndarray) and thing.dtype != object:
+        thing = from_numpy(thing.copy())
 
     if isinstance(thing, Tensor):
         return json_digest(fingerprints(thing))[:16]
@@ -66,13 +70,16 @@ def digest(thing: Any) -> str:
         return json_digest({str(name): digest(value) for name, value in thing.items()}, sort_keys=True)[:16]
     if isinstance(thing, tuple | list):
         return json_digest([digest(value) for value in thing])[:16]
+    if isinstance(thing, set | frozenset):
+        return json_digest(sorted(digest(value) for value in thing))[:16]
     if isinstance(thing, nn.Module):
         kinds = {type(module) for module in thing.modules()}
         code = sorted(_source(kind) for kind in kinds if not kind.__module__.startswith("torch."))
         return json_digest([repr(thing), code, digest(dict(thing.state_dict()))])[:16]
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
-    state = {} if code is thing else {name: digest(value) for name, value in vars(thing).items()}
-    return json_digest([_source(code), state] if callable(thing) or state else repr(thing))[:16]
+    state = {} if code is thing else {name: digest(value) for name, value in getattr(thing, "__dict__", {}).items()}
+    says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
+    return json_digest(repr(thing) if says_itself else [_source(code), state])[:16]
 
 
 def _source(code: Any) -> str:

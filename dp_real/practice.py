@@ -236,10 +236,7 @@ class Practice:
             raise DivergedError(
                 f"the validation accuracy fell from {state.best:.1%} to {found:.1%}, which is chance: {LEARNER}"
             )
-        improved = found > state.best
-        if improved and self.config.training.keep_best:
-            self.folder.best(self.learner)
-        state.stale = 0 if improved else state.stale + 1
+        state.stale = 0 if found > state.best else state.stale + 1
         state.best = max(state.best, found)
         state.seconds = distributed.from_main(self.seconds)
         row = {

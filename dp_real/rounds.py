@@ -60,9 +60,9 @@ REDRAWS = 3  # of a row of no use
 def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
     """The classes of a round's real examples, as far as practice.imbalance says them."""
     practice = config.practice
-    if index or not practice.all_real or practice.imbalance <= 1:
+    if index or not practice.real or practice.imbalance <= 1:
         return torch.empty(0, dtype=torch.int64)
-    counts = tail_counts(practice.all_real, config.task.n_classes, practice.imbalance, config.data.split)
+    counts = tail_counts(practice.real, config.task.n_classes, practice.imbalance, config.data.split)
     return torch.arange(config.task.n_classes).repeat_interleave(torch.from_numpy(counts))
 
 
@@ -242,7 +242,7 @@ class Rounds:
             for examples in (self.data.validation.x, self.pool.x):
                 self.near.add(self.near.values(examples))
             self._knows = True
-        n_real = 0 if index else self.config.practice.all_real
+        n_real = 0 if index else self.config.practice.real
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()
         if n_real < len(labels):

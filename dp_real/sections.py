@@ -256,11 +256,6 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
-def first_step(steps: int, strength: float) -> int:
-    """The step to begin with for a share of the steps, as in diffusers' image-to-image."""
-    return steps - min(int(steps * strength), steps)
-
-
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 
@@ -326,7 +321,6 @@ class TrainingConfig(Section):
     compile: bool = Field(
         default=False, description="torch.compile the learner's training: minutes at first, then faster"
     )
-    keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
 
     @property
     def warmup_steps(self) -> int:
@@ -372,12 +366,8 @@ class PracticeConfig(PartConfig):
         description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
         "none: a learner that the generator's real images train",
     )
-    examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
-    start: Literal["generated", "real"] = Field(
-        default="generated", description="real: the initial examples are real training images, the added ones generated"
-    )
     real: CountOrNone = Field(
-        default=0, description="how many initial examples are real, with start = 'real'; the rest is generated; 0: all"
+        default=0, description="how many initial examples are real training images; the others are generated"
     )
     imbalance: float = Field(
         default=1.0,
@@ -394,7 +384,6 @@ class PracticeConfig(PartConfig):
     new_sample_weight: float = Field(
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
-    branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
 
     def weights(self) -> dict[str, str]:
         return {"practice.encoder": self.encoder} if self.encoder else {}
@@ -405,26 +394,13 @@ class PracticeConfig(PartConfig):
         return 1 if self.keep == "hardest" else self.oversample
 
     @property
-    def real_examples(self) -> int:
-        """The initial examples that are real, and that generated ones are added to."""
-        return 0 if self.start == "generated" else self.real or self.initial
-
-    @property
-    def all_real(self) -> int:
-        return self.initial if self.examples == "real" else self.real_examples
-
-    @property
     def draws(self) -> bool:
-        return self.examples == "generated" and (self.additions > 0 or self.real_examples < self.initial)
+        return self.additions > 0 or self.real < self.initial
 
     @model_validator(mode="after")
     def _check(self) -> PracticeConfig:
-        if self.real and self.start == "generated":
-            raise ValueError(f"real = {self.real} is for start = 'real'")
-        if self.imbalance > 1 and not self.all_real:
-            raise ValueError(
-                f"imbalance = {self.imbalance:g} is for real examples: start = 'real' or examples = 'real'"
-            )
+        if self.imbalance > 1 and not self.real:
+            raise ValueError(f"imbalance = {self.imbalance:g} is for real examples: set real")
         if self.real > self.initial:
             raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
         return self

@@ -81,6 +81,4 @@ def _family(config: Config) -> str:
 
 def _drawn_at_first(config: Config) -> int:
     practice = config.practice
-    return (
-        0 if practice.examples == "real" else (practice.initial - practice.real_examples) * practice.initial_oversample
-    )
+    return (practice.initial - practice.real) * practice.initial_oversample

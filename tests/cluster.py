@@ -30,5 +30,5 @@ def two_workers() -> Iterator[TwoWorkers]:
     """Start a scheduler and two workers, each a process with the resource GPU: 1."""
     distributed = pytest.importorskip("distributed")
     options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(**options, resources={"GPU": 1}, silence_logs=50) as local:
+    with distributed.LocalCluster(**options, silence_logs=50) as local:
         yield TwoWorkers(local)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # commands of theory take all cores
 
 from tests.shapes import PACKAGES, check_shapes_of
 from tests.source import ROOT

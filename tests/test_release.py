@@ -59,7 +59,7 @@ THEORY = {  # the words of each command of `dp theory`, and what it takes at lea
     "classes": "--classes 3 --keep 0.5 --rho 0.9 --kept 2",
     "check": "features.npz",
     "forecast": "curve.csv --columns n,error --target 0.1",
-    "verify": "--dense-d 40 --trials 20",
+    "verify": "--trials 20",
 }
 OTHERS = ("figures --list", "figures fig7 --quick", "figures table1", "play", "--version")  # that need no extra
 OF_REAL = ("doctor", "doctor run", "doctor cache", "figures fig2-digits", "figures compare table4")

@@ -21,9 +21,7 @@ from torture.processes import HANGS_AFTER, Answer, Process, finish
 ROOT = Path(__file__).parents[1]
 MAIN = "from dp_experiments.cli.main import main; main()"
 SMALL_SETTINGS = {
-    "generator.width": 16,
-    "generator.blocks": 1,
-    "generator.train_steps": 10,
+    "generator.training": "none",
     "sampling.steps": 2,
     "sampling.block_size": 10,
     "learner.hidden": "[8]",

@@ -1,9 +1,10 @@
 """Kills of a run that asks a language model's endpoint: what was kept is not asked again."""
 
+import contextlib
+import json
 import random
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +30,6 @@ block_size = 16
 candidates = 2
 [learner]
 kind = "ngrams"
-buckets = 256
-width = 8
-hidden = [8]
 [training]
 steps = 60
 batch_size = 16
@@ -108,8 +106,8 @@ def _kept_in(place: Place) -> Path:
 
 def _kept_texts(place: Place) -> set[str]:
     texts = set()
-    for file in _kept_in(place).rglob("answers.sqlite"):
-        database = sqlite3.connect(file)
-        texts |= {text for (text,) in database.execute("SELECT json_extract(answer, '$.text') FROM answers")}
-        database.close()
+    for file in _kept_in(place).rglob("answers.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # it is being written
+                texts.add(json.loads(line)[1]["text"])
     return texts

@@ -27,7 +27,6 @@ FAULTS = (
     "empty",
     "trickle",
     "processing",
-    "endless",
     "nested",
 )
 
@@ -52,10 +51,8 @@ class FakeEndpoint:
         self.fault: Callable[[int, dict[str, Any]], str] = lambda number, body: ""  # of a request, by number and body
         self.write = usual
         self.finish: Callable[[dict[str, Any]], str] = lambda body: "stop"  # its reason, by the body
-        self.counted: Any = 10  # tokens of a prompt
         self.delay = 0.0  # seconds before an answer
         self.slow = 1.0  # seconds, of the fault
-        self.logprobs: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None
         self.lock = threading.Lock()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -96,7 +93,7 @@ class FakeEndpoint:
                 time.sleep(PAUSE)
         handler.send_response(status)
         handler.send_header("Content-Type", "text/html" if fault == "HTML" else "application/json")
-        more = {"cut off": 100, "trickle": PARTS, "endless": 2**26}.get(fault, 0)
+        more = {"cut off": 100, "trickle": PARTS}.get(fault, 0)
         handler.send_header("Content-Length", str(len(answer) + more))
         if fault == "redirect":
             handler.send_header("Location", self.redirect)
@@ -106,8 +103,6 @@ class FakeEndpoint:
         for _ in range(PARTS if fault == "trickle" else 0):
             handler.wfile.write(b" ")
             time.sleep(PAUSE)
-        for _ in range(64 if fault == "endless" else 0):
-            handler.wfile.write(b" " * 2**20)
         handler.wfile.write(answer)
         handler.wfile.flush()
         if fault == "cut off":
@@ -130,11 +125,9 @@ class FakeEndpoint:
             choice["message"] = {"role": "assistant", "content": text}
             if fault == "refused":
                 choice["message"] |= {"content": None, "refusal": text}
-            if self.logprobs and body.get("logprobs"):
-                choice["logprobs"] = {"content": [{"token": "A", "top_logprobs": self.logprobs(body)}]}
         else:
             choice["text"] = text
-        return {"choices": [choice], "usage": {"prompt_tokens": self.counted, "completion_tokens": 5}}
+        return {"choices": [choice], "usage": {"total_tokens": 15}}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A simulated machine of several devices: `dp` in CPU processes, one of which meets a fault.
 
-`python -m torture.machine FAULT WORDS` forks them, since eight new ones take half a minute. The launcher is dp's own.
+`python -m torture.machine PROCESSES FAULT WORDS` forks them, since eight new ones take half a minute. The launcher is
+dp's own.
 """
 
 import functools
@@ -15,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+from dp_experiments.cli import launch
 from dp_experiments.cli.main import main
 from torch.distributed.launcher import api
 
@@ -162,6 +164,8 @@ def be_rank(*arguments: str) -> None:
 if __name__ == "__main__":
     for module in LOADED:
         importlib.import_module(module)
+    processes = int(sys.argv.pop(1))
+    launch.process_count = lambda gpus="all": 1 if "RANK" in os.environ else processes
     FAULTS[sys.argv.pop(1)]()
     api.elastic_launch = Forking
     main()

@@ -47,7 +47,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 def _run_ranks(place: Place, fault: str, *words: object) -> Answer:
     """What is left of the processes counts as a crash."""
-    process = place.process(sys.executable, "-m", "torture.machine", fault, *words, "--processes", PROCESSES)
+    process = place.process(sys.executable, "-m", "torture.machine", str(PROCESSES), fault, *words)
     answer = finish(process, HANGS_AFTER)
     if left := orphans(process.pid):
         end_group(process.pid)

@@ -123,7 +123,7 @@ def _unguided(config: Config, samples: int) -> Changes:
 @arm("static", "all samples drawn before training starts", place=3)
 def static(config: Config, samples: int) -> Changes:
     """The settings of a run that adds nothing."""
-    return {"practice": {"initial": samples, "additions": 0, "real": config.practice.real_examples}}
+    return {"practice": {"initial": samples, "additions": 0}}
 
 
 @arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
@@ -144,5 +144,4 @@ def _random_direction(config: Config, samples: int) -> Changes:
 
 @arm("real", "the real examples that trained the generator", place=7)
 def _real(config: Config, samples: int) -> Changes:
-    real = {"examples": "real", "start": "generated", "real": 0}
-    return {"practice": real | {"initial": samples, "additions": 0}}
+    return {"practice": {"initial": samples, "real": samples, "additions": 0}}

@@ -96,7 +96,6 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         self.generator.check(self.data)
-        self.generator.check_sampling(self.sampling)
         self.learner.check(self.training, self.data)
         for misfits in (self._of_examples, self._of_generator, self._of_practice, self._of_batches, self._of_pool):
             for message in misfits():
@@ -141,11 +140,8 @@ class Config(Section):
             yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
         if practice.oversample > 1 and self.guidance.candidates > 1:
             yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
-        if practice.examples == "real" and practice.additions:
-            yield "practice.examples = 'real' cannot be added to: practice.additions must be 0"
-        real = next((key for key in ("examples", "start") if getattr(practice, key) == "real"), None)
-        if real and not self.data.has_training_examples:
-            yield f"practice.{real} = 'real' takes real training images: data.train names them"
+        if practice.real and not self.data.has_training_examples:
+            yield f"practice.real = {practice.real} takes real training images: data.train names them"
 
     def _of_batches(self) -> Iterator[str]:
         training, weighs = self.training, self.practice.new_sample_weight != 1
@@ -156,7 +152,7 @@ class Config(Section):
         if training.balanced_batches and weighs:
             yield "training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1"
         mixes = next((key for key in ("mixup", "cutmix") if getattr(training, key)), None)
-        if mixes and training.logit_adjustment and self.practice.all_real and self.practice.draws:
+        if mixes and training.logit_adjustment and self.practice.real and self.practice.draws:
             yield (
                 f"training.{mixes} mixes real and generated rows, which training.logit_adjustment tells apart: one of "
                 "them must be 0"
@@ -170,8 +166,8 @@ class Config(Section):
             yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
         if not self.learner.any_size:
             yield f"{where} is for networks; learner.kind = '{self.learner.kind}' needs 0"
-        if "real" in (self.practice.examples, self.practice.start):
-            yield f"{where}: real examples have the learner's size only; practice.examples and start need 0"
+        if self.practice.real:
+            yield f"{where}: real examples have the learner's size only; practice.real needs 0"
 
     def resolved(self) -> Self:
         """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""
@@ -210,15 +206,12 @@ class Config(Section):
     @property
     def forwards(self) -> int:
         """Evaluations of the denoiser per sample; 0 for a generator without one."""
-        if not self.generator.has_denoiser:
-            return 0
-        return (self.sampling.steps - self.generator.first_step(self.sampling.steps)) * self.sampling.branches
+        return self.sampling.steps * self.sampling.branches if self.generator.has_denoiser else 0
 
     @property
     def guided_steps(self) -> list[int]:
         """The indices of the sampler's steps that are guided."""
-        first = self.generator.first_step(self.sampling.steps)
-        return [index for index in self.guidance.guided_steps(self.sampling.steps) if index >= first]
+        return self.guidance.guided_steps(self.sampling.steps)
 
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""

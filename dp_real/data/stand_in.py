@@ -46,7 +46,6 @@ class StandInConfig(MadeUp):
     classes: ImageNetTask = Field(default="imagenet100", description="whose classes")
     size: Width = Field(default=32, description="pixels a side")
     resize: Resize = 0
-    images: int = Field(default=1, ge=1, le=10_000, description="of each class, in each set")
     split: Seed = Field(default=0, description="seed of the noise")
 
     @property
@@ -65,7 +64,7 @@ class StandInConfig(MadeUp):
         """Each set has all published classes; reading leaves out those that the task does not use."""
         from dp_real.runtime.cache import cached
 
-        depends = {"recipe": RECIPE, "images": self.images, "size": self.size, "seed": self.split}
+        depends = {"recipe": RECIPE, "images": 1, "size": self.size, "seed": self.split}
         root = cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged))
         names = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
         return FolderConfig(
@@ -100,7 +99,7 @@ def write_sets(config: StandInConfig, root: Path) -> None:
     }
     for position, (name, classes) in enumerate(folders.items()):
         draw = rng(config.split, Stream.SPLIT, position)
-        shape = (config.images, config.size, config.size + 4, 3)  # not square, so that reading must crop
+        shape = (1, config.size, config.size + 4, 3)  # not square, so that reading must crop
         for folder in classes:
             (root / name / folder).mkdir(parents=True)
             pixels = draw.integers(256, size=shape, dtype=np.uint8)

@@ -73,7 +73,7 @@ def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list
     options = config.practice
     if options.imbalance == 1:
         return []
-    counts = tail_counts(options.all_real, config.task.n_classes, options.imbalance, config.data.split)
+    counts = tail_counts(options.real, config.task.n_classes, options.imbalance, config.data.split)
     correct = predictions(learner, images) == images.y
     groups = shots(torch.from_numpy(counts))
     return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups.items()]
@@ -93,7 +93,11 @@ def standard_error(accuracy: float, n: int) -> float:
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     """The input of the last linear layer, float32 [n, d]."""
-    module = getattr(learner, "in_use", None)
+    return layer_inputs(getattr(learner, "in_use", None), lambda rows: logits(learner, rows), x)
+
+
+def layer_inputs(module: object, forward: Callable[[ExampleArray], object], x: ExampleArray) -> np.ndarray:
+    """What the module's last linear layer gets while `forward` takes x, float32 [n, d]."""
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
     if not linear_layers:
@@ -106,7 +110,7 @@ def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     hook = linear_layers[-1].register_forward_pre_hook(keep)
     try:
         for rows in slices(slice(0, x.shape[0]), 1024):
-            logits(learner, x[rows])
+            forward(x[rows])
     finally:
         hook.remove()
     return torch.cat(seen).numpy()

@@ -107,10 +107,10 @@ def _use(config: Config) -> str:
 
 
 def _examples(config: Config) -> str:
-    if config.practice.examples == "real":
+    if not config.practice.draws:
         return "the real examples that its generator was trained on"
-    if config.practice.start == "real":
-        return f"{config.practice.real_examples:,} real examples, and generated ones"
+    if config.practice.real:
+        return f"{config.practice.real:,} real examples, and generated ones"
     return "generated examples only"
 
 

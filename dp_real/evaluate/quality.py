@@ -95,12 +95,12 @@ def round_quality(
     for index in range(int(round_of.max()) + 1):
         members[index] = (round_of == index).nonzero()[:, 0]
     count = min(most, len(data.validation.y), *map(len, members.values()))
-    shown = _spread(torch.arange(len(data.validation.y)), count)
+    shown = spread(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, _taken(data.validation.x, shown))
     found = []
     with progress("rounds", len(members)) as advance:
         for index, rows in members.items():
-            chosen = _spread(rows, count)
+            chosen = spread(rows, count)
             if index is None:
                 examples = _taken(data.test.x, chosen)
                 y = data.test.y[chosen]
@@ -115,7 +115,7 @@ def round_quality(
     return found
 
 
-def _spread(rows: Tensor, count: int) -> Tensor:
+def spread(rows: Tensor, count: int) -> Tensor:
     """Random rows, always the same, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]

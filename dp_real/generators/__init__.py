@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -64,19 +64,8 @@ class GeneratorConfig(PartConfig):
         """
         raise NotImplementedError
 
-    def first_step(self, steps: int) -> int:
-        """The index of the step that sampling begins with, above 0 if it begins with real images."""
-        return 0
-
-    @property
-    def begins_with_real(self) -> bool:
-        return False
-
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
-
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         """Raise InputError for guidance that what is loaded cannot do."""
@@ -119,15 +108,18 @@ class TrainedHere(GeneratorConfig):
 
     trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when the training changes, so that what was trained before is not used
-    if TYPE_CHECKING:
-        train_steps: int  # of kinds that are one module
 
     real: CountOrNone = Field(
         default=0, description="train on so many of the real examples, as many of each class; 0: on all"
     )
+    training: Literal["full", "light", "none"] = Field(
+        default="full",
+        description="light: a part of the work, for a first look or images of few parts; none: hardly any, to try out "
+        "what surrounds it",
+    )
 
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
-        """With the key `real` they are those that practice.start = "real" begins with."""
+        """With the key `real` they are those that practice.real begins with."""
         import torch
 
         from dp_real.examples import Examples, balanced_rows
@@ -152,9 +144,9 @@ class TrainedHere(GeneratorConfig):
         examples: TrainingExamples,
         classes: object,
         train: Callable[[Path, Path], None],
-        keys: tuple[str, ...] = (),
+        settings: Mapping[str, Any],
     ) -> Path:
-        """The folder that `train` filled, cached by the examples' content and by `keys`, (): all.
+        """The folder that `train` filled, cached by the examples' content and by `settings`.
 
         The second path that `train` takes is for what lets it go on after a kill.
         """
@@ -164,7 +156,7 @@ class TrainedHere(GeneratorConfig):
 
         depends = {
             "recipe": self.recipe,
-            "generator": self.model_dump(mode="json", include=set(keys) or None, exclude={"real"}),
+            "generator": dict(settings),
             "classes": classes,
             "images": examples.fingerprint(),
             "seed": source.split,
@@ -179,19 +171,19 @@ class TrainedHere(GeneratorConfig):
         progress: Progress,
         make: Callable[[], Module],
         train: Callable[..., Module],
-        keys: tuple[str, ...] = (),
+        sizes: Any,
     ) -> Module:
-        """What `make` returns, with the weights of train(section, examples, classes, seed, unfinished, advance)."""
+        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished, advance)."""
         from safetensors.torch import load_file, save_file
 
         n_classes = source.task.n_classes
 
         def fill(folder: Path, unfinished: Path) -> None:
-            with progress("training the generator", self.train_steps) as advance:
-                trained = train(self, examples, n_classes, source.split, unfinished, advance)
+            with progress("training the generator", sizes.train_steps) as advance:
+                trained = train(sizes, examples, n_classes, source.split, unfinished, advance)
             save_file(trained.state_dict(), folder / "model.safetensors")
 
-        folder = self.trained(source, examples, n_classes, fill, keys)
+        folder = self.trained(source, examples, n_classes, fill, {"kind": self.kind, **sizes._asdict()})
         module = make()
         with own_file(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
             module.load_state_dict(load_file(folder / "model.safetensors"))
@@ -199,9 +191,17 @@ class TrainedHere(GeneratorConfig):
 
 
 def class_prompts(
-    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
+    templates: Sequence[str] | Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    definitions: Sequence[str] = (),
+    synonyms: Sequence[str] = (),
 ) -> list[list[str]]:
-    """The prompts of each class, whose name stands for missing synonyms."""
+    """The prompts of each class, by templates, in which its name stands for missing synonyms, or as they are given."""
+    if isinstance(templates, Mapping):
+        without = [name for name in classes if name not in templates]
+        if without:
+            raise InputError(f"generator.prompts: class {without[0]!r} has none; write one")
+        return [list(templates[name]) for name in classes]
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError
-from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
+from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, ModelPlace, Requirement, SamplingConfig, Templates, first_step
+from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, not_empty
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
     from dp_real.protocols import Generator
+
+
+Captions = Annotated[tuple[str, ...], AfterValidator(not_empty)]
+
+
+def _read_captions(given: Any) -> Any:
+    """The table class = prompts of a CSV file. What is read becomes part of the configuration, and so of the run."""
+    if not isinstance(given, str):
+        return given
+    import pandas as pd
+
+    with foreign_file(given):
+        table = pd.read_csv(given, dtype=str, keep_default_na=False)
+        if not {"class", "caption"} <= set(table):
+            raise InputError(f"{given}: needs the columns class and caption; it has {', '.join(map(str, table))}")
+        return {str(name): tuple(rows) for name, rows in table.groupby("class", sort=False)["caption"]}
 
 
 @GENERATORS.named("diffusers", place=3)
@@ -28,33 +43,20 @@ class DiffusersConfig(GeneratorConfig):
 
     kind: Literal["diffusers"]
     model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
-    prompts: Templates = Field(
-        default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
+    prompts: Annotated[Templates | dict[str, Captions], BeforeValidator(_read_captions)] = Field(
+        default=("a photo of a {}",),
+        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}; or class = [its own], or a "
+        "FILE.csv of these with the columns class and caption",
     )
-    negative_prompt: str = Field(
-        default="", description="what images are to be unlike, by classifier-free guidance; empty: the pipeline's usual"
-    )
-    guidance_rescale: float = Field(
-        default=0.0, ge=0, le=1, description="of classifier-free guidance, against glaring images; 0: none"
-    )
-    strength: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="1: from noise; less: this share of the steps, from a noised real training image of the class",
-    )
-    lora: ModelPlace | None = Field(
-        default=None, description="a LoRA for the pipeline: a folder or hub id with one file of safetensors"
-    )
+    prompts_per_class: int = Field(default=0, ge=0, description="the first of each class's prompts; 0: all")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side that are drawn; 0: the pipeline's usual size"
     )
-    decoder: Literal["full", "tiny"] = Field(
-        default="full", description="decodes x0_hat for the guidance; images always come from the pipeline's own"
-    )
     tiny_decoder: ModelPlace | None = Field(
-        default=None, description="the AutoencoderTiny: madebyollin/taesd for 1 and 2 and DiT, taesdxl for XL, taesd3"
+        default=None,
+        description="an AutoencoderTiny that decodes x0_hat for the guidance: madebyollin/taesd for 1 and 2 and DiT, "
+        "taesdxl for XL, taesd3; none: the pipeline's own, as for images",
     )
     batch_size: int = Field(
         default=0,
@@ -67,29 +69,14 @@ class DiffusersConfig(GeneratorConfig):
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
 
     @model_validator(mode="after")
-    def _check(self) -> DiffusersConfig:
-        if self.decoder == "tiny" and self.tiny_decoder is None:
-            raise ValueError("decoder = 'tiny' needs tiny_decoder, for example madebyollin/taesd")
+    def _check_prompts(self) -> DiffusersConfig:
+        fewest = min(map(len, self.prompts.values())) if isinstance(self.prompts, dict) else len(self.prompts)
+        if self.prompts_per_class >= fewest > 0:
+            raise ValueError(f"prompts_per_class = {self.prompts_per_class}: some class has {fewest} prompts; 0 is all")
         return self
 
-    def check_sampling(self, sampling: SamplingConfig) -> None:
-        for key in ("negative_prompt", "guidance_rescale"):
-            if getattr(self, key) and sampling.branches == 1:
-                raise ValueError(
-                    f"generator.{key} is for classifier-free guidance: set sampling.guidance_scale above 1, not "
-                    f"{sampling.guidance_scale:g}"
-                )
-        if self.first_step(sampling.steps) == sampling.steps:
-            raise ValueError(
-                f"generator.strength = {self.strength:g}: none of {sampling.steps} steps is left; "
-                f"{1 / sampling.steps:g} leaves one"
-            )
-
-    def first_step(self, steps: int) -> int:
-        return first_step(steps, self.strength)
-
     def check_guidance(self, guidance: GuidanceConfig) -> None:
-        from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
+        from dp_real.generators.pipelines.generator import OWN_LOOP
         from dp_real.generators.pipelines.loading import load_index
 
         name = load_index(self.model)["_class_name"]
@@ -101,19 +88,6 @@ class DiffusersConfig(GeneratorConfig):
             )
 
     @property
-    def begins_with_real(self) -> bool:
-        return self.strength < 1
-
-    def check(self, source: DataConfig) -> None:
-        if self.begins_with_real and not source.has_training_examples:
-            raise ValueError("generator.strength below 1 begins with real training images: data.train must name them")
-
-    @property
-    def guidance_decoder(self) -> str | None:
-        """The decoder of x0_hat for the guidance, unless it is the pipeline's own VAE."""
-        return self.tiny_decoder if self.decoder == "tiny" else None
-
-    @property
     def precision(self) -> str:
         return self.dtype
 
@@ -121,67 +95,52 @@ class DiffusersConfig(GeneratorConfig):
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         from dp_real.generators.models.stable_diffusion import make_full_size
-        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, sampler_of
-        from dp_real.generators.pipelines.latent_diffusion import DIT
-        from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
+        from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
+        from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
 
-        index = load_index(self.model)
-        task = source.task
+        index, task = load_index(self.model), source.task
         if index["_class_name"] == DIT:
-            if self.negative_prompt:
-                raise InputError(f"{self.model} is asked for class numbers: leave generator.negative_prompt out")
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
-            asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
-        if self.lora:
-            add_lora(pipe, self.lora)
-        tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
-        model = sampler_of(
+        tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
+        drawing = pipeline_generator(
             pipe,
+            asked,
+            task.sample_shape,
             sampling.steps,
             sampling.guidance_scale,
-            tiny,
+            tiny_decoder=tiny,
             size=(self.size, self.size) if self.size else None,
             batch_size=self.batch_size,
             offloads=self.offload,
-            negative_prompt=self.negative_prompt,
-            guidance_rescale=self.guidance_rescale,
-            strength=self.strength,
         )
         # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
-        for part in (model.network, pipe.vae, tiny) if self.checkpointing else ():
+        for part in (drawing.network, pipe.vae, tiny) if self.checkpointing else ():
             if part is not None and part._supports_gradient_checkpointing:
                 part.enable_gradient_checkpointing()
         if self.compile:
-            model.compile()
-        model.offload()
-        real = (data or source.load()).generator if self.begins_with_real else None
-        return PipelineGenerator(model, asked, task.sample_shape, real)
+            drawing.compile()
+        drawing.offload()
+        return drawing
 
     def weights(self) -> dict[str, str]:
-        places = {"model": self.model, "tiny_decoder": self.guidance_decoder, "lora": self.lora}
+        places = {"model": self.model, "tiny_decoder": self.tiny_decoder}
         return {f"generator.{key}": place for key, place in places.items() if place}
-
-    def requirements(self) -> list[Requirement]:
-        if self.lora is None:
-            return []
-        problem = None if find_spec("peft") else f"generator.lora needs peft: {install_command('lora')}"
-        return [Requirement("package", "peft", problem)]
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """By counts of published pipelines, in proportion to the pixels."""
         size = known_size(self.model)
         if size is None:
             return None
-        decoder = size.tiny if self.decoder == "tiny" else size.decoder
+        decoder = size.tiny if self.tiny_decoder else size.decoder
         if decoder is None:
             return None
         pixels = (self.size / size.side) ** 2 if self.size else 1
-        first = self.first_step(sampling.steps)
-        forwards = (sampling.steps - first) * sampling.branches
-        guided_steps = sum(step >= first for step in guidance.guided_steps(sampling.steps))
-        denoising = forwards * size.denoiser.forward
+        guided_steps = len(guidance.guided_steps(sampling.steps))
+        denoising = sampling.steps * sampling.branches * size.denoiser.forward
         # Guidance goes through the decoder, back to x0_hat, and on to x_t.
         decoding = size.decoder.forward + guided_steps * (decoder.forward + decoder.backward)
         back, kept = 0.0, decoder.kept

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,12 +23,6 @@ if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.protocols import Generator
-
-
-log = logging.getLogger(__name__)
-
-WAITS = (1.0, 4.0, 16.0)
-"""Seconds before a service that could not be reached is asked again."""
 
 
 @GENERATORS.named("function", place=5)
@@ -112,24 +104,11 @@ class FunctionGenerator:
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
-        return self.as_samples(self._asked(labels, seeds), len(labels), self.name)
-
-    def _asked(self, labels: Tensor, seeds: np.ndarray) -> Any:
-        """A service that cannot be reached is asked again, after longer and longer waits."""
-        for wait in (*WAITS, None):
-            try:
-                return self.function(labels.numpy().copy(), seeds.copy())  # which it may change
-            except (ConnectionError, TimeoutError) as error:
-                if wait is None:
-                    raise MissingError(
-                        f"{self.name} raised {type(error).__name__} {len(WAITS) + 1} times: {error}; nothing is lost: "
-                        "dp real resume goes on when it answers"
-                    ) from error
-                log.warning("%s raised %s: %s; again in %g s", self.name, type(error).__name__, error, wait)
-                time.sleep(wait)
-            except (Exception, SystemExit) as error:  # it may raise anything
-                raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+        except (Exception, SystemExit) as error:  # it may raise anything
+            raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
+        return self.as_samples(given, len(labels), self.name)
 
     def _as_numbers(self, given: Any, count: int, name: str) -> Float32[Tensor, "batch *sample"]:
         from dp_real.examples import as_numbers

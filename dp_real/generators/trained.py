@@ -11,7 +11,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere, class_prompts
-from dp_real.sections import Count, SamplingConfig, Templates, Width
+from dp_real.sections import SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 TRIED = 8  # samples that are drawn once `latent` is trained, to see whether they are of any use
 TRIED_STEPS = 4  # of the sampler, for these
-VAE_KEYS = ("training",)  # all that the training of the VAE depends on
+
+
+class DenoiserSizes(NamedTuple):
+    """Of its hidden layers, residual blocks and training; the rate falls to 0."""
+
+    width: int
+    blocks: int
+    train_steps: int
+    train_learning_rate: float = 2e-3
+
+
+DENOISERS = {"full": DenoiserSizes(256, 3, 3000), "light": DenoiserSizes(64, 1, 400), "none": DenoiserSizes(16, 1, 2)}
 
 
 @GENERATORS.named("denoiser", place=1)
@@ -30,10 +41,6 @@ class DenoiserConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["denoiser"]
-    width: Width = Field(default=256, description="of its hidden layers")
-    blocks: int = Field(default=3, ge=1, le=1000, description="residual ones")
-    train_steps: Count = Field(default=3000, description="of its training")
-    train_learning_rate: float = Field(default=2e-3, gt=0, description="at first; falls to 0")
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -41,17 +48,17 @@ class DenoiserConfig(TrainedHere):
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         shape, n_classes = source.task.sample_shape, source.task.n_classes
-        examples = self.imitated(source, data)
+        examples, sizes = self.imitated(source, data), DENOISERS[self.training]
 
         def make() -> Denoiser:
-            return Denoiser(shape, n_classes, self.width, self.blocks)
+            return Denoiser(shape, n_classes, sizes.width, sizes.blocks)
 
-        denoiser = self.trained_module(source, examples, progress, make, train_denoiser)
+        denoiser = self.trained_module(source, examples, progress, make, train_denoiser, sizes)
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
         """As measured on one core with the default sizes."""
-        return 0.009 * self.train_steps
+        return 0.009 * DENOISERS[self.training].train_steps
 
 
 class TrainingSteps(NamedTuple):
@@ -82,11 +89,6 @@ class LatentConfig(TrainedHere):
         default=("a photo of a {}", "a picture of a {}", "{}"),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}",
     )
-    training: Literal["full", "light", "none"] = Field(
-        default="full",
-        description="light: a third of the work, for images of few parts; none: random weights, to try out what "
-        "surrounds them",
-    )
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -95,8 +97,7 @@ class LatentConfig(TrainedHere):
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
-        from dp_real.generators.pipelines.generator import PipelineGenerator
-        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.generator import OwnLoop
         from dp_real.generators.pipelines.loading import load_pipeline
         from dp_real.runtime import hub
         from dp_real.runtime.finite import require_samples
@@ -112,19 +113,21 @@ class LatentConfig(TrainedHere):
             train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, progress, folder, unfinished))
 
         def train(folder: Path, unfinished: Path) -> None:
-            vae = hub.load(AutoencoderKL, str(self.trained(source, examples, None, train_vae, VAE_KEYS)))
+            vae = hub.load(
+                AutoencoderKL, str(self.trained(source, examples, None, train_vae, {"training": self.training}))
+            )
             work = Work(effort.unet_steps, effort.unet_batch, seed, progress, folder, unfinished)
             train_pipeline(examples, prompts, vae, work)
             labels = torch.arange(min(task.n_classes, TRIED))
-            trained = LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, guidance_scale=1.0)
-            drawing = PipelineGenerator(trained, prompts, task.sample_shape)
-            samples = drawing.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
+            trained = OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, TRIED_STEPS, 1.0)
+            samples = trained.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
             require_samples(samples, "the trained generator", REMEDY)
 
         names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)
-        folder = self.trained(source, examples, task.classes if names_suffice else prompts, train)
-        model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-        return PipelineGenerator(model, prompts, task.sample_shape)
+        settings = self.model_dump(mode="json", exclude={"real"})
+        folder = self.trained(source, examples, task.classes if names_suffice else prompts, train, settings)
+        pipe = load_pipeline(str(folder))
+        return OwnLoop(pipe, prompts, task.sample_shape, sampling.steps, sampling.guidance_scale)
 
     def check_task(self, task: Task) -> None:
         shape = task.sample_shape

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dp_real.protocols import Learner
 
 
+HIDDEN = 128  # units of the hidden layer of `conv`
+
+
 @LEARNERS.named("mlp", place=1)
 class MLPConfig(LearnerConfig):
     """A multilayer perceptron on the flattened sample."""
@@ -43,7 +46,6 @@ class ConvConfig(LearnerConfig):
 
     kind: Literal["conv"]
     widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100, description="of the convolutions")
-    hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
         from torch import nn
@@ -63,7 +65,7 @@ class ConvConfig(LearnerConfig):
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
             # ReLU after pooling gives the same result as before it, with a quarter of the work.
             layers.append(nn.Sequential(convolution, nn.MaxPool2d(2), nn.ReLU()))
-        layers += [nn.Flatten(), nn.Linear(flat, self.hidden), nn.ReLU(), nn.Linear(self.hidden, task.n_classes)]
+        layers += [nn.Flatten(), nn.Linear(flat, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, task.n_classes)]
         return nn.Sequential(*layers)
 
 
@@ -97,7 +99,7 @@ class TransformersConfig(PretrainedConfig):
         return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
 
-FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude", "keep_best")
+FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude")
 """The keys of [training] that may be set for a solver."""
 
 

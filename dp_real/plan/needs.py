@@ -10,7 +10,7 @@ import huggingface_hub
 import psutil
 import torch
 
-from dp_base.errors import InputError, Lack, MissingError
+from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
@@ -19,7 +19,6 @@ from dp_real.generators.pipelines.sizes import RANDOM, SD1, known_size
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import (
-    ANY_WEIGHTS,
     NAME,
     NO_TIMM,
     TIMM,
@@ -31,6 +30,7 @@ from dp_real.runtime.model_folders import (
 from dp_real.sections import Requirement
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
+MOST_FILES = 60_000  # blocks of a pool: Linux lets a process map 65,530 files (vm.max_map_count), libraries among them
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
@@ -96,6 +96,12 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)
+    if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
+        least = -(-config.samples // MOST_FILES)
+        problem = (
+            f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: set sampling.block_size={least}"
+        )
+        yield Requirement("files of the pool", f"{blocks:,.0f}", problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":
@@ -149,7 +155,7 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
         remedies = {
             "set guidance.through = 'x0'": through_unet,
             "set generator.checkpointing = true": through_unet and not getattr(generator, "checkpointing", True),
-            "set generator.decoder = 'tiny'": getattr(generator, "decoder", "") == "full",
+            "set generator.tiny_decoder": getattr(generator, "tiny_decoder", "") is None,
             "set generator.dtype = 'bfloat16'": getattr(generator, "dtype", "") == "float32",
             "take a smaller generator": True,
         }
@@ -209,7 +215,7 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        lack = _lacking_lora(folder) if key.endswith(".lora") else lacking(folder, pipeline)
+        lack = lacking(folder, pipeline)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
@@ -232,11 +238,6 @@ def _to_fetch(key: str, model: str, fault: str) -> Requirement:
         command = download_command(model)
         return Requirement(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Requirement(key, f"{model}, which a run will fetch")
-
-
-def _lacking_lora(folder: Path) -> Lack | None:
-    files = sum(1 for _ in folder.glob(ANY_WEIGHTS))
-    return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
 
 
 def _data(config: Config) -> Iterator[Requirement]:

@@ -28,10 +28,8 @@ JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224
 def images(config: Config) -> tuple[int, int]:
     """Plain and guided ones, if every addition is made."""
     options = config.practice
-    if options.examples == "real":
-        return 0, 0
     added = options.additions * options.increment * config.drawn_per_row
-    plain = (options.initial - options.real_examples) * options.initial_oversample
+    plain = (options.initial - options.real) * options.initial_oversample
     return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
@@ -39,9 +37,9 @@ def tokens(config: Config) -> dict[str, int]:
     """About how many a language model reads and writes at most; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
-    initial = config.practice.initial - config.practice.real_examples
+    initial = config.practice.initial - config.practice.real
     judged = drawn - initial if config.guidance.likelihood_weight else 0
-    judged += config.samples - config.practice.real_examples if config.pool.soft_labels else 0
+    judged += config.samples - config.practice.real if config.pool.soft_labels else 0
     each = config.generator.judged_tokens(config.task) if judged else 0
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
@@ -165,6 +163,6 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,
-        "drawing": 0 if options.examples == "real" else largest * values,
+        "drawing": largest * values if options.draws else 0,
         "checkpoints": (options.additions + 1) * 4 * weights,
     }

@@ -39,11 +39,11 @@ def branch(
     files = RunFiles.of(run)
     with sole_writer(files), naming_command(f"dp real branch {run}"):
         changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
-        return cool_down(files, progress, workers=workers, changed=changed)
+        return _cool_down(files, progress, workers, changed)
 
 
-def cool_down(
-    files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1, changed: Sequence[str] = ()
+def _cool_down(
+    files: RunFiles, progress: Progress, workers: int | None, changed: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results.
 
@@ -66,11 +66,11 @@ def cool_down(
     ended, left = distributed.on_main(plan)
     if workers == 1:
         with own_torch(config), quietly():
-            data = load_data(config, progress, test=test) if left else None
-            ended += [_branch_at(at, out, files, data, progress, test, changed) for at, out in left]
+            data = load_data(config, progress) if left else None
+            ended += [_branch_at(at, out, files, data, progress, changed) for at, out in left]
     else:
         config.data.prepare(progress)
-        jobs = [(at, out, files, test, changed) for at, out in left]
+        jobs = [(at, out, files, changed) for at, out in left]
         with progress("branches", len(jobs)) as advance:
             for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
                 ended.append(result)
@@ -82,11 +82,11 @@ def cool_down(
     return [results[size] for size in sorted(results)]
 
 
-def _branch_alone(at: Checkpoint, out: Path, files: RunFiles, test: bool, changed: Sequence[str]) -> dict[str, Any]:
+def _branch_alone(at: Checkpoint, out: Path, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
     """A branch's result in a process of its own, while the command's process is the folder's writer."""
     config = load_config(files.config)
     with locked_beside(out), own_torch(config), quietly():
-        return _branch_at(at, out, files, load_data(config, test=test), silent, test, changed)
+        return _branch_at(at, out, files, load_data(config), silent, changed)
 
 
 def _name(at: Checkpoint, out: Path, *others: Any) -> str:
@@ -99,7 +99,6 @@ def _branch_at(
     files: RunFiles,
     data: RealData | None,
     progress: Progress,
-    test: bool,
     changed: Sequence[str],
 ) -> dict[str, Any]:
     config = load_config(files.config)
@@ -116,4 +115,4 @@ def _branch_at(
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         practice = Practice(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
         practice.cool_down()
-    return conclude(practice, RunFiles(out), test, {"accepted_changes": list(changed)} if changed else None)
+    return conclude(practice, RunFiles(out), facts={"accepted_changes": list(changed)} if changed else None)

@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from dp_base.checksums import RECORD, seal, verify
-from dp_base.errors import DamagedError
+from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
-from dp_base.reading import own_file
 from dp_real import distributed
 from dp_real.data import DataConfig
-from dp_real.distributed import when_visible
 from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import ExampleSet
@@ -37,8 +34,6 @@ def conclude(
     The learner is written before it is evaluated: a broken real image must not cost it.
     """
     config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
-    if config.training.keep_best and state.best >= 0:  # a branch without steps has measured none
-        load_best(learner, files)
     distributed.on_main(lambda: _save_learner(learner, files))
     result = {
         "name": config.name,
@@ -90,24 +85,6 @@ def _save_learner(learner: Learner, files: RunFiles) -> None:
     share_files(files.learner)
     remove(files.learner / CARD)  # of an earlier conclusion
     seal(files.learner)
-
-
-def load_best(learner: Learner, files: RunFiles) -> None:
-    """Load the best learner in all processes, once each sees the main one's: a node may still see an older one."""
-    remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
-
-    def seen() -> bytes:
-        verify(files.best, remedy)
-        return (files.best / RECORD).read_bytes()
-
-    def see() -> None:
-        if seen() != record:
-            raise DamagedError(f"{files.best} is an earlier one", remedy)
-
-    with own_file(files.best, remedy):
-        record = distributed.on_main(seen)
-        when_visible(see)
-        learner.load(files.best)
 
 
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:

@@ -37,7 +37,6 @@ class RunFiles:
         self.drawing = path / "drawing"  # the blocks of the round that is being drawn
         self.drawn_with = self.drawing / "inputs.json"  # what the first round depends on, before a checkpoint says so
         self.checkpoints = path / "checkpoints"
-        self.best = path / "best"  # the learner of the best validation accuracy, if training.keep_best is set
         self.learner = path / "learner"
         self.result = path / "result.json"  # exists only when the run is complete
         self.figures = path / "figures"

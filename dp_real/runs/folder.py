@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from dp_base.checksums import RECORD, damage, seal
+from dp_base.checksums import RECORD
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
@@ -26,7 +26,6 @@ from dp_base.files import (
     to_disk,
     unused,
     whole_file,
-    whole_folder,
     write_json,
     write_text,
 )
@@ -119,12 +118,6 @@ class RunFolder:
         for each in older:
             remove(each)
 
-    def best(self, learner: Learner) -> None:
-        if self._main:
-            with whole_folder(self.files.best, replace=True) as staged:
-                learner.save(staged)
-                seal(staged)
-
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
 
@@ -151,7 +144,7 @@ class RunFolder:
     def _set_back(self, config: Config) -> Checkpoint | None:
         """The newest intact checkpoint; what came after it is removed, and will be written again."""
         files = self.files
-        newest = newest_intact(files, lambda found: self._problem(found, config.training.keep_best))
+        newest = newest_intact(files, self._problem)
         record = {} if newest is None else newest.record
         changed = differences(files, record.get("inputs", {}), self._inputs)
         changed = accepted(changed, self._accept_changes, "the run will not end as it would have")
@@ -170,22 +163,9 @@ class RunFolder:
             write_json(files.drawn_with, self._inputs)
         return None
 
-    def _problem(self, checkpoint: Checkpoint, keep_best: bool) -> str | None:
-        """What is wrong with a checkpoint, its pool, or the best learner, unless a better one will come again."""
-        files = self.files
-        if found := checkpoint.problem():
-            return found
-        state = checkpoint.state
-        if found := pool_problem(files.pool, state.rounds):
-            return found
-        problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
-        if not keep_best or state.best < 0 or problem is None:
-            return None
-        try:
-            later = [row["val_accuracy"] for row in files.read_rows(files.metrics) if row["step"] > state.step]
-        except (DamagedError, KeyError):
-            return problem
-        return None if any(accuracy > state.best for accuracy in later) else problem
+    def _problem(self, checkpoint: Checkpoint) -> str | None:
+        """What is wrong with a checkpoint, or the part of the pool that it needs."""
+        return checkpoint.problem() or pool_problem(self.files.pool, checkpoint.state.rounds)
 
     def stop_requested(self) -> bool:
         """Several processes must agree, which they do every AGREE_EVERY steps."""

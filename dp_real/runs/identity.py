@@ -80,20 +80,15 @@ def _set_digest(examples: ExampleSet) -> str:
 
 
 def uses_training_examples(config: Config) -> bool:
-    """Whether the pool has real training examples, or the generator is trained on some or begins with them."""
+    """Whether the pool has real training examples, or the generator is trained on some."""
     practice = config.practice
-    takes_some = practice.examples == "real" or practice.start == "real"
-    return takes_some or (practice.draws and _draws_by_training_examples(config))
-
-
-def _draws_by_training_examples(config: Config) -> bool:
-    return config.generator.trained_here or config.generator.begins_with_real
+    return bool(practice.real) or (practice.draws and config.generator.trained_here)
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
     """A digest of what plain samples depend on, among all that the run does."""
     parts = {name: value for name, value in now.items() if name.startswith(OF_DRAWING)}
-    if not _draws_by_training_examples(config):
+    if not config.generator.trained_here:
         parts.pop("training", None)
     return json_digest(parts, sort_keys=True)[:16]
 

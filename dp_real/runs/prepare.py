@@ -100,8 +100,8 @@ def check_plan(config: Config) -> None:
 def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError if the pool is to have more real examples than there are, in all or of a class."""
     options, classes = config.practice, data.task.n_classes
-    asked, labels = options.all_real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
-    key = f"practice.{'real' if options.real else 'initial'} = {asked}"
+    asked, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
+    key = f"practice.real = {asked}"
     if asked > len(labels):
         raise InputError(f"{key}: there are {len(labels)} real training examples")
     if not asked or options.imbalance <= 1:

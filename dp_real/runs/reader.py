@@ -143,6 +143,6 @@ def problems(folder: Path) -> list[str]:
         found.append((problem, checkpoint.remedy) if problem else (checkpoint.log_problem(files), again))
     if files.pool.exists():
         found.append((pool_problem(files.pool), files.repeat if complete else resume))
-    found += [(damage(part), again) for part in (files.path, files.learner, files.best)]
+    found += [(damage(part), again) for part in (files.path, files.learner)]
     found += [(damage(each.path) or damage(each.learner), each.branch_again) for each in files.branches]
     return list(dict.fromkeys(f"{problem}; {remedy}" for problem, remedy in found if problem))

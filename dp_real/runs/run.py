@@ -23,7 +23,6 @@ from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
-from dp_real.runs.branch import cool_down
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
@@ -128,8 +127,6 @@ def run(
             if not result:
                 with own_torch(config), quietly():
                     result = _train(config, files, progress, test, shared, accept_changes)
-            if config.practice.branch:
-                cool_down(files, progress, test)
     return result
 
 
@@ -159,7 +156,7 @@ def _train(
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
-        filters = config.pool.distinct and config.practice.examples == "generated"
+        filters = config.pool.distinct and config.practice.draws
         near = config.data.near(config.pool.distinct) if filters else None
         stop = folder.told_to_stop
         rounds = Rounds(config, pool, generator, data, files.drawing, shared, marks, near, stop, progress)

@@ -4,12 +4,10 @@ diffusers does not pass trust_remote_code on to parts, but takes no Auto class o
 """
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Thread
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -30,7 +28,6 @@ MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be ma
 MOST_PARTS = 10_000
 MOST_NUMBERS = 10**9
 """What may be made besides, such as a fresh last layer."""
-Result = TypeVar("Result")
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
@@ -136,23 +133,6 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
             raise
         cause = " ".join(str(error).split())[:200]
         raise InputError(f"{problem}: {type(error).__name__}: {cause}") from error
-
-
-def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What `work` returns; RuntimeError if it takes longer, left behind in a thread that lets the process end."""
-    outcome: Future[Result] = Future()
-
-    def do() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    Thread(target=do, daemon=True).start()
-    try:
-        return outcome.result(seconds)
-    except TimeoutError:
-        raise RuntimeError(f"not done after {seconds:g} s") from None
 
 
 @contextmanager

@@ -27,7 +27,6 @@ class Stream(IntEnum):
     REDRAW = 9
     CHOICE = 10
     RANDAUGMENT = 11
-    START = 12
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

@@ -1,11 +1,11 @@
-"""The kinds of language models that are asked for texts."""
+"""The kinds of language models."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,13 +16,11 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.sections import (
-    Count,
     GuidanceConfig,
     ModelPlace,
     Requirement,
     Rows,
     SamplingConfig,
-    Width,
     not_empty,
     template,
 )
@@ -30,7 +28,6 @@ from dp_real.sections import (
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
-    from dp_real.text.models.asked import Prompts
 
 EXAMPLES = "{examples}"  # the place of real examples in a prompt
 CHARACTERS = 4  # of a token, about
@@ -41,6 +38,7 @@ OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs",
 """Keys of a request that are no parameters of sampling: this package sets them."""
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
+Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]
 
 
 class AskedConfig(GeneratorConfig):
@@ -48,46 +46,36 @@ class AskedConfig(GeneratorConfig):
 
     has_denoiser: ClassVar[bool] = False
     examples: ClassVar[str | None] = "texts"
-    has_likelihood: ClassVar[bool] = True
 
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
     )
     chat: bool
-    system: str = Field(default="", description="the chat's system message; none if it is empty")
     shots: int = Field(
         default=0,
         ge=0,
         le=100,
         description="real validation examples of the class in a prompt, drawn by the row's seed",
     )
-    temperature: float = Field(default=1.0, gt=0, le=100, description="of sampling: lower is likelier and less varied")
+    temperature: Temperature = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens of this share; 1: all")
     max_new_tokens: Rows = Field(default=128, description="of a text; what would follow is cut off")
-    stop: tuple[str, ...] = Field(default=(), description="strings that end a text, and do not belong to it")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="strings that end a text, and do not belong to it"
+    )
 
     @model_validator(mode="after")
     def _check_prompts(self) -> AskedConfig:
-        lacking = [template for template in self.prompts if (EXAMPLES in template) != bool(self.shots)]
-        if lacking and self.shots:
-            raise ValueError(f"prompt {lacking[0]!r} has no {EXAMPLES}, where shots = {self.shots} examples would go")
-        if lacking:
-            raise ValueError(f"prompt {lacking[0]!r} has {EXAMPLES}: shots says how many, at least 1")
-        if self.system and not self.chat:
-            raise ValueError("system is a chat's message: set chat = true")
-        if "" in self.stop:
-            raise ValueError("stop has an empty string, which would end each text at once")
+        for prompt in self.prompts:
+            if (EXAMPLES in prompt) != bool(self.shots):
+                wrong = "has no" if self.shots else "has"
+                raise ValueError(f"prompt {prompt!r} {wrong} {EXAMPLES}, and shots = {self.shots}")
         return self
 
-    def put(self, source: DataConfig, data: RealData | None) -> Prompts:
-        """The prompts come with the real examples that they show."""
-        from dp_real.generators import class_prompts
-        from dp_real.text.models.asked import Prompts
-
-        task = source.task
-        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        return Prompts(prompts, (data or source.load()).validation if self.shots else None, self.shots)
+    @property
+    def remedy(self) -> str:
+        return "change generator.prompts or stop, or raise generator.max_new_tokens"
 
     @property
     def shows_examples(self) -> bool:
@@ -95,14 +83,18 @@ class AskedConfig(GeneratorConfig):
 
     def tokens(self, task: Task) -> tuple[int, int]:
         """Assumed are CHARACTERS a token, and SHOT tokens an example."""
-        asked = max(len(template) for template in self.prompts) + len(self.system)
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
-        return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
+        return self._prompt_tokens(longest), self.max_new_tokens
+
+    def _prompt_tokens(self, more: int = 0) -> int:
+        return (max(map(len, self.prompts)) + more) // CHARACTERS + SHOT * self.shots
 
 
 @GENERATORS.named("causal-lm", place=7)
 class CausalLMConfig(AskedConfig):
     """A language model of transformers in a folder or on the hub, asked by prompts (guidance.candidates)."""
+
+    has_likelihood: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
@@ -121,39 +113,24 @@ class CausalLMConfig(AskedConfig):
     def precision(self) -> str:
         return self.dtype
 
-    @property
-    def remedy(self) -> str:
-        return "change generator.prompts or stop, or raise generator.max_new_tokens"
-
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        from dp_real.text.models.causal_lm import CausalLMGenerator
+        from dp_real.text.models.causal_lm import CausalLMGenerator, stand_in_folder
 
-        prompts = self.put(source, data)
-        model = self.model
-        if model == STAND_IN:
-            from dp_real.text.models.stand_in import stand_in_folder
-
-            model = stand_in_folder()
-        return CausalLMGenerator(self, model, prompts, source.task.sample_shape[0])
+        return CausalLMGenerator(self, stand_in_folder() if self.model == STAND_IN else self.model, source, data)
 
     def weights(self) -> dict[str, str]:
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
-    def parameters(self) -> int:
-        """It is 0 if the model is not here."""
+    def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
+        """Two operations a parameter and token of a text; None if the model is not here."""
         from dp_real.runtime.model_folders import held
 
-        return held(Path(self.model)).numbers
-
-    def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """Two operations a parameter and token of a text."""
-        parameters = self.parameters()
+        parameters = held(Path(self.model)).numbers
         if not parameters:
             return None
-        template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
-        cost = 2 * parameters * (template + self.max_new_tokens) / 1e12, 0.0
+        cost = 2 * parameters * (self._prompt_tokens() + self.max_new_tokens) / 1e12, 0.0
         weights = parameters * (4 if self.dtype == "float32" else 2)
         return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
 
@@ -162,7 +139,7 @@ class CausalLMConfig(AskedConfig):
 class EndpointConfig(AskedConfig):
     """A language model behind an OpenAI-compatible HTTP API, asked by prompts (guidance.candidates)."""
 
-    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "timeout", "retries", "token_budget")
+    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
 
     kind: Literal["openai"]
     base_url: str = Field(
@@ -174,35 +151,22 @@ class EndpointConfig(AskedConfig):
         description="name of the environment variable with the API's key, such as OPENAI_API_KEY; empty: none is sent",
     )
     chat: bool = Field(default=True, description="ask /chat/completions; false: /completions, for a base model")
-    temperature: float = Field(default=1.0, ge=0, le=100, description="of sampling: lower is likelier and less varied")
+    temperature: Temperature = Field(default=1.0, ge=0)
     parameters: dict[str, Any] = Field(
         default_factory=dict,
         description="further ones of a request, as the API names them, such as { top_k = 50 }; '' leaves one out that "
         "the API refuses, such as { seed = '' }",
     )
-    refusals: tuple[str, ...] = Field(
-        default=(), description="beginnings of answers that are refusals: they are drawn again, as empty ones are"
-    )
     requests: int = Field(default=8, ge=1, le=1000, description="in flight at a time, of one process")
-    timeout: float = Field(default=120.0, gt=0, le=86400, description="seconds until a request is given up")
-    retries: int = Field(
-        default=6, ge=0, le=1000, description="of a request that failed, after pauses that grow, or as Retry-After says"
-    )
     token_budget: int = Field(
         default=0, ge=0, description="stop once all answers kept of this model took so many tokens; 0: never"
     )
 
     @model_validator(mode="after")
     def _check(self) -> EndpointConfig:
-        if "" in self.refusals:
-            raise ValueError("refusals has an empty string, with which each text begins")
+        """No message shows base_url or key, which may hold a key."""
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _check_secrets(self) -> EndpointConfig:
-        """A check of the whole section does not show the value, which may be a key."""
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
@@ -212,10 +176,6 @@ class EndpointConfig(AskedConfig):
             raise ValueError("key should be the name of an environment variable, in capitals; no file has the key")
         return self
 
-    @property
-    def remedy(self) -> str:
-        return "change generator.prompts, stop or refusals, or raise generator.max_new_tokens"
-
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
@@ -224,7 +184,7 @@ class EndpointConfig(AskedConfig):
             raise MissingError(problem)
         from dp_real.text.models.endpoint import EndpointGenerator
 
-        return EndpointGenerator(self, self.put(source, data), source.task.classes, source.task.sample_shape[0])
+        return EndpointGenerator(self, source, data)
 
     @property
     def _key_problem(self) -> str | None:
@@ -238,17 +198,24 @@ class EndpointConfig(AskedConfig):
         from dp_real.text.models.answers import Answers
 
         lacks = None if find_spec("openai") else f"generator.kind = 'openai' needs openai: {install_command(EXTRA)}"
-        key = f"from ${self.key}" if self.key else "none is sent"
+        answers = Answers(self.base_url, self.model)
+        answers.take_in()
         return [
             Requirement("package", "openai", lacks),
-            Requirement("generator.base_url", f"{self.base_url}, key: {key}", self._key_problem),
-            Requirement("answers", Answers.said(self.base_url, self.model)),
+            Requirement("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", self._key_problem),
+            Requirement("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),
         ]
 
-    def judged_tokens(self, task: Task) -> int:
-        from dp_real.text.models.asked import JUDGE
 
-        return (len(JUDGE) + sum(map(len, task.classes))) // CHARACTERS + self.max_new_tokens
+class CharLMSizes(NamedTuple):
+    """Of its recurrent layer and training; the rate falls to 0."""
+
+    width: int
+    train_steps: int
+    train_learning_rate: float = 4e-3
+
+
+CHAR_LMS = {"full": CharLMSizes(192, 3000), "light": CharLMSizes(32, 60), "none": CharLMSizes(32, 2)}
 
 
 @GENERATORS.named("char-lm", place=6)
@@ -261,26 +228,23 @@ class CharLMConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["char-lm"]
-    width: Width = Field(default=192, description="of its recurrent layer")
-    train_steps: Count = Field(default=3000, description="of its training")
-    train_learning_rate: float = Field(default=4e-3, gt=0, description="at first; falls to 0")
-    temperature: float = Field(default=1.0, gt=0, le=100, description="of sampling: lower is likelier and less varied")
+    temperature: Temperature = Field(default=1.0, gt=0)
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
-        examples = self.imitated(source, data)
+        examples, sizes = self.imitated(source, data), CHAR_LMS[self.training]
         task = source.task
 
         def make() -> CharLM:
-            return CharLM(known_characters(examples.x), task.n_classes, self.width)
+            return CharLM(known_characters(examples.x), task.n_classes, sizes.width)
 
-        keys = tuple(key for key in type(self).model_fields if key != "temperature")
-        model = self.trained_module(source, examples, progress, make, train_char_lm, keys)
+        model = self.trained_module(source, examples, progress, make, train_char_lm, sizes)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
         """As measured on one core with the default sizes."""
-        return 2e-9 * self.train_steps * 128 * task.sample_shape[0] * self.width**1.5
+        sizes = CHAR_LMS[self.training]
+        return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedConfig
-from dp_real.sections import TrainingConfig, Width
+from dp_real.sections import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,15 +43,11 @@ class NGramsConfig(LearnerConfig):
 
     kind: Literal["ngrams"]
     longest: int = Field(default=4, ge=1, le=20, description="characters of the longest n-grams; the shortest have one")
-    buckets: int = Field(default=2**14, ge=2, le=2**24, description="n-grams share as many embeddings, by a hash")
-    width: Width = Field(default=64, description="of an embedding")
-    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the embeddings and each hidden layer")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import NGramNetwork
 
-        return NGramNetwork(task.n_classes, self.longest, self.buckets, self.width, self.hidden, self.dropout)
+        return NGramNetwork(task.n_classes, self.longest)
 
 
 @LEARNERS.named("transformers-text", place=7)

@@ -5,7 +5,7 @@ Likeness is the Jaccard similarity of trigrams: .8 for a sentence of which a wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,27 +40,25 @@ class NearTexts:
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
         """Which texts are nearly one seen before, bool [n]. The others are seen from now on."""
-        return self._each(texts, remember=True)
+        return np.array([self._near(*hashed, remember=True) for hashed in self._hashed(texts)], bool)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:
         """As `add`, but none is seen."""
-        return self._each(texts, remember=False)
+        return np.array([self._near(*hashed, remember=False) for hashed in self._hashed(texts)], bool)
 
-    def _each(self, texts: Sequence[str], remember: bool) -> np.ndarray:
-        blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
-        return np.array([self._near(*text, remember) for block in blocks for text in self._hashed(block)], bool)
-
-    def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[int]]]:
+    def _hashed(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Each text's sorted trigrams, and a key of 64 bits per band."""
-        sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
-        sets.sort_indices()
-        hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)
-        bands = hashes.T.reshape(sets.shape[0], BANDS, ROWS).astype(np.uint64)
-        keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
-        for row in range(ROWS):
-            keys = keys * MIX + bands[:, :, row]  # modulo 2^64
-        for of_text, begin, end in zip(keys.tolist(), sets.indptr, sets.indptr[1:], strict=False):
-            yield sets.indices[begin:end], of_text
+        for start in range(0, len(texts), BLOCK):
+            framed = [f"\2\2{' '.join(text.split())}\3" for text in texts[start : start + BLOCK]]
+            sets: Any = self._shingles.transform(framed)
+            sets.sort_indices()
+            hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)
+            bands = hashes.T.reshape(len(framed), BANDS, ROWS).astype(np.uint64)
+            keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
+            for row in range(ROWS):
+                keys = keys * MIX + bands[:, :, row]  # modulo 2^64
+            for row in range(len(framed)):
+                yield sets.indices[sets.indptr[row] : sets.indptr[row + 1]], keys[row].tolist()
 
     def _near(self, mine: np.ndarray, keys: list[int], remember: bool) -> bool:
         for other in dict.fromkeys(self._meeting[key] for key in keys if key in self._meeting):

@@ -136,8 +136,8 @@ class QuadraticLoss:
 class CohortForces:
     """A cohort's forces on the b stages so far that train on it, for each of J classes.
 
-    `scale` is √C_kk of the selector, and `shared` C_jk/√C_kk; 1 and 0 without one. `slope` is B of (T3.16). `product`,
-    `by_view` and `by_label` are sums of f fᵀ, f x and f y.
+    `scale` is √C_kk of the selector, and `shared` C_jk/√C_kk; 1 and 0 without one. The others are sums over rows: of
+    the slopes B of (T3.16), of f fᵀ, f x and f y.
     """
 
     cohort: Cohort
@@ -156,122 +156,95 @@ class CohortForces:
         scale = 1.0 if k is None else float(np.sqrt(before.c[k, k]))
         return cls(cohort, scale, np.zeros(0), none, none, np.zeros((classes, 0, size)), np.zeros((classes, 0)))
 
-    @property
-    def stages(self) -> slice:
-        return slice(self.cohort.first, self.cohort.first + len(self.shared))
-
-    def _shared(self, newest: Newest) -> float:
-        k = self.cohort.selector
-        return 0.0 if k is None else float(newest.symmetric[k]) / self.scale
-
-    def newest(self, newest: Newest, loss: QuadraticLoss) -> NewestForces:
-        kept = self.cohort.kept
-        a, c, x = newest
-        m = loss.target
-        beta = loss.bend(kept.weight, x[-1])
-        pull = x[self.stages]
-        shared = self._shared(newest)
-        view = (a if self.cohort.selector is None else np.append(a, shared)) @ kept.frame
-        noise = c[self.stages] - shared * self.shared  # covariances with the noises of the others
-        by_noise = kept.mass[:, None] * (self.slope @ noise)  # -E[f_j noise_s]
-
-        by_view = beta[:, None] * (m * kept.linear - kept.second @ view - pull @ self.by_view)
-        by_label = beta * (m * kept.mass - kept.linear @ view - self.by_label @ pull)
-        product = m * self.by_label - self.by_view @ view + by_noise - self.product @ pull
-        product = beta[:, None] * product
-        own_noise = kept.mass * (c[-1] - shared * shared) - by_noise @ pull
-        square = m * by_label - by_view @ view + beta * own_noise - product @ pull
-        slope = -beta[:, None] * (pull @ self.slope)
-        return NewestForces(
-            shared,
-            np.concatenate([slope, beta[:, None]], axis=1),
-            np.concatenate([product, (beta * square)[:, None]], axis=1),
-            by_view,
-            by_label,
-        )
-
-    def add_affine(self, constant: Newest, matrix: Newest, response: float, loss: QuadraticLoss) -> None:
-        kept = self.cohort.kept
-        beta = loss.bend(kept.weight, response)
-        linear = loss.target * kept.frame @ (beta @ kept.linear)
-        second = kept.frame @ _summed(beta, kept.second) @ kept.frame.T
-        by_view = _summed(beta, self.by_view) @ kept.frame.T
-        slope = _summed(beta * kept.mass, self.slope)
-        k = constant.one.shape[-1]
-        stages = constant.lower.shape[-1]
-        i = self.stages
-        c_rows = slice(k + i.start, k + i.stop)
-        x_rows = slice(k + stages + i.start, k + stages + i.stop)
-
-        constant.one[:] += linear[:k]
-        matrix.one[:k] -= second[:k, :k]
-        matrix.one[x_rows] -= by_view[:, :k]
-        constant.symmetric[i] += loss.target * (beta @ self.by_label)
-        matrix.symmetric[:k, i] -= by_view[:, :k].T
-        matrix.symmetric[c_rows, i] += slope.T
-        matrix.symmetric[x_rows, i] -= _summed(beta, self.product)
-        total = beta @ kept.mass
-        constant.lower[-1] += total
-        matrix.lower[x_rows, i] -= slope
-        if (selector := self.cohort.selector) is not None:
-            by_selector = slice(k + selector, k + selector + 1)
-            matrix.one[by_selector] -= second[k, :k] / self.scale
-            matrix.symmetric[by_selector, i] -= (by_view[:, k] + slope @ self.shared) / self.scale
-            constant.lower[selector] -= linear[k] / self.scale
-            matrix.lower[:k, selector] += second[k, :k] / self.scale
-            matrix.lower[by_selector, selector] += (second[k, k] - total) / self.scale**2
-            matrix.lower[x_rows, selector] += (by_view[:, k] + slope @ self.shared) / self.scale
-
-    def joined(self, newest: NewestForces) -> CohortForces:
+    def grown(self, newest: Newest, loss: QuadraticLoss) -> CohortForces:
+        """With the forces on the newest stage."""
+        mass, linear, *_ = sums = self._sums()
+        beta = loss.bend(self.cohort.kept.weight, newest.lower[-1])
+        seen = self._seen(newest)
+        by_view, product, slope = (beta[:, None] * part for part in _affine(sums, seen, loss.target))
+        by_label = beta * (loss.target * mass - linear @ seen.view - self.by_label @ seen.pull)
+        variance = mass * (newest.symmetric[-1] - seen.shared**2) - (self.slope @ seen.noise) @ seen.pull
+        square = loss.target * by_label - by_view @ seen.view + beta * variance - product @ seen.pull
         return replace(
             self,
-            shared=np.append(self.shared, newest.shared),
-            slope=with_row(self.slope, newest.slope),
-            product=with_edge(self.product, newest.product),
-            by_view=np.concatenate([self.by_view, newest.by_view[:, None]], axis=1),
-            by_label=np.concatenate([self.by_label, newest.by_label[:, None]], axis=1),
+            shared=np.append(self.shared, seen.shared),
+            slope=with_row(self.slope, np.column_stack([slope, beta * mass])),
+            product=with_edge(self.product, np.column_stack([product, beta * square])),
+            by_view=np.concatenate([self.by_view, by_view[:, None]], axis=1),
+            by_label=np.column_stack([self.by_label, by_label]),
+        )
+
+    def add_affine(self, total: Newest, newest: Newest, loss: QuadraticLoss) -> None:
+        """Add the means of forces, but E[f_s²], at several points of one response."""
+        beta = loss.bend(self.cohort.kept.weight, newest.lower[0, -1])
+        sums = [np.tensordot(beta, part, 1) for part in self._sums()]
+        seen = self._seen(newest)
+        by_view, product, slope = _affine(sums, seen, loss.target)
+        points = len(slope)
+        shared = np.column_stack([np.broadcast_to(self.shared, slope.shape), seen.shared])
+        slope = np.column_stack([slope, np.full(points, sums[0])])
+        add_means(total, self.cohort, self.scale, shared, np.column_stack([product, np.zeros(points)]), slope, by_view)
+
+    def _sums(self) -> Sequence[Array]:
+        kept = self.cohort.kept
+        return kept.mass, kept.linear, kept.second, self.slope, self.product, self.by_view, self.by_label
+
+    def _seen(self, newest: Newest) -> _NewestScore:
+        a, c, x = newest
+        stages = slice(self.cohort.first, self.cohort.first + len(self.shared))
+        k = self.cohort.selector
+        shared = np.zeros(c.shape[:-1]) if k is None else c[..., k] / self.scale
+        view = a if k is None else np.append(a, shared[..., None], axis=-1)
+        return _NewestScore(
+            shared,
+            view @ self.cohort.kept.frame,
+            c[..., stages] - shared[..., None] * self.shared,
+            x[..., stages],
         )
 
 
-def _summed(weights: Array, matrices: Array) -> Array:
-    return (weights @ matrices.reshape(len(weights), -1)).reshape(matrices.shape[1:])
+class _NewestScore(NamedTuple):
+    """η_s = view·x + noise, of which `noise` are the covariances with the others' noises, and h_s = η_s + pull·f."""
+
+    shared: Float[Array, "*trials"]
+    view: Float[Array, "*trials K"]
+    noise: Float[Array, "*trials b"]
+    pull: Float[Array, "*trials b"]
 
 
-class NewestForces(NamedTuple):
-    """A cohort's forces on the newest stage: of the matrices of `CohortForces` the last row."""
-
-    shared: float
-    slope: Float[Array, "J grown"]
-    product: Float[Array, "J grown"]
-    by_view: Float[Array, "J K"]
-    by_label: Float[Array, " J"]
-
-    def add_to(self, total: Newest, rows: CohortForces) -> None:
-        slope = rows.cohort.mass @ self.slope
-        shared = np.append(rows.shared, self.shared)
-        add_means(total, rows.cohort, rows.scale, shared, self.product.sum(0), slope, self.by_view.sum(0))
+def _affine(sums: Sequence[Array], seen: _NewestScore, target: float) -> tuple[Array, Array, Array]:
+    """E[f_s x], E[f_s f_j] for j < s and -E[df_s/dη_j], over the bend of the newest stage."""
+    _, linear, second, slope, product, by_view, by_label = sums
+    _, view, noise, pull = seen
+    return (
+        target * linear - view @ second - pull @ by_view,
+        target * by_label - view @ by_view.swapaxes(-1, -2) + noise @ slope.swapaxes(-1, -2) - pull @ product,
+        -pull @ slope,
+    )
 
 
 def add_means(
     total: Newest, cohort: Cohort, scale: float, shared: Array, product: Array, slope: Array, by_view: Array
 ) -> None:
     """Add a cohort's sums to E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
-    by_view = cohort.kept.frame @ by_view
-    total.one[:] += by_view[: len(total.one)]
-    total.symmetric[cohort.first :] += product
-    total.lower[cohort.first :] += slope
+    by_view = by_view @ cohort.kept.frame.T
+    total.one[:] += by_view[..., : total.one.shape[-1]]
+    total.symmetric[..., cohort.first :] += product
+    total.lower[..., cohort.first :] += slope
     if cohort.selector is not None:  # (T3.17)
-        total.lower[cohort.selector] -= (by_view[-1] + slope @ shared) / scale
+        total.lower[..., cohort.selector] -= (by_view[..., -1] + (slope * shared).sum(-1)) / scale
 
 
 def newest_forces(
     cohorts: Sequence[CohortForces], newest: Newest, loss: QuadraticLoss
-) -> tuple[list[NewestForces | None], Newest]:
-    """The forces of each cohort on the newest stage, and the means of all."""
-    total = Newest(*(np.zeros(part.shape) for part in newest))
-    stage = len(newest.lower) - 1
-    each = [rows.newest(newest, loss) if rows.cohort.trains(stage) else None for rows in cohorts]
-    for rows, forces in zip(cohorts, each, strict=True):
-        if forces is not None:
-            forces.add_to(total, rows)
-    return each, total
+) -> tuple[list[CohortForces], Newest]:
+    """The cohorts with their forces on the newest stage, and the means of these."""
+    total = Newest(*map(np.zeros_like, newest))
+    found = []
+    for rows in cohorts:
+        if rows.cohort.trains(len(newest.lower) - 1):
+            rows = rows.grown(newest, loss)
+            product, slope, by_view = (part[:, -1].sum(0) for part in (rows.product, rows.slope, rows.by_view))
+            add_means(total, rows.cohort, rows.scale, rows.shared, product, slope, by_view)
+        found.append(rows)
+    return found, total

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import solve
+from scipy.optimize import minimize, nnls
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.flips import draw_labels
-from dp_theory.loop.groups import Addition, MeasuredRows
+from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Hinge, Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, PracticeSimulation, solve_cell
-from dp_theory.numerics.checks import LARGEST_D, Array, require, require_size, whole_rows
+from dp_theory.numerics.checks import Array, require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
-from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, fit_ridge, generator
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -35,13 +36,8 @@ def simulate_span(
 ) -> Simulation:
     """Each group has round(ratio·d/phi) rows in d columns, and all cells share their random numbers."""
     size = problem.eigenvalues.size
-    if problem.spectrum is not None:
-        if d not in (None, size):
-            raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
-        d = size
-    d = check_size(d, trials)
-    require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    outputs, _, _ = _run(list(problem.cells()), problem.shape, 1, d, trials, seed, workers)
+    d = _dimension(d, trials, size, None if problem.spectrum is None else size)
+    outputs, _, _ = _run(list(problem.cells()), problem.shape, d, trials, seed, workers)
     return Simulation(**averaged(QUANTITIES, outputs[..., 0]), d=d, trials=trials, seed=seed)
 
 
@@ -49,18 +45,9 @@ def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
     """The theory resolves plans first, so that both use the same thresholds and sizes."""
-    size = None if problem.spectrum is None else len(problem.eigenvalues)
-    d = check_size(size if d is None else d, trials)
-    require_size("d", d, 3, LARGEST_D, "it is the dimension")
-    if size is not None and d != size:
-        raise InputError(f"d = {d} must be the length of the spectrum, {size}")
-    cells = []
-    for cell in problem.cells():
-        additions = solve_cell(cell).additions
-        if any(isinstance(rows, MeasuredRows) for rows in (cell.initial[0].rows, *additions)):
-            raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
-        cells.append(replace(cell, additions=additions))
-    outputs, row_errors, kept = _run(cells, problem.shape, problem.stages, d, trials, seed, workers)
+    d = _dimension(d, trials, 3, None if problem.spectrum is None else len(problem.eigenvalues))
+    cells = [replace(cell, additions=solve_cell(cell).additions) for cell in problem.cells()]
+    outputs, row_errors, kept = _run(cells, problem.shape, d, trials, seed, workers)
     return PracticeSimulation(
         **averaged(QUANTITIES, outputs, axis=-3),
         d=d,
@@ -72,15 +59,18 @@ def simulate_practice(
     )
 
 
+def _dimension(d: int | None, trials: int, least: int, of_spectrum: int | None) -> int:
+    d = check_size(of_spectrum if d is None else d, trials)
+    require("d", d, of_spectrum in (None, d), f"be the length of the spectrum, {of_spectrum}")
+    require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
+    return d
+
+
 def _run(
-    cells: Sequence[Cell], shape: tuple[int, ...], stages: int, d: int, trials: int, seed: int, workers: int | None
-) -> tuple[Array, Array, Array]:
+    cells: Sequence[Cell], shape: tuple[int, ...], d: int, trials: int, seed: int, workers: int | None
+) -> list[Array]:
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
-    each = ((3, stages), (stages - 1, stages), (stages,))
-    outputs, row_errors, kept = (
-        np.reshape([run[i] for run in runs], (*shape, trials, *tail)) for i, tail in enumerate(each)
-    )
-    return outputs, row_errors, kept
+    return [np.reshape(part, (*shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)]
 
 
 def trial(
@@ -94,31 +84,50 @@ def trial(
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
     directions, truth = _directions(cell, d)
-    pool = _Pool(cell, n, d)
-    stages = cell.stages
+    roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
+    is_square = isinstance(cell.loss, Square)
+    gram: Any = 0.0  # for the square loss rows are known by their moments
+    moment: Any = 0.0
+    pool: list[tuple[Array, Array, Array]] = []
     thetas = np.zeros((0, d))
-    kept = np.zeros(stages)
+    kept = np.zeros(cell.stages)
     wrong_rows = []
-    for stage in range(stages):
+    for stage in range(cell.stages):
+        if not cell.accumulate:
+            gram, moment, pool = 0.0, 0.0, []
         if stage == 0:
-            placed = [
-                replace(one, labeller=directions @ one.labeller, seen=one.seen @ directions.T) for one in cell.initial
-            ]
+            placed = [replace(p, labeller=directions @ p.labeller, seen=p.seen @ directions.T) for p in cell.initial]
         else:
-            rows = cell.additions[stage - 1]
-            assert isinstance(rows, Addition), "resolved"
+            rows: Any = cell.additions[stage - 1]
             selector = thetas[-1:] / np.linalg.norm(thetas[-1])
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
-        drawn = [draw_rows(one, n, rng) for one in placed]
-        pool.add(drawn)
-        kept[stage] = sum(len(rows.y) for rows in drawn) / n
-        if stage:
-            wrong = drawn[0].y * drawn[0].t < 0
-            wrong_rows.append((drawn[0].z[wrong], drawn[0].y[wrong]))
-        thetas = np.vstack([thetas, pool.fit(stage)])
+        for one in placed:
+            drawn = draw_rows(one, n, rng)
+            kept[stage] += len(drawn.y) / n
+            x = drawn.z * roots
+            if is_square:
+                gram = gram + (x * drawn.weight[:, None]).T @ x
+                moment = moment + x.T @ (drawn.weight * drawn.y)
+            else:
+                pool.append((x, drawn.y, drawn.weight / n))
+            if stage:
+                wrong = drawn.y * drawn.t < 0
+                wrong_rows.append((drawn.z[wrong], drawn.y[wrong]))
+        lam = float(cell.ridges[stage])
+        if not is_square:
+            x, y, weight = (np.concatenate(part) for part in zip(*pool, strict=True))
+            w = fit_convex(x, y, weight, lam, cell.loss)
+        elif lam:
+            w = solve(gram + n * lam * np.eye(d), moment, assume_a="pos")
+        else:  # the shortest w where the rows do not determine it
+            w = np.linalg.lstsq(gram, moment)[0]
+        thetas = np.vstack([thetas, roots * w])
     outputs = np.array([_measure(theta, truth) for theta in thetas]).T
-    row_errors = [_errors(z, y, thetas) for z, y in wrong_rows]
-    return outputs, np.reshape(row_errors, (-1, stages)), np.cumsum(kept)
+    row_errors = [
+        np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else np.full(cell.stages, np.nan)
+        for z, y in wrong_rows
+    ]
+    return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
 
 
 def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, " d"]]:
@@ -132,6 +141,13 @@ def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, "
     return np.eye(d, k), truth
 
 
+def _measure(theta: Array, unit: Array) -> Array:
+    along = theta @ unit
+    if not theta.any():  # it answers at random
+        return np.array([0.5, 0.0, 0.0])
+    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
+
+
 class KeptRows(NamedTuple):
     """Drawn rows that are kept."""
 
@@ -141,64 +157,9 @@ class KeptRows(NamedTuple):
     weight: Float[Array, " rows"]  # in the training loss
 
 
-class _Pool:
-    """The rows that the next stage trains on; of the square loss only their moments."""
-
-    def __init__(self, cell: Cell, n: float, d: int) -> None:
-        self._cell = cell
-        self._n = n
-        self._roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
-        self._by_moments = isinstance(cell.loss, Square) and len(cell.additions) > 0
-        self._gram = np.zeros((d, d) if self._by_moments else 0)
-        self._moment = np.zeros(d)
-        self._rows: list[tuple[Array, Array, Array]] = []  # rows, labels and weights
-
-    def add(self, drawn: Sequence[KeptRows]) -> None:
-        if not self._cell.accumulate:
-            self._gram[:] = 0.0
-            self._moment[:] = 0.0
-            self._rows.clear()
-        for rows in drawn:
-            x = rows.z * self._roots
-            if self._by_moments:
-                self._gram += (x * rows.weight[:, None]).T @ x
-                self._moment += x.T @ (rows.weight * rows.y)
-            else:
-                self._rows.append((x, rows.y, rows.weight))
-
-    def fit(self, stage: int) -> Float[Array, " d"]:
-        penalty = self._n * self._cell.ridges[stage]
-        if self._by_moments and penalty:
-            w = solve(self._gram + penalty * np.eye(len(self._gram)), self._moment, assume_a="pos")
-        elif self._by_moments:  # the shortest w where the rows do not determine it
-            w = np.linalg.lstsq(self._gram, self._moment)[0]
-        else:
-            x, y, weight = (np.concatenate(part) for part in zip(*self._rows, strict=True))
-            if isinstance(self._cell.loss, Square):
-                root = np.sqrt(weight)
-                w = fit_ridge(root[:, None] * x, root * y, penalty)
-            else:
-                w = fit_convex(x, y, weight / self._n, self._cell.ridges[stage], self._cell.loss)
-        return self._roots * w
-
-
-def _measure(theta: Array, unit: Array) -> Array:
-    along = theta @ unit
-    if not theta.any():  # it answers at random
-        return np.array([0.5, 0.0, 0.0])
-    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
-
-
-def _errors(z: Array, y: Array, thetas: Array) -> Array:
-    if not len(y):
-        return np.full(len(thetas), np.nan)
-    return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
-
-
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
     """What decides lies in the span of the directions; the rest is drawn for kept rows alone."""
     rows, axes = placed.rows, placed.axes
-    assert not isinstance(rows, MeasuredRows), "refused before"
     keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
@@ -215,19 +176,13 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRow
     return KeptRows(z, y, z @ placed.seen[0], weight)
 
 
-# fits by standard solvers
+# -- fits by standard solvers -----------------------------------------------------------------------------------------
 
 
 def fit_convex(
-    x: Float[Array, "rows d"],
-    y: Float[Array, " rows"],
-    q: Float[Array, " rows"],
-    lam: float,
-    loss: Loss,
+    x: Float[Array, "rows d"], y: Float[Array, " rows"], q: Float[Array, " rows"], lam: float, loss: Loss
 ) -> Float[Array, " d"]:
     """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²."""
-    from scipy.optimize import minimize
-
     if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
         return np.zeros(x.shape[1])
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
@@ -248,21 +203,14 @@ def fit_convex(
     allowed = _GRADIENT * np.linalg.norm(slope(start))
     options = {"gtol": allowed / 10}
     result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
-    missed = np.linalg.norm(result.jac)
-    if not missed <= allowed:
-        raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
+    _require_found("gradient", float(np.linalg.norm(result.jac)), allowed, loss, lam)
     return result.x
 
 
 def support_vectors(
-    x: Float[Array, "rows d"],
-    y: Float[Array, " rows"],
-    q: Float[Array, " rows"],
-    lam: float,
+    x: Float[Array, "rows d"], y: Float[Array, " rows"], q: Float[Array, " rows"], lam: float
 ) -> Float[Array, " d"]:
     """By its dual, up to a duality gap."""
-    from scipy.optimize import minimize
-
     if lam == 0:
         raise InputError("lam = 0: the experiment of the hinge needs lam > 0 where the rows are not separable")
     signed = y[:, None] * x
@@ -275,16 +223,18 @@ def support_vectors(
     options = {"maxiter": 10_000, "maxfun": 100_000, "maxcor": 50, "ftol": 0.0, "gtol": 0.0}
     found = minimize(dual, q / 2, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     w = found.x @ signed / lam
-    missed = (q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun) / q.sum()
-    if not missed <= _GRADIENT:
-        raise ConvergenceError(f"hinge fit, (kept, d) = {x.shape}, lam = {lam:g}: duality gap {missed:.1e} is left")
+    gap = q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun
+    _require_found("duality gap", gap / q.sum(), _GRADIENT, Hinge(), lam)
     return w
+
+
+def _require_found(what: str, missed: float, allowed: float, loss: Loss, lam: float) -> None:
+    if not missed <= allowed:
+        raise ConvergenceError(f"{loss} fit, lam = {lam:g}: {what} {missed:.1e} is left")
 
 
 def max_margin(x: Float[Array, "rows d"], y: Float[Array, " rows"]) -> Float[Array, " d"] | None:
     """None where the rows are not separable, by non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
-    from scipy.optimize import nnls
-
     columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])
     target = np.eye(len(columns))[-1]
     residual = columns @ nnls(columns, target, maxiter=100 * len(y))[0] - target

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erfc, expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Real, require, require_breaks, require_number
+from dp_theory.numerics.checks import Array, Real, require, require_number
 from dp_theory.numerics.quadrature import half_line, panels, pdf
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ class BoundaryFlips:
     eps
         Probability of a flip at the boundary. At 1/2 the label there is a coin's.
     shape
-        g: one of SHAPES, or a function of u = |z|/width with values in [0, 1]. It must be smooth on the scale of u but
-        at `breaks`.
-    breaks
-        The u at which g is not smooth.
+        g: one of SHAPES, or a function of u = |z|/width with values in [0, 1]. It must be smooth on the scale of u.
 
     Raises
     ------
@@ -64,14 +61,12 @@ class BoundaryFlips:
     width: float
     eps: float = 0.5
     shape: str | Callable[[Real], ArrayLike] = "probit"
-    breaks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require_number(width=self.width, eps=self.eps)
         must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
         require("width", self.width, 0 < self.width <= WIDEST, must)
         require("eps", self.eps, 0 <= self.eps <= 1, "lie in [0, 1]: it is a probability")
-        require_breaks(self.breaks)
         if not callable(self.shape) and self.shape not in SHAPES:
             raise InputError(f"unknown shape '{self.shape}' of flips: one of {', '.join(SHAPES)}, or a function of u")
 
@@ -118,8 +113,7 @@ class BoundaryFlips:
     @property
     def jumps(self) -> tuple[float, ...]:
         """The positive margins at which the probability is not smooth."""
-        breaks = (*self.breaks, 1.0) if self.shape == "window" else self.breaks
-        return tuple(self.width * u for u in breaks)
+        return (self.width,) if self.shape == "window" else ()
 
     @property
     def levels(self) -> Float[Array, " levels"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,6 @@ Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for eac
 
 SIZE = "the rows of a round, in units of n"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
-_ASYMMETRY = 1e-9  # relative rounding error that a matrix of second moments may have
 
 
 class SelectedRows:
@@ -188,7 +187,8 @@ class Addition(SelectedRows):
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
         for name, size in (("candidates", self.candidates), ("kept", self.kept)):
             if size is not None:
-                _require_size(name, size)
+                require_number(**{name: size})
+                require_positive(SIZE, **{name: size})
         if not isinstance(self.keep, Rule) and not callable(self.keep):
             raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
@@ -200,6 +200,7 @@ class Addition(SelectedRows):
         return problem if self.flip is None else self.flip
 
     def candidates_at(self, keep_fraction: float) -> float:
+        require("kept fraction", keep_fraction, keep_fraction > 0, f"be positive: {self} keeps no row")
         if self.candidates is not None:
             return self.candidates
         assert self.kept is not None, "checked when made"
@@ -265,58 +266,39 @@ class MeasuredRows:
     second
         Mean of (t, ζ)(t, ζ)ᵀ over the rows.
 
-    Raises
-    ------
-    InputError
-        For arrays of other shapes, for what is not finite, and for means that no rows can have.
     """
 
     kept: float
-    linear: Array  # (2,); lists are taken, and shapes are checked below
+    linear: Array  # (2,)
     second: Array  # (2, 2)
+    keep = None
+    has_functions = False
 
     def __post_init__(self) -> None:
         require_number(kept=self.kept)
-        _require_size("kept", self.kept)
-        for name, shape in (("linear", (2,)), ("second", (2, 2))):
-            value = numbers(name, getattr(self, name))
-            if value.shape != shape:
-                raise InputError(f"{name} has shape {value.shape}: it must be {shape}")
-            require(name, value, np.isfinite(value), "be finite: it is a mean over rows")
-            object.__setattr__(self, name, value)
-        if not self._can_be_means():
-            raise InputError(
-                f"linear = {self.linear.tolist()} and second = {self.second.tolist()} are no rows' means of y(t, ζ) and"
-                " (t, ζ)(t, ζ)ᵀ: the matrix must be symmetric, and no smaller than the square of the first"
-            )
-
-    def _can_be_means(self) -> bool:
-        """Whether the second moments of (1, y t, y ζ) are a positive matrix."""
-        trace = np.trace(self.second)
-        moments = np.block([[np.ones((1, 1)), self.linear[None]], [self.linear[:, None], self.second]])
-        symmetric = np.abs(self.second - self.second.T).max() <= _ASYMMETRY * trace
-        return bool(symmetric and np.linalg.eigvalsh(moments)[0] >= -_ASYMMETRY * (1 + trace))
+        require_positive(SIZE, kept=self.kept)
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
         """The means over a sample of rows (rows,), t and ζ in units of the standard deviation off the plane."""
-        t = numbers("t", t)
-        zeta = numbers("zeta", zeta)
-        y = numbers("y", y)
-        if not t.shape == zeta.shape == y.shape or y.ndim != 1 or not y.size:
-            raise InputError(f"t, zeta and y have shapes {t.shape}, {zeta.shape}, {y.shape}: give (rows,) of each")
-        require("y", y, np.abs(y) == 1, "be -1 or 1: it is a row's label")
         view = np.stack([t, zeta])
         return cls(kept, view @ y / len(y), view @ view.T / len(y))
+
+    def candidates_at(self, keep_fraction: float) -> float:
+        return self.kept
+
+    def flips(self, problem: Flips) -> Flips:
+        return problem
+
+    def jumps(self) -> NoReturn:
+        raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
+
+    def select(self, t: Array, y: Array) -> NoReturn:
+        self.jumps()
 
 
 RoundRows = Addition | MeasuredRows
 RoundPlan = RoundRows | Callable[[float], RoundRows]  # the rows, or a function that names them from the test error
-
-
-def _require_size(name: str, size: float) -> None:
-    require_number(**{name: size})
-    require_positive(SIZE, **{name: size})
 
 
 # keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from dp_base.errors import InputError
 from dp_theory.loop.equations import OrderParameters, RowView
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import MeasuredRows, RoundRows
+from dp_theory.loop.groups import RoundRows
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER
@@ -50,7 +50,7 @@ def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*
     ------
     InputError
         If there is no such addition, if a share of less than RESOLVED of its rows is wrong, if only the moments of its
-        rows are known, and for other losses than the square.
+        rows are known, for other losses than the square, and for BoundaryFlips.
     """
     problem = prediction.problem
     if not isinstance(problem.loss, Square):
@@ -69,11 +69,12 @@ def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*
 
 
 def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, parameters: OrderParameters) -> Array:
-    if isinstance(rows, MeasuredRows):
-        raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
+    flip = rows.flips(problem.flip)
+    if isinstance(flip, BoundaryFlips):
+        raise InputError("row_errors is for labels that are flipped with one probability")
     a, c, x = (part[: addition + 1] for part in parameters)
     before = OrderParameters(a, c[:, : addition + 1], x[:, : addition + 1])
-    placed = PlacedRows(rows, rows.flips(problem.flip), np.array([1.0, 0.0]), before.selector()[None])
+    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), before.selector()[None])
     axes = placed.axes
     every_stage = RowView.of(addition, parameters, slice(None))
     t, y, mass, weight = _wrong_nodes(placed)
@@ -90,10 +91,7 @@ def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, pa
     variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
 
     drift = axes.labeller[0] * t
-    if isinstance(placed.flip, BoundaryFlips):
-        errors, label = _near_boundary(placed.flip, drift, axes.kappa, y, margin, slope, variance)
-    else:
-        errors, label = _uniform(placed.flip, drift, axes.kappa, y, margin, slope, variance)
+    errors, label = _uniform(flip, drift, axes.kappa, y, margin, slope, variance)
     if mass @ label < RESOLVED * mass.sum():
         raise InputError(
             f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
@@ -138,14 +136,3 @@ def _uniform(
         errors += chance * both_below(bound[:, None], -margin / width, -true[:, None] * slope / width)
         label += chance * ndtr(bound)
     return errors, label
-
-
-def _near_boundary(
-    flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
-) -> tuple[Array, Array]:
-    zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
-    row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
-    mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))
-    deviation = np.maximum(np.sqrt(variance), _TINY)
-    wrong = ndtr(-(margin[row] + slope[row] * zeta[:, None]) / deviation[row])
-    return np.add.reduceat(mass[:, None] * wrong, starts), np.add.reduceat(mass, starts)

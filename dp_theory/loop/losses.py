@@ -1,7 +1,7 @@
 """Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, ndtr
@@ -13,7 +13,7 @@ from dp_theory.numerics.quadrature import pdf
 _MEAN_NODES = 32  # of a force's mean over a score
 
 
-class Loss(Protocol):
+class Loss:
     """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
 
     `margin` says whether ŵ turns to the max-margin solution as λ → 0 on separable rows (Rosset, Zhu and Hastie 2003).
@@ -23,15 +23,18 @@ class Loss(Protocol):
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Real, y: Real) -> Real: ...
+    def value(self, h: Real, y: Real) -> Real:
+        raise NotImplementedError
 
-    def slope(self, h: Real, y: Real) -> Real: ...
+    def slope(self, h: Real, y: Real) -> Real:
+        raise NotImplementedError
 
-    def curvature(self, h: Real, y: Real) -> Real: ...
+    def curvature(self, h: Real, y: Real) -> Real:
+        raise NotImplementedError
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
-        ...
+        raise NotImplementedError
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
         """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score."""
@@ -107,77 +110,38 @@ class Logistic(Loss):
         return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
 
 
-@dataclass(frozen=True)
-class SquaredHinge(Loss):
-    """max(0, 1 − yh)²/2."""
+class Ramp(Loss):
+    """Losses that are 0 where yh ≥ 1: the force rises with what is missing there, as far as it may."""
 
     margin: ClassVar[bool] = True
     smooth: ClassVar[bool] = False
 
-    def value(self, h: Real, y: Real) -> Real:
-        return np.maximum(1 - y * h, 0.0) ** 2 / 2
+    def steepness(self, weight: Real, response: float) -> Real:
+        """By how much the force rises per score that is missing."""
+        return 1 / response
 
-    def slope(self, h: Real, y: Real) -> Real:
-        return -y * np.maximum(1 - y * h, 0.0)
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        return np.where(y * h < 1, 1.0, 0.0)
-
-    def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
-
-    def bends(self, response: float) -> list[tuple[float, float]]:
-        return [(-1.0, 0.0), (1.0, 0.0)]
-
-
-@dataclass(frozen=True)
-class Hinge(Loss):
-    """max(0, 1 − yh), the loss of support vector machines."""
-
-    margin: ClassVar[bool] = True
-    smooth: ClassVar[bool] = False
-
-    def value(self, h: Real, y: Real) -> Real:
-        return np.maximum(1 - y * h, 0.0)
-
-    def slope(self, h: Real, y: Real) -> Real:
-        return np.where(y * h < 1, -y, 0.0)
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        return np.zeros_like(h)
-
-    def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        return y * np.maximum(np.minimum(y * score + strength, 1.0), y * score)
+    def most(self, weight: Real) -> Real:
+        """The largest force."""
+        return np.inf
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        missing = (1 - y * score) / response
-        return y * np.clip(missing, 0.0, weight), np.where((missing > 0) & (missing < weight), 1 / response, 0.0)
+        steep = self.steepness(weight, response)
+        force = steep * (1 - y * score)
+        rises = (force > 0) & (force < self.most(weight))
+        return y * np.clip(force, 0.0, self.most(weight)), np.where(rises, steep, 0.0)
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """The means of a ramp, less those of the ramp from where the force reaches the weight."""
-        force, square, bend = _mean_of_ramp(score, noise, y, 1 / response)
-        beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * weight * response, noise, y, 1 / response)
-        return force - beyond, square - square_beyond - 2 * weight * np.abs(beyond), bend - bend_beyond
+        """The means of a ramp, less those of the ramp from where the force is the largest."""
+        steep = self.steepness(weight, response)
+        most = self.most(weight)
+        force, square, bend = _mean_of_ramp(score, noise, y, steep)
+        if np.all(np.isinf(most)):
+            return force, square, bend
+        beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * most / steep, noise, y, steep)
+        return force - beyond, square - square_beyond - 2 * most * np.abs(beyond), bend - bend_beyond
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response)]
-
-
-@dataclass(frozen=True)
-class HardMargin(SquaredHinge):
-    """The squared hinge of infinite weight, 0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on
-    separable rows, up to the length of ŵ (T4.5).
-    """
-
-    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        missing = np.maximum(1 - y * score, 0.0) / response
-        return y * missing, np.where(missing > 0, 1 / response, 0.0)
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        return _mean_of_ramp(score, noise, y, 1 / response)
+        return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response * self.most(1.0)) if np.isfinite(at)]
 
 
 def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
@@ -189,6 +153,38 @@ def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[
     return force, square, steepness * chance
 
 
+@dataclass(frozen=True)
+class SquaredHinge(Ramp):
+    """max(0, 1 − yh)²/2."""
+
+    def value(self, h: Real, y: Real) -> Real:
+        return np.maximum(1 - y * h, 0.0) ** 2 / 2
+
+    def slope(self, h: Real, y: Real) -> Real:
+        return -y * np.maximum(1 - y * h, 0.0)
+
+    def curvature(self, h: Real, y: Real) -> Real:
+        return np.where(y * h < 1, 1.0, 0.0)
+
+    def steepness(self, weight: Real, response: float) -> Real:
+        return weight / (1 + response * weight)
+
+
+@dataclass(frozen=True)
+class Hinge(Ramp):
+    """max(0, 1 − yh), the loss of support vector machines."""
+
+    def most(self, weight: Real) -> Real:
+        return weight
+
+
+@dataclass(frozen=True)
+class HardMargin(Ramp):
+    """The squared hinge of infinite weight, 0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on
+    separable rows, up to the length of ŵ (T4.5).
+    """
+
+
 SQUARE = Square()
 LOGISTIC = Logistic()
 SQUARED_HINGE = SquaredHinge()
@@ -198,8 +194,8 @@ LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hing
 
 
 def require_loss(loss: Any) -> None:
-    """A loss must know how rows answer."""
-    if not callable(getattr(loss, "answer", None)):
+    """What is no loss is refused."""
+    if not isinstance(loss, Loss):
         raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels
 from dp_theory.loop.groups import Addition, Group, MeasuredRows
-from dp_theory.numerics.checks import Array, require
+from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
 
@@ -46,8 +46,6 @@ class PlacedRows:
 
     @property
     def needs_quadrature(self) -> bool:
-        if isinstance(self.rows, MeasuredRows):
-            return False
         nearly_one = isinstance(self.rows.keep, Rule) and _IN_THE_SPAN < self.axes.kappa < _LOST
         return self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
 
@@ -358,16 +356,9 @@ class Cohort:
 
     @classmethod
     def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
-        rows = placed.rows
-        if isinstance(rows, MeasuredRows):
-            size = candidates = rows.kept
-        else:
-            fraction = float(kept.mass.sum())
-            if isinstance(rows, Addition):
-                require("kept fraction", fraction, fraction > 0, f"be positive: {rows} keeps no row")
-            size = candidates = rows.candidates_at(fraction)
+        size = placed.rows.candidates_at(float(kept.mass.sum()))
         scaled = Kept(kept.weight, size * kept.mass, size * kept.linear, size * kept.second, kept.frame, kept.error)
-        return cls(scaled, candidates, selector, first, last)
+        return cls(scaled, size, selector, first, last)
 
     @property
     def mass(self) -> Float[Array, " J"]:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import Newest
@@ -16,7 +15,7 @@ from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
-from dp_theory.numerics.checks import LARGEST_D, ROUNDING, Array, require, require_level, require_size
+from dp_theory.numerics.checks import ROUNDING, Array, require
 from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
-LEAST_TRIALS = 20  # runs from which a band can be told
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
 
@@ -187,7 +185,7 @@ class _Solver:
         if not isinstance(rows, Addition | MeasuredRows):
             raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition or MeasuredRows")
         additions.append(rows)
-        flip = rows.flips(self.cell.flip) if isinstance(rows, Addition) else self.cell.flip
+        flip = rows.flips(self.cell.flip)
         return (PlacedRows(rows, flip, np.append(self.cell.labeller, 0.0), loop.parameters.selector()[None]),)
 
     def _perturbed(self, cohort: Cohort) -> Cohort:
@@ -366,44 +364,6 @@ class PracticePrediction(Prediction):
     alignment: Float[Array, "*cells stages"]
     covariance: Float[Array, "*cells stages stages"]
     response: Float[Array, "*cells stages stages"]
-
-    def band(
-        self, simulation: PracticeSimulation, d: int, level: float = 0.95
-    ) -> tuple[Float[Array, "*cells stages"], Float[Array, "*cells stages"]]:
-        """The interval that holds each stage's test error of one run in dimension d with this probability.
-
-        The simulation scales how far off the limit the mean is as 1/d, and single runs as d^-½ (T5.13).
-
-        Parameters
-        ----------
-        simulation
-            Of the same loop, with 20 trials or more, best in 100 dimensions or more.
-        d
-            The dimension.
-        level
-            The probability, in (0, 1).
-
-        Returns
-        -------
-        low, high
-            Student's, within [0, 1], (*S, stages).
-
-        Raises
-        ------
-        InputError
-            For a level outside (0, 1), too few trials, and a loop with a spectrum.
-        """
-        require_level(level)
-        require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
-        trials = simulation.trials
-        require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")
-        if self.problem.spectrum is not None and d != simulation.d:
-            raise InputError(f"d = {d} must be the length of the spectrum, {simulation.d}: no other is known")
-        nearer = simulation.d / d
-        mean = self.test_error + (simulation.test_error - self.test_error) * nearer
-        sd = simulation.test_errors.std(axis=-2, ddof=1) * np.sqrt(nearer * (1 + nearer / trials))
-        half = stdtrit(trials - 1, (1 + level) / 2) * sd
-        return np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)
 
 
 @dataclass(frozen=True)

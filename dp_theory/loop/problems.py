@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import orth
 
 from dp_base.errors import InputError
+from dp_theory.loop.experiment import simulate_practice, simulate_span
 from dp_theory.loop.flips import Flips, check_flips
 from dp_theory.loop.groups import Addition, Group, MeasuredRows, RoundPlan
 from dp_theory.loop.losses import SQUARE, Loss, require_loss
 from dp_theory.loop.placed import PlacedRows
+from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predict_practice, predict_span
 from dp_theory.numerics.checks import (
     Array,
     Real,
@@ -34,12 +36,11 @@ from dp_theory.numerics.checks import (
     require_ridge,
 )
 from dp_theory.outcomes import Prediction, Simulation
-from dp_theory.ridge.problem import AnyProblem, Problem
+from dp_theory.ridge.problem import AnyProblem
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
 
 _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
@@ -123,37 +124,22 @@ class SpanProblem(AnyProblem):
     def __post_init__(self) -> None:
         require_positive("it is d/n", phi=self.phi)
         require_ridge(self.lam)
-        numbers("truth", self.truth)
-        spectrum = numbers("spectrum", self.eigenvalues)
+        require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
             raise InputError(f"groups = {self.groups!r} must be a list of Groups")
-        require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
-        require_loss(self.loss)
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
-        for name, vector in self._named_vectors():
-            if np.shape(vector) != spectrum.shape:
-                raise InputError(f"{name} has shape {np.shape(vector)}, truth and spectrum have {spectrum.shape}")
-            if not (np.all(np.isfinite(vector)) and np.any(vector)):
-                raise InputError(f"{name} = {vector} must be finite and not zero: it is a direction")
-        self.shape  # noqa: B018 (raises where shapes do not broadcast)
-
-    def _named_vectors(self) -> Iterator[tuple[str, ArrayLike]]:
-        yield "truth", self.truth
+        if self.spectrum is not None:
+            _require_spectrum(self.spectrum)
+        size = self.eigenvalues.size
+        _require_direction("truth", self.truth, size)
         for group in self.groups:
             if group.labeller is not None:
-                yield "labeller", group.labeller
-        for group in self.groups:
+                _require_direction("labeller", group.labeller, size)
             for row in np.atleast_2d(group.along):
                 if np.size(row):
-                    yield "along", row
-
-    @classmethod
-    def of(cls, problem: Problem) -> SpanProblem:
-        """Theorem 1's problem. Its rho must be a number, because it places a direction."""
-        rho = float(problem.rho)
-        group = Group(along=(rho, np.sqrt((1 - rho) * (1 + rho))), keep=problem.rule)
-        return cls((1.0, 0.0), (group,), problem.phi, problem.lam)
+                    _require_direction("along", row, size)
+        self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -161,36 +147,25 @@ class SpanProblem(AnyProblem):
         return common_shape(phi=self.phi, lam=self.lam, **rules)
 
     def cells(self) -> Iterator[Cell]:
-        phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
-        lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
-        groups: list[Any] = [np.broadcast_to(self._placed(group), self.shape) for group in self.groups]
+        phi, lam = (np.broadcast_to(np.asarray(value, float), self.shape) for value in (self.phi, self.lam))
+        directions = [self._directions(group) for group in self.groups]
         truth = self.whitened(self.truth)[0]
-        identity = np.eye(self._basis.shape[1])
-        flat = self.spectrum is None
-        eigenvalues = np.ones(len(identity)) if flat else self.eigenvalues
-        basis = identity if flat else self._basis
-        truth = truth @ self._basis if flat else truth
+        basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
+        placed = []
+        for group, (labeller, along) in zip(self.groups, directions, strict=True):
+            seen = (along if len(along) else labeller) @ basis
+            placed.append((group, group.flip, labeller[0] @ basis, seen))
+        eigenvalues = self.eigenvalues
+        if self.spectrum is None:  # the modes off the directions are all alike
+            truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
         for index in np.ndindex(self.shape):
-            placed = tuple(group[index] for group in groups)
-            yield Cell(
-                float(phi[index]),
-                lam[index].reshape(1),
-                self.loss,
-                eigenvalues,
-                basis,
-                truth,
-                placed[0].labeller,
-                placed,
-            )
+            rows = tuple(PlacedRows(group.at(index, self.shape), *others) for group, *others in placed)
+            ridges = lam[index].reshape(1)
+            yield Cell(float(phi[index]), ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
 
-    def _placed(self, group: Group) -> np.ndarray:
-        labeller, along = self.directions(group)
-        labeller = labeller @ self._basis
-        seen = along @ self._basis if len(along) else labeller[None]
-        found = np.empty(group.shape, object)
-        for index in np.ndindex(group.shape):
-            found[index] = PlacedRows(group.at(index, group.shape), group.flip, labeller, seen)
-        return found
+    def _directions(self, group: Group) -> tuple[Float[Array, "1 d"], Float[Array, "r d"]]:
+        labeller = self.truth if group.labeller is None else group.labeller
+        return self.whitened(labeller), self.whitened(group.along)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -198,29 +173,12 @@ class SpanProblem(AnyProblem):
 
     def whitened(self, vectors: ArrayLike) -> Float[Array, "r d"]:
         """Unit vectors along Σ^½ w, one row for each w of `vectors`, which is (d,) or (r, d)."""
-        rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def directions(self, group: Group) -> tuple[Float[Array, " d"], Float[Array, "r d"]]:
-        labeller = self.truth if group.labeller is None else group.labeller
-        return self.whitened(labeller)[0], self.whitened(group.along)
-
-    @cached_property
-    def _basis(self) -> Float[Array, "d k"]:
-        rows = [self.whitened(self.truth)]
-        for group in self.groups:
-            labeller, along = self.directions(group)
-            rows += [labeller[None], along]
-        return np.asarray(orth(np.concatenate(rows).T))
+        return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        from dp_theory.loop.prediction import predict_span
-
         return predict_span(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        from dp_theory.loop.experiment import simulate_span
-
         return simulate_span(self, d, trials, seed=seed, workers=workers)
 
 
@@ -278,55 +236,39 @@ class PracticeProblem(AnyProblem):
 
     def __post_init__(self) -> None:
         require_number(phi=self.phi)
-        check_flips(self.flip)
         require_positive("it is d/n", phi=self.phi)
-        self._check_additions()
-        self._check_ridges()
-        if not isinstance(self.initial, MeasuredRows):
-            require_number(initial=self.initial)
-            require_positive("it is the first pool over n", initial=self.initial)
+        check_flips(self.flip)
         require_loss(self.loss)
-        if self.spectrum is None:
-            self._check_cosine()
-        else:
-            self._check_vectors()
-        if 0 in self.shape:
-            raise InputError(f"a rule's parameters have the shape {self.shape}: without a number nothing is practised")
-
-    def _check_additions(self) -> None:
         if not isinstance(self.additions, Sequence | np.ndarray):
             raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Addition | MeasuredRows) and not callable(plan):
-                raise InputError(
-                    f"additions[{place}] = {plan!r} must be an Addition, MeasuredRows or a plan such as Window"
-                )
+                must = "be an Addition, MeasuredRows or a plan such as Window"
+                raise InputError(f"additions[{place}] = {plan!r} must {must}")
+        require_ridge(self.lam)
+        if np.shape(self.lam) not in ((), (self.stages,)):
+            count = np.size(self.lam)
+            raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
+        if not isinstance(self.initial, MeasuredRows):
+            require_number(initial=self.initial)
+            require_positive("it is the first pool over n", initial=self.initial)
+        self._require_directions()
+        if 0 in self.shape:
+            raise InputError(f"a rule's parameters have the shape {self.shape}: without a number nothing is practised")
 
-    def _check_ridges(self) -> None:
-        lam = numbers("lam", self.lam)
-        require_ridge(lam)
-        if lam.shape not in ((), (self.stages,)):
-            raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
-
-    def _check_cosine(self) -> None:
-        if self.truth is not None:
-            raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
+    def _require_directions(self) -> None:
         labeller = numbers("labeller", self.labeller)
-        require_number(labeller=labeller)
-        require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
-
-    def _check_vectors(self) -> None:
-        labeller = numbers("labeller", self.labeller)
-        spectrum = numbers("spectrum", self.spectrum)
-        if spectrum.ndim != 1 or not spectrum.size:
-            raise InputError(f"spectrum has shape {spectrum.shape}: it must be a list of Σ's eigenvalues")
-        require(
-            "spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: eigenvalues of Σ"
-        )
+        if self.spectrum is None:
+            if self.truth is not None:
+                raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
+            require_number(labeller=labeller)
+            require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
+            return
+        size = _require_spectrum(self.spectrum)
         if self.truth is not None:
-            _require_direction("truth", numbers("truth", self.truth), len(spectrum))
+            _require_direction("truth", self.truth, size)
         if labeller.ndim or labeller != 1:
-            _require_direction("labeller", labeller, len(spectrum))
+            _require_direction("labeller", labeller, size)
             if self.truth_direction @ self.labeller_direction <= 0:
                 raise InputError("labeller must have a positive cosine to truth, in the metric of the spectrum")
 
@@ -345,20 +287,11 @@ class PracticeProblem(AnyProblem):
         )
 
     def cells(self) -> Iterator[Cell]:
-        shape = self.shape
-        for index in np.ndindex(shape):
-            yield replace(
-                self._cell,
-                additions=[plan.at(index, shape) if isinstance(plan, Addition) else plan for plan in self.additions],
-            )
-
-    @cached_property
-    def _cell(self) -> Cell:
         one = np.ones(1)
         first = self.initial if isinstance(self.initial, MeasuredRows) else Group(self.initial)
-        return Cell(
+        cell = Cell(
             phi=self.phi,
-            ridges=np.broadcast_to(np.asarray(self.lam, dtype=float), self.stages),
+            ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
             loss=self.loss,
             eigenvalues=self.eigenvalues,
             basis=self.labeller_direction[:, None],
@@ -368,6 +301,9 @@ class PracticeProblem(AnyProblem):
             accumulate=self.accumulate,
             flip=self.flip,
         )
+        for index in np.ndindex(self.shape):
+            plans = [plan.at(index, self.shape) if isinstance(plan, Addition) else plan for plan in self.additions]
+            yield replace(cell, additions=plans)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:
@@ -388,21 +324,26 @@ class PracticeProblem(AnyProblem):
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
 
     def solve(self, tolerance: float | None) -> PracticePrediction:
-        from dp_theory.loop.prediction import predict_practice
-
         return predict_practice(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
-        from dp_theory.loop.experiment import simulate_practice
-
         return simulate_practice(self, d, trials, seed=seed, workers=workers)
 
 
-def _require_direction(name: str, vector: Array, size: int) -> None:
+def _require_spectrum(spectrum: ArrayLike) -> int:
+    values = numbers("spectrum", spectrum)
+    if values.ndim != 1 or not values.size:
+        raise InputError(f"spectrum has shape {values.shape}: it must be a list of Σ's eigenvalues")
+    require("spectrum", values, (values > 0) & np.isfinite(values), "be positive and finite: eigenvalues of Σ")
+    return values.size
+
+
+def _require_direction(name: str, direction: ArrayLike, size: int) -> None:
+    vector = numbers(name, direction)
     if vector.shape != (size,) or not np.all(np.isfinite(vector)) or not np.any(vector):
-        raise InputError(f"{name} must be {size} finite numbers, not all 0: an entry for each eigenvalue")
+        raise InputError(f"{name} must be {size} finite numbers, not all 0: it is a direction")
 
 
 def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
     whitened = np.sqrt(eigenvalues) * np.asarray(vector, float)
-    return whitened / np.linalg.norm(whitened)
+    return whitened / np.linalg.norm(whitened, axis=-1, keepdims=True)

@@ -18,7 +18,6 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import (
     CohortForces,
     Newest,
-    NewestForces,
     OrderParameters,
     QuadraticLoss,
     newest_forces,
@@ -26,7 +25,6 @@ from dp_theory.loop.equations import (
     with_row,
 )
 from dp_theory.loop.forces import PointMeans, SampledCohort, correct_means
-from dp_theory.loop.groups import MeasuredRows
 from dp_theory.loop.losses import Loss, Square, candidate_limits
 from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
 from dp_theory.loop.points import draw_points
@@ -65,7 +63,7 @@ _FIRST_ALIGNMENT = 1e-3  # and a
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
 
 
-Forces = tuple[Sequence[NewestForces | None], Newest]  # of each cohort, and their means
+Forces = tuple[Sequence[CohortForces], Newest]  # the cohorts with their forces on the newest stage, and the means
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,6 @@ class Loop:
         return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
 
     def with_points(self, cohort: Cohort, placed: PlacedRows, size: int, seed: int) -> Loop:
-        if isinstance(placed.rows, MeasuredRows):
-            raise InputError("rows that are known by their moments alone are for the square loss: give a rule")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.parameters.stages,)))
         return replace(self, points=(*self.points, SampledCohort.of(draw_points(cohort, placed, size, rng))))
 
@@ -182,14 +178,12 @@ class Loop:
     ) -> Loop:
         parameters = self.parameters.extended(newest)
         stage = parameters.stages - 1
-        each, forces = newest_forces(self.cohorts, newest, control) if known is None else known
+        cohorts, forces = newest_forces(self.cohorts, newest, control) if known is None else known
         correct_means(self.points, forces, parameters, loss, control)
         grown = self._grown(newest, forces, StageEquations(self, loss, lam), condition)
         return replace(
             grown,
-            cohorts=tuple(
-                rows if forced is None else rows.joined(forced) for rows, forced in zip(self.cohorts, each, strict=True)
-            ),
+            cohorts=tuple(cohorts),
             points=tuple(
                 rows.extended(loss, control, parameters) if rows.trains(stage) else rows for rows in self.points
             ),
@@ -210,8 +204,13 @@ class Loop:
 
     def _at_the_peak(self) -> Loop:
         """The ridgeless limit of the square loss with as many rows as dimensions, where C is infinite."""
-        constant, matrix = StageEquations(self, self.cell.loss, 0.0).affine(1.0, INTERPOLATION)
-        a = np.linalg.solve(-matrix.one[: len(constant.one)], constant.one)
+        k = self.parameters.a.shape[1]
+        newest = Newest(np.eye(k + 1, k), np.zeros((k + 1, 1)), np.ones((k + 1, 1)))
+        forces = Newest(*map(np.zeros_like, newest))
+        for rows in self.cohorts:
+            rows.add_affine(forces, newest, INTERPOLATION)
+        *columns, at_zero = forces.one
+        a = np.linalg.solve((at_zero - columns).T, at_zero)
         nothing, endless = np.zeros((len(self.cell.basis), 1)), np.array([np.inf])
         return replace(
             self,
@@ -277,15 +276,14 @@ class StageEquations:
 
     # -- quadratic losses ---------------------------------------------------------------------------------------------
 
-    def affine(self, response: float, control: QuadraticLoss) -> tuple[Newest, Newest]:
-        """The means of forces at this X_ss as a constant and a matrix, with a row for each unknown."""
-        k, s = self.loop.parameters.a.shape[1], self.stage
-        constant = Newest(np.zeros(k), np.zeros(s + 1), np.zeros(s + 1))
-        matrix = Newest(*(np.zeros((k + 2 * s + 2, len(part))) for part in constant))
+    def _affine_off(self, vectors: Float[Array, "points unknowns"], control: QuadraticLoss) -> Array:
+        """`off`, but of C_ss, at points of one X_ss, where it is affine."""
+        newest = Newest.of(vectors, self.stage + 1)
+        forces = Newest(*map(np.zeros_like, newest))
         for rows in self.loop.cohorts:
-            if rows.cohort.trains(s):
-                rows.add_affine(constant, matrix, response, control)
-        return constant, matrix
+            if rows.cohort.trains(self.stage):
+                rows.add_affine(forces, newest, control)
+        return self.off(newest, forces)
 
     def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
         """The stage under a quadratic loss, its residual, its forces, and what magnifies rounding."""
@@ -296,11 +294,9 @@ class StageEquations:
         own_unit = deviations[-1] if s else 1.0
         unit = np.concatenate([np.ones(k), deviations * own_unit, [1.0], np.full(s, response)])
 
-        constant, matrix = self.affine(response, control)
         vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
         vectors[:, -1] = response
-        forces = Newest(*(c + vectors @ m for c, m in zip(constant, matrix, strict=True)))
-        at_zero, *columns = self.off(Newest.of(vectors, s + 1), forces)[:, :-1] / unit
+        at_zero, *columns = self._affine_off(vectors, control)[:, :-1] / unit
         jacobian = (np.array(columns) - at_zero).T
         rest = np.delete(np.arange(k + 2 * s + 1), own)
         inverse = np.linalg.inv(jacobian[np.ix_(rest, rest)])

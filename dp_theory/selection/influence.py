@@ -1,6 +1,9 @@
 """The test error as a function of the six moments of a rule, and its derivative; docs/theory/best-selection.md derives
 it.
 
+A rule of the score t and the observed label y does what a function of u = y·t alone does. With w = y·(x·v), v ⟂ w_s in
+the plane of w_s and w0, a learner depends on a rule q by the six moments E[q·(1, u, w, u², uw, w²)] only.
+
 Per kept row psi = d/m and moments are those of (T7.1). A number r in (0, min(1, psi)] stands for the ridge lam = (1 -
 r)·L (T7.2); a, Q, sigma² and kappa are those of (T7.3), h of (T7.6). S is L + 1 - r, C = a·w0/(|a|² + sigma²), and
 `off` = |a|² + sigma² - (a·w0)².
@@ -14,14 +17,36 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dp_theory.loop.flips import observed_labels
 from dp_theory.numerics.checks import Array, Real, require
+from dp_theory.numerics.quadrature import half_line
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
-from dp_theory.selection.margins import TINY, Bands, SelectorView
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+MOMENTS = 6  # on which a learner depends
+ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
+TINY = 1e-300  # in place of a share of rows that is 0, in denominators
+
+
+def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Array, "6 margins"]:
+    """E[1, u, w, u², uw, w² | u], times the density of u over that of |G|, G ~ N(0, 1)."""
+    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))), ORDER)[0]
+    return np.stack([share, u * share, w, u * u * share, u * w, w2])
+
+
+def moments_of(
+    keep: Callable[[Array, Array], ArrayLike], rho: float, flip: float = 0.0, breaks: tuple[float, ...] = ()
+) -> Float[Array, " 6"]:
+    """E[q·(1, u, w, u², uw, w²)] of a rule q of score and label, with jumps at `breaks`."""
+    t, weights = half_line(breaks, ORDER)
+    u = np.append(-t[::-1], t)
+    kept = sum(np.asarray(keep(sign * u, sign * np.ones_like(u)), float) for sign in (1, -1)) / 2
+    return features(rho, flip, u) @ (np.append(weights[::-1], weights) * kept)
 
 
 class RidgeLimit(NamedTuple):
@@ -108,7 +133,7 @@ def ridge_ratio(psi: Real, lam: Real) -> Real:
 
 
 def influence(
-    keep: Rule | Bands | Callable[[Array, Array], ArrayLike],
+    keep: Rule | Callable[[Array, Array], ArrayLike],
     t: ArrayLike,
     y: ArrayLike | None = None,
     *,
@@ -125,7 +150,7 @@ def influence(
     Parameters
     ----------
     keep
-        The rule q that is changed: a `Rule`, `Bands` or a function (t, y) -> probability.
+        The rule q that is changed: a `Rule` or a function (t, y) -> probability.
     t, y
         Score and observed label of the rows. They broadcast. y = None stands for rows of this score with either label.
     rho
@@ -160,8 +185,7 @@ def influence(
         rule = keep
         breaks = rule.breakpoints()
         keep = lambda t, y: rule.keep_probability(t)  # noqa: E731
-    by_label = SelectorView(rho, flip, labels=True)
-    moments = by_label.moments(keep, breaks)
+    moments = moments_of(keep, rho, flip, breaks)
     p = float(moments[0])
     require("keep_fraction", p, p > 0, "be positive: the rule keeps nothing")
     psi = problem.phi / p
@@ -169,10 +193,8 @@ def influence(
     r = float(ridge_ratio(psi, ridge))
     slopes = error_slopes(ridge_limit(moments, psi, rho, r), psi, rho, r)
     slope = slope_by_moments(slopes, moments, -psi / p, -ridge / p)
+    u = np.asarray(t, float) if y is None else np.multiply(t, y)
+    of_rows = features(rho, flip, u.ravel())
     if y is None:
-        score = np.asarray(t, float)
-        features = SelectorView(rho, flip).features(np.abs(score).ravel())
-    else:
-        score = np.multiply(t, y)
-        features = by_label.features(score.ravel())
-    return (slope @ features / features[0].clip(TINY)).reshape(score.shape)[()]
+        of_rows = of_rows + features(rho, flip, -u.ravel())
+    return (slope @ of_rows / of_rows[0].clip(TINY)).reshape(u.shape)[()]

@@ -1,13 +1,10 @@
 """The look of all figures. Colour and dash tell series apart; line, marker and fill the kind of a number."""
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-log = logging.getLogger(__name__)
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
 """Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
@@ -26,6 +23,38 @@ POINTS: dict[str, dict[str, Any]] = {
     "reported": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1},
 }
 """Keyword arguments of Line2D for the points of each empirical kind. What is predicted is a line without points."""
+
+
+LOOK: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "figure.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "errorbar.capsize": 0,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # text stays text
+}
 
 
 _width = ContextVar("width", default=WIDTH)
@@ -56,59 +85,17 @@ def paper() -> Iterator[None]:
     """Give figures their look within a block, both where a figure is built and where it is saved.
 
     What a user or a notebook has set holds again afterwards. Characters that DejaVu Sans lacks come from the FALLBACKS
-    that are installed; else they are boxes, and a remark says so.
+    that are installed; else they are boxes, and matplotlib warns.
     """
     import matplotlib
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
-    look: dict[Any, Any] = _look() | {
-        "font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
-    }
-    with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context():
+    fonts = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
+    with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(look)
-        warnings.filterwarnings("always", "Glyph .* missing from font")
+        matplotlib.rcParams.update({**LOOK, "font.family": fonts})
         yield
-    lacking = [each for each in caught if "missing from font" in str(each.message)]
-    for each in caught:
-        if each not in lacking:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    if lacking:
-        log.warning("a picture has boxes for characters that no font has here: install %s", " or ".join(FALLBACKS))
-
-
-def _look() -> dict[Any, Any]:
-    return {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7.5,
-        "figure.titlesize": 9,
-        "axes.linewidth": 0.6,
-        "axes.edgecolor": GREY,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "grid.color": "0.92",
-        "grid.linewidth": 0.6,
-        "xtick.color": GREY,
-        "ytick.color": GREY,
-        "xtick.labelcolor": "black",
-        "ytick.labelcolor": "black",
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.minor.width": 0.4,
-        "ytick.minor.width": 0.4,
-        "legend.frameon": False,
-        "lines.linewidth": 1.4,
-        "errorbar.capsize": 0,
-        "savefig.dpi": 200,
-        "pdf.fonttype": 42,  # text stays text
-    }
 
 
 def plain(text: object) -> str:

@@ -22,7 +22,7 @@ from tests.dp_base import cluster_jobs
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """The address of a scheduler with two workers, each a process with the resource GPU: 1."""
+    """The address of a scheduler with two workers, each a process."""
     with two_workers() as workers:
         yield workers.address
 
@@ -43,7 +43,7 @@ def calls(folder: Path) -> list[list[int]]:
 
 def test_jobs_are_in_order_and_told_of(scheduler: str, tmp_path: Path):
     told: list[str] = []
-    with locked(tmp_path), on_cluster(scheduler, {"GPU": 1}, tmp_path, told.append):
+    with locked(tmp_path), on_cluster(scheduler, tmp_path, told.append):
         found = list(in_parallel(None, cluster_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
     assert [value for value, _, _ in found] == [0, 2, 4]
     assert len({process for _, process, _ in found} | {os.getpid()}) == 4
@@ -122,15 +122,3 @@ def test_a_folder_that_is_not_shared_is_named(scheduler: str, tmp_path: Path, mo
         pytest.raises(InputError, match=f"on {socket.gethostname()} does not see {tmp_path} .* shared file system"),
     ):
         list(in_parallel(None, cluster_jobs.plain, [(1,)]))
-
-
-def test_workers_that_cannot_take_a_job_are_waited_for(scheduler: str):
-    told: list[str] = []
-
-    def give_up(line: str) -> None:
-        told.append(line)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), on_cluster(scheduler, {"TPU": 1}, tell=give_up):
-        list(in_parallel(None, cluster_jobs.plain, [(1,)]))
-    assert told == ["no worker of the cluster can take these jobs yet: waiting for one"]

@@ -16,7 +16,7 @@ SMALL = {
     "name": "small",
     "threads": 1,
     "data": {"source": "digits"},
-    "generator": {"kind": "denoiser", "width": 64, "blocks": 1, "train_steps": 400},
+    "generator": {"kind": "denoiser", "training": "light"},
     "sampling": {"steps": 8, "block_size": 32},
     "guidance": {"omega": 0.05},
     "learner": {"kind": "mlp"},

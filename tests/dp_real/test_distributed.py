@@ -17,7 +17,6 @@ import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
 
-from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError
 from dp_real import distributed
 from dp_real.config import Config
@@ -26,8 +25,7 @@ from dp_real.pool import Pool
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.protocols import Generator
-from dp_real.runs import conclude
-from dp_real.runs.files import RunFiles, kept_checkpoints
+from dp_real.runs.files import kept_checkpoints
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
@@ -289,28 +287,6 @@ def test_a_node_that_sees_late_waits_for_the_round(
     other._open(1)
     assert (len(looks), len(other), other.version) == (3, 6, 2)
     assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
-
-
-def test_the_best_learner_is_the_one_that_the_main_process_wrote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_of_eight: None
-):
-    """At its first look, another node sees the learner before the best one."""
-    files = RunFiles(tmp_path)
-    looks = []
-    loaded = []
-    files.best.mkdir()
-
-    def view(folder: Path, remedy: str) -> None:
-        looks.append(folder)
-        (folder / RECORD).write_bytes(b"earlier" if len(looks) == 2 else b"latest")
-
-    here = SimpleNamespace(num_processes=8, is_main_process=True)
-    monkeypatch.setattr(distributed, "this_process", lambda: here)
-    monkeypatch.setattr(distributed, "from_main", lambda value: value)
-    monkeypatch.setattr(conclude, "verify", view)
-    learner: Any = SimpleNamespace(load=loaded.append)
-    conclude.load_best(learner, files)
-    assert (len(looks), loaded) == (3, [files.best])
 
 
 def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, request: pytest.FixtureRequest):

@@ -101,12 +101,12 @@ def test_balanced_batches_have_each_class_alike():
 
 
 def digits(logit_adjustment: float = 0.0, **practice: object) -> Config:
-    """A tail of 60 real digits, to which 30 generated ones are added in three rounds."""
+    """A tail of real digits, to which 30 generated ones are added in three rounds."""
     raw = load_preset("digits").model_dump()
     raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment}
-    raw["generator"] |= {"train_steps": 2}
+    raw["generator"] |= {"training": "none"}
     raw["sampling"] |= {"steps": 3}
-    raw["practice"] |= {"start": "real", "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
+    raw["practice"] |= {"real": 60, "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
     raw["practice"] |= {"additions": 3, "patience": 1, "evaluate_every": 5} | practice
     return parse_config(raw)
 
@@ -188,10 +188,10 @@ def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("training", "practice", "said"),
     [
-        ({}, {"start": "generated"}, "imbalance = 20 is for real examples"),
+        ({}, {"real": 0}, "imbalance = 20 is for real examples"),
         ({}, {"imbalance": 0.5}, "imbalance"),
         ({"logit_adjustment": 1.0, "mixup": 0.5}, {}, r"training\.mixup mixes real and generated rows"),
-        ({"logit_adjustment": 1.0, "mixup": 0.5}, {"start": "generated", "imbalance": 1.0}, None),
+        ({"logit_adjustment": 1.0, "mixup": 0.5}, {"real": 0, "imbalance": 1.0}, None),
     ],
 )
 def test_a_tail_that_cannot_be_is_refused(training: dict, practice: dict, said: str | None):
@@ -205,6 +205,6 @@ def test_a_tail_that_cannot_be_is_refused(training: dict, practice: dict, said: 
 def test_a_tail_takes_what_there_is(tmp_path: Path):
     for initial, said in ((900, "real examples of .*: there are"), (9, "fewer")):
         with pytest.raises(InputError, match=said):
-            run(digits(initial=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")
-    run(digits(initial=10, imbalance=1e4, additions=0), tmp_path / "run")
+            run(digits(initial=initial, real=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")
+    run(digits(initial=10, real=10, imbalance=1e4, additions=0), tmp_path / "run")
     assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from dp_real.config import parse_config
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
+from dp_real.objects import digest
 from dp_real.practice import TRIGGERS, Practice
 from tests.dp_real.runs.folders import dying
 
@@ -130,3 +132,17 @@ def test_kinds_that_register_late_are_known(tmp_path: Path):
     for section, key in (("practice", "trigger"), ("practice", "classes"), ("guidance", "objective")):
         with pytest.raises(InputError, match="there is no 'nothing'"):
             run(parse_config(raw | {section: raw[section] | {key: "nothing"}}), tmp_path / "run")
+
+
+def test_an_object_is_known_by_its_values():
+    """Those that plain Python and numpy have, too; an object without any is known by its class, not by its address."""
+
+    class Drawer:
+        def __init__(self, **values: Any) -> None:
+            vars(self).update(values)
+
+    values = {"count": 3, "share": 0.5, "name": "a", "none": None, "sizes": {"b", "c"}, "centres": np.arange(3)}
+    assert digest(Drawer(**values)) == digest(Drawer(**values))
+    for name, other in (("count", 4), ("share", 0.25), ("sizes", {"b"}), ("centres", np.arange(3) + 1)):
+        assert digest(Drawer(**values | {name: other})) != digest(Drawer(**values))
+    assert digest(Drawer()) == digest(Drawer())

@@ -25,7 +25,7 @@ from dp_theory import (
 from tests.mistyped import mistyped
 
 THEOREM = Problem(KeepHard(0.5), 0.8, 0.5, 0.02)
-SPAN = SpanProblem.of(THEOREM)
+SPAN = SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepHard(0.5))], 0.5, 0.02)
 MEASURED = MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))
 LOOP = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))] * 2)
 KINDS = {"Theorem 1": THEOREM, "span": SPAN, "logistic": replace(SPAN, loss=LOGISTIC), "loop": LOOP}
@@ -93,7 +93,7 @@ def test_a_loop_answers_more():
         (lambda: simulate(SPAN), "d is missing"),
         (lambda: simulate(LOOP), "d is missing"),
         (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
-        (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the number"),
+        (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
         (
             lambda: predict(mistyped("KeepHard")),
             "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",

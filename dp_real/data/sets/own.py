@@ -66,10 +66,9 @@ class OwnSets(DataConfig):
         default=None, description="likewise, for a generator that is trained here, and arm real"
     )
     sets: dict[str, Place] = Field(
-        default={}, description="name = where: further sets for the end; they may have some of the classes only"
-    )
-    require_sets: bool = Field(
-        default=False, description="a further set that is not there stops a run; else it is named and left out"
+        default={},
+        description="name = where: further sets for the end, with some of the classes at least; an absent one is left "
+        "out",
     )
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
@@ -175,7 +174,7 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Missing further sets are left out, unless `require_sets` is set."""
+        """Missing further sets are left out."""
         found = self._locate_all()
         train = None
         if self.train:
@@ -218,7 +217,7 @@ class OwnSets(DataConfig):
 
     def _may_lack(self, name: str) -> bool:
         """Whether a run goes on without this set."""
-        return name in self.sets and not self.require_sets
+        return name in self.sets
 
     def _locate_all(self) -> dict[str, Located]:
         """Missing sets that a run goes on without are warned of."""
@@ -240,5 +239,5 @@ class OwnSets(DataConfig):
         if missing:
             raise MissingError("; ".join([*missing, *dispensable]))
         for problem in dispensable:
-            warn_once(f"{problem}; the run goes on without it, or asks for it by data.require_sets")
+            warn_once(f"{problem}; the run goes on without it")
         return found

@@ -19,15 +19,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import DDIM, sample
+from dp_real.guidance.sampler import sample
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
 if TYPE_CHECKING:
-    from dp_real.generators.trained import DenoiserConfig
+    from dp_real.generators.trained import DenoiserSizes
 
-REMEDY = "lower generator.train_learning_rate"
+REMEDY = "the examples that it learns are at fault"
 TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
 TRIED_STEPS = 8  # of the sampler, for these
 AVERAGE_DECAY = 0.995  # of the averaged weights, a step
@@ -83,9 +83,8 @@ class DenoiserGenerator:
 
     def __post_init__(self) -> None:
         self.denoiser.eval().requires_grad_(False).to(distributed.device())
-        scheduler = make_scheduler()
-        scheduler.set_timesteps(self.steps)
-        self.solver = DDIM(scheduler)
+        self.scheduler = make_scheduler()
+        self.scheduler.set_timesteps(self.steps)
 
     def sample(
         self,
@@ -104,14 +103,14 @@ class DenoiserGenerator:
             return unconditional + self.guidance_scale * (conditional - unconditional)
 
         x = row_noise(seeds, self.sample_shape).to(labels.device)
-        return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
+        return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
     def offload(self) -> None:
         """It is small and stays on the device."""
 
 
 def train_denoiser(
-    config: DenoiserConfig,
+    sizes: DenoiserSizes,
     images: TrainingExamples,
     n_classes: int,
     seed: int,
@@ -123,13 +122,13 @@ def train_denoiser(
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
-        model = Denoiser(sample_shape, n_classes, config.width, config.blocks).to(device)
+        model = Denoiser(sample_shape, n_classes, sizes.width, sizes.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.train_learning_rate, fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
     scheduler = make_scheduler()
     loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
-    for _ in loop.steps(config.train_steps, advance):
+    for _ in loop.steps(sizes.train_steps, advance):
         rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         x0 = images.x[rows]
         label = images.y[rows]

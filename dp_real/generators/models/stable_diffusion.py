@@ -1,6 +1,6 @@
 """A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,11 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
-from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime.finite import require_finite
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
@@ -31,12 +29,8 @@ REMEDY = "its images or generator.training are at fault"
 CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
 ENCODED_EVERY: int = 10  # steps; to encode all captions in each step would take a fifth of its time
 AVERAGED_EVERY: int = 8  # steps; to average the weights in each step would take a fifteenth of its time
-TRIED = 64  # images that the trained VAE must reconstruct
 AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, so 0.998 for 3,600 steps
 ENCODED_ROWS = 500  # images that are encoded together
-
-Images = Float[Tensor, "images channels height width"]
-"""Images, or their latents."""
 
 
 class Work(NamedTuple):
@@ -50,55 +44,89 @@ class Work(NamedTuple):
     unfinished: Path | None = None
 
 
-def train_autoencoder(images: Images, work: Work) -> None:
-    """Train a VAE and save it."""
+def train_autoencoder(images: Float[Tensor, "images channels height width"], work: Work) -> None:
+    """Train a VAE and save it.
+
+    The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
+    """
     draw = torch_rng(work.seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
     vae.to(distributed.device())
-    before = reconstruction_error(vae, images)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
+    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, anneal, draw, work.unfinished)
     with work.progress("training the VAE", work.steps) as advance:
-        train_vae(vae, images, work, draw, advance)
-    check_vae(vae, images, before)
+        for _ in loop.steps(work.steps, advance):
+            x = images[torch.randint(len(images), (work.batch,), generator=draw)]
+            x = x.to(vae.device).expand(-1, 3, -1, -1)
+            posterior = vae.encode(x, return_dict=False)[0]
+            noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
+            (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
+            kl = posterior.kl().mean() / posterior.mean[0].numel()
+            loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
+            loop.update(longest=1.0)
+    require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     vae.save_pretrained(work.folder)
 
 
 def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: AutoencoderKL, work: Work) -> None:
-    """Train text encoder and UNet on the VAE's latents, and save the pipeline."""
+    """Train UNet and text encoder on the VAE's latents by v-prediction, and save the pipeline.
+
+    The text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
+    """
     draw = torch_rng(work.seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
     pipe.vae = vae.eval().requires_grad_(False)
     pipe = pipe.to(distributed.device())
-    parts = [x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(ENCODED_ROWS)]
-    latents = torch.cat([encode(pipe.vae, x) for x in parts])
-    pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
-    latents *= pipe.vae.config.scaling_factor
-    with work.progress("training the UNet", work.steps) as advance:
-        train_unet(pipe, latents, images.y, captions, len(prompts[0]), work, draw, advance)
-    for part in (pipe.unet, pipe.text_encoder):
-        require_finite("weights of the trained generator", REMEDY, part.state_dict().values())
+    latents = _latents(pipe.vae, images.x)
+    both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
+    steps = work.steps
+    warmup = max(1, steps // 36)
+    decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
+    optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
+    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
+    tokens = pipe.tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"].to(pipe.device)
+    encoded: Any = None
+    text: Any = None
+    trained = {"trained": both, "average": ema}
+    loop = Resumable("the UNet", REMEDY, trained, optimizer, anneal, draw, work.unfinished)
+    with work.progress("training the UNet", steps) as advance:
+        for step in loop.steps(steps, advance):
+            if step % ENCODED_EVERY == 0:
+                encoded = pipe.text_encoder(tokens).last_hidden_state
+                text = encoded.detach().requires_grad_()
+            rows = torch.randint(len(latents), (work.batch,), generator=draw)
+            templates = len(prompts[0])  # of each class
+            caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=draw)
+            dropped = torch.rand(len(rows), generator=draw) < CAPTION_DROPOUT
+            caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+            x0 = latents[rows.to(pipe.device)]
+            noise = torch.randn(x0.shape, generator=draw).to(pipe.device)
+            t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(pipe.device)
+            condition = text[caption.to(pipe.device)]
+            (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, condition, return_dict=False)
+            loop.backward(F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t)))
+            if (step + 1) % ENCODED_EVERY == 0:
+                encoded.backward(text.grad / ENCODED_EVERY)
+            loop.update(longest=1.0)
+            if step % AVERAGED_EVERY == 0 or step + 1 == steps:
+                ema.update_parameters(both)
+    both.load_state_dict(ema.module.state_dict())
+    require_finite("weights of the trained generator", REMEDY, both.state_dict().values())
     pipe.save_pretrained(work.folder)
 
 
 @torch.no_grad()
-def reconstruction_error(vae: AutoencoderKL, images: Images) -> float:
-    """The mean squared error of the first TRIED images."""
-    x = images[:TRIED].to(vae.device).expand(-1, 3, -1, -1)
-    return F.mse_loss(decode(vae, encode(vae, x)), x).item()
-
-
-def check_vae(vae: AutoencoderKL, images: Images, before: float) -> None:
-    """Refuse a VAE worse than the mean image and than its fresh weights, whose error was `before`."""
-    require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
-    error = reconstruction_error(vae, images)
-    variance = images[:TRIED].var().item()
-    if not error <= 1.001 * max(before, variance):  # the same weights need not compute the same to the last digit
-        raise DivergedError(
-            f"the trained VAE reconstructs its images with a squared error of {error:.3g}; their variance is "
-            f"{variance:.3g}: {REMEDY}"
-        )
+def _latents(vae: Any, images: Tensor) -> Tensor:
+    """Of unit standard deviation, by which the VAE's config then scales."""
+    parts = [x.to(vae.device).expand(-1, 3, -1, -1) for x in images.split(ENCODED_ROWS)]
+    latents = torch.cat([vae.encode(x, return_dict=False)[0].mode() for x in parts])
+    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    return latents * vae.config.scaling_factor
 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
@@ -181,83 +209,3 @@ def make_scheduler() -> DDIMScheduler:
         steps_offset=1,  # Stable Diffusion's value, which diffusers expects; trailing spacing does not use it
         set_alpha_to_one=False,
     )
-
-
-def train_vae(
-    vae: AutoencoderKL,
-    images: Images,
-    work: Work,
-    draw: torch.Generator,
-    advance: Callable[[int], None],
-) -> None:
-    """The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian."""
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
-    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, anneal, draw, work.unfinished)
-    for _ in loop.steps(work.steps, advance):
-        x = images[torch.randint(len(images), (work.batch,), generator=draw)]
-        x = x.to(vae.device).expand(-1, 3, -1, -1)
-        posterior: Any = vae.encode(x, return_dict=False)[0]
-        noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
-        (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
-        loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
-        loop.update(longest=1.0)
-    vae.eval().requires_grad_(False)
-
-
-def train_unet(
-    pipe: Any,
-    latents: Images,
-    labels: Int64[Tensor, " images"],
-    captions: Sequence[str],
-    templates: int,
-    work: Work,
-    draw: torch.Generator,
-    advance: Callable[[int], None],
-) -> None:
-    """Train in place by v-prediction; the text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
-
-    Caption `templates·label + i` is the i-th one of a class; the last caption is empty.
-    """
-    steps = work.steps
-    both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
-    warmup = max(1, steps // 36)
-    decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
-    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
-    optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
-    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
-    device = latents.device
-    tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
-    encoded: Any = None
-    text: Any = None
-    trained = {"trained": both, "average": ema}
-    loop = Resumable("the UNet", REMEDY, trained, optimizer, anneal, draw, work.unfinished)
-    for step in loop.steps(steps, advance):
-        if step % ENCODED_EVERY == 0:
-            encoded = pipe.text_encoder(tokens).last_hidden_state
-            text = encoded.detach().requires_grad_()
-        rows = torch.randint(len(latents), (work.batch,), generator=draw)
-        x0 = latents[rows.to(device)]
-        caption = draw_captions(labels[rows], templates, len(captions) - 1, CAPTION_DROPOUT, draw)
-        noise = torch.randn(x0.shape, generator=draw).to(device)
-        t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
-        condition = text[caption.to(device)]
-        (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, condition, return_dict=False)
-        loop.backward(F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t)))
-        if (step + 1) % ENCODED_EVERY == 0:
-            encoded.backward(text.grad / ENCODED_EVERY)
-        loop.update(longest=1.0)
-        if step % AVERAGED_EVERY == 0 or step + 1 == steps:
-            ema.update_parameters(both)
-    both.load_state_dict(ema.module.state_dict())
-    both.eval().requires_grad_(False)
-
-
-def draw_captions(
-    labels: Int64[Tensor, " rows"], templates: int, empty: int, dropout: float, draw: torch.Generator
-) -> Int64[Tensor, " rows"]:
-    """Each row gets a caption of its class, or with probability `dropout` the empty one."""
-    caption = templates * labels + torch.randint(templates, (len(labels),), generator=draw)
-    dropped = torch.rand(len(labels), generator=draw) < dropout
-    return caption.where(~dropped, torch.tensor(empty))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dp_real.distributed import halving
 
-REMEDY = "generator.checkpointing, generator.decoder = 'tiny', guidance.through = 'x0' or dtype = 'bfloat16' take less"
+REMEDY = "generator.checkpointing, generator.tiny_decoder, guidance.through = 'x0' or dtype = 'bfloat16' take less"
 FIRST = 8  # rows in the first attempt on a GPU
 
 

@@ -1,82 +1,239 @@
-"""A pipeline of diffusers as a Generator, and single images."""
+"""Pipelines of diffusers as generators: an own loop for Stable Diffusion 1, 2 and XL and DiT, the others' own calls.
 
-from __future__ import annotations
+Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float32 in any pipeline.
+"""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from copy import copy
+from functools import lru_cache
+from inspect import signature
+from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt64
-from torch import Tensor
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from jaxtyping import Float, Int64, UInt64
+from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
-from dp_real.examples import TrainingExamples
-from dp_real.generators.pipelines.calls import PipelineCalls
-from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP, LatentDiffusion, PipelineSampler
+from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.generators.pipelines.guide import attach, check_pipeline, unguide
+from dp_real.generators.pipelines.latents import Images, decode, image_side
+from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.sampler import sample
+from dp_real.runtime.flops import uncounted
 from dp_real.runtime.pixels import fit
-from dp_real.runtime.seeds import Stream, rng, row_seeds
+from dp_real.runtime.seeds import row_noise, row_seeds
+
+CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB
+DIT = "DiTPipeline"
+OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
+"""The pipelines that the own loop draws with: guidance may go through their denoiser."""
+PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_timesteps": None}
+"""What calls that take it are given: sizes, prompts and steps as they are asked for."""
 
 
-def sampler_of(
-    pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None, **options: Any
-) -> PipelineSampler:
+def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenerator":
     """The own loop where it knows the pipeline, else the pipeline's calls."""
-    kind = LatentDiffusion if type(pipe).__name__ in OWN_LOOP else PipelineCalls
-    return kind(pipe, steps, guidance_scale, tiny_decoder, **options)
+    return (OwnLoop if type(pipe).__name__ in OWN_LOOP else OwnCalls)(pipe, *args, **options)
 
 
-@dataclass(eq=False)
-class PipelineGenerator:
-    """Images of classes that are prompts, or class numbers of a DiT.
+class PipelineGenerator(ABC):
+    """A pipeline with frozen parts, whose classes are prompts, or class numbers of a DiT.
 
-    A row's seed picks one of those `asked` for its class, and one of the class's `real` images if it begins with these.
+    A row's seed picks one of those `asked` for its class. Images have the `sample_shape` of the learner; None: as they
+    are drawn. `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
     """
 
-    model: PipelineSampler
-    asked: Sequence[Sequence[Any]]
-    sample_shape: tuple[int, ...]
-    real: TrainingExamples | None = None
+    def __init__(
+        self,
+        pipe: Any,
+        asked: Sequence[Sequence[Any]],
+        sample_shape: tuple[int, ...] | None,
+        steps: int,
+        guidance_scale: float,
+        *,
+        tiny_decoder: Any = None,
+        size: tuple[int, int] | None = None,
+        batch_size: int = 0,
+        offloads: bool = False,
+    ) -> None:
+        self.pipe, self.asked, self.n_classes = pipe, asked, len(asked)
+        self.sample_shape: Any = sample_shape
+        self.steps, self.guidance_scale = steps, guidance_scale
+        self.guidance_decoder = tiny_decoder or pipe.vae
+        self.size = size
+        self.offloads = offloads
+        self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
+        self._check_size()
+        self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
+        for part in self.modules:
+            part.eval().requires_grad_(False)
+        if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
+            pipe.vae.float()
+        self.device = self.network.device
+        self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
 
-    def __post_init__(self) -> None:
-        self.n_classes = len(self.asked)
-        if self.real is not None:
-            self.rows = [(self.real.y == label).nonzero().flatten() for label in range(self.n_classes)]
-            if min(map(len, self.rows)) == 0:
-                raise InputError("generator.strength: some class has no image among data.train to begin with")
+    def _check_size(self) -> None:
+        config = self.network.config
+        patch = 2 if hasattr(self.pipe, "_pack_latents") else config.get("patch_size", 1)
+        token_side = image_side(self.pipe.vae, patch)
+        limit = (config.get("pos_embed_max_size") or 0) * token_side
+        if self.size and any(side % token_side or (limit and side > limit) for side in self.size):
+            raise InputError(
+                f"{type(self.pipe).__name__} cannot draw {self.size[0]} x {self.size[1]} pixels: multiples of "
+                f"{token_side}{f', {limit} at most' if limit else ''}, it can"
+            )
+
+    def compile(self) -> None:
+        """Compile for all sizes of batches at once, as they grow until memory is full."""
+        decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
+        for part in {self.network, *(decoder.decoder for decoder in decoders)}:
+            part.compile(dynamic=True)
 
     def sample(
         self,
         labels: Int64[Tensor, " batch"],
         seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
-    ) -> Float32[Tensor, "batch channels height width"]:
-        asked, noise = self._pick(labels, seeds), self.model.noise(seeds)
-        to_learner = partial(fit, shape=self.sample_shape)
-        return self.model.sample(asked, noise, guidance, to_learner, self.beginnings(labels, seeds)).cpu()
+    ) -> Float[Tensor, "batch channels height width"]:
+        choices = [self.asked[label] for label in labels.tolist()]
+        asked = [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
 
-    def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
+        def draw(rows: slice) -> Tensor:
+            return self.to_learner(self.draw(asked[rows], seeds[rows], guidance and guidance.for_rows(rows)))
+
+        self._move(self.device)
+        return self.batches.draw(len(asked), draw, kind=guidance and guidance.through).cpu()
+
+    @abstractmethod
+    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+        """Draw a device batch, without gradients; each row is a function of its seed."""
+
+    def to_learner(self, images: Images) -> Tensor:
+        return images if self.sample_shape is None else fit(images, self.sample_shape)
+
+    def resized(self, sample_shape: tuple[int, ...]) -> Self:
         """The two share the pipeline."""
-        return replace(self, sample_shape=sample_shape)
+        other = copy(self)
+        other.sample_shape = sample_shape
+        return other
 
     def offload(self) -> None:
-        self.model.offload()
+        if self.offloads:
+            self._move(torch.device("cpu"))
+            torch.cuda.empty_cache()
 
-    def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
-        """The real images that rows begin with; None: they begin with noise."""
-        if self.real is None:
-            return None
-        draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
-        ours = [self.rows[label] for label in labels.tolist()]
-        return self.real.x[torch.stack([rows[int(draw * len(rows))] for rows, draw in zip(ours, draws, strict=True)])]
+    def _move(self, device: torch.device) -> None:
+        """Weights that may not leave their device stay."""
+        for part in self.modules if self.offloads else ():
+            part.to(device)
 
-    def _pick(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> list[Any]:
-        choices = [self.asked[label] for label in labels.tolist()]
-        return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
+
+class OwnLoop(PipelineGenerator):
+    """DDIM with the pipeline's noise schedule."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.kind = type(self.pipe).__name__
+        own = self.pipe.scheduler.config
+        if "beta_start" not in own or own.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
+            raise InputError(
+                f"scheduler {type(self.pipe.scheduler).__name__}, prediction_type {own.get('prediction_type')!r}: no "
+                "diffusion with betas that predicts epsilon, v_prediction or sample"
+            )
+        # By default DDIM clips x0_hat to [-1, 1]. Latents are wider, but a pipeline's config need not say so.
+        self.scheduler: Any = DDIMScheduler.from_config(own, clip_sample=False, thresholding=False)
+        self.scheduler.set_timesteps(self.steps)
+        config = self.network.config
+        scale = image_side(self.pipe.vae, 1)
+        self.image_size = height, width = self.size or 2 * (config.sample_size * scale,)
+        self.latent_shape = config.in_channels, height // scale, width // scale
+        self._embed = lru_cache(CONDITIONS)(self._embedded)
+
+    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+        with uncounted():
+            rows = [self._embed(what) for what in asked]
+            if self.guidance_scale > 1:
+                rows = [self._embed(None)] * len(rows) + rows
+        condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
+        text = condition.pop("encoder_hidden_states", None)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
+            if self.kind == DIT:
+                output = self.network(stacked, timestep=t.expand(len(stacked)), **condition, return_dict=False)[0]
+                output = output[:, : x.shape[1]]  # the others are a learned variance, which DDIM does not use
+            else:
+                output = self.network(stacked, t, text, added_cond_kwargs=condition, return_dict=False)[0]
+            if self.guidance_scale <= 1:
+                return output.to(x)
+            unconditional, conditional = output.to(x).chunk(2)
+            return unconditional + self.guidance_scale * (conditional - unconditional)
+
+        x = sample(
+            denoise,
+            self.scheduler,
+            row_noise(seeds, self.latent_shape).to(self.device),
+            guidance=guidance,
+            decode=lambda x0_hat: self.to_learner(decode(self.guidance_decoder, x0_hat)),
+        )
+        with torch.no_grad():
+            return decode(self.pipe.vae, x).clamp(-1, 1)
+
+    @torch.no_grad()
+    def _embedded(self, what: Any) -> dict[str, Tensor]:
+        """The denoiser's condition for one row; alone, so that others do not change its rounding. None: no class."""
+        if self.kind == DIT:
+            classes = self.network.config.num_embeds_ada_norm
+            if what is not None and what >= classes:
+                raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
+            return {"class_labels": torch.tensor([classes if what is None else what])}
+        if self.kind == "StableDiffusionPipeline":
+            return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.device, 1, False)[0].cpu()}
+        texts = self.pipe.encode_prompt(what or "", device=self.device, do_classifier_free_guidance=what is None)
+        # What stands for no text is zeros or the encoding of "": the pipeline's config says.
+        text, pooled = texts[1::2] if what is None else texts[::2]
+        crop_corner = (0, 0)
+        sizes = torch.tensor([[*self.image_size, *crop_corner, *self.image_size]])  # original and target
+        added = {"text_embeds": pooled.cpu(), "time_ids": sizes.to(text.dtype)}
+        return added | {"encoder_hidden_states": text.cpu()}
+
+
+class OwnCalls(PipelineGenerator):
+    """A pipeline asked by its own call, guided as dp_real.guide does it; a distilled scale stays at its usual value."""
+
+    def __init__(self, pipe: Any, *args: Any, **options: Any) -> None:
+        check_pipeline(pipe)
+        check_scheduler(pipe.scheduler)
+        super().__init__(pipe, *args, **options)
+        pipe.set_progress_bar_config(disable=True)
+        self.told = signature(type(pipe).__call__).parameters
+        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
+            name = type(pipe).__name__
+            raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
+
+    @torch.no_grad()
+    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+        given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
+        if "true_cfg_scale" in self.told:
+            given["true_cfg_scale"] = self.guidance_scale
+            given["negative_prompt"] = [" "] * len(asked) if self.guidance_scale > 1 else None
+        elif "negative_prompt_embeds" in self.told:
+            given["guidance_scale"] = self.guidance_scale
+        if self.size:
+            given |= {"height": self.size[0], "width": self.size[1]}
+        rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds
+        if guidance is not None:
+            attach(self.pipe, guidance, self.guidance_decoder, self.to_learner)
+        try:
+            drawn = self.pipe(prompt=asked, num_inference_steps=self.steps, generator=rows, output_type="pt", **given)
+        finally:
+            unguide(self.pipe)
+        return 2 * drawn.images.float() - 1
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
@@ -128,7 +285,7 @@ def sample_images(
     Returns
     -------
     Float[Tensor, "batch 3 height width"]
-        The images, in [-1, 1].
+        The images, in [-1, 1], on the CPU.
 
     Raises
     ------
@@ -145,5 +302,6 @@ def sample_images(
         guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
         images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
     """
-    model = sampler_of(pipe, steps, guidance_scale, size=size)
-    return model.sample(prompts, model.noise(row_seeds(seed, 0, range(len(prompts)))), guidance)
+    drawing = pipeline_generator(pipe, [[prompt] for prompt in prompts], None, steps, guidance_scale, size=size)
+    rows = range(len(prompts))
+    return drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)

@@ -9,7 +9,6 @@ from inspect import signature
 from types import MethodType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -92,7 +91,7 @@ def guide(
     unguide(pipe)
     if omega:
         check_pipeline(pipe)
-        logits = _logits(classifier, pipe, processor)
+        logits = _logits(classifier, processor)
         guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
         attach(pipe, guidance, decoder)
     return pipe
@@ -110,13 +109,13 @@ def attach(
         vae = frozen_decoder(decoder or pipe.vae)
 
         def seen(x0_hat: Tensor) -> Tensor:
-            return to_learner(decode(_near(vae, x0_hat, pipe), unpack(x0_hat)))
+            if vae is not pipe.vae:  # which the pipeline moves itself
+                vae.to(x0_hat.device)
+            return to_learner(decode(vae, unpack(x0_hat)))
 
         guide_steps(scheduler, guidance, seen)
         if hasattr(pipe, "prepare_latents"):
             pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
-    if hasattr(pipe, "mask_processor"):  # a modular pipeline is told of a mask only when it is called
-        pipe.mask_processor.preprocess = _refuse_mask
     pipe.scheduler = scheduler
 
 
@@ -134,8 +133,7 @@ def unguide(pipe: Any) -> Any:
         The pipeline, whose steps are as they were.
     """
     vars(pipe).pop("prepare_latents", None)
-    vars(getattr(pipe, "mask_processor", pipe)).pop("preprocess", None)
-    if hasattr(pipe, "scheduler") and is_guided_scheduler(pipe.scheduler):
+    if is_guided_scheduler(getattr(pipe, "scheduler", None)):
         pipe.scheduler = plain(pipe.scheduler)
     return pipe
 
@@ -148,7 +146,7 @@ def check_class(kind: type) -> None:
         if not marks.isdisjoint(told):
             raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
     if "mask_image" in told:
-        _refuse_mask()
+        raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
     if "ModularPipeline" in (base.__name__ for base in kind.__mro__) and name not in MODULAR:
         raise InputError(f"{name} cannot be guided; of the modular pipelines {' and '.join(MODULAR)} can")
 
@@ -156,29 +154,21 @@ def check_class(kind: type) -> None:
 def check_pipeline(pipe: Any) -> None:
     """Raise InputError for a pipeline that cannot be guided."""
     check_class(type(pipe))
-    name = type(pipe).__name__
-    if hasattr(pipe, "prior_prior"):
-        raise InputError(f"{name} has two stages, a prior and a decoder: only pipelines of one stage can be guided")
-    if not hasattr(pipe, "scheduler"):
-        raise InputError(f"{name} has no scheduler, whose steps would be guided")
-    if not hasattr(pipe, "vae") and not _draws_pixels(pipe):
-        own = next((part for part in ("movq", "vqgan", "vqvae") if hasattr(pipe, part)), None)
-        has = f"its decoder is a {type(getattr(pipe, own)).__name__}" if own else "it has no decoder"
-        raise InputError(f"{name} cannot be guided: {has}; those with a vae, or a UNet of pixels, can")
+    is_one_stage = hasattr(pipe, "scheduler") and not hasattr(pipe, "prior_prior")
+    if not is_one_stage or not (hasattr(pipe, "vae") or _draws_pixels(pipe)):
+        raise InputError(
+            f"{type(pipe).__name__} cannot be guided: only pipelines of one stage can, with a scheduler and a vae, or "
+            "a UNet of pixels"
+        )
 
 
-def _refuse_mask(*_: Any, **__: Any) -> None:
-    raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
-
-
-def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:
+def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 
         known = known_classifier(classifier, IMAGE, {}).eval().requires_grad_(False)
         return lambda images: known.to(images.device)(images)
     if not isinstance(classifier, nn.Module):
-        _check_precision(classifier, getattr(pipe, "_execution_device", pipe.device))
         return classifier
     if classifier.training:
         raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
@@ -194,27 +184,6 @@ def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Te
         return network(images.to(weight.device, dtype)).float()
 
     return logits
-
-
-def _check_precision(classifier: Callable[[Tensor], Tensor], device: Any) -> None:
-    """Refuse a function that reads images in half precision only, as one of a bfloat16 model does."""
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        try:
-            with torch.no_grad():
-                classifier(torch.zeros(1, *IMAGE, device=device, dtype=dtype))
-        except Exception:  # it may raise anything
-            continue
-        if dtype != torch.float32:
-            raise InputError(
-                f"the classifier reads images in {dtype} only, and is given float32: give the model itself, or "
-                "cast in the function"
-            )
-        return
-
-
-def _near(vae: Any, latents: Tensor, pipe: Any) -> Any:
-    """The decoder on the latents' device; hooks may move the pipeline's own."""
-    return vae if vae is getattr(pipe, "vae", None) else vae.to(latents.device)
 
 
 def _draws_pixels(pipe: Any) -> bool:

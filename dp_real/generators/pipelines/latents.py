@@ -2,9 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.autoencoders.autoencoder_asym_kl import AsymmetricAutoencoderKL
@@ -40,14 +39,6 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
     parts = [vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_rows_at_once(vae, latents))]
     images = torch.cat(parts) if len(parts) > 1 else parts[0]
     return images[:, :, 0] if images.dim() == 5 else images
-
-
-@torch.no_grad()
-def encode(vae: Any, images: Images) -> Float[Tensor, "batch channels latent_height latent_width"]:
-    """Scaled latents: the mode of the distribution that an AutoencoderKL gives."""
-    latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
-    scale, shift = _scaling(vae, latents)
-    return (latents - shift) / scale
 
 
 def image_side(vae: Any, side: int) -> int:
@@ -113,20 +104,8 @@ def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
     """The decoder takes scale·latents + shift."""
     config = vae.config
     scale = 1 / (config.get("scaling_factor") or 1)
-    shift = config.get("shift_factor") or 0
     if config.get("latents_mean") and config.get("latents_std"):
-        scale = scale * _channels(vae, config["latents_std"], latents)
-        shift = _channels(vae, config["latents_mean"], latents)
-    return scale, shift
-
-
-_on_device: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()  # by decoder, see _channels
-
-
-def _channels(vae: Any, values: list[float], latents: Tensor) -> Tensor:
-    """A value per channel, copied once per decoder: a copy in each step would make the CPU wait."""
-    copies = _on_device.setdefault(vae, {})
-    key = (tuple(values), latents.device, latents.dim())
-    if key not in copies:
-        copies[key] = torch.tensor(values).view(1, -1, *[1] * (latents.dim() - 2)).to(latents.device)
-    return copies[key]
+        one = [1, -1, *[1] * (latents.dim() - 2)]  # value per channel
+        std, mean = (torch.tensor(config[key]).view(one).to(latents.device) for key in ("latents_std", "latents_mean"))
+        return scale * std, mean
+    return scale, config.get("shift_factor") or 0

@@ -8,16 +8,15 @@ from typing import Any
 
 import diffusers
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download
 
 from dp_base.errors import InputError, MissingError
-from dp_base.imports import require_package
 from dp_real import distributed
+from dp_real.generators.pipelines.generator import OWN_LOOP
 from dp_real.generators.pipelines.guide import check_class
-from dp_real.generators.pipelines.latent_diffusion import OWN_LOOP
 from dp_real.generators.pipelines.sizes import RANDOM
-from dp_real.runtime.hub import load, quietly, reading
-from dp_real.runtime.model_folders import ANY_WEIGHTS, lacking
+from dp_real.runtime.hub import load, reading
+from dp_real.runtime.model_folders import lacking
 
 
 def load_index(model: str) -> dict[str, Any]:
@@ -49,31 +48,6 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
         if any(index.get("safety_checker") or ()) and distributed.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
     return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
-
-
-def add_lora(pipe: Any, model: str) -> None:
-    """Merge a LoRA into a pipeline's weights, so that it draws as fast as without."""
-    require_package("peft", "lora", "generator.lora")
-    kind = type(pipe).__name__
-    if not hasattr(pipe, "load_lora_weights"):
-        raise InputError(f"generator.lora: {kind} takes none")
-    with reading(model, "a LoRA") as local:
-        folder = Path(model if local else snapshot_download(model, allow_patterns=ANY_WEIGHTS))
-        found = sorted(folder.glob(ANY_WEIGHTS))
-        if len(found) != 1:
-            names = ", ".join(file.name for file in found) or "none"
-            raise MissingError(f"{folder} must hold one LoRA, a file of safetensors; there are: {names}")
-        file = found[0]
-    try:
-        with quietly():
-            pipe.load_lora_weights(folder, weight_name=file.name, use_safetensors=True, local_files_only=True)
-            fits = bool(pipe.get_active_adapters())
-            pipe.fuse_lora()
-            pipe.unload_lora_weights()
-    except (ValueError, RuntimeError, LookupError) as error:  # its form, its sizes, its names
-        raise InputError(f"generator.lora: {file} is no LoRA for {kind}: {str(error).strip()[:200]}") from error
-    if not fits:
-        raise InputError(f"generator.lora: {file} is no LoRA for {kind}: no weight is for a part of it")
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:

@@ -5,7 +5,6 @@ lowest order, as solvers do at a discontinuity.
 """
 
 import copy
-import logging
 from collections.abc import Callable
 from functools import wraps
 from types import MethodType
@@ -29,8 +28,6 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance
 
-log = logging.getLogger(__name__)
-
 RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
     DDIMScheduler,
     DDPMScheduler,
@@ -52,19 +49,11 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
         raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
     check_scheduler(scheduler)
     own = type(scheduler).step
-    before = -2
 
     @wraps(own)  # pipelines ask which parameters it takes
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
-        nonlocal before
         result = own(self, model_output, timestep, sample, *args, **options)
         index, steps = _place(self, timestep)
-        is_first = index not in (before, before + 1)  # of a call, which may begin in the middle
-        before = index
-        if is_first and steps > 1 and not any(guidance.guides(each, steps) for each in range(index, steps)):
-            log.warning(
-                "none of the %d steps lies in window = %s: the images are plain", steps - index, guidance.window
-            )
         is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
         if not is_guided:
             return result
@@ -97,7 +86,7 @@ def plain(scheduler: Any) -> Any:
 
 def is_guided_scheduler(scheduler: Any) -> bool:
     """Whether `guide_steps` was called for it."""
-    return "step" in vars(scheduler)
+    return "step" in getattr(scheduler, "__dict__", ())
 
 
 def check_scheduler(scheduler: Any) -> None:

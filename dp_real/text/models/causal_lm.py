@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,18 +23,21 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.runtime.hub import load, load_tokenizer, reading, within
+from dp_real.runtime.cache import cached
+from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.asked import AskedGenerator, Prompts
+from dp_real.text.models.asked import AskedGenerator
 from dp_real.text.models.char_lm import inverse_transform
 
 if TYPE_CHECKING:
+    from dp_real.data import DataConfig
+    from dp_real.examples import RealData
     from dp_real.text.language_models import CausalLMConfig
 
-SECONDS = 10.0
-"""The longest that the prompts of all classes may take to be put into the chat template."""
-MOST_CHARACTERS = 10**6  # of a prompt
+
+STAND_IN_RECIPE = 1  # raise it when the written files change
+STAND_IN_CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}assistant: "
 
 
 class SeededDraw(LogitsProcessor):
@@ -52,9 +56,8 @@ class SeededDraw(LogitsProcessor):
 class CausalLMGenerator(AskedGenerator):
     """A row's seed picks its tokens, too."""
 
-    def __init__(self, config: CausalLMConfig, model: str, prompts: Prompts, length: int) -> None:
-        super().__init__(prompts, length)
-        self.config = config
+    def __init__(self, config: CausalLMConfig, model: str, source: DataConfig, data: RealData | None = None) -> None:
+        super().__init__(config, source, data)
         self.name = model
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
@@ -69,17 +72,14 @@ class CausalLMGenerator(AskedGenerator):
         # distribution than the configuration says, and than log_posterior knows.
         self.model.generation_config = GenerationConfig()
         self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
-        with reading(model, "a prompt"):  # a chat template may be broken, or never end
-            picks = [(label, pick) for label, each in enumerate(prompts.templates) for pick in range(len(each))]
-            asked = within(SECONDS, lambda: [self.asked(label, 0, pick) for label, pick in picks])
-            torch.as_tensor(0 if self.ends is None else self.ends, dtype=torch.int64)
-        if max(map(len, asked)) > MOST_CHARACTERS:
-            raise InputError(f"{model}: a prompt has {max(map(len, asked)):,} characters; see its chat template")
+        with reading(model, "a prompt"):  # a chat template may be broken
+            picks = [(label, pick) for label, each in enumerate(self.templates) for pick in range(len(each))]
+            asked = [self.asked(label, 0, pick) for label, pick in picks]
         self.encoded(asked, config.max_new_tokens)
         self.offload()
 
     def asked(self, label: int, seed: int, pick: int | None = None) -> str:
-        prompt = self.prompts.of(label, seed, pick)
+        prompt = self.prompt(label, seed, pick)
         if not self.config.chat:
             return prompt
         return self.tokenizer.apply_chat_template(self.turns(prompt), tokenize=False, add_generation_prompt=True)
@@ -157,3 +157,23 @@ class CausalLMGenerator(AskedGenerator):
     def offload(self) -> None:
         if self.config.offload:
             self.model.to("cpu")
+
+
+def stand_in_folder() -> str:
+    """A tiny model of random weights with a tokenizer of bytes, to try the path of a real one; made on first use."""
+    from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
+    from transformers.models.gpt2.configuration_gpt2 import GPT2Config
+    from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel  # it takes long to import
+
+    def write(folder: Path) -> None:
+        tokenizer = ByT5Tokenizer(extra_ids=0)
+        tokenizer.chat_template = STAND_IN_CHAT
+        sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024}
+        sizes |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        sizes |= {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        with torch.random.fork_rng(devices=[]), quietly():
+            torch.manual_seed(0)
+            GPT2LMHeadModel(GPT2Config(**sizes)).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+
+    return str(cached("stand-in/language-model", {"recipe": STAND_IN_RECIPE}, write))

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
@@ -20,9 +19,9 @@ from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seed_layers, seeded, torch_rng
 
 if TYPE_CHECKING:
-    from dp_real.text.language_models import CharLMConfig
+    from dp_real.text.language_models import CharLMSizes
 
-REMEDY = "lower generator.train_learning_rate"
+REMEDY = "the texts that it learns are at fault"
 EDGE = 0  # the index of the mark that begins and ends a text
 BATCH = 128  # texts of a training step
 DROPOUT, WEIGHT_DECAY = 0.1, 0.01  # in training
@@ -96,8 +95,7 @@ class CharLMGenerator:
         self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        if guidance is not None:
-            raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
+        assert guidance is None, "characters are discrete: one can only choose among texts"
         device = distributed.device()
         (length,) = self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
@@ -128,7 +126,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    settings: CharLMConfig,
+    sizes: CharLMSizes,
     texts: TrainingExamples,
     n_classes: int,
     seed: int,
@@ -139,13 +137,13 @@ def train_char_lm(
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):
-        model = CharLM(known_characters(texts.x), n_classes, settings.width, DROPOUT).to(device)
+        model = CharLM(known_characters(texts.x), n_classes, sizes.width, DROPOUT).to(device)
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+            model.parameters(), lr=sizes.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
-        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
+        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
         loop = Resumable("the generator", REMEDY, {"model": model}, optimizer, anneal, draw, unfinished)
-        for step in loop.steps(settings.train_steps, advance):
+        for step in loop.steps(sizes.train_steps, advance):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
             x = texts.x[rows]

@@ -1,124 +1,177 @@
-"""A language model behind an HTTP API, asked by prompts."""
+"""A language model behind an OpenAI-compatible HTTP API, asked by openai's client, each question until it answers."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import Sequence
-from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import httpx2
 import numpy as np
-import torch
-from jaxtyping import Float64, Int32
+import openai
 from torch import Tensor
 
-from dp_base.errors import InputError
-from dp_real.data.sets.class_names import warn_once
-from dp_real.runtime.finite import LARGEST_SHARE
-from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.models.answers import Answer, Answers, without_thoughts
-from dp_real.text.models.asked import JUDGE, AskedGenerator, Prompts
-from dp_real.text.models.asking import CHAT, Asking, Question
+from dp_base.checksums import json_digest
+from dp_base.errors import InputError, Interrupted, MissingError
+from dp_real.text.codes import to_codes
+from dp_real.text.models.answers import Answer, Answers
+from dp_real.text.models.asked import AskedGenerator
 
 if TYPE_CHECKING:
+    from dp_real.data import DataConfig
+    from dp_real.examples import RealData
     from dp_real.text.language_models import EndpointConfig
 
+CHAT = "/chat/completions"
 LARGEST_SEED = 2**31  # of a request: APIs take them below this
-TOP = 20  # log-probabilities that APIs give at most
-INSTEAD = "set pool.soft_labels = false and guidance.likelihood_weight = 0"
+TIMEOUT = 600.0  # seconds until a request is given up
+RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
+ATTEMPTS = 4  # at an answer that has the fields of one
+SHOWN = 300  # characters of what an endpoint says that messages repeat
+CHARACTERS = 4  # of a token, about, if the endpoint does not count them
+FILTERED = "content_filter"  # how an endpoint calls what it would not answer
+CUT = "length"  # how it calls an answer that max_tokens ends
+THOUGHT = "(?:think|thinking|thought|reasoning)>"
+
+
+class BoundedClient(openai.DefaultAsyncHttpxClient):
+    """Gives up after TIMEOUT in all: the usual limit is one between parts of an answer."""
+
+    async def send(self, *request: Any, **options: Any) -> Any:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await super().send(*request, **options)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("the answer took too long") from error
 
 
 class EndpointGenerator(AskedGenerator):
-    """Texts of an endpoint, to which a row's seed is sent.
+    """A row's seed is sent. Answers are kept, so that a row is a function of its seed even where the API is not."""
 
-    Answers are kept in the user's cache, so that a row is a function of its label and seed, even where the API is not.
-    """
+    config: EndpointConfig
 
-    def __init__(self, config: EndpointConfig, prompts: Prompts, classes: Sequence[str], length: int) -> None:
-        super().__init__(prompts, length)
-        self.config = config
-        self.classes = classes
+    def __init__(self, config: EndpointConfig, source: DataConfig, data: RealData | None = None) -> None:
+        super().__init__(config, source, data)
         self.answers = Answers(config.base_url, config.model)
+        self.key = os.environ.get(config.key, "").strip() if config.key else ""
+        self.where = f"generator.base_url = '{config.base_url}'"
+        self.failed = False
 
     def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         """A refusal, and an answer that was cut off, is an empty text."""
-        asked = [self.question(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
-        answers = self._ask(asked)
-        self._say_what_is_lost(answers)
+        bodies = [self.body(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
+        answers = asyncio.run(self._ask(bodies, seeds.tolist()))
         return to_codes([self._text(answer) for answer in answers], self.sample_shape[0])
 
-    def _say_what_is_lost(self, answers: Sequence[Answer]) -> None:
-        """Warn, once each, of many thoughts or answers that were cut off."""
-        thoughts = sum(answer.has_thoughts for answer in answers)
-        cut = sum(answer.cut for answer in answers)
-        most = f"generator.max_new_tokens = {self.config.max_new_tokens}"
-        for count, what in (
-            (thoughts, f"have thoughts, which are dropped; those without an end are drawn again: raise {most}"),
-            (cut, f"are cut off, and are drawn again: raise {most}"),
-        ):
-            if count > LARGEST_SHARE * len(answers):
-                warn_once(f"generator.model = '{self.config.model}': more than a tenth of a block's answers {what}")
+    @property
+    def path(self) -> str:
+        return CHAT if self.config.chat else "/completions"
 
-    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
-        with self.answers.opened():
-            return asyncio.run(Asking(self.config, self.answers).ask(questions))
-
-    def question(self, label: int, seed: int) -> Question:
+    def body(self, label: int, seed: int) -> dict[str, Any]:
+        """A request, with the user's parameters and without those that the API refuses."""
         config = self.config
-        body: dict[str, Any] = {
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "max_tokens": config.max_new_tokens,
-            "seed": seed % LARGEST_SEED,
-        }
-        if config.stop:
-            body["stop"] = list(config.stop)
-        prompt = self.prompts.of(label, seed)
-        if not config.chat:
-            return Question("/completions", self._complete({"prompt": prompt} | body), seed)
-        return Question(CHAT, self._complete({"messages": self.turns(prompt)} | body), seed)
-
-    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """With the user's parameters, without those that the API refuses."""
-        parameters = self.config.parameters
-        whole = {"model": self.config.model} | parameters | body
-        return {key: value for key, value in whole.items() if parameters.get(key) != ""}
+        prompt = self.prompt(label, seed)
+        body = {"model": config.model, **config.parameters}
+        body |= {"messages": self.turns(prompt)} if config.chat else {"prompt": prompt}
+        body |= {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": config.max_new_tokens}
+        body |= {"seed": seed % LARGEST_SEED} | ({"stop": list(config.stop)} if config.stop else {})
+        return {key: value for key, value in body.items() if config.parameters.get(key) != ""}
 
     def _text(self, answer: Answer) -> str:
-        """The text behind thoughts and before the first stop string; empty for a refusal."""
+        """What is behind thoughts and before the first stop string."""
         text = without_thoughts(answer.text)
         is_cut_off = answer.cut and not any(stop in text for stop in self.config.stop)
-        return "" if is_cut_off or text.startswith(self.config.refusals) else self.cut(text)
+        return "" if is_cut_off else self.cut(text)
 
-    def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
-        """The model is asked for each text's class, by a letter's log-probability."""
-        if self.n_classes > TOP:
-            raise InputError(
-                f"an API gives {TOP} log-probabilities at most, and there are {self.n_classes} classes: {INSTEAD}"
-            )
-        return torch.stack(
-            [self._by_letter(answer) for answer in self._ask([self.judging(text) for text in to_texts(x)])]
+    async def _ask(self, bodies: Sequence[dict[str, Any]], rows: Sequence[int]) -> list[Answer]:
+        """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
+        config = self.config
+        digests = [json_digest([body, self.path, row], sort_keys=True) for body, row in zip(bodies, rows, strict=True)]
+        self.answers.take_in()
+        missing = {key: body for key, body in zip(digests, bodies, strict=True) if key not in self.answers.kept}
+        if missing:
+            self.failed = False
+            room = asyncio.Semaphore(config.requests)
+            async with openai.AsyncOpenAI(
+                base_url=config.base_url,
+                api_key=self.key or "none",  # the client wants one, and would take another from the environment
+                organization="",
+                project="",
+                timeout=TIMEOUT,
+                max_retries=RETRIES,
+                http_client=BoundedClient(follow_redirects=False),  # the key goes to no other place
+            ) as client:
+                tasks = [self._one(client, room, *each) for each in missing.items()]
+                for failure in await asyncio.gather(*tasks, return_exceptions=True):
+                    if failure is not None:
+                        raise failure
+            if not missing.keys() <= self.answers.kept.keys():
+                budget = f"generator.token_budget = {config.token_budget} (--set a larger one to go on)"
+                raise Interrupted(f"{self.answers.tokens:,} tokens are spent, {budget}")
+        return [self.answers.kept[digest] for digest in digests]
+
+    async def _one(self, client: openai.AsyncOpenAI, room: asyncio.Semaphore, digest: str, body: Any) -> None:
+        async with room:
+            if self.failed or 0 < self.config.token_budget <= self.answers.tokens:
+                return
+            try:
+                self.answers.keep(digest, await self._answered(client, body))
+            except BaseException:
+                self.failed = True
+                raise
+
+    async def _answered(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Answer:
+        fault = ""
+        for _ in range(ATTEMPTS):
+            try:
+                return read_answer(await client.post(self.path, body=body, cast_to=object), body)
+            except openai.APIError as error:
+                if FILTERED in (error.code, error.type):
+                    return Answer("", 0)
+                self._explain(error)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                fault = self._said(error)  # it is no JSON, or has not the fields of an answer
+        raise MissingError(
+            f"{self.where} gave {ATTEMPTS} answers that are none: {fault}; does it name an OpenAI-compatible API?"
         )
 
-    def judging(self, text: str) -> Question:
-        marked = "\n".join(f"{mark}. {name}" for mark, name in zip(self._letters, self.classes, strict=True))
-        before, _, after = JUDGE.partition("{text}")  # a text may have {classes} in it
-        asked = text.join(part.replace("{classes}", marked) for part in (before, after))
-        body: dict[str, Any] = {"messages": [{"role": "user", "content": asked}], "temperature": 0, "seed": 0}
-        return Question(CHAT, self._complete(body | {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP}))
+    def _said(self, error: Exception) -> str:
+        """One short line without the key, which endpoints may repeat."""
+        said = " ".join(str(error).split())
+        return (said.replace(self.key, "…") if self.key else said)[:SHOWN]
 
-    @property
-    def _letters(self) -> str:
-        return ascii_uppercase[: self.n_classes]
+    def _explain(self, error: openai.APIError) -> NoReturn:
+        status = getattr(error, "status_code", 0)
+        said = self._said(error)
+        if status in (401, 403):
+            key = f"the key in ${self.config.key}" if self.key else "a request without a key"
+            raise MissingError(f"{self.where} refuses {key}: {said}") from None
+        if status == 404:
+            raise InputError(f"{self.where} has no model '{self.config.model}', or is no such API: {said}") from None
+        if status in (400, 422):
+            remedy = "generator.parameters = { NAME = '' } drops one that it does not know"
+            raise InputError(f"{self.where} refuses a request: {said}; {remedy}") from None
+        if isinstance(error, openai.APITimeoutError):
+            said = f"no answer within {TIMEOUT:g} seconds"
+        remedy = "what was answered is kept; go on when it answers again"
+        raise MissingError(f"{self.where} failed {RETRIES + 1} times: {said}; {remedy}") from None
 
-    def _by_letter(self, answer: Answer) -> Float64[Tensor, " classes"]:
-        """A class whose letter is not listed is as likely as the last one that is."""
-        if not answer.top:
-            raise InputError(f"generator.base_url = '{self.config.base_url}' gives no log-probabilities: {INSTEAD}")
-        least = min(answer.top.values())
-        found = [
-            [logprob for token, logprob in answer.top.items() if token.strip() == letter] or [least]
-            for letter in self._letters
-        ]
-        sums = [torch.logsumexp(torch.tensor(each, dtype=torch.float64), 0) for each in found]
-        return torch.stack(sums).log_softmax(0)
+
+def read_answer(reply: Any, body: dict[str, Any]) -> Answer:
+    """Raises some error for what is no answer."""
+    choice = reply["choices"][0]
+    message = choice.get("message") or {"content": choice["text"]}
+    refused = message.get("refusal") or choice.get("finish_reason") == FILTERED
+    text = "" if refused else (message["content"] or "").strip()
+    tokens = (reply.get("usage") or {}).get("total_tokens")
+    if not isinstance(tokens, int) or tokens < 0:
+        tokens = (len(str(body)) + len(text)) // CHARACTERS
+    return Answer(text, tokens, cut="messages" in body and choice.get("finish_reason") == CUT)
+
+
+def without_thoughts(text: str) -> str:
+    """The text behind the last thought; empty if that has no end."""
+    after = re.split(f"(?i)</{THOUGHT}", text)[-1]
+    return "" if re.search(f"(?i)<{THOUGHT}", after) else after.strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -13,6 +12,8 @@ from torch.nn import functional as F
 
 from dp_real.text.codes import to_texts
 
+EMBEDDINGS = 2**14  # that n-grams share, by a hash
+WIDTH = 64  # of an embedding and of the hidden layer
 BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
 EDGE = -1  # stands before and after a text
 MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
@@ -44,26 +45,15 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
 class NGramNetwork(nn.Module):
     """Texts [B, L] -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
 
-    def __init__(
-        self,
-        n_classes: int,
-        longest: int,
-        buckets: int,
-        width: int,
-        hidden: Sequence[int],
-        dropout: float,
-    ) -> None:
+    def __init__(self, n_classes: int, longest: int) -> None:
         super().__init__()
         self.lengths = range(1, longest + 1)
-        self.buckets = buckets
-        self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
-        widths = [width, *hidden]
-        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))]
-        self.layers = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), *layers, nn.Linear(widths[-1], n_classes))
+        self.embedding = nn.EmbeddingBag(EMBEDDINGS + 1, WIDTH, mode="sum", padding_idx=0)
+        self.layers = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum is divided by the root of the number of n-grams, so that its length is alike."""
-        found = ngrams(x.long(), self.lengths, self.buckets)
+        found = ngrams(x.long(), self.lengths, EMBEDDINGS)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 

@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
-from dp_experiments.terminal import records, say, table
+from dp_experiments.terminal import say, table
 
 COMPARE = "compare"
 
@@ -72,18 +72,15 @@ def _compare(sources: list[str], out: Path) -> None:
     from dp_figures.curves import save
 
     from dp_base.files import write_text
-    from dp_experiments.paper.beside import laid_out, picture, ratios
+    from dp_experiments.paper.beside import laid_out, picture
 
     if not sources:
         raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")
     found = laid_out(sources)
-    worth = ratios(found)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{COMPARE}.csv", found.to_csv(index=False))
-    write_text(out / f"{COMPARE}-ratios.csv", worth.to_csv(index=False))
     save(picture(found), out / COMPARE)
-    table(records(worth), title="ratio: samples of the baseline that reach y, over x")
-    print(*(out / f"{COMPARE}{ending}" for ending in (".csv", "-ratios.csv", ".png", ".pdf")), sep="\n")
+    print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
 def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
@@ -103,10 +100,10 @@ def _list(figures: list[str], tables: list[str]) -> None:
     rows = []
     for name in figures:
         found = about(name)
-        row = {"paper": found.paper, "shows": (found.shows,), "numbers": found.numbers, "parameters": found.parameters}
-        rows.append({"name": name} | {key: ", ".join(values) for key, values in row.items()})
+        lists = {"paper": ", ".join(found.paper), "shows": found.shows, "parameters": ", ".join(found.parameters)}
+        rows.append({"name": name} | lists)
     for name in tables:
-        rows.append({"name": name, "paper": name, "shows": title(name), "numbers": "reported", "parameters": "run"})
+        rows.append({"name": name, "paper": name, "shows": title(name), "parameters": "run"})
     table(rows)
 
 

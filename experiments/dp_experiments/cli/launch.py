@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dp_base.errors import InputError, MissingError
 from dp_experiments.terminal import say
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Gpus = Annotated[
     str, typer.Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")
 ]
-Processes = Annotated[int, typer.Option(min=1, hidden=True, help="Processes that share the work on CPUs.")]
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"
@@ -27,17 +27,15 @@ OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that some
 RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
 
 
-def process_count(gpus: str, processes: int) -> int:
+def process_count(gpus: str = "all") -> int:
     """1 if this is one of several processes already, or if there are not several GPUs."""
     import torch
-
-    from dp_base.errors import InputError, MissingError
 
     if "RANK" in os.environ:
         return 1
     found = torch.cuda.device_count()
     if gpus == "all":
-        return max(found, processes)
+        return max(found, 1)
     if not gpus.isdecimal() or not int(gpus):
         raise InputError(f"--gpus {gpus}: must be a number of at least 1, or all")
     if int(gpus) > found:
@@ -50,34 +48,35 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
     It gives up after RESTARTS times without a newer one, and at once on what no restart can mend.
     """
-    status = run_together(count, *arguments)
-    left = RESTARTS
-    reached = _reached(out)
-    while status == 1 and reached is not None and left > 0:
-        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}")
-        kept = [word for word in arguments if word in PASSED_ON]
-        status = run_together(count, "real", "resume", str(out), *kept)
-        newest = _reached(out)
-        left = RESTARTS if newest != reached else left - 1
-        reached = newest
-    return status
-
-
-def _reached(out: Path) -> str | None:
     from dp_real.runs.files import RunFiles, checkpoints
 
-    found = checkpoints(RunFiles(out).checkpoints)
-    return found[0].path.name if found else None
+    status = run_together(count, *arguments)
+    left, reached = RESTARTS, None
+    while status == 1 and (found := checkpoints(RunFiles(out).checkpoints)):
+        left, reached = (left if found[0] == reached else RESTARTS), found[0]
+        if not left:
+            break
+        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached.path.name}")
+        kept = [word for word in arguments if word in PASSED_ON]
+        status = run_together(count, "real", "resume", str(out), *kept)
+        left -= 1
+    return status
 
 
 def run_together(count: int, *arguments: str) -> int:
     """Run `dp` in `count` processes, which end together and stop by agreement on one of STOP_SIGNALS."""
+    import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from dp_real.distributed import own_cores
+
     say(f"{count} processes share the work")
-    _set_environment(count)
+    # With a GPU the cores are for the processes that load data. What the user has set stays.
+    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     here = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -98,18 +97,6 @@ def run_together(count: int, *arguments: str) -> int:
     finally:
         logging.disable(logging.NOTSET)
     return 0
-
-
-def _set_environment(count: int) -> None:
-    """Share the cores, and give processes time to stop; what the user has set stays."""
-    import torch
-
-    from dp_real.distributed import own_cores
-
-    # With a GPU the cores are for the processes that load data.
-    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
 
 
 def _status_of(error: "ChildFailedError") -> int:

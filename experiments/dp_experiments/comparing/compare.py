@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from dp_figures.curves import draw_curves, draw_ranking, save
+from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
 from dp_base.errors import DamagedError
@@ -14,8 +16,7 @@ from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
-from dp_experiments.comparing.axes import AXIS_LABELS
-from dp_experiments.comparing.ratios import by_unit, costs, series_of, worth
+from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, costs, exponents, series_of, worth
 from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
@@ -26,9 +27,8 @@ from dp_real.runs.run import run
 from dp_real.shared import Shared, drawers_first, shared_among
 
 JOURNAL = "runs"  # the folder in which runs are kept
-RUNS = "runs.csv"
-SETS = "sets.csv"  # what the arms reached on further sets, if there are any
-FORMATS = ("png", "pdf")  # of the figure
+MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
+NOT_TOLD = ["versions", "inputs", "accepted_changes"]  # of a run's result.json, in runs.csv
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
 
@@ -61,16 +61,19 @@ def run_arms(
     _check_arms(config, dict(cells).values(), progress)
     prepare_generators([cell for arm, cell in cells if Arm.of(arm).run is None], workers, progress)
     comparison = Comparison(out)
-    folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
-    shared = shared_among(configs, comparison.drawn)
+    shared = shared_among(configs, out / "drawn")
     order = drawers_first(configs)
-    jobs = [(*cells[index], folders[index], shared[index], accept_changes) for index in order]
+    jobs = [
+        (arm, cell, comparison.run_folder(arm, cell.seed), shared[index], accept_changes)
+        for index in order
+        for arm, cell in [cells[index]]
+    ]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in in_parallel(workers, _run, jobs, visible_gpus(), name=_name):
             rows.append(row)
             advance(1)
-    remove(comparison.drawn)
+    remove(out / "drawn")
     return pd.DataFrame(rows, index=order).sort_index()
 
 
@@ -80,7 +83,7 @@ def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress)
         check_plan(plan)
     config.data.prepare(progress)
     for plan in of_arms:
-        if plan.practice.examples == "real" or plan.practice.real_examples:
+        if plan.practice.real:
             check_real_examples(plan, plan.data.load())
 
 
@@ -119,13 +122,12 @@ def _generator_name(config: Config) -> str:
 
 
 def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
-    told = aside(_name(arm, config))
     judge = Arm.of(arm).run
     if judge is not None:
         result = _judged(judge, config, out)
     else:
-        resume = out.exists()
-        result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, shared=shared)
+        told = aside(_name(arm, config))
+        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=told, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
@@ -148,12 +150,11 @@ def _name(arm: str, config: Config, *others: Any) -> str:
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
     """A row for each arm: accuracies in percent, and the paired difference to the baseline.
 
-    The table is tidy (dp_figures.tables). `x` names an axis of `comparing.axes`, which the column x counts; each axis
+    The table is tidy (dp_figures.tables). `x` names an axis of AXIS_LABELS, which the column x counts; each axis
     also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away, over
     `units` independent units (`comparing.ratios`). With static arms, the columns of ratios.worth follow.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
-    difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
     spent = costs(runs)
     for axis in AXIS_LABELS:
@@ -166,9 +167,12 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table["n_seeds"] = runs["seed"].nunique()
     table["units"] = len(test)
     table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
-    table[f"{Comparison.MINUS}{baseline}"] = difference.mean()
-    table["difference_se"] = difference.sem()
-    return table.join(worth(runs, x)).reset_index(drop=True)
+    return table.join(_differences(test, baseline)).join(worth(runs, x)).reset_index(drop=True)
+
+
+def _differences(of_units: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    difference = of_units.sub(of_units[baseline], axis=0)
+    return pd.DataFrame({f"{MINUS}{baseline}": difference.mean(), "difference_se": difference.sem()})
 
 
 def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -181,13 +185,8 @@ def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     accuracies = pd.DataFrame([{row["set"]: row["accuracy"] for row in sets} for sets in runs["sets"]], runs.index)
     for name in accuracies:
         of_set = 100 * by_unit(runs, accuracies[name])
-        difference = of_set.sub(of_set[baseline], axis=0)
-        part = pd.DataFrame({"set": str(name), "series": of_set.columns})
-        part["accuracy"] = of_set.mean().to_numpy()
-        part["se"] = of_set.sem().to_numpy()
-        part[f"{Comparison.MINUS}{baseline}"] = difference.mean().to_numpy()
-        part["difference_se"] = difference.sem().to_numpy()
-        parts.append(part)
+        part = pd.DataFrame({"set": str(name), "series": of_set.columns, "accuracy": of_set.mean(), "se": of_set.sem()})
+        parts.append(part.join(_differences(of_set, baseline)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -209,10 +208,16 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def _figure(lines: pd.DataFrame, xlabel: str) -> Figure:
+    """Curves, or a ranking of arms that would hide each other, being of equal size."""
+    label = "test accuracy (%), ± 1 s.e. within pairs"
+    if lines["x"].is_unique or not lines["series"].is_unique:
+        return draw_curves(lines, xlabel=xlabel, ylabel=label, logx=True)
+    return draw_ranking(lines, xlabel=label)
+
+
 class Comparison:
     """The folder of `dp real compare`. It holds the runs, a figure of the arms, and tables as CSV files."""
-
-    MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -220,11 +225,6 @@ class Comparison:
     def run_folder(self, arm: str, seed: int) -> Path:
         """It may not exist."""
         return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
-
-    @property
-    def drawn(self) -> Path:
-        """Where runs keep what they draw alike, until all have ended."""
-        return self.path / "drawn"
 
     @property
     def figure(self) -> Path:
@@ -235,49 +235,38 @@ class Comparison:
     def exists(self) -> bool:
         return (self.path / "comparison.csv").is_file()
 
+    def read(self, name: str) -> pd.DataFrame:
+        """A table: comparison, runs, sets or exponents; empty without the last two. Raises DamagedError for a file that
+        is not as it was written.
+        """
+        file = self.path / f"{name}.csv"
+        if name in ("sets", "exponents") and not file.exists():
+            return pd.DataFrame()
+        verify(self.path, REMEDY, [file.name])
+        with own_file(file, REMEDY):
+            return pd.read_csv(file)
+
     @property
     def arms(self) -> pd.DataFrame:
-        """Raises DamagedError if it is not as it was written."""
+        """The table of `summarize`. Raises DamagedError if any file of the folder is not as it was written."""
         verify(self.path, REMEDY)
-        arms = self._read("comparison.csv")
+        arms = self.read("comparison")
         with own_file(self.path / "comparison.csv", REMEDY):
-            if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
+            if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(MINUS) for name in arms):
                 raise ValueError("columns are missing")
         return arms
 
-    def _read(self, name: str) -> pd.DataFrame:
-        verify(self.path, REMEDY, [name])
-        with own_file(self.path / name, REMEDY):
-            return pd.read_csv(self.path / name)
-
     @property
     def baseline(self) -> str:
-        return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
-
-    def seal(self) -> None:
-        """What is in the folder beside the tables and figures is none of its own."""
-        names = [
-            RUNS,
-            SETS,
-            "exponents.csv",
-            "comparison.csv",
-            *(f"comparison.{form}" for form in FORMATS),
-            "comparison-narrow.png",
-        ]
-        seal(self.path, [name for name in names if (self.path / name).exists()])
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row for each run, with the contents of its result.json. Raises DamagedError if it cannot be read."""
-        return self._read(RUNS)
+        return next(name for name in map(str, self.arms) if name.startswith(MINUS)).removeprefix(MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv, without arms that do something else than the loop.
 
         Raises DamagedError if it names no run, or one that is missing.
         """
-        table = self.table
-        with own_file(self.path / RUNS, REMEDY):
+        table = self.read("runs")
+        with own_file(self.path / "runs.csv", REMEDY):
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
             pairs = [(arm, seed) for arm, seed in pairs if Arm.of(arm).run is None]
             if not pairs:
@@ -288,25 +277,23 @@ class Comparison:
                 raise DamagedError(f"{folder} is missing", REMEDY)
             yield arm, Run(folder)
 
-    @property
-    def sets(self) -> pd.DataFrame:
-        """The table of `over_sets`, empty if there is none. Raises DamagedError if it is not as it was written."""
-        return self._read(SETS) if (self.path / SETS).exists() else pd.DataFrame()
+    def write(self, runs: pd.DataFrame, baseline: str, x: str = "generated") -> dict[str, pd.DataFrame]:
+        """Write what runs came to: tables, each whole or not at all, the figure, and checksums of all.
 
-    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, sets: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Each table is written whole or not at all; those of sets and of exponents if they have rows.
-
-        `seal` follows when the figure is there, too.
+        Returns the tables by name: comparison, runs, sets and exponents.
         """
-        remove(self.path / RECORD)
-        for name in (SETS, "exponents.csv"):  # they may be left of a comparison of more arms
-            remove(self.path / name)
         tables = {
-            RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"),
-            SETS: sets,
-            "exponents.csv": exponents,
-            "comparison.csv": arms,
+            "runs": runs.drop(columns=NOT_TOLD, errors="ignore"),
+            "sets": over_sets(runs, baseline),
+            "exponents": exponents(runs),
+            "comparison": summarize(runs, baseline, x),
         }
-        for name, frame in tables.items():
-            if len(frame):
-                write_text(self.path / name, frame.to_csv(index=False))
+        remove(self.path / RECORD)
+        for name, table in tables.items():
+            remove(self.path / f"{name}.csv")  # of a comparison of more arms, perhaps
+            if len(table):
+                write_text(self.path / f"{name}.csv", table.to_csv(index=False))
+        save(_figure(curves(runs, tables["comparison"]), AXIS_LABELS[x]), self.figure)
+        own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
+        seal(self.path, sorted(own))
+        return tables

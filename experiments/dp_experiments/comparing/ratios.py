@@ -16,6 +16,13 @@ from scipy.stats import t as student
 from dp_experiments.presets.reported.audit import rising, static_equivalent
 from dp_real.config.arms import ArmName
 
+AXIS_LABELS = {
+    "generated": "samples generated",
+    "kept": "samples in the pool",
+    "compute": "FLOPs of generation and training",
+    "seconds": "seconds of generation and training",
+}
+"""What a comparison counts on its x axis: the axes of dp_theory.numerics.costs, and seconds."""
 LEVEL = 0.95
 PLACES = 200  # between two static sizes, at which the end of an interval is looked for
 
@@ -25,7 +32,7 @@ Meaning = tuple[str, str | float]
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """A column for each axis of dp_experiments.comparing.axes.
+    """A column for each of AXIS_LABELS.
 
     For a run that generates nothing, "generated" counts the real examples. FLOPs that were not counted are nan.
     """
@@ -69,7 +76,7 @@ def series_of(arms: Sequence[str]) -> dict[str, str]:
 def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     """What static data of the same mean test accuracy costs, for each arm; empty without static arms.
 
-    Costs are counted on `x`, an axis of dp_experiments.comparing.axes. Columns: static_series, the static series that
+    Costs are counted on `x`, one of AXIS_LABELS. Columns: static_series, the static series that
     is nearest to the arm in settings, if there are several; static_to_match and bound (audit.static_equivalent); ratio,
     static_to_match over the arm's own cost; ratio_low and ratio_high, the ends of its interval (Fieller 1954, of paired
     differences), nan with one unit. They lie on the same curve, where static data is first not surely worse and where

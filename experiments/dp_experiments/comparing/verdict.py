@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
-from dp_experiments.comparing.axes import UNITS
-from dp_experiments.comparing.ratios import by_unit
+from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit
 from dp_real.config.arms import ArmName
 
 LEVEL = 0.95
@@ -60,7 +59,8 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
     interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
-    unit = next(UNITS[axis] for axis in UNITS if rows[axis].equals(rows["x"]))  # what the column x counts
+    axis = next(axis for axis in AXIS_LABELS if rows[axis].equals(rows["x"]))  # what the column x counts
+    unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "Static data")

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_experiments.comparing.compare import Comparison
 from dp_experiments.terminal import records
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.distributed import device, slices
+from dp_real.evaluate.assess import layer_inputs
+from dp_real.evaluate.quality import MOST, quality, spread
 from dp_real.examples import ExampleArray, Task
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
@@ -30,12 +35,19 @@ class Judge:
     """A classifier of images, whose K classes may be others than those of the task.
 
     logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each class of the task, which of the K mean it.
+    network: what computes them.
     """
 
     logits: Callable[[Tensor], Tensor]
     names: Sequence[str]
     accepted: Sequence[set[int]]
     pool_size: int | None = None
+    network: nn.Module | None = None
+
+    @torch.no_grad()
+    def features(self, x: ExampleArray) -> np.ndarray:
+        """What the network's last linear layer gets, float32 [n, d]."""
+        return layer_inputs(self.network, lambda rows: self.logits(to_float(rows)), x)
 
 
 def load_judge(given: str, task: Task) -> Judge:
@@ -44,14 +56,17 @@ def load_judge(given: str, task: Task) -> Judge:
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
-        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes))
+        accepted = accepted_answers(names, task.classes)
+        return Judge(lambda x: model(x.to(device())), names, accepted, network=model)
     run = Run(given)
     own = run.config.task
     if len(own.sample_shape) != 3:
         raise InputError(
             f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
         )
-    return Judge(logits_of(run.learner(), own), own.classes, accepted_answers(own.classes, task.classes))
+    learner = run.learner()
+    accepted = accepted_answers(own.classes, task.classes)
+    return Judge(logits_of(learner, own), own.classes, accepted, network=getattr(learner, "in_use", None))
 
 
 def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
@@ -94,3 +109,22 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
     shares = rows.groupby("round")[["confirmed"]].mean()
     shares["confirmed_of_missed"] = rows[~rows["correct"]].groupby("round")["confirmed"].mean()
     return records(shares.astype(object).where(shares.notna(), None))
+
+
+def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
+    """By arm, means over its runs: the share of samples that the judge confirms, and how they cover the real ones.
+
+    At most MOST samples of a run are looked at, and as many real images [n, C, H, W].
+    """
+    known = judge.features(real)
+    rows = []
+    runs = list(comparison.runs())
+    with progress("runs", len(runs)) as advance:
+        for arm, run in runs:
+            count = min(MOST, len(known), len(run.pool.y))
+            x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
+            found = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
+            share = float(confirmed(judge, x, y.numpy()).mean())
+            rows.append({"series": arm, "confirmed": share, "coverage": found.coverage, "vendi": found.vendi})
+            advance(1)
+    return pd.DataFrame(rows).groupby("series", sort=False).mean()

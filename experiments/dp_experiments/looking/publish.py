@@ -5,8 +5,6 @@ The hub's own client finds the token; nothing here reads it.
 
 from __future__ import annotations
 
-import json
-import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import tomli_w
-import torch
 from huggingface_hub import DatasetCardData, HfApi, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -35,12 +33,9 @@ from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
 from dp_real.runs.reader import Run
 from dp_real.runtime.model_folders import is_hub_id
-from dp_real.text.codes import texts_of
 
 KINDS = {"dataset": "data set", "model": "model"}
 """The two folders, which the hub calls by these names too, and what messages call them."""
-SHOWN = 10  # texts of the sample
-LONGEST = 500  # characters of each
 TO_FILL = """\
 # Fill these in before you make it public (https://huggingface.co/docs/hub/repositories-licenses):
 # license:
@@ -61,25 +56,25 @@ def stage(run: Run, folder: Path) -> None:
     shutil.copytree(run.files.learner, folder / "model", ignore=shutil.ignore_patterns(RECORD))
 
 
-def upload(folder: Path, repository: str, update: bool) -> list[str]:
+def upload(folder: Path, repository: str) -> list[str]:
     """Upload what `stage` wrote to owner/name, privately, and return the addresses."""
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
         raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --out")
     api = HfApi()
+    addresses = []
     with _asking(repository):
         for kind, noun in KINDS.items():
-            if not update and api.repo_exists(repository, repo_type=kind):
-                raise InputError(f"{repository}: there is such a {noun} on the hub; name another, or add --update")
-        return [_upload(api, folder / kind, repository, kind) for kind in KINDS]
-
-
-def _upload(api: HfApi, folder: Path, repository: str, kind: str) -> str:
-    """A repository that is there already stays private or public, as it is."""
-    made = api.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
-    api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message="dp real export")
-    return str(made)
+            if api.repo_exists(repository, repo_type=kind):
+                again = "name another, or add a commit to it: --format hub --out FOLDER, then hf upload"
+                raise InputError(f"{repository}: there is such a {noun} on the hub; {again}")
+        for kind in KINDS:
+            addresses.append(str(api.create_repo(repository, repo_type=kind, private=True)))
+            api.upload_folder(
+                repo_id=repository, repo_type=kind, folder_path=folder / kind, commit_message="dp real export"
+            )
+    return addresses
 
 
 @contextmanager
@@ -102,9 +97,18 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
     facts: pd.DataFrame = pool.table().to_pandas()
     names = config.task.classes
     counts = pd.crosstab(facts["label"].map(dict(enumerate(names))), facts["round"]).add_prefix("round ")
-    by_class = counts.reset_index(names="class").to_dict("records")
     soft = "" if pool.posterior is None else ", `posterior` (the generator's own probability of each class)"
-    return f"""{_header(config, len(pool))}# {_plain(config.name)}
+    sections = config.model_dump(mode="json", exclude_none=True)
+    generator = {name: sections[name] for name in ("generator", "sampling", "guidance")}
+    task = config.data.pipeline_tag
+    header = DatasetCardData(
+        pretty_name=_plain(config.name), tags=["synthetic-data"], task_categories=[task] if task else None
+    )
+    return f"""---
+{TO_FILL}{header.to_yaml()}
+---
+
+# {_plain(config.name)}
 
 {len(pool):,} examples of {len(names)} classes{_origin(facts)}. {result["samples_generated"]:,} were generated for them.
 {_cautions(config, facts)}
@@ -125,12 +129,12 @@ learner predicted the label){soft}.
 
 ## Classes
 
-{_table(by_class)}
-{_sample(config, pool, facts)}
+{_table(counts.reset_index(names="class").to_dict("records"))}
+
 ## Generator
 
 ```toml
-{_generator(config)}
+{tomli_w.dumps(generator).strip()}
 ```
 
 ## Citation
@@ -143,6 +147,8 @@ learner predicted the label){soft}.
 
 def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
     """A row for each round; the generator's share of equal labels is known if it gave soft labels."""
+    if "posterior" in facts:
+        facts = facts.assign(agreed=facts["posterior"].map(np.argmax) == facts["label"])
     rows = []
     for number, part in facts.groupby("round"):
         entropy = part["entropy"]
@@ -154,31 +160,10 @@ def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
             "entropy, a tenth above": f"{entropy.quantile(0.9):.3f}",
             "learner agreed (%)": f"{100 * part['correct'].mean():.1f}",
         }
-        if "posterior" in part:
-            agreed = [
-                max(range(len(p)), key=p.__getitem__) == y
-                for p, y in zip(part["posterior"], part["label"], strict=True)
-            ]
-            row["generator agrees (%)"] = f"{100 * sum(agreed) / len(agreed):.1f}"
+        if "agreed" in part:
+            row["generator agrees (%)"] = f"{100 * part['agreed'].mean():.1f}"
         rows.append(row)
     return rows
-
-
-def _header(config: Config, rows: int) -> str:
-    """Fields that the user is to fill in are comments."""
-    task = config.data.pipeline_tag
-    data = DatasetCardData(
-        pretty_name=_plain(config.name),
-        tags=["synthetic-data"],
-        task_categories=[task] if task else None,
-        size_categories=[_size(rows)],
-    )
-    return f"---\n{TO_FILL}{data.to_yaml()}\n---\n\n"
-
-
-def _size(rows: int) -> str:
-    ends = (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")
-    return next((name for end, name in ends if rows < end), "n>10M")
 
 
 def _origin(facts: pd.DataFrame) -> str:
@@ -196,26 +181,6 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
     if config.practice.draws and config.generator.shows_examples:
         said.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
     return "".join(said)
-
-
-def _generator(config: Config) -> str:
-    sections = config.model_dump(mode="json", exclude_none=True)
-    return tomli_w.dumps({name: sections[name] for name in ("generator", "sampling", "guidance")}).strip()
-
-
-def _sample(config: Config, pool: Pool, facts: pd.DataFrame) -> str:
-    """Random texts as JSON lines, so that no text can end the block or mean anything."""
-    if config.data.examples != "texts":
-        return ""
-    chosen = sorted(random.Random(0).sample(range(len(facts)), min(SHOWN, len(facts))))
-    texts = texts_of(pool.minibatch(torch.tensor(chosen))[0])
-    lines = []
-    for text, row in zip(texts, facts.iloc[chosen].to_dict("records"), strict=True):
-        short = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
-        told = {"text": short, "label": config.task.classes[row["label"]], "round": row["round"]}
-        lines.append(visible(json.dumps(told | {"entropy": round(row["entropy"], 3)}, ensure_ascii=False)))
-    block = "\n".join(lines)
-    return f"\n## Sample\n\nDrawn at random:\n\n```json\n{block}\n```\n\n"
 
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> str:

@@ -1,8 +1,8 @@
 """Draws figures, each with its table, and writes a page that shows them all.
 
 A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a matplotlib figure, and
-caption(table) its text. The docstring says what it shows, NUMBERS of which kinds its numbers are, and FIGURES which
-figures of the paper it draws. Further arguments of compute are parameters (`paper.asked`).
+caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws. Further
+arguments of compute are parameters (`paper.asked`).
 
 The figure NAME is the module NAME (with _ for -) in a sub-package here, or another package's entry point:
 
@@ -17,43 +17,26 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import json
 import pkgutil
 import time
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple
 
-import pandas as pd
 from dp_figures.curves import save
-from matplotlib.figure import Figure
 
 import dp_experiments.paper
 from dp_base.errors import InputError, MissingError
-from dp_base.files import asked_for, unused, write_text
+from dp_base.files import asked_for, unused, write_json, write_text
 from dp_base.imports import needing
 from dp_base.reading import read_json
-from dp_base.registry import GROUP
+from dp_base.registry import GROUP, OWN
 from dp_experiments.pages import rendered
 from dp_experiments.paper.asked import RUN, Asked
 
 RECORD = "figures.json"
 """The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its stem."""
-PACKAGES = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")
-KINDS = (".py", ".toml", ".csv")  # of files that a figure may depend on
-
-
-class FigureModule(Protocol):
-    """The functions of a figure's module."""
-
-    def compute(self, quick: bool, **settings: Any) -> pd.DataFrame:
-        """If `quick`, with fewer trials and seeds. settings: parameters that are not as usual."""
-        ...
-
-    def draw(self, table: pd.DataFrame) -> Figure: ...
-
-    def caption(self, table: pd.DataFrame) -> str: ...
 
 
 def modules() -> dict[str, str]:
@@ -70,37 +53,30 @@ def modules() -> dict[str, str]:
 class About(NamedTuple):
     """What the source of a figure's module says of it."""
 
-    name: str
-    paper: tuple[str, ...]
+    paper: list[str]
     """The paper's names of it, such as fig5."""
     shows: str
-    numbers: tuple[str, ...]
-    """The kinds of its numbers: predicted, simulated, measured, reported."""
-    parameters: tuple[str, ...]
+    parameters: list[str]
     """The names of its parameters; "run" if it can be drawn from a run."""
 
 
 def about(name: str) -> About:
     """Read from the source without importing it: some figures need torch."""
+    file = _file_of(name)
+    tree = ast.parse(file.read_text(encoding="utf-8") if file else "")
+    paper: list[str] = []
+    parameters: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURES":
+            paper = [f"fig{number}" for number in ast.literal_eval(node.value)]
+        if isinstance(node, ast.FunctionDef) and node.name == "compute":
+            parameters = [argument.arg for argument in node.args.kwonlyargs]
+    return About(paper, (ast.get_docstring(tree) or "").partition("\n")[0], parameters)
+
+
+def _file_of(name: str) -> Path | None:
     spec = importlib.util.find_spec(modules()[name])
-    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    tree = ast.parse(text)
-    said: dict[str, tuple[Any, ...]] = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("NUMBERS", "FIGURES")
-    }
-    parameters = [
-        argument.arg
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name == "compute"
-        for argument in node.args.kwonlyargs
-    ]
-    line = (ast.get_docstring(tree) or "").partition("\n")[0]
-    paper = tuple(f"fig{number}" for number in said.get("FIGURES", ()))
-    return About(name, paper, line, said.get("NUMBERS", ()), tuple(parameters))
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 def by_paper() -> dict[str, list[str]]:
@@ -125,34 +101,13 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def load(name: str) -> FigureModule:
+def load(name: str) -> Any:
     """The module of a figure."""
     try:
         with needing("real", "this figure"):
-            return cast(FigureModule, importlib.import_module(modules()[name]))
+            return importlib.import_module(modules()[name])
     except ImportError as error:
         raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
-
-
-def draw_figure(asked: Asked, folder: Path, quick: bool) -> dict[str, Any]:
-    """Write the table and the pictures of one figure, and return its record."""
-    module = load(asked.name)
-    start = time.perf_counter()
-    try:
-        with needing("real", "this figure"):
-            table = module.compute(quick, **asked.settings)
-    except ValueError as error:
-        if not asked.settings or isinstance(error, InputError):
-            raise
-        raise InputError(f"{asked.command}: {error}") from error
-    write_text(folder / f"{asked.stem}.csv", table.to_csv(index=False))
-    save(module.draw(table), folder / asked.stem)
-    return {
-        "caption": module.caption(table),
-        "command": asked.command + (" --quick" if quick else ""),
-        "quick": quick,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
 
 
 class Gallery:
@@ -160,21 +115,18 @@ class Gallery:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.page = folder / "index.html"
         self.record: dict[str, Any] = {}
         with asked_for(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / RECORD).exists():
-                self.record = _read_record(folder / RECORD)
+                self.record = read_json(folder / RECORD, "give --out another folder, or remove that file")
             elif unused(folder):
                 self._write()
             else:
                 raise InputError(
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
-
-    @property
-    def page(self) -> Path:
-        return self.folder / "index.html"
 
     def up_to_date(self, asked: Asked, quick: bool) -> bool:
         """Whether this code drew the files with the same `quick`; never of a run, which may go on."""
@@ -184,30 +136,38 @@ class Gallery:
         return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, asked: Asked, quick: bool) -> float:
-        self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
+        """Write the table and the pictures of a figure; the seconds that it took."""
+        module = load(asked.name)
+        start = time.perf_counter()
+        try:
+            with needing("real", "this figure"):
+                table = module.compute(quick, **asked.settings)
+        except ValueError as error:
+            if not asked.settings or isinstance(error, InputError):
+                raise
+            raise InputError(f"{asked.command}: {error}") from error
+        write_text(self.folder / f"{asked.stem}.csv", table.to_csv(index=False))
+        save(module.draw(table), self.folder / asked.stem)
+        seconds = round(time.perf_counter() - start, 1)
+        self.record[asked.stem] = {
+            "caption": module.caption(table),
+            "command": asked.command + (" --quick" if quick else ""),
+            "quick": quick,
+            "seconds": seconds,
+            "source": source(asked.name),
+        }
         self._write()
-        return self.record[asked.stem]["seconds"]
+        return seconds
 
     def _write(self) -> None:
         self.record = dict(sorted(self.record.items()))
-        write_text(self.folder / RECORD, json.dumps(self.record, indent=2, ensure_ascii=False))
+        write_json(self.folder / RECORD, self.record)
         write_text(self.page, rendered("dp_experiments.paper", "gallery.html.jinja", record=self.record))
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    record = read_json(path, "give --out another folder, or remove that file")
-    if not all(isinstance(figure, dict) for figure in record.values()):
-        raise InputError(f"{path} is not a record of figures; give --out another folder")
-    return record
 
 
 def source(name: str) -> str:
     """A hash of what a figure depends on: the project's code, presets and reported tables, and its module."""
-    roots = [
-        Path(found.origin).parent for name in PACKAGES if (found := importlib.util.find_spec(name)) and found.origin
-    ]
-    files = {path for root in roots for path in root.rglob("*") if path.suffix in KINDS}
-    spec = importlib.util.find_spec(modules()[name])
-    if spec and spec.origin:
-        files.add(Path(spec.origin))
+    roots = [Path(spec.origin).parent for each in OWN if (spec := importlib.util.find_spec(each)) and spec.origin]
+    files = {path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".toml", ".csv")}
+    files |= {file for file in [_file_of(name)] if file}
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]

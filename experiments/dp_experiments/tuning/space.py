@@ -75,6 +75,10 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
             if key == "practice.additions":
                 raise InputError(f"--search {key}: it follows from {name.samples} samples; search practice.increment")
             with suppress(InputError) if key not in searches else nullcontext():
+                if key not in searches and isinstance(asked, list):
+                    asked = [value for value in asked if _can_have(config, key, value)]
+                    if len(asked) < 2:
+                        continue
                 found = _distribution(config, key, asked)
                 with suppress(InputError):  # what the arm's own settings exclude is not searched
                     _distribution(cell, key, asked)
@@ -93,6 +97,14 @@ def _require_searchable(keys: Iterable[str]) -> None:
                 f"--search {key}: every trial has the same task, so that the best is no easier one; search keys of "
                 f"{', '.join(SEARCHABLE)}"
             )
+
+
+def _can_have(config: Config, key: str, value: Any) -> bool:
+    try:
+        with_settings(config, {key: value}, key)
+    except InputError:
+        return False
+    return True
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:

@@ -169,15 +169,10 @@ def _batch(
         try:
             settled = arm_config(with_settings(config, settings_of(space, parameters)), arm)
             check_plan(settled)
-            cells = on_seeds(_bare(settled), plan.seeds, plan.splits, plan.first)
+            cells = on_seeds(settled.model_copy(update={"tracker": "none"}), plan.seeds, plan.splits, plan.first)
         except InputError as error:
             problem = str(error)
         yield Proposal(arm, number, parameters, cells, problem)
-
-
-def _bare(config: Config) -> Config:
-    practice = config.practice.model_copy(update={"branch": False})
-    return config.model_copy(update={"practice": practice, "tracker": "none"})
 
 
 def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:

@@ -53,20 +53,15 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "{} where the class.* asked for alike$"),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {defintion}']"), "{defintion} is no place for"),
         (
-            MINIMAL.replace("'digits'", "'gaussian'").replace("additions = 2", "additions = 0") + "examples = 'real'",
-            "data.train names them",
-        ),
-        (
-            MINIMAL.replace("'digits'", "'gaussian'") + "start = 'real'",
-            "practice.start = 'real' takes",
+            MINIMAL.replace("'digits'", "'gaussian'") + "real = 5",
+            "practice.real = 5 takes real training images: data.train names them",
         ),
         (MINIMAL + "patience = true", "practice: patience = true: should be a number"),
         (
             MINIMAL.replace("steps = 100", "steps = 100\nbatch_size = 0") + "new_sample_weight = 2",
             "with training.batch_size = 0, all are",
         ),
-        (MINIMAL + "real = 5", "practice: real = 5 is for start = 'real'"),
-        (MINIMAL + "start = 'real'\nreal = 5000", "practice: real = 5000: at most all of the initial"),
+        (MINIMAL + "real = 5000", "practice: real = 5000: at most all of the initial"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, message: str):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp_base.errors import DivergedError, InputError, MissingError
+from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import Task
@@ -27,6 +27,7 @@ from dp_real.runs.run import run
 from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4
+OMEGA = {"candidates": K, "omega": 30.0}
 
 
 def noisy_bars(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -40,10 +41,6 @@ def noisy_bars(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return np.stack(rows)
 
 
-def not_finite(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    return np.full((len(labels), 1, 8, 8), np.nan)
-
-
 def configured(call: str = "noisy_bars", **sections: Any) -> Config:
     options = {"generator": {"kind": "function", "call": f"{HERE}:{call}"}, "guidance": {"candidates": K}}
     return parse_config(SMALL | options | {"sampling": {"block_size": 32}} | sections)
@@ -55,17 +52,12 @@ def rounds(config: Config, folder: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def chosen(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
-    return rounds(configured(guidance={"candidates": K, "omega": 30.0}), tmp_path_factory.mktemp("chosen"))
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return rounds(configured(guidance=OMEGA), tmp_path_factory.mktemp("runs") / "chosen")
 
 
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
-    config = configured(guidance={"candidates": K, "omega": 30.0})
-    return rounds(arm_config(config, "practice-unguided"), tmp_path_factory.mktemp("control"))
-
-
-def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Run, control: Run):
+def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Run, tmp_path: Path):
+    control = rounds(arm_config(configured(guidance=OMEGA), "practice-unguided"), tmp_path / "control")
     for counted in ("generated", "denoiser_forwards", "denoiser_backwards", "flops"):
         assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
     assert chosen.rounds["generated"].tolist() == [60, 40 * K, 40 * K]
@@ -76,9 +68,8 @@ def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Ru
 
 
 def test_rows_do_not_depend_on_the_sharing_into_blocks(chosen: Run, tmp_path: Path):
-    other = configured(guidance={"candidates": K, "omega": 30.0}, sampling={"block_size": 7})
-    seeds, others = (each.pool.table()["seed"].to_pylist() for each in (chosen, rounds(other, tmp_path / "run")))
-    assert seeds == others
+    other = rounds(configured(guidance=OMEGA, sampling={"block_size": 7}), tmp_path / "run")
+    assert chosen.pool.table()["seed"].to_pylist() == other.pool.table()["seed"].to_pylist()
 
 
 def test_an_automatic_strength_moves(tmp_path: Path):
@@ -103,7 +94,6 @@ def named(call: str) -> Config:
     ("call", "error", "message"),
     [
         ("no.such.module:draw", MissingError, "ModuleNotFoundError: No module named 'no'; it should name a function"),
-        (f"{HERE}:nothing", MissingError, "AttributeError: .* has no attribute 'nothing'"),
         ("leaving_script:draw", MissingError, "SystemExit: 0; it should name a function"),
         (f"{HERE}:NUMBER", InputError, "is of type int: should be a function"),
     ],
@@ -115,9 +105,7 @@ def test_what_is_no_function_is_named_by_a_run_and_its_plan(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}") as caught:
         load_generator(named(call))
-    problems = {need.what: need.problem for need in needs(named(call), tmp_path)}
-    assert problems["generator"] == str(caught.value)
-    assert {need.what: need.problem for need in needs(configured(), tmp_path)}.get("generator") is None
+    assert {need.what: need.problem for need in needs(named(call), tmp_path)}["generator"] == str(caught.value)
 
 
 LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
@@ -133,7 +121,6 @@ def asked(function: Callable[..., Any], guidance: EntropyGuidance | None = None)
         ([0.0], "gave a list: should be an array"),
         (np.zeros((2, 8, 8)), r"gave shape \[2, 8, 8\] for 2 labels: should be \[2, 1, 8, 8\]"),
         (np.zeros((2, 1, 8, 8), np.uint8), "gave uint8: should be floats"),
-        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "gave torch.int64: should be floats"),
         (np.full((2, 1, 8, 8), 255.0), r"gave values from 255 to 255: should be in \[-1, 1\]"),
     ],
 )
@@ -142,29 +129,16 @@ def test_what_is_no_image_is_refused(given: Any, message: str):
         asked(lambda labels, seeds: given)
 
 
-class Service:
-    """A function that fails so many times with ConnectionError before it answers."""
+def test_arrays_become_float32_and_the_function_may_change_its_own():
+    def shifts(labels: np.ndarray, seeds: np.ndarray) -> Tensor:
+        labels += 1
+        seeds %= 7
+        return torch.ones(2, 1, 8, 8, dtype=torch.float16)
 
-    def __init__(self, failures: int):
-        self.failures, self.calls = failures, 0
-
-    def __call__(self, labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        self.calls += 1
-        if self.calls <= self.failures:
-            raise ConnectionError("no route to host")
-        return noisy_bars(labels, seeds)
-
-
-def test_a_service_that_cannot_be_reached_is_asked_again(monkeypatch: pytest.MonkeyPatch):
-    waited: list[float] = []
-    monkeypatch.setattr("dp_real.generators.function.time.sleep", waited.append)
-    x = asked(Service(failures=3))
-    assert torch.equal(x, torch.from_numpy(noisy_bars(LABELS.numpy(), SEEDS)).float())
-    assert waited == [1, 4, 16]
-    down = Service(failures=4)
-    with pytest.raises(MissingError, match=r"f raised ConnectionError 4 times: no route to host.*dp real resume"):
-        asked(down)
-    assert down.calls == 4
+    assert asked(shifts).dtype == asked(noisy_bars).dtype == torch.float32
+    assert (LABELS.tolist(), SEEDS.tolist()) == ([0, 0], [70, 71])
+    with pytest.raises(InputError, match="gives no gradient"):
+        asked(noisy_bars, EntropyGuidance(lambda x: x, 0.1))
 
 
 @pytest.mark.parametrize("error", [KeyError("glyph"), SystemExit(0)])
@@ -176,35 +150,12 @@ def test_what_a_function_raises_names_it(error: BaseException):
         asked(breaks)
 
 
-@pytest.mark.parametrize("given", [np.ones((2, 1, 8, 8)), torch.ones(2, 1, 8, 8, dtype=torch.float16)])
-def test_arrays_of_numpy_and_torch_become_float32(given: Any):
-    assert asked(lambda labels, seeds: given).dtype == torch.float32
-    with pytest.raises(InputError, match="gives no gradient"):
-        asked(lambda labels, seeds: given, EntropyGuidance(lambda x: x, 0.1))
-
-
-def test_a_function_may_change_its_arrays():
-    def shifts(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        labels += 1
-        seeds %= 7
-        return np.zeros((len(labels), 1, 8, 8))
-
-    asked(shifts)
-    assert (LABELS.tolist(), SEEDS.tolist()) == ([0, 0], [70, 71])
-
-
-def test_numbers_that_are_not_finite_name_the_function(tmp_path: Path):
-    with pytest.raises(DivergedError, match=f"not finite: mend generator.call = '{HERE}:not_finite'"):
-        run(configured("not_finite"), tmp_path / "run")
-
-
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
         ({"guidance": {"omega": "auto"}}, "no denoiser to guide: set guidance.candidates to at least 2"),
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
         ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for guided samples"),
-        ({"guidance": {"candidates": 2, "through": "x0"}}, "through is for guided samples"),
         ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
     ],
@@ -223,14 +174,11 @@ def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkey
     """Or a run of another process would share rows that an earlier version of the function made."""
     monkeypatch.syspath_prepend(tmp_path)
     config = named("a_renderer:draw")
-    generator = config.generator
-    assert generator.code_digest() == ""
-    drawn, digests = [], []
+    assert config.generator.code_digest() == ""
+    drawn = []
     for version in (1, 2):
         (tmp_path / "a_renderer.py").write_text(f"VERSION = {version}\n")
         importlib.invalidate_caches()
-        digests.append(generator.code_digest())
         drawn.append(drawing_identity(config, material(config, None)))
     assert "a_renderer" not in sys.modules
-    assert digests[0] != digests[1]
     assert drawn[0] != drawn[1]

@@ -360,7 +360,7 @@ def config_of(
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
             "guidance": guidance or {},
-            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "learner": {"kind": "conv", "widths": [4, 8]},
             "training": {"steps": 10},
             "practice": {"initial": 10},
         }

@@ -84,7 +84,7 @@ def test_what_a_run_makes():
     pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
     assert work.images(mine) == (100, 150)
     assert work.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert work.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
+    assert work.images(config(practice={"real": 30}, data={"train": "nowhere"})) == (70, 150)
     assert work.images(pruned) == (100 + 750, 0)
     assert work.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
     assert work.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
@@ -114,7 +114,7 @@ def test_operations_of_an_image():
     assert parts[0] == pytest.approx((60 * 0.803, 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
     assert parts[1] == pytest.approx((60 * 0.803 + 6 * 2 * 0.923, 2.515 + 6 * (2.515 + 2.549), learner))
-    cheap = config(guidance={"through": "x0"}, generator={"decoder": "tiny", "tiny_decoder": "madebyollin/taesd"})
+    cheap = config(guidance={"through": "x0"}, generator={"tiny_decoder": "madebyollin/taesd"})
     plain, guided = operations(cheap)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
     assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
@@ -132,7 +132,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
     mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
     generator: Any = load_generator(mine)
-    pipe = generator.model.pipe
+    pipe = generator.pipe
     text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
     parts = {
         "denoiser": lambda x: pipe.unet(x, torch.zeros(()), text, return_dict=False)[0],
@@ -140,7 +140,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     }
     costs = {}
     for name, part in parts.items():
-        x = torch.zeros(1, *generator.model.latent_shape, requires_grad=True)
+        x = torch.zeros(1, *generator.latent_shape, requires_grad=True)
         forward = count(lambda part=part, x=x: part(x))
         both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
         costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
@@ -241,7 +241,7 @@ def test_other_pipelines_are_priced(tmp_path: Path):
     peaks = work.memory(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP)
     assert peaks is not None
     assert peaks["drawing"] == pytest.approx(2 * 16.87e9 + (2 * 33.45e9 + 23.82e9) / 2, rel=0.001)
-    sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "decoder": "tiny", "tiny_decoder": "a/b"}
+    sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
     assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
     for each in {id(size): size for size in SIZES.values() if "cross_attention_dim" not in size.config}.values():
@@ -256,6 +256,17 @@ def test_other_pipelines_are_priced(tmp_path: Path):
 
 INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["stable_diffusion", "x"]}
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
+
+
+def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path: Path):
+    """Each block is a file. No row of the paper's tables has too many."""
+    large = load_preset("imagenet1k-table5-13", ["sampling.block_size=64"])
+    (found,) = [need for need in needs.needs(large, tmp_path) if need.what == "files of the pool"]
+    assert found.problem == ("a process cannot map 203,125 files of 13,000,000 samples: set sampling.block_size=217")
+    for name, rows in (("imagenet100-table4", 18), ("imagenet1k-table5", 13)):
+        for row in range(1, rows + 1):
+            config = load_preset(f"{name}-{row}")
+            assert config.samples / config.sampling.block_size < needs.MOST_FILES
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +385,6 @@ def test_a_complete_machine(plan: Plan):
         {
             "generator.model=sd/vae/model.safetensors": ("generator.model", "name the pipeline that it is in: /"),
             "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
-            "generator.decoder=tiny": None,
             "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks config.json; it must"),
         },
     ],
@@ -461,7 +471,7 @@ def test_remedies_are_not_in_force_already():
         needed = needs._memory(preset, work.learner_network(preset), device)
         return [(need.problem or "").partition(": ")[2] for need in needed]
 
-    drawing = "set guidance.through = 'x0', set generator.checkpointing = true, set generator.decoder = 'tiny' or "
+    drawing = "set guidance.through = 'x0', set generator.checkpointing = true, set generator.tiny_decoder or "
     assert told(small) == [
         "lower training.batch_size or take a smaller learner",
         f"{drawing}take a smaller generator",
@@ -469,7 +479,7 @@ def test_remedies_are_not_in_force_already():
     changed = ("training.precision=float32", "training.batch_size=1", "generator.dtype=float32")
     assert told(small, *changed, "guidance.through=x0") == [
         "set training.precision = 'bfloat16' or take a smaller learner",
-        "set generator.decoder = 'tiny', set generator.dtype = 'bfloat16' or take a smaller generator",
+        "set generator.tiny_decoder, set generator.dtype = 'bfloat16' or take a smaller generator",
     ]
     card = needs.Device("H100", 0, 10**9)
     assert told(card)[0] == "set generator.offload = true or take a smaller learner"
@@ -509,7 +519,7 @@ def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_cpu_does_for_small_runs(capsys: pytest.CaptureFixture[str]):
-    quick = as_options({"generator.width": 16, "generator.blocks": 1, "generator.train_steps": 5})
+    quick = as_options({"generator.training": "none"})
     assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["needs"][0]["found"].endswith("no GPU")

@@ -125,14 +125,17 @@ MAKING = {
     "export": ["real", "export", "RUN", "--out", "OUT"],
     "features": ["real", "export", "RUN", "--out", "OUT", "--format", "features", "--rows", "10"],
     "push": ["real", "export", "RUN", "--format", "hub", "--out", "OUT"],
-    "sample": ["real", "sample", "RUN", "--omega", "0", "--out", "OUT"],
     "evaluate": ["real", "evaluate", "RUN"],
 }
-SHOWING = {"report": ["real", "report", "RUN"], "review": ["real", "review", "RUN"]}
+SHOWING = {
+    "report": ["real", "report", "RUN"],
+    "review": ["real", "review", "RUN"],
+    "sample": ["real", "sample", "RUN", "--omega", "0", "--out", "SAMPLES"],
+}
 
 
 def words(command: list[str], run: Path, out: Path) -> list[str]:
-    places = {"RUN": str(run), "OUT": str(out)}
+    places = {"RUN": str(run), "OUT": str(out), "SAMPLES": f"{out}-samples"}
     return [places.get(word, word) for word in command]
 
 

@@ -25,7 +25,7 @@ from dp_real.runs.identity import differences, identity, material, noted
 from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as, dying
+from tests.dp_real.runs.folders import assert_resumes_as
 
 
 def flip(file: Path) -> None:
@@ -116,16 +116,6 @@ def test_an_older_checkpoint_is_in_nobodys_way(
     assert [result["pool_size"] for result in branch(copied)] == [100, 140]
     (remark,) = (record.getMessage() for record in caplog.records)
     assert re.search(r"step-.*state.json is damaged.*this checkpoint is left out", remark)
-
-
-def test_the_best_learner_is_made_again(config: Config, tmp_path: Path):
-    """From a checkpoint before it, or after which a better one came."""
-    keeps_best = changed(config, training={"keep_best": True})
-    run(keeps_best, tmp_path / "whole")
-    with dying(95):
-        run(keeps_best, tmp_path / "broken")
-    halve(tmp_path / "broken" / "best" / "model.safetensors")
-    assert_resumes_as(tmp_path / "whole", keeps_best, tmp_path / "broken")
 
 
 READERS: list[tuple[Callable[[Path], Any], str, Callable[[Run], Any]]] = [

@@ -123,8 +123,11 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
 
     for sections, said in (
         ({"learner": {"model": "a/b", "config": {}}}, "started from `a/b`, and knows what that was trained on"),
-        ({"practice": {"examples": "real", "additions": 0}}, "the real examples that its generator was trained on"),
-        ({"practice": {"start": "real", "real": 3}}, "trained on 3 real examples, and generated ones"),
+        (
+            {"practice": {"real": config.practice.initial, "additions": 0}},
+            "the real examples that its generator",
+        ),
+        ({"practice": {"real": 3}}, "trained on 3 real examples, and generated ones"),
     ):
         assert said in model_card(changed(config, **sections), facts)
 
@@ -149,7 +152,7 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, fin
     [
         ({"generator": {"kind": "denoiser"}}, "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
         (LINEAR, "pool.size = 32 is for networks; learner.kind = 'linear' needs 0"),
-        ({"practice": {"initial": 5, "start": "real"}}, "pool.size = 32: real examples have the learner's size only"),
+        ({"practice": {"initial": 5, "real": 3}}, "pool.size = 32: real examples have the learner's size only"),
     ],
 )
 def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, changes: dict, message: str):
@@ -249,7 +252,6 @@ def test_a_set_that_is_missing_or_broken_stops_a_run_before_it_begins(config: Co
     further = pictures(tmp_path / "broken", ["cat"], count=2)
     (further / "cat" / "1.png").write_bytes(b"")
     for data, error, said in (
-        ({"sets": {"gone": str(tmp_path / "gone")}, "require_sets": True}, MissingError, "gone: no such folder"),
         ({"test": str(test)}, InputError, r"dog/0\.png: not a whole image"),
         ({"sets": {"broken": str(further)}}, InputError, r"cat/1\.png: not a whole image"),
     ):
@@ -287,7 +289,7 @@ def test_a_further_set_that_is_absent_is_named_and_left_out(
     assert list(data.load().sets) == ["two"]
     (told,) = caplog.messages
     assert told.startswith(f"{tmp_path}/gone: no such folder")
-    assert told.endswith("the run goes on without it, or asks for it by data.require_sets")
+    assert told.endswith("the run goes on without it")
     gone = next(each for each in data.describe() if each.name == "gone")
     assert (gone.problem is not None, gone.needed) == (True, False)
     lacking = data.model_copy(update={"validation": str(tmp_path / "nothing")})

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import InputError, Interrupted
+from dp_base.errors import DamagedError, InputError, Interrupted
 from dp_real.config import Config, load_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, TrainingExamples, balanced_rows
@@ -174,14 +174,6 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     assert not (folder / "drawing").exists()
 
 
-def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_path: Path):
-    """At a rate that makes the accuracy jump about, the last weights are hardly ever the best."""
-    wild = {"keep_best": True, "learning_rate": 3.0, "cooldown": 0.0, "warmup": 0.0}
-    result = run(changed(config, training=wild), tmp_path / "run")
-    along = [row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]]
-    assert along[-1] < max(along) == result["val_accuracy"]
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -189,11 +181,11 @@ def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_
         {"guidance": {"omega": "auto", "candidates": 3}},
         {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
         {
-            "training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1, "keep_best": True, "crop": 0.5}
+            "training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1, "crop": 0.5}
             | {"flip": True, "precision": "bfloat16"},
             "pool": {"storage": "jpeg"},
         },
-        {"practice": {"start": "real", "real": 20, "new_sample_weight": 2}},
+        {"practice": {"real": 20, "new_sample_weight": 2}},
     ],
     ids=str,
 )
@@ -211,7 +203,7 @@ def test_real_examples_can_be_the_start(
     """They cost nothing, and are the same in each arm; what is added is generated. Alone they want no generator."""
     known = data.generator
     assert known is not None
-    config = changed(config, practice={"start": "real", "initial": 50, "increment": 30})
+    config = changed(config, practice={"real": 50, "initial": 50, "increment": 30})
     results = {}
     for arm, added in {"real-50": (), "static-50": (), "static": (60,), "practice": (30, 30)}.items():
         with monkeypatch.context() as without:
@@ -241,10 +233,9 @@ def test_real_examples_can_be_the_start(
 
 def test_more_real_examples_than_there_are(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
-    for practice in ({"start": "real", "initial": 901}, {"examples": "real", "additions": 0, "initial": 901}):
-        with pytest.raises(InputError, match="initial = 901: there are 900 real training examples"):
-            run(changed(config, practice=practice), tmp_path / "run")
-        assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="real = 901: there are 900 real training examples"):
+        run(changed(config, practice={"initial": 901, "real": 901}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_real_examples_are_chosen_evenly_and_grow():
@@ -265,7 +256,7 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
         assert isinstance(generator, DenoiserConfig)
         return generator.imitated(config.data, data)
 
-    plan = {"start": "real", "initial": 100, "real": 50, "additions": 0}
+    plan = {"initial": 100, "real": 50, "additions": 0}
     run(changed(config, practice=plan), tmp_path / "run")
     few = imitated(50)
     assert torch.equal(Run(tmp_path / "run").pool.x[:50], few.x)
@@ -296,12 +287,13 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
 def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
     config: Config, generator: Generator, tmp_path: Path
 ):
-    """They measure nothing on their way, so that none of their learners is the best; nor is a test image looked at."""
-    asked = changed(config, training={"keep_best": True, "cooldown": 0.0}, practice={"branch": True})
-    run(asked, tmp_path / "run", test=False)
+    run(changed(config, training={"cooldown": 0.0}), tmp_path / "run")
+    branch(tmp_path / "run")
     branches = Run(tmp_path / "run").branches
     assert [result["pool_size"] for result in branches] == [60, 100]
-    assert [result["test_accuracy"] for result in branches] == [None, None]
+    (damaged := RunFiles(tmp_path / "run").branch(60)).result.write_text("{")
+    with pytest.raises(DamagedError, match=rf"remove {damaged.path}; dp real branch {tmp_path / 'run'} makes it again"):
+        damaged.read_result()
 
 
 def test_branches_are_cool_downs_from_each_pool_size(

@@ -15,8 +15,7 @@ from transformers import ViTImageProcessorPil
 from dp_real import distributed
 from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
-from dp_real.generators.pipelines.generator import PipelineGenerator
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.generators.pipelines.generator import OwnLoop
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
@@ -124,9 +123,9 @@ def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) ->
     return pipe
 
 
-def generator(pipe: Any, steps: int) -> PipelineGenerator:
+def generator(pipe: Any, steps: int) -> OwnLoop:
     asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
-    return PipelineGenerator(LatentDiffusion(pipe, steps, 3.0, size=(32, 32)), asked, TASK.sample_shape)
+    return OwnLoop(pipe, asked, TASK.sample_shape, steps, 3.0, size=(32, 32))
 
 
 PROMPTS = tiny_pipelines.PROMPTS

@@ -33,7 +33,7 @@ def endpoint_config(url: str, model: str, texts: Path, **generator: Any) -> Conf
             "generator": {"kind": "openai", "base_url": url, "model": model, "max_new_tokens": 8} | generator,
             "sampling": {"block_size": 8},
             "guidance": {"candidates": 2},
-            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
+            "learner": {"kind": "ngrams"},
             "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
             "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
             "pool": {"storage": "text"},

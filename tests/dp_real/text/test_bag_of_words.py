@@ -8,7 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from dp_real.examples import Task
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import BagOfWordsConfig
@@ -51,18 +50,6 @@ def test_it_reads_as_well_as_that_of_scikit_learn():
     error = (reached * (1 - reached) / TEST) ** 0.5
     assert reached > 1 / 3 + 5 * error
     assert (predicted == y[TRAIN:]).float().mean() > reached - 2 * error
-
-
-def test_words_that_training_never_saw_say_nothing():
-    net = BagOfWords(2, "word", 2, 2**18)
-    learner = NetworkLearner(net, Task((20,), ("a", "b")), TrainingConfig(steps=5, warmup=0), 0)
-    for _ in range(5):
-        learner.train_step(to_codes(["A cat, a Dog!", "a bird"], 20), torch.tensor([0, 1]))
-    logits = learner.logits(to_codes(["q.r", "?", "a cat a dog", "A  cat. A Dog", "a bird"], 20))
-    assert torch.equal(logits[0], net.bias)
-    assert torch.equal(logits[1], net.bias)
-    assert torch.equal(logits[2], logits[3])
-    assert logits.argmax(1)[[2, 4]].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("unit", ["word", "character"])

@@ -12,7 +12,6 @@ from dp_theory.budgets.exponents import scaling
 from dp_theory.loop import (
     Addition,
     Group,
-    MeasuredRows,
     PracticeProblem,
     SpanProblem,
     Window,
@@ -226,8 +225,6 @@ def test_support_vectors_are_those_of_another_solver():
 
 def test_refusals():
     loop = replace(R11, loss=LOGISTIC)
-    with pytest.raises(InputError, match="known by their moments alone"):
-        solve_stages(replace(loop, additions=[MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))]))
     with pytest.raises(InputError, match="memory"):
         predict(replace(loop, additions=[HARD_ROUND] * 20))
     with pytest.raises(InputError, match="square loss"):

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from dp_base.errors import InputError
 from dp_theory import predict, simulate
-from dp_theory.loop import Addition, Group, PracticeProblem, PracticeSimulation, SpanProblem, row_errors
+from dp_theory.loop import Addition, BoundaryFlips, Group, PracticeProblem, PracticeSimulation, SpanProblem, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.agreement import largest_z
-from tests.dp_theory.loop.loops import HARD, HARD_ROWS, L1, one_round
+from tests.dp_theory.loop.loops import HARD_ROWS, L1, one_round
 from tests.dp_theory.verification.beyond import loops
 
 SIMULATED = (
@@ -49,7 +48,8 @@ def test_simulation_agrees(runs: dict[str, PracticeSimulation], name: str):
     run = runs[name]
     scores = [largest_z(run, answer)]
     for addition in range(len(answer.additions)):
-        if np.isnan(run.row_errors[:, addition]).any():  # few added rows are wrong, or none are
+        few_wrong = np.isnan(run.row_errors[:, addition]).any()
+        if few_wrong or isinstance(LOOPS[name].flip, BoundaryFlips):
             continue
         assert np.all(run.row_errors[:, addition, addition] == 1)
         others = np.delete(run.row_errors[:, addition], addition, axis=1)
@@ -96,31 +96,3 @@ def test_a_labeller_with_a_spectrum_starts_as_the_span_recipe_and_goes_on_as_the
         assert getattr(limit, field)[0] == pytest.approx(getattr(first_stage, field), rel=1e-8)
     wide = replace(tilted, spectrum=np.repeat(spectrum, 4), truth=np.repeat(truth, 4), labeller=np.repeat(labeller, 4))
     assert largest_z(simulate(wide, trials=30), limit) < 4
-
-
-def test_a_band_from_few_dimensions_holds_single_runs_in_more():
-    loop = PracticeProblem(0.5, 0.1, [Addition(kept=0.5, keep=HARD)] * 2, flip=0.05)
-    answer, small = predict(loop), simulate(loop, 60, 150, seed=3)
-    low, high = answer.band(small, 180)
-    runs = simulate(loop, 180, 150, seed=4).test_errors
-    assert 0.9 < np.mean((low <= runs) & (runs <= high)) < 0.99
-    low, high = answer.band(small, 180, level=0.5)
-    assert 0.4 < np.mean((low <= runs) & (runs <= high)) < 0.6
-
-
-def test_the_band_in_the_simulated_dimension_is_students_for_one_more_run(runs: dict[str, PracticeSimulation]):
-    answer, run = predict(LOOPS["keep-hard"]), runs["keep-hard"]
-    mean, sd = run.test_errors.mean(0), run.test_errors.std(0, ddof=1)
-    expected = t.interval(0.9, TRIALS - 1, mean, sd * np.sqrt(1 + 1 / TRIALS))
-    np.testing.assert_allclose(answer.band(run, 150, 0.9), expected, rtol=1e-12)
-
-
-def test_refuses_bands_that_nothing_is_known_of(runs: dict[str, PracticeSimulation]):
-    answer, run = predict(LOOPS["power law"]), runs["power law"]
-    answer.band(run, 200)
-    with pytest.raises(InputError, match="length of the spectrum, 200"):
-        answer.band(run, 500)
-    with pytest.raises(InputError, match="trials = 3 must be 20 or more"):
-        predict(L1).band(simulate(L1, 30, 3, seed=0), 100)
-    with pytest.raises(InputError, match="level = 1"):
-        answer.band(run, 200, 1)

@@ -1,5 +1,6 @@
 """What the loop is asked: rows known by their moments, and problems, rounds and questions that are refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from dp_base.errors import InputError
 from dp_theory import predict, simulate
 from dp_theory.budgets.exponents import scaling
-from dp_theory.loop import Addition, Agree, MeasuredRows, PracticeProblem, Window, row_errors
+from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, L1, one_round
 
@@ -43,13 +44,14 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
 
 
 def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
-    rows = MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))
-    with pytest.raises(InputError, match="cannot be drawn"):
-        simulate(PracticeProblem(0.5, 0.1, [rows]), 20, 2)
+    measured = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))])
+    for question in (lambda: simulate(measured, 20, 2), lambda: row_errors(predict(measured), 0)):
+        with pytest.raises(InputError, match="moments alone"):
+            question()
     with pytest.raises(InputError, match="moments alone"):
-        row_errors(predict(PracticeProblem(0.5, 0.1, [rows])), 0)
-    with pytest.raises(InputError, match="kept = 0 must be positive"):
-        MeasuredRows(0.0, rows.linear, rows.second)
+        predict(replace(measured, loss=LOGISTIC))
+    with pytest.raises(InputError, match="one probability"):
+        row_errors(predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], flip=BoundaryFlips(0.3))), 0)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ import pytest
 from scipy.special import expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory import Bands, Direct, Group, KeepEasy, KeepHard, Problem, SpanProblem, SymmetricRule, influence, predict
+from dp_theory import Direct, Group, KeepEasy, KeepHard, Problem, SpanProblem, SymmetricRule, influence, predict
 from dp_theory.numerics.quadrature import pdf
 from dp_theory.rules import Rule
-from dp_theory.selection.influence import ridge_limit, ridge_ratio
-from dp_theory.selection.margins import SelectorView
+from dp_theory.selection.influence import moments_of, ridge_limit, ridge_ratio
 
 RHO = 0.8
 SELECTOR = (0.8, 0.6)  # at the cosine RHO to the truth (1, 0)
@@ -66,9 +65,7 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
     at: dict[str, Any] = {"rho": 0.7, "phi": 0.4, "lam": 0.02}
     rule = influence(KeepHard(0.8), 0.5, -1.0, **at)
     window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
-    bands = influence(Bands(((0.0, 0.8),)), 0.5, -1.0, breaks=(0.8,), **at)
     assert rule == pytest.approx(window, rel=1e-12)
-    assert rule == pytest.approx(bands, rel=1e-12)
     assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
 
 
@@ -82,7 +79,7 @@ def test_parameters_outside_their_domain_are_refused(wrong: dict[str, Any]):
 @pytest.mark.parametrize("psi", [0.5, 1.7])
 @pytest.mark.parametrize("rule", [KeepEasy(0.7), SymmetricRule(lambda t: np.exp(-(t**2)))], ids=["bands", "smooth"])
 def test_the_learner_is_theorem_1(rule: Rule, psi: float, lam: float):
-    moments = SelectorView(RHO).moments(lambda t, y: rule.keep_probability(t), rule.breakpoints())
+    moments = moments_of(lambda t, y: rule.keep_probability(t), RHO, breaks=rule.breakpoints())
     expected = predict(Problem(Direct(rule), RHO, psi, lam)).test_error
     assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-10)
 
@@ -90,9 +87,9 @@ def test_the_learner_is_theorem_1(rule: Rule, psi: float, lam: float):
 @pytest.mark.parametrize("lam", [0.0, 0.03])
 @pytest.mark.parametrize("psi", [0.5, 1.7])
 def test_the_learner_is_the_span_recipe(psi: float, lam: float):
-    bands = Bands(((-np.inf, -0.4), (0.2, 1.1)), labels=True)
-    moments = SelectorView(RHO, FLIP, labels=True).moments(bands)
+    keep = lambda t, y: (y * t < -0.4) | (y * t > 0.2) & (y * t < 1.1)  # noqa: E731
     breaks = (-1.1, -0.4, -0.2, 0.2, 0.4, 1.1)
-    group = Group(1 / moments[0], flip=FLIP, along=SELECTOR, keep=bands, breaks=breaks)
+    moments = moments_of(keep, RHO, FLIP, breaks)
+    group = Group(1 / moments[0], flip=FLIP, along=SELECTOR, keep=keep, breaks=breaks)
     expected = predict(SpanProblem((1.0, 0.0), [group], psi, lam)).test_error
     assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-9)

@@ -9,9 +9,7 @@ from dp_base.errors import InputError
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import Budget
-from dp_theory.selection.margins import SelectorView
-from dp_theory.selection.search import RuleSearch
-from dp_theory.selection.static import local_optima
+from dp_theory.selection.best import gap, local_optima, widened
 from tests.dp_theory.budgets.laws import keep_hard_law
 from tests.dp_theory.selection.budgets import BUDGETS
 
@@ -25,20 +23,16 @@ def test_the_best_rule_keeps_the_least_share(flip: float):
     asked = Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip)
     found = best_selection(asked)
     assert found.keep == pytest.approx(0.1, rel=2e-6)
-    moments = asked.view().moments(found.rule)
-    assert found.test_error == pytest.approx(asked.errors(moments[:, None])[0])
 
 
-@pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("kept", [((0.5, 0.6), (0.61, 0.7)), ((0.0, 1e-3),), ((2.0, np.inf),)])
-def test_bands_are_widened_to_the_least_share(kept: tuple[tuple[float, float], ...], labels: bool):
-    view = SelectorView(0.8, 0.1, labels)
-    objective = Budget.of(0.8, 1.0)
-    bands = Bands(kept, labels)
-    wide = RuleSearch(view, objective, least=0.2).widened(bands)
-    assert view.moments(wide)[0] == pytest.approx(0.2, rel=1e-9)
-    assert np.all(wide([0.55, 5e-4, 3.0], 1.0) >= bands([0.55, 5e-4, 3.0], 1.0))
-    assert RuleSearch(view, objective, least=0.1).widened(wide) == wide
+def test_bands_are_widened_to_the_least_share(kept: tuple[tuple[float, float], ...]):
+    bands = Bands(kept)
+    wide = widened(Budget.of(0.8, 1.0, smallest_keep=0.2, flip=0.1), bands)
+    assert wide.moments(0.0).p == pytest.approx(0.2, rel=1e-9)
+    t = np.array([0.55, 5e-4, 3.0])
+    assert np.all(wide.keep_probability(t) >= bands.keep_probability(t))
+    assert widened(Budget.of(0.8, 1.0, smallest_keep=0.1), wide) == wide
 
 
 def test_at_the_ridgeless_peak_the_error_is_a_half():
@@ -47,17 +41,16 @@ def test_at_the_ridgeless_peak_the_error_is_a_half():
 
 
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
-@pytest.mark.parametrize("labels", [False, True])
-def test_the_slope_of_a_budget_counts_what_rows_cost(budget: Budget, labels: bool):
-    moments = budget.view(labels).moments(Bands(((0.2, 1.4),), labels))
+def test_the_slope_of_a_budget_counts_what_rows_cost(budget: Budget):
+    moments = budget.moments(Bands(((0.2, 1.4),)))
     steps = 1e-5 * np.eye(6)
     numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
     assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
 
 
-def other_rules(view: SelectorView) -> np.ndarray:
+def other_rules(budget: Budget) -> np.ndarray:
     """Moments (6, rules) of bands, of their complements, and of random sets of bands."""
-    margins, masses = view.atoms
+    margins, masses = budget.atoms
     cumulated = np.concatenate([np.zeros((6, 1)), np.cumsum(masses, axis=1)], axis=1)
     whole = cumulated[:, -1:]
     coarse = cumulated[:, :: len(margins) // 150]
@@ -79,19 +72,18 @@ def test_nothing_beats_the_best(name: str):
         usual = least_error(kind, budget.rho, budget.psi, lam=budget.lam, flip=budget.flip, smallest_keep=budget.least)
         assert best.test_error <= usual.test_error * (1 + 1e-9)
     assert best.gap < 1e-6 * best.test_error
-    tried = other_rules(budget.view())
+    tried = other_rules(budget)
     assert budget.errors(tried[:, tried[0] > budget.least]).min() > best.test_error * (1 - 1e-9)
 
 
 def test_the_gap_notices_a_rule_that_is_not_best():
     budget = Budget.of(0.9, 1.0, "kept", smallest_keep=0.1)
-    search = RuleSearch(budget.view(), budget, budget.least)
     best = best_selection(budget)
     hard = Bands(((0.0, float(KeepHard.with_keep_fraction(0.1).alpha)),))
     easy = Bands(((float(KeepEasy.with_keep_fraction(0.1).alpha), np.inf),))
-    assert search.gap(hard) > 1e-3
-    assert search.gap(easy) > 1e-3
-    assert search.gap(best.rule) == best.gap < 1e-9
+    assert gap(budget, hard) > 1e-3
+    assert gap(budget, easy) > 1e-3
+    assert gap(budget, best.rule) == best.gap < 1e-9
 
 
 def test_local_optima_are_listed_once_and_the_best_first():
@@ -123,7 +115,7 @@ def test_with_few_rows_a_band_halves_the_error_and_experiments_agree():
     budget = Budget.of(0.99, 1.0, "kept", smallest_keep=0.05)
     best = best_selection(budget)
     assert best.test_error < 0.75 * least_error("keep-easy", 0.99, 1.0, smallest_keep=0.05).test_error
-    problem = Problem(Direct(best.rule.rule), 0.99, 1 / best.kept, best.lam)
+    problem = Problem(Direct(best.rule), 0.99, 1 / best.kept, best.lam)
     assert predict(problem).test_error == pytest.approx(best.test_error, rel=1e-7)
     runs = simulate(problem, 4000, 60, engine="law")
     assert abs(runs.test_error - best.test_error) < 3.5 * runs.test_error_se

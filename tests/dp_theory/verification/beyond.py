@@ -94,9 +94,9 @@ def _groups() -> dict[str, SpanProblem]:
 
 def _selected() -> dict[str, SpanProblem]:
     """The best of all rules that keep a tenth of the rows, for one row per dimension and a selector at cosine .9."""
-    score = Group(10.0, along=PRUNER, keep=Bands(((1.38, 1.828),)).rule)
+    score = Group(10.0, along=PRUNER, keep=Bands(((1.38, 1.828),)))
     signed = (-1.06, -0.8565, 0.8565, 1.06)
-    label = Group(10.0, along=PRUNER, keep=Bands(((0.8565, 1.06),), labels=True), breaks=signed)
+    label = Group(10.0, along=PRUNER, keep=lambda t, y: (y * t >= 0.8565) & (y * t < 1.06), breaks=signed)
     return {
         "best rule of the score": SpanProblem(TRUTH, [score], 1.0, 0.05905),
         "best rule of score and label": SpanProblem(TRUTH, [label], 1.0, 0.0036),
@@ -174,15 +174,17 @@ def loops() -> dict[str, PracticeProblem]:
 def _selecting_loops() -> dict[str, PracticeProblem]:
     """The first two rounds of the best sequences that keep at least a tenth, one first pool of rows a round."""
     by_score = Bands(((0.0, 0.1075), (0.199, 0.4937))), Bands(((0.0, 0.0812), (0.7918, 0.8539)))
-    by_label = (
-        Bands(((-np.inf, 0.6121),), labels=True),
-        Bands(((-np.inf, -0.13), (0.953, 1.116)), labels=True),
-    )
-    return {
-        "best rules of the score": PracticeProblem(0.25, 1e-3, [Addition(kept=1.0, keep=b.rule) for b in by_score]),
-        "best rules of score and label": PracticeProblem(
-            0.25, 1e-3, [Addition(kept=1.0, keep=bands, breaks=bands.breaks) for bands in by_label]
+    by_label = [
+        Addition(kept=1.0, keep=lambda t, y: y * t < 0.6121, breaks=(0.6121,)),
+        Addition(
+            kept=1.0,
+            keep=lambda t, y: (y * t < -0.13) | (y * t >= 0.953) & (y * t < 1.116),
+            breaks=(0.13, 0.953, 1.116),
         ),
+    ]
+    return {
+        "best rules of the score": PracticeProblem(0.25, 1e-3, [Addition(kept=1.0, keep=bands) for bands in by_score]),
+        "best rules of score and label": PracticeProblem(0.25, 1e-3, by_label),
     }
 
 

@@ -1,16 +1,12 @@
 """Values that no machine can hold, and names that no folder can have, are refused in one line with exit status 2."""
 
-import re
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from dp_experiments.cli.lazy import Numeric
 from dp_experiments.cli.real.configure import init_command, keys
-from dp_experiments.cli.theory.options import values
 from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import STOP_SIGNALS, DivergedError, InputError
@@ -19,37 +15,26 @@ from dp_theory.numerics.checks import finite_numbers
 from dp_theory.numerics.parallel import run_jobs
 from tests.experiments.conftest import Theory, run_dp
 
-HUGE = 10**18
 
-
-def whole_numbers(preset: str) -> Iterator[str]:
-    """The keys of a preset that are whole numbers, but for the seed and the split, which may be large."""
-    for row in keys(load_preset(preset)):
+def test_huge_sizes_are_refused_with_their_key():
+    """All keys that are whole numbers, but for the seed and the split, which may be large."""
+    for row in keys(load_preset("digits")):
         if str(row["may be"]).startswith("integer") and row["key"] not in ("seed", "data.split"):
-            yield str(row["key"])
-
-
-@pytest.mark.parametrize("key", tuple(whole_numbers("digits")))
-def test_huge_sizes_are_refused_with_their_key(key: str):
-    for value in (HUGE, 2**63, -(2**63)):
-        with pytest.raises(InputError, match=f"{key} = .*(less|greater) than"):
-            load_preset("digits", [f"{key}={value}"])
+            for value in (10**18, -(2**63)):
+                with pytest.raises(InputError, match=f"{row['key']} = .*(less|greater) than"):
+                    load_preset("digits", [f"{row['key']}={value}"])
 
 
 @pytest.mark.parametrize(
     ("preset", "setting"),
     [
-        ("digits", f"learner.hidden=[{HUGE}]"),
+        ("digits", f"learner.hidden=[{10**18}]"),
         ("digits", f"learner.hidden={[8] * 101}"),
         ("digits", f"seed={2**63}"),
-        ("digits", f"data.split={2**63}"),
         ("digits", "practice.additions=100000000"),
         ("digits", 'name="two\\nlines"'),
         ("digits", f'name="{"ä" * 100}"'),
-        ("digits", 'name="bell\\u0007"'),
-        ("digits", 'name=" "'),
         ("gaussian", "learner.lam=1e308"),
-        ("gaussian", "learner.kappa=1e308"),
     ],
 )
 def test_what_cannot_be_is_refused(preset: str, setting: str):
@@ -78,17 +63,11 @@ def test_a_file_is_not_begun_under_a_name_that_no_run_can_have(tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_a_list_of_a_milliard_values_is_not_made():
-    with pytest.raises(InputError, match="malformed"):
-        values("rho", "0:1:1000000000")
-
-
 @pytest.mark.parametrize(
     "line",
     [
         "predict --rho 0.5 --phi 1e-308",
         "simulate --rho 0.5 --phi 0.5 --d 1000000000000000000",
-        "simulate --rho 0.5 --phi 0.5 --d 20 --workers 1000000000",
         "sweep --n 1e18",
         "practice --rounds 1000000000",
         "best --rho 0.5 --psi 1e-308",
@@ -100,21 +79,11 @@ def test_theory_refuses_what_no_experiment_can_have(line: str, theory: Theory):
     theory(*line.split()).refused()
 
 
-@pytest.mark.parametrize(
-    ("changed", "options", "problem"),
-    [
-        (lambda x: 1e-200 * x, (), "spreads over"),
-        (lambda x: 1e200 * x, (), "spreads over"),
-        (lambda x: 0 * x, (), "no variance"),
-        (lambda x: x, ("--lam", "1e308"), "must be between 1e-30 and 1e+15"),
-    ],
-)
-def test_features_beyond_floating_point(
-    changed: Callable[[Any], Any], options: tuple[str, ...], problem: str, theory: Theory, tmp_path: Path
-):
+@pytest.mark.parametrize(("scale", "problem"), [(1e200, "spreads over"), (0, "no variance")])
+def test_features_beyond_floating_point(scale: float, problem: str, theory: Theory, tmp_path: Path):
     x = np.random.default_rng(0).normal(size=(200, 4))
-    np.savez(tmp_path / "features.npz", X=changed(x), y=np.sign(x[:, 0]))
-    assert problem in theory("check", tmp_path / "features.npz", *options).refused()
+    np.savez(tmp_path / "features.npz", X=scale * x, y=np.sign(x[:, 0]))
+    assert problem in theory("check", tmp_path / "features.npz").refused()
 
 
 def test_numbers_that_overflow_end_a_command():
@@ -141,20 +110,3 @@ def test_a_command_that_is_told_to_stop_cleans_up(number: int, theory: Theory, m
 def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFixture[str]):
     assert run_dp(*command.split(), "n" * 300) == 2
     assert capsys.readouterr().err == f"dp: {'n' * 60}…: File name too long; give a path that can be\n"
-
-
-def test_hours_of_work_are_refused_beforehand(theory: Theory):
-    refused = theory("sweep", "--n", "1e9", "--trials", "1000", "--workers", "1").refused()
-    assert re.search(
-        "this would take about [0-9,]+ hours: give fewer --n or --trials, or raise --most-minutes", refused
-    )
-    small = ("sweep", "--n", "256", "--d", "64", "--trials", "2", "--rule", "keep-hard", "--workers", "1")
-    assert "--most-minutes, which is 1e-09" in theory(*small, "--most-minutes", "1e-9").refused()
-
-
-def test_many_points_are_not_fitted_one_by_one(theory: Theory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_experiments.cli.theory.forecast.POINT_SECONDS", 5.0)
-    rows = [f"static,{n},{0.05 + 0.5 / n**0.3}" for n in range(100, 1000)]
-    curve = tmp_path / "curve.csv"
-    curve.write_text("\n".join(["strategy,kept,error", *rows]) + "\n", encoding="utf-8")
-    assert "give the mean error of each size" in theory("forecast", curve).refused()

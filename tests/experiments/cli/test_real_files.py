@@ -103,7 +103,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path, capsys: p
     patients = [{file.stem[:-2] for file in files} for files in sets.values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert all(file.is_symlink() for files in sets.values() for file in files)
-    few = ("generator.train_steps=5", "training.steps=4", "practice.initial=4", "practice.additions=0")
+    few = ("generator.training=none", "training.steps=4", "practice.initial=4", "practice.additions=0")
     assert dp("real", "run", "lungs.toml", *(part for key in few for part in ("--set", key))) == 0
     capsys.readouterr()
     assert dp("real", "init", "lungs2", "--from", scans, "--kind", "text") == 2

@@ -17,44 +17,28 @@ from tests.experiments.conftest import Theory
 HERE = Path(__file__).parent  # a folder that is not empty
 
 
-def test_rule_prints_what_the_package_returns(theory: Theory):
-    options = ("--budget", 20, "--candidate-cost", 0.1, "--training-cost", 1, "--d", 512, "--flip", 0.05)
-    status, out, err = theory("best", "--rho", 0.9, *options, "--json")
-    assert (status, err) == (0, "")
-    answer = json.loads(out)
-    want = optimum(0.9, budget=20, candidate_cost=0.1, training_cost=1.0, d=512, flip=0.05)
-    assert answer == {"best": answer["table"][0], "table": want.to_dict("records"), "any_rule": None}
+def test_rows_are_what_the_package_returns(theory: Theory):
+    options = ("--budget", 20, "--direct-cost", 3, "--training-cost", 1, "--d", 512, "--smallest-keep", 0.1)
+    answer = json.loads(theory("best", "--rho", 0.9, *options, "--json").done())
+    want = optimum(0.9, budget=20, direct_cost=3.0, training_cost=1.0, d=512, smallest_keep=0.1).to_dict("records")
+    assert answer == {"best": want[0], "table": want, "any_rule": None}
 
 
 def test_lists_are_a_phase_diagram(theory: Theory, tmp_path: Path):
-    options = ("--rho", "0.5,0.9", "--psi", "0.2:2:3", "--lam", 0.05)
-    printed = theory("best", *options, "--out", tmp_path / "phases").done()
-    header, *rows = (line.split("\t") for line in printed.splitlines()[:7])
-    best = [dict(zip(header, row, strict=True)) for row in rows]
-    assert [(row["rho"], row["rule"]) for row in best] == [
-        ("0.5", "keep-hard"),
-        ("0.5", "keep-hard"),
-        ("0.5", "keep-easy"),
-        ("0.9", "keep-hard"),
-        ("0.9", "keep-easy"),
-        ("0.9", "keep-easy"),
-    ]
-    want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3), lam=0.05)
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
-    answer = json.loads(theory("best", *options, "--json").out)
+    options = ("--rho", "0.5,0.9", "--psi", "0.2:2:3")
+    want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3))
+    answer = json.loads(theory("best", *options, "--out", tmp_path / "phases", "--json").done())
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
 
 
 def test_the_best_of_all_rules_stands_beside_the_named_ones(theory: Theory):
-    options = ("--rho", 0.9, "--candidate-cost", 0, "--training-cost", 1, "--smallest-keep", 0.1)
-    answer = json.loads(theory("best", *options, "--budget", 1, "--json").done())
     want = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
+    answer = json.loads(theory("best", "--rho", 0.9, "--psi", 1, "--smallest-keep", 0.1, "--json").done())
     found = answer["any_rule"]
     assert found["rule"] == str(want.rule)
-    assert (found["test_error"], found["kept"], found["cost"]) == pytest.approx((want.test_error, 1, 1))
+    assert (found["test_error"], found["kept"]) == pytest.approx((want.test_error, 1))
     assert found["test_error"] < 0.93 * answer["best"]["test_error"]
-    rows = json.loads(theory("best", "--rho", 0.9, "--psi", 1, "--smallest-keep", 0.1, "--json").done())
-    assert rows["any_rule"]["test_error"] == pytest.approx(want.test_error)
 
 
 @pytest.mark.slow
@@ -76,8 +60,6 @@ def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.Monkey
     ("arguments", "message"),
     [
         (("--rho", 0.5), "exactly one of psi"),
-        (("--rho", 0.5, "--psi", 1, "--keep", 0.5, "--smallest-keep", 0.6), "leave one out"),
-        (("--rho", "0.5:x", "--psi", 1), "--rho '0.5:x' is malformed"),
         (("--rho", 0.5, "--psi", 1, "--out", HERE), "is not empty"),
     ],
 )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from dp_base.errors import InputError
 from tests.experiments.conftest import Theory
 
 CURVE = """strategy,kept,error,se
@@ -25,20 +24,6 @@ def curve(tmp_path: Path) -> Path:
     return file
 
 
-def test_practice_in_a_curve_is_said_to_take_its_time(theory: Theory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Before the fit begins, which is left out here."""
-    curve = tmp_path / "curve.csv"
-    curve.write_text("strategy,kept,error,initial,increment\nstatic,100,.3,,\npractice,200,.2,100,100\n")
-
-    def refuse(*_: object) -> None:
-        raise InputError("not fitted here")
-
-    monkeypatch.setattr("dp_theory.fitting.fit", refuse)
-    assert "whose theory takes longer" in theory("forecast", curve).err
-    curve.write_text("strategy,kept,error,keep\nstatic,100,.3,1\nprune,100,.2,.5\n")
-    assert "five to twenty seconds" in theory("forecast", curve).err
-
-
 def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
     said = theory("forecast", curve, *KNOWN).err.splitlines()[-1]
     assert "of 3 degrees of freedom" in said
@@ -51,9 +36,8 @@ def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--fix", "floor"), "--fix floor must read NAME=VALUE, VALUE a number"),
-        (("--where", "strategy"), "--where strategy must read COLUMN=VALUE"),
-        (("--x", "kept"), "--x kept counts what a target takes: give --target"),
+        (("--fix", "floor=x"), "--fix floor=x: VALUE must be a number"),
+        (("--where", "strategy"), "--where strategy: must read NAME=VALUE"),
     ],
 )
 def test_malformed_options_are_refused(theory: Theory, curve: Path, options: tuple[str, ...], said: str):
@@ -74,12 +58,10 @@ def test_two_columns_of_ones_own_are_a_curve_of_static_data(theory: Theory, curv
         ("own.csv", "n,accurcy", "has no column accurcy: one of n, accuracy, name"),
         ("own.csv", "n,accuracy", "accuracy must lie between 0 and 1, as a share and not in percent"),
         ("own.csv", "n,name", "the column name holds something else than numbers"),
-        ("table4", "n,accuracy", "table4 is the paper's own curve"),
-        ("folder", "n,accuracy", "is for a CSV file"),
+        ("table4", "n,accuracy", "names two columns of a CSV file of your own"),
     ],
 )
 def test_columns_that_hold_no_curve_are_refused(theory: Theory, tmp_path: Path, file: str, columns: str, message: str):
     (tmp_path / "own.csv").write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
-    (tmp_path / "folder").mkdir()
     place = file if file == "table4" else tmp_path / file
     assert message in theory("forecast", place, "--columns", columns).refused()

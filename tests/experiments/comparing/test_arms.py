@@ -29,7 +29,7 @@ DRAWN = RNG.normal(size=(80, 4)) + 0.5
 
 @pytest.fixture
 def config() -> Config:
-    return parse_config(SMALL | {"generator": {"kind": "denoiser", "width": 16, "blocks": 1, "train_steps": 30}})
+    return parse_config(SMALL | {"generator": {"kind": "denoiser", "training": "none"}})
 
 
 def distance(rows: np.ndarray) -> float:

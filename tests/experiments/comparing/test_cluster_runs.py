@@ -19,9 +19,7 @@ from tests.experiments.conftest import run_dp as dp
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
 SETTINGS = (
-    "generator.width=32",
-    "generator.blocks=1",
-    "generator.train_steps=300",
+    "generator.training=light",
     "sampling.steps=10",
     "sampling.block_size=16",
     "training.steps=300",
@@ -116,8 +114,7 @@ def test_a_comparison_survives_a_kill_in_each_phase(
     }
     command = ["real", "compare", "digits", *SET, "--arms", "practice,static", "--seeds", "2"]
     with killing(phases) as killed:
-        where = ["--dask", workers.address, "--resources", "GPU=1"]
-        assert dp(*command, *where, "--out", tmp_path / "cluster") == 0, capsys.readouterr().err
+        assert dp(*command, "--dask", workers.address, "--out", tmp_path / "cluster") == 0, capsys.readouterr().err
     assert killed == phases.keys()
     said = capsys.readouterr().err
     assert "practice, seed 1: on " in said

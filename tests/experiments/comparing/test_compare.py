@@ -21,7 +21,8 @@ def run_table(test_accuracy: dict[tuple[str, int], float], samples: dict[str, in
         of_run = {"arm": arm, "seed": seed, "split": seed % splits, "test_accuracy": accuracy, "val_accuracy": 0.5}
         sizes = {"samples_generated": samples[arm], "pool_size": samples[arm]}
         costs = {"generation_flops": 1000 * samples[arm], "training_flops": 7}
-        rows.append(of_run | sizes | costs | {"generation_seconds": 2, "training_seconds": 3})
+        rest = {"generation_seconds": 2, "training_seconds": 3, "test_examples": 100, "sets": []}
+        rows.append(of_run | sizes | costs | rest)
     return pd.DataFrame(rows)
 
 
@@ -66,15 +67,14 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
     """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
     arms = ["practice@generator.model=openai/x", "static"]
-    runs = pd.DataFrame({"arm": arms, "seed": 3, "versions": "-"})
-    none = pd.DataFrame()
+    runs = run_table({(arm, 3): 0.5 for arm in arms}, dict.fromkeys(arms, 200))
     comparison = Comparison(tmp_path)
     (tmp_path / "exponents.csv").write_text("arm\nstatic\n")
     for arm in (*arms, "static-400"):
         folder = comparison.run_folder(arm, 3)
         folder.mkdir(parents=True)
         (folder / "config.toml").touch()
-    comparison.write(runs, pd.DataFrame({"series": arms}), none, none)
+    comparison.write(runs, "static")
     assert [arm for arm, _ in comparison.runs()] == arms
     assert {folder.parent for folder in (tmp_path / "runs").iterdir()} == {tmp_path / "runs"}
     assert len(list((tmp_path / "runs").iterdir())) == 3
@@ -90,10 +90,7 @@ def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pyte
     comparison = Comparison(tmp_path)
     comparison.run_folder("static", 3).mkdir(parents=True)
     (comparison.run_folder("static", 3) / "config.toml").touch()
-    table = pd.DataFrame({"series": ["static"], "kind": "measured", "x": 1, "y": 1.0, "minus_static": 0.0})
-    comparison.write(pd.DataFrame({"arm": ["static"], "seed": 3}), table, pd.DataFrame(), pd.DataFrame())
-    (tmp_path / "comparison.png").write_bytes(b"picture")
-    comparison.seal()
+    comparison.write(run_table({("static", 3): 0.5}, {"static": 200}), "static")
     assert len(comparison.arms) == 1
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3])
     assert dp("real", "report", tmp_path) == 3

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import datasets
 import pytest
-from dp_experiments.looking.publish import dataset_card
 from huggingface_hub import HfApi, RepoCard
 
 from dp_real import Run
@@ -58,11 +57,7 @@ def test_the_hub_receives_both_and_the_token_is_not_shown(
     assert f"{own_hub.url}/datasets/me/mine" in err
     assert "hf_secret" not in out + err
     assert dp("real", "export", text_run, "--to-hub", "me/mine") == 2
-    assert "there is such a data set on the hub; name another, or add --update" in capfd.readouterr().err
-    own_hub.files.clear()
-    assert dp("real", "export", text_run, "--to-hub", "me/mine", "--update") == 0
-    assert set(own_hub.files) == {"datasets/me/mine", "models/me/mine"}
-    assert own_hub.private["datasets/me/mine"]  # as it was
+    assert "there is such a data set on the hub; name another, or add a commit to it" in capfd.readouterr().err
 
 
 def test_what_the_hub_refuses(text_run: Path, own_hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -84,7 +79,6 @@ def test_what_the_hub_refuses(text_run: Path, own_hub: Hub, monkeypatch: pytest.
         ((), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--out", "x"), 2, "name either a folder"),
         (("--to-hub", "me/mine", "--format", "jsonl"), 2, "--format jsonl is for a folder"),
-        (("--out", "x", "--update"), 2, "is for the hub"),
         (("--to-hub", "mine"), 2, "must be OWNER/NAME"),
         (("--to-hub", "me/mine"), 3, "there is no token for the hub"),
     ],
@@ -96,15 +90,3 @@ def test_mistakes_get_one_line(
     assert dp("real", "export", text_run, *words) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
-
-
-def test_no_text_can_leave_the_cards_sample(text_run: Path, monkeypatch: pytest.MonkeyPatch):
-    """Neither a fence nor a tag nor a command to a terminal begins there."""
-    evil = "```\n<script>alert(1)</script>\x1b[31m\x9b\u202e"
-    monkeypatch.setattr("dp_experiments.looking.publish.texts_of", lambda x: [evil] * len(x))
-    done = Run(text_run)
-    card = dataset_card(done.config, done.result, done.pool)
-    begin = card.index("```json\n") + len("```json\n")
-    block = card[begin : card.index("\n```\n", begin)]
-    assert block.count("<script>") == 10 == len(block.splitlines())
-    assert not {"\x1b", "\x9b", "\u202e"} & set(card)

@@ -67,7 +67,7 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
 
 def test_plain_images_are_those_of_the_initial_round(guided_run: Path, tmp_path: Path):
     """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
-    words = ("--omega", "0", "--classes", "7,3", "--n", 2, "--seed", 3)
+    words = ("--omega", "0", "--classes", "7,3", "--n", 2)
     assert dp("real", "sample", guided_run, *words, "--out", tmp_path / "out") == 0
     pool = all_rows(guided_run)
     for number in (0, 1):
@@ -80,7 +80,9 @@ def test_plain_images_are_those_of_the_initial_round(guided_run: Path, tmp_path:
 def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path, capsys):
     out = tmp_path / "out"
     capsys.readouterr()
-    assert dp("real", "sample", guided_run, "--omega", "0,0.08", "--seed", 5, "--n", 3, "--out", out, "--json") == 0
+    assert (
+        dp("real", "sample", guided_run, "--omega", "0,0.08", "--set", "seed=5", "--n", 3, "--out", out, "--json") == 0
+    )
     answer = json.loads(capsys.readouterr().out)
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]

@@ -22,14 +22,8 @@ SHORT: Mapping[str, object] = {
     "practice.evaluate_every": 2,
 }
 NETWORK: dict[str, object] = {"generator.training": "none", "sampling.steps": 2}
-DENOISER: dict[str, object] = {
-    "generator.width": 16,
-    "generator.blocks": 1,
-    "generator.train_steps": 10,
-    "sampling.steps": 2,
-}
 OWN: dict[str, Mapping[str, object]] = {
-    "digits": DENOISER,
+    "digits": NETWORK,
     "fashion": NETWORK,
     "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
     "glyphs": NETWORK | {"practice.initial": 100},
@@ -37,7 +31,7 @@ OWN: dict[str, Mapping[str, object]] = {
     "imagenet100-smoke": {"sampling.steps": 2, "practice.initial": 200},
     "imagenet1k-smoke": {"sampling.steps": 2, "practice.initial": 1000},
     "reviews": {"generator.max_new_tokens": 4, "sampling.block_size": 10, "data.validation": 10, "data.test": 10},
-    "words": {"generator.train_steps": 2},
+    "words": {"generator.training": "none"},
 }
 """What makes each preset small, beyond SHORT."""
 REFUSED = {

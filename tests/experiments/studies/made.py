@@ -6,7 +6,7 @@ The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines and na
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.reviews.source import ARCHIVE, DOMAINS, INNER
 from dp_experiments.studies.words.source import LANGUAGES
 from fontTools.pens.recordingPen import DecomposingRecordingPen
+from fontTools.pens.transformPen import TransformPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Subsetter
 from fontTools.ttLib import TTFont
@@ -43,11 +44,6 @@ def _plain(characters: str) -> bytes:
     return file.getvalue()
 
 
-def slanted(slope: float) -> Callable[[float, float], tuple[int, int]]:
-    """Return a function that moves an outline's points, so that it leans by `slope` and goes a little downhill."""
-    return lambda x, y: (round(x + slope * y), round(y + 0.3 * slope * x))
-
-
 def make_font(
     path: Path,
     family: str,
@@ -57,21 +53,19 @@ def make_font(
     panose: int = 0,
     instead: str = "",
 ) -> Path:
-    """Write a font. `instead` has pairs of characters, of which the first is drawn as the second."""
+    """Write a font that leans by `slope` and goes a little downhill.
+
+    `instead` has pairs of characters, of which the first is drawn as the second.
+    """
     font: Any = TTFont(io.BytesIO(_plain(characters)))
     glyphs = font.getGlyphSet()
     table = font["glyf"]
-    move = slanted(slope)
     drawn = {}
     for name in font.getGlyphOrder():
         pen = TTGlyphPen(None)
         recorded = DecomposingRecordingPen(glyphs)
         glyphs[name].draw(recorded)
-        moved = []
-        for step, points in recorded.value:
-            moved.append((step, tuple(point if point is None else move(*point) for point in points)))
-        recorded.value = moved
-        recorded.replay(pen)
+        recorded.replay(TransformPen(pen, (1, 0.3 * slope, slope, 1, 0, 0)))
         drawn[name] = pen.glyph()
     for name, glyph in drawn.items():
         table[name] = glyph
@@ -136,8 +130,8 @@ def word_lists(folder: Path) -> None:
         (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
 
 
-def gguf_model(file: Path, **metadata: int) -> Path:
-    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes. metadata: what it says instead."""
+def gguf_model(file: Path) -> Path:
+    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes."""
     from gguf import GGUFWriter
 
     own = tokenizer()
@@ -147,7 +141,7 @@ def gguf_model(file: Path, **metadata: int) -> Path:
     width, inner, layers = 32, 48, 2
     said: dict[str, Any] = {"block_count": layers, "context_length": 96, "embedding_length": width}
     said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
-    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)} | metadata
+    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)}
     writer = GGUFWriter(file, "llama")
     writer.add_name("tiny")
     for key, value in said.items():

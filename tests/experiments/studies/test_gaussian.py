@@ -10,8 +10,6 @@ import torch
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
 from scipy.stats import halfnorm, norm, truncnorm
 
-from dp_base.errors import InputError
-from dp_base.progress import silent
 from dp_real.config import Config, parse_config
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
@@ -33,7 +31,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def small() -> Config:
+def config() -> Config:
     return parse_config(SMALL)
 
 
@@ -108,9 +106,9 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
 # -- the data ----------------------------------------------------------------------------------------------------------
 
 
-def test_data_are_drawn_by_their_split(small: Config):
-    data = small.data.load()
-    again = small.data.model_copy(update={"split": 1}).load()
+def test_data_are_drawn_by_their_split(config: Config):
+    data = config.data.load()
+    again = config.data.model_copy(update={"split": 1}).load()
     assert data.generator is None
     validation = data.validation.x[:]
     test = data.test.x[:]
@@ -124,24 +122,8 @@ def test_data_are_drawn_by_their_split(small: Config):
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"training": SMALL["training"] | {"batch_size": 64}}, "training.batch_size must be 0"),
-        ({"training": SMALL["training"] | {"mixup": 0.2}}, "solved, not trained: leave out training.mixup"),
-        ({"data": {"source": "digits"}}, "knows the score of data.source = 'gaussian' only"),
-        ({"learner": {"kind": "linear", "lam": 0}}, "learner.lam = 0: input should be greater than or equal to"),
-    ],
-)
-def test_wrong_configurations(changes: dict, message: str):
-    with pytest.raises(InputError, match=message):
-        parse_config(SMALL | changes)
-
-
-@pytest.mark.parametrize("loss", ["ridge", "logistic"])
-def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = parse_config(SMALL | {"learner": SMALL["learner"] | {"loss": loss}})
-    unbroken = run(config, tmp_path / "unbroken", progress=silent)
+def test_a_run_trains_on_its_whole_pool_and_resumes(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    unbroken = run(config, tmp_path / "unbroken")
     assert unbroken["samples_generated"] == 120
     assert unbroken["test_accuracy"] > 0.8
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "unbroken/metrics.jsonl").read_text().splitlines()]
@@ -157,7 +139,7 @@ def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(LinearLearner, "train_step", dies)
         with pytest.raises(ZeroDivisionError):
-            run(config, tmp_path / "broken", progress=silent)
-    resumed = run(config, tmp_path / "broken", resume=True, progress=silent)
+            run(config, tmp_path / "broken")
+    resumed = run(config, tmp_path / "broken", resume=True)
     assert resumed["test_accuracy"] == unbroken["test_accuracy"]
     assert same_learner(tmp_path / "broken", tmp_path / "unbroken")

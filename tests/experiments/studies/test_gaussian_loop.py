@@ -4,26 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dp_experiments.studies.gaussian import fig_gaussian as figure_gaussian
-from dp_experiments.studies.gaussian import gaussian_rule as figure_gaussian_rule
-from dp_experiments.studies.gaussian.gaussian_loop import (
+from dp_experiments.studies.gaussian import fig_gaussian
+from dp_experiments.studies.gaussian.fig_gaussian import (
     Trace,
     gaussian,
-    keep_hard_threshold,
+    guided_rows,
     plain_rows,
     predict_loop,
-    predictions,
-    realised_rule,
     sampler_law,
     traces,
 )
 
-from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_theory.loop import MeasuredRows
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
-from dp_theory.rules import KeepAll, KeepHard
+from dp_theory.rules import KeepAll
 
 SEEDS = 8
 SMALL = (
@@ -45,8 +41,7 @@ def small() -> Config:
 
 @pytest.fixture(scope="module")
 def measured(small: Config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
-    arms = ["practice", "practice-unguided", "static-480"]
-    return traces(small, arms, SEEDS, tmp_path_factory.mktemp("runs"), workers=1)
+    return traces(small, ["practice", "practice-unguided"], SEEDS, tmp_path_factory.mktemp("runs"), workers=1)
 
 
 def standard_errors(trace: Trace, predicted: np.ndarray) -> np.ndarray:
@@ -67,26 +62,11 @@ def test_the_sampler_tends_to_the_theorys_law():
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0]), np.eye(2))
-    monkeypatch.setattr("dp_experiments.studies.gaussian.gaussian_loop.sampler_law", lambda config: (1.0, exact))
+    monkeypatch.setattr("dp_experiments.studies.gaussian.fig_gaussian.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
     pools = 400 + 600 * np.arange(4)
     np.testing.assert_allclose(found, theorem_1(Problem(KeepAll(), 0.5, 200 / pools, 0.3)).test_error, rtol=1e-10)
-
-
-def test_a_threshold_and_a_rule_are_read_off_rows():
-    rng = np.random.default_rng(0)
-    for alpha in (0.05, 1.0):
-        t = KeepHard(alpha).draw(rng, 100_000)
-        assert keep_hard_threshold(t) == pytest.approx(alpha, rel=0.01)
-        found, expected = realised_rule(t).moments(0.9), KeepHard(alpha).moments(0.9)
-        np.testing.assert_allclose(np.array(found) / found.p, np.array(expected) / expected.p, rtol=0.02)
-    assert keep_hard_threshold(1.1 * rng.standard_normal(1000)) == np.inf
-
-
-def test_the_loops_theory_is_for_ridge(small: Config):
-    with pytest.raises(InputError, match=r"learner\.loss = 'ridge'"):
-        predict_loop(gaussian("learner.loss=logistic"), [plain_rows(small)])
 
 
 # -- the meeting ------------------------------------------------------------------------------------------------------
@@ -108,43 +88,33 @@ def test_views_of_the_rows(small: Config, measured: dict[str, Trace]):
 def test_without_guidance_the_pipeline_is_as_predicted(small: Config, measured: dict[str, Trace]):
     plain = predict_loop(small, [plain_rows(small)] * 3)
     assert np.abs(standard_errors(measured["practice-unguided"], plain)).max() < 4
-    assert np.abs(standard_errors(measured["static-480"], plain[2:3])).max() < 4
 
 
-def test_with_guidance_the_pipeline_is_as_its_rows_predict(small: Config, measured: dict[str, Trace]):
+def test_with_guidance_the_pipeline_is_as_its_rows_predict(
+    small: Config, measured: dict[str, Trace], monkeypatch: pytest.MonkeyPatch
+):
     """The same number of plain rows would give errors that are far off, so that the test can tell."""
     guided = measured["practice"]
-    predicted = predictions(small, guided)
-    assert np.abs(standard_errors(guided, predicted["rows"])).max() < 4
-    plain = predict_loop(small, [plain_rows(small)] * 3)
-    assert standard_errors(guided, plain)[-1] < -8
-    for name in ("keep-hard", "rule", "labels"):
-        assert predicted[name][-1] == pytest.approx(guided.test_error[:, -1].mean(), rel=0.25), name
+    assert np.abs(standard_errors(guided, predict_loop(small, guided_rows(small, guided)))).max() < 4
+    assert standard_errors(guided, predict_loop(small, [plain_rows(small)] * 3))[-1] < -8
 
-
-def test_figures(monkeypatch: pytest.MonkeyPatch, small: Config, measured: dict[str, Trace]):
-    known = measured | dict.fromkeys(["static-300", "static-660"], measured["static-480"])
-    monkeypatch.setattr(figure_gaussian_rule, "ROUNDS", (1, 3))
-    tables = {}
-    for module, axes in ((figure_gaussian, 2), (figure_gaussian_rule, 1)):
-        monkeypatch.setattr(module, "gaussian", lambda *overrides: small)
-        monkeypatch.setattr(module, "traces", lambda config, arms, seeds, folder: {arm: known[arm] for arm in arms})
-        tables[module] = table = module.compute(quick=True)
-        assert len(module.draw(table).axes) == axes
-        assert "%" in module.caption(table) or "α = " in module.caption(table)
-    table = tables[figure_gaussian].set_index(["panel", "kind", "series"])
-    exact = table.loc[(figure_gaussian.RATIO, "predicted", figure_gaussian.STATIC)]
-    assert (exact["y"] == 1).all()
+    plain = measured["practice-unguided"]
+    static = [Trace(plain.test_error[:, stage : stage + 1], plain.rows) for stage in (1, 3)]
+    known = measured | dict(zip(["static-300", "static-660"], static, strict=True))
+    monkeypatch.setattr(fig_gaussian, "gaussian", lambda *overrides: small)
+    monkeypatch.setattr(fig_gaussian, "traces", lambda config, arms, *more: {arm: known[arm] for arm in arms})
+    table = fig_gaussian.compute(quick=True)
     assert list(table["x"].unique()) == [300, 660, 120, 480]
+    assert "standard errors off" in fig_gaussian.caption(table)
+    assert fig_gaussian.draw(table).axes
 
 
 @pytest.mark.slow
-def test_the_preset_is_as_predicted_and_is_not_keep_hard(tmp_path: Path):
-    """40 runs an arm: guided rows and plain ones within 4 standard errors, keep-hard at their own threshold beyond."""
+def test_the_preset_is_as_predicted(tmp_path: Path):
+    """40 runs an arm: guided rows and plain ones within 4 standard errors."""
     config = gaussian("guidance.omega=0.01", "data.test=1000")
     found = traces(config, ["practice-unguided", "practice"], 40, tmp_path)
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
-    predicted = predictions(config, found["practice"])
+    guided = predict_loop(config, guided_rows(config, found["practice"]))
     assert np.abs(standard_errors(found["practice-unguided"], plain)).max() < 4
-    assert np.abs(standard_errors(found["practice"], predicted["rows"])).max() < 4
-    assert np.abs(standard_errors(found["practice"], predicted["keep-hard"])).max() > 5
+    assert np.abs(standard_errors(found["practice"], guided)).max() < 4

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from dp_experiments.studies.glyphs import collection as collecting
 from dp_experiments.studies.glyphs import fonts as reading
-from dp_experiments.studies.glyphs import source
-from dp_experiments.studies.glyphs.fonts import CHARACTERS, font_files
+from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
 
 from dp_base.errors import InputError, MissingError
@@ -70,25 +68,9 @@ def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: Path):
     assert len(config.load().sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
     with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
         config.read_set("more", "display")
-    with pytest.raises(MissingError, match="nowhere: no such folder"):
-        config.read_set("more", "nowhere")
-
-
-def test_the_fonts_are_drawn_once(fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    config = section(fonts)
-    config.prepare()
-    monkeypatch.setattr(collecting, "draw", None)
-    config.prepare()
-    section(fonts, split=3, size=16).load()
-    make_font(fonts / "another.ttf", "Another", 0.5)
-    with pytest.raises(TypeError):  # it would be drawn
-        config.load()
-    (fonts / "another.ttf").unlink()
 
 
 def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(MissingError, match=r"data\.fonts = .*nowhere.*no such folder"):
-        section(tmp_path / "nowhere").load()
     with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
         section(tmp_path).load()
     monkeypatch.setattr(reading, "DEBIAN", tmp_path)
@@ -100,17 +82,3 @@ def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: Path, monk
     (there,) = section(fonts).describe()
     assert there.problem is None
     assert "21 files" in there.where
-
-
-def test_only_the_listed_fonts_are_read_of_those_on_the_computer(
-    tmp_path: Path, fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Wherever they are, the split is the same: groups are numbered by names, not by paths."""
-    listed = {path: f"fonts-{number}" for number, path in enumerate(font_files(fonts)[1:])}
-    monkeypatch.setattr(source, "debian_fonts", lambda: listed)
-    (status,) = section(None).describe()
-    assert "20 of 20 files" in status.where
-    for path in listed:
-        (tmp_path / path.name).symlink_to(path)
-    here, there = (section(place).load().test for place in (None, tmp_path))
-    assert torch.equal(here.x[0:500], there.x[0:500])

@@ -9,7 +9,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
 from dp_real.text.codes import to_texts
-from tests.experiments.studies.made import packed, reviews_archive
+from tests.experiments.studies.made import reviews_archive
 
 
 def reviews(path: Path, **keys: Any) -> DataConfig:
@@ -47,9 +47,7 @@ def test_a_missing_archive_says_how_to_get_it(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("films", "said"),
     [
-        (b"", "no sentence rated 1 or more"),
         (b"1\t0.2\tSo so.", "no sentence rated 1 or more"),
-        (b"no tabs", "cannot be read as the source distribution"),
         (b"1\tgood\tA film.", "cannot be read as the source distribution"),
         (b"1\t2\tA film.", "one must be left"),
     ],
@@ -58,11 +56,6 @@ def test_what_is_no_such_file_is_named(films: bytes, said: str, tmp_path: Path):
     path = reviews_archive(tmp_path, films=films)
     with pytest.raises(InputError, match=said):
         reviews(path).load()
-
-
-def test_an_archive_of_something_else_is_named(tmp_path: Path):
-    path = tmp_path / "other.tar.gz"
-    for content in (b"", b"no archive", packed({"a": b"b"}), reviews_archive(tmp_path).read_bytes()[:300]):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"other\.tar\.gz: cannot be read as the source distribution"):
-            reviews(path).load()
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match="cannot be read as the source distribution"):
+        reviews(path).load()

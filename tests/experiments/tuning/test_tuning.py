@@ -53,6 +53,14 @@ def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.Monkey
     assert key in space_of(digits, "static", {key: [1]})  # a user's own search is never left out
 
 
+def test_the_number_of_prompts_is_searched_where_there_are_several():
+    key = "generator.prompts_per_class"
+    assert key not in space_of(load_preset("imagenet100"), "static", {})
+    three = load_preset("imagenet100", ['generator.prompts=["{}", "a {}", "many a {}"]'])
+    for arm in ("practice", "static"):
+        assert space_of(three, arm, {})[key] == CategoricalDistribution(["0", "1", "2"])
+
+
 def test_texts_have_searches_of_their_own():
     practice, static = (set(space_of(load_preset("words"), arm, {})) for arm in ("practice", "static"))
     assert practice - static == {"guidance.omega", "guidance.likelihood_weight"}

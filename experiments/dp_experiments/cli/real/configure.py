@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import OptionalPreset, Set
+from dp_experiments.cli.real.options import PRESET, Set
 from dp_experiments.presets.presets import load_preset, preset_names
 from dp_experiments.presets.variants import variants
 from dp_experiments.terminal import answer, say
@@ -153,7 +153,7 @@ def fill(template: str, name: str) -> str:
 
 
 def keys_command(
-    preset: OptionalPreset = None,
+    preset: Annotated[str | None, PRESET] = None,
     settings: Set = [],
     as_json: Json = False,
 ) -> None:

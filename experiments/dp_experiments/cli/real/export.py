@@ -12,8 +12,6 @@ from dp_experiments.terminal import answer, progress
 if TYPE_CHECKING:
     from dp_real import Run
 
-Form = Literal["folder", "parquet", "jsonl", "features", "hub"]
-
 ROWS = 10_000  # exported features, by default
 TESTED = 5  # one in so many exported features is a test row
 
@@ -22,7 +20,7 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path | None, typer.Option(help="A folder that is empty or not there yet.")] = None,
     form: Annotated[
-        Form | None,
+        Literal["folder", "parquet", "jsonl", "features", "hub"] | None,
         typer.Option(
             "--format",
             help="folder: class folders of PNGs. parquet: one file. jsonl: a line for each sample. "
@@ -31,21 +29,17 @@ def export_command(
         ),
     ] = None,
     rows: Annotated[
-        int | None,
+        int,
         typer.Option(
             min=0,
             help="With --format features: how many plain samples to draw afresh, 0: take the real validation and test "
-            f"images instead; a fifth become test rows.  Default: {ROWS:,}.",
+            "images instead; a fifth become test rows.",
         ),
-    ] = None,
+    ] = ROWS,
     to_hub: Annotated[
         str | None,
         typer.Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
     ] = None,
-    update: Annotated[
-        bool,
-        typer.Option("--update", help="With --to-hub: add a commit to a data set and a model that are there already."),
-    ] = False,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
@@ -62,13 +56,10 @@ def export_command(
     from dp_base.locks import locked_beside
     from dp_experiments.looking.publish import stage, upload
     from dp_real import Run
+    from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
-    if form != "features" and rows is not None:
-        raise InputError("--rows is for --format features: other formats have the whole pool")
     if (out is None) == (to_hub is None):
         raise InputError("name either a folder by --out, or a repository by --to-hub OWNER/NAME")
-    if to_hub is None and update:
-        raise InputError("--update is for the hub: leave it out with --out")
     if to_hub is not None and form not in (None, "hub"):
         raise InputError(f"--format {form} is for a folder: the hub gets a data set and a model")
     if out is not None and not unused(out):
@@ -77,25 +68,19 @@ def export_command(
     if out is None:
         with TemporaryDirectory() as folder:
             stage(exported, Path(folder))
-            data, model = upload(Path(folder), to_hub or "", update)
+            data, model = upload(Path(folder), to_hub or "")
         answer(as_json, {"run": str(run), "dataset": data, "model": model}, f"data set: {data}\nmodel: {model}")
         return
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     with asked_for(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
-            write_features(exported, ROWS if rows is None else rows, staged)
+            write_features(exported, rows, staged)
         elif form == "hub":
             stage(exported, staged)
         else:
-            _write_pool(exported, form, staged)
+            write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
+            write(exported.pool, exported.config.task.classes, staged)
     answer(as_json, {"run": str(run), "out": str(out), "format": form}, f"{out}: of {run} ({form})")
-
-
-def _write_pool(run: "Run", form: str, folder: Path) -> None:
-    from dp_real.pool.export import write_folder, write_jsonl, write_parquet
-
-    write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
-    write(run.pool, run.config.task.classes, folder)
 
 
 def write_features(run: "Run", rows: int, folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dp_base.errors import InputError
 from dp_experiments.presets.presets import preset_names
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ PRESET: Any = typer.Argument(
     help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real keys`), or a configuration file.",
 )
 Preset = Annotated[str, PRESET]
-OptionalPreset = Annotated[str | None, PRESET]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example guidance.omega=0.03.")
 ]
@@ -40,13 +40,6 @@ Dask = Annotated[
         help="Runs go to the workers of this dask scheduler, which share the file system with this machine.",
     ),
 ]
-Resources = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME=AMOUNT,…", help="What a run takes of its worker, as in `dask worker --resources GPU=1`."
-    ),
-]
-ResumeRuns = Annotated[bool, typer.Option("--resume", help="Keep the finished runs in --out, and add what is missing.")]
 AcceptChanges = Annotated[
     bool,
     typer.Option(
@@ -62,19 +55,18 @@ def judge_option(text: str) -> Any:
     return typer.Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
 
 
-def check_runs(*given: str | Path | None, accept_changes: bool) -> None:
-    """Refuse a run that depends on something which changed since it began; if accepted, remark on it."""
+def tell_changes(*given: str | Path | None) -> None:
+    """Say of runs that are only looked at what they depend on and has changed since they began."""
     from dp_real import Run
     from dp_real.runs.files import RunFiles
 
     for folder in given:
         if folder is not None and RunFiles(Path(folder)).is_run:
-            Run(folder).unchanged(accept_changes)
+            Run(folder).unchanged(accept_changes=True)
 
 
 def arm_names(arms: str) -> list[str]:
     """The names in a comma list, in which none may be twice."""
-    from dp_base.errors import InputError
     from dp_real.config.arms import split_names
 
     names = split_names(arms)
@@ -85,7 +77,6 @@ def arm_names(arms: str) -> list[str]:
 
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
     """Refuse keys in --set that the command sets itself; `instead` is what to do."""
-    from dp_base.errors import InputError
     from dp_real.config.load import key_of
 
     for setting in settings:
@@ -93,47 +84,21 @@ def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None
             raise InputError(f"--set {setting}: {instead}")
 
 
-def at_a_time(workers: int | None) -> int:
-    """Runs at a time: as asked, else one on each GPU, or two without."""
-    from dp_real.distributed import visible_gpus
-
-    return workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU
-
-
-def on_cluster_asked(
-    dask: str | None, resources: str, workers: int | None, folder: Path
-) -> "AbstractContextManager[int | None]":
+def on_cluster_asked(dask: str | None, workers: int | None, folder: Path) -> "AbstractContextManager[int | None]":
     """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 
     from dp_base.cluster import on_cluster
-    from dp_base.errors import InputError
     from dp_experiments.terminal import say
+    from dp_real.distributed import visible_gpus
 
-    taken = _amounts(resources)
     if dask is None:
-        if taken:
-            raise InputError(f"--resources {resources} needs --dask: it says what a run takes of a cluster's worker")
-        return nullcontext(at_a_time(workers))
+        return nullcontext(workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU)
     if workers is not None:
         raise InputError(
             f"--workers {workers} is for this machine; with --dask, each worker of the cluster takes a run"
         )
-    return on_cluster(dask, taken, folder, say)
-
-
-def _amounts(resources: str) -> dict[str, float]:
-    """The numbers in a text such as GPU=1,MEMORY=2e9."""
-    from dp_base.errors import InputError
-
-    found = {}
-    for part in filter(None, resources.split(",")):
-        name, _, amount = part.partition("=")
-        try:
-            found[name.strip()] = float(amount)
-        except ValueError:
-            raise InputError(f"--resources {resources}: must be names with numbers, such as GPU=1") from None
-    return found
+    return on_cluster(dask, folder=folder, tell=say)
 
 
 def default_folder(config: "Config") -> Path:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,9 +27,6 @@ MEMORY = {
 def plan_command(
     preset: Preset,
     settings: Set = [],
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder, whose disk is looked at.  Default: runs/PRESET-SEED.")
-    ] = None,
     gpus: Annotated[str, typer.Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
     device: Annotated[
         str | None,
@@ -51,7 +47,7 @@ def plan_command(
     target = _target(device, measure)
     with suppress(MissingError):  # the data that tell the task; the table below names them
         check_plan(config)
-    needed = [vars(need) for need in needs(config, out or default_folder(config), target)]
+    needed = [vars(need) for need in needs(config, default_folder(config), target)]
     ready = not any(need["problem"] for need in needed)
     try:
         costs = _costs(config, counts, target, measure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, check_runs, judge_option
+from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
 from dp_experiments.cli.real.remarks import counted
 from dp_experiments.terminal import answer, progress, say
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOOKS = 10  # seconds between two looks at the logs of runs that go on
 LOGS = ("metrics.jsonl", "rounds.jsonl", "result.json")
+SHOWN_OF_ARMS = ("series", "x", "y", "se", "confirmed", "coverage", "vendi")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
 SHOWN_OF_ROUNDS = ("round", "count", "omega", "entropy", "fraction_wrong", "confirmed", "confirmed_of_missed")
 
@@ -28,7 +29,7 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: report.html in the only folder.")] = None,
     judge: Annotated[
         str | None,
-        judge_option("that says what share of each round's samples is of the class that was asked for."),
+        judge_option("that says what share of the samples of each round, or arm, is of the class that was asked for."),
     ] = None,
     rounds: Annotated[
         bool,
@@ -54,7 +55,7 @@ def report_command(
     if out is None and len(folders) > 1:
         raise InputError("several folders: name the file of the report as --out FILE.html")
     out = check_page(out or folders[0] / "report.html")
-    check_runs(*folders, judge, accept_changes=True)  # a page only shows, so that remarks are enough
+    tell_changes(*folders, judge)
 
     def write(refresh: int = 0) -> list[dict[str, Any]]:
         facts = [facts_of(folder, judge, rounds, progress) for folder in folders]
@@ -70,7 +71,8 @@ def report_command(
     for fact in facts:
         if judge:
             own = fact["judge"]
-            shown.append([{key: row[key] for key in SHOWN_OF_ROUNDS if key in row} for row in fact["rounds"]])
+            of, rows = (SHOWN_OF_ROUNDS, fact["rounds"]) if "rounds" in fact else (SHOWN_OF_ARMS, fact["arms"])
+            shown.append([{key: row[key] for key in of if key in row} for row in rows])
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))

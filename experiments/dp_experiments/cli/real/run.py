@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dp_experiments.cli.launch import Gpus, Processes, process_count, run_and_restart, run_together
+from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import (
-    AcceptChanges,
-    Dask,
-    Preset,
-    Resources,
-    Set,
-    default_folder,
-    on_cluster_asked,
-)
+from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
 from dp_experiments.cli.real.remarks import at_limit, counted, too_few
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import answer, progress, say
@@ -23,12 +15,6 @@ from dp_experiments.terminal import answer, progress, say
 if TYPE_CHECKING:
     from dp_real.config import Config
 
-FreeSet = Annotated[
-    list[str],
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."
-    ),
-]
 SHOWN_OF_RUN = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
 SHOWN_OF_BRANCH = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
 
@@ -41,8 +27,7 @@ def run_command(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
     ] = None,
-    gpus: Gpus = "all",
-    processes: Processes = 1,
+    gpus: launch.Gpus = "all",
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
@@ -54,17 +39,11 @@ def run_command(
     out = out or default_folder(config)
     if not resume:
         require(config, out)
-    count = process_count(gpus, processes)
+    count = launch.process_count(gpus)
     if count > 1:
-        changes = [part for setting in settings for part in ("--set", setting)]
-        given = [
-            "--out",
-            str(out),
-            "--seed",
-            str(config.seed),
-            *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
-        ]
-        raise typer.Exit(run_and_restart(count, out, "real", "run", preset, *changes, *given))
+        given = ["--out", str(out), "--seed", str(config.seed), *_options(settings, accept_changes, as_json)]
+        again = ["--resume"] if resume else []
+        raise typer.Exit(launch.run_and_restart(count, out, "real", "run", preset, *given, *again))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
@@ -73,9 +52,12 @@ def run_command(
 
 def resume_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
-    settings: FreeSet = [],
-    gpus: Gpus = "all",
-    processes: Processes = 1,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."
+        ),
+    ] = [],
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
@@ -87,31 +69,25 @@ def resume_command(
     config = load_config(begun.files.config, settings) if settings else begun.config
     if begun.complete:
         say(f"{folder} is complete already")
-    else:
-        count = process_count(gpus, processes)
-        if count > 1:
-            changes = [part for setting in settings for part in ("--set", setting)]
-            flags = _flags(accept_changes=accept_changes, json=as_json)
-            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *changes, *flags))
+    elif (count := launch.process_count()) > 1:
+        words = "real", "resume", str(folder), *_options(settings, accept_changes, as_json)
+        raise typer.Exit(launch.run_and_restart(count, folder, *words))
     result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 
 
 def branch_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
-    gpus: Gpus = "all",
-    processes: Processes = 1,
     dask: Dask = None,
-    resources: Resources = "",
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
-    where = on_cluster_asked(dask, resources, 1 if dask is None else None, folder)
-    count = 1 if dask is not None else process_count(gpus, processes)
+    where = on_cluster_asked(dask, 1 if dask is None else None, folder)
+    count = 1 if dask is not None else launch.process_count()
     if count > 1:
-        flags = _flags(accept_changes=accept_changes, json=as_json)
-        raise typer.Exit(run_together(count, "real", "branch", str(folder), *flags))
+        words = "real", "branch", str(folder), *_options([], accept_changes, as_json)
+        raise typer.Exit(launch.run_together(count, *words))
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
@@ -121,8 +97,12 @@ def branch_command(
     leave_figures(folder)
 
 
-def _flags(**given: bool) -> list[str]:
-    return [f"--{name.replace('_', '-')}" for name, on in given.items() if on]
+def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[str]:
+    flags = {"--accept-changes": accept_changes, "--json": as_json}
+    return [
+        *(word for setting in settings for word in ("--set", setting)),
+        *(flag for flag, given in flags.items() if given),
+    ]
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:

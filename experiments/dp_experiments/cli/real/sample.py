@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import AcceptChanges, Set, check_runs, judge_option
+from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import answer, progress, records
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CLASSES = 10  # classes that are shown unless told otherwise
-NOT_SHOWN_OF_TEXTS = ("label", "number", "seed", "as_asked")  # columns that samples.csv has
+NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that samples.csv has
 
 
 def sample_command(
@@ -41,14 +38,14 @@ def sample_command(
         typer.Option(help=f"Names of classes or numbers from 0, comma-separated.  Default: the first {CLASSES}."),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     settings: Set = [],
-    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """Writes images, a grid of them and samples.csv into --out, with a row for each strength."""
-    from dp_base.errors import InputError
-    from dp_experiments.looking.sample import summarize
+    """Writes images, a grid of them and samples.csv into --out, with a row for each strength.
+
+    The noise is that of the initial round of a run with the same seed; --set seed=1 is another.
+    """
+    from dp_experiments.looking import sample, sample_texts
     from dp_real import Run
     from dp_real.config import load_config
     from dp_real.runs.files import RunFiles
@@ -57,36 +54,34 @@ def sample_command(
     run = files.path if files.is_run else None
     config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
-    if config.data.examples != "texts" and len(config.task.sample_shape) != 3:
+    texts = config.data.examples == "texts"
+    if not texts and len(config.task.sample_shape) != 3:
         raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
-    check_runs(run, classifier, accept_changes=accept_changes)
-    texts = config.data.examples == "texts"
-    looking = import_module(f"dp_experiments.looking.{'sample_texts' if texts else 'sample'}")
+    tell_changes(run, classifier)
+    looking: Any = sample_texts if texts else sample
     with claimed(out):
         labels = [label for label in choose_classes(config.task.classes, classes) for _ in range(n)]
         if along:
             rows = looking.rows_along(Run(source), omegas)
         else:
             rows = looking.rows_over(classifier or run, config, omegas)
-        samples: pd.DataFrame = looking.draw(config, rows, labels, seed, out, progress)
-    summary = records(summarize(samples))
-    facts = {"source": source, "classifier": classifier, "out": str(out), "seed": seed, "rows": summary}
+        samples = looking.draw(config, rows, labels, config.seed, out, progress)
+    summary = records(sample.summarize(samples))
+    facts = {"source": source, "classifier": classifier, "out": str(out), "seed": config.seed, "rows": summary}
     answer(
         as_json,
         facts | {"samples": records(samples)},
-        records(samples.drop(columns=list(NOT_SHOWN_OF_TEXTS))) if texts else summary,
+        records(samples.drop(columns=NOT_SHOWN_OF_TEXTS)) if texts else summary,
         f"{out}/samples.csv" if texts else f"{out}/samples.png, .pdf, .csv, and a file an image",
     )
 
 
 def read_strengths(text: str | None) -> list[float] | None:
     """A comma list, each number once; None if there is no text."""
-    from dp_base.errors import InputError
-
     if text is None:
         return None
     try:
@@ -100,8 +95,6 @@ def read_strengths(text: str | None) -> list[float] | None:
 
 def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
     """The labels of classes by name or number, each once; the first ten by default."""
-    from dp_base.errors import InputError
-
     if asked is None:
         return list(range(min(len(names), CLASSES)))
     chosen = []

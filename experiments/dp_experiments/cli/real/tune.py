@@ -7,7 +7,7 @@ import typer
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import Dask, Preset, Resources, Set, Workers, arm_names, on_cluster_asked, refuse
+from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, on_cluster_asked, refuse
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import answer, progress, say
@@ -15,21 +15,20 @@ from dp_experiments.terminal import answer, progress, say
 if TYPE_CHECKING:
     from dp_real.config import Config
 
-Search = Annotated[
-    list[str],
-    typer.Option(
-        metavar="KEY=LOW:HIGH[:log]",
-        help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep it.",
-    ),
-]
-
 
 def tune_command(
     preset: Preset,
     settings: Set = [],
     arms: Annotated[str, typer.Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
-    search: Search = [],
+    search: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=LOW:HIGH[:log]",
+            help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep "
+            "it.",
+        ),
+    ] = [],
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
@@ -42,7 +41,6 @@ def tune_command(
     ] = False,
     workers: Workers = None,
     dask: Dask = None,
-    resources: Resources = "",
     as_json: Json = False,
 ) -> None:
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
@@ -59,14 +57,13 @@ def tune_command(
     plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
-    where = on_cluster_asked(dask, resources, workers, out)
+    where = on_cluster_asked(dask, workers, out)
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
-        remark = judged_twice(config)
-        if remark:
-            say(remark)
-        say(_cost(config, trials * len(names) * seeds))
+        for remark in (judged_twice(config), _cost(config, trials * len(names) * seeds)):
+            if remark:
+                say(remark)
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))

@@ -6,19 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import (
-    VALUES,
-    folder_option,
-    grid,
-    ridge,
-    several,
-    those_given,
-    write_tables,
-    written,
-)
+from dp_experiments.cli.theory.options import folder_option, grid, several, write_tables, written
 from dp_experiments.terminal import answer, records
 from dp_theory.numerics.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 
@@ -30,48 +20,35 @@ def best_command(
     rho: Annotated[str, several("Cosine of the fixed selector with the truth.")],
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
-    candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
-    direct_cost: Annotated[
-        float | None,
-        typer.Option(help=f"Cost of a directly drawn sample.  Default: that of {DIRECT_COST:g} plain ones."),
-    ] = None,
-    training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
-    keep: Annotated[str | None, several("Kept fraction p.  Default: the best.")] = None,
-    lam: Annotated[str | None, ridge("the training rows", "  Default: the best.", VALUES)] = None,
-    flip: Annotated[str, several("Probability that a label is flipped.")] = "0",
+    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample, in plain ones.")] = DIRECT_COST,
+    training_cost: Annotated[float, typer.Option(help="Cost of training on a row, in plain samples.")] = TRAINING_COST,
     d: Annotated[float, typer.Option(help="Dimension.")] = math.inf,
-    smallest_keep: Annotated[
-        float | None,
-        typer.Option(help=f"Least kept fraction to consider, unless --keep sets it.  Default: {SMALLEST_KEEP:g}."),
-    ] = None,
+    smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
     out: Annotated[Path | None, folder_option("best.csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Compares each strategy (static, prune, direct) with each named rule, at the best kept fraction and ridge.
 
     Give the number of training rows (--psi) or what they may cost (--budget). Beside them stands the best of all rules
-    for pruning, whatever their shape, unless --keep or --d is given.
+    for pruning, whatever their shape, unless --d is given.
 
-    VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--psi, --budget and --lam: equal
+    VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--psi and --budget: equal
     ratios). Several values give a phase diagram: the best for each combination is shown, and --out has all.
     """
     from dp_theory.budgets.optimum import optimum
 
-    if keep is not None and smallest_keep is not None:
-        raise InputError("--smallest-keep bounds the search for the fraction that --keep gives: leave one out")
-    texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
-    given, varied = grid(texts, geometric=("psi", "budget", "lam"))
-    least = those_given(smallest_keep=smallest_keep)
-    prices = {"candidate_cost": candidate_cost, "direct_cost": direct_cost, "training_cost": training_cost}
+    given, varied = grid({"rho": rho, "psi": psi, "budget": budget}, geometric=("psi", "budget"))
     with claimed(out):
-        result = optimum(**given, **prices, d=d, **least)
+        result = optimum(
+            **given, direct_cost=direct_cost, training_cost=training_cost, smallest_keep=smallest_keep, d=d
+        )
         if out is not None:
             write_tables(out, best=result)
         rows = records(result)
         winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None
-        if not varied and keep is None and d == math.inf and abs(given["rho"]) < 1:
-            free = _any_rule(given, candidate_cost, training_cost, least)
+        if not varied and d == math.inf and abs(given["rho"]) < 1:
+            free = _any_rule(given, training_cost, smallest_keep)
     titled = {"what is best for each": winners} if varied else {"least test error, the best first": rows}
     remarks = []
     if free is not None:
@@ -85,23 +62,18 @@ def best_command(
     answer(as_json, facts, titled, *remarks, *written(out))
 
 
-def _any_rule(
-    given: dict[str, Any], candidate_cost: float, training_cost: float, least: dict[str, float]
-) -> dict[str, Any]:
+def _any_rule(given: dict[str, Any], training_cost: float, least: float) -> dict[str, Any]:
     """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
     from dataclasses import asdict
 
     from dp_theory.selection import Budget, best_selection
 
-    others: dict[str, Any] = {"lam": given.get("lam"), "flip": given["flip"]} | (
-        {"least": least["smallest_keep"]} if least else {}
-    )
     if "psi" in given:
-        budget = Budget(given["rho"], 1 / given["psi"], 0.0, 1.0, **others)
+        budget = Budget(given["rho"], 1 / given["psi"], 0.0, 1.0, least=least)
     else:
-        budget = Budget(given["rho"], given["budget"], candidate_cost, training_cost, **others)
+        budget = Budget(given["rho"], given["budget"], 1.0, training_cost, least=least)
     best = best_selection(budget)
     found = asdict(best) | {"rule": str(best.rule), "psi": 1 / best.kept}
-    found["cost"] = best.generated * candidate_cost + best.kept * training_cost
+    found["cost"] = best.generated + best.kept * training_cost
     columns = ("rule", "keep", "lam", "psi", "test_error", "kept", "generated", "cost", "needs_d", "gap")
     return {column: found[column] for column in columns}

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
     Seed,
-    WorkersOrAll,
     cores,
     folder_option,
     names,
     ridge,
     several,
     values,
+    whole_numbers,
     write_tables,
     written,
 )
@@ -44,11 +43,11 @@ def classes_command(
     kept: Annotated[str, several("Training rows per dimension.")] = "1,4,16",
     lam: Annotated[float | None, ridge("the training rows", "  Default: the best for each row.")] = None,
     tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
-    d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 240,
-    trials: Annotated[int, typer.Option(min=0, help="Simulated experiments for each row; 0: none.")] = 0,
+    trials: Annotated[
+        int, typer.Option(min=0, help="Simulated experiments for each row, in 240 dimensions; 0: none.")
+    ] = 0,
     out: Annotated[Path | None, folder_option("classes.csv, .png and .pdf")] = None,
     seed: Seed = 0,
-    workers: WorkersOrAll = None,
     as_json: Json = False,
 ) -> None:
     """Softmax regression is trained on rows that a selector of K classes chose.
@@ -57,10 +56,8 @@ def classes_command(
     """
     import dp_theory
 
-    counts = _whole_numbers(classes)
-    rules = names(rule)
-    fractions = values("keep", keep)
-    sizes = values("kept", kept, geometric=True)
+    counts, rules = whole_numbers("classes", classes), names(rule)
+    fractions, sizes = values("keep", keep), values("kept", kept, geometric=True)
     cells = math.prod(map(len, (counts, rules, fractions, sizes)))
     with claimed(out):
         with progress("classes (half a second or more each)", cells) as advance:
@@ -72,7 +69,7 @@ def classes_command(
                 rho=rho,
                 lam=lam,
                 tolerance=tolerance,
-                experiments=dp_theory.Experiments(trials, d, workers or cores()),
+                experiments=dp_theory.Experiments(trials, workers=cores()),
                 seed=seed,
                 advance=advance,
             )
@@ -81,35 +78,20 @@ def classes_command(
     answer(as_json, {"table": records(found)}, records(found.drop(columns=list(HIDDEN))), *written(out))
 
 
-def _whole_numbers(classes: str) -> list[int]:
-    counts = values("classes", classes)
-    if not all(count.is_integer() for count in counts):  # neither nan nor inf is
-        raise InputError(f"--classes '{classes}' must be whole numbers")
-    return [int(count) for count in counts]
-
-
 def _write(found: "DataFrame", out: Path) -> None:
-    from dp_figures.curves import draw_curves, save
-
-    write_tables(out, classes=found)
-    figure = draw_curves(
-        _tidy(found), xlabel="training rows per dimension", ylabel="test error", logx=True, logy=True, panel="panel"
-    )
-    save(figure, out / "classes")
-
-
-def _tidy(found: "DataFrame") -> "DataFrame":
     import pandas as pd
+    from dp_figures.curves import draw_curves, save
     from dp_figures.tables import predicted, simulated
 
-    several_fractions = found["keep"].nunique() > 1
+    write_tables(out, classes=found)
+    series = found["rule"]
+    if found["keep"].nunique() > 1:
+        series += " " + found["keep"].map("{:.2g}".format)
     parts = []
-    for _, row in found.iterrows():
-        series = f"{row['rule']} {row['keep']:.2g}" if several_fractions else row["rule"]
-        panel = f"{row['classes']} classes"
-        parts.append(predicted(series, [row["kept"]], [row["test_error"]], panel=panel))
-        if "simulated" in row:
-            mean = [row["simulated"]]
-            error = [row["simulated_se"]]
-            parts.append(simulated(series, [row["kept"]], mean, error, row["trials"], panel=panel))
-    return pd.concat(parts, ignore_index=True)
+    for (name, panel), rows in found.groupby([series, found["classes"].map("{} classes".format)], sort=False):
+        parts.append(predicted(name, rows["kept"], rows["test_error"], panel=panel))
+        if "simulated" in rows:
+            points = rows["kept"], rows["simulated"], rows["simulated_se"], rows["trials"].iloc[0]
+            parts.append(simulated(name, *points, panel=panel))
+    labels = {"xlabel": "training rows per dimension", "ylabel": "test error", "panel": "panel"}
+    save(draw_curves(pd.concat(parts, ignore_index=True), **labels, logx=True, logy=True), out / "classes")

@@ -9,30 +9,19 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import (
-    GRAMMAR,
-    Flip,
-    Seed,
-    Workers,
-    folder_option,
-    ridge,
-    write_tables,
-    written,
-)
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, ridge, write_tables, written
+from dp_experiments.terminal import answer, progress, records
 from dp_theory.loop.losses import LOSSES, Square
 from dp_theory.ridge.simulators.dense import check_size
 from dp_theory.rules import RULES, fields_of, make_rule, read_rule
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    from dp_theory.budgets.exponents import Scaling
     from dp_theory.loop import PracticePrediction, PracticeSimulation, RoundPlan
 
 SELF_VERIFY = "self-verify"  # keeps the rows whose labels the learner confirms
-SQUARE = "square"  # the loss whose learners are linear in the labels: exponents and row errors are known for it alone
+SQUARE = "square"  # the loss for which exponents are known
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent
 
 
@@ -58,19 +47,16 @@ def practice_command(
     candidates: Annotated[
         bool, typer.Option("--candidates", help="--increment counts the rows that are looked at, not those kept.")
     ] = False,
-    accumulate: Annotated[
-        bool, typer.Option("--accumulate/--fresh", help="Train on all rows, or on the newest alone.")
-    ] = True,
-    flip: Flip = 0.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train on the newest rows alone.")] = False,
+    flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
     loss: Annotated[str, typer.Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = SQUARE,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
-    out: Annotated[Path | None, folder_option("tables and pictures")] = None,
+    out: Annotated[Path | None, folder_option("tables and a picture")] = None,
     seed: Seed = 0,
-    workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
-    """Theory of every round, derived and not proved. Shows the scaling exponents too, and the errors of Fig. 6."""
+    """Theory of every round, derived and not proved. Shows the scaling exponents from four rounds on."""
     from dp_theory import predict, simulate
     from dp_theory.budgets.exponents import STEPS, scaling
     from dp_theory.loop import PracticeProblem
@@ -79,34 +65,29 @@ def practice_command(
         raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
     check_size(d, max(trials, 1))
     plan = _plan(rule, alpha, window, increment, candidates)
-    problem = PracticeProblem(phi, lam, (plan,) * rounds, accumulate=accumulate, flip=flip, loss=LOSSES[loss])
-    knows_rows = loss == SQUARE and rule != SELF_VERIFY  # self-verification adds no row that it takes for wrong
-    has_exponents = loss == SQUARE and rounds >= SCALING_ROUNDS
-    experiments: dict[str, Any] = {"d": d, "trials": trials, "seed": seed, "workers": workers}
+    problem = PracticeProblem(phi, lam, (plan,) * rounds, accumulate=not fresh, flip=flip, loss=LOSSES[loss])
+    experiments: dict[str, Any] = {"d": d, "trials": trials, "seed": seed}
     with claimed(out):
-        prediction = predict(problem)
-        simulation = simulate(problem, **experiments) if trials else None
-        stages = _stages(prediction, simulation)
-        row_errors = _row_errors(prediction, simulation) if knows_rows else None
+        stages = _stages(predict(problem), simulate(problem, **experiments) if trials else None)
         compared = None
-        if has_exponents:
+        if loss == SQUARE and rounds >= SCALING_ROUNDS:
             with progress("strategies", STEPS) as advance:
                 compared = scaling(replace(problem, accumulate=True), **experiments, advance=advance)
         if out is not None:
-            _write(out, stages, row_errors, compared)
-    titled = {"rounds of practice": stages}
-    if row_errors is not None:
-        titled["error on the rows that were wrong when added, by stage (Fig. 6)"] = _by_round(row_errors)
-    exponents = records(compared.exponents) if compared else []
-    if compared:
-        titled["exponents: slope of ln(error) on ln(samples), second half of the stages"] = exponents
-    lacking = ""
-    if loss != SQUARE:
-        lacking = "no exponents, and no errors on the rows that were added: they are known for the square loss"
-    elif not has_exponents:
-        lacking = f"fewer than {SCALING_ROUNDS} rounds: no exponents"
-    facts = {"stages": stages, "exponents": exponents, "row_errors": [] if row_errors is None else records(row_errors)}
-    answer(as_json, facts, titled, lacking, *written(out))
+            write_tables(out, stages=stages)
+        if out is not None and compared is not None:
+            from dp_figures.curves import draw_curves, save
+
+            write_tables(out, exponents=compared.exponents, practice=compared.curves)
+            labels = {"xlabel": "samples per dimension", "ylabel": "test error", "panel": "axis"}
+            save(draw_curves(compared.curves, **labels, logx=True, logy=True), out / "practice")
+    exponents = [] if compared is None else records(compared.exponents)
+    rows = records(stages)
+    titled = {"rounds of practice": rows} | (
+        {"exponents: slope of ln(error) on ln(samples), second half of the stages": exponents} if exponents else {}
+    )
+    no_exponents = f"no exponents, which take the square loss and {SCALING_ROUNDS} rounds"
+    answer(as_json, {"stages": rows, "exponents": exponents}, titled, "" if exponents else no_exponents, *written(out))
 
 
 def _plan(rule: str, alpha: float | None, window: float | None, increment: float, candidates: bool) -> "RoundPlan":
@@ -120,20 +101,18 @@ def _plan(rule: str, alpha: float | None, window: float | None, increment: float
         raise InputError("--window is for keep-hard without --alpha: leave it out")
     name, parameters = read_rule(rule, lambda name: () if name == SELF_VERIFY else fields_of(name), alpha=alpha)
     keep = Agree() if name == SELF_VERIFY else make_rule(name, **parameters)
-    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
-    return Addition(**size, keep=keep)
+    return Addition(increment if candidates else None, None if candidates else increment, keep=keep)
 
 
-def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
+def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    phi = prediction.problem.phi
     rules = [None, *(getattr(addition, "keep", None) for addition in prediction.additions)]
     columns = {
         "threshold": [getattr(rule, "alpha", None) for rule in rules],
-        "kept_per_d": np.divide(prediction.kept, phi),
-        "candidates_per_d": np.divide(prediction.candidates, phi),
+        "kept_per_d": np.divide(prediction.kept, prediction.problem.phi),
+        "candidates_per_d": np.divide(prediction.candidates, prediction.problem.phi),
         "test_error": prediction.test_error,
     }
     if not isinstance(prediction.problem.loss, Square):  # such a loop is integrated over points
@@ -142,70 +121,4 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
         mean, se = simulation.test_error, simulation.test_error_se
         z = [(m - e) / s if 0 < s < np.inf else None for m, e, s in zip(mean, prediction.test_error, se, strict=True)]
         columns |= {"simulated": mean, "se": se, "z": z}
-    return records(pd.DataFrame(columns, dtype=object).reset_index(names="stage"))
-
-
-def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
-    """The error, by stage, on the rows that were wrong when they were added."""
-    import pandas as pd
-
-    parts = []
-    for addition in range(len(prediction.additions)):
-        series = f"round {addition + 1}"
-        parts.append(_predicted_row_errors(prediction, addition, series))
-        if simulation is not None:
-            parts.append(_simulated_row_errors(simulation.row_errors[:, addition], series))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _predicted_row_errors(prediction: "PracticePrediction", addition: int, series: str) -> "pd.DataFrame":
-    """The error by stage; nan, after a line, where the theory has none."""
-    import numpy as np
-
-    from dp_theory.loop import row_errors
-
-    try:
-        errors = row_errors(prediction, addition)
-    except InputError as error:
-        say(str(error))
-        errors = np.full(len(prediction.test_error), np.nan)
-    return _tidy_rows(series, "predicted", errors, np.zeros(len(errors)), 0)
-
-
-def _simulated_row_errors(runs: "np.ndarray", series: str) -> "pd.DataFrame":
-    """The mean over runs (trials, stages), without runs in which no such row was added."""
-    import numpy as np
-
-    found = np.ma.masked_invalid(runs)
-    count = found.count(axis=0)
-    mean = np.ma.filled(found.mean(axis=0), np.nan)
-    sd = np.ma.filled(found.std(axis=0, ddof=1), np.nan)
-    return _tidy_rows(series, "simulated", mean, sd / np.sqrt(np.maximum(count, 1)), int(count[0]))
-
-
-def _tidy_rows(series: str, kind: str, y: "np.ndarray", se: "np.ndarray", n_seeds: int) -> "pd.DataFrame":
-    import pandas as pd
-
-    columns = {"series": series, "kind": kind, "x": range(len(y)), "y": y, "y_low": y - se, "y_high": y + se}
-    return pd.DataFrame({**columns, "n_seeds": n_seeds})
-
-
-def _by_round(row_errors: "pd.DataFrame") -> list[dict[str, Any]]:
-    wide = row_errors.pivot(index=["series", "kind"], columns="x", values="y")
-    in_turn = row_errors[["series", "kind"]].drop_duplicates()  # as text, round 10 would come before round 2
-    return records(wide.loc[list(in_turn.itertuples(index=False, name=None))].reset_index())
-
-
-def _write(
-    out: Path, stages: list[dict[str, Any]], row_errors: "pd.DataFrame | None", compared: "Scaling | None"
-) -> None:
-    import pandas as pd
-    from dp_figures.curves import draw_curves, save
-
-    write_tables(out, stages=pd.DataFrame(stages), rows=row_errors)
-    if row_errors is not None and len(drawn := row_errors.dropna(subset=["y", "y_low", "y_high"])):
-        save(draw_curves(drawn, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
-    if compared is not None:
-        write_tables(out, exponents=compared.exponents, practice=compared.curves)
-        labels = {"xlabel": "samples per dimension", "ylabel": "test error", "panel": "axis"}
-        save(draw_curves(compared.curves, **labels, logx=True, logy=True), out / "practice")
+    return pd.DataFrame(columns, dtype=object).reset_index(names="stage")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, Workers, grid, ridge, several, those_given
+from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, grid, ridge, several
 from dp_experiments.terminal import answer
 from dp_theory import Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES, fields_of, read_rule
@@ -43,45 +43,37 @@ def predict_command(
     Several values give a row for each combination. A parameter in --rule is VALUES, too.
     """
     name, parameters = read_rule(rule, alpha=alpha, keep=keep)
-    of_rule = parameters.keys() - those_given(alpha=alpha, keep=keep)
-    cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, ("phi", "lam"), of_rule)
+    cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, geometric=("phi", "lam"))
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
-    columns = _columns(problem, d)
-    correction, remark = _off_limit(problem) if d is None else ({}, "")
-    told = columns | correction if as_json else columns
+    told, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else (_at(problem, d), "")
     rows = _rows({name: cells[name] for name in varied} | told, problem.shape) if varied else [told]
     answer(as_json, {"table": rows} if varied else told, rows, remark)
 
 
-def _columns(problem: Problem, d: int | None) -> dict[str, Any]:
-    if d is None:
-        return asdict(predict(problem))
+def _at(problem: Problem, d: int) -> dict[str, Any]:
     from dp_theory import FinitePrediction
 
     prediction = predict(problem, d=d)
     assert isinstance(prediction, FinitePrediction)
     low, high = prediction.band()
-    columns = asdict(prediction)
-    return {"test_error": columns["test_error"], "low": low, "high": high, **columns}
+    return {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
 
 
-def _off_limit(problem: Problem) -> tuple[dict[str, Any], str]:
-    """The first-order correction at a usual dimension, and a remark where it is large."""
+def _off_limit(problem: Problem) -> str:
+    """A remark where a usual dimension is far off the limit."""
     import numpy as np
 
     from dp_theory.ridge.finite_dimension import FAR, USUAL_D, finite_size_correction
 
-    off = finite_size_correction(problem, USUAL_D)
-    largest = np.ravel(off)[np.argmax(np.abs(np.nan_to_num(off)))]
-    remark = ""
-    if abs(largest) > FAR:
-        of_several = "" if np.size(off) == 1 else "up to "
-        remark = (
-            f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {of_several}"
-            f"{abs(largest):.0%} {'higher' if largest > 0 else 'lower'}, to first order; --d gives it"
-        )
-    return {"finite_size_correction": off}, remark
+    off = np.ravel(finite_size_correction(problem, USUAL_D))
+    largest = off[np.argmax(np.abs(np.nan_to_num(off)))]
+    if not abs(largest) > FAR:
+        return ""
+    return (
+        f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {'up to ' * (off.size > 1)}"
+        f"{abs(largest):.0%} {'higher' if largest > 0 else 'lower'}, to first order; --d gives it"
+    )
 
 
 def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -103,10 +95,9 @@ def simulate_command(
     trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
     engine: Engine = "dense",
     seed: Seed = 0,
-    workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
     """The experiment of Theorem 1 is repeated with random rows. Shows means over trials with their standard errors."""
     problem = Problem(make_rule(rule, alpha=alpha, keep=keep), rho, phi, lam)
-    record = asdict(simulate(problem, d, trials, engine=engine, seed=seed, workers=workers))
+    record = asdict(simulate(problem, d, trials, engine=engine, seed=seed))
     answer(as_json, record, [record])

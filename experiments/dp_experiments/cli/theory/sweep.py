@@ -5,17 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
-    MOST_MINUTES,
     VALUES,
     Engine,
-    MostMinutes,
     Seed,
-    WorkersOrAll,
-    allow_work,
     cores,
     folder_option,
     names,
@@ -25,7 +22,7 @@ from dp_experiments.cli.theory.options import (
     write_tables,
     written,
 )
-from dp_experiments.terminal import answer, progress, records
+from dp_experiments.terminal import answer, progress, records, say
 from dp_theory.numerics.costs import AXES
 from dp_theory.rules import rule_names
 
@@ -35,7 +32,9 @@ if TYPE_CHECKING:
 
 LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with the engine dense also times d²
 DENSE_SECONDS = 2e-9
-SETTINGS = ("alpha", "rho", "lam")  # what a sweep may vary beside the number of samples
+LONG = 60  # seconds of work that are told beforehand
+MOST = 24 * 3600  # and seconds that are refused
+SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
     "generated": "samples generated",
     "kept": "samples kept",
@@ -53,33 +52,28 @@ def sweep_command(
     trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",
     x: Annotated[str, typer.Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
-    out: Annotated[Path | None, folder_option("sweep.csv, .png and .pdf")] = None,
+    out: Annotated[Path | None, folder_option("sweep.csv, with all points, .png and .pdf")] = None,
     seed: Seed = 0,
-    workers: WorkersOrAll = None,
-    dask: Annotated[str | None, typer.Option(help="Address of a dask scheduler to compute on.")] = None,
-    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
-    """Static, pruned and directly drawn data have the same kept fraction. Lines are predicted, points are simulated.
+    """Static, pruned and directly drawn data have the same kept fraction. Shows which has the least predicted error.
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
     import dp_theory
-    from dp_base.cluster import on_cluster
     from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
 
-    alphas = values("alpha", alpha)
-    rhos = values("rho", rho)
-    rules = names(rule)
+    alphas, rhos, rules = values("alpha", alpha), values("rho", rho), names(rule)
     lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
-    if dask is None and rows < float("inf"):  # impossible sizes are refused below
-        seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / (workers or cores())
-        remedy = f"give fewer --n or --trials, or raise --most-minutes, which is {most_minutes:g}"
-        allow_work(seconds, remedy, most_minutes)
-    with claimed(out), on_cluster(dask):
+    seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / cores()
+    if MOST < seconds < float("inf"):  # impossible sizes are refused below
+        raise InputError(f"this would take about {seconds / 3600:,.0f} hours: give fewer --n or --trials")
+    if LONG < seconds < MOST:
+        say(f"this takes about {seconds / 60:.0f} minutes")
+    with claimed(out):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
                 alphas,
@@ -92,24 +86,21 @@ def sweep_command(
                 n=sizes,
                 x=x,
                 seed=seed,
-                workers=workers or (cores() if dask is None else None),
+                workers=cores(),
                 advance=advance,
             )
         if out is not None:
-            _write(result, x, out)
-    best = winners(result)
-    check = noise_check(result)
-    varying = _varying(result)
+            from dp_figures.curves import save
+
+            write_tables(out, sweep=result)
+            save(picture(result, x), out / "sweep")
+    best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
-    rows = records(points[columns])
     answer(
         as_json,
-        {"table": rows, "winners": records(best), **check},
-        {
-            "test error": rows,
-            f"least predicted error ({AXIS_LABELS[x]})": records(best[[*varying, "from", "to", "series"]]),
-        },
+        {"table": records(points[columns]), "winners": records(best), **check},
+        {f"least predicted error ({AXIS_LABELS[x]})": records(best[[*varying, "from", "to", "series"]])},
         f"largest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
         f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}",
         *written(out),
@@ -120,27 +111,17 @@ def _varying(result: "DataFrame") -> list[str]:
     return [name for name in SETTINGS if result[name].nunique() > 1]
 
 
-def _write(result: "DataFrame", x: str, out: Path) -> None:
-    from dp_figures.curves import save
-
-    write_tables(out, sweep=result)
-    save(picture(result, x), out / "sweep")
-
-
 def picture(result: "DataFrame", x: str) -> "Figure":
     """For each setting a panel for prune and one for direct, each with the static curve."""
     import pandas as pd
     from dp_figures.curves import draw_curves
 
-    varying = _varying(result)
     panels = []
-    for setting, rows in result.groupby(list(SETTINGS), sort=False):
-        named = zip(SETTINGS, setting, strict=True)
-        where = ", ".join(f"{name} = {value:g}" for name, value in named if name in varying)
+    for _, rows in result.groupby(SETTINGS, sort=False):
+        where = ", ".join(f"{name} = {rows[name].iloc[0]:g}" for name in _varying(result))
+        series = rows["rule"].where(rows["strategy"] != "static", "static")
         for strategy in ("prune", "direct"):
-            panel = rows[rows["strategy"].isin(["static", strategy])]
-            series = panel["rule"].where(panel["strategy"] != "static", "static")
-            panels.append(panel.assign(panel=f"{strategy} {where}".strip(), series=series))
-    return draw_curves(
-        pd.concat(panels), xlabel=AXIS_LABELS[x], ylabel="test error", logx=True, logy=True, panel="panel"
-    )
+            shown = rows.assign(panel=f"{strategy} {where}".strip(), series=series)
+            panels.append(shown[rows["strategy"].isin(["static", strategy])])
+    labels = {"xlabel": AXIS_LABELS[x], "ylabel": "test error", "panel": "panel"}
+    return draw_curves(pd.concat(panels), **labels, logx=True, logy=True)

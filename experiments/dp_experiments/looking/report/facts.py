@@ -8,20 +8,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dp_figures.curves import narrow_name
-
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.verdict import chance_remark, guesses, verdict
-from dp_experiments.looking.judge import agreement, confirmed, load_judge
+from dp_experiments.looking.judge import Judge, agreement, confirmed, judged_arms, load_judge
 from dp_experiments.looking.report.hardest_images import hardest_images
 from dp_experiments.looking.report.pictures import (
     CAPTIONS,
-    LAST,
     are_drawn,
     class_counts,
-    draw_for_phone,
     leave_figures,
     readable_pool,
 )
@@ -33,6 +29,7 @@ from dp_real.config.arms import arm_config
 from dp_real.config.load import flat
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
+from dp_real.examples import ExampleSet
 from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
@@ -62,18 +59,16 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
     """
     comparison = Comparison(folder)
     if comparison.exists:
-        if judge or rounds:
-            raise InputError(f"{folder}: --judge and --rounds are only for runs; name those in {folder / 'runs'}")
-        return comparison_facts(comparison)
+        if rounds:
+            raise InputError(f"{folder}: --rounds is only for runs; name those in {folder / 'runs'}")
+        return comparison_facts(comparison, judge, progress)
     if not RunFiles(folder).is_run:
         raise InputError(f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv")
     run = Run(folder)
     facts = run_facts(run)
     if judge:
         asked = load_judge(judge, run.config.task)
-        real = load_data(run.config, progress, test=False).validation
-        right = confirmed(asked, real.x, real.y.numpy())
-        facts["judge"] = {"what": judge, "images": len(right)} | with_error(float(right.mean()), len(right))
+        facts["judge"] = _judge_facts(judge, asked, _validation(run, progress))
         facts["rounds"] = [row | shares for row, shares in zip(facts["rounds"], agreement(run, asked), strict=False)]
     if rounds:
         facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
@@ -109,8 +104,6 @@ def run_facts(run: Run) -> Facts:
     result = run.result
     if not are_drawn(run.files):
         leave_figures(run.path)
-    if not are_drawn(run.files, narrow_name(LAST)):
-        draw_for_phone(run)
     base = preset_of(config)
     pool = readable_pool(run)
     classes = class_counts(pool, config.task.classes).reset_index() if pool else None
@@ -172,18 +165,33 @@ def _rounds(run: Run) -> list[Facts]:
     return [row | {"pool_size": size} for row, size in zip(records(rounds), sizes, strict=True)]
 
 
-def comparison_facts(comparison: Comparison) -> Facts:
-    """The arms of a comparison, and the outcome of each run."""
+def _validation(run: Run, progress: Progress) -> ExampleSet:
+    return load_data(run.config, progress, test=False).validation
+
+
+def _judge_facts(name: str, judge: Judge, real: ExampleSet) -> Facts:
+    right = confirmed(judge, real.x, real.y.numpy())
+    return {"what": name, "images": len(right)} | with_error(float(right.mean()), len(right))
+
+
+def comparison_facts(comparison: Comparison, judge: str | None, progress: Progress) -> Facts:
+    """The arms of a comparison, and the outcome of each run. judge: adds what it says of each arm's samples."""
     arms = comparison.arms
     figure = comparison.figure.with_suffix(".png")
     runs = list(comparison.runs())
-    classes = len(runs[0][1].config.task.classes)
-    return {
+    task = runs[0][1].config.task
+    judged = {}
+    if judge:
+        asked = load_judge(judge, task)
+        real = _validation(runs[0][1], progress)
+        judged = {"judge": _judge_facts(judge, asked, real)}
+        arms = arms.join(judged_arms(comparison, asked, real.x, progress), on="series")
+    return judged | {
         "comparison": str(comparison.path),
-        "verdict": verdict(comparison.table, arms, classes),
+        "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
         "command": compare_command(comparison),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
-        "sets": comparison.sets.to_dict("records"),
+        "sets": comparison.read("sets").to_dict("records"),
         "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }

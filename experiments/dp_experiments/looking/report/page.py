@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dp_figures.curves import narrow_name
-
 from dp_experiments.looking.report.facts import COSTS, Facts
 from dp_experiments.looking.report.pictures import CAPTIONS
 from dp_experiments.pages import rendered
@@ -18,7 +16,8 @@ from dp_experiments.pages import rendered
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
-NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is that for a phone, or scrolled if there is none
+NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is scrolled
+JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
@@ -27,7 +26,7 @@ def page(facts: Sequence[Facts], refresh: int = 0) -> str:
     return rendered(
         "dp_experiments.looking.report",
         "page.html.jinja",
-        *(columns, words, readable, embedded, for_phone, overview, with_errors),
+        *(columns, words, readable, embedded, overview, with_errors),
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],
@@ -77,7 +76,8 @@ def shown_comparison(comparison: Facts) -> Facts:
             worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
-        arms.append(shown | _differences(row))
+        shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
+        arms.append(shown)
         kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
         costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
     sets = [
@@ -147,12 +147,6 @@ def readable(value: Any) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:,.0f}" if value == round(value) and value < 1e9 else f"{value:.4g}"
-
-
-def for_phone(file: str) -> str:
-    """The phone's picture beside this one, which folders of older versions lack."""
-    narrow = Path(file).with_stem(narrow_name(Path(file).stem))
-    return str(narrow) if narrow.exists() else ""
 
 
 def embedded(file: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from dp_figures import style
-from dp_figures.curves import draw_curves, save, save_narrow
+from dp_figures.curves import draw_curves, save
 from dp_figures.grids import draw_images
 from dp_figures.stacks import NAMED, draw_stacks
 from dp_figures.tables import measured
@@ -20,8 +19,6 @@ from numpy.typing import ArrayLike
 from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
-from dp_base.progress import Progress
-from dp_base.workers import in_parallel
 from dp_experiments.terminal import say
 from dp_real.distributed import this_process
 from dp_real.pool import Pool
@@ -41,7 +38,6 @@ CAPTIONS = {
 """What the page says below each picture."""
 LAST = "training"  # the picture that is drawn last: if it is there, all are
 SHOWN = 10  # rounds and classes in the grid of samples
-SHOWN_NARROW = 5  # classes in that for a phone
 THUMBNAIL = 128  # pixels a side of an image in a grid
 TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
 """The panels of the picture `training`."""
@@ -66,32 +62,16 @@ def leave_figures(run: Path) -> None:
         say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
 
 
-def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
-    """Draw those of several runs that are not drawn yet, `workers` at a time."""
-    undrawn = [(run,) for run in runs if not are_drawn(RunFiles(run))]
-    with progress("figures", len(undrawn)) as advance:
-        for _ in in_parallel(workers, leave_figures, undrawn):
-            advance(1)
-
-
-def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
-    """Whether a run is complete and its figures, of which `last_name` is drawn last, show its end."""
-    last = files.figures / f"{last_name}.png"
+def are_drawn(files: RunFiles) -> bool:
+    """Whether a run is complete and its figures show its end."""
+    last = files.figures / f"{LAST}.png"
     return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
 
-def draw_run(run: Run) -> list[Path]:
+def draw_run(run: Run) -> None:
     """Write the pictures, each whole or not at all, as PNG only, which takes half the time."""
-    return [path for name, draw in drawings(run).items() for path in save(draw(), run.files.figures / name, ["png"])]
-
-
-def draw_for_phone(run: Run) -> None:
-    """Write the pictures that only a report on a phone shows; a failure is only remarked on."""
-    try:
-        for name, draw in drawings(run).items():
-            save_narrow(draw, run.files.figures / name)
-    except Exception as error:
-        say(f"{run.path}/figures: not drawn for a phone: {type(error).__name__}: {error}")
+    for name, draw in drawings(run).items():
+        save(draw(), run.files.figures / name, ["png"])
 
 
 def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
@@ -198,7 +178,7 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     """The first example of each class in each round, framed if the learner was wrong."""
     facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
     rounds = spread_out(int(facts["round"].max()) + 1)
-    labels = spread_out(len(classes), SHOWN_NARROW if style.is_narrow() else SHOWN)
+    labels = spread_out(len(classes))
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
     images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
     size = (len(rounds), len(labels))
@@ -218,9 +198,9 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     return draw_images(grid, names, columns, rows="round", columns=what, notes=notes, marked=marked)
 
 
-def spread_out(count: int, most: int = SHOWN) -> list[int]:
-    """At most `most` of 0, …, count - 1, evenly spaced, with both ends."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+def spread_out(count: int) -> list[int]:
+    """At most SHOWN of 0, …, count - 1, evenly spaced, with both ends."""
+    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:

@@ -5,7 +5,6 @@ from dp_figures.plane import draw_pools
 
 from dp_experiments.claims.measured import stored_runs
 
-NUMBERS = ("measured",)
 FIGURES = (1,)
 
 

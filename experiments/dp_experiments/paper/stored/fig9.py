@@ -9,7 +9,6 @@ from scipy import stats
 
 from dp_experiments.claims.measured import paired, stored_runs
 
-NUMBERS = ("measured",)
 FIGURES = (9,)
 
 MARGIN = 0.5  # points: differences within it count as none

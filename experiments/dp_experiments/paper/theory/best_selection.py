@@ -11,8 +11,6 @@ from dp_theory import Direct, Problem, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import BestRule, Budget, best_selection
 
-NUMBERS = ("predicted", "simulated")
-
 RHO = 0.9
 SMALLEST_KEEP = 0.1  # the least keep fraction, which binds where only kept rows cost
 PANELS = {
@@ -22,7 +20,6 @@ PANELS = {
 }
 """The axis of each panel, and the least and the largest budget."""
 BEST = "best"
-LABELS = "best, seeing labels"
 D = 4000
 TRIALS = 60
 
@@ -35,7 +32,7 @@ def compute(quick: bool) -> pd.DataFrame:
         for i, budget in enumerate(np.geomspace(low, high, size)):
             spent = Budget.of(RHO, float(budget), axis, smallest_keep=SMALLEST_KEEP)
             best = best_selection(spent)
-            errors = {BEST: best.test_error, LABELS: best_selection(spent, labels=True).test_error}
+            errors = {BEST: best.test_error}
             for name in RULE_NAMES:
                 errors[name] = least_error(name, RHO, spent.psi, smallest_keep=SMALLEST_KEEP).test_error
             parts += [
@@ -47,7 +44,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _experiment(best: BestRule, budget: float, panel: str) -> pd.DataFrame:
-    problem = Problem(Direct(best.rule.rule), RHO, 1 / best.kept, best.lam)
+    problem = Problem(Direct(best.rule), RHO, 1 / best.kept, best.lam)
     runs = simulate(problem, D, TRIALS, engine="law", seed=round(1000 * budget))
     z = (runs.test_error - best.test_error) / runs.test_error_se
     relative = runs.test_error / best.test_error
@@ -70,12 +67,11 @@ def caption(table: pd.DataFrame) -> str:
     def above(name: str) -> str:
         return f"{theory.query('series == @name')['y'].max() - 1:.0%}"
 
-    below = 1 - theory.query("series == @LABELS")["y"].min()
     return (
         f"The test error of the usual rules, each at its best parameters and ridge, over that of the best of all rules "
         f"that see the score (selector at cosine {RHO} to the truth; no rule keeps less than {SMALLEST_KEEP:.0%}; "
         f"training on a row costs 0.1 generated ones where compute counts). Keep-hard is up to {above('keep-hard')} "
-        f"above it, keep-easy up to {above('keep-easy')}; a rule that sees labels too is up to {below:.0%} below. "
+        f"above it, keep-easy up to {above('keep-easy')}. "
         f"With few rows the best rule is a band of middling scores, with many it is keep-hard. Points: {TRIALS} "
         f"simulated experiments in dimension {D}, at most |z| = {table['z'].abs().max():.1f} from theory."
     )

@@ -9,7 +9,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from dp_theory import KeepAll, KeepHard, Problem
 
-NUMBERS = ("predicted", "simulated")
 FIGURES = (3,)
 
 D = 512

@@ -4,12 +4,13 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from dp_figures.theory import draw_against_keep_fraction
+from dp_figures import style
+from dp_figures.curves import draw_curves
+from matplotlib.figure import Figure
 
 from dp_experiments.paper.overlay import agreement_in_words, overlay
 from dp_theory import KeepEasy, KeepHard, Problem
 
-NUMBERS = ("predicted", "simulated")
 FIGURES = (7,)
 
 D = 350
@@ -37,7 +38,15 @@ def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> p
     return pd.concat(parts, ignore_index=True).assign(d=d)
 
 
-draw = draw_against_keep_fraction
+def draw(table: pd.DataFrame) -> Figure:
+    """The interpolation threshold p = φ is marked."""
+    figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
+    with style.paper():
+        for ax, threshold in zip(figure.axes, table.groupby("panel", sort=False)["threshold"].first(), strict=True):
+            ax.axvline(threshold, color=style.GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
+            top = ax.get_xaxis_transform()
+            ax.annotate("p = φ", (threshold, 1), (3, -1), top, "offset points", va="top", fontsize=7, color=style.GREY)
+    return figure
 
 
 def caption(table: pd.DataFrame) -> str:

@@ -18,8 +18,6 @@ from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
 
-NUMBERS = ("predicted", "measured")
-
 SMALL_DIGITS = "0+1+2+3+4"
 LARGE_DIGITS = "5+6+7+8+9"
 COAT = 4  # of fashion, with shirts the two classes that are nearest to each other
@@ -47,7 +45,7 @@ def _digits(rows: int) -> Features:
 
 def _fashion(steps: int) -> Features:
     plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
-    learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
+    learned = (f"practice.initial={TRAINED}", f"practice.real={TRAINED}", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)
     with tempfile.TemporaryDirectory() as folder:
         run(config, Path(folder) / "run", progress=progress)

@@ -11,8 +11,6 @@ from dp_figures.tables import predicted, simulated
 
 from dp_theory import BoundaryFlips, PracticeProblem, Window, predict, simulate
 
-NUMBERS = ("predicted", "simulated")
-
 PHI = 0.5
 ROUNDS = 8
 TOTAL = 8.0  # rows that all rounds add, in first pools

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 from dp_real import Run
 
-NUMBERS = ("measured",)
 FIGURES = (2,)
 
 ADDITIONS = (0, 1, 2)

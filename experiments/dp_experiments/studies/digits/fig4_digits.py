@@ -8,7 +8,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.comparing.compare import summarize
 from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 
-NUMBERS = ("measured",)
 FIGURES = (4,)
 
 NAMES = {

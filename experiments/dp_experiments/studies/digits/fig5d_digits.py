@@ -5,11 +5,10 @@ from functools import partial
 import pandas as pd
 from dp_figures.curves import draw_curves
 
-from dp_experiments.comparing.axes import AXIS_LABELS
 from dp_experiments.comparing.compare import summarize
+from dp_experiments.comparing.ratios import AXIS_LABELS
 from dp_experiments.studies.digits.digits_runs import digits, digits_arms
 
-NUMBERS = ("measured",)
 FIGURES = (5,)
 
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept

@@ -13,7 +13,6 @@ from dp_experiments.terminal import progress
 from dp_real import Run, run
 from dp_real.runs.afterwards import hindsight
 
-NUMBERS = ("measured",)
 FIGURES = (6,)
 
 SHOWN = (1, 3, 5, 7)  # rounds

@@ -14,7 +14,6 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
-NUMBERS = ("measured",)
 FIGURES = (8,)
 
 LABELS = (2, 5, 8)

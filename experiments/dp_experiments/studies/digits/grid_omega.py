@@ -9,7 +9,6 @@ from dp_figures.grids import draw_image_table
 from dp_experiments.looking.sample import GridRow, rows_along
 from dp_experiments.studies.digits.digits_runs import image_rows, shown_run, strength
 
-NUMBERS = ("measured",)
 FIGURES = (12, 13)
 
 OMEGA = 0.02

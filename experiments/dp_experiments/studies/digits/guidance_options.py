@@ -17,8 +17,6 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runtime.seeds import row_seeds
 
-NUMBERS = ("measured",)
-
 TOTALS = (0.2, 0.4, 0.8)  # total guidance: omega times the number of guided steps
 WHOLE = [0, 1]  # the window that is the whole trajectory
 SCHEDULES = [(1, WHOLE), (2, WHOLE), (5, WHOLE), (1, [0, 0.5]), (1, [0.25, 0.75]), (1, [0.5, 1])]

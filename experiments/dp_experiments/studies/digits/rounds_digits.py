@@ -11,8 +11,6 @@ from dp_real import Run
 from dp_real.evaluate.quality import round_quality
 from dp_real.runs.prepare import load_data
 
-NUMBERS = ("measured",)
-
 ARMS = {"practice": "practice", "random-direction": "in random directions", "practice-unguided": "unguided"}
 JUDGE = "real-900"  # the arm whose learner was trained on real images, and sees the rounds of all others
 PANELS = {

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int64, Shaped, UInt64
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import DDIM, sample
+from dp_real.guidance.sampler import sample
 from dp_real.runtime.seeds import row_noise
 
 
@@ -49,14 +49,13 @@ class GaussianGenerator:
     def __init__(self, dimension: int, steps: int, guidance_scale: float = 1.0) -> None:
         self.sample_shape = (dimension,)
         self.guidance_scale = guidance_scale
-        scheduler = DDIMScheduler(
+        self.scheduler = DDIMScheduler(
             beta_schedule="squaredcos_cap_v2",
             prediction_type="sample",
             timestep_spacing="trailing",
             clip_sample=False,
         )
-        scheduler.set_timesteps(steps)
-        self.solver = DDIM(scheduler)
+        self.scheduler.set_timesteps(steps)
 
     def sample(
         self,
@@ -73,12 +72,12 @@ class GaussianGenerator:
         guidance: EntropyGuidance | None = None,
     ) -> Float[Tensor, "batch dimension"]:
         sign = 2.0 * labels.double() - 1
-        alpha_bar = self.solver.scheduler.alphas_cumprod
+        alpha_bar = self.scheduler.alphas_cumprod
 
         def denoiser(x: Tensor, t: Tensor) -> Tensor:
             return posterior_mean(x, alpha_bar[t], sign, self.guidance_scale)
 
-        return sample(denoiser, self.solver, x, guidance=guidance)
+        return sample(denoiser, self.scheduler, x, guidance=guidance)
 
     def offload(self) -> None:
         """There are no weights to move."""

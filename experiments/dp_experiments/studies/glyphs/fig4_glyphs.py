@@ -9,7 +9,6 @@ from dp_figures.tables import measured
 
 from dp_experiments.claims.measured import paired, stored_runs, worth
 
-NUMBERS = ("measured",)
 FIGURES = (4,)
 
 ARMS = {"practice": (8000, 16000, 32000), "static": (8000, 16000, 32000, 64000, 128000)}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.comparing.compare import Comparison
 from dp_experiments.looking.report import hardest_images, pictures
-from dp_experiments.looking.report.page import NARROWEST_FIGURE, readable
+from dp_experiments.looking.report.page import readable
 from dp_experiments.looking.report.pictures import (
     are_drawn,
     class_counts,
@@ -23,16 +24,12 @@ from dp_experiments.looking.report.pictures import (
     draw_samples,
     draw_training,
     leave_figures,
-    leave_figures_of,
 )
 from dp_experiments.presets.presets import load_preset
-from dp_figures import style
-from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.files import RunFiles
@@ -68,13 +65,8 @@ def markers(figure: Figure, panel: int) -> list[float]:
 
 def test_a_run_leaves_figures(guided_run: Path):
     names = {path.name for path in (guided_run / "figures").iterdir()}
-    drawn = {"training", "rounds", "samples", "classes"}
     rounds = {f"round-{index}.png" for index in range(len(Run(guided_run).rounds))}
-    assert names - rounds - {f"{name}-narrow.png" for name in drawn} == {f"{name}.png" for name in drawn}
-    for name in drawn:
-        with Image.open(guided_run / "figures" / f"{name}.png") as image:
-            image.load()
-            assert image.size[0] == 1300  # 6.5 inches
+    assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples", "classes")}
 
 
 def test_training_marks_the_steps_of_the_additions():
@@ -133,17 +125,12 @@ def test_classes_are_counted(guided_run: Path):
 
 def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copied: Path):
     files = RunFiles(copied)
-    leave_figures(copied)
     assert are_drawn(files)
-    drawn = files.figures / "training.png"
     before_end = files.result.stat().st_mtime - 9
-    os.utime(drawn, (before_end, before_end))
+    os.utime(files.figures / "training.png", (before_end, before_end))
     assert not are_drawn(files)
-    leave_figures_of([copied], 1, silent)
+    assert dp("real", "report", copied) == 0
     assert are_drawn(files)
-    drawn.unlink()  # as of a command that was killed while it drew
-    leave_figures_of([copied], 1, silent)
-    assert drawn.exists()
 
 
 def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -259,6 +246,22 @@ def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path, c
     assert "of 250 real images" in err
 
 
+def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    judge = Comparison(compared).run_folder("static", 1)
+    page = tmp_path / "report.html"
+    (facts,) = reports(capsys, compared, "--judge", judge, "--out", page)
+    learner = Run(judge).learner()
+    assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
+    for row in facts["arms"]:
+        pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
+        right = [(learner.logits(pool.x[:]).argmax(1) == pool.y).double().mean().item() for pool in pools]
+        assert row["confirmed"] == pytest.approx(np.mean(right))
+        assert 0 < row["coverage"] <= 1
+    assert (
+        f"right about {100 * facts['judge']['accuracy']:.1f} % of {facts['judge']['images']} real" in page.read_text()
+    )
+
+
 def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
     guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -296,7 +299,7 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 2 * 4 + 40  # figures are there for a phone, too
+    assert len(page.images) == 4 + 40
     assert "test" not in columns
 
 
@@ -327,7 +330,6 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
 
 def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path, capsys: pytest.CaptureFixture[str]):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
-    assert (compared / "runs" / "static-seed2" / "figures" / "training.png").exists()
     assert dp("real", "report", compared, guided_run) == 2
     comparison, alone = reports(capsys, compared, guided_run, "--out", tmp_path / "both.html")
     assert alone["run"] == str(guided_run)
@@ -337,7 +339,7 @@ def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 2 * (1 + 4) + 40  # the rows that were added to the run are in its gallery
+    assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
 
@@ -361,33 +363,6 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path)
     document = opened(frame, 500)
     assert 'data-wide="false"' in document
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
-
-
-@pytest.mark.parametrize(
-    ("width", "pixels"), [(style.NARROW, 358), (style.WIDTH, 16 * NARROWEST_FIGURE)], ids=["phone", "wide"]
-)
-def test_labels_of_figures_are_legible(width: float, pixels: float):
-    """Where a figure is narrowest, its smallest letters have 9 pixels. A phone of 390 pixels has 32 of margins."""
-    with style.paper():
-        points = min(rcParams["xtick.labelsize"], rcParams["ytick.labelsize"], rcParams["legend.fontsize"])
-    assert points / 72 / width * pixels >= 9
-
-
-def test_a_report_without_figures_for_a_phone_has_those_that_are_scrolled(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    def fails(run: Run) -> None:
-        raise OSError("no room")
-
-    for narrow in (copied / "figures").glob("*-narrow.png"):
-        narrow.unlink()
-    leave_figures(copied)
-    monkeypatch.setattr(pictures, "drawings", fails)
-    assert dp("real", "report", copied, "--out", tmp_path / "report.html") == 0
-    page = (tmp_path / "report.html").read_text()
-    assert "<source" not in page
-    assert page.count('<figure class="wide"') == 4
-    assert "not drawn for a phone: OSError: no room" in capsys.readouterr().err
 
 
 def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run: Path, monkeypatch: pytest.MonkeyPatch):
