@@ -12,7 +12,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from dp_base.checksums import json_digest
-from dp_base.locks import in_turn
+from dp_base.locks import locked_beside
 from dp_real.config import Config
 from dp_real.pool.pool import FORMAT, keep_block, kept_block
 
@@ -35,7 +35,7 @@ class Shared:
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
-        with in_turn(file):
+        with locked_beside(file, wait=True):
             return kept_block(file) or keep_block(file, draw())
 
 

@@ -5,7 +5,6 @@ An example is near a real one if it is no farther from it than the k-th nearest 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,45 +27,37 @@ MOST = 2000
 """Examples that are taken of each set at most. All pairs of them are compared."""
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density and coverage (Naeem et al., ICML 2020).
-
-    Recall is the share of real examples near a generated one by distances among generated ones, coverage by those among
-    real ones. Density is by how many real examples a generated one is near, over k. Vendi is the effective number of
-    different examples (Friedman and Dieng, TMLR 2023).
-    """
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-    vendi: float
-
-
 def quality(
     generated: Float[np.ndarray, "generated features"],
     real: Float[np.ndarray, "real features"],
     neighbours: int = NEIGHBOURS,
-) -> Quality:
-    """Compare features; only sets of the same sizes can be compared with each other."""
+) -> dict[str, float]:
+    """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density, coverage (Naeem et al., ICML 2020) and Vendi.
+
+    Recall is the share of real examples near a generated one by distances among generated ones, coverage by those among
+    real ones. Density is by how many real examples a generated one is near, over k. Only sets of the same sizes can be
+    compared with each other.
+    """
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
             raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
     distances = pairwise_distances(generated, real)
     near_real = distances <= _radii(real, neighbours)
     near_generated = distances <= _radii(generated, neighbours)[:, np.newaxis]
-    return Quality(
-        precision=float(near_real.any(1).mean()),
-        recall=float(near_generated.any(0).mean()),
-        density=float(near_real.sum(1).mean() / neighbours),
-        coverage=float(near_real.any(0).mean()),
-        vendi=vendi_score(generated),
-    )
+    return {
+        "precision": float(near_real.any(1).mean()),
+        "recall": float(near_generated.any(0).mean()),
+        "density": float(near_real.sum(1).mean() / neighbours),
+        "coverage": float(near_real.any(0).mean()),
+        "vendi": vendi_score(generated),
+    }
 
 
 def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
-    """exp of the entropy of the eigenvalues of the features' cosine similarities."""
+    """The effective number of different examples (Friedman and Dieng, TMLR 2023).
+
+    It is exp of the entropy of the eigenvalues of the features' cosine similarities.
+    """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
     # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
@@ -110,7 +101,7 @@ def round_quality(
             entropy, correct = assess(learner, examples, y)
             facts = {"round": index, "examples": count, "entropy": float(entropy.mean())}
             facts |= {"wrong": 1 - float(correct.double().mean())}
-            found.append(facts | asdict(quality(penultimate(learner, examples), real)))
+            found.append(facts | quality(penultimate(learner, examples), real))
             advance(1)
     return found
 

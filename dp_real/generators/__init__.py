@@ -94,10 +94,6 @@ class GeneratorConfig(PartConfig):
         """About how many a sample's prompt takes, and at most its answer."""
         return 0, 0
 
-    def judged_tokens(self, task: Task) -> int:
-        """About how many it takes to tell how likely the classes of a sample are."""
-        return task.n_classes * sum(self.tokens(task))
-
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """None if it is not known."""
         return None

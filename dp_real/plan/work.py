@@ -40,7 +40,7 @@ def tokens(config: Config) -> dict[str, int]:
     initial = config.practice.initial - config.practice.real
     judged = drawn - initial if config.guidance.likelihood_weight else 0
     judged += config.samples - config.practice.real if config.pool.soft_labels else 0
-    each = config.generator.judged_tokens(config.task) if judged else 0
+    each = config.task.n_classes * (prompt + written)
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from dp_base.checksums import RECORD
+from dp_base.checksums import RECORD, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
@@ -26,6 +26,7 @@ from dp_base.files import (
     to_disk,
     unused,
     whole_file,
+    whole_folder,
     write_json,
     write_text,
 )

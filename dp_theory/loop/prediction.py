@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -73,11 +73,9 @@ class Stages:
 
 def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
     """The limits of a learner on groups of rows."""
-    names = [field.name for field in fields(Prediction)]
-    cells = [_predicted(solved, certificate) for solved, certificate in _certified(problem.cells(), tolerance)]
-    found = {name: np.reshape([cell[name][0] for cell in cells], problem.shape)[()] for name in names}
-    found["keep_fraction"] = np.reshape([cell["kept"][0] for cell in cells], problem.shape)[()]
-    return Prediction(**found)
+    found = _predicted(problem, tolerance)
+    found["keep_fraction"] = found["kept"]
+    return Prediction(**{field.name: found[field.name][..., 0][()] for field in fields(Prediction)})
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
@@ -85,33 +83,40 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
 
     For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
-    solved = [_predicted(*cell) for cell in _certified(problem.cells(), tolerance)]
-    fields_of = {
-        name: np.reshape([cell[name] for cell in solved], (*problem.shape, *np.shape(solved[0][name])))
-        for name in solved[0]
-    }
-    return PracticePrediction(problem=problem, **fields_of)
+    return PracticePrediction(problem=problem, **_predicted(problem, tolerance))
 
 
-def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
-    test_error, overlap, squared_norm = solved.outputs()
-    alignment, covariance, response = solved.loop.parameters
-    has_limit = np.array([loss == HARD_MARGIN for loss in solved.loop.losses])
-    additions = np.empty(len(solved.additions), object)
-    additions[:] = solved.additions
-    return {
-        "test_error": test_error,
-        "overlap": np.where(has_limit, np.copysign(np.inf, overlap), overlap),
-        "squared_norm": np.where(has_limit, np.inf, squared_norm),
-        "keep_fraction": solved.kept / solved.candidates,
-        "certificate": certificate,
-        "additions": additions,
-        "kept": solved.kept,
-        "candidates": solved.candidates,
-        "alignment": alignment[:, 0],
-        "covariance": covariance,
-        "response": response,
-    }
+def _predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
+    recent = lru_cache(_RECENT)(kept_rows)
+    found: dict[str, list[Array]] = {}
+    for cell in problem.cells():
+        if isinstance(cell.loss, Square):
+            solved, certificate = _by_moments(cell, TOLERANCE if tolerance is None else tolerance, recent)
+        elif len(cell.additions):
+            solved, certificate = _by_points(cell, tolerance)
+        else:
+            solved, certificate = _by_nodes(cell, NODES_TOLERANCE if tolerance is None else tolerance)
+        test_error, overlap, squared_norm = solved.outputs()
+        alignment, covariance, response = solved.loop.parameters
+        has_limit = np.array([loss == HARD_MARGIN for loss in solved.loop.losses])
+        additions = np.empty(len(solved.additions), object)
+        additions[:] = solved.additions
+        fields_of_cell = {
+            "test_error": test_error,
+            "overlap": np.where(has_limit, np.copysign(np.inf, overlap), overlap),
+            "squared_norm": np.where(has_limit, np.inf, squared_norm),
+            "keep_fraction": solved.kept / solved.candidates,
+            "certificate": certificate,
+            "additions": additions,
+            "kept": solved.kept,
+            "candidates": solved.candidates,
+            "alignment": alignment[:, 0],
+            "covariance": covariance,
+            "response": response,
+        }
+        for name, value in fields_of_cell.items():
+            found.setdefault(name, []).append(value)
+    return {name: np.reshape(cells, (*problem.shape, *cells[0].shape)) for name, cells in found.items()}
 
 
 # -- the stages -------------------------------------------------------------------------------------------------------
@@ -120,147 +125,116 @@ def _predicted(solved: Stages, certificate: Array) -> dict[str, Array]:
 def solve_stages(problem: PracticeProblem, size: int = SIZES[0]) -> Stages:
     """Solve a loop with scalar rules once, without a certificate."""
     (cell,) = problem.cells()
-    return solve_cell(cell, size)
+    return solve_cell(cell, size=size)
 
 
-def solve_cell(cell: Cell, size: int = SIZES[0]) -> Stages:
-    """Solve a scalar problem once, without a certificate."""
-    return _Solver(cell, ORDER, size=size).solved()
+def solve_cell(
+    cell: Cell,
+    order: int = ORDER,
+    *,
+    size: int = SIZES[0],
+    seed: int = 0,
+    perturb: np.random.Generator | None = None,
+    near: Loop | None = None,
+    rows: Callable[[PlacedRows, int], Kept] = kept_rows,
+) -> Stages:
+    """Solve a scalar problem once, one stage after the other, without a certificate.
 
+    `size` and `seed` are those of points, where a loop has another loss; `near` is a solution to begin with, where it
+    has no rounds. `perturb` multiplies every moment and order parameter by 1 ± its rounding error.
+    """
 
-@dataclass
-class _Solver:
-    """One stage after the other; `perturb` multiplies every moment and order parameter by 1 ± its rounding error."""
+    def off(value: Array, error: float = _MOMENT_ERROR) -> Array:
+        return value if perturb is None else value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
 
-    cell: Cell
-    order: int
-    perturb: np.random.Generator | None = None
-    size: int = SIZES[0]
-    seed: int = 0
-    rows: Callable[[PlacedRows, int], Kept] = kept_rows
-
-    def solved(self, previous: Loop | None = None) -> Stages:
-        cell = self.cell
-        by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
-        by_nodes = not isinstance(cell.loss, Square) and not by_points
+    by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
+    if by_points:
+        _require_memory(cell)
+    loop = Loop.of(cell)
+    by_quadrature = False
+    additions: list[RoundRows] = []
+    errors: list[float] = []
+    overlaps: list[float] = []
+    residuals: list[float] = []
+    for stage in range(cell.stages):
+        placed = cell.initial if stage == 0 else (_placed(cell, additions, errors[-1], loop),)
+        cohorts = []
+        for one in placed:
+            by_quadrature = by_quadrature or one.needs_quadrature
+            cohort = Cohort.of(one, rows(one, order), stage - 1 if stage else None, stage, cell.last_stage(stage))
+            kept = cohort.kept
+            error = max(_MOMENT_ERROR, kept.error)
+            mass, linear, second = (off(part, error) for part in (kept.mass, kept.linear, kept.second))
+            second = (second + second.transpose(0, 2, 1)) / 2
+            cohorts.append(replace(cohort, kept=replace(kept, mass=mass, linear=linear, second=second)))
+        size_kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
+        require("keep_fraction", size_kept, size_kept > 0, "be positive: no row is kept with a positive weight")
+        loop = loop.with_rows(cohorts)
         if by_points:
-            self._check_memory()
-        loop = Loop.of(cell)
-        by_quadrature = False
-        additions: list[RoundRows] = []
-        errors: list[float] = []
-        overlaps: list[float] = []
-        residuals: list[float] = []
-        for stage in range(cell.stages):
-            placed = cell.initial if stage == 0 else self._placed(additions, errors[-1], loop)
-            by_quadrature = by_quadrature or any(one.needs_quadrature for one in placed)
-            selector = stage - 1 if stage else None
-            last = cell.last_stage(stage)
-            cohorts = [Cohort.of(one, self.rows(one, self.order), selector, stage, last) for one in placed]
-            kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
-            require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
-            loop = loop.with_rows([self._perturbed(cohort) for cohort in cohorts])
-            if by_nodes:
-                error = None
-                if self.perturb is not None:
-                    error = _TRIED_ERROR * self.perturb.uniform(-1, 1, cell.basis.shape[1] + 2)
-                loop, residual = loop.first_stage(self.order, previous, error)
-            else:
-                if by_points:
-                    for cohort, one in zip(cohorts, placed, strict=True):
-                        loop = loop.with_points(cohort, one, self.size, self.seed)
-                loop, residual = loop.next_stage(self._rounded)
-            self._check_residual(loop, residual)
-            error, overlap = loop.outcome()
-            errors.append(error)
-            overlaps.append(overlap)
-            residuals.append(residual)
-            self._check_error(errors)
-        return Stages(loop, additions, np.array(errors), np.array(overlaps), np.array(residuals), by_quadrature)
-
-    def _placed(self, additions: list[RoundRows], error: float, loop: Loop) -> tuple[PlacedRows]:
-        place = len(additions)
-        plan = self.cell.additions[place]
-        rows = plan(error) if callable(plan) else plan
-        if not isinstance(rows, Addition | MeasuredRows):
-            raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition or MeasuredRows")
-        additions.append(rows)
-        flip = rows.flips(self.cell.flip)
-        return (PlacedRows(rows, flip, np.append(self.cell.labeller, 0.0), loop.parameters.selector()[None]),)
-
-    def _perturbed(self, cohort: Cohort) -> Cohort:
-        if self.perturb is None:
-            return cohort
-        kept = cohort.kept
-        error = max(_MOMENT_ERROR, kept.error)
-        mass, linear, second = (_off(part, self.perturb, error) for part in (kept.mass, kept.linear, kept.second))
-        second = (second + second.transpose(0, 2, 1)) / 2
-        return replace(cohort, kept=replace(kept, mass=mass, linear=linear, second=second))
-
-    def _rounded(self, newest: Newest) -> Newest:
-        if self.perturb is None:
-            return newest
-        return Newest(*(_off(part, self.perturb) for part in newest))
-
-    def _check_memory(self) -> None:
-        stages = self.cell.stages
-        trained = np.arange(1, stages + 1) if self.cell.accumulate else np.ones(stages)
-        if np.sum(trained**2) > MOST_SLOPES:
-            raise InputError(
-                f"{stages - 1} rounds that accumulate are more than memory allows under {self.cell.loss}: ask for"
-                " fewer, or take the square loss"
-            )
-
-    def _check_residual(self, loop: Loop, residual: float) -> None:
-        variance = loop.parameters.c[-1, -1]
-        if not (residual < TOLERANCE and variance > 0):
-            stage = loop.parameters.stages - 1
-            raise ConvergenceError(f"{self._where(stage)}: relative residual {residual:.1e}, C = {variance:.3g}")
-
-    def _check_error(self, errors: Sequence[float]) -> None:
-        if errors[-1] < RESOLUTION and len(self.cell.additions):
-            raise ConvergenceError(
-                f"{self._where(len(errors) - 1)}: test error {errors[-1]:.1e}; below {RESOLUTION:.0e} double precision"
-                " does not resolve the loop: ask for fewer rounds"
-            )
-
-    def _where(self, stage: int) -> str:
-        return f"phi = {self.cell.phi:g}, lam = {self.cell.ridges[stage]:g}, stage {stage}"
+            for cohort, one in zip(cohorts, placed, strict=True):
+                loop = loop.with_points(cohort, one, size, seed)
+        if by_points or isinstance(cell.loss, Square):
+            loop, residual = loop.next_stage(lambda newest: Newest(*map(off, newest)))
+        else:
+            tried = None if perturb is None else _TRIED_ERROR * perturb.uniform(-1, 1, cell.basis.shape[1] + 2)
+            loop, residual = loop.first_stage(order, near, tried)
+        error, overlap = loop.outcome()
+        errors.append(error)
+        overlaps.append(overlap)
+        residuals.append(residual)
+        _require_resolved(loop, residual, error)
+    return Stages(loop, additions, np.array(errors), np.array(overlaps), np.array(residuals), by_quadrature)
 
 
-def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
-    return value * (1 + error * rng.choice((-1.0, 1.0), np.shape(value)))
+def _placed(cell: Cell, additions: list[RoundRows], error: float, loop: Loop) -> PlacedRows:
+    place = len(additions)
+    plan = cell.additions[place]
+    rows = plan(error) if callable(plan) else plan
+    if not isinstance(rows, Addition | MeasuredRows):
+        raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition or MeasuredRows")
+    additions.append(rows)
+    return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), loop.parameters.selector()[None])
+
+
+def _require_memory(cell: Cell) -> None:
+    trained = np.arange(1, cell.stages + 1) if cell.accumulate else np.ones(cell.stages)
+    if np.sum(trained**2) > MOST_SLOPES:
+        raise InputError(
+            f"{cell.stages - 1} rounds that accumulate are more than memory allows under {cell.loss}: ask for fewer,"
+            " or take the square loss"
+        )
+
+
+def _require_resolved(loop: Loop, residual: float, error: float) -> None:
+    cell = loop.cell
+    stage = loop.parameters.stages - 1
+    where = f"phi = {cell.phi:g}, lam = {cell.ridges[stage]:g}, stage {stage}"
+    variance = loop.parameters.c[-1, -1]
+    if not (residual < TOLERANCE and variance > 0):
+        raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {variance:.3g}")
+    if error < RESOLUTION and len(cell.additions):
+        raise ConvergenceError(
+            f"{where}: test error {error:.1e}; below {RESOLUTION:.0e} double precision does not resolve the loop: ask"
+            " for fewer rounds"
+        )
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def _certified(cells, tolerance: float | None) -> list[tuple[Stages, Array]]:
-    recent = lru_cache(_RECENT)(kept_rows)
-    found = []
-    for cell in cells:
-        if isinstance(cell.loss, Square):
-            found.append(_by_moments(cell, TOLERANCE if tolerance is None else tolerance, recent))
-        elif len(cell.additions):
-            found.append(_by_points(cell, tolerance))
-        else:
-            found.append(_by_nodes(cell, NODES_TOLERANCE if tolerance is None else tolerance))
-    return found
-
-
-def _by_moments(cell: Cell, tolerance: float, recent: Callable[[PlacedRows, int], Kept]) -> tuple[Stages, Array]:
-    """The certificate of the square loss: what rounding does, as a perturbed solution shows."""
+def _by_moments(cell: Cell, tolerance: float, rows: Callable[[PlacedRows, int], Kept]) -> tuple[Stages, Array]:
+    """The certificate of the square loss: what rounding does, as a perturbed solution shows, and more nodes change."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
-    orders = ORDERS_OF_SEVERAL if several else ORDERS
-    solved = _Solver(cell, orders[0], rows=recent).solved()
-    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(cell, orders[0], solved, recent)
+    first, *orders = ORDERS_OF_SEVERAL if several else ORDERS
+    solved = solve_cell(cell, first, rows=rows)
+    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first, rows)
     if not solved.by_quadrature:
         return solved, np.maximum.accumulate(rounding)
     agreements = 2 if len(cell.additions) else 1  # two orders may miss the same feature of a learner's rule
     changes: list[Array] = []
-    for order in orders[1:]:
+    for order in orders:
         before = solved
-        solved = _Solver(cell, order, rows=recent).solved()
+        solved = solve_cell(cell, order, rows=rows)
         changes = [*changes, _SAFETY * _change(solved, before)][-agreements:]
         allowed = max(tolerance, float(rounding.max()))  # no node mends rounding
         if len(changes) == agreements and np.max(changes) <= allowed:
@@ -268,11 +242,12 @@ def _by_moments(cell: Cell, tolerance: float, recent: Callable[[PlacedRows, int]
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def _effect_of_rounding(cell: Cell, order: int, solved: Stages, recent: Callable[[PlacedRows, int], Kept]) -> Array:
+def _effect_of_rounding(solved: Stages, order: int, rows: Callable[[PlacedRows, int], Kept]) -> Array:
+    cell = solved.loop.cell
     if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
     try:
-        perturbed = _Solver(cell, order, np.random.default_rng(0), rows=recent).solved()
+        perturbed = solve_cell(cell, order, perturb=np.random.default_rng(0), rows=rows)
     except ConvergenceError:
         return np.full(cell.stages, np.inf)
     own = np.maximum(solved.residual, 4 * ROUNDING * np.array(solved.loop.conditions))
@@ -286,7 +261,7 @@ def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     for order in ORDERS_OF_NODES:
         before = found[-1][1] if found else None
         try:
-            solved = _Solver(cell, order).solved(before.loop if before else None)
+            solved = solve_cell(cell, order, near=before.loop if before else None)
         except ConvergenceError:
             if found or order == ORDERS_OF_NODES[-1]:
                 raise
@@ -296,7 +271,7 @@ def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
             change = max(float(_change(solved, before).max()), float(solved.residual.max()))
             if change <= tolerance:
                 few, one = found[-3:][0]  # the effect of an error needs few nodes
-                other = _Solver(cell, few, np.random.default_rng(0)).solved(one.loop)
+                other = solve_cell(cell, few, perturb=np.random.default_rng(0), near=one.loop)
                 share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR
                 return solved, change + _SAFETY * share * _change(one, other)
     raise _more_nodes(cell, ORDERS_OF_NODES[-1], change, tolerance)
@@ -312,11 +287,11 @@ def _more_nodes(cell: Cell, order: int, change: float, tolerance: float) -> Conv
 def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
     """The certificate of another loss with rounds: what four times as many points, drawn anew, changed."""
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
-    solved = _Solver(cell, ORDER, size=SIZES[0]).solved()
+    solved = solve_cell(cell)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
-        solved = _Solver(cell, ORDER, size=size, seed=seed).solved()
+        solved = solve_cell(cell, size=size, seed=seed)
         change = np.maximum.accumulate(np.maximum(_change(solved, before), solved.residual))
         if change.max() <= wanted:
             return solved, change

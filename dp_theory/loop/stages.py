@@ -24,7 +24,7 @@ from dp_theory.loop.equations import (
     with_edge,
     with_row,
 )
-from dp_theory.loop.forces import PointMeans, SampledCohort, correct_means
+from dp_theory.loop.forces import PointMeans, SampledCohort
 from dp_theory.loop.losses import Loss, Square, candidate_limits
 from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
 from dp_theory.loop.points import draw_points
@@ -58,12 +58,9 @@ _FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
 _LARGE_RIDGE = 1.0  # where no remedy is known, and from which the ridge falls where nodes have no solution at once, to
 _LEAST_RIDGE = 1e-6  # this or the stage's own,
 _RIDGES = 13  # by so many steps
-_FIRST_START = (-1.0, 0.0)  # ln √C and ln(X/φ) of stage 0 to begin with,
+_FIRST_DEVIATION = -1.0  # ln √C of stage 0 to begin with,
 _FIRST_ALIGNMENT = 1e-3  # and a
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
-
-
-Forces = tuple[Sequence[CohortForces], Newest]  # the cohorts with their forces on the newest stage, and the means
 
 
 @dataclass(frozen=True)
@@ -101,9 +98,6 @@ class Loop:
         off = c[-1, -1] + across @ across + (part - overlap) * (part + overlap)  # without cancellation
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
 
-    def rows_of(self, stage: int) -> float:
-        return sum(float(rows.cohort.mass.sum()) for rows in self.cohorts if rows.cohort.trains(stage))
-
     def with_rows(self, cohorts: Sequence[Cohort]) -> Loop:
         return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
 
@@ -120,7 +114,8 @@ class Loop:
         ridge = float(cell.ridges[stage])
         if isinstance(cell.loss, Square):
             control = SQUARE_CONTROL
-            if ridge == 0 and (rows := self.rows_of(stage)) <= cell.phi * (1 + _AT_THE_PEAK):
+            rows = sum(float(each.cohort.mass.sum()) for each in self.cohorts if each.cohort.trains(stage))
+            if ridge == 0 and rows <= cell.phi * (1 + _AT_THE_PEAK):
                 if len(cell.additions):
                     raise InputError(
                         f"lam = 0 needs more rows than dimensions: stage {stage} has {rows:.3g}·n, not above d = phi·n"
@@ -129,65 +124,48 @@ class Loop:
                 if rows >= cell.phi * (1 - _AT_THE_PEAK):
                     return self._at_the_peak(), 0.0
                 ridge, control = 1.0, INTERPOLATION
-            newest, miss, forces, condition = StageEquations(self, cell.loss, ridge).solved_for(control)
-            changed = change(newest)
-            known = forces if changed is newest else None
-            return self.extended(changed, cell.loss, ridge, control, known, condition), miss
+            newest, miss, condition = StageEquations(self, cell.loss, ridge).exact(control)
+            return self.extended(change(newest), cell.loss, ridge, control, condition), miss
         miss = np.inf
         for loss, lam in candidate_limits(cell.loss, ridge):
-            vector, control, miss = StageEquations(self, loss, lam).solved()
+            newest, control, miss = StageEquations(self, loss, lam).by_points()
             if miss <= EXACT:
-                return self.extended(change(Newest.of(vector, stage + 1)), loss, lam, control), miss
+                return self.extended(change(newest), loss, lam, control), miss
         remedy = "give a larger lam, if the rows are about to be separable"
         if ridge == 0:
             remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
-        elif ridge >= _LARGE_RIDGE:
-            remedy = "the ridge is large enough: this is a failure of the search, not of the problem"
-        raise ConvergenceError(
-            f"practice at phi = {cell.phi:g}, lam = {ridge:g}, {cell.loss}, stage {stage}: the order"
-            f" parameters miss their equations by {miss:.1e}; {remedy}"
-        )
+        raise self._missed(miss, remedy)
 
     def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
         """The only stage of a loop without rounds, by nodes of this order. `error` is that of the means of forces."""
-        cell = self.cell
-        candidates = candidate_limits(cell.loss, float(cell.ridges[0]))
         start, miss = None, np.inf
+        candidates = candidate_limits(self.cell.loss, float(self.cell.ridges[0]))
         if previous is not None:
             candidates = [limit for limit in candidates if limit[0] == previous.losses[0]]
-            start = Newest(*(part[-1] for part in previous.parameters)).vector()
+            start = Newest(*(part[-1] for part in previous.parameters))
         for loss, lam in candidates:
-            means = NodeMeans(cell.initial, loss, order, error)
+            means = NodeMeans(self.cell.initial, loss, order, error)
             equations = StageEquations(self, loss, lam)
-            vector, miss = equations.solved_over(means, start)
+            newest, miss = equations.by_nodes(means, start)
             if miss <= EXACT:
-                newest = Newest.of(vector, 1)
                 return self._grown(newest, means(newest), equations), miss
-        raise ConvergenceError(
-            f"phi = {cell.phi:g}, lam = {cell.ridges[0]:g}, {cell.loss}: the fixed point is missed by {miss:.1e}"
-        )
+        raise self._missed(miss, "give a larger lam")
 
-    def extended(
-        self,
-        newest: Newest,
-        loss: Loss,
-        lam: float,
-        control: QuadraticLoss,
-        known: Forces | None = None,
-        condition: float = 1.0,
-    ) -> Loop:
+    def _missed(self, miss: float, remedy: str) -> ConvergenceError:
+        cell, stage = self.cell, self.parameters.stages
+        where = f"phi = {cell.phi:g}, lam = {cell.ridges[stage]:g}, {cell.loss}, stage {stage}"
+        return ConvergenceError(f"{where}: the order parameters miss their equations by {miss:.1e}; {remedy}")
+
+    def extended(self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss, condition: float = 1.0) -> Loop:
         parameters = self.parameters.extended(newest)
-        stage = parameters.stages - 1
-        cohorts, forces = newest_forces(self.cohorts, newest, control) if known is None else known
-        correct_means(self.points, forces, parameters, loss, control)
+        cohorts, forces = newest_forces(self.cohorts, newest, control)
+        points = list(self.points)
+        for i, rows in enumerate(points):
+            if rows.trains(parameters.stages - 1):
+                rows.correct(forces, parameters, loss, control)
+                points[i] = rows.grown(loss, control, parameters)
         grown = self._grown(newest, forces, StageEquations(self, loss, lam), condition)
-        return replace(
-            grown,
-            cohorts=tuple(cohorts),
-            points=tuple(
-                rows.extended(loss, control, parameters) if rows.trains(stage) else rows for rows in self.points
-            ),
-        )
+        return replace(grown, cohorts=tuple(cohorts), points=tuple(points))
 
     def _grown(self, newest: Newest, forces: Newest, equations: StageEquations, condition: float = 1.0) -> Loop:
         row, mean, pulled = equations.learner(newest, forces)
@@ -285,11 +263,11 @@ class StageEquations:
                 rows.add_affine(forces, newest, control)
         return self.off(newest, forces)
 
-    def solved_for(self, control: QuadraticLoss) -> tuple[Newest, float, Forces, float]:
-        """The stage under a quadratic loss, its residual, its forces, and what magnifies rounding."""
+    def exact(self, control: QuadraticLoss) -> tuple[Newest, float, float]:
+        """The stage under a quadratic loss, its residual, and what magnifies rounding."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         own = k + s  # the place of C_ss; that of X_ss is the last
-        response = self._own_response(control)
+        response, slope = self._own_response(control)
         deviations = np.sqrt(np.diag(self.loop.parameters.c))
         own_unit = deviations[-1] if s else 1.0
         unit = np.concatenate([np.ones(k), deviations * own_unit, [1.0], np.full(s, response)])
@@ -297,17 +275,14 @@ class StageEquations:
         vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
         vectors[:, -1] = response
         at_zero, *columns = self._affine_off(vectors, control)[:, :-1] / unit
-        jacobian = (np.array(columns) - at_zero).T
         rest = np.delete(np.arange(k + 2 * s + 1), own)
-        inverse = np.linalg.inv(jacobian[np.ix_(rest, rest)])
-        slope = self._slope_of_own(response, control)
+        inverse = np.linalg.inv((np.array(columns) - at_zero).T[np.ix_(rest, rest)])
 
         vector = vectors[0]
         vector[rest] = -unit[rest] * (inverse @ at_zero[rest])
         for left in range(_CORRECTIONS, -1, -1):
             newest = Newest.of(vector, s + 1)
-            each, forces = newest_forces(self.loop.cohorts, newest, control)
-            off = self.off(newest, forces)
+            off = self.off(newest, newest_forces(self.loop.cohorts, newest, control)[1])
             correction = np.zeros_like(vector)
             correction[rest] = unit[rest] * (inverse @ (off[rest] / unit[rest]))
             correction[own] = off[own] / slope
@@ -315,29 +290,23 @@ class StageEquations:
                 break
             vector = vector - correction
         miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
-        return newest, miss, (each, forces), 1 / abs(slope)
+        return newest, miss, 1 / abs(slope)
 
-    def _slope_of_own(self, response: float, control: QuadraticLoss) -> float:
-        weight, mass = self._weights()
-        beta = control.bend(weight, response)
-        e = self.loop.cell.eigenvalues
-        own = e / (self.lam + e * float(mass @ beta))
-        return self.loop.cell.phi * float(np.mean(own**2) * (mass @ beta**2)) - 1
-
-    def _weights(self) -> tuple[Array, Array]:
-        here = [rows.cohort.kept for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
-        return np.concatenate([kept.weight for kept in here]), np.concatenate([kept.mass for kept in here])
-
-    def _own_response(self, control: QuadraticLoss) -> float:
-        """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], found in ln X."""
+    def _own_response(self, control: QuadraticLoss) -> tuple[float, float]:
+        """X_ss, the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], found in ln X; and the slope of C_ss's equation."""
         cell = self.loop.cell
         e = cell.eigenvalues
-        weight, mass = self._weights()
+        here = [rows.cohort.kept for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
+        weight = np.concatenate([kept.weight for kept in here])
+        mass = np.concatenate([kept.mass for kept in here])
+
+        def own_mode(response: float) -> tuple[Array, Array]:
+            beta = control.bend(weight, response)
+            return e / (self.lam + e * float(mass @ beta)), beta
 
         def excess(log_response: float) -> float:
             response = np.exp(log_response)
-            gamma = float(mass @ control.bend(weight, response))
-            return 1 - cell.phi * float((e / (response * (self.lam + e * gamma))).sum()) / len(e)
+            return 1 - cell.phi * float(np.mean(own_mode(response)[0])) / response
 
         low = high = float(np.log(cell.phi))
         while excess(low) > 0:
@@ -345,11 +314,13 @@ class StageEquations:
         while excess(high) < 0:
             high += 4
         # root_scalar: scipy.optimize.elementwise.find_root takes 13 times as long for one root
-        return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
+        response = float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
+        mode, beta = own_mode(response)
+        return response, cell.phi * float(np.mean(mode**2) * (mass @ beta**2)) - 1
 
     # -- other losses -------------------------------------------------------------------------------------------------
 
-    def solved(self) -> tuple[Float[Array, " unknowns"], QuadraticLoss, float]:
+    def by_points(self) -> tuple[Newest, QuadraticLoss, float]:
         """The stage, the control fitted to it, and its relative residual, which may be large."""
         loop = self.loop
         few = tuple(rows.first(FEW) for rows in loop.points)
@@ -358,36 +329,27 @@ class StageEquations:
         if miss <= _NEAR_ENOUGH:
             means = replace(means, points=loop.points, settled=True)
             found, miss = fixed_point(self.moves(means), found, _SOLVED, _STEPS[1], EXACT)
-        return self.vector(found), means.control, miss
+        return self.newest(found), means.control, miss
 
-    def solved_over(
-        self, means: PointMeans | NodeMeans, start: Float[Array, " unknowns"] | None
-    ) -> tuple[Float[Array, " unknowns"], float]:
-        """The stage with given means of forces and its residual: from a point nearby, or along ridges."""
+    def by_nodes(self, means: NodeMeans, near: Newest | None) -> tuple[Newest, float]:
+        """The stage without rounds, and its residual: from a point nearby, or along ridges."""
 
         def found_at(lam: float, begin: Array) -> tuple[Array, float]:
             return fixed_point(replace(self, lam=lam).moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-        begin = self.start() if start is None else self.coordinates(start)
-        found, miss = found_at(self.lam, begin)
-        if start is None and miss > EXACT and not self._has_margin:
+        found, miss = found_at(self.lam, self.start() if near is None else self.coordinates(near))
+        if near is None and miss > EXACT and self.loss == self.loop.cell.loss:
             begin = self.start()
             for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _RIDGES):
-                near, off = found_at(float(lam), begin)
-                begin = near if off <= EXACT else begin
+                there, off = found_at(float(lam), begin)
+                begin = there if off <= EXACT else begin
             found, miss = found_at(self.lam, begin)
-        return self.vector(found), miss
-
-    @property
-    def _has_margin(self) -> bool:
-        return self.loss != self.loop.cell.loss
+        return self.newest(found), miss
 
     def start(self) -> Float[Array, " unknowns"]:
         a, c, x = self.loop.parameters
         if not self.stage:
-            deviation, response = _FIRST_START
-            alignment = np.full(a.shape[1], _FIRST_ALIGNMENT)
-            return np.append(alignment, [deviation, response + np.log(self.loop.cell.phi)])
+            return np.append(np.full(a.shape[1], _FIRST_ALIGNMENT), [_FIRST_DEVIATION, np.log(self.loop.cell.phi)])
         norm, response = self._units()
         row = np.linalg.cholesky(c)[-1] / norm
         return np.concatenate([a[-1] / norm, row, [np.log(row[-1]) - _NEW_PART], x[-1] / response, [0.0]])
@@ -396,29 +358,27 @@ class StageEquations:
         parameters = self.loop.parameters
         return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
 
-    def coordinates(self, vector: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+    def coordinates(self, newest: Newest) -> Float[Array, " unknowns"]:
+        """Cone coordinates, which always stand for possible order parameters."""
         norm, response = self._units()
-        a, c, x = Newest.of(vector, self.stage + 1)
+        a, c, x = newest
         row = c[:0]
         if self.stage:
             row = np.asarray(solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True))
-        new = np.log(c[-1] - row @ row) / 2 - np.log(norm)
+        new = c[-1] - row @ row
+        if not (x[-1] > 0 and new > _POSITIVE * c[-1] > 0):
+            raise FloatingPointError("no learner has these order parameters")
+        new = np.log(new) / 2 - np.log(norm)
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
-    def vector(self, coordinates: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+    def newest(self, coordinates: Float[Array, " unknowns"]) -> Newest:
         norm, response = self._units()
         a, factor, x = Newest.of(coordinates, self.stage + 1)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
             raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
         row = norm * np.append(factor[:-1], np.exp(factor[-1]))
         c = np.append(np.linalg.cholesky(self.loop.parameters.c) @ row[:-1], row @ row)
-        return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))).vector()
-
-    def is_possible(self, vector: Float[Array, " unknowns"]) -> bool:
-        _, c, x = Newest.of(vector, self.stage + 1)
-        before = self.loop.parameters.c
-        new = c[-1] - (c[:-1] @ np.linalg.solve(before, c[:-1]) if self.stage else 0.0)
-        return bool(x[-1] > 0 and new > _POSITIVE * c[-1] > 0)
+        return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1])))
 
     def moves(self, means: PointMeans | NodeMeans) -> Callable[[Array], tuple[Array, float]]:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
@@ -426,17 +386,18 @@ class StageEquations:
         """
 
         def moved(point: Array) -> tuple[Array, float]:
-            vector = self.vector(point)
-            newest = Newest.of(vector, self.stage + 1)
+            newest = self.newest(point)
+            vector = newest.vector()
             off = self.off(newest, means(newest))
             miss = float(np.abs(self.relative(off, newest)).max())
             means.settled = means.settled or miss < _SETTLED
             part = _PART
-            while not self.is_possible(vector + part * off):
-                part = part / 2
-                if part < _LEAST_PART:
-                    return np.zeros_like(point), np.inf
-            return self.coordinates(vector + part * off) - point, miss
+            while part > _LEAST_PART:
+                try:
+                    return self.coordinates(Newest.of(vector + part * off, self.stage + 1)) - point, miss
+                except FloatingPointError:
+                    part /= 2
+            return np.zeros_like(point), np.inf
 
         def move(point: Array) -> tuple[Array, float]:
             try:

@@ -6,18 +6,19 @@ from scipy.stats import chi2, t
 from dp_theory.outcomes import QUANTITIES
 
 
-def outputs(record, suffix=""):
+def outputs(record, suffix="", names=QUANTITIES):
     """The three quantities of a prediction or a simulation, or what the suffix names of them: (3, *shape)."""
-    return np.array([getattr(record, name + suffix) for name in QUANTITIES])
+    return np.array([getattr(record, name + suffix) for name in names])
 
 
 def assert_same(record, other, rtol):
     np.testing.assert_allclose(outputs(record), outputs(other), rtol=rtol, atol=0)
 
 
-def largest_z(runs, answer):
-    """By how many standard errors the three quantities of an experiment are off at most."""
-    return np.max(np.abs(outputs(runs) - outputs(answer)) / outputs(runs, "_se"))
+def largest_z(runs, answer, names=QUANTITIES):
+    """By how many standard errors the quantities of an experiment are off at most."""
+    off = outputs(runs, names=names) - outputs(answer, names=names)
+    return np.max(np.abs(off) / outputs(runs, "_se", names))
 
 
 def assert_agrees(table, trials):

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pytest
 from dp_experiments.looking.report.pictures import draw_rounds
@@ -46,13 +45,6 @@ def test_report_and_evaluate(text_run: Path, capsys: pytest.CaptureFixture[str])
     assert "nearly one of the validation set" in page
     assert dp("real", "evaluate", text_run, "--json") == 0
     assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
-
-
-def test_export(text_run: Path, tmp_path: Path):
-    assert dp("real", "export", text_run, "--out", tmp_path / "out") == 0
-    table = datasets.load_dataset("json", data_files=str(tmp_path / "out" / "train.jsonl"), split="train")
-    assert len(table) == json.loads((text_run / "result.json").read_text())["pool_size"]
-    assert all(table["text"])
 
 
 def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

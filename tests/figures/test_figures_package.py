@@ -1,10 +1,7 @@
 """What the plotting package promises: it draws what it is given, refuses what it cannot, and leaves no trace."""
 
-import ast
-from pathlib import Path
 from typing import Any
 
-import dp_figures
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -27,16 +24,6 @@ def tidy(**changes):
         for x in (1.0, 10.0, 100.0)
     ]
     return pd.DataFrame(rows).assign(**changes)
-
-
-def test_imports_neither_half_nor_pyplot():
-    for path in Path(dp_figures.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                assert name.split(".")[0] not in ("dp_theory", "dp_real", "dp_experiments"), path
-                assert name != "matplotlib.pyplot", path
 
 
 def test_lines_points_bars_and_legend_are_those_of_the_table():

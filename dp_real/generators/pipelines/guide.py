@@ -21,8 +21,8 @@ from dp_real.sections import is_window
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
 MODULAR = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline")
 """The modular pipelines whose latents are not packed."""
-NO_IMAGES = {"films": {"num_frames", "video_length"}, "sounds": {"audio_length_in_s", "audio_end_in_s"}}
-"""What pipelines draw that take such arguments."""
+NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"}
+"""Arguments of pipelines that draw films or sounds."""
 
 
 def guide(
@@ -142,9 +142,8 @@ def check_class(kind: type) -> None:
     """Raise InputError for a class of pipelines that cannot be guided."""
     name = kind.__name__
     told = signature(kind.__call__).parameters
-    for what, marks in NO_IMAGES.items():
-        if not marks.isdisjoint(told):
-            raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
+    if not NO_IMAGES.isdisjoint(told):
+        raise InputError(f"{name} draws films or sounds: only images can be shown to the classifier")
     if "mask_image" in told:
         raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
     if "ModularPipeline" in (base.__name__ for base in kind.__mro__) and name not in MODULAR:

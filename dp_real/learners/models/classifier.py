@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,64 +114,43 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
-    return _with_processor(loaded, sample_shape, model, None)
+    return wrapped_classifier(loaded, sample_shape)
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
-    """Wrap a loaded classifier as it is, by default with the processor of where it came from."""
-    name = type(model).__name__
-    is_known = processor is not None or model.name_or_path or getattr(model.config, "pretrained_cfg", None)
-    if not is_known:
-        raise InputError(f"{name}: how its images are normalised is not known: give its processor=")
-    return _with_processor(model, sample_shape, model.name_or_path, processor)
-
-
-def _with_processor(model: Any, sample_shape: tuple[int, ...], place: str, processor: Any) -> Classifier:
-    """Timm's processor is in the model's config."""
+    """Wrap a loaded classifier, by default with the processor of where it came from; timm's is in its config."""
     config = model.config
     timm = getattr(config, "pretrained_cfg", None)
     if timm:
         size = (config.model_args or {}).get("img_size", timm["input_size"][-1])
     else:
         size = getattr(config, "image_size", None) or sample_shape[-1]
-    if processor is not None:
-        mean, std = normalisation_of(processor, type(model).__name__)
+    if processor is None and timm:
+        mean, std = timm["mean"], timm["std"]
+    elif processor is None and not model.name_or_path:
+        raise InputError(f"{type(model).__name__}: how its images are normalised is not known: give its processor=")
     else:
-        mean, std = (timm["mean"], timm["std"]) if timm else normalisation(place)
+        mean, std = normalisation(model.name_or_path or type(model).__name__, processor)
     return Classifier(model, size, mean, std)
 
 
-class Normalisation(NamedTuple):
-    """A mean and a deviation per channel, of pixels in [0, 1]."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
-
-
-def normalisation(model: str) -> Normalisation:
-    """Found by giving a model's processor a black and a white image."""
-    is_local = Path(model).is_dir()
-    with reading(model, "image processor"):
+def normalisation(model: str, processor: Any = None) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation of each channel in [0, 1], found by giving the model's processor black and white images."""
+    if processor is None:
+        is_local = Path(model).is_dir()
         try:
-            with no_code_of(model):
+            with reading(model, "image processor"), no_code_of(model):
                 processor = AutoImageProcessor.from_pretrained(
                     model, local_files_only=is_local, trust_remote_code=False
                 )
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:
+        except MissingError as error:
             raise MissingError(
                 f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put "
                 'one there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": '
                 "[R, G, B]}"
             ) from error
-        return normalisation_of(processor, model)
-
-
-def normalisation_of(processor: Any, model: str) -> Normalisation:
-    """The normalisation of a processor; `model` begins errors."""
     if timm := getattr(processor, "data_config", None):
-        return Normalisation(timm["mean"], timm["std"])
+        return timm["mean"], timm["std"]
     is_grey = np.size(processor.image_mean) == 1
     probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
     images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
@@ -184,4 +163,4 @@ def normalisation_of(processor: Any, model: str) -> Normalisation:
     if not np.isfinite(pixels).all() or not (white != black).all():
         raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
-    return Normalisation((-black * std).tolist(), std.tolist())
+    return (-black * std).tolist(), std.tolist()

@@ -125,6 +125,6 @@ def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progre
             x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
             found = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
             share = float(confirmed(judge, x, y.numpy()).mean())
-            rows.append({"series": arm, "confirmed": share, "coverage": found.coverage, "vendi": found.vendi})
+            rows.append({"series": arm, "confirmed": share, "coverage": found["coverage"], "vendi": found["vendi"]})
             advance(1)
     return pd.DataFrame(rows).groupby("series", sort=False).mean()

@@ -319,7 +319,7 @@ class Kandinsky:
 @pytest.mark.parametrize(
     ("pipe", "reason"),
     [
-        (Films(), "Films draws films: only images can be shown"),
+        (Films(), "Films draws films or sounds: only images can be shown"),
         (Kandinsky(), "Kandinsky cannot be guided: only pipelines of one stage can, with a scheduler and a vae, or"),
         (StableDiffusionInpaintPipeline(*7 * [None], None, False), "inpainting cannot be guided: what lies outside"),
         (FluxModularPipeline(), r"^FluxModularPipeline cannot be guided; of the modular pipelines \S+ and \S+ can$"),

@@ -290,7 +290,7 @@ def test_pipelines_schedules_and_sizes_that_cannot_be_used(tmp_path: Path):
     pipe = stable_diffusion()
     pipe.save_pretrained(tmp_path)
     reindex(tmp_path, _class_name="LattePipeline")
-    with pytest.raises(InputError, match=r"LattePipeline draws films"):
+    with pytest.raises(InputError, match=r"LattePipeline draws films or sounds"):
         load_pipeline(str(tmp_path))
     reindex(tmp_path, _class_name="DDPMPipeline")
     with pytest.raises(InputError, match="DDPMPipeline is no pipeline of diffusers that draws images for prompts"):

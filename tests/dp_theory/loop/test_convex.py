@@ -1,21 +1,62 @@
-"""Convex losses: the square loss gives the span recipe, logistic regression meets other solvers and simulation."""
+"""Convex losses: the square loss gives what is known of it, one stage of a loop the span recipe, λ → 0 the margin;
+other solvers and the experiment agree."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.special import expit
 
-from dp_theory import predict, simulate
-from dp_theory.loop import HINGE, LOGISTIC, SQUARED_HINGE, Group, SpanProblem, Verifier
-from dp_theory.rules import KeepEasy, KeepHard
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory import HINGE, LOGISTIC, SQUARED_HINGE, predict, simulate
+from dp_theory.loop import (
+    Addition,
+    Group,
+    PracticeProblem,
+    SpanProblem,
+    Window,
+    prediction,
+    row_errors,
+    stages,
+)
+from dp_theory.loop.experiment import fit_convex, max_margin
+from dp_theory.loop.losses import HARD_MARGIN, Loss
+from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
+from dp_theory.loop.points import draw_points
+from dp_theory.loop.prediction import ORDER, solve_stages
+from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
-from tests.dp_theory.loop.loops import UNNAMED_SQUARE
-from tests.dp_theory.verification.beyond import feature_cells
+from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE
+from tests.dp_theory.verification.beyond import feature_cells, loops
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)
+HARD_ROUND = Addition(2, keep=KeepHard(0.3))
+FEW = 2**11  # points
+
+
+# -- what is known ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["keep-easy, more columns than rows", "labeller, flips, label-aware", "power law 1, keep-easy"]
+)
+def test_the_square_loss_by_its_prox_is_the_span_recipe(name):
+    problem = feature_cells(50)[name]
+    assert_same(predict(replace(problem, loss=UNNAMED_SQUARE), tolerance=1e-11), predict(problem), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["verifier, labeller, flips", "newest rows", "power law"])
+def test_the_search_finds_the_loop_with_the_square_loss(name: str):
+    """Its control is the square loss then, so that points do not matter."""
+    problem = loops()[name]
+    expected = predict(problem)
+    found = solve_stages(replace(problem, loss=UNNAMED_SQUARE), size=FEW).loop.parameters
+    for ours, theirs in zip(
+        (found.a[:, 0], found.c, found.x), (expected.alignment, expected.covariance, expected.response), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
 def test_reference_value():
@@ -23,31 +64,42 @@ def test_reference_value():
     assert predict(logistic).test_error == pytest.approx(0.179662, abs=5e-7)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "keep-hard",
-        "keep-easy, more columns than rows",
-        "labeller, flips, label-aware",
-        "interpolating, hard",
-        "soft verifier",
-        "power law 1, keep-easy",
-    ],
-)
-def test_the_square_loss_by_its_prox_is_the_span_recipe(name):
-    problem = feature_cells(50)[name]
-    assert_same(predict(replace(problem, loss=UNNAMED_SQUARE), tolerance=1e-11), predict(problem), 1e-10)
+@pytest.mark.parametrize(("loss", "flip"), [(LOGISTIC, 0.1), (SQUARED_HINGE, 0.0), (HINGE, 0.1)], ids=str)
+def test_one_stage_is_the_span_recipe(loss, flip):
+    loop = solve_stages(PracticeProblem(0.5, 0.02, [Addition(1)], flip=flip, loss=loss), size=2**16)
+    expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
+    assert loop.test_error[0] == pytest.approx(float(expected.test_error), rel=5e-5)
+    assert loop.overlap[0] == pytest.approx(float(expected.overlap), rel=5e-5)
 
 
-# -- the prox ---------------------------------------------------------------------------------------------------------
+def test_fresh_data_is_a_recursion_of_the_span_recipe():
+    """Every stage on rows that the stage before selected, and on nothing else."""
+    rules = (KeepHard(0.4), Entropy(4.0, 2.0))
+    loop = PracticeProblem(0.2, 0.01, [Addition(3, keep=rule) for rule in rules], accumulate=False, loss=LOGISTIC)
+    answer = solve_stages(loop)
+    for stage, rule in enumerate(rules, 1):
+        before = np.pi * answer.test_error[stage - 1]
+        group = Group(3.0, along=(np.cos(before), np.sin(before)), keep=rule)
+        expected = predict(SpanProblem(PLANE, [group], 0.2, 0.01, loss=LOGISTIC)).test_error
+        assert answer.test_error[stage] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_an_order_without_a_solution_is_not_the_last():
+    """At order 4 the quadrature of a selector that is the truth has none; the higher ones do."""
+    group = Group(along=(1.0, 0.0), keep=KeepHard.with_keep_fraction(0.3))
+    found = predict(SpanProblem((1.0, 0.0), [group], 0.05, 0.0005, loss=LOGISTIC))
+    assert found.overlap == pytest.approx(10.3121, abs=5e-5)
+    assert found.squared_norm - found.overlap**2 == pytest.approx(0.8933, abs=5e-4)
+
+
+# -- forces and points ------------------------------------------------------------------------------------------------
 
 
 def test_logistic_prox_against_a_bracketing_solver():
     rng = np.random.default_rng(0)
     score, strength = 30 * rng.standard_normal(200), 10 ** rng.uniform(-6, 8, 200)
     y = np.where(rng.random(200) < 0.5, 1.0, -1.0)
-    h = LOGISTIC.prox(score, y, strength)
-    for s, label, k, ours in zip(score, y, strength, h, strict=True):
+    for s, label, k, ours in zip(score, y, strength, LOGISTIC.prox(score, y, strength), strict=True):
         expected = brentq(
             lambda x, s=s, label=label, k=k: x - k * label * expit(-label * x) - s,
             s - k,
@@ -58,14 +110,41 @@ def test_logistic_prox_against_a_bracketing_solver():
         assert ours == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-# -- logistic regression ----------------------------------------------------------------------------------------------
+def test_means_of_forces_are_those_of_draws():
+    score = np.array([-2.0, 0.3, 1.5])
+    y = np.array([1.0, -1.0, 1.0])
+    for loss in (SQUARED_HINGE, HINGE, HARD_MARGIN):
+        known = loss.mean_answer(score, 0.7, y, np.array([2.0]), 0.4)
+        u = score + 0.7 * np.random.default_rng(0).standard_normal((400_000, 1))
+        force, bend = loss.answer(u, y, np.array([2.0]), 0.4)
+        for ours, drawn in zip(known, (force, force**2, bend), strict=True):
+            np.testing.assert_allclose(ours, drawn.mean(axis=0), rtol=0.01, atol=0.01)
+        for ours, nodes in zip(known, Loss.mean_answer(loss, score, 0.7, y, np.array([2.0]), 0.4), strict=True):
+            np.testing.assert_allclose(ours, nodes, rtol=0.1, atol=0.1)
 
 
-def test_weights_and_ridge_scale_together():
-    group = Group(along=PRUNER, weight=Verifier(2), flip=0.1)
-    problem = SpanProblem(PLANE, [group], 0.5, 0.02, loss=LOGISTIC)
-    scaled = replace(problem, groups=[replace(group, weight=lambda t, y: 5 * Verifier(2)(t, y))], lam=0.1)
-    assert_same(predict(scaled), predict(problem), 1e-8)
+def test_points_are_the_kept_rows():
+    """Their moments, against those that rules know."""
+    rows = Addition(1.0, keep=KeepHard(0.7))
+    placed = PlacedRows(rows, 0.1, *view_of_labeller(0.8))
+    cohort = Cohort.of(placed, kept_rows(placed, ORDER), 0, 1, 3)
+    points = draw_points(cohort, placed, 2**13, np.random.default_rng(0))
+    mass = points.mass[:, -1]
+    assert np.abs(points.view[:, 0]).max() <= 0.7
+    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
+    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
+    np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
+
+
+def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatch):
+    monkeypatch.setattr(prediction, "SIZES", (2**7, 2**8))
+    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 2, loss=LOGISTIC)
+    assert 5e-3 < predict(loop).certificate.max() < 1
+    with pytest.raises(ConvergenceError, match="256 points still change the result"):
+        predict(loop, tolerance=5e-3)
+
+
+# -- without ridge ----------------------------------------------------------------------------------------------------
 
 
 def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
@@ -84,37 +163,122 @@ def test_few_easy_rows_with_many_flips_are_solved_without_ridge():
     assert abs(runs.test_error - predict(problem).test_error) < 4 * runs.test_error_se
 
 
-@pytest.mark.parametrize("lam", [0.01, 0.5])
-def test_the_hinge_against_the_experiment(lam):
-    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.7), flip=0.1)], 0.5, lam, loss=HINGE)
+def test_separable_rows_have_the_margin_of_every_loss():
+    """The squared hinge gets there in proportion to λ, the logistic loss as slowly as 1/ln(1/λ)."""
+    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.5))], 0.3, 0.0, loss=SQUARED_HINGE)
+    limit = predict(problem)
+    assert np.isinf(limit.squared_norm)
+    assert np.isinf(limit.overlap)
+    assert predict(replace(problem, lam=1e-8)).test_error == pytest.approx(float(limit.test_error), rel=1e-7)
+    for loss in (LOGISTIC, HINGE):
+        assert predict(replace(problem, loss=loss)) == limit
+    far, near = (float(predict(replace(problem, loss=LOGISTIC, lam=lam)).test_error) for lam in (1e-5, 1e-8))
+    assert abs(far - limit.test_error) > abs(near - limit.test_error)
+
+
+def test_ridge_to_zero_is_the_margin_of_a_loop():
+    loop = PracticeProblem(0.5, 0.0, [HARD_ROUND], loss=SQUARED_HINGE)
+    limit = solve_stages(loop, size=FEW)
+    for lam, off in ((1e-3, 3e-2), (1e-7, 3e-6)):
+        near = solve_stages(replace(loop, lam=lam), size=FEW)
+        np.testing.assert_allclose(near.test_error, limit.test_error, rtol=off)
+    logistic = solve_stages(replace(loop, loss=LOGISTIC), size=FEW)
+    np.testing.assert_array_equal(logistic.test_error, limit.test_error)
+
+
+@pytest.mark.slow
+def test_two_rounds_at_no_ridge_meet_the_default_tolerance():
+    """Their points once missed it: the slope of the max-margin force jumped from point to point."""
+    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 3, loss=LOGISTIC)
+    answer = predict(loop)
+    assert answer.certificate.max() < 5e-3
+    assert largest_z(simulate(loop, 150, 24, seed=1), answer, ["test_error"]) < 4
+
+
+@pytest.mark.slow
+def test_loops_that_were_once_not_found():
+    """Eight windows that narrow under the logistic loss, and hardly any ridge with few rows."""
+    windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
+    errors = solve_stages(windows, size=2**13).test_error
+    assert np.all(np.diff(errors) < 0)
+    assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
+    few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
+    assert np.all(np.diff(solve_stages(few, size=2**12).test_error) < 0)
+
+
+# -- the experiment, and its fits against other solvers ---------------------------------------------------------------
+
+
+def test_the_hinge_against_the_experiment():
+    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.7), flip=0.1)], 0.5, 0.01, loss=HINGE)
     assert largest_z(simulate(problem, 100, 12), predict(problem)) < 4
 
 
-def test_the_hinge_has_the_margin_of_other_losses_without_ridge():
-    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.5))], 0.5, 0.0, loss=HINGE)
-    assert predict(problem) == predict(replace(problem, loss=LOGISTIC))
+@pytest.mark.parametrize(
+    "problem",
+    [
+        replace(R11, additions=[HARD_ROUND], loss=LOGISTIC),
+        replace(R11, additions=[HARD_ROUND], loss=LOGISTIC, lam=0.0),
+        PracticeProblem(0.5, 0.05, [HARD_ROUND, Addition(1, keep=KeepEasy(0.5))], flip=0.05, loss=HINGE),
+    ],
+    ids=["logistic", "margin", "hinge"],
+)
+def test_loops_against_the_experiment(problem):
+    runs = simulate(problem, 80, 12)
+    assert largest_z(runs, solve_stages(problem), ["test_error"]) < 4
 
 
-def test_experiment_fits_like_scikit_learn(monkeypatch):
-    """The experiment's minimiser against an independent solver, on the experiment's own rows."""
+def test_experiments_that_keep_no_row_learn_nothing():
+    """scipy's non-negative least squares would break off the whole process."""
+    assert np.array_equal(fit_convex(np.zeros((0, 3)), np.zeros(0), np.zeros(0), 0.0, LOGISTIC), np.zeros(3))
+
+
+def test_logistic_fits_are_those_of_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
-    from dp_theory.loop import experiment
-
-    fits = []
-    fit = experiment.fit_convex
-    monkeypatch.setattr(
-        experiment, "fit_convex", lambda *arguments: fits.append((arguments, fit(*arguments))) or fits[-1][1]
-    )
-    group = Group(along=PRUNER, weight=Verifier(2), flip=0.1)
-    simulate(SpanProblem(PLANE, [group], 0.5, 0.02, loss=LOGISTIC), 60, 2)
-    for (x, y, q, lam, _), ours in fits:
-        solver = linear_model.LogisticRegression(C=1 / lam, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
-        np.testing.assert_allclose(ours, solver.fit(x, y, sample_weight=q).coef_[0], rtol=1e-4, atol=1e-5)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 60))
+    y, q = np.sign(x[:, 0] + rng.standard_normal(120)), rng.uniform(0.5, 1.5, 120) / 120
+    solver = linear_model.LogisticRegression(C=1 / 0.02, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
+    expected = solver.fit(x, y, sample_weight=q).coef_[0]
+    np.testing.assert_allclose(fit_convex(x, y, q, 0.02, LOGISTIC), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_order_without_a_solution_is_not_the_last():
-    """At order 4 the quadrature of a selector that is the truth has none; the higher ones do."""
-    group = Group(along=(1.0, 0.0), keep=KeepHard.with_keep_fraction(0.3))
-    found = predict(SpanProblem((1.0, 0.0), [group], 0.05, 0.0005, loss=LOGISTIC))
-    assert found.overlap == pytest.approx(10.3121, abs=5e-5)
-    assert found.squared_norm - found.overlap**2 == pytest.approx(0.8933, abs=5e-4)
+def test_widest_margin_against_another_solver():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 25))
+    y = np.sign(x[:, 0])
+    ours = max_margin(x, y)
+    assert ours is not None
+    beyond_margin = {"type": "ineq", "fun": lambda w: y * (x @ w) - 1, "jac": lambda w: y[:, None] * x}
+    other = minimize(lambda w: w @ w / 2, ours + 0.1, jac=lambda w: w, method="SLSQP", constraints=beyond_margin)
+    np.testing.assert_allclose(ours, other.x, atol=1e-5)
+    assert max_margin(np.vstack([x, x[:1]]), np.append(y, -y[0])) is None
+
+
+def test_support_vectors_are_those_of_another_solver():
+    linear_model = pytest.importorskip("sklearn.svm")
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((60, 8))
+    y = np.sign(x[:, 0] + rng.standard_normal(60))
+    q = rng.uniform(0.5, 1.5, 60)
+    other = linear_model.SVC(kernel="linear", C=10.0, tol=1e-8).fit(np.vstack([x, -x]), np.append(y, -y), np.tile(q, 2))
+    np.testing.assert_allclose(fit_convex(x, y, 2 * q, 0.1, HINGE), other.coef_[0], atol=2e-3)
+    with pytest.raises(InputError, match="the hinge needs lam > 0"):
+        fit_convex(x, y, q, 0.0, HINGE)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_refusals():
+    loop = replace(R11, loss=LOGISTIC)
+    with pytest.raises(InputError, match="memory"):
+        predict(replace(loop, additions=[HARD_ROUND] * 20))
+    with pytest.raises(InputError, match="square loss"):
+        row_errors(predict(PracticeProblem(0.5, 0.1, loss=LOGISTIC)), 0)
+
+
+def test_a_solution_that_is_not_found_is_reported(monkeypatch):
+    monkeypatch.setattr(stages, "fixed_point", lambda move, start, *others: (start, 1.0))
+    with pytest.raises(ConvergenceError, match=r"miss their equations by .*; give a larger lam"):
+        predict(PracticeProblem(0.25, 0.003, [HARD_ROUND], loss=LOGISTIC))

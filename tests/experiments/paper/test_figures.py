@@ -156,19 +156,10 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path, capsys):
     capsys.readouterr()
     assert run_dp("figures", "table5", "--run", four, "--out", tmp_path / "out") == 2
     assert "is of imagenet100-table4-4, which is no row of Table 5" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("preset", "row"),
-    [("imagenet100-table1", 4), ("imagenet1k-table1-1", 8), ("imagenet1k-table1-2", 9), ("imagenet100-table3-5", 4)],
-)
-def test_presets_of_a_row_find_it(preset, row, tmp_path):
-    run = Run(finished(tmp_path / "run", preset, 0.5))
-    found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
-    (place,) = found.index[found["own val"] == "50.00"]
-    variant = variants()[preset]
-    assert float(found["val"][place]) == variant.reported
-    assert place == row
+    for preset in ("imagenet100-table1", "imagenet1k-table1-2", "imagenet100-table3-5"):
+        run = Run(finished(tmp_path / preset, preset, 0.5))
+        found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
+        assert found["val"][found["own val"] == "50.00"].astype(float).tolist() == [variants()[preset].reported]
 
 
 def missing(name: str) -> NoReturn:

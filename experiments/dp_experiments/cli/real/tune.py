@@ -57,7 +57,7 @@ def tune_command(
     plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
-    where = on_cluster_asked(dask, workers, out)
+    where = on_cluster_asked(dask, workers)
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")

@@ -15,7 +15,7 @@ def verify_command(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard, practice, softmax.",
+            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Experiments for each cell.")] = 200,
