@@ -119,19 +119,19 @@ def of_this_project(kind: object) -> bool:
 
 
 def derived(what: str) -> str:
-    """The table of a registry's kinds, as the guide shows it."""
+    """The list of a registry's kinds, as the guide shows it."""
     registry = KINDS[what]
     rows = []
     for name, line in registry.summaries().items():
         if of_this_project(registry[name]):
-            rows.append(f"| `{name}` | {line.rstrip('.')} |")
-    return "\n".join(["", f"| `{what}` | |", "|---|---|", *rows, "", ""])
+            rows.append(f"- `{name}`: {line.rstrip('.')}")
+    return "\n".join(["", f"`{what}`:", "", *rows, "", ""])
 
 
 def test_the_guide_lists_the_kinds_that_there_are():
     pages = [page.read_text(encoding="utf-8") for page in (GUIDE, ARMS_GUIDE)]
     written = {found["what"]: found["rows"] for page in pages for found in TABLE.finditer(page)}
-    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these tables"
+    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
 
 
 def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path):

@@ -25,29 +25,28 @@ class BagOfWordsConfig(LearnerConfig):
 
     kind: Literal["bag-of-words"]
     unit: Literal["word", "character"] = Field(
-        default="word", description="of the n-grams; character: for languages that put no spaces between words"
+        default="word",
+        description="what is counted; character: up to four of them, for languages that put no spaces between words",
     )
-    longest: int = Field(default=1, ge=1, le=20, description="units of the longest n-grams; the shortest have one")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import BagOfWords
 
-        return BagOfWords(task.n_classes, self.unit, self.longest)
+        return BagOfWords(task.n_classes, self.unit)
 
 
 @LEARNERS.named("ngrams", place=6)
 class NGramsConfig(LearnerConfig):
-    """A bag of n-grams of characters with a multilayer perceptron."""
+    """A bag of n-grams of up to four characters with a multilayer perceptron."""
 
     examples: ClassVar[str] = "texts"
 
     kind: Literal["ngrams"]
-    longest: int = Field(default=4, ge=1, le=20, description="characters of the longest n-grams; the shortest have one")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import NGramNetwork
 
-        return NGramNetwork(task.n_classes, self.longest)
+        return NGramNetwork(task.n_classes)
 
 
 @LEARNERS.named("transformers-text", place=7)

@@ -13,7 +13,6 @@ from dp_theory import BoundaryFlips, Group, SpanProblem, predict
 from dp_theory.fitting.stack import _PowerLaws
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.flips import observed_labels
-from dp_theory.multiclass.prediction import bend
 from dp_theory.ridge.first_order import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 
@@ -154,15 +153,6 @@ def test_the_covariance_of_the_plane_is_its_page():
     np.testing.assert_allclose(shift[2], delta_o, rtol=1e-8)  # its derivative is by differences
 
 
-def test_the_trace_of_softmax_is_its_page():
-    """(T6.5), against the matrices."""
-    p = np.array([0.5, 0.3, 0.15, 0.05])
-    h = np.diag(p) - np.outer(p, p)
-    for delta in (0.1, 3.0):
-        whole = np.trace(h @ np.linalg.inv(np.eye(4) + delta * h))
-        np.testing.assert_allclose(bend(p[None], delta), whole, rtol=1e-12)
-
-
 @pytest.mark.parametrize("eps", [0.5, 0.3])
 def test_probit_labels_are_their_page(eps):
     """(T8.4) is the integral (T8.3) of (T8.1)."""
@@ -177,7 +167,7 @@ def test_probit_labels_are_their_page(eps):
         for row, s in enumerate((1, -1)):
             share = 1 - wrong if s == sign else wrong
             expected[row] += [(mass * share) @ zeta**j for j in range(3)]
-    found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur, 24)
+    found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur)
     np.testing.assert_allclose(found[..., 0], expected, rtol=EXACT)
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
@@ -92,10 +92,9 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, which Pillow's convert() would clip. A TIFF may use 12 of them."""
+    """Scale 16 bits, which Pillow's convert() would clip."""
     if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
-        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
     return image

@@ -9,9 +9,9 @@ from dp_experiments.pages import markdown_table
 
 HEAD = """# Claim by claim
 
-`dp claims --docs docs` writes this page. *Recomputed* is what follows from the paper's own tables. *Theory* is
-computed by `dp_theory`. *Ours* comes from [the runs](results/index.md) on two cores without a GPU. What rests on
-ImageNet is *untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on our own data.
+`dp claims --docs docs` writes this page: what follows from the paper's own tables (*recomputed*), from `dp_theory`
+(*theory*), and from [our runs](results/index.md) on two cores (*ours*). What rests on ImageNet is *untested*.
+*Reproduced* means on the paper's own path, and *replicated* on our own data.
 """
 
 

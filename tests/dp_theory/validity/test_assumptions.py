@@ -34,10 +34,9 @@ def test_p_values_of_normal_rows_are_uniform():
     assert found.min() > 1e-4
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_labels_of_many_normal_rows_pass(known: bool):
+def test_labels_of_many_normal_rows_pass():
     """Many rows show how sharply labels change: the edge of a group there, or a blur of usual size, would not do."""
-    views = [make_view(seed=seed, d=40, n=6000, known=known) for seed in range(80)]
+    views = [make_view(seed=seed, d=40, n=6000) for seed in range(40)]
     combined: Any = stats.combine_pvalues([assumptions.uniform_flips(view).p_value for view in views])
     assert 1e-3 < combined.pvalue < 1 - 1e-3
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.comparing.compare import Comparison
+from dp_experiments.curve_files import read_curve
 from dp_experiments.looking.report import hardest_images, pictures
 from dp_experiments.looking.report.page import readable
 from dp_experiments.looking.report.pictures import (
@@ -154,7 +155,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path, capsys: pyte
     assert f"{file} is damaged" in err
 
 
-def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFixture[str]):
+def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "branch", copied) == 0
     assert (copied / "figures" / "scaling.png").exists()
     (report,) = reports(capsys, copied)
@@ -162,6 +163,10 @@ def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFix
     assert [(row["pool_size"], row["accuracy"]) for row in report["branches"]] == [
         (result["pool_size"], result["test_accuracy"]) for result in results
     ]
+    curve, notes = read_curve(copied)
+    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
+    assert curve.error.tolist() == pytest.approx([1 - result["test_accuracy"] for result in results])
+    assert ["one run says nothing" in notes[0], "has two classes" in notes[1]] == [True, True]
 
 
 # report
