@@ -149,7 +149,6 @@ def test_loop_simulations(problem):
     "problem",
     [
         Problem(KeepHard(1.0), 0.9, np.array([]), 0.1),
-        SpanProblem((1, 0), [Group()], np.array([]), 0.1),
         SoftmaxProblem(3, make_selection("keep-all", 3), 0.9, np.array([]), 0.1),
     ],
 )

@@ -102,7 +102,7 @@ def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
 # -- budgets
 
 
-@pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.9, 0.28, 0.0301), (0.99, 0.12, 0.0122)])
+@pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.99, 0.12, 0.0122)])
 def test_pruning_under_a_budget(rho, keep, error):
     """Candidates at a tenth of a training row, 20 rows' worth per dimension."""
     table = optimum(rho, budget=20, candidate_cost=0.1, training_cost=1.0)
@@ -113,14 +113,6 @@ def test_pruning_under_a_budget(rho, keep, error):
     np.testing.assert_allclose(table["cost"], 20)
     np.testing.assert_allclose(table["kept"] * table["psi"], 1)
     assert table["test_error"].is_monotonic_increasing
-
-
-def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
-    table = optimum(0.9, psi=0.5, d=400)
-    assert table.iloc[0][["strategy", "rule"]].tolist() == ["direct", "keep-hard"]
-    np.testing.assert_allclose(table["kept"], 2)
-    assert table.iloc[1]["generated"] == pytest.approx(2 / table.iloc[1]["keep"])
-    assert table.set_index("rule").loc["keep-all", "needs_d"] == 1
 
 
 # -- input

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.sweep_table import noise_check, winners
-from scipy.optimize import brentq
 
-from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, Entropy, InputError, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
 
 HARD = Direct(KeepHard(0.5))
@@ -120,20 +119,3 @@ def test_winners_partition_the_axis():
 def test_bad_input_is_named(change: Any, message: str):
     with pytest.raises(InputError, match=message):
         sweep(**{"alpha": 0.5, "d": 8, "trials": 1} | change)
-
-
-def test_curves_that_are_one_have_one_winner_and_crossings_are_seen():
-    """At equal kept rows prune and direct are one learner, known on two grids; prune ends where its pool does."""
-    table = sweep(0.5, rules=["keep-hard"], d=512, trials=1, x="kept")
-    best = winners(table)
-    assert list(best["series"]) == ["prune keep-hard", "static", "prune keep-hard", "direct keep-hard"]
-    ends = table.query("kind == 'predicted'").groupby("series")["x"].agg(["min", "max"])
-    assert best["from"].iloc[1] == ends.loc["static", "min"]
-    last, grid = ends.loc["prune keep-hard", "max"], np.unique(table.query("kind == 'predicted'")["x"])
-    assert best["from"].iloc[3] == grid[grid > last][0]
-
-    def excess(kept):
-        static, prune = (predict(Problem(rule, 0.9, 512 / kept, 0.01)).test_error for rule in (KeepAll(), HARD))
-        return prune - static
-
-    assert best["from"].iloc[2] == pytest.approx(brentq(excess, 200, 2000), rel=0.04)

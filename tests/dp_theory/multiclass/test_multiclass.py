@@ -130,7 +130,7 @@ def test_two_classes_are_logistic_regression(selection, rule):
 # -- more classes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("classes", "rule"), [(3, "keep-hard"), (5, "keep-easy")])
+@pytest.mark.parametrize(("classes", "rule"), [(5, "keep-hard")])
 def test_the_experiment_agrees(classes, rule):
     problem = SoftmaxProblem(classes, make_selection(rule, classes, keep=0.4), 0.8, 0.3, 0.02)
     theory = predict(problem)
@@ -160,13 +160,6 @@ def test_random_rows_are_the_same_learner_whatever_was_dropped():
     curves = classes_curves([3], rules=["random"], keep=[0.5, 0.001], kept=[40.0], tolerance=0.05)
     for name in ("lam", "test_error", "overlap"):
         assert curves[name][1] == pytest.approx(curves[name][0], rel=1e-6)
-
-
-def test_few_rows_of_a_hard_selection_that_are_separable_give_way_to_more():
-    """With the fewest points their fixed point runs away. More points have one, and refuse by their standard error."""
-    hard = make_selection("keep-hard", classes=3, keep=0.001)
-    found = predict(SoftmaxProblem(3, hard, 0.9, 0.00025, 1e-8), tolerance=0.1)
-    assert 0.4 < found.test_error < 0.6
 
 
 def test_curves_compare_at_equal_rows():

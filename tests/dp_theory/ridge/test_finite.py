@@ -67,13 +67,6 @@ def test_closed_fourth_moments_are_the_integrals(rule, rho):
     np.testing.assert_allclose(rule.fourth_moments(rho), Rule.up_to_fourth(rule, rho)[2], rtol=1e-10, atol=1e-18)
 
 
-def test_a_selector_that_knows_next_to_nothing_has_a_prediction():
-    """Moments that vanish with rho are certain, too."""
-    nearly, not_at_all = (predict(Problem(Entropy(4.6), rho, 0.5, 0.01), d=400) for rho in (1e-7, 0.0))
-    assert nearly.test_error == pytest.approx(not_at_all.test_error, abs=1e-6)
-    assert nearly.test_error_sd == pytest.approx(not_at_all.test_error_sd, rel=1e-5)
-
-
 def test_large_dimensions_give_the_limit_and_narrow_bands():
     limit = predict(ISSUE)
     near, far = (predict(ISSUE, d=d) for d in (10**4, 10**6))

@@ -60,10 +60,6 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
 
 
-def test_a_pool_of_which_nothing_is_kept_answers_at_random():
-    assert simulate(Problem(KeepHard(1e-6), 0.5, 2.0, 0.1), 10, 2).test_error == 0.5
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from dp_theory import Check, Features, InputError, check
 from dp_theory.validity import assumptions
 from dp_theory.validity.view import FeatureView
-from tests.dp_theory.validity.rows import COLUMNS, LAM, make_features, make_rows
+from tests.dp_theory.validity.rows import LAM, make_features, make_rows
 
 
 def verdicts(found: Check) -> dict[str, str]:
@@ -22,7 +22,7 @@ def verdicts(found: Check) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["normal", "signs"])
 def test_dense_directions_pass(kind: str):
-    found = check(make_features(kind, seed=1), sizes=(50, 200), trials=16)
+    found = check(make_features(kind=kind, seed=1), sizes=(50, 200), trials=16)
     said = list(verdicts(found).values())
     assert said.count("not rejected") >= 6
     assert found.gaussian == "undecided"  # with 5,000 rows nobody knows an error of .1 to a tenth, at this level
@@ -31,13 +31,13 @@ def test_dense_directions_pass(kind: str):
 
 
 def test_the_theory_holds_once_that_is_shown():
-    found = check(make_features(seed=1, d=20, n=60_000), ["random"], sizes=(20, 40), trials=200)
+    found = check(make_features(seed=1, d=20, n=60_000), ["random"], sizes=(20,), trials=200)
     assert found.gaussian == found.law == "holds"
     assert found.needed == (0, 0)
 
 
 def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
-    found = check(make_features("signs", sparse=True), sizes=(50, 200, 400), trials=20)
+    found = check(make_features(kind="signs", sparse=True), sizes=(50, 200, 400), trials=20)
     said = verdicts(found)
     assert said["selector's score t is normal"] == "rejected"
     assert said["kept labels do not pull off the plane"] == "rejected"
@@ -51,23 +51,13 @@ def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors()
     assert hard["gaussian"] < 0.75 * hard["measured"]
 
 
-def test_a_selector_with_two_scores_keeps_no_row_and_is_flagged():
-    rows = make_rows("signs")
-    first_column = np.eye(COLUMNS)[0]
-    found = check(Features.of(rows.x, rows.y, w_s=first_column), ["random", "keep-hard"], sizes=(100,), trials=4)
-    hard = found.curves.query("rule == 'keep-hard'").iloc[0]
-    assert hard["share"] == 0
-    assert np.isnan(hard["measured"])
-    assert found.gaussian != "holds"
-
-
 def test_where_nothing_is_measured_nothing_holds():
     with pytest.raises(InputError, match=r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"):
         check(make_features(d=20), ["keep-hard"], keep=0.003)
 
 
 def test_lengths_are_told_from_other_failures():
-    found = check(make_features("lengths", n=8000), ["random"], sizes=(100, 300), trials=16)
+    found = check(make_features(kind="lengths", n=8000), ["random"], sizes=(100, 300), trials=16)
     said = verdicts(found)
     assert said["rows are equally long off the plane"] == "rejected"
     assert said["labels are sign(g), flips uniform"] == "not rejected"

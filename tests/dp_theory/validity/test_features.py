@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from dp_theory import Features, InputError, check, read_features
-from dp_theory.validity.view import FeatureView
-from tests.dp_theory.validity.rows import LAM, make_rows
+from tests.dp_theory.validity.rows import make_rows
 
 
 def test_several_classes_are_taken_in_pairs_or_unions(tmp_path: Path):
@@ -60,12 +59,6 @@ def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], 
     with pytest.raises(InputError, match=message) as raised:
         check(read_features(tmp_path / "f.npz"))
     assert "\n" not in str(raised.value)
-
-
-def test_directions_that_the_ridge_hides_are_left_out(tmp_path: Path):
-    repeated = np.repeat(X, 8, axis=1) + 1e-3 * np.random.default_rng(0).standard_normal((500, 160))
-    np.savez(tmp_path / "f.npz", X=repeated, y=Y)
-    assert FeatureView.of(read_features(tmp_path / "f.npz"), LAM).dimension == 20
 
 
 def test_a_file_of_another_kind_is_told(tmp_path: Path):
