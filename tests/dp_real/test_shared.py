@@ -1,16 +1,15 @@
 """Runs that draw alike share their plain rows, and end as if each had drawn its own."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dp_real import rounds
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.pool import Pool
+from dp_real.rounds import Rounds
 from dp_real.runs.run import run
 from dp_real.shared import drawers_first, shared_among
 from tests.dp_real.conftest import changed
@@ -31,13 +30,13 @@ def counted(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, encode = [], rounds.as_batch
+    blocks, draw = [], Rounds._drawn
 
-    def noted(index: int, first: int, labels: Any, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any) -> Any:
         blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
-        return encode(index, first, labels, *rest)
+        return draw(self, index, first, labels, *rest)
 
-    monkeypatch.setattr(rounds, "as_batch", noted)
+    monkeypatch.setattr(Rounds, "_drawn", noted)
     return blocks
 
 
@@ -57,34 +56,6 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path
     assert len(drawn) == len(ends)
     cut_off = {(32, 60), (64, 90), (128, 140)}
     assert ends == {(row, min(row + 32, 250)) for row in range(0, 250, 32)} | cut_off
-
-
-@pytest.mark.slow
-def test_what_is_not_drawn_again_takes_the_time_that_it_took(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """In a run that takes another's blocks, and in one that is killed among its blocks and resumed."""
-    configs = [arm_config(config, "static-128"), arm_config(config, "static-64")]
-    first, second = shared_among(configs, tmp_path / "drawn")
-    encode, left = rounds.as_batch, [2]
-
-    def slow(*arguments: Any) -> Any:
-        time.sleep(0.3)
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return encode(*arguments)
-
-    monkeypatch.setattr(rounds, "as_batch", slow)
-    with pytest.raises(KeyboardInterrupt):
-        run(configs[0], tmp_path / "first", shared=first)
-    left[0] = 2
-    whole = run(configs[0], tmp_path / "first", resume=True, shared=first)
-    left[0] = 0
-    half = run(configs[1], tmp_path / "second", shared=second)
-    assert whole["generation_seconds"] >= 1.2
-    assert 0.6 <= half["generation_seconds"] < whole["generation_seconds"]
-    assert half["seconds"] == pytest.approx(half["generation_seconds"] + half["training_seconds"])
 
 
 @pytest.mark.parametrize(

@@ -95,18 +95,6 @@ def test_the_scaling_of_plain_data(derived):
     np.testing.assert_allclose(gap / phi**1.5, np.broadcast_to(following, error.shape), rtol=5e-3)
 
 
-def test_the_best_pool_selection_by_the_truth(derived):
-    results = derived["scaling"].results
-    assert results["best p, rho = 1"] == 2 * derive.phi
-    assert float(results["constant, rho = 1"]) == pytest.approx(0.266, abs=5e-5)
-    phi = 1e-5
-    p = np.array([1.5, 2.0, 2.5]) * phi
-    error = predict(Problem(KeepHard.with_keep_fraction(p), 1.0, phi, 0.0)).test_error
-    want = np.arctan(np.sqrt(numeric(results["tan2, rho = 1"], derive.p, derive.phi)(p, phi))) / np.pi
-    np.testing.assert_allclose(error, want, rtol=1e-6)
-    assert error.argmin() == 1
-
-
 def test_the_keep_hard_law(derived):
     results, rho, psi, flip = derived["keep-hard"].results, 0.8, 0.4, 0.1
     law = numeric(results["tan2, keep-hard"], derive.rho, derive.psi, derive.clean)(rho, psi, 1 - 2 * flip)

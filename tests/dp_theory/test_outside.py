@@ -1,7 +1,6 @@
 """The theory against formulas of other papers, written anew."""
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ def eigenlearning(
 
 
 @pytest.mark.parametrize(
-    ("capacity", "source", "rows", "lam"), list(product((0.5, 1.2, 1.5), (1.0, 3.0), (0.3, 2.5), (1e-4, 0.1)))
+    ("capacity", "source", "rows", "lam"),
+    [(0.5, 1.0, 0.3, 1e-4), (1.2, 3.0, 2.5, 0.1), (1.5, 1.0, 2.5, 1e-4), (1.5, 3.0, 0.3, 0.1)],
 )
 def test_plain_rows_of_any_spectrum_are_kernel_regression(capacity: float, source: float, rows: float, lam: float):
     """Sign labels are √(2/π) of the normalised margin, and noise that is uncorrelated with it."""
@@ -80,7 +80,7 @@ def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
     return (low + high) / 2
 
 
-@pytest.mark.parametrize(("alpha", "mu", "lam"), [(0.5, 1.0, 0.1), (2.0, 1.0, 1.0), (3.0, 1.5, 0.1)])
+@pytest.mark.parametrize(("alpha", "mu", "lam"), [(0.5, 1.0, 0.1), (3.0, 1.5, 0.1)])
 @pytest.mark.parametrize(
     ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
 )

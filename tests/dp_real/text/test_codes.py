@@ -54,7 +54,7 @@ def test_ngrams_are_the_same_in_any_text():
 
 
 def test_a_bag_knows_no_padding():
-    net = NGramNetwork(3, 2).eval()
+    net = NGramNetwork(3).eval()
     texts = ["a dog ran", "cats"]
     assert torch.allclose(net(to_codes(texts, 12)), net(to_codes(texts, 40)))
     alone = torch.cat([net(to_codes([text], 20)) for text in texts])

@@ -133,23 +133,6 @@ def test_without_noise_the_interval_holds_the_truth(floor: float):
     assert (law(far) < found.quantiles(0.975)).all()
 
 
-def test_points_that_scatter_leave_the_slope_beyond_them_open():
-    """Errors of nearest neighbours on digits fall faster beyond the points than any member expects."""
-    kept = np.array([12, 17, 24, 33, 46, 65, 90, 125])
-    error = np.array([0.302, 0.206, 0.175, 0.151, 0.103, 0.085, 0.071, 0.055])
-    relative = np.array([0.07, 0.07, 0.07, 0.06, 0.08, 0.08, 0.1, 0.06])
-    far = np.array([125.0, 250.0, 500.0, 1250.0])
-    truth = np.array([0.055, 0.0248, 0.0174, 0.0078])
-    certain = power_law_draws(Curve(["static"] * 8, kept, error, se=relative * error), far)
-    family = Stack(Curve(["static"] * 8, kept, error, se=relative * error), {"theory": 1.0})
-    turned = family.foreseen(far, certain)
-    np.testing.assert_allclose(turned.quantiles(0.5), certain.quantiles(0.5), rtol=0.04)
-    widths = [np.log(each.quantiles(0.975) / each.quantiles(0.025)) for each in (certain, turned)]
-    assert widths[1][0] == pytest.approx(widths[0][0])
-    assert (np.diff(widths[1] - widths[0]) > 0.05).all()
-    assert turned.quantiles(0.025)[-1] < truth[-1] < certain.quantiles(0.025)[-1]
-
-
 def test_practice_that_never_added_is_as_static():
     """Its window cannot be told, and a search must start without it."""
     sizes = np.array([50, 100, 200, 400, 100, 200])

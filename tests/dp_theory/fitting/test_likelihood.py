@@ -30,13 +30,6 @@ def test_means_and_scatter_are_those_of_predict():
         assert (mean[0, i], deviation[0, i]) == pytest.approx((finite.test_error, finite.test_error_sd), rel=1e-9)
 
 
-def test_practice_is_that_of_predict():
-    sizes, errors = practice_curve(200.0, 200.0, 600.0, 100.0, 1.5, 0.1, 0.02)
-    assert sizes.tolist() == [200, 400, 600]
-    loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1)
-    np.testing.assert_allclose(errors, predict(loop).test_error, rtol=1e-9)
-
-
 def test_fourteen_rounds_of_practice_are_solved_as_they_are():
     sizes, errors = practice_curve(100.0, 50.0, 800.0, 30.0, 1.0, 0.0, 0.01)
     loop = PracticeProblem(0.3, (0.01 * sizes / 100).tolist(), [Window(1.0, 0.5)] * 14)

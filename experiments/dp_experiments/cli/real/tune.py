@@ -46,8 +46,7 @@ def tune_command(
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
     from dp_base.imports import require_package
 
-    for package in ("optuna", "sqlalchemy"):
-        require_package(package, "tune", "dp real tune")
+    require_package("optuna", "tune", "dp real tune")
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config = load_preset(preset, settings)
     names = arm_names(arms)

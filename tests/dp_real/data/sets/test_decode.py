@@ -76,13 +76,9 @@ PALETTE.putpalette([9, 9, 9, 10, 20, 30])
 @pytest.mark.parametrize(
     ("form", "picture", "expected", "options"),
     [
-        ("png", Image.new("L", (4, 4), 77), [77, 77, 77], {}),
         ("png", Image.fromarray(np.full((4, 4), 77 * 257, np.uint16)), [77, 77, 77], {}),
-        ("png", Image.new("1", (4, 4), 1), [255, 255, 255], {}),
         ("jpeg", Image.new("CMYK", (4, 4), (0, 255, 255, 0)), [254, 0, 0], {}),
         ("webp", Image.new("RGBA", (4, 4), (255, 0, 0, 51)), [255, 204, 204], {"lossless": True}),
-        ("png", Image.new("LA", (4, 4), (0, 0)), [255, 255, 255], {}),
-        ("gif", PALETTE, [10, 20, 30], {}),
         ("png", PALETTE, [255, 255, 255], {"transparency": 1}),
         ("png", Image.new("RGB", (4, 4), (77, 77, 77)), [77], {}),
     ],
