@@ -87,8 +87,6 @@ class CausalLMGenerator(AskedGenerator):
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
-        if not longest:
-            raise InputError(f"generator.prompts: {prompts[0]!r} has no tokens; say something")
         if self.context is not None and longest + room > self.context:
             raise InputError(
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "

@@ -33,7 +33,7 @@ from PIL import Image
 
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of
@@ -67,7 +67,7 @@ def markers(figure: Figure, panel: int) -> list[float]:
 def test_a_run_leaves_figures(guided_run: Path):
     names = {path.name for path in (guided_run / "figures").iterdir()}
     rounds = {f"round-{index}.png" for index in range(len(Run(guided_run).rounds))}
-    assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples", "classes")}
+    assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples")}
 
 
 def test_training_marks_the_steps_of_the_additions():
@@ -304,7 +304,7 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 4 + 40
+    assert len(page.images) == 3 + 40
     assert "test" not in columns
 
 
@@ -344,7 +344,7 @@ def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
+    assert len(page.images) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
 
