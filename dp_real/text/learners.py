@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("bag-of-words", place=5)
 class BagOfWordsConfig(LearnerConfig):
-    """A linear model of scikit-learn's bag of words, which needs no pretrained network."""
+    """A linear model of scikit-learn's bag of words."""
 
     examples: ClassVar[str] = "texts"
     counted: ClassVar[bool] = False
@@ -51,7 +51,7 @@ class NGramsConfig(LearnerConfig):
 
 @LEARNERS.named("transformers-text", place=7)
 class TransformersTextConfig(PretrainedConfig):
-    """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
+    """A sequence classifier of transformers: an existing one, a pretrained encoder, or a fresh one."""
 
     examples: ClassVar[str] = "texts"
 

@@ -84,7 +84,7 @@ class TextConfig(OwnSets, OfTexts):
 
 @DATA.named("stand-in-text", place=9)
 class StandInTextConfig(MadeUp, OfTexts):
-    """Made-up sentences on four topics, to try the whole path of texts without data."""
+    """Made-up sentences on four topics, to try the path of texts."""
 
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 

@@ -55,14 +55,11 @@ def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
     assert done.branches == []
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config, workers: int):
-    """Read by this process, or by workers that are spawned and open the pool themselves."""
+def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config):
     pool = Run(unbroken).pool
     assert len(pool) == 140
     assert not pool.in_memory  # it has not been read as a whole yet
-    context = "spawn" if workers else None
-    loader = DataLoader(pool, batch_size=32, num_workers=workers, multiprocessing_context=context)
+    loader = DataLoader(pool, batch_size=32)
     x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert x.shape == (140, *config.task.sample_shape)
@@ -90,7 +87,7 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken: Path, config: Config,
     assert accuracy(done.learner(), data.test) == done.result["test_accuracy"]
     assert [at.state.rounds for at in done.checkpoints] == [1, 2]
     assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]
-    assert [at.state.costs.generated for at in done.checkpoints] == [60, 100]
+    assert [at.state.costs["generated"] for at in done.checkpoints] == [60, 100]
     for at in done.checkpoints:
         learner = done.learner(at)
         assert_has_weights(learner, config, at.path / "learner.safetensors", "module.", x)

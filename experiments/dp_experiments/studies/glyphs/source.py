@@ -28,7 +28,7 @@ FURTHER = ("handwriting", "display")  # kinds of families that are not used for 
 
 @DATA.named("glyphs", place=3)
 class GlyphsConfig(DataConfig):
-    """Characters of several hundred typefaces, drawn from fonts; families are on one side of the split only."""
+    """Characters of several hundred typefaces, drawn from fonts."""
 
     source: Literal["glyphs"]
     fonts: Place | None = Field(

@@ -57,7 +57,7 @@ class Packed:
 
 @GENERATORS.named("packed-lm", place=7)
 class PackedLMConfig(Packed, CausalLMConfig):
-    """A language model in one file, GGUF, asked by prompts as causal-lm is (guidance.candidates)."""
+    """A language model in one file, GGUF, asked as causal-lm is."""
 
     key: ClassVar[str] = "generator.model"
 
@@ -73,7 +73,7 @@ class PackedLMConfig(Packed, CausalLMConfig):
 
 @LEARNERS.named("packed-text", place=7)
 class PackedTextConfig(Packed, TransformersTextConfig):
-    """A classifier or a pretrained encoder in one file, a zip of its folder, as transformers-text reads it."""
+    """A model of transformers-text in one file, a zip of its folder."""
 
     key: ClassVar[str] = "learner.model"
 
@@ -127,12 +127,14 @@ def _unpack_gguf(file: Path, folder: Path) -> None:
 
     from dp_real.runtime.hub import quietly
 
-    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     with quietly(), contextlib.redirect_stderr(io.StringIO()):  # the progress bar of unpacking has no switch
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype="float32", **where)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype="float32", trust_remote_code=False, **where
+        )
         # It still says that it is quantised, which it is no longer, and would not let itself be saved.
         model.hf_quantizer = None
         del model.config.quantization_config
         model.save_pretrained(folder)
-        tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **where)
+        tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False, **where)
         tokenizer.save_pretrained(folder)

@@ -30,7 +30,7 @@ DOMAINS = {
 
 @DATA.named("reviews", place=10)
 class ReviewsConfig(OfTexts):
-    """Sentences of film reviews, negative or positive as twenty people rated them; further sets of other domains."""
+    """Sentences of film reviews, negative or positive as twenty people rated them."""
 
     source: Literal["reviews"]
     archive: Place | None = Field(

@@ -45,7 +45,7 @@ LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l
 
 @DATA.named("words", place=8)
 class WordsConfig(OfTexts):
-    """Single words of eleven languages, from Debian's word lists: which language is it?"""
+    """Single words of eleven languages, from Debian's word lists."""
 
     source: Literal["words"]
     least: int = Field(default=8, ge=3, le=40, description="letters of the shortest words")
