@@ -69,6 +69,7 @@ class Case(NamedTuple):
     curve: Curve
     kept: np.ndarray
     truth: np.ndarray
+    parameters: dict[str, float] | None = None  # of the theory's own curves
 
 
 def case(kind: str, number: int) -> Case:
@@ -93,6 +94,7 @@ def case(kind: str, number: int) -> Case:
         mean = predict_points(plain_points(kept), values)[0][0]
         truth = predict_points(plain_points(kept[-1] * FAR), values)[0][0]
     else:
+        numbers = None
         kept = np.geomspace(100, 6400, SIZES)
         power = rng.uniform(0.2, 0.6)
         first = rng.uniform(0.3, 0.45)  # error at 100 rows
@@ -100,7 +102,8 @@ def case(kind: str, number: int) -> Case:
         mean = (first - floor) * (kept / 100) ** -power + floor
         truth = (first - floor) * (kept[-1] * FAR / 100) ** -power + floor
     error = np.minimum(mean * np.exp(NOISE * rng.standard_normal(SIZES)), 0.49)
-    return Case(Curve(["static"] * SIZES, kept, error, se=NOISE * error), kept[-1] * FAR, truth)
+    curve = Curve(["static"] * SIZES, kept, error, se=NOISE * error)
+    return Case(curve, kept[-1] * FAR, truth, numbers)
 
 
 def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
@@ -201,6 +204,14 @@ def foreseen_by_all(measured: Case) -> dict[str, Member]:
     }
 
 
+def parameters_held(measured: Case) -> list[bool]:
+    """Whether the intervals of the free parameters hold the true ones."""
+    assert measured.parameters is not None
+    table = fit(measured.curve).parameters(LEVEL).dropna(subset=["low"])
+    truth = np.array([measured.parameters[name] for name in table["parameter"]])
+    return list((table["low"] <= truth) & (truth <= table["high"]))
+
+
 def judged(truth: np.ndarray, foreseen: Foreseen) -> list[dict[str, float]]:
     tail = (1 - LEVEL) / 2
     low = np.log(foreseen.quantiles(tail))
@@ -218,14 +229,18 @@ def main() -> None:
     curves = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rows = []
+    within: list[bool] = []
     for kind in KINDS:
         for number in range(first, first + curves):
             measured = case(kind, number)
+            if measured.parameters:
+                within += parameters_held(measured)
             for name, member in foreseen_by_all(measured).items():
                 head = {"curves": kind, "member": name, "seconds": member.seconds}
                 rows += [head | row for row in judged(measured.truth, member.foreseen)]
     table = pd.DataFrame(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
     print(table.round(2).to_string())
+    print(f"intervals of the theory's parameters hold {np.mean(within):.3f} of {len(within)}")
     if len(sys.argv) > 3:
         table.stack(future_stack=True).round(4).to_csv(sys.argv[3])
 

@@ -44,55 +44,23 @@ def dmft_rounds(size: int) -> Callable[[], object]:
     return lambda: predict(PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * size))
 
 
-def _pool(folder: Path, rounds: int):
+def pool_append(size: int) -> Callable[[], object]:
     import numpy as np
     import torch
 
     from dp_real.pool import Batch, Pool
 
-    pool = Pool(folder / "pool", (1, 8, 8))
+    pool = Pool(Path(tempfile.mkdtemp()) / "pool", (1, 8, 8))
     count = 100
-    zeros, no = np.zeros(count, np.int64), np.zeros(count, bool)
+    zeros = np.zeros(count, np.int64)
     facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
-    facts |= {"correct": no}
-    example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
-    for index in range(rounds):
-        number = np.full(count, index, np.int32)
-        pool.append(index, Batch(row=np.arange(count), round=number, example=example, **facts))
-    return pool
+    facts |= {"correct": np.zeros(count, bool), "example": pool.storage.encode(torch.zeros(count, 1, 8, 8))}
 
+    def append() -> None:
+        for index in range(3 * size):
+            pool.append(index, Batch(row=np.arange(count), round=np.full(count, index, np.int32), **facts))
 
-def pool_append(size: int) -> Callable[[], object]:
-    folder = Path(tempfile.mkdtemp())
-    _pool(folder, 1)
-    return lambda: _pool(folder / "new", 3 * size)
-
-
-def pool_read(size: int) -> Callable[[], object]:
-    import torch
-
-    pool = _pool(Path(tempfile.mkdtemp()), 10)
-    opened = type(pool)(pool.path, (1, 8, 8), pool.version, memory=0)
-    rows = torch.arange(1000)
-    return lambda: [opened.minibatch(rows[i % 900 : i % 900 + 64]) for i in range(10 * size)]
-
-
-def report(size: int) -> Callable[[], object]:
-    """Of a run whose log is replaced by a longer one."""
-    from dp_experiments.looking.report.facts import run_facts
-    from dp_experiments.looking.report.page import page
-    from dp_experiments.presets.presets import load_preset
-
-    import dp_real
-    from dp_base.checksums import seal
-
-    run = Path(tempfile.mkdtemp()) / "run"
-    dp_real.run(load_preset("digits", ["generator.training=none", "training.steps=100", "practice.additions=1"]), run)
-    log = run / "metrics.jsonl"
-    first = json.loads(log.read_text().splitlines()[0])
-    log.write_text("".join(json.dumps(first | {"step": step + 1}) + "\n" for step in range(20 * size)))
-    seal(run, ["metrics.jsonl", "rounds.jsonl", "result.json"])
-    return lambda: page([run_facts(dp_real.Run(run))])
+    return append
 
 
 WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
@@ -100,8 +68,6 @@ WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
     law_simulator: ("x 1e4 dimensions", 1.1),
     dmft_rounds: ("rounds", 3.0),
     pool_append: ("x 3 rounds", 1.2),
-    pool_read: ("x 10 batches", 1.0),
-    report: ("x 20 evaluations", 1.0),
 }  # with the unit of the size, and the order that is aimed at
 
 

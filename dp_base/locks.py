@@ -1,6 +1,6 @@
 """Locks that give a folder one writer at a time.
 
-They are those of flock(2), which end with their process, and hold between machines on NFS with lockd. Where a file
+They are filelock's, by flock(2): they end with their process, and hold between machines on NFS with lockd. Where a file
 system has none, a warning says so.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import logging
 import os
 import socket
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 patience = 0.0  # seconds that this process waits for a lock that another process holds, before it is an error
-_kept: dict[Path, int] = {}  # the open locks of folders that `keep` was called for
-REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
+REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 
 
 @contextlib.contextmanager
@@ -49,55 +47,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked_beside(path: Path) -> Iterator[None]:
-    """Make this process the only writer of what appears as a whole at the block's end; else raise InputError."""
-    with asked_for(path):
+def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
+    """Make this process the only writer of what appears as a whole at the block's end; else raise InputError.
+
+    `wait`: for other writers, however long they take.
+    """
+    with contextlib.nullcontext() if wait else asked_for(path):
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(_lock_beside(path), path)
+        lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else patience)
     with _holding(lock, path.parent, path.name):
         yield
-
-
-@contextlib.contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """Wait for other writers of `path`, then be its only writer. The lock lies beside it."""
-    lock = _acquire(_lock_beside(path), path, wait=True)
-    with _holding(lock, path.parent, path.name):
-        yield
-
-
-def keep(folder: Path) -> None:
-    """Keep others from clearing a folder, which is made, while this process lives, where that is possible."""
-    with contextlib.suppress(OSError, ImportError):
-        import fcntl
-
-        while folder not in _kept:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if os.fstat(lock).st_nlink:  # else it was removed with its folder while this process waited
-                _kept[folder] = lock
-            else:
-                os.close(lock)
-
-
-@contextlib.contextmanager
-def clearing(folder: Path) -> Iterator[None]:
-    """Run a block that removes a folder; InputError if other processes `keep` it."""
-    from filelock import lock_descriptor
-
-    own = _kept.pop(folder, None)
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666) if own is None else own
-    try:
-        free = True
-        with contextlib.suppress(OSError):  # where the file system has no locks, nobody can know
-            free = lock_descriptor(lock, blocking=False)
-        if not free:
-            raise InputError(f"{folder} is in use: wait for the runs that go on, or stop them")
-        yield
-    finally:
-        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -128,27 +88,28 @@ def _acquire_in(folder: Path) -> FileLock | None:
     for _ in range(REMOVALS):
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
-            return _acquire(folder / LOCK, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return _acquire(folder / LOCK, folder)
+            return _acquire(folder / LOCK, folder, patience)
+    raise InputError(f"{folder} is removed by another process again and again")
 
 
-def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
-    """Lock a file, after `patience` seconds at most unless `wait`; None where the file system has no locks."""
+def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(file, timeout=-1 if wait else patience, fallback_to_soft=False)
+    lock = FileLock(file, timeout=timeout, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"{what} is being written by {_owner(file)}: wait for it, or stop it") from None
+        owner = ""
+        with contextlib.suppress(OSError):  # it has not written who it is yet
+            owner = file.read_text(encoding="utf-8")
+        raise InputError(f"{what} is being written by {owner or 'another process'}: wait for it, or stop it") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
         log.warning("%s: this file system has no locks; write there from one process only", what)
         return None
     with contextlib.suppress(OSError):  # on a full disk the lock holds, and only the message to others says less
-        file.write_text(json.dumps(_this_process()), encoding="utf-8")
+        file.write_text(_this_process(), encoding="utf-8")
     return lock
 
 
@@ -165,20 +126,8 @@ def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[No
             lock.release()
 
 
-def _lock_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}{LOCK}")
-
-
-def _this_process() -> dict[str, str | int]:
+def _this_process() -> str:
     began = datetime.now().astimezone().isoformat(" ", "seconds")
     words = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])  # options may hold secrets
     command = " ".join([Path(sys.argv[0]).name, *words])
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": began, "command": command}
-
-
-def _owner(file: Path) -> str:
-    try:
-        owner = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has not written its description yet
-        return "another process"
+    return f"process {os.getpid()} on {socket.gethostname()} since {began} ({command})"

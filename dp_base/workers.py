@@ -24,9 +24,13 @@ IDLE_TIMEOUT = 14 * 86_400
 _held_locks: list[FileLock] = []  # keeps this process's locks until it ends
 
 
-def ending_with_this_process() -> dict[str, Any]:
-    """Arguments for joblib.Parallel by which its processes, also idle ones, end with this one."""
-    return {"initializer": _start_worker, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE_TIMEOUT}
+def ending_with_this_process(gpus: Sequence[str] = ()) -> dict[str, Any]:
+    """Arguments for joblib.Parallel by which its processes, also idle ones, end with this one.
+
+    Each process sees one of `gpus`, shared evenly if there are fewer.
+    """
+    start = (os.getpid(), _numbers_folder().name if gpus else "", tuple(gpus))
+    return {"initializer": _start_worker, "initargs": start, "idle_worker_timeout": IDLE_TIMEOUT}
 
 
 def in_parallel(
@@ -46,8 +50,7 @@ def in_parallel(
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
-    start = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
-    options: dict[str, Any] = start | {"batch_size": batch_size}  # Any, because joblib declares the options as text
+    options = ending_with_this_process(gpus) | {"batch_size": batch_size}
     with ignoring_interrupts():
         results = joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks)
     return quiet_when_left(results)
@@ -87,11 +90,6 @@ def quiet_when_left(results: Any) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results.close()
-
-
-def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
-    """As `ending_with_this_process`; each process sees one of `gpus`, shared evenly if there are fewer."""
-    return ending_with_this_process() | {"initargs": (os.getpid(), _numbers_folder().name, tuple(gpus))}
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from dp_base.checksums import json_digest
-from dp_base.locks import in_turn
+from dp_base.locks import locked_beside
 from dp_real.config import Config
 from dp_real.pool.batch import FORMAT, Batch
 
@@ -34,7 +34,7 @@ class Shared:
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
-        with in_turn(file):
+        with locked_beside(file, wait=True):
             return Batch.read(file) or draw().keep(file)
 
 

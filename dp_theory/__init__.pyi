@@ -44,7 +44,6 @@ from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
 from dp_theory.multiclass import make_selection as make_selection
-from dp_theory.multiclass.curves import Experiments as Experiments
 from dp_theory.multiclass.curves import classes_curves as classes_curves
 from dp_theory.outcomes import Prediction as Prediction
 from dp_theory.outcomes import Simulation as Simulation

@@ -6,7 +6,7 @@ Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy as sp
 
@@ -166,191 +166,13 @@ def keep_hard() -> Derivation:
     )
 
 
-def practice() -> Derivation:
-    """The second stage of a loop that accumulates: the right sides of (T3.9) to (T3.11), from the forces of (T3.16)."""
-    response, variance = sp.symbols("X_00 C_00", positive=True)
-    second = _second_stage()
-    plain = sp.Matrix([[1 + response, 0], [second.x10, 1 + second.x11]]).inv()  # B of (T3.16), of plain rows
-    c1 = clean * sp.sqrt(2 / sp.pi)
-    a = sp.Matrix([second.length * rho, second.a1])
-    ones = sp.ones(2, 1)
-    covariance = sp.Matrix([[variance, second.c10], [second.c10, second.c11]])
-    scores = ones * ones.T - c1 * (a * ones.T + ones * a.T) + a * a.T + covariance
-    ff = plain * scores * plain.T
-    fg = plain * (c1 * ones - a)
-    chosen = _chosen_rows(second)
-    gamma_10 = sp.Symbol("Gamma_10", real=True)
-    own = second.x11 / phi  # M_11
-    ff_11 = ff[1, 1] + chosen.ff_11
-    results = {
-        "Gamma_10": plain[1, 0] + chosen.gamma_10,
-        "a_1": (fg[1] + chosen.fg) / lam,
-        "C_10": own * (response * ff[1, 0] - gamma_10 * variance),
-        "C_11": own**2 * (gamma_10**2 * variance - 2 * gamma_10 * response * ff[1, 0] + phi * ff_11),
-        "X_10": -own * gamma_10 * response,
-        "X_11": phi / (lam + plain[1, 1] + chosen.gamma_11),
-    }
-    sines = {second.sine: sp.sqrt(variance) / second.length}
-    named = {name: value.subs(sines) for name, value in results.items()}
-    return Derivation(
-        "Two stages of practice, (T3.9) to (T3.17): right sides for the second, a_0 = L ρ, C_00 = L² (1 - ρ²)",
-        named,
-        {"effect of selection, densities at the thresholds less Stein": _stein_of_a_window(second)}
-        | _fresh_rows_are_theorem1(second),
-    )
-
-
-def softmax_stationarity() -> Derivation:
-    """The fixed point (T6.6) and (T6.7) as the stationary point of the function (T6.11)."""
-    delta, sigma, b, curvature, q = sp.symbols("delta sigma b Gamma q", positive=True)
-    a = sp.symbols("a_1 a_2", real=True)
-    c = sp.symbols("c_1 c_2", real=True)
-    slopes = {
-        **{a_j: lam * a_j - c_j for a_j, c_j in zip(a, c, strict=True)},
-        sigma: curvature * sigma - sp.sqrt(phi) * b + lam * sigma,
-        delta: (b**2 - q) / 2,
-        b: b * delta - sp.sqrt(phi) * sigma,
-    }
-    (found,) = sp.solve(list(slopes.values()), list(slopes), dict=True)
-    response = 1 / (lam + curvature)
-    identities = {
-        f"{a_j} less (T6.7)": sp.simplify(found[a_j] - response * (c_j + curvature * found[a_j]))
-        for a_j, c_j in zip(a, c, strict=True)
-    }
-    identities["sigma squared less (T6.7)"] = sp.simplify(found[sigma] ** 2 - phi * response**2 * q)
-    identities["delta less (T6.6)"] = sp.simplify(found[delta] - phi * response)
-    return Derivation(
-        "Softmax regression: the stationary point of (T6.11), c_j = E[f g_j]/(K-1) and q = E|f|²/(K-1)",
-        {str(symbol): sp.factor(value) for symbol, value in found.items()},
-        identities | _envelope_of_three_classes(delta),
-    )
-
-
 DERIVATIONS: dict[str, Callable[[], Derivation]] = {
     "lemma1": lemma1,
     "lemma2": lemma2,
     "corollary1": corollary1,
     "scaling": scaling_law,
     "keep-hard": keep_hard,
-    "practice": practice,
-    "softmax": softmax_stationarity,
 }
-
-
-# -- two stages of practice -------------------------------------------------------------------------------------------
-
-
-class _SecondStage(NamedTuple):
-    """Symbols: the unknowns of stage 1; of stage 0 its length, and the sine of its angle to the truth."""
-
-    a1: sp.Symbol
-    c10: sp.Symbol
-    c11: sp.Symbol
-    x10: sp.Symbol
-    x11: sp.Symbol
-    length: sp.Symbol
-    sine: sp.Symbol
-
-
-def _second_stage() -> _SecondStage:
-    unknowns = sp.symbols("a_1 C_10 C_11 X_10", real=True)
-    return _SecondStage(*unknowns, *sp.symbols("X_11 L s", positive=True))
-
-
-class _ChosenForces(NamedTuple):
-    fg: sp.Expr
-    ff_11: sp.Expr
-    gamma_10: sp.Expr
-    gamma_11: sp.Expr
-
-
-def _chosen_rows(second: _SecondStage) -> _ChosenForces:
-    """By (T3.14) to (T3.17): the force is (y - η_1)/(1 + X_11)."""
-    variance = (second.length * second.sine) ** 2
-    g = sp.Matrix([rho, second.sine])
-    z0: Any = second.length * second.sine * sp.Matrix([second.sine, -rho])
-    view: Any = second.a1 * g + second.c10 / variance * z0
-    linear = sp.Matrix([beta_tilde, beta])
-    moments = sp.diag(gamma, p)
-    answer = 1 / (1 + second.x11)
-    by_view: Any = answer * (linear - moments * view)
-    noise = p * (second.c11 - second.c10**2 / variance)
-    return _ChosenForces(
-        fg=by_view.dot(g),
-        ff_11=answer**2 * (p - 2 * view.dot(linear) + view.dot(moments * view) + noise),
-        gamma_10=-(by_view.dot(z0) + p * answer * second.c10) / variance,
-        gamma_11=p * answer,
-    )
-
-
-def _stein_of_a_window(second: _SecondStage) -> sp.Expr:
-    """Γ_10 of keep-hard by the derivative of its window, less that of (T3.17)."""
-    moments = lemma1().results
-    sine = second.sine
-    known = {symbol: moments[str(symbol)].subs(SINE, sine) for symbol in (p, gamma, beta, beta_tilde)}
-    by_stein = _chosen_rows(second).gamma_10.subs(known)
-    along = second.a1 * rho + second.c10 / second.length  # of η_1 by t: a_1 ρ + C_10 r²L/C_00
-    label = sp.erf(rho / sine * alpha / sp.sqrt(2))
-    direct = 2 * _pdf(alpha) / second.length * (label - along * alpha) / (1 + second.x11)
-    gap = sp.expand(direct - by_stein)
-    names = {function: sp.Dummy() for function in gap.atoms(sp.erf, sp.exp)}
-    return _reduced(gap.subs(names), sine)
-
-
-def _fresh_rows_are_theorem1(second: _SecondStage) -> dict[str, sp.Expr]:
-    chosen = _chosen_rows(second)
-    sine = second.sine
-    variance = (second.length * sine) ** 2
-    answer = 1 / (1 + second.x11)
-    by_t = answer * beta_tilde / (lam + gamma * answer)
-    by_zeta = answer * beta / (lam + p * answer)
-    learner = {second.a1: rho * by_t + sine * by_zeta, second.c10: second.length * sine * (sine * by_t - rho * by_zeta)}
-    own = 1 / (lam + chosen.gamma_11)
-    square = own**2 * (chosen.gamma_10**2 * variance + phi * chosen.ff_11.subs(second.c11, 0))
-    c11 = square / (1 - phi * own**2 * p * answer**2)
-    gaps = {
-        "equation of a_1": chosen.fg - lam * second.a1,
-        "equation of C_10": second.c10 + own * chosen.gamma_10 * variance,
-        "overlap less Theorem 1": second.a1 - theorem1()["overlap"].subs(SINE, sine),
-        "squared_norm less Theorem 1": second.a1**2 + c11 - theorem1()["squared_norm"].subs(SINE, sine),
-    }
-    at_root = {second.x11: phi * m, lam: 1 / m - p / (1 + phi * m)}
-    return {f"fresh rows, {name}": _reduced(gap.subs(learner).subs(at_root), sine) for name, gap in gaps.items()}
-
-
-def _reduced(gap: sp.Expr, sine: sp.Symbol) -> sp.Expr:
-    """0 if the expression vanishes where sine² = 1 - rho²."""
-    half = sp.Symbol("h", positive=True)
-    circle = {rho: (1 - half**2) / (1 + half**2), sine: 2 * half / (1 + half**2)}
-    return sp.expand(sp.numer(sp.together(gap.subs(circle))))
-
-
-# -- softmax ----------------------------------------------------------------------------------------------------------
-
-
-def _envelope_of_three_classes(delta: sp.Symbol) -> dict[str, sp.Expr]:
-    h = sp.Matrix(sp.symbols("h_1:4", real=True))
-    total = sum(sp.exp(score) for score in h)
-    loss = sp.log(total) - h[0]
-    shares = sp.Matrix([sp.exp(score) / total for score in h])
-    force = sp.Matrix([1, 0, 0]) - shares
-    theta = h - delta * force
-    envelope = loss + delta * force.dot(force) / 2
-    by_h = sp.Matrix([sp.diff(envelope, score) for score in h]) + theta.jacobian(h).T * force
-    by_delta = sp.diff(envelope, delta) + force.dot(theta.diff(delta)) + force.dot(force) / 2
-
-    pi: Any = sp.Matrix(sp.symbols("pi_1:4", positive=True))
-    matrix = sp.diag(*pi) - pi * pi.T
-    bent: Any = sp.Matrix([share / (1 + delta * share) for share in pi])
-    trace = (matrix * (sp.eye(3) + delta * matrix).inv()).trace() - sum(bent) + bent.dot(bent) / sum(bent)
-    return {
-        "three classes: slope of the envelope by theta, plus f": sp.simplify(by_h.dot(by_h)),
-        "three classes: slope of the envelope by delta, plus |f|^2/2": sp.simplify(by_delta),
-        "three classes: trace less (T6.5)": sp.simplify(trace.subs(pi[2], 1 - pi[0] - pi[1])),
-    }
-
-
-# -- all ---------------------------------------------------------------------------------------------------------------
 
 
 def _tangent2(phase: str) -> sp.Expr:

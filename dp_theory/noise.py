@@ -1,8 +1,8 @@
 """Labels that are wrong near the boundary, where practice asks for rows (ours).
 
 First what a learner finds in the rows of its window, and what such a row is worth; then static data and practice, each
-with its best ridge. t is a row's score by the learner, z = cos(πE) t + sin(πE) ζ that by
-the truth. The window is |t| ≤ alpha. Samples are counted per dimension.
+with its best ridge. t is a row's score by the learner, z = cos(πE) t + sin(πE) ζ that by the truth. The window is |t| ≤
+alpha. Samples are counted per dimension.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import root_scalar
 
-from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import PLAIN, Addition, RoundPlan, Window
+from dp_theory.loop.groups import PLAIN, Addition, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
@@ -27,16 +26,15 @@ from dp_theory.numerics.checks import (
     require_whole,
 )
 from dp_theory.numerics.costs import Costs, require_costs
-from dp_theory.numerics.quadrature import half_line
+from dp_theory.numerics.quadrature import both_below, half_line
 from dp_theory.ridge.theorem1 import theorem1
-from dp_theory.rules import KeepAll, KeepHard
+from dp_theory.rules import KeepHard
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ORDER = 24  # of the quadrature rules
 NEXT_TO = 1e-8  # the distance from the boundary that stands for none, over the flips' width
-_ROUNDING = 1e-9  # relative, of a mean of labels that cancel
 
 
 class Shares(NamedTuple):
@@ -44,7 +42,6 @@ class Shares(NamedTuple):
 
     missed: float  # whose label is not the learner's answer
     wrong: float  # whose label is not the true one
-    wrong_of_missed: float  # of the missed ones, whose label is not the true one
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:
@@ -60,20 +57,14 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     require("alpha", alpha, alpha > 0, "be positive: it is the window")
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
-    t, measure, _ = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, *view_of_labeller(cosine)), ORDER)
-    inside = (t > 0) & (window.keep_probability(t) > 0)
-    _, weights, z, starts = flips.inner(cosine * t[inside], sine, ORDER)
-    mass = weights * np.repeat(measure[inside], np.diff(starts, append=len(z)))
-    right, wrong = (mass * probability for probability in flips.outcomes(z))
-    answer_is_right = z > 0
+    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, *view_of_labeller(cosine)), ORDER)
+    mass = measure * (t > 0) * window.keep_probability(t)
     rows = float(mass.sum())
-    missed = float(np.where(answer_is_right, wrong, right).sum())
-    wrong_and_missed = float(wrong[answer_is_right].sum())
-    return Shares(
-        missed=missed / rows,
-        wrong=float(wrong.sum()) / rows,
-        wrong_of_missed=wrong_and_missed / missed,
-    )
+    # 2 eps of the rows have the label of a noisier margin, of this correlation with -z
+    noisier = np.hypot(sine, flips.width)
+    z, noisy = cosine * t / sine, cosine * t / noisier
+    differ = both_below(z, -noisy, -sine / noisier) + both_below(-z, noisy, -sine / noisier)
+    return Shares(missed=float(mass @ labels[1, 0]) / rows, wrong=2 * flips.eps * float(mass @ differ) / rows)
 
 
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:
@@ -94,13 +85,10 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     if flips(0.0) == 0.5:
         # A narrower window would lose the digits of 1 - 2 P(flip | z), and has the same worth.
         alpha = max(alpha, NEXT_TO * flips.width)
-    z, measure = half_line((alpha, *flips.jumps, *flips.levels))
-    right, wrong = flips.outcomes(z)
+    z, measure = half_line((alpha,))
     in_window = measure * (z <= alpha)
     second = float(in_window @ z**2) / in_window.sum()
-    pull = float((in_window * (right - wrong)) @ z) / in_window.sum()
-    is_useful = pull > -_ROUNDING * np.sqrt(second)
-    require("alpha", alpha, is_useful, "leave labels that are right more often than wrong")
+    pull = float((in_window * (1 - 2 * flips(z))) @ z) / in_window.sum()
     plain = flips.signal**2
     return (1 - plain) / plain * pull**2 / (second * (second - pull**2))
 
@@ -110,7 +98,6 @@ LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first
 FIRMER = (3.0, 10.0)  # of loops, over the best ridge of plain rows: rows near the boundary have more wrong labels
 COSTS = Costs()
 _SAME = 1e-12  # relative difference of errors that says nothing
-_ANY_ERROR = 0.25  # of a learner: the share of plain rows that are wrong does not depend on it
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
@@ -137,7 +124,7 @@ def worth(
     *,
     rounds: int = 12,
     phi: float = 0.5,
-    plans: Sequence[RoundPlan] = WINDOWS,
+    plans: Sequence[Window] = WINDOWS,
     lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
     advance: Callable[[int], None] = lambda loops: None,
@@ -154,71 +141,51 @@ def worth(
     require("rounds", rounds, rounds >= 1, "be at least 1")
     require_costs(direct=costs.sample("direct"), training=costs.training)
     start = PracticeProblem(phi, 0.0, flip=flips)
-    ridges = _ridges(flips, 1 / phi) if lams is None else lams
-    runs = []
+    runs: list[tuple[int, float, Stages]] = []
     for number, plan in enumerate(plans):
-        for lam in ridges:
-            solved = solve_stages(replace(start, lam=lam, additions=[plan] * rounds))
-            runs.append(_Run(number, lam, solved, _new_rows(flips, solved)))
+        for lam in _ridges(flips, 1 / phi) if lams is None else lams:
+            runs.append((number, lam, solve_stages(replace(start, lam=lam, additions=[plan] * rounds))))
             advance(1)
     rows = []
     for stage in range(rounds + 1):
-        best = min(runs, key=lambda run: run.solved.test_error[stage])
-        rows.append(_stage_row(flips, phi, costs, best, stage))
+        number, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
+        error = float(best.test_error[stage])
+        kept = best.kept[stage] / phi
+        spent = costs.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
+        rows_to_same_error = plain_rows(flips, error)
+        rows_for_same_cost = spent / costs.row("static")
+        new = Shares(np.nan, flips.share)
+        if stage:
+            window: Any = best.additions[stage - 1]
+            new = shares(flips, float(best.test_error[stage - 1]), window.keep.alpha)
+        rows.append(
+            {
+                "stage": stage,
+                "kept": kept,
+                "plan": number,
+                "lam": lam,
+                "test_error": error,
+                "samples": rows_to_same_error / kept,
+                "compute": rows_to_same_error / rows_for_same_cost,
+                "saved": _saved(error, plain_error(flips, kept)),
+                "saved_compute": _saved(error, plain_error(flips, rows_for_same_cost)),
+                "missed": new.missed,
+                "wrong": new.wrong,
+            }
+        )
     return pd.DataFrame(rows).astype({"stage": int, "plan": int})
-
-
-def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[RoundPlan] = WINDOWS) -> int:
-    """The number of loops that `worth` solves."""
-    return len(plans) * len(_ridges(flips, 1 / phi))
-
-
-class _Run(NamedTuple):
-    plan: int  # its number
-    lam: float
-    solved: Stages
-    new: list[Shares]  # of each stage's new rows
-
-
-def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage: int) -> dict[str, Any]:
-    error = float(run.solved.test_error[stage])
-    kept = run.solved.kept[stage] / phi
-    spent = costs.axes("direct", kept, kept, first=run.solved.kept[0] / phi)["compute"]
-    rows_to_same_error = plain_rows(flips, error)
-    rows_for_same_cost = spent / costs.row("static")
-    return {
-        "stage": stage,
-        "kept": kept,
-        "plan": run.plan,
-        "lam": run.lam,
-        "test_error": error,
-        "samples": rows_to_same_error / kept,
-        "compute": rows_to_same_error / rows_for_same_cost,
-        "saved": _saved(error, plain_error(flips, kept)),
-        "saved_compute": _saved(error, plain_error(flips, rows_for_same_cost)),
-        "missed": run.new[stage].missed,
-        "wrong": run.new[stage].wrong,
-    }
 
 
 def _saved(error: float, plain: float) -> float:
     return 0.0 if abs(error - plain) < _SAME * plain else 1 - error / plain
 
 
+def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[Window] = WINDOWS) -> int:
+    """The number of loops that `worth` solves."""
+    return len(plans) * len(_ridges(flips, 1 / phi))
+
+
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
     plain = float(plain_lam(flips, rows))
     firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
     return [*LAMS, plain, *firmer]
-
-
-def _new_rows(flips: BoundaryFlips, solved: Stages) -> list[Shares]:
-    found = [Shares(np.nan, shares(flips, _ANY_ERROR).wrong, np.nan)]
-    for error, addition in zip(solved.test_error, solved.additions, strict=False):  # the last stage adds no rows
-        if not isinstance(addition, Addition) or not isinstance(addition.keep, KeepHard | KeepAll):
-            raise InputError(f"plan {addition!r} must keep a window, or all rows")
-        own_flips = addition.flips(flips)
-        if not isinstance(own_flips, BoundaryFlips):
-            raise InputError(f"flip = {own_flips} of {addition!r} must be BoundaryFlips, or left to the problem's")
-        alpha = float(addition.keep.alpha) if isinstance(addition.keep, KeepHard) else np.inf
-        found.append(shares(own_flips, float(error), alpha))
-    return found

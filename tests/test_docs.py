@@ -10,13 +10,10 @@ import os
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from dp_experiments.cli import commands as dp_commands
-from dp_experiments.cli import main
 from typer.core import TyperGroup
 
 from dp_base.registry import Registry
@@ -26,6 +23,7 @@ from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
+from tests.experiments.conftest import run_dp
 from tests.source import FOLDERS
 
 ROOT = Path(__file__).parents[1]
@@ -59,30 +57,27 @@ def with_options(line: list[str], options: list[str]) -> list[str]:
 
 
 SHOWN = [(page.name, words, marked) for page in PAGES for words, marked in commands(page.read_text(encoding="utf-8"))]
-NAMES = [f"{page}: {' '.join(words)}" for page, words, _ in SHOWN]
 
 
-@pytest.mark.parametrize("words", [words for _, words, _ in SHOWN], ids=NAMES)
-def test_is_understood(words):
-    command = dp_commands.root
-    arguments = words[1:]
-    while isinstance(command, TyperGroup):
-        assert arguments[0] in command.commands, f"{words[: -len(arguments)]} has no sub-command {arguments[0]}"
-        command = command.commands[arguments.pop(0)]
-    command.make_context(command.name, arguments)  # raises what the command would say of wrong options
+def test_every_command_that_is_shown_is_understood():
+    for page, words, _ in SHOWN:
+        command = dp_commands.root
+        arguments = words[1:]
+        while isinstance(command, TyperGroup):
+            assert arguments[0] in command.commands, f"{page}: {words} has no sub-command {arguments[0]}"
+            command = command.commands[arguments.pop(0)]
+        try:
+            command.make_context(command.name, arguments)
+        except Exception as wrong:
+            raise AssertionError(f"{page}: {' '.join(words)}") from wrong
 
 
-RUN = [(name, words) for name, (_, words, marked) in zip(NAMES, SHOWN, strict=True) if marked]
-
-
-@pytest.mark.parametrize("words", [words for _, words in RUN], ids=[name for name, _ in RUN])
+@pytest.mark.parametrize("words", [words for _, words, marked in SHOWN if marked], ids=" ".join)
 def test_runs(words, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as ended:
-        main.main()
+    status = run_dp(*words[1:])
     captured = capsys.readouterr()
-    assert ended.value.code == 0, captured.err
+    assert status == 0, captured.err
     assert captured.out
 
 
@@ -119,39 +114,30 @@ def of_this_project(kind: object) -> bool:
 
 
 def derived(what: str) -> str:
-    """The table of a registry's kinds, as the guide shows it."""
+    """The list of a registry's kinds, as the guide shows it."""
     registry = KINDS[what]
     rows = []
     for name, line in registry.summaries().items():
         if of_this_project(registry[name]):
-            rows.append(f"| `{name}` | {line.rstrip('.')} |")
-    return "\n".join(["", f"| `{what}` | |", "|---|---|", *rows, "", ""])
+            rows.append(f"- `{name}`: {line.rstrip('.')}")
+    return "\n".join(["", f"`{what}`:", "", *rows, "", ""])
 
 
 def test_the_guide_lists_the_kinds_that_there_are():
     pages = [page.read_text(encoding="utf-8") for page in (GUIDE, ARMS_GUIDE)]
     written = {found["what"]: found["rows"] for page in pages for found in TABLE.finditer(page)}
-    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these tables"
+    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
 
 
-def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path):
+def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path, monkeypatch, capsys):
     guide = GUIDE.read_text(encoding="utf-8")
     for file in ("renderer.py", "rendered.toml"):
         (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", guide, re.S)
         (tmp_path / file).write_text(text, encoding="utf-8")
-    dp = [
-        sys.executable,
-        "-c",
-        "from dp_experiments.cli.main import main; main()",
-        "real",
-        "run",
-        "rendered.toml",
-        "--json",
-    ]
-    paths = os.pathsep.join([".", str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(dp, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_dp("real", "run", "rendered.toml", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
     assert (result["pool_size"], result["samples_generated"]) == (500, 100 + 400 * 5)
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import struct
 import tarfile
 import zipfile
@@ -137,25 +136,8 @@ def refusal(kind: str, file: Path) -> str:
     return str(told.value)
 
 
-def with_bytes(archive: bytes, at: dict[bytes, int], value: int) -> bytes:
-    """A zip archive whose headers have another 16-bit number; at: its offset in each kind of header."""
-    content = bytearray(archive)
-    for header, offset in at.items():
-        for found in re.finditer(re.escape(header), archive):
-            struct.pack_into("<H", content, found.start() + offset, value)
-    return bytes(content)
-
-
-LOCAL = b"PK\x03\x04"
-CENTRAL = b"PK\x01\x02"
-
-
 def test_archives_of_arrays_that_numpy_cannot_read(tmp_path: Path):
     file = tmp_path / "features.npz"
-    file.write_bytes(with_bytes(arrays(), {LOCAL: 6, CENTRAL: 8}, 1))
-    assert "encrypted" in refusal("features", file)
-    file.write_bytes(with_bytes(arrays(), {LOCAL: 8, CENTRAL: 10}, 99))
-    assert "compression" in refusal("features", file)
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
     with zipfile.ZipFile(file, "w") as archive:
         for name in ("X", "y"):
@@ -170,12 +152,6 @@ def test_configurations_that_python_cannot_hold(tmp_path: Path):
         assert said in refusal("configuration", file)
         with pytest.raises(InputError, match=r"^--set x=…: cannot be read"):
             load_config(preset_files()["digits"], [f"x={value}"])
-
-
-def test_labels_beyond_their_names(tmp_path: Path):
-    file = tmp_path / "texts.parquet"
-    file.write_bytes(labelled([0, 1, 7]))
-    assert "a label is 7, but the label column names only 0 to 1" in refusal("texts, Parquet", file)
 
 
 def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path: Path):
@@ -208,7 +184,6 @@ def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
     ("content", "problem"),
     [
         (b"text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
-        (b"text,label\ngood,pos\nbad,neg,pos\n", "Expected 2 fields in line 3, saw 3"),
         (b"text,label,text\ngood,pos,x\n", "several columns are called text"),
         (b"text,label\ngo\0od,praise\nbad,blame\n", "row 0: it has characters of code 0"),
     ],

@@ -1,7 +1,6 @@
 """The release: wheel and sdist hold the same, and work in clean environments far from the checkout.
 
-`make release-check` installs all extras as well, torch among them, from the package index that pip is set to; hence
-slow. The list of files, and the wheel without extras, are checked in every test run.
+What installs, as `make release-check` does, is slow. The list of files is checked in every test run.
 """
 
 import ast
@@ -159,7 +158,8 @@ def test_every_package_that_is_imported_is_declared():
             assert {name.partition(".")[0] for name in names} <= known | {*sys.stdlib_module_names, *FOLDERS}, path
 
 
-@pytest.mark.parametrize("versions", ["newest", pytest.param("lowest", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("versions", ["newest", "lowest"])
 def test_the_wheel_alone_answers_every_command(
     built: Path, versions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -64,7 +64,7 @@ COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
-    "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
+    "tune": ("trials.jsonl", "tuning.json", "best.*", "trials.csv"),
 }
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")

@@ -38,7 +38,7 @@ class MadeUp(DataConfig):
 
 @DATA.named("stand-in", place=6)
 class StandInConfig(MadeUp):
-    """Noise in the folders of ImageNet and its relatives, to try the whole path without the data."""
+    """Noise in the folders of ImageNet and its relatives, to try the path."""
 
     note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
 

@@ -37,7 +37,7 @@ def _read_captions(given: Any) -> Any:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT and others; a folder or hub id."""
+    """A pipeline of diffusers: Stable Diffusion, FLUX, Qwen-Image, SANA, PixArt, DiT and others."""
 
     any_size: ClassVar[bool] = True
 

@@ -42,7 +42,7 @@ class MLPConfig(LearnerConfig):
 
 @LEARNERS.named("conv", place=2)
 class ConvConfig(LearnerConfig):
-    """A small convolutional classifier: a 3 x 3 convolution, 2 x 2 pooling and ReLU per width, then a hidden layer."""
+    """A small convolutional classifier."""
 
     kind: Literal["conv"]
     widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100, description="of the convolutions")
@@ -71,7 +71,7 @@ class ConvConfig(LearnerConfig):
 
 @LEARNERS.named("transformers", place=3)
 class TransformersConfig(PretrainedConfig):
-    """An image classifier of transformers: an existing one, or a fresh one of any size, by default ViT-B/16."""
+    """An image classifier of transformers, existing or fresh, by default ViT-B/16."""
 
     kind: Literal["transformers"]
     architecture: Architecture = "vit"
@@ -105,7 +105,7 @@ FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitu
 
 @LEARNERS.named("linear", place=4)
 class LinearConfig(LearnerConfig):
-    """Ridge or logistic regression for two classes, solved on the whole pool at each step."""
+    """Ridge or logistic regression for two classes."""
 
     any_size: ClassVar[bool] = False
     counted: ClassVar[bool] = False

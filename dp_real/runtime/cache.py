@@ -15,7 +15,7 @@ import platformdirs
 from dp_base.checksums import RECORD, damage, json_digest, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import FULL, PART, discard_parts, disk_problem, remove, whole_folder, write_json
-from dp_base.locks import clearing, in_turn, keep
+from dp_base.locks import locked_beside
 from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,11 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
     If `resumable`, make(folder, unfinished) may keep in `unfinished` what it needs after a kill. A damaged folder is
     made again.
     """
-    keep(cache_folder())
     digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
     if _usable(folder):
         return folder
-    with _writable(folder.parent), in_turn(folder):
+    with _writable(folder.parent), locked_beside(folder, wait=True):
         if not _usable(folder):
             problem = damage(folder)
             if problem:
@@ -141,10 +140,9 @@ def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
 
 
 def clear() -> None:
-    """Remove the whole cache; InputError while other processes use it."""
+    """Remove the whole cache."""
     folder = cache_folder()
     discard_parts(folder.parent, folder.name)  # of a clearing that was killed
     if folder.is_dir():
-        with clearing(folder):
-            remove(folder)
+        remove(folder)
     _intact.clear()

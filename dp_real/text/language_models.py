@@ -92,7 +92,7 @@ class AskedConfig(GeneratorConfig):
 
 @GENERATORS.named("causal-lm", place=7)
 class CausalLMConfig(AskedConfig):
-    """A language model of transformers in a folder or on the hub, asked by prompts (guidance.candidates)."""
+    """A language model of transformers, asked by prompts (guidance.candidates)."""
 
     has_likelihood: ClassVar[bool] = True
 
@@ -137,7 +137,7 @@ class CausalLMConfig(AskedConfig):
 
 @GENERATORS.named("openai", place=8)
 class EndpointConfig(AskedConfig):
-    """A language model behind an OpenAI-compatible HTTP API, asked by prompts (guidance.candidates)."""
+    """A language model behind an OpenAI-compatible HTTP API."""
 
     may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
 
@@ -220,7 +220,7 @@ CHAR_LMS = {"full": CharLMSizes(192, 3000), "light": CharLMSizes(32, 60), "none"
 
 @GENERATORS.named("char-lm", place=6)
 class CharLMConfig(TrainedHere):
-    """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
+    """A small language model of characters, trained here on first use."""
 
     has_denoiser: ClassVar[bool] = False
     examples: ClassVar[str | None] = "texts"

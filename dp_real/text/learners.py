@@ -18,41 +18,40 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("bag-of-words", place=5)
 class BagOfWordsConfig(LearnerConfig):
-    """A linear model of scikit-learn's bag of words, which needs no pretrained network."""
+    """A linear model of scikit-learn's bag of words."""
 
     examples: ClassVar[str] = "texts"
     counted: ClassVar[bool] = False
 
     kind: Literal["bag-of-words"]
     unit: Literal["word", "character"] = Field(
-        default="word", description="of the n-grams; character: for languages that put no spaces between words"
+        default="word",
+        description="what is counted; character: up to four of them, for languages that put no spaces between words",
     )
-    longest: int = Field(default=1, ge=1, le=20, description="units of the longest n-grams; the shortest have one")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import BagOfWords
 
-        return BagOfWords(task.n_classes, self.unit, self.longest)
+        return BagOfWords(task.n_classes, self.unit)
 
 
 @LEARNERS.named("ngrams", place=6)
 class NGramsConfig(LearnerConfig):
-    """A bag of n-grams of characters with a multilayer perceptron."""
+    """A bag of n-grams of up to four characters with a multilayer perceptron."""
 
     examples: ClassVar[str] = "texts"
 
     kind: Literal["ngrams"]
-    longest: int = Field(default=4, ge=1, le=20, description="characters of the longest n-grams; the shortest have one")
 
     def network(self, task: Task) -> nn.Module:
         from dp_real.text.models.ngrams import NGramNetwork
 
-        return NGramNetwork(task.n_classes, self.longest)
+        return NGramNetwork(task.n_classes)
 
 
 @LEARNERS.named("transformers-text", place=7)
 class TransformersTextConfig(PretrainedConfig):
-    """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
+    """A sequence classifier of transformers: an existing one, a pretrained encoder, or a fresh one."""
 
     examples: ClassVar[str] = "texts"
 

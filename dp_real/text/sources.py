@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change
+LENGTH = 80  # characters of a made-up text at most
 WHO_AND_WHAT = {
     "business": (("the bank", "a retailer", "the exchange", "an insurer"), ("cut its forecast", "sold shares")),
     "science": (("a telescope", "the probe", "a laboratory", "the survey"), ("measured a comet", "found a new cell")),
@@ -83,19 +84,18 @@ class TextConfig(OwnSets, OfTexts):
 
 @DATA.named("stand-in-text", place=9)
 class StandInTextConfig(MadeUp, OfTexts):
-    """Made-up sentences on four topics, to try the whole path of texts without data."""
+    """Made-up sentences on four topics, to try the path of texts."""
 
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 
     source: Literal["stand-in-text"]
-    length: int = Field(default=80, ge=1, le=10**6, description="characters of a text; what is beyond is cut off")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @property
     def task(self) -> Task:
         topics = tuple(WHO_AND_WHAT)
         none = ("",) * len(WHO_AND_WHAT)
-        return Task((self.length,), topics, definitions=none, synonyms=none)
+        return Task((LENGTH,), topics, definitions=none, synonyms=none)
 
     @property
     def folders(self) -> TextConfig:
@@ -103,9 +103,7 @@ class StandInTextConfig(MadeUp, OfTexts):
 
         root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
         train, validation, test = (str(root / name) for name in ("train", "validation", "test"))
-        return TextConfig(
-            source="text", length=self.length, split=self.split, train=train, validation=validation, test=test
-        )
+        return TextConfig(source="text", length=LENGTH, split=self.split, train=train, validation=validation, test=test)
 
 
 def write_sets(root: Path) -> None:

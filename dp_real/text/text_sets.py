@@ -16,7 +16,7 @@ from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_files, warn_once
 from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
-from dp_real.data.sets.table_sets import LABELS, Columns, pick
+from dp_real.data.sets.table_sets import LABELS, pick
 from dp_real.examples import Examples
 from dp_real.text.codes import to_codes
 
@@ -51,16 +51,21 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
 
 
 def _read(found: Located, classes: Classes, needed: Collection[int]) -> Rows:
-    match found.kind:
-        case "folders":
-            return _read_folders(found.paths[0], classes, needed)
-        case "csv" | "jsonl":
-            return rows_of_table(found)
-        case "parquet" | "saved":
-            return _data_set(found, table_sets.open_table(found), classes)
-    raise InputError(
-        f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
-    )
+    if found.kind == "folders":
+        return _read_folders(found.paths[0], classes, needed)
+    if found.kind in ("csv", "jsonl"):
+        return rows_of_table(found)
+    if found.kind not in ("parquet", "saved"):
+        raise InputError(
+            f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
+        )
+    data = table_sets.open_table(found)
+    features: Mapping[str, Any] = data.features
+    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
+    labels = [name for name, each in features.items() if hasattr(each, "names")]
+    text, label = _picked(found, list(features), strings if labels else [], labels)
+    names = table_sets.class_names(found.where, data[label], features[label], classes)
+    return Rows(data[text][:], names, _places(found, len(data)))
 
 
 def _read_folders(folder: Path, classes: Classes, needed: Collection[int]) -> Rows:
@@ -89,25 +94,16 @@ def rows_of_table(found: Located) -> Rows:
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])
-    names = [str(name) for name in table.columns]
-    text, label = _picked(found.where, found.columns, names, [], [])
-    places = [f"{found.where}: row {row}" for row in range(len(table))]
-    return Rows(table[text].tolist(), table_sets.plain_names(found.where, table[label].tolist()), places)
+    text, label = _picked(found, [str(name) for name in table.columns], [], [])
+    names = table_sets.plain_names(found.where, table[label].tolist())
+    return Rows(table[text].tolist(), names, _places(found, len(table)))
 
 
-def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
-    features: Mapping[str, Any] = data.features
-    strings = [
-        name for name, feature in features.items() if getattr(feature, "dtype", "") in ("string", "large_string")
-    ]
-    labels = [name for name, feature in features.items() if hasattr(feature, "names")]
-    text, label = _picked(found.where, found.columns, list(features), strings if labels else [], labels)
-    places = [f"{found.where}: row {row}" for row in range(len(data))]
-    names = table_sets.class_names(found.where, data[label], features[label], classes)
-    return Rows(data[text][:], names, places)
+def _places(found: Located, rows: int) -> list[str]:
+    return [f"{found.where}: row {row}" for row in range(rows)]
 
 
-def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
-    usual = [name for name in TEXTS if name in texts or (name in there and not texts)][:1]
-    text = pick(place, "text", columns.image, usual or texts, there, TEXTS, EXAMPLE)
-    return text, pick(place, "label", columns.label, labels, there, LABELS, EXAMPLE)
+def _picked(found: Located, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
+    usual = [name for name in TEXTS if name in (texts or there)][:1]
+    text = pick(found.where, "text", found.columns.image, usual or texts, there, TEXTS, EXAMPLE)
+    return text, pick(found.where, "label", found.columns.label, labels, there, LABELS, EXAMPLE)

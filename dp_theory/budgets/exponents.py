@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.experiment import simulate_practice
 from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import Square
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
-from dp_theory.ridge.simulators.dense import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,25 +38,20 @@ _KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # order of the tabl
 class Scaling:
     """Two tidy tables."""
 
-    # Columns series, kind, axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is the test
-    # error, and the bounds are one standard error away
+    # Columns series, kind (predicted), axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is
+    # the test error
     curves: pd.DataFrame
     # A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
     # and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln x:
-    # 0 for a power law and 1 for a geometric decay. With trials, `simulated` is the mean slope over them and
-    # `simulated_se` its standard error
+    # 0 for a power law and 1 for a geometric decay
     exponents: pd.DataFrame
 
 
 def scaling(
     problem: PracticeProblem,
     *,
-    d: int = 0,
-    trials: int = 0,
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
-    seed: int = 0,
-    workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Scaling:
     """The error of every strategy against its samples, and the exponents.
@@ -67,12 +60,8 @@ def scaling(
     ----------
     problem
         The practice that the strategies share. It must accumulate, with scalar rules and the square loss.
-    d, trials
-        Dimension and number of simulated runs. Without trials everything is predicted alone.
     direct_cost, training_cost
         Costs of a directly drawn sample and of training on a row, in plain samples.
-    seed, workers
-        As in `simulate`.
     advance
         It is called with 1 after each of the STEPS.
 
@@ -98,12 +87,11 @@ def scaling(
     exponents = []
     for problems, strategies in _compared(problem):
         curve = _predicted(problems)
-        samples = _simulated(problems, d, trials, seed, workers) if trials else None
         for series, is_direct in strategies.items():
             counted = _counted(curve, is_direct, costs)
             for axis in _KEPT_FIRST:
-                curves += _points(series, axis, counted[axis], curve.errors, samples)
-                exponents.append(_exponent(series, axis, counted[axis], curve.errors, samples))
+                curves.append(_points(series, axis, counted[axis], curve.errors))
+                exponents.append(_exponent(series, axis, counted[axis], curve.errors))
             advance(1)
     return Scaling(pd.concat(curves, ignore_index=True), pd.DataFrame(exponents))
 
@@ -132,13 +120,6 @@ def _predicted(problems: list[PracticeProblem]) -> _Curve:
     kept = _join([stages.kept for stages in solved]) / phi
     candidates = _join([stages.candidates for stages in solved]) / phi
     return _Curve(errors, kept, candidates)
-
-
-def _simulated(
-    problems: list[PracticeProblem], d: int, trials: int, seed: int, workers: int | None
-) -> Float[Array, "trials points"]:
-    runs = [simulate_practice(problem, d, trials, seed=seed, workers=workers).test_errors for problem in problems]
-    return np.array([_join(list(trial)) for trial in zip(*runs, strict=True)])
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
@@ -181,42 +162,20 @@ def _counted(curve: _Curve, is_direct: bool, costs: Costs) -> dict[str, Any]:
     return costs.axes("direct" if is_direct else "prune", generated, curve.kept, first=generated[0])
 
 
-def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[pd.DataFrame]:
+def _points(series: str, axis: str, x: Array, errors: Array) -> pd.DataFrame:
     import pandas as pd
 
-    kinds = [("predicted", errors, 0 * errors, 0)]
-    if samples is not None:
-        y, se = mean_and_se(samples, axis=0)
-        kinds.append(("simulated", y, np.where(np.isfinite(se), se, np.nan), len(samples)))
-    return [
-        pd.DataFrame(
-            {
-                "series": series,
-                "kind": kind,
-                "axis": axis,
-                "stage": np.arange(len(x)),
-                "x": x,
-                "y": y,
-                "y_low": y - se,
-                "y_high": y + se,
-                "n_seeds": seeds,
-            }
-        )
-        for kind, y, se, seeds in kinds
-    ]
+    head = {"series": series, "kind": "predicted", "axis": axis, "stage": np.arange(len(x))}
+    return pd.DataFrame({**head, "x": x, "y": errors, "y_low": errors, "y_high": errors, "n_seeds": 0})
 
 
-def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> dict[str, Any]:
+def _exponent(series: str, axis: str, x: Array, errors: Array) -> dict[str, Any]:
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
     slope, se = _slope(log_x, log_error)
     curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
-    record = {"series": series, "axis": axis, "exponent": slope, "fit_se": se, "steepening": curvature / slope}
-    if samples is not None:
-        slopes = np.array([_slope(log_x, np.log(trial[tail]))[0] for trial in samples])
-        record["simulated"], record["simulated_se"] = mean_and_se(slopes, axis=0)
-    return record
+    return {"series": series, "axis": axis, "exponent": slope, "fit_se": se, "steepening": curvature / slope}
 
 
 def _slope(x: Array, y: Array) -> tuple[float, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,14 @@ from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import Likelihood, likelihood_about_fit, most_likely, most_likely_exact
-from dp_theory.fitting.region import Region
-from dp_theory.fitting.theory import PARAMETERS, predict_points
+from dp_theory.fitting.likelihood import (
+    Likelihood,
+    likelihood_about_fit,
+    likely_places,
+    most_likely,
+    most_likely_exact,
+)
+from dp_theory.fitting.theory import PARAMETERS
 from dp_theory.numerics.checks import Array, require, require_level, require_number
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no va
 _AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """The theory fitted to a curve, by maximum likelihood or quasi-likelihood (dp_theory.fitting.likelihood).
 
@@ -82,17 +88,16 @@ class Fit:
         if name in self.why_fixed:
             return self.values[name], self.values[name]
         parameter = PARAMETERS[name]
-        low, high = self._region(level).limits(self.likelihood.free.index(name))
+        z = self._likely(level)[:, self.likelihood.free.index(name)]
         return (
-            parameter.low if low < -_AT_END else float(parameter.from_z(low)),
-            parameter.high if high > _AT_END else float(parameter.from_z(high)),
+            parameter.low if z.min() < -_AT_END else float(parameter.from_z(z.min())),
+            parameter.high if z.max() > _AT_END else float(parameter.from_z(z.max())),
         )
 
-    def outermost(
-        self, level: float = 0.95, advance: Callable[[int], None] = lambda ends: None
-    ) -> dict[str, Float[Array, " places"]]:
-        """All parameters at the fit, and where each free one is at an end of its interval."""
-        return self.likelihood.values(self._region(level).outermost(advance))
+    def outermost(self, level: float = 0.95) -> Float[Array, "places free"]:
+        """z of the fit, and where each parameter is at an end of its interval."""
+        z = self._likely(level)
+        return z[[0, *z.argmin(axis=0), *z.argmax(axis=0)]]
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
         """What the theory expects at other points.
@@ -124,8 +129,7 @@ class Fit:
         mean = table["error"].to_numpy()
         below = np.log(mean / table["low"].to_numpy())
         above = np.log(table["high"].to_numpy() / mean)
-        _, deviation = predict_points(points, self._value_arrays())
-        scatter = self._relative_scatter(points, mean, deviation[0]) * self._quantile(level)
+        scatter = self._relative_scatter(points) * self._quantile(level)
         largest = -np.log(mean)  # no error is larger than 1
         return table.assign(
             new_low=mean * np.exp(-np.hypot(below, scatter)),
@@ -133,28 +137,18 @@ class Fit:
         )
 
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
-        """The columns of `predict` but the last two; with practice to first order (Cramér-Rao), too narrow at an end of
-        a range.
-        """
+        """The columns of `predict` but the last two."""
         import pandas as pd
 
-        region = self._region(level)
-        if points.has_practice or self.curve.has_practice:
-            error, low, high = np.exp(region.first_order(points))
-        else:
-            mean, _ = predict_points(points, self._value_arrays())
-            error = mean[0]
-            ends = np.array([np.exp(region.interval(points.at([i]))) for i in range(len(points))])
-            low = ends[:, 0]
-            high = ends[:, 1]
+        expected, _ = self.likelihood.predict(points, self._likely(level))
         return pd.DataFrame(
             {
                 "strategy": points.strategy,
                 "kept": points.kept,
                 "generated": points.generated,
-                "error": error,
-                "low": low,
-                "high": high,
+                "error": expected[0],
+                "low": np.nanmin(expected, axis=0),
+                "high": np.nanmax(expected, axis=0),
             }
         )
 
@@ -162,7 +156,7 @@ class Fit:
         self, points: Curve, level: float = 0.95
     ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
         """ln of the expected errors, and the ends of their intervals to first order."""
-        return self._region(level).first_order(points)
+        return self.likelihood.first_order(points, self.best, self._allowed(level))
 
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
         if name in self.why_fixed:
@@ -180,23 +174,23 @@ class Fit:
             return self.values[name], low, high, "bounded from below only"
         return self.values[name], low, high, ""
 
-    def _region(self, level: float) -> Region:
+    def _allowed(self, level: float) -> float:
         require_level(level)
-        return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
+        return self.excess * self._quantile(level) ** 2
+
+    @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
+    def _likely(self, level: float) -> Float[Array, "places free"]:
+        return likely_places(self.likelihood, self.best, self._allowed(level))
 
     def _quantile(self, level: float) -> float:
         """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
-    def _value_arrays(self) -> dict[str, Float[Array, " sets"]]:
-        return {name: np.array([value]) for name, value in self.values.items()}
-
-    def _relative_scatter(
-        self, points: Curve, mean: Float[Array, " points"], deviation: Float[Array, " points"]
-    ) -> Any:
+    def _relative_scatter(self, points: Curve) -> Any:
         if self.curve.exact:
-            return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean
+            mean, deviation = self.likelihood.predict(points, self.best[None])
+            return np.where(np.isfinite(deviation[0]), deviation[0], 0.0) / np.sqrt(points.trials) / mean[0]
         se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
         return np.sqrt(self.excess) * np.median(se / self.curve.error)
 
@@ -277,20 +271,21 @@ def _most_free(curve: Curve) -> int:
 
 def _fitted(curve: Curve, free: tuple[str, ...], known: dict[str, float], why_fixed: dict[str, str]) -> Fit:
     if curve.exact:
-        likelihood, best = most_likely_exact(curve, free, known)
+        estimate, best = most_likely_exact(curve, free, known)
     else:
-        likelihood = Likelihood(curve, free, known)
-        best = most_likely(likelihood)
-    values = {name: float(x[0]) for name, x in likelihood.values(best[None]).items()}
-    at_best = likelihood.linearise(best)
+        estimate = Likelihood(curve, free, known)
+        best = most_likely(estimate)
+    values = {name: float(x[0]) for name, x in estimate.values(best[None]).items()}
+    mean, deviation = estimate.predict(curve, best[None])
     freedom = len(curve) - len(free)
     if curve.exact:
-        chi_square = float(np.sum((curve.error - at_best.mean) ** 2 / at_best.deviation**2 * curve.trials))
-        likelihood, best = likelihood_about_fit(curve, likelihood, best)
+        chi_square = float(np.sum((curve.error - mean[0]) ** 2 / deviation[0] ** 2 * curve.trials))
+        likelihood, best = likelihood_about_fit(curve, estimate, best)
         excess = 1.0
     else:
-        chi_square = at_best.deviance
+        (chi_square,) = estimate.deviances(best[None]).tolist()
+        likelihood = estimate
         excess = chi_square / max(freedom, 1)
         if curve.knows_scatter:
             excess = max(1.0, excess)
-    return Fit(curve, likelihood, best, values, why_fixed, chi_square, freedom, excess)
+    return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)

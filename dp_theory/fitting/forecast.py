@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ from scipy.special import erf
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
-from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes, predict_points
+from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
 from dp_theory.numerics.checks import Array, require, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
@@ -35,7 +35,6 @@ def forecast(
     level: float = 0.95,
     direct_cost: float | None = None,
     training_cost: float | None = None,
-    advance: Callable[[int], None] = lambda ends: None,
 ) -> pd.DataFrame:
     """How much more each strategy takes to reach a target error, the best strategy first.
 
@@ -68,15 +67,13 @@ def forecast(
         Level of the intervals.
     direct_cost, training_cost
         Costs in plain samples, if `x` is "compute": by default DIRECT_COST and TRAINING_COST.
-    advance
-        advance(1) is called at each end of a parameter's interval, two for each free parameter.
 
     Returns
     -------
     pd.DataFrame
         Columns strategy, use, more, low, high, kept and note, a row for each strategy. `more` is what it takes beyond
         the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
-        of likely parameters: the profile-likelihood interval (for practice, to first order), widened by the ends of the
+        of likely parameters: the profile-likelihood interval, widened by the ends of the
         parameters' intervals. `high` is inf where the floor may be as high as the target. For `static` by theory and
         laws, they are quantiles of the mixture. `use` is "yes" for the best strategy if all other intervals lie above
         its own, "as good" where they overlap, else "no", and "unknown" where that cannot be told. `kept` counts the
@@ -95,7 +92,7 @@ def forecast(
     require_costs(direct=costs.sample("direct"), training=costs.training)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
     start = _present_rows(fitted.curve)
-    question = _Question(fitted, target, x, level, costs, fitted.outermost(level, advance))
+    question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
     family = stack(fitted)
     may_not_reach = target <= fitted.limits("floor", level)[1]
     static = question.answer(_static_plans(start), start, may_not_reach)
@@ -197,16 +194,11 @@ class _Question:
     x: str
     level: float
     costs: Costs
-    places: Mapping[str, Float[Array, " places"]]  # parameters on the edge of the region of likely ones
+    places: Float[Array, "places free"]  # z on the edge of the region of likely ones
 
     def answer_by_family(self, family: Stack, start: float) -> _Answer:
         (plan,) = _static_plans(start)
-        table = self.fitted.bands(plan, self.level)
-        mean = table["error"].to_numpy()
-        at_places, _ = predict_points(plan, self.places)
-        at_places = at_places[np.isfinite(at_places).all(axis=1)]
-        low = np.vstack([table["low"].to_numpy(), at_places]).min(axis=0)
-        high = np.vstack([table["high"].to_numpy(), at_places]).max(axis=0)
+        mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
         foreseen = family.foreseen(plan.kept, theory_draws(mean, low, high, self.level))
         counted = self._counted(plan, self.fitted.values, mean[0], start)
         tail = (1 - self.level) / 2
@@ -230,15 +222,15 @@ class _Question:
         return in_the_mean[0] if in_the_mean else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
-        table = self.fitted.bands(plan, self.level)
-        mean = table["error"].to_numpy()
+        mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
         counted = self._counted(plan, self.fitted.values, mean[0], start)
         more = self._more(plan, counted, mean, start)
-        ends = [self._more(plan, counted, table[end].to_numpy(), start) for end in ("low", "high")]
-        at_places, _ = predict_points(plan, self.places)
-        for i, errors in enumerate(at_places):
+        ends = [self._more(plan, counted, errors, start) for errors in (low, high)]
+        likelihood = self.fitted.likelihood
+        at_places, _ = likelihood.predict(plan, self.places)
+        for errors, z in zip(at_places, self.places, strict=True):
             if np.isfinite(errors).all():  # else the theory has no solution there
-                values = {name: float(value[i]) for name, value in self.places.items()}
+                values = {name: float(value[0]) for name, value in likelihood.values(z[None]).items()}
                 counted = self._counted(plan, values, errors[0], start)
                 ends.append(self._more(plan, counted, errors, start))
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))

@@ -1,17 +1,16 @@
-"""How likely a measured curve is at given parameters of the theory: (T9.3) to (T9.11), derived in docs/theory/fit.md.
+"""How likely a measured curve is at given parameters of the theory: (T9.3) to (T9.12), derived in docs/theory/fit.md.
 
-A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c (MEASURED); it is
-s_i(z)²/k_i with c = 1 for the k_i experiments of an exact curve (THEORY).
+A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c; it is s_i(z)²/k_i
+with c = 1 for the k_i experiments of an exact curve.
 
-The most likely z are sought by Newton's method in a trust region, from several places.
+The most likely z are sought by Newton's method in a trust region, from several places. The region of likely ones is
+filled with draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,13 +28,6 @@ _STEP = 1e-4  # of z in finite differences
 _LEAST_INFORMATION = 0.02  # given to every direction of z, so that the region has an end in flat ones
 
 
-class Variance(Enum):
-    """What the variance v of the points is."""
-
-    MEASURED = "measured"  # equation (T9.4)
-    THEORY = "theory"  # equation (T9.5)
-
-
 class Linearisation(NamedTuple):
     """The likelihood about one z."""
 
@@ -46,13 +38,6 @@ class Linearisation(NamedTuple):
     deviation: Float[Array, " points"]  # s
 
 
-class PointSlopes(NamedTuple):
-    """What the theory expects of some points about one z."""
-
-    mean: Float[Array, " points"]  # μ
-    slope: Float[Array, "points free"]  # J
-
-
 @dataclass(frozen=True)
 class Likelihood:
     """The likelihood of a curve by the free parameters' z."""
@@ -60,42 +45,53 @@ class Likelihood:
     curve: Curve
     free: tuple[str, ...]  # names, in the order of z
     fixed: dict[str, float]  # the other parameters
-    variance: Variance = Variance.MEASURED  # whether v is (T9.4) or (T9.5)
+    of_theory: bool = False  # whether the variance is that of theory, (T9.5), or the measured one, (T9.4)
     with_log: bool = False  # whether the deviance has the term ln v, as in (T9.7)
     # A relative standard deviation that every point is given besides: it widens the valleys of the deviance.
     softening: float = 0.0
+    about: dict[str, float] | None = None  # where practice is linear, as `predict_points` takes it
 
     def values(self, z: Float[Array, "sets free"]) -> dict[str, Float[Array, " sets"]]:
         moved = {name: PARAMETERS[name].from_z(z[:, j]) for j, name in enumerate(self.free)}
         constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
         return moved | constant
 
+    def near(self, z: Float[Array, " free"]) -> Likelihood:
+        """The same with practice linear about z."""
+        return replace(self, about={name: float(value[0]) for name, value in self.values(z[None]).items()})
+
+    def predict(self, points: Curve, z: Float[Array, "sets free"]) -> tuple[Array, Array]:
+        return predict_points(points, self.values(z), self.about)
+
     def deviances(self, z: Float[Array, "sets free"]) -> Float[Array, " sets"]:
-        mean, deviation = predict_points(self.curve, self.values(z))
+        mean, deviation = self.predict(self.curve, z)
         return self._deviances(mean, self._variances(deviation))
 
-    def linearise(self, z: Float[Array, " free"], *, one_sided: bool | None = None) -> Linearisation:
-        """Finite differences, by default one-sided with practice."""
-        if one_sided is None:
-            one_sided = self.curve.has_practice
-        mean, deviation = predict_points(self.curve, self.values(_stencil(z, one_sided)))
+    def linearise(self, z: Float[Array, " free"]) -> Linearisation:
+        mean, deviation = self.predict(self.curve, _stencil(z))
         variance = self._variances(deviation)
         deviance = self._deviances(mean, variance)
-        slope = _differences(mean, len(z))
+        slope = _differences(mean)
         information = slope.T @ (slope / variance[0][:, None])  # (T9.10)
         if self.with_log:
-            log_slope = _differences(np.log(variance), len(z))
+            log_slope = _differences(np.log(variance))
             information = information + log_slope.T @ log_slope / 2  # (T9.11)
-        gradient = _differences(deviance[:, None], len(z))[0]
+        gradient = _differences(deviance[:, None])[0]
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
-    def slopes(self, points: Curve, z: Float[Array, " free"], *, one_sided: bool = False) -> PointSlopes:
-        mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
-        return PointSlopes(mean[0], _differences(mean, len(z)))
+    def first_order(
+        self, points: Curve, z: Float[Array, " free"], allowed: float
+    ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
+        """ln of the expected errors of points, and the ends of their intervals by (T9.12)."""
+        mean, _ = self.predict(points, _stencil(z))
+        slope = _differences(np.log(mean))
+        half = np.sqrt(allowed) * np.linalg.norm(slope @ whitening_matrix(self.linearise(z).information), axis=1)
+        centre = np.log(mean[0])
+        return centre, centre - half, centre + half
 
     def _variances(self, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
-        if self.variance is Variance.THEORY:
-            variance = variance_of_theory(self.curve, deviation)  # (T9.5)
+        if self.of_theory:
+            variance = variance_of_theory(self.curve, deviation)
         else:
             se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
             variance = np.broadcast_to(se**2, deviation.shape)  # (T9.4)
@@ -122,20 +118,17 @@ def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "fr
     return vectors / np.sqrt(np.maximum(values, 0) + _LEAST_INFORMATION)
 
 
-def _stencil(z: Float[Array, " free"], one_sided: bool) -> Float[Array, "sets free"]:
+def _stencil(z: Float[Array, " free"]) -> Float[Array, "sets free"]:
     ahead = _STEP * np.eye(len(z))
-    steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
-    return z + np.vstack(steps)
+    return z + np.vstack([np.zeros(len(z)), ahead, -ahead])
 
 
-def _differences(values: Float[Array, "sets points"], free: int) -> Float[Array, "points free"]:
-    centre: Array = values[:1]
-    ahead: Array = values[1 : 1 + free]
-    back: Array = values[1 + free :]
-    if len(back):
-        return (ahead - back).T / 2 / _STEP
-    return (ahead - centre).T / _STEP
+def _differences(values: Float[Array, "sets points"]) -> Float[Array, "points free"]:
+    ahead, back = np.split(values[1:], 2)
+    return (ahead - back).T / 2 / _STEP
 
+
+# -- the most likely parameters
 
 _STARTS = 256  # random places whose deviance is computed
 _FEW_STARTS = 32  # as many with practice, whose theory takes longer
@@ -145,41 +138,33 @@ _SPREAD = 1.5  # standard deviation of z of random places
 _SOFTENING = 0.1  # of the first searches
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z of the window that are tried: factors of 3 around 1
 _REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
+_LINEAR_STEPS = 12  # of a search with practice, each with the theory linear about the best place so far
+_NEARER = (1.0, 0.5, 0.2, 0.05)  # shares of such a step that are tried
 _LEAST_GAIN = 1e-5  # of the deviance, below which a search with practice ends: .001 of an interval's width
 _DAMPING = 1e-6  # added to the second derivative, which may be singular
 _LONGEST_STEP = 4.0  # in z
-
-Answer = TypeVar("Answer")
 
 
 def most_likely_exact(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
 ) -> tuple[Likelihood, Float[Array, " free"]]:
     """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
-    likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
+    likelihood = Likelihood(curve, free, fixed, of_theory=True, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
     for _ in range(_REWEIGHTED):
-        likelihood = _with_variance_at(curve, free, fixed, z)
+        _, deviation = likelihood.predict(curve, z[None])
+        se = np.sqrt(variance_of_theory(curve, deviation)[0])
+        likelihood = Likelihood(replace(curve, se=se, exact=False), free, fixed)
         z = most_likely(likelihood, start=z)
     return likelihood, z
-
-
-def _with_variance_at(
-    curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[Array, " free"]
-) -> Likelihood:
-    likelihood = Likelihood(curve, free, fixed)
-    _, deviation = predict_points(curve, likelihood.values(z[None]))
-    se = np.sqrt(variance_of_theory(curve, deviation)[0])
-    return replace(likelihood, curve=replace(curve, se=se, exact=False))
 
 
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[Array, " free"]
 ) -> tuple[Likelihood, Float[Array, " free"]]:
     """The deviance (T9.8) about the means at the estimate z, and where it is least."""
-    mean, _ = predict_points(curve, estimate.values(z[None]))
-    fitted = replace(curve, error=mean[0])
-    likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
+    mean, _ = estimate.predict(curve, z[None])
+    likelihood = Likelihood(replace(curve, error=mean[0]), estimate.free, estimate.fixed, of_theory=True)
     return likelihood, most_likely(likelihood, start=z)
 
 
@@ -187,20 +172,37 @@ def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = No
     """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
+    if likelihood.curve.has_practice:
+        return _most_likely_with_practice(likelihood)
     if start is not None:
-        starts = [start]
-    elif likelihood.curve.has_practice:
-        starts = [_start_with_practice(likelihood)]
-    else:
-        softened = replace(likelihood, softening=_SOFTENING)
-        places = _random_places(_STARTS, len(likelihood.free))
-        best_first = np.argsort(softened.deviances(places))
-        starts = _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED]
-    return np.clip(_search(likelihood, starts)[0], -WIDE, WIDE)
+        return _search(likelihood, [start])[0]
+    softened = replace(likelihood, softening=_SOFTENING)
+    places = _random_places(_STARTS, len(likelihood.free))
+    best_first = np.argsort(softened.deviances(places))
+    return _search(likelihood, _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED])[0]
 
 
 def _random_places(count: int, free: int) -> Float[Array, "count free"]:
     return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
+
+
+def _most_likely_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
+    z = _start_with_practice(likelihood)
+    (least,) = likelihood.deviances(z[None])
+    for _ in range(_LINEAR_STEPS):
+        (aim,) = _search(likelihood.near(z), [z])
+        for share in _NEARER:
+            place = z + share * (aim - z)
+            (deviance,) = likelihood.deviances(place[None])
+            if deviance < least:
+                break
+        else:
+            return z
+        gain = least - deviance
+        z, least = place, deviance
+        if gain < _LEAST_GAIN:
+            break
+    return z
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
@@ -223,68 +225,76 @@ def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
 def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     from scipy.optimize import minimize
 
-    has_practice = likelihood.curve.has_practice
-    options = {
-        "maxiter": 12 if has_practice else 60,
-        "gtol": 1e-2 if likelihood.softening else 1e-4,
-        "max_trust_radius": _LONGEST_STEP,
-    }
+    options = {"maxiter": 60, "gtol": 1e-2 if likelihood.softening else 1e-4, "max_trust_radius": _LONGEST_STEP}
     found: list[tuple[float, Array]] = []
     for start in starts:
-        at = Evaluations(likelihood)
-        result = minimize(
-            at.deviance,
-            start,
-            jac=at.gradient,
-            hess=at.curvature,
-            method="dogleg" if has_practice else "trust-exact",  # which asks for slopes at rejected places, too
-            options=options,
-            callback=at.stop_where_little_is_gained if has_practice else None,
-        )
-        found.append((float(result.fun), result.x))
+        at = _Latest(likelihood)
+        result = minimize(at.deviance, start, jac=at.gradient, hess=at.curvature, method="trust-exact", options=options)
+        found.append((float(result.fun), np.clip(result.x, -WIDE, WIDE)))
     return [z for _, z in sorted(found, key=lambda pair: pair[0])]
 
 
-class Latest(Generic[Answer]):
-    """A function of z that remembers its answer at the latest z."""
-
-    def __init__(self, function: Callable[[Array], Answer]) -> None:
-        self.function = function
-        self.z: Array | None = None
-        self.answer: Answer | None = None
-
-    def __call__(self, z: Array) -> Answer:
-        if self.answer is None or self.z is None or not np.array_equal(z, self.z):
-            self.z = np.array(z)
-            self.answer = self.function(self.z)
-        return self.answer
-
-
-class Evaluations:
-    """A likelihood that linearises each z once."""
+class _Latest:
+    """A likelihood that linearises each z once, for scipy, which asks for the parts one by one."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood
-        self.linearise: Latest[Linearisation] = Latest(likelihood.linearise)
+        self.z = np.full(len(likelihood.free), np.nan)
+
+    def _at(self, z: Float[Array, " free"]) -> Linearisation:
+        if not np.array_equal(z, self.z):
+            self.z = np.array(z)
+            self.answer = self.likelihood.linearise(self.z)
+        return self.answer
 
     def deviance(self, z: Float[Array, " free"]) -> float:
-        if self.likelihood.curve.has_practice:
-            return float(self.likelihood.deviances(z[None])[0])
-        return self.linearise(z).deviance
+        return self._at(z).deviance
 
     def gradient(self, z: Float[Array, " free"]) -> Float[Array, " free"]:
-        return self.linearise(z).gradient
+        return self._at(z).gradient
 
     def curvature(self, z: Float[Array, " free"]) -> Float[Array, "free free"]:
         """The second derivative of D, near twice the information, without a zero eigenvalue."""
-        return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
+        return 2 * self._at(z).information + _DAMPING * np.eye(len(z))
 
-    def expected_gain(self, z: Float[Array, " free"], moving: Any = slice(None)) -> float:
-        here = self.linearise(z)
-        information = here.information[moving][:, moving]
-        return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
 
-    def stop_where_little_is_gained(self, z: Float[Array, " free"]) -> None:
-        """Raises StopIteration, which ends a search of scipy."""
-        if self.expected_gain(z) < _LEAST_GAIN:
-            raise StopIteration
+# -- the region of likely parameters
+
+_FIRST_DRAWS = 2048  # about the fit, as far as the first order reaches
+_PASSES = 28
+_ELITE = 24  # places that lie farthest in a direction, whose differences,
+_FARTHEST = 3.0  # up to so many times as long, are added to them
+_DRAWS = 64  # times in each pass
+_OTHER_WAYS = 4  # directions beside those of the parameters
+
+
+def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: float) -> Float[Array, "places free"]:
+    """Draws of the region D(z) − D(best) ≤ allowed (T9.9), most of them where it is farthest, and `best` before them.
+
+    The profile-likelihood interval of a number is its range over the region.
+    """
+    free = len(best)
+    found = best[None]
+    if not free:
+        return found
+    rng = np.random.default_rng(0)
+    (least,) = likelihood.deviances(found)
+
+    def add(places: Array) -> None:
+        nonlocal found
+        places = np.clip(places, -WIDE, WIDE)
+        found = np.vstack([found, places[likelihood.deviances(places) <= least + allowed]])
+
+    steps = rng.standard_normal((_FIRST_DRAWS, free))
+    steps *= rng.uniform(0, 1.3, (_FIRST_DRAWS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
+    axes = np.sqrt(allowed) * whitening_matrix(likelihood.linearise(best).information)
+    add(best + steps @ axes.T)
+    for _ in range(_PASSES):
+        others = rng.standard_normal((_OTHER_WAYS, free)) / (found.std(axis=0) + 1e-9)
+        children = []
+        for way in np.vstack([np.eye(free), -np.eye(free), others]):
+            elite = found[np.argsort(found @ way)[-_ELITE:]]
+            one, two, three = elite[rng.integers(len(elite), size=(3, _DRAWS))]
+            children.append(one + rng.uniform(0, _FARTHEST, (_DRAWS, 1)) * (two - three))
+        add(np.vstack(children))
+    return found

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp, ndtri, stdtrit
@@ -148,42 +148,38 @@ def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
         y = np.log(points.error)
         known = _scatter(points)
         sigma = np.maximum(known, _LEAST_NOISE) if known.all() else np.ones(len(y))
-        excess = _PowerLaws.through(x, y[None], sigma).chi_square[0] / max(1, len(y) - 3)
+        _, (least,) = _power_laws(x, y[None], sigma)
+        excess = least / max(1, len(y) - 3)
         noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
-        samples = y + noise * rng.standard_normal((_SAMPLES, len(y)))
-        found.append(_PowerLaws.through(x, samples, sigma).log_error(np.log(kept)))
+        laws, _ = _power_laws(x, y + noise * rng.standard_normal((_SAMPLES, len(y))), sigma)
+        found.append(_power_law_log_error(laws, np.log(kept)))
     draws = np.concatenate(found)
     return Foreseen(draws, np.ones(len(draws)))
 
 
-class _PowerLaws(NamedTuple):
-    """(T9.13) for several samples of a curve."""
+def _power_laws(
+    x: Array, y: Float[Array, "samples points"], sigma: Array
+) -> tuple[Float[Array, "3 samples"], Float[Array, " samples"]]:
+    """(ln A, −b, ln c) of the most likely power law of each sample, and its χ²: a weighted line in ln (E − c) for each
+    floor that is tried.
+    """
+    error = np.exp(y)
+    floor = _FLOORS[:, None] * error.min(axis=1)  # (floors, samples)
+    above = error - floor[..., None]
+    weight = (above / error / sigma) ** 2
+    weight = weight / weight.sum(axis=-1, keepdims=True)
+    z = np.log(above)
+    centre = (weight * x).sum(axis=-1)
+    off = x - centre[..., None]
+    slope = (weight * off * z).sum(axis=-1) / (weight * off**2).sum(axis=-1)
+    slope = np.minimum(slope, -_LEAST_SLOPE)
+    laws = np.stack([(weight * z).sum(axis=-1) - slope * centre, slope, np.log(floor + 1e-300)])
+    chi_square = (((_power_law_log_error(laws, x) - y) / sigma) ** 2).sum(axis=-1)
+    best = chi_square.argmin(axis=0)[None]
+    return np.take_along_axis(laws, best[None], axis=1)[:, 0], np.take_along_axis(chi_square, best, axis=0)[0]
 
-    level: Float[Array, " samples"]  # ln A
-    slope: Float[Array, " samples"]  # -b
-    log_floor: Float[Array, " samples"]
-    chi_square: Float[Array, " samples"]
 
-    @classmethod
-    def through(cls, x: Array, y: Float[Array, "samples points"], sigma: Array) -> _PowerLaws:
-        """The most likely ones, by a weighted line in ln (E − c) for each floor tried."""
-        best = cls(*np.full((4, len(y)), np.inf))
-        error = np.exp(y)
-        for share in _FLOORS:
-            floor = share * error.min(axis=1, keepdims=True)
-            z = np.log(error - floor)
-            weight = ((error - floor) / error / sigma) ** 2
-            weight = weight / weight.sum(axis=1, keepdims=True)
-            off = x - (weight * x).sum(axis=1, keepdims=True)
-            slope = (weight * off * z).sum(axis=1) / (weight * off**2).sum(axis=1)
-            slope = np.minimum(slope, -_LEAST_SLOPE)
-            level = (weight * z).sum(axis=1) - slope * (weight * x).sum(axis=1)
-            tried = cls(level, slope, np.log(floor[:, 0] + 1e-300), np.zeros(len(y)))
-            chi_square = (((tried.log_error(x) - y) / sigma) ** 2).sum(axis=1)
-            better = chi_square < best.chi_square
-            new = tried._replace(chi_square=chi_square)
-            best = cls(*(np.where(better, one, other) for one, other in zip(new, best, strict=True)))
-        return best
-
-    def log_error(self, x: Array) -> Float[Array, "samples points"]:
-        return np.logaddexp(self.level[:, None] + self.slope[:, None] * x, self.log_floor[:, None])
+def _power_law_log_error(laws: Float[Array, "3 *samples"], x: Float[Array, " sizes"]) -> Float[Array, "*samples sizes"]:
+    """(T9.13)."""
+    level, slope, log_floor = laws[..., None]
+    return np.logaddexp(level + slope * x, log_floor)

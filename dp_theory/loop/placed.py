@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels
+from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.loop.groups import Addition, Group, MeasuredRows
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
@@ -222,7 +222,7 @@ def scored_atoms(
                     f"{len(seen)} directions to integrate over at order {order} take more than {MOST_NODES:.0e} nodes,"
                     " more than time and memory allow: let the rule see fewer directions"
                 )
-            labels = observed_labels(placed.flip, axes.labeller @ t, axes.kappa, order)
+            labels = observed_labels(placed.flip, axes.labeller @ t, axes.kappa)
             yield _labelled(t, measure, labels, share[:, column], weight[:, column], axes.frame)
 
 
@@ -235,10 +235,7 @@ class _StepPlanes(NamedTuple):
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
     steps += [(axes.seen[-1], at, width) for at, width in bends]
-    of_labels = [(0.0, axes.kappa)]
-    if isinstance(placed.flip, BoundaryFlips):
-        of_labels += placed.flip.steps(axes.kappa)
-    steps += [(axes.labeller, at, width) for at, width in of_labels]
+    steps += [(axes.labeller, 0.0, width) for width in {axes.kappa, softness(placed.flip, axes.kappa)}]
     planes, level, width = zip(*steps, strict=True)
     return _StepPlanes(np.vstack(planes), np.array(level), np.array(width))
 
@@ -270,7 +267,7 @@ def score_nodes(
     """Nodes of t, their weights, and E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1."""
     axes = placed.axes
     t, weights = panels(panel_edges(placed, order), order)
-    return t, weights * pdf(t), observed_labels(placed.flip, axes.labeller[0] * t, axes.kappa, order)
+    return t, weights * pdf(t), observed_labels(placed.flip, axes.labeller[0] * t, axes.kappa)
 
 
 def panel_edges(placed: PlacedRows, order: int) -> Float[Array, " edges"]:
@@ -281,9 +278,8 @@ def panel_edges(placed: PlacedRows, order: int) -> Float[Array, " edges"]:
     cuts: list[float] = [*_DENSITY_EDGES, *jumps]
     if farthest > _DENSITY_EDGES[-3]:
         cuts += (farthest + _TAIL_EDGES / farthest).tolist()
-    cuts += (_LABEL_EDGES * blur / max(abs(slope), _LEAST_SLOPE * blur)).tolist()
-    if isinstance(placed.flip, BoundaryFlips):
-        cuts += placed.flip.cuts(slope, blur)
+    for width in (blur, softness(placed.flip, blur)):
+        cuts += (_LABEL_EDGES * width / max(abs(slope), _LEAST_SLOPE * width)).tolist()
     functions = placed.rows.has_functions  # pyrefly: ignore[missing-attribute]
     if functions:
         cuts += _SMALL_SCALES

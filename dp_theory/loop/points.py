@@ -140,9 +140,9 @@ class _KeptScores:
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
         if not isinstance(self._flip, BoundaryFlips):
             return np.ones((1, 1))
-        right, wrong = self._flip.outcomes(self._cosine * t + self._sine * zeta)
+        wrong = self._flip(self._cosine * t + self._sine * zeta)
         agrees = _TRUE_LABELS[kind] == _OBSERVED_LABELS[kind]
-        return np.where(agrees, right, wrong / (self._wrong or 1.0))[:, None]
+        return np.where(agrees, 1 - wrong, wrong / (self._wrong or 1.0))[:, None]
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
         true = _TRUE_LABELS[kind]

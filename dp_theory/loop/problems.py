@@ -34,6 +34,7 @@ from dp_theory.numerics.checks import (
     require_number,
     require_positive,
     require_ridge,
+    require_some,
 )
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem
@@ -124,6 +125,7 @@ class SpanProblem(AnyProblem):
     def __post_init__(self) -> None:
         require_positive("it is d/n", phi=self.phi)
         require_ridge(self.lam)
+        require_some(phi=self.phi, lam=self.lam)
         require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
             raise InputError(f"groups = {self.groups!r} must be a list of Groups")

@@ -42,6 +42,7 @@ FEW = 2**11  # points of a cohort with which a stage is solved first
 EXACT = 1e-9  # relative residual at which a stage counts as solved
 
 _AT_THE_PEAK = 1e-12  # relative distance of the kept rows from φ below which the norm counts as infinite
+_BESIDE_THE_PEAK = 1e-9
 _ROUNDED = 1e-14  # relative size from which a correction of a stage's affine solution is not made,
 _CORRECTIONS = 3  # nor after so many times
 _NEGLIGIBLE = 1e-14  # mass of a node, over the largest of its block: the tails of several directions are many
@@ -121,8 +122,10 @@ class Loop:
                         f"lam = 0 needs more rows than dimensions: stage {stage} has {rows:.3g}·n, not above d = phi·n"
                         f" = {cell.phi:g}·n. Give lam > 0"
                     )
-                if rows >= cell.phi * (1 - _AT_THE_PEAK):
-                    return self._at_the_peak(), 0.0
+                if rows >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
+                    nearby, _ = replace(self, cell=replace(cell, phi=rows * (1 + _BESIDE_THE_PEAK))).next_stage()
+                    nearby.parameters.c[:] = np.inf
+                    return replace(nearby, cell=cell), 0.0
                 ridge, control = 1.0, INTERPOLATION
             newest, miss, condition = StageEquations(self, cell.loss, ridge).exact(control)
             return self.extended(change(newest), cell.loss, ridge, control, condition), miss
@@ -178,27 +181,6 @@ class Loop:
             means=np.append(self.means, mean[:, None], axis=1),
             pulled=np.append(self.pulled, pulled[:, None], axis=1),
             ff=with_edge(self.ff, forces.symmetric),
-        )
-
-    def _at_the_peak(self) -> Loop:
-        """The ridgeless limit of the square loss with as many rows as dimensions, where C is infinite."""
-        k = self.parameters.a.shape[1]
-        newest = Newest(np.eye(k + 1, k), np.zeros((k + 1, 1)), np.ones((k + 1, 1)))
-        forces = Newest(*map(np.zeros_like, newest))
-        for rows in self.cohorts:
-            rows.add_affine(forces, newest, INTERPOLATION)
-        *columns, at_zero = forces.one
-        a = np.linalg.solve((at_zero - columns).T, at_zero)
-        nothing, endless = np.zeros((len(self.cell.basis), 1)), np.array([np.inf])
-        return replace(
-            self,
-            parameters=self.parameters.extended(Newest(a, endless, endless)),
-            losses=(self.cell.loss,),
-            conditions=(np.inf,),
-            modes=nothing[..., None],
-            means=(self.cell.basis @ a)[:, None],
-            pulled=nothing,
-            ff=endless[None],
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from dp_theory.multiclass.prediction import STEPS, TOLERANCE, WIDE, SoftmaxEquat
 from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Array, require, require_numbers, require_seed, require_tolerance
-from dp_theory.outcomes import SoftmaxPrediction
+from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
 from dp_theory.ridge.simulators.dense import check_size
 
 if TYPE_CHECKING:
@@ -65,28 +65,6 @@ def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> li
 OUTPUTS = ("test_error", "cross_entropy", "overlap", "squared_norm")
 
 
-@dataclass(frozen=True)
-class Experiments:
-    """The experiments that `classes_curves` holds beside each prediction.
-
-    Attributes
-    ----------
-    trials
-        Number of experiments for each row of the table; 0 for none.
-    d
-        Their dimension.
-    workers
-        Number of processes; None for all cores.
-    """
-
-    trials: int = 0
-    d: int = 240
-    workers: int | None = 1
-
-
-NO_EXPERIMENTS = Experiments()
-
-
 def classes_curves(
     classes: Sequence[int],
     *,
@@ -96,7 +74,9 @@ def classes_curves(
     kept: Sequence[float] = (1.0, 4.0, 16.0),
     lam: float | None = None,
     tolerance: float = TOLERANCE,
-    experiments: Experiments = NO_EXPERIMENTS,
+    trials: int = 0,
+    d: int = 240,
+    workers: int | None = 1,
     seed: int = 0,
     advance: Callable[[int], None] = lambda done: None,
 ) -> pd.DataFrame:
@@ -118,8 +98,8 @@ def classes_curves(
         Ridge per training row, as in `dp_theory.sweep`. By default each row of the table has its best.
     tolerance
         Largest standard error of a predicted test error, relative to it.
-    experiments
-        Experiments for each row of the table.
+    trials, d, workers
+        Experiments for each row of the table, 0 for none; their dimension; and the number of processes.
     seed
         Of points and experiments.
     advance
@@ -144,7 +124,7 @@ def classes_curves(
     require_numbers(kept=kept)
     require_seed(seed)
     require_tolerance(tolerance)
-    check_size(experiments.d, max(experiments.trials, 1))
+    check_size(d, max(trials, 1))
     require("kept", kept, np.asarray(kept) > 0, "be positive: it is the number of training rows per dimension")
     rows = []
     for k, rule, p in itertools.product(classes, rules, keep):
@@ -160,22 +140,20 @@ def classes_curves(
             for name in OUTPUTS:
                 row[name] = float(getattr(found, name))
                 row[f"{name}_se"] = float(getattr(found, f"{name}_se"))
-            if experiments.trials:
-                row |= _measured(problem, found, experiments, seed)
+            if trials:
+                runs = simulate_softmax(problem, d, trials, seed=seed, workers=workers)
+                row |= _measured(runs, found)
             rows.append(row)
             advance(1)
     return pd.DataFrame(rows)
 
 
-def _measured(
-    problem: SoftmaxProblem, predicted: SoftmaxPrediction, experiments: Experiments, seed: int
-) -> dict[str, float]:
-    runs = simulate_softmax(problem, experiments.d, experiments.trials, seed=seed, workers=experiments.workers)
-    off = runs.test_error - predicted.test_error
+def _measured(runs: SoftmaxSimulation, predicted: SoftmaxPrediction) -> dict[str, Any]:
     se = np.hypot(runs.test_error_se, predicted.test_error_se)
+    z = (runs.test_error - predicted.test_error) / se
     return {
         "simulated": float(runs.test_error),
         "simulated_se": float(runs.test_error_se),
-        "z": float(off / se) if experiments.trials > 1 else np.nan,  # one trial has no standard error
-        "trials": experiments.trials,
+        "z": float(z) if runs.trials > 1 else np.nan,  # one trial has no standard error
+        "trials": runs.trials,
     }

@@ -30,14 +30,9 @@ def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "
     return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
 
 
-def normals(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
-    """The same points as standard normals."""
-    return ndtri(uniforms(dimensions, log2, seed, *key))
-
-
 def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[Array, "rows dims"]]:
     """Independent sets, which differ from those of every seed with a key of one number."""
-    return (normals(dimensions, log2, 0, 1, number) for number in range(sets))
+    return (ndtri(uniforms(dimensions, log2, 0, 1, number)) for number in range(sets))
 
 
 FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has

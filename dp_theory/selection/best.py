@@ -21,7 +21,6 @@ from dp_theory.selection.influence import (
     MOMENTS,
     ORDER,
     TINY,
-    error_slopes,
     features,
     ridge_limit,
     ridge_ratio,
@@ -201,8 +200,7 @@ class Budget:
         r = float(self.ridge(moments[:, None])[0])
         if psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
             return np.zeros(MOMENTS)
-        slopes = error_slopes(ridge_limit(moments, psi, self.rho, r), psi, self.rho, r)
-        return slope_by_moments(slopes, moments, -self.candidate / (self.budget * p**2), 0.0)
+        return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
 
 
 @dataclass(frozen=True)
@@ -357,15 +355,18 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
     unit = np.minimum(_UNIT * np.minimum(distance[:-1], distance[1:]), 1.0)
     outward = np.tile([-1.0, 1.0], len(edges) // 2)[moving]  # the direction that widens a band
 
+    def positions(z: Array) -> Array:
+        return np.exp(np.minimum(start + unit * z, np.log(_FARTHEST)))
+
     def at(z: Array) -> Bands:
         moved = edges.copy()
-        moved[moving] = np.sort(np.exp(start + unit * z))
+        moved[moving] = np.sort(positions(z))
         if moved[0] < _NO_GAP * moved[1]:
             moved[0] = 0.0
         return Bands.between(moved)
 
     def jacobian(z: Array) -> Array:
-        t = np.exp(start + unit * z)
+        t = positions(z)
         return budget.features(t) * 2 * pdf(t) * outward * t * unit
 
     def moments(z: Array) -> Array:

@@ -5,8 +5,7 @@ A rule of the score t and the observed label y does what a function of u = y·t 
 the plane of w_s and w0, a learner depends on a rule q by the six moments E[q·(1, u, w, u², uw, w²)] only.
 
 Per kept row psi = d/m and moments are those of (T7.1). A number r in (0, min(1, psi)] stands for the ridge lam = (1 -
-r)·L (T7.2); a, Q, sigma² and kappa are those of (T7.3), h of (T7.6). S is L + 1 - r, C = a·w0/(|a|² + sigma²), and
-`off` = |a|² + sigma² - (a·w0)².
+r)·L (T7.2).
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Inexact
 
 
 MOMENTS = 6  # on which a learner depends
 ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
+_STEP = 1e-30  # of derivatives
 TINY = 1e-300  # in place of a share of rows that is 0, in denominators
 
 
 def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Array, "6 margins"]:
     """E[1, u, w, u², uw, w² | u], times the density of u over that of |G|, G ~ N(0, 1)."""
-    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))), ORDER)[0]
+    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))))[0]
     return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
 
@@ -50,79 +50,44 @@ def moments_of(
 
 
 class RidgeLimit(NamedTuple):
-    """w_hat in the plane of w_s and w0 and off it, in the symbols of the module's head."""
+    """Of w_hat the part a·w0 along the truth, and the square of the part off it."""
 
-    a: tuple[Array, Array]  # along w_s and v
-    ell: Array  # L
-    inverse: tuple[Array, Array, Array]  # the entries ss, sv and vv of (L + A)^-1
-    kappa: Array
-    spread: Array  # S
-    misfit: Array  # Q
-    along: Array  # a·w0
-    off: Array
+    along: np.ndarray
+    off: np.ndarray
 
     @property
     def test_error(self) -> Array:
         return np.arctan2(np.sqrt(self.off), self.along) / np.pi
 
 
-def ridge_limit(moments: Float[Array, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
+def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
     """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
     b_s = ell + ss
     b_v = ell + vv
     determinant = b_s * b_v - sv * sv
-    inverse = (b_v / determinant, -sv / determinant, b_s / determinant)
-    a_s = inverse[0] * c_s + inverse[1] * c_v
-    a_v = inverse[1] * c_s + inverse[2] * c_v
-    spread = ell + 1 - r
-    kappa = r / spread
+    a_s = (b_v * c_s - sv * c_v) / determinant
+    a_v = (b_s * c_v - sv * c_s) / determinant
     misfit = 1 - c_s * a_s - c_v * a_v - ell * (a_s * a_s + a_v * a_v)
     sine = np.sqrt((1 - rho) * (1 + rho))
     across = sine * a_s - rho * a_v
-    along = rho * a_s + sine * a_v
-    return RidgeLimit((a_s, a_v), ell, inverse, kappa, spread, misfit, along, across * across + kappa * misfit)
-
-
-class ErrorSlopes(NamedTuple):
-    """Derivatives of the test error."""
-
-    by_means: Float[Array, " 5"]  # by (c, A), the last five moments per kept row
-    by_psi: float  # at a fixed lam
-    by_lam: float  # at a fixed psi
-
-
-def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlopes:
-    """(T7.8) and (T7.9)."""
-    a = np.array(at.a)
-    sine = np.sqrt((1 - rho) * (1 + rho))
-    cosine = at.along / (at.along**2 + at.off)  # C
-    scale = -1 / (np.pi * np.sqrt(at.off))
-    inverse = np.array([[at.inverse[0], at.inverse[1]], [at.inverse[1], at.inverse[2]]])
-    h = inverse @ (np.array([rho, sine]) - cosine * (1 - at.kappa * at.ell) * a)
-    half = h + at.kappa * cosine / 2 * a
-    by_c = h + at.kappa * cosine * a
-    by_a = -np.array([half[0] * a[0], half[0] * a[1] + half[1] * a[0], half[1] * a[1]])
-
-    def through_bulk(d_r: float, d_psi: float) -> float:
-        d_ell = (d_psi - psi * d_r / r) / r
-        d_spread = d_ell - d_r
-        d_kappa = (d_r - at.kappa * d_spread) / at.spread
-        return float(scale * (-(h @ a) * d_ell - cosine * at.misfit / 2 * d_kappa))
-
-    by_psi = through_bulk(float((1 - r) / at.spread), 1.0)
-    by_lam = through_bulk(float(-r / at.spread), 0.0)
-    return ErrorSlopes(scale * np.concatenate([by_c, by_a]), by_psi, by_lam)
+    return RidgeLimit(rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit)
 
 
 def slope_by_moments(
-    slopes: ErrorSlopes, moments: Float[Array, " 6"], d_psi: float, d_lam: float
+    moments: Float[Array, " 6"], psi: float, rho: float, r: float, d_psi: float, d_lam: float
 ) -> Float[Array, " 6"]:
-    """d_psi and d_lam are derivatives by the kept share."""
-    p = moments[0]
-    by_share = slopes.by_psi * d_psi + slopes.by_lam * d_lam - slopes.by_means @ moments[1:] / p**2
-    return np.append(by_share, slopes.by_means / p)
+    """The derivative of the test error; d_psi and d_lam are those of psi and lam by the kept share.
+
+    A step off the real axis has (T7.7) to (T7.9) to rounding.
+    """
+    of_share = 1j * _STEP * np.eye(MOMENTS)[0]
+    d_r = ((1 - r) * d_psi - r * d_lam) / (psi / r - r)
+    steps = moments[:, None] + 1j * _STEP * np.eye(MOMENTS)
+    along, off = ridge_limit(steps, psi + of_share * d_psi, rho, r + of_share * d_r)
+    root = np.sqrt(off)
+    return (root.imag * along.real - along.imag * root.real) / (along.real**2 + off.real) / (np.pi * _STEP)
 
 
 def ridge_ratio(psi: Real, lam: Real) -> Real:
@@ -191,8 +156,7 @@ def influence(
     psi = problem.phi / p
     ridge = problem.lam / p
     r = float(ridge_ratio(psi, ridge))
-    slopes = error_slopes(ridge_limit(moments, psi, rho, r), psi, rho, r)
-    slope = slope_by_moments(slopes, moments, -psi / p, -ridge / p)
+    slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
     u = np.asarray(t, float) if y is None else np.multiply(t, y)
     of_rows = features(rho, flip, u.ravel())
     if y is None:

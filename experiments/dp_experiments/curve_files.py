@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_base.checksums import RECORD, digest, verify
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.checksums import verify
+from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
-from dp_base.reading import foreign_file, own_file, read_json, read_plain_csv, shortened
+from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ NEEDED = (
     f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
     "practice), or those of sweep.csv or comparison.csv"
 )
-RESULT = "result.json"  # of a run, and of a branch
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
 TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
 MORE_CLASSES = (
@@ -44,13 +44,6 @@ class Reading(NamedTuple):
     notes: list[str]  # what the file has that the curve leaves out, a line each
 
 
-class _Start(NamedTuple):
-    """How an arm of practice began."""
-
-    initial: float  # rows of the first pool; nan where no run says it
-    increment: float  # rows of a round
-
-
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
@@ -61,23 +54,24 @@ def read_curve(
     """
     path = Path(path)
     where = dict(where or {})
-    if path.is_file():
-        verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
+    if path.is_dir():
+        if columns:
+            raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
+        return _read_branches(path, where)
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
-    if path.is_dir() and columns:
-        raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
-    if path.is_dir():
-        return _read_branches(path, where)
-    table = _read_table(path)
+    verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
+    with foreign_file(path, "no CSV table", NEEDED):
+        table = read_plain_csv(path, comments=True, skipinitialspace=True)
+    if table.empty:
+        raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
     if columns:
         reading = _read_own(path, _named(path, table, columns), where)
         if not (_RIGHT.search(columns[1]) or _WRONG.search(columns[1])):
             reading.notes.append(f"{columns[1]} is taken for test errors: the name of accuracies has acc in it")
         return reading
-    found_columns = set(table.columns)
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
-        if found_columns.issuperset(needed):
+        if set(table.columns).issuperset(needed):
             return read(path, table, where)
     found = shortened(", ".join(map(str, table.columns)))
     raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
@@ -127,14 +121,6 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
     return table[matching]
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    with foreign_file(path, "no CSV table", NEEDED):
-        table = read_plain_csv(path, comments=True, skipinitialspace=True)
-    if table.empty:
-        raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
-    return table
-
-
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
     chosen = chosen_rows(path, table, where)
     rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
@@ -160,12 +146,11 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     if points.empty:
         raise InputError(f"{path} has no simulated points, which a curve is made of")
     rules = [str(rule) for rule in points["rule"].unique() if rule != "keep-all"]
-    rule = where["rule"] if "rule" in where else _default_rule(rules)
+    rule = where.pop("rule", "keep-hard" if "keep-hard" in rules else next(iter(rules), "keep-all"))
     if len(rules) > 1:
         notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
-    others = {name: value for name, value in where.items() if name != "rule"}
-    points = chosen_rows(path, points, others, single=("alpha", "rho", "lam"))
+    points = chosen_rows(path, points, where, single=("alpha", "rho", "lam"))
 
     points = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     points.loc[~np.isfinite(points["se"]), "se"] = np.nan
@@ -174,12 +159,6 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
         notes.append(f"{is_small.sum()} points are left out, which keep less than one row in the mean")
         points = points[~is_small]
     return Reading(Curve.of(points, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
-
-
-def _default_rule(rules: list[str]) -> str:
-    if "keep-hard" in rules:
-        return "keep-hard"
-    return rules[0] if rules else "keep-all"
 
 
 def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -196,102 +175,58 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         where = where | {"settings": most}
     rows = chosen_rows(path, rows, where)
 
-    is_practice = (rows["arm"] == "practice").to_numpy()
-    starts = [_practice_start(path, str(name)) for name in rows["series"][is_practice]]
-    initial = rows["kept"].to_numpy(float, copy=True)  # the other arms have no rounds
-    increment = initial.copy()
-    initial[is_practice] = [start.initial for start in starts]
-    increment[is_practice] = [start.increment for start in starts]
-    is_unknown = np.isnan(initial)
-    for name in rows["series"][is_unknown]:
-        notes.append(f"{name} is left out: no runs beside {path.name} say how it began")
-
-    rows = rows.assign(initial=initial, increment=increment)[~is_unknown]
+    kept = rows["kept"].to_numpy(float)
+    rows = rows.assign(initial=kept, increment=kept, generated=np.maximum(rows["generated"], kept))
+    for index, name in rows["series"][rows["arm"] == "practice"].items():
+        configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
+        practice = _section(configs[0], "practice") if configs else {}
+        rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
+    unknown = rows["initial"].isna()
+    notes += [f"{name} is left out: no runs beside {path.name} say how it began" for name in rows["series"][unknown]]
+    rows = rows[~unknown]
     if rows.empty:
         raise InputError(f"{path} has arms of practice alone, and no runs beside it say how they began")
-    kept = rows["kept"].to_numpy(float)
     columns = {
         "strategy": rows["arm"].map(ARMS),
-        "kept": kept,
-        "generated": np.maximum(rows["generated"], kept),
         "error": 1 - rows["y"].to_numpy(float) / 100,
         "se": rows["se"].to_numpy(float) / 100,
         "trials": rows["units"] if "units" in rows else rows["n_seeds"],
-        "initial": rows["initial"],
-        "increment": rows["increment"],
     }
-    curve = Curve.of(columns)
-    configs = sorted(path.parent.glob("runs/*/config.toml"))
-    if any(_may_have_more_classes(config) for config in configs[:1]) or _is_above_chance(curve):
+    curve = Curve.of(columns | {name: rows[name] for name in ("kept", "generated", "initial", "increment")})
+    config = next(iter(sorted(path.parent.glob("runs/*/config.toml"))), None)
+    kind = _section(config, "generator").get("kind") if config else None
+    if kind not in (None, TWO_CLASSES) or _is_above_chance(curve):
         notes.append(MORE_CLASSES)
     return Reading(curve, notes)
 
 
-def _may_have_more_classes(config: Path) -> bool:
-    return _section(config, "generator").get("kind", TWO_CLASSES) != TWO_CLASSES
-
-
-def _practice_start(path: Path, series: str) -> _Start:
-    configs = sorted(path.parent.glob(f"runs/{_literal(file_name(series))}-seed*/config.toml"))
-    if not configs:
-        return _Start(np.nan, np.nan)
-    practice = _section(configs[0], "practice")
-    return _Start(float(practice["initial"]), float(practice["increment"]))
-
-
-def _unchanged_config(run: Path) -> Path:
-    config = run / "config.toml"
-    if (run / RESULT).exists():
-        remedy = f"remove it, and dp real resume {run} writes it again"
-        verify(run, remedy, [RESULT])
-        noted = read_json(run / RESULT, remedy).get("inputs", {}).get("config")
-        if noted and config.exists() and digest(config) != noted:
-            raise DamagedError(f"{config} is not what it was when {run} began", "restore it")
-    return config
-
-
 def _section(config: Path, name: str) -> dict[str, Any]:
-    if not config.exists():
-        return {}
     with own_file(config, "restore it"):
         return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
 
 
-def _branch_result(run: Path, branch: Path) -> dict[str, Any]:
-    remedy = f"remove {branch}; dp real branch {run} makes it again"
-    verify(branch, remedy)
-    return read_json(branch / RESULT, remedy)
-
-
-def _literal(text: str) -> str:
-    """The glob pattern that matches this text alone."""
-    return re.sub(r"([*?[])", r"[\1]", text)
-
-
-def _read_branches(run: Path, where: dict[str, str]) -> Reading:
+def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     import pandas as pd
 
-    complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}
-    results = [_branch_result(run, branch) for branch in sorted(complete)]
-    if not results:
-        raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
-    practice = _section(_unchanged_config(run), "practice")
-    if not practice:
-        raise MissingError(f"{run}/config.toml is missing: it says how the practice began")
-    kept = np.array([float(result["pool_size"]) for result in results])
-    error = np.array([1 - float(result["test_accuracy"]) for result in results])
-    examples = np.array([float(result["test_examples"]) for result in results])
+    from dp_real import Run
+
+    run = Run(folder)
+    if not run.branches:
+        raise InputError(f"{folder} has no branches: dp real branch {folder} makes them")
+    results = pd.DataFrame(run.branches)
+    error = 1 - results["test_accuracy"]
+    practice = run.config.practice
     table = pd.DataFrame(
         {
             "strategy": "practice",
-            "kept": kept,
+            "kept": results["pool_size"].astype(float),
             "error": error,
-            "se": np.sqrt(error * (1 - error) / examples),
-            "initial": np.minimum(float(practice["initial"]), kept),
-            "increment": float(practice["increment"]),
+            "se": np.sqrt(error * (1 - error) / results["test_examples"]),
+            "initial": results["pool_size"].clip(upper=practice.initial).astype(float),
+            "increment": float(practice.increment),
         }
     )
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
-    if _may_have_more_classes(run / "config.toml"):
+    if run.config.generator.kind != TWO_CLASSES:
         notes.append(MORE_CLASSES)
-    return Reading(Curve.of(chosen_rows(run, table, where)), notes)
+    return Reading(Curve.of(chosen_rows(folder, table, where)), notes)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float, Int
 
 _AGREE = 1e-6  # relative difference of errors that are the same
-
-
-class _Interpolated(NamedTuple):
-    log_error: Float[np.ndarray, " grid"]  # inf where the curve is not known
-    doubt: Float[np.ndarray, " grid"]  # by how much interpolation may be wrong
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
@@ -35,50 +29,44 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The best series by predicted error, for each interval of x and each alpha, rho and lam."""
+    """The best series by predicted error, for each interval of x and each alpha, rho and lam.
+
+    A leader stays until another curve is better beyond what interpolation may be wrong by.
+    """
     import pandas as pd
 
     rows = []
     for (alpha, rho, lam), group in table.query("kind == 'predicted'").groupby(["alpha", "rho", "lam"]):
-        curves = {name: curve.sort_values("x") for name, curve in group.groupby("series", sort=False)}
         grid = np.unique(group["x"])
-        leader = _leaders([_interpolated(curve, grid) for curve in curves.values()])
-        starts = np.r_[0, np.flatnonzero(np.diff(leader)) + 1]
+        curves = {name: _interpolated(curve, grid) for name, curve in group.groupby("series", sort=False)}
+        names = list(curves)
+        errors, doubts = np.moveaxis(np.array(list(curves.values())), 1, 0)
+        found: list[int] = []
+        for log_error, doubt in zip(errors.T, doubts.T, strict=True):
+            best = int(np.argmin(log_error))
+            if not found or log_error[found[-1]] > log_error[best] + doubt[found[-1]] + doubt[best]:
+                found.append(int(np.flatnonzero(log_error <= log_error[best] + doubt + doubt[best])[0]))
+            else:
+                found.append(found[-1])
+        starts = np.r_[0, np.flatnonzero(np.diff(found)) + 1]
         ends = np.r_[starts[1:], len(grid) - 1]
-        for start, end in zip(starts, ends, strict=True):
-            series = list(curves)[leader[start]]
-            rows.append(
-                {"alpha": alpha, "rho": rho, "lam": lam, "from": grid[start], "to": grid[end], "series": series}
-            )
+        setting = {"alpha": alpha, "rho": rho, "lam": lam}
+        for i, j in zip(starts, ends, strict=True):
+            rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[found[i]]})
     return pd.DataFrame(rows)
 
 
-def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> _Interpolated:
+def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ln error at each size of the grid, inf where it is not known, and by how much that may be wrong."""
     from scipy.interpolate import PchipInterpolator
 
     at = np.log(grid)
-    # sizes may differ by rounding only
-    known, places = np.unique(np.log(curve["x"].to_numpy(float)), return_index=True)
+    known, places = np.unique(np.log(curve["x"].to_numpy(float)), return_index=True)  # sizes may differ by rounding
     values = np.log(curve["y"].to_numpy(float))[places]
     chords = np.interp(at, known, values, left=np.inf, right=np.inf)
     inside = np.isfinite(chords)
-    log_error = chords.copy()
-    doubt = np.zeros(len(grid))
+    log_error, doubt = chords.copy(), np.zeros(len(grid))
     if len(known) > 1:
         log_error[inside] = PchipInterpolator(known, values)(at[inside])
         doubt[inside] = np.abs(log_error[inside] - chords[inside])  # a cubic is nearer to the curve than its chords
-    return _Interpolated(log_error, doubt + _AGREE)
-
-
-def _leaders(curves: list[_Interpolated]) -> Int[np.ndarray, " grid"]:
-    """A leader stays until another curve is better beyond doubt."""
-    log_errors = np.stack([curve.log_error for curve in curves])
-    doubts = np.stack([curve.doubt for curve in curves])
-    found: list[int] = []
-    leader = 0
-    for errors, doubt in zip(log_errors.T, doubts.T, strict=True):
-        best = int(np.argmin(errors))
-        if not found or errors[leader] > errors[best] + doubt[leader] + doubt[best]:
-            leader = int(np.flatnonzero(errors <= errors[best] + doubt + doubt[best])[0])
-        found.append(leader)
-    return np.array(found)
+    return log_error, doubt + _AGREE

@@ -1,5 +1,6 @@
 """Images in rows and columns (the paper's Figs. 10 to 13)."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -104,16 +105,12 @@ def _name_places(ax: Axes, layout: _Layout, row_labels: Sequence[object], column
 
 def _sheet(images: np.ndarray, layout: _Layout) -> np.ndarray:
     """All images in one picture, which is white between them."""
-    n_rows, n_columns = images.shape[:2]
-    height = (n_rows - 1) * layout.down + layout.high
-    width = (n_columns - 1) * layout.right + layout.wide
-    white = np.nan if images.ndim == 4 else 1.0
-    sheet = np.full((height, width, *images.shape[4:]), white, np.float32)
-    for i, j in np.ndindex(n_rows, n_columns):
-        rows = slice(i * layout.down, i * layout.down + layout.high)
-        columns = slice(j * layout.right, j * layout.right + layout.wide)
-        sheet[rows, columns] = images[i, j]
-    return sheet
+    n_rows, n_columns, high, wide, *colours = images.shape
+    below, beside = layout.down - high, layout.right - wide
+    gaps = [(0, 0), (0, 0), (0, below), (0, beside), *[(0, 0)] * len(colours)]
+    padded = np.pad(images.astype(np.float32), gaps, constant_values=1.0 if colours else np.nan)
+    sheet = np.moveaxis(padded, 2, 1).reshape(n_rows * layout.down, n_columns * layout.right, *colours)
+    return sheet[:-below, :-beside]
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
@@ -139,8 +136,7 @@ def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
 def _square(values: int) -> tuple[int, ...]:
     """Grey, or else of three colours; no number of values fits both."""
     for colours in ((), (3,)):
-        side = round((values / (3 if colours else 1)) ** 0.5)
-        shape = (side, side, *colours)
-        if values and np.prod(shape) == values:
-            return shape
+        side = math.isqrt(values // math.prod(colours))
+        if values and side**2 * math.prod(colours) == values:
+            return (side, side, *colours)
     raise ValueError(f"{values} pixel columns do not make a square image")

@@ -11,12 +11,10 @@ from dp_base.locks import locked
 
 
 def plain(value: int) -> tuple[int, int, float]:
-    """Return twice the value, the process, and how long it waits for a lock."""
     return 2 * value, os.getpid(), locks.patience
 
 
 def refused() -> None:
-    """Fail as wrong input does."""
     raise InputError("it is wrong")
 
 

@@ -25,27 +25,6 @@ def test_a_gpu_a_worker(monkeypatch: pytest.MonkeyPatch):
     assert len(found) == len({process for process, _ in found}) <= 3  # a worker keeps its GPU
 
 
-held: list[bytearray] = []  # in each worker
-
-
-def holding(size: int) -> int:
-    time.sleep(1.1)  # looks at memory would be a second apart
-    held.append(bytearray(b"x") * size)
-    return os.getpid()
-
-
-@pytest.mark.slow
-def test_a_worker_that_holds_much_is_kept():
-    """joblib would warn when it replaces the worker, and a warning is an error here."""
-    found = list(in_parallel(2, holding, [(1,)] * 2 + [(310_000_000,)] + [(1,)] * 5, batch_size=1))
-    assert len(set(found)) <= 2
-
-
-def test_without_gpus_nothing_is_set(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert {gpu for _, gpu in in_parallel(2, seen, [(0.0,)] * 3, visible_gpus())} == {None}
-
-
 def interrupted_at_once() -> bool:
     return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 

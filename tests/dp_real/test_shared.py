@@ -1,6 +1,5 @@
 """Runs that draw alike share their plain rows, and end as if each had drawn its own."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -59,41 +58,10 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path
     assert ends == {(row, min(row + 32, 250)) for row in range(0, 250, 32)} | cut_off
 
 
-@pytest.mark.slow
-def test_what_is_not_drawn_again_takes_the_time_that_it_took(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """In a run that takes another's blocks, and in one that is killed among its blocks and resumed."""
-    configs = [arm_config(config, "static-128"), arm_config(config, "static-64")]
-    first, second = shared_among(configs, tmp_path / "drawn")
-    encode, left = rounds.as_batch, [2]
-
-    def slow(*arguments: Any) -> Any:
-        time.sleep(0.3)
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return encode(*arguments)
-
-    monkeypatch.setattr(rounds, "as_batch", slow)
-    with pytest.raises(KeyboardInterrupt):
-        run(configs[0], tmp_path / "first", shared=first)
-    left[0] = 2
-    whole = run(configs[0], tmp_path / "first", resume=True, shared=first)
-    left[0] = 0
-    half = run(configs[1], tmp_path / "second", shared=second)
-    assert whole["generation_seconds"] >= 1.2
-    assert 0.6 <= half["generation_seconds"] < whole["generation_seconds"]
-    assert half["seconds"] == pytest.approx(half["generation_seconds"] + half["training_seconds"])
-
-
 @pytest.mark.parametrize(
     ("change", "alone"),
     [
         ({"seed": 1}, True),
-        ({"sampling": {"steps": 9}}, True),
-        ({"generator": {"training": "none"}}, True),
-        ({"data": {"split": 1}}, True),
         ({"pool": {"storage": "uint8"}}, True),
         ({"practice": {"real": 1, "initial": 1, "additions": 0}}, True),
         ({"guidance": {"omega": 0.1}}, False),

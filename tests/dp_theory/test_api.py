@@ -87,19 +87,12 @@ def test_a_loop_answers_more():
             lambda: simulate(SPAN, 20, engine="law"),
             "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem",
         ),
-        (lambda: simulate(LOOP, 20, engine="law"), "take 'dense' for a PracticeProblem"),
         (lambda: simulate(LOOP, 20, engine="sparse"), "unknown engine 'sparse': one of dense, law"),
         (lambda: simulate(THEOREM), "d is missing"),
-        (lambda: simulate(SPAN), "d is missing"),
-        (lambda: simulate(LOOP), "d is missing"),
         (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
         (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
         (
             lambda: predict(mistyped("KeepHard")),
-            "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
-        ),
-        (
-            lambda: simulate(mistyped(KeepHard(1.0)), 20),
             "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
         ),
         (

@@ -106,9 +106,8 @@ def test_predictions(rule):
 
 
 @pytest.mark.parametrize("engine", ["dense", "law"])
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_simulations(rule, engine):
-    problem = Problem(rule, 0.7, PHI, 0.05)
+def test_simulations(engine):
+    problem = Problem(Direct(WindowByQuadrature(ALPHA)), 0.7, PHI, 0.05)
     assert assert_batch_is_loop(problem, lambda p: simulate(p, 12, 3, engine=engine, seed=2)) == 6 * 6
 
 
@@ -150,7 +149,6 @@ def test_loop_simulations(problem):
     "problem",
     [
         Problem(KeepHard(1.0), 0.9, np.array([]), 0.1),
-        SpanProblem((1, 0), [Group()], np.array([]), 0.1),
         SoftmaxProblem(3, make_selection("keep-all", 3), 0.9, np.array([]), 0.1),
     ],
 )

@@ -5,21 +5,14 @@ import pytest
 import sympy as sp
 
 from dp_theory import (
-    Addition,
     KeepEasy,
     KeepHard,
-    PracticeProblem,
     Problem,
     corollary1,
     derive,
     predict,
     theorem1,
 )
-from dp_theory.multiclass.hardness import SETS
-from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import SoftmaxEquations
-from dp_theory.multiclass.selection import make_selection
-from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from tests.dp_theory.budgets.laws import keep_hard_law
 
 ALPHA, RHO = np.array([0.3, 0.8, 1.5, 3.0]), np.array([[-0.6], [0.0], [0.4], [0.95]])
@@ -37,7 +30,7 @@ def numeric(expression, *arguments):
 
 def test_every_identity_holds(derived):
     identities = {key: value for derivation in derived.values() for key, value in derivation.identities.items()}
-    assert len(identities) == 20
+    assert len(identities) == 8
     assert all(value == 0 for value in identities.values()), identities
 
 
@@ -102,18 +95,6 @@ def test_the_scaling_of_plain_data(derived):
     np.testing.assert_allclose(gap / phi**1.5, np.broadcast_to(following, error.shape), rtol=5e-3)
 
 
-def test_the_best_pool_selection_by_the_truth(derived):
-    results = derived["scaling"].results
-    assert results["best p, rho = 1"] == 2 * derive.phi
-    assert float(results["constant, rho = 1"]) == pytest.approx(0.266, abs=5e-5)
-    phi = 1e-5
-    p = np.array([1.5, 2.0, 2.5]) * phi
-    error = predict(Problem(KeepHard.with_keep_fraction(p), 1.0, phi, 0.0)).test_error
-    want = np.arctan(np.sqrt(numeric(results["tan2, rho = 1"], derive.p, derive.phi)(p, phi))) / np.pi
-    np.testing.assert_allclose(error, want, rtol=1e-6)
-    assert error.argmin() == 1
-
-
 def test_the_keep_hard_law(derived):
     results, rho, psi, flip = derived["keep-hard"].results, 0.8, 0.4, 0.1
     law = numeric(results["tan2, keep-hard"], derive.rho, derive.psi, derive.clean)(rho, psi, 1 - 2 * flip)
@@ -127,47 +108,3 @@ def test_the_keep_hard_law(derived):
     step = predict(Problem(KeepHard(1e-3 * error), np.cos(np.pi * error), 0.25 * p, 0.0)).test_error / error
     assert step == pytest.approx(contraction(0.25), rel=1e-4)
     assert float(results["d ln(E) / d(kept rows per dimension)"]) == pytest.approx(-0.211, abs=5e-4)
-
-
-def test_two_stages_of_practice_meet_the_derived_equations(derived):
-    phi, lam, flip, candidates, rule = 0.5, 0.03, 0.1, 2.0, KeepHard(0.4)
-    loop = predict(PracticeProblem(phi, lam, [Addition(candidates, keep=rule)], flip=flip))
-    (a0, a1), (row0, row1), (response0, response1) = loop.alignment, loop.covariance, loop.response
-    length = np.hypot(a0, np.sqrt(row0[0]))
-    moments = rule.moments(a0 / length).flipped(flip)
-    known = {
-        "a_1": a1,
-        "C_00": row0[0],
-        "C_10": row1[0],
-        "C_11": row1[1],
-        "L": length,
-        "rho": a0 / length,
-        "X_00": response0[0],
-        "X_10": response1[0],
-        "X_11": response1[1],
-        "c": 1 - 2 * flip,
-        "phi": phi,
-        "lambda": lam,
-    } | {name: candidates * moment for name, moment in moments._asdict().items()}
-    right = derived["practice"].results
-    known["Gamma_10"] = value_at(right["Gamma_10"], known)
-    for name in ("a_1", "C_10", "C_11", "X_10", "X_11"):
-        assert value_at(right[name], known) == pytest.approx(known[name], rel=1e-10), name
-
-
-def value_at(expression, known):
-    """The value of an expression, given those of its symbols by name."""
-    symbols = sorted(expression.free_symbols, key=str)
-    return float(numeric(expression, *symbols)(*(known[str(symbol)] for symbol in symbols)))
-
-
-def test_softmax_is_stationary_at_the_fixed_point(derived):
-    """At the solution for three classes, whose expectations are means over the same nodes."""
-    problem = SoftmaxProblem(3, make_selection("keep-hard", 3, keep=0.5), 0.8, 0.4, 0.1)
-    equations = SoftmaxEquations(problem, Nodes.of(3, problem.selection, problem.rho, SETS, 6, 0))
-    x = equations.solve()
-    c1, c2, q, curvature = equations._moments(x).mean(1)
-    known = {"c_1": c1, "c_2": c2, "q": q, "Gamma": curvature, "phi": equations.phi, "lambda": equations.lam}
-    values = {name: value_at(value, known) for name, value in derived["softmax"].results.items()}
-    found = [values["a_1"], values["a_2"], np.log(values["sigma"]), np.log(values["delta"])]
-    np.testing.assert_allclose(found, x, rtol=1e-7)

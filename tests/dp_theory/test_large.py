@@ -7,13 +7,9 @@ from dp_base.errors import InputError
 from dp_theory import (
     Addition,
     Entropy,
-    Group,
     KeepHard,
     PracticeProblem,
     Problem,
-    SoftmaxProblem,
-    SpanProblem,
-    make_selection,
     simulate,
     sweep,
 )
@@ -57,8 +53,6 @@ def test_a_loop_draws_its_candidates_in_parts():
     [
         (lambda: simulate(Problem(KeepHard(1e-13), 0.9, 1e-25, 0.1), 100, 1, engine="law"), r"d/phi = 1e\+27"),
         (lambda: simulate(Problem(KeepHard(1.0), 0.9, 1e-12, 0.1), 100, 1), r"d/phi = 1e\+14"),
-        (lambda: simulate(SpanProblem((1, 0), [Group()], 1e-12, 0.1), 100_000, 1), "candidates = 1e.17"),
-        (lambda: simulate(SoftmaxProblem(3, make_selection("keep-all", 3), 0.9, 1e-12, 1), 100, 1), r"d/phi = 1e\+14"),
         (lambda: simulate(PracticeProblem(0.5, 0.1, [Addition(kept=1, keep=KeepHard(1e-13))]), 9, 1), "candidates = 2"),
         (lambda: sweep(1e-13, d=16, trials=1, n=[16], rules=["entropy"]), "size/p = 2"),
     ],

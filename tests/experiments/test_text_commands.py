@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pytest
 from dp_experiments.looking.report.pictures import draw_rounds
@@ -48,13 +47,6 @@ def test_report_and_evaluate(text_run: Path, capsys: pytest.CaptureFixture[str])
     assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
 
 
-def test_export(text_run: Path, tmp_path: Path):
-    assert dp("real", "export", text_run, "--out", tmp_path / "out") == 0
-    table = datasets.load_dataset("json", data_files=str(tmp_path / "out" / "train.jsonl"), split="train")
-    assert len(table) == json.loads((text_run / "result.json").read_text())["pool_size"]
-    assert all(table["text"])
-
-
 def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     plain = ("--set", "guidance.likelihood_weight=0.0", "--set", "pool.soft_labels=false")
     words = ("--omega", "0,1000", "--n", "2", "--classes", "0,2", *plain)
@@ -89,15 +81,10 @@ def test_nothing_of_it_speaks_of_images(text_run: Path, tmp_path: Path, capsys: 
     assert found["shape"] == (2, 80)
 
 
-def test_texts_along_a_run(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_texts_along_a_run(text_run: Path, tmp_path: Path):
     words = ("--along", "--classes", "0,2", "--set", "guidance.likelihood_weight=0.0")
-    assert dp("real", "sample", text_run, "--out", tmp_path / "own", *words) == 0
-    assert dp("real", "sample", text_run, "--out", tmp_path / "hard", *words, "--omega", "1000") == 0
-    capsys.readouterr()
+    assert dp("real", "sample", text_run, "--out", tmp_path, *words) == 0
     rounds = Run(text_run).rounds
-    own, hard = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("own", "hard"))
-    for samples, omegas in ((own, rounds["omega"].tolist()[1:]), (hard, [1000.0] * (len(rounds) - 1))):
-        steps = samples[["pool_size", "omega"]].drop_duplicates()
-        assert steps.iloc[0].tolist() == [rounds["count"][0], 0]
-        assert steps["pool_size"].tolist()[1:] == rounds["count"].cumsum().tolist()[:-1]
-        assert steps["omega"].tolist()[1:] == pytest.approx(omegas)
+    steps = pd.read_csv(tmp_path / "samples.csv")[["pool_size", "omega"]].drop_duplicates()
+    assert steps["pool_size"].tolist() == [rounds["count"][0], *rounds["count"].cumsum()[:-1]]
+    assert steps["omega"].tolist() == pytest.approx([0, *rounds["omega"][1:]])

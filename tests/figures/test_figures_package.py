@@ -1,15 +1,12 @@
 """What the plotting package promises: it draws what it is given, refuses what it cannot, and leaves no trace."""
 
-import ast
-from pathlib import Path
 from typing import Any
 
-import dp_figures
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from dp_figures import curves, grids, stacks, traces
+from dp_figures import curves, grids, traces
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
@@ -27,16 +24,6 @@ def tidy(**changes):
         for x in (1.0, 10.0, 100.0)
     ]
     return pd.DataFrame(rows).assign(**changes)
-
-
-def test_imports_neither_half_nor_pyplot():
-    for path in Path(dp_figures.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                assert name.split(".")[0] not in ("dp_theory", "dp_real", "dp_experiments"), path
-                assert name != "matplotlib.pyplot", path
 
 
 def test_lines_points_bars_and_legend_are_those_of_the_table():
@@ -154,17 +141,6 @@ def test_notes_stand_below_their_images_and_frames_around_them():
     assert isinstance(frame, Rectangle)
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
     assert ax.get_xticklabels()[0].get_text() == "construction\ncrane"
-
-
-def test_stacks_add_up():
-    rows = [("a", "x", 3), ("b", "x", 1), ("c", "x", 2), ("a", "y", 1), ("b", "y", 4)]
-    table = pd.DataFrame([{"x": x, "series": series, "y": y} for x, series, y in rows])
-    figure = stacks.draw_stacks(table, xlabel="class", ylabel="examples")
-    (ax,) = figure.axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
-    bars = [(bar.get_y(), bar.get_height()) for part in ax.containers for bar in part]
-    assert bars == [(0, 3), (0, 1), (0, 2), (3, 1), (1, 4), (2, 0)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
 
 
 def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +15,6 @@ from pathlib import Path
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
-DEVICES = r"(?i)(con|prn|aux|nul|com\d|lpt\d)([.]|$)"  # names that Windows keeps, with any ending
 LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
 
 
@@ -108,27 +106,17 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder's: cut if too long, other characters and Windows's devices with underscores."""
-    forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
-    safe = re.sub(forbidden, "_", name).encode()[:LONGEST].decode(errors="ignore")
-    safe = re.sub(r"[. ]+$", lambda end: "_" * len(end[0]), safe)
-    return f"_{safe}" if re.match(DEVICES, safe) else safe
+    """A class's name as a folder's: cut if too long, with underscores for what some file system does not take."""
+    cut = name.encode()[:LONGEST].decode(errors="ignore")
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]|[. ]$', "_", cut)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A `folder_name` for each class, with its number where some file system takes two for one (case, Unicode form)."""
+    """A `folder_name` for each class, with its number if some file system takes two of them for one."""
     safe = [folder_name(name) for name in names]
-    counts = Counter(map(_without_case, safe))
-    taken = set(counts)
-    found = []
-    for label, name in enumerate(safe):
-        if counts[_without_case(name)] > 1:
-            name = f"{name}-{label}"
-            while _without_case(name) in taken:
-                name = f"{name}-{label}"
-            taken.add(_without_case(name))
-        found.append(name)
-    return found
+    if len(set(map(_without_case, safe))) == len(safe):
+        return safe
+    return [f"{name}-{label}" for label, name in enumerate(safe)]
 
 
 def _without_case(name: str) -> str:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import stat
 import warnings
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
@@ -39,16 +38,6 @@ MOST_NAMED = 20  # broken images that a message names
 NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns an image upright, by its EXIF orientation."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The only formats that Pillow may open, whatever a file is called. For others it would start programs (EPS)."""
 
@@ -66,16 +55,12 @@ class NamedImages(NamedTuple):
     names: list[str]
 
 
-def read_encoded(source: EncodedImage) -> bytes:
-    """The bytes of an image; of files on disk, only regular ones are read."""
-    return read_regular(source) if isinstance(source, Path) else source.read_bytes()
-
-
-def read_regular(path: Path) -> bytes:
-    """The bytes of a regular file."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def read_regular(source: EncodedImage) -> bytes:
+    """The bytes of an image or another file; of those on disk, only regular ones are read."""
+    if isinstance(source, Path) and not source.is_file():
+        source.stat()  # raises if it is not there
         raise ValueError("it is no regular file")
-    return path.read_bytes()
+    return source.read_bytes()
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
@@ -84,9 +69,14 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
     The shorter side becomes `resize` pixels (0: `size`), and the middle is taken.
     """
     try:
-        with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
+        with Image.open(BytesIO(read_regular(source)), formats=FORMATS) as file:
             file.load()  # before the metadata are read, which would load it, too, and hide what is broken
-            image = _opaque(_of_8_bits(_upright(file)))
+            with suppress(Exception):  # another entry of its EXIF block is broken, and it is upright by then
+                ImageOps.exif_transpose(file, in_place=True)
+            image = _of_8_bits(file)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("RGB" if channels == 3 else "L")
             # Cropping first resizes fewer pixels. `bleed` is the share that is cut off at each of the four sides.
             bleed = (1 - size / (resize or size)) / 2
@@ -101,30 +91,13 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """ImageOps.exif_transpose also rewrites the EXIF block, and fails if another entry is broken."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # what Pillow raises on a broken block depends on where it is broken
-        return image
-    return image.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else image
-
-
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, which Pillow's convert() would clip. A TIFF may use 12 of them."""
+    """Scale 16 bits, which Pillow's convert() would clip."""
     if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
-        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
     return image
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 class ImageFiles:
@@ -159,28 +132,23 @@ class ImageFiles:
 
         def digest_of(source: EncodedImage) -> str:
             with foreign_file(source):
-                return hashlib.sha256(read_encoded(source)).hexdigest()
+                return hashlib.sha256(read_regular(source)).hexdigest()
 
         with ThreadPoolExecutor(distributed.own_cores()) as threads:
             return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
         """Bytes; None for an image that a table has."""
-        return [getattr(each, "st_size", getattr(each, "size", None)) for each in self._stats()]
-
-    def files(self) -> list[Hashable]:
-        """Equal for two images exactly if they lie in one place, be it by links."""
-        return [(each.st_dev, each.st_ino) if isinstance(each, os.stat_result) else each for each in self._stats()]
-
-    def _stats(self) -> Iterator[os.stat_result | EncodedImage]:
+        found: list[int | None] = []
         for source in self.sources:
             with foreign_file(source):
-                yield source.stat() if isinstance(source, Path) else source
+                found.append(source.stat().st_size if isinstance(source, Path) else getattr(source, "size", None))
+        return found
 
-    def broken(self, rows: slice) -> list[str]:
+    def broken(self, rows: Sequence[int]) -> list[str]:
         """A line for each image that cannot be read."""
         problems = []
-        for row in range(*rows.indices(len(self))):
+        for row in rows:
             try:
                 self._read([row])
             except InputError as error:
@@ -247,9 +215,10 @@ def read_folder(
 
 
 class Seen(NamedTuple):
-    """What was seen of decoded images: the broken ones, or two values for each."""
+    """What was seen of decoded images: the broken ones, or two values for each of `rows`."""
 
     broken: list[str]
+    rows: range
     flat: list[bool]
     pixels: list[str]  # their digests
 
@@ -259,40 +228,36 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
 
     Sets kept in memory are decoded whole, of others about SAMPLED images.
     """
-    different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
-    parts = [(each.x, rows) for each in different for rows in _rows_to_check(each.x)]
+    different = [*{id(each.x): each for each in sets if len(each.x.shape) == 4}.values()]
+    parts = [(place, rows) for place, each in enumerate(different) for rows in _rows_to_check(each.x)]
     with progress("checking images", max(1, len(distributed.own_share(parts)))) as advance:
 
-        def look(part: tuple[ExampleArray, slice]) -> Seen:
-            images, rows = part
+        def look(part: tuple[int, slice]) -> Seen:
+            place, asked = part
+            images, rows = different[place].x, range(*asked.indices(different[place].x.shape[0]))
             try:
-                pixels = images[rows]
+                pixels = images[asked]
             except InputError:
                 if not isinstance(images, ImageFiles):
                     raise
-                return Seen(images.broken(rows), [], [])
+                return Seen(images.broken(rows), rows, [], [])
             finally:
                 advance(1)
-            kept = pixels if isinstance(images, ImageFiles) else pixels[:0]
-            return Seen([], _are_flat(pixels), fingerprints(*kept))
+            return Seen([], rows, _are_flat(pixels), fingerprints(*pixels))
 
         seen = distributed.distribute(look, parts)
     broken = [line for each in seen for line in each.broken]
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
-    for each in different:
-        own = [(rows, one) for (images, rows), one in zip(parts, seen, strict=True) if images is each.x]
-        rows = [row for rows, _ in own for row in range(*rows.indices(len(each.y)))]
-        flat = [is_flat for _, one in own for is_flat in one.flat]
-        if not isinstance(each.x, ImageFiles):
-            _tell_flat(flat, [f"image {row} of {len(each.y)}" for row in rows])
-            continue
-        sources = [each.x.sources[row] for row in rows]
-        _tell_flat(flat, sources)
-        _tell_two_labels([digest for _, one in own for digest in one.pixels], each.y[rows], sources)
-        if not each.x.kept:
-            _tell_two_labels(each.x.files(), each.y, each.x.sources)
+    for place, each in enumerate(different):
+        own = [found for (index, _), found in zip(parts, seen, strict=True) if index == place]
+        rows = [row for found in own for row in found.rows]
+        files = each.x.sources if isinstance(each.x, ImageFiles) else None
+        names = [files[row] if files else f"image {row} of {len(each.y)}" for row in rows]
+        _tell_flat([flat for found in own for flat in found.flat], names)
+        if files:
+            _tell_two_labels([digest for found in own for digest in found.pixels], each.y[rows], names)
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
@@ -318,13 +283,13 @@ def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
         )
 
 
-def _tell_two_labels(keys: Sequence[Hashable], labels: Tensor, sources: Sequence[EncodedImage]) -> None:
+def _tell_two_labels(keys: Sequence[str], labels: Tensor, names: Sequence[object]) -> None:
     """Warn of images with one key and different labels."""
-    rows: dict[Hashable, dict[int, list[int]]] = {}
-    for row, (key, label) in enumerate(zip(keys, labels.tolist(), strict=True)):
-        rows.setdefault(key, {}).setdefault(label, []).append(row)
-    shared = [list(by_label.values()) for by_label in rows.values() if len(by_label) > 1]
-    if shared:
-        count = sum(len(own) for by_label in shared for own in by_label)
-        first, second = (sources[own[0]] for own in shared[0][:2])
-        warn_once(f"{first} and {second}: one image with two labels; of such are {count:,} of {len(keys):,} images")
+    import pandas as pd
+
+    rows = pd.DataFrame({"key": keys, "label": labels})
+    shared = rows[rows.groupby("key")["label"].transform("nunique") > 1]
+    if len(shared):
+        first = shared[shared["key"] == shared["key"].iloc[0]].drop_duplicates("label").index[:2]
+        one, other = (names[row] for row in first)
+        warn_once(f"{one} and {other}: one image with two labels; of such are {len(shared):,} of {len(rows):,} images")

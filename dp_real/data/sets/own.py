@@ -82,10 +82,8 @@ class OwnSets(DataConfig):
         taken = [name for name in ("validation", "test", "train") if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
-        if isinstance(self.classes, tuple):
-            fault = self._text_of_no_class(self.classes)
-            if fault:
-                raise ValueError(fault)
+        if isinstance(self.classes, tuple) and (fault := self._text_of_no_class(self.classes)):
+            raise ValueError(fault)
         if self.classes is None and NO_FOLDERS.match(self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
@@ -141,24 +139,20 @@ class OwnSets(DataConfig):
     @property
     def labels(self) -> Classes:
         """Raises MissingError if a missing folder tells the classes."""
-        match self.classes:
-            case None:
-                names = [path.name for path in class_folders(Path(self.validation))]
-                if len(names) < 2:
-                    raise InputError(
-                        f"{self.validation}: one class only, {names[0]}; there must be at least two folders"
-                    )
-                splits = [name for name in names if name.lower() in SET_NAMES]
-                if len(splits) > 1:
-                    raise InputError(
-                        f"{self.validation}: {' and '.join(splits)} are a set's splits rather than classes; name one, "
-                        f"{self.validation}/{splits[-1]}, or list the classes in data.classes"
-                    )
-                return own_classes(names)
-            case "imagenet1k" | "imagenet100" as task:
-                return task_classes(task)
-            case names:
-                return own_classes(names)
+        if self.classes in TASKS:
+            return task_classes(self.classes)
+        if self.classes is not None:
+            return own_classes(self.classes)
+        names = [path.name for path in class_folders(Path(self.validation))]
+        if len(names) < 2:
+            raise InputError(f"{self.validation}: one class only, {names[0]}; there must be at least two folders")
+        splits = [name for name in names if name.lower() in SET_NAMES]
+        if len(splits) > 1:
+            raise InputError(
+                f"{self.validation}: {' and '.join(splits)} are a set's splits rather than classes; name one, "
+                f"{self.validation}/{splits[-1]}, or list the classes in data.classes"
+            )
+        return own_classes(names)
 
     @property
     def places(self) -> dict[str, str]:
@@ -189,10 +183,6 @@ class OwnSets(DataConfig):
             sets={name: self._read(found[name], name) for name in self.sets if name in found},
         )
 
-    def describe(self) -> list[SetStatus]:
-        """Only examples that the task uses are counted."""
-        return [self._describe(name, where) for name, where in self.places.items()]
-
     def read_set(self, name: str, where: str) -> ExampleSet:
         """imagenet-NAME must have the classes of the published set."""
         from dp_real.data.sets.places import locate
@@ -203,21 +193,22 @@ class OwnSets(DataConfig):
         with foreign_file(found.where):
             return self.read(found, self.needed(name), keep)
 
-    def _describe(self, name: str, where: str) -> SetStatus:
+    def describe(self) -> list[SetStatus]:
+        """Only examples that the task uses are counted."""
         from dp_real.data.sets.places import locate
 
-        try:
-            found = locate(where, fetch=False)
-            with foreign_file(where):
-                return SetStatus(name, where, self.count(found, self.needed(name)), None)
-        except InputError as error:
-            return SetStatus(name, where, None, str(error))
-        except MissingError as error:
-            return SetStatus(name, where, None, str(error), needed=not self._may_lack(name))
-
-    def _may_lack(self, name: str) -> bool:
-        """Whether a run goes on without this set."""
-        return name in self.sets
+        found = []
+        for name, where in self.places.items():
+            count, problem, needed = None, None, True
+            try:
+                with foreign_file(where):
+                    count = self.count(locate(where, fetch=False), self.needed(name))
+            except InputError as error:
+                problem = str(error)
+            except MissingError as error:
+                problem, needed = str(error), name not in self.sets
+            found.append(SetStatus(name, where, count, problem, needed))
+        return found
 
     def _locate_all(self) -> dict[str, Located]:
         """Missing sets that a run goes on without are warned of."""
@@ -232,10 +223,7 @@ class OwnSets(DataConfig):
             try:
                 found[name] = locate(where, fetch=not missing)
             except MissingError as error:
-                if self._may_lack(name):
-                    dispensable.append(str(error))
-                else:
-                    missing.append(str(error))
+                (dispensable if name in self.sets else missing).append(str(error))
         if missing:
             raise MissingError("; ".join([*missing, *dispensable]))
         for problem in dispensable:

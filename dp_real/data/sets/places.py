@@ -13,10 +13,12 @@ hub:axiong/imagenet-r@test#wnid.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from glob import glob
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -26,15 +28,14 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets import table_sets, tars
 from dp_real.data.sets.class_names import Classes, visible_files
-from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, NamedImages, read_folder
+from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
 from dp_real.data.sets.table_sets import Columns
 
 SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SPLIT_AND_COLUMNS)
 LOCAL = re.compile(r"(?P<path>.+?)" + SPLIT_AND_COLUMNS)
-RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 MOST_FILES = 100_000  # that the ranges of a pattern may mean together
-MOST_DIGITS = 18  # of a number in a range
 Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
 
 
@@ -58,7 +59,6 @@ def locate(where: str, fetch: bool = True) -> Located:
                 raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
             path = hub_folder(match["id"], match["folder"], match["revision"], match["split"], fetch)
         else:
-            check_ranges(where)
             match = None if _exists(where) else LOCAL.fullmatch(where)
             path = Path(match["path"] if match else where)
         split = match["split"] if match else None
@@ -71,6 +71,7 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
+    """A folder with images, or with none of the known files, is class folders."""
     for kind in ("parquet", "tar", "csv", "jsonl"):
         if path.suffix.lower() == f".{kind}" and not path.is_dir():
             return kind, [path] if path.exists() else _matching(where, str(path))
@@ -80,22 +81,16 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
         raise MissingError(
             f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg, or texts, as TEXT.txt"
         )
-    return _folder_layout(where, path, split)
-
-
-def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """A folder with images, or with none of the known files, is class folders."""
-    if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
-        return "saved", [folder]
-    if tars.is_flat(folder):
-        return "flat", [folder]
-    has_images = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
-    if not has_images:
+    if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        return "saved", [path]
+    if tars.is_flat(path):
+        return "flat", [path]
+    if not any(file.suffix.lower() in ENDINGS for file in visible_files(path)):
         for kind in ("parquet", "tar"):
-            if any(file.suffix == f".{kind}" for file in visible_files(folder)):
-                files = table_sets.split_files(where, folder, split)
+            if any(file.suffix == f".{kind}" for file in visible_files(path)):
+                files = table_sets.split_files(where, path, split)
                 return kind, [file for file in files if file.suffix == f".{kind}"]
-    return "folders", [folder]
+    return "folders", [path]
 
 
 def _exists(where: str) -> bool:
@@ -150,33 +145,19 @@ def hub_folder(name: str, folder: str | None, revision: str | None, split: str |
     return found
 
 
-def check_ranges(pattern: str) -> None:
-    """Raise InputError for a range that runs backwards, or more than MOST_FILES files together."""
-    count = 1
-    for match in RANGE.finditer(pattern):
-        if max(map(len, match.groups())) > MOST_DIGITS:
-            raise InputError(f"{pattern[:100]}: {match[0][:50]} has too many digits")
-        first = int(match[1])
-        last = int(match[2])
-        if first > last:
-            raise InputError(f"{pattern}: {match[0]} runs backwards; write {{{match[2]}..{match[1]}}}")
-        count *= last - first + 1
-    if count > MOST_FILES:
-        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MOST_FILES:,} can be named like this")
-
-
 def expand(pattern: str) -> list[str]:
     """Ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
-    match = RANGE.search(pattern)
-    if not match:
-        return [pattern]
-    first, last = match.groups()
-    before = pattern[: match.start()]
-    after = pattern[match.end() :]
-    expanded = []
-    for number in range(int(first), int(last) + 1):
-        expanded += expand(before + str(number).zfill(len(first)) + after)
-    return expanded
+    texts, firsts, lasts = (RANGE.split(pattern)[place::3] for place in range(3))
+    ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+    for first, last, numbers in zip(firsts, lasts, ranges, strict=True):
+        if not numbers:
+            raise InputError(f"{pattern}: {{{first}..{last}}} runs backwards; write {{{last}..{first}}}")
+    count = math.prod(map(len, ranges))
+    if count > MOST_FILES:
+        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MOST_FILES:,} can be named like this")
+    template = "%s".join(text.replace("%", "%%") for text in texts)
+    widths = [len(first) for first in firsts]
+    return [template % tuple(map(str.zfill, map(str, numbers), widths)) for numbers in product(*ranges)]
 
 
 def read_set(
@@ -190,20 +171,17 @@ def read_set(
     """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
-    sources, names = _named_images(found, classes)
-    rows, y = classes.rows(names, sources, found.where, needed, "images")
-    return ImageSet(ImageFiles([sources[row] for row in rows], sample_shape, keep, resize), torch.tensor(y))
-
-
-def _named_images(found: Located, classes: Classes) -> NamedImages:
     match found.kind:
         case "flat":
-            return tars.read_flat(found.paths[0])
+            sources, names = tars.read_flat(found.paths[0])
         case "tar":
-            return tars.read_shards(found.paths, found.columns.label)
+            sources, names = tars.read_shards(found.paths, found.columns.label)
         case "csv" | "jsonl":
             raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
-    return table_sets.read_rows(found.where, table_sets.open_table(found), found.columns, classes)
+        case _:
+            sources, names = table_sets.read_rows(found.where, table_sets.open_table(found), found.columns, classes)
+    rows, y = classes.rows(names, sources, found.where, needed, "images")
+    return ImageSet(ImageFiles([sources[row] for row in rows], sample_shape, keep, resize), torch.tensor(y))
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from dp_base.checksums import json_digest
 from dp_base.errors import MissingError
 from dp_base.files import write_json
-from dp_base.locks import keep
 from dp_real.runtime.cache import DEPENDS, cache_folder
 
 RECIPE = 2  # raise it when a question or an answer has another form
@@ -64,7 +63,6 @@ class Answers:
         """Each line is one write at the file's end, and begins anew after one that was cut."""
         entry = [question, asdict(answer)]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
-        keep(cache_folder())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / DEPENDS).exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +72,8 @@ class CausalLMGenerator(AskedGenerator):
         self.model.generation_config = GenerationConfig()
         self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken
-            picks = [(label, pick) for label, each in enumerate(self.templates) for pick in range(len(each))]
-            asked = [self.asked(label, 0, pick) for label, pick in picks]
+            picks = range(len(config.prompts))
+            asked = [self.asked(label, 0, pick) for label in range(self.n_classes) for pick in picks]
         self.encoded(asked, config.max_new_tokens)
         self.offload()
 
@@ -88,8 +87,6 @@ class CausalLMGenerator(AskedGenerator):
         special = not self.config.chat  # a chat template has them itself
         tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
-        if not longest:
-            raise InputError(f"generator.prompts: {prompts[0]!r} has no tokens; say something")
         if self.context is not None and longest + room > self.context:
             raise InputError(
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
@@ -134,16 +131,17 @@ class CausalLMGenerator(AskedGenerator):
         prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
         self.model.to(distributed.device())
-        parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
-        found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
+        found = [
+            self.batches.draw(len(texts), lambda rows: self._log_likelihood(prompt, texts[rows]), "likelihood")  # noqa: B023
+            for prompt in prompts
+        ]
         return torch.stack(found, 1).log_softmax(1)
 
-    def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
+    def _log_likelihood(self, prompt: str, texts: list[str]) -> Tensor:
         """It is in nats; what is beyond the model's context does not count."""
-        texts = texts[rows]
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"
-        tokens = self.tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)
+        tokens = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         self.tokenizer.padding_side = "left"
         room = None if self.context is None else self.context - asked.shape[1]
         after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from dp_real.text.codes import to_texts
 
 EMBEDDINGS = 2**14  # that n-grams share, by a hash
+LONGEST = 4  # characters of an n-gram
 WIDTH = 64  # of an embedding and of the hidden layer
 BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
 EDGE = -1  # stands before and after a text
@@ -45,9 +46,9 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
 class NGramNetwork(nn.Module):
     """Texts [B, L] -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
 
-    def __init__(self, n_classes: int, longest: int) -> None:
+    def __init__(self, n_classes: int) -> None:
         super().__init__()
-        self.lengths = range(1, longest + 1)
+        self.lengths = range(1, LONGEST + 1)
         self.embedding = nn.EmbeddingBag(EMBEDDINGS + 1, WIDTH, mode="sum", padding_idx=0)
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_classes))
 
@@ -64,14 +65,12 @@ class BagOfWords(nn.Module):
     A text's counts have length 1, and one letter is a word, too.
     """
 
-    def __init__(
-        self, n_classes: int, unit: Literal["word", "character"], longest: int, buckets: int = BUCKETS
-    ) -> None:
+    def __init__(self, n_classes: int, unit: Literal["word", "character"], buckets: int = BUCKETS) -> None:
         super().__init__()
         self.vectorizer = HashingVectorizer(
             analyzer="word" if unit == "word" else "char_wb",
             token_pattern=r"\w+",
-            ngram_range=(1, longest),
+            ngram_range=(1, 1 if unit == "word" else LONGEST),
             n_features=buckets,
             alternate_sign=False,
         )

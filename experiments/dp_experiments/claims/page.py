@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp_experiments.claims.claims import CLAIMS, Claim
-from dp_experiments.pages import markdown_table
 
 HEAD = """# Claim by claim
 
-`dp claims --docs docs` writes this page. *Recomputed* is what follows from the paper's own tables. *Theory* is
-computed by `dp_theory`. *Ours* comes from [the runs](results/index.md) on two cores without a GPU. What rests on
-ImageNet is *untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on our own data.
+`dp claims --docs docs` writes this page: what follows from the paper's own tables (*recomputed*), from `dp_theory`
+(*theory*), and from [our runs](results/index.md) on two cores (*ours*). What rests on ImageNet is *untested*.
+*Reproduced* means on the paper's own path, and *replicated* on our own data.
 """
 
 
@@ -43,12 +42,12 @@ def _said(function: Callable[[], str] | None) -> str:
 
 
 def markdown(table: list[dict[str, str]]) -> str:
-    """The page: a table of verdicts, and for each claim what says so."""
-    verdicts = [[number, row["claim"], row["where"], _verdict(row)] for number, row in enumerate(table, 1)]
-    lines = [HEAD, markdown_table(["", "claim", "where", "verdict"], verdicts), "## What says so", ""]
+    """The page: each claim with its verdict, what says so, and the command."""
+    lines = [HEAD]
     for number, row in enumerate(table, 1):
         said = [f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING]
-        lines.append(f"{number}. {' '.join(said)} `{row['command']}` ({row['cost']})")
+        claim = f"{_verdict(row)}: {row['claim']} ({row['where']}). {' '.join(said)}"
+        lines.append(f"{number}. {claim} `{row['command']}` ({row['cost']})")
     return "\n".join(lines) + "\n"
 
 

@@ -8,8 +8,7 @@ import re
 import select
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -28,54 +27,6 @@ NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 """A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""
 
 
-class Stopped(Exception):
-    """Ctrl-C; typer would turn a KeyboardInterrupt into a silent exit."""
-
-
-class Unread(Exception):
-    """Nobody reads stdout any more; typer would turn a BrokenPipeError into status 1."""
-
-
-class Commands(TyperGroup):
-    """Raises Stopped on Ctrl-C, and Unread if the reader of stdout has gone."""
-
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
-        with passed_on():
-            return super().make_context(*arguments, **options)
-
-    def invoke(self, ctx: Any) -> Any:
-        with passed_on():
-            return super().invoke(ctx)
-
-
-@contextlib.contextmanager
-def passed_on() -> Iterator[None]:
-    """Raise Stopped, Unread, InputError (impossible paths) or MissingError (disks, packages) in place of what typer
-    keeps.
-    """
-    try:
-        with needing("real", "this command"):
-            yield
-    except KeyboardInterrupt as stop:
-        raise Stopped(str(stop) or "interrupted") from None
-    except BrokenPipeError as error:
-        if is_unread():
-            raise Unread from error
-        raise RuntimeError(f"a process has ended: {error}") from error
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # rich answers a broken pipe by an exit
-            raise Unread from None
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise InputError(f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be") from None
-        problem = disk_problem(error)
-        if hasattr(error, "exit_status") or not problem:
-            raise
-        remedy = "make room there, and give the command again (dp real resume, or --resume, where it had begun)"
-        raise MissingError(f"{problem}; {remedy}") from error
-
-
 def is_unread() -> bool:
     """Whether stdout is a pipe or socket that nobody reads."""
     poll = select.poll()
@@ -87,7 +38,6 @@ def is_unread() -> bool:
 
 
 app = typer.Typer(
-    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Deliberate Practice: its theory, the full pipeline, and the paper's figures.\n\n"
@@ -134,26 +84,39 @@ def run() -> int:
     if rank() != "0":
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    status = 0
     try:
         for argument in arguments:
             argument.encode()  # libraries take paths in UTF-8 only, and some fail late
-        status = root.main(args=arguments, prog_name="dp", standalone_mode=False)
-    except (Stopped, KeyboardInterrupt, typer.Abort) as stop:
+        root._main_shell_completion({}, "dp")
+        with needing("real", "this command"), root.make_context("dp", arguments) as context:
+            root.invoke(context)
+    except typer.Exit as end:
+        status = end.exit_code
+    except (KeyboardInterrupt, typer.Abort) as stop:
         say(str(stop) or "interrupted")
         status = INTERRUPTED
-    except Unread:
-        status = 0
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # by which rich answers a broken pipe
+            raise
     except Exception as error:
-        status, message = explain(error)
-        if is_reporter(message):
-            sys.stderr = stderr
-        if "--debug" in sys.argv[1:]:
-            traceback.print_exc()
-        if message:  # it is empty if typer printed the help instead
-            sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
-            for line in message.splitlines() if isinstance(error, MissingError) else [message]:
-                say(f"{sender} {' '.join(line.split())}")
-    return max(status if isinstance(status, int) else 0, finish_streams())
+        if not (isinstance(error, BrokenPipeError) and is_unread()):
+            status = tell(error, stderr)
+    return max(status, finish_streams())
+
+
+def tell(error: Exception, stderr: TextIO) -> int:
+    """Print an error, and return the exit status that it stands for."""
+    status, message = explain(error)
+    if is_reporter(message):
+        sys.stderr = stderr
+    if "--debug" in sys.argv[1:]:
+        traceback.print_exc()
+    sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
+    lines = message.splitlines() if status == MissingError.exit_status else [message]
+    for line in filter(None, lines):  # it is empty if typer printed the help instead
+        say(f"{sender} {' '.join(line.split())}")
+    return status
 
 
 def quiet_libraries() -> None:
@@ -198,6 +161,11 @@ def explain(error: Exception) -> tuple[int, str]:
         return error.exit_code, message
     if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
         return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return InputError.exit_status, f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be"
+    if problem := disk_problem(error):
+        remedy = "make room there, and give the command again (dp real resume, or --resume, where it had begun)"
+        return MissingError.exit_status, f"{problem}; {remedy}"
     return 1, f"{type(error).__name__}: {error} (--debug shows where)"
 
 

@@ -52,7 +52,10 @@ def doctor_command(
         from dp_real.runtime.cache import clear
 
         clear()
-    findings = list(_look_at(target))
+    if target is None:
+        findings = list(_machine())
+    else:
+        findings = list(_cache(listed=True) if target == CACHE else _folder(Path(target)))
     wrong = [finding for finding in findings if finding["problem"]]
     answer(
         as_json,
@@ -63,12 +66,6 @@ def doctor_command(
     )
     if wrong:
         raise typer.Exit(3 if target is None else 2)
-
-
-def _look_at(target: str | None) -> Iterator[Finding]:
-    if target is None:
-        return _machine()
-    return _cache(listed=True) if target == CACHE else _folder(Path(target))
 
 
 def _machine() -> Iterator[Finding]:
@@ -99,23 +96,18 @@ def _packages() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    try:
-        from dp_real.distributed import own_cores
-        from dp_real.plan.needs import this_device
-    except ImportError as error:
-        yield _finding("device", "unknown", f"{error}; dp theory works without")
-        return
+    from dp_real.distributed import own_cores
+    from dp_real.plan.needs import this_device
+
     device = this_device()
-    count = "" if device.cores else f"{device.count} × "
-    yield _finding("device", f"{count}{device.name}, {device.memory / 1e9:.0f} GB")
-    if not device.cores:
-        try:
-            yield from _gpu(device.count)
-        except RuntimeError as error:
-            lines = str(error).splitlines()
-            yield _finding("gpu", "does not work", f"{lines[0] if lines else error}; nvidia-smi may say more")
-    cores = own_cores()
     gpus = 0 if device.cores else device.count
+    yield _finding("device", f"{f'{gpus} × ' if gpus else ''}{device.name}, {device.memory / 1e9:.0f} GB")
+    if gpus:
+        try:
+            yield from _gpu(gpus)
+        except RuntimeError as error:
+            yield _finding("gpu", "does not work", f"{str(error).splitlines()[0]}; nvidia-smi may say more")
+    cores = own_cores()
     few = f"fewer than {CORES_OF_A_GPU} for a GPU: ask for more (srun --cpus-per-task, the container's quota)"
     yield _finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
 
@@ -129,10 +121,11 @@ def _gpu(count: int) -> Iterator[Finding]:
     driver = torch._C._cuda_getDriverVersion()  # pyrefly: ignore[missing-attribute]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
     yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
-    has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
-    version = ".".join(map(str, nccl.version())) if has_nccl else "not in this build of torch"
-    lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
-    yield _finding("nccl", version, None if has_nccl else lack)
+    if torch.distributed.is_nccl_available():
+        yield _finding("nccl", ".".join(map(str, nccl.version())))
+    else:
+        lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
+        yield _finding("nccl", "not in this build of torch", lack)
     ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
     works = torch.cuda.is_bf16_supported() and float((ones @ ones).float().sum()) == 64**3
     yield _finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")

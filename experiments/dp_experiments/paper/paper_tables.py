@@ -15,13 +15,12 @@ from dp_experiments.pages import markdown_table
 from dp_experiments.presets.reported.printed_tables import table_path, table_rows
 
 if TYPE_CHECKING:
-    from dp_real.config import Config
     from dp_real.runs.reader import Run
 
 TABLES = {f"table{number}": number for number in range(1, 6)}
 OURS, SEEDS = "own val", "own runs"  # the columns that runs add
 OF_A_ROW = re.compile(r"-table(?P<table>\d)(-(?P<row>\d+))?$")  # ends the name of a preset that is a row of a table
-PRACTICE_ROWS = {"imagenet100-table1": 1, "imagenet1k-table1-1": 1, "imagenet1k-table1-2": 2}  # of their data set
+PLACES = {"imagenet100-table1": 4, "imagenet1k-table1-1": 8, "imagenet1k-table1-2": 9}  # from 0; others say theirs
 
 
 def title(name: str) -> str:
@@ -51,7 +50,7 @@ def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, floa
     match = OF_A_ROW.search(config.name)
     if match is None or int(match["table"]) != number:
         raise InputError(f"--run {run.path} is of {config.name}, which is no row of Table {number}")
-    row = _place(config, match["row"], table)
+    row = PLACES.get(config.name, int(match["row"] or 1) - 1)
     found = [(row, float(run.result["val_accuracy"]))]
     if "total" in table:
         own = table.loc[row]
@@ -61,15 +60,6 @@ def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, floa
                 if place != row:
                     found.append((int(place), float(branch["val_accuracy"])))
     return found
-
-
-def _place(config: Config, row: str | None, table: pd.DataFrame) -> int:
-    """The row that a preset repeats; Table 1's presets count the rows of practice of their data set."""
-    if config.name not in PRACTICE_ROWS:
-        return int(row or 1) - 1
-    data = "ImageNet-1k" if config.name.startswith("imagenet1k") else "ImageNet-100"
-    own = table.index[(table["dataset"] == data) & (table["method"] == "deliberate practice")]
-    return int(own[PRACTICE_ROWS[config.name] - 1])
 
 
 def write_table(name: str, folder: Path, runs: Iterable[Run] = ()) -> list[Path]:

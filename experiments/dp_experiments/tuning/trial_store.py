@@ -1,4 +1,4 @@
-"""Trials, proposed by optuna in batches and kept in its SQLite file, which survives a kill.
+"""Trials, proposed by optuna in batches and kept as lines of JSON, which survive a kill.
 
 A proposal depends on the seed, the trial's number and earlier batches of all arms, never on which worker was first.
 Only trials that are over are kept, so a resumed tuning has the same trials.
@@ -6,18 +6,16 @@ Only trials that are over are kept, so a resumed tuning has the same trials.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import URL
+from optuna.trial import TrialState, create_trial
 
 from dp_base.checksums import json_digest
 from dp_base.reading import own_file
@@ -37,84 +35,51 @@ class Trial:
     problem: str = ""
 
 
-class Trials:
-    """The trials of one arm, one of optuna's studies."""
+def propose(
+    space: Space, kept: Sequence[Trial], numbers: range, first: Mapping[str, Any] | None, seed: int
+) -> list[dict[str, Any]]:
+    """Parameters by the tree-structured Parzen estimator (Bergstra et al. 2011), which sees the batches before.
 
-    def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
-        self._study = study
-        self._space = space
-        self._seed = seed
-
-    def propose(self, numbers: range, first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """Parameters by the tree-structured Parzen estimator (Bergstra et al. 2011), which sees the batches before.
-
-        Until ten trials have not failed they are random and the same for all arms, but for `first`.
-        """
-        scratch = optuna.create_study(direction="maximize")
-        scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])
-        if first is not None:
-            scratch.enqueue_trial(dict(first))
-        found = []
-        for number in numbers:
-            seed = np.random.SeedSequence(self._seed, spawn_key=(number,)).generate_state(1)[0]
-            scratch.sampler = TPESampler(seed=int(seed))
-            parameters = scratch.ask(self._space).params
-            given = first or {} if number == numbers.start else {}  # which are taken as they are
-            found.append(
-                {key: value if key in given else proposed(self._space[key], value) for key, value in parameters.items()}
-            )
-        return found
-
-    def add(self, trial: Trial) -> None:
-        """In one transaction, in the order of their numbers."""
-        kept = create_trial(
-            state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
-            value=trial.accuracy,
-            params=dict(trial.parameters),
-            distributions=self._space,
-            user_attrs={"seconds": trial.seconds, "problem": trial.problem, "sum": _checksum(trial)},
-        )
-        self._study.add_trial(kept)
-
-    def __iter__(self) -> Iterator[Trial]:
-        return map(_trial, self._study.get_trials(deepcopy=False))
-
-    def __len__(self) -> int:
-        return len(self._study.get_trials(deepcopy=False))
+    Until ten trials have not failed they are random and the same for all arms, but for `first`.
+    """
+    study = optuna.create_study(direction="maximize")
+    for trial in kept[: numbers.start]:
+        state = TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE
+        parameters = dict(trial.parameters)
+        study.add_trial(create_trial(state=state, value=trial.accuracy, params=parameters, distributions=space))
+    if first is not None:
+        study.enqueue_trial(dict(first))
+    found = []
+    for number in numbers:
+        of_trial = np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0]
+        study.sampler = TPESampler(seed=int(of_trial))
+        parameters = study.ask(space).params
+        given = first or {} if number == numbers.start else {}  # which are taken as they are
+        found.append({key: value if key in given else proposed(space[key], value) for key, value in parameters.items()})
+    return found
 
 
-def _trial(kept: FrozenTrial) -> Trial:
-    """Checks it, since SQLite itself does not notice a changed number."""
-    facts = kept.user_attrs
-    trial = Trial(kept.number, kept.params, kept.value, facts["seconds"], facts["problem"])
-    if facts["sum"] != _checksum(trial):
-        raise ValueError(f"trial {kept.number} is not what was written")
-    return trial
-
-
-def _checksum(trial: Trial) -> str:
-    facts = [dict(sorted(trial.parameters.items())), trial.accuracy, trial.seconds, trial.problem]
-    return json_digest(facts)[:16]
-
-
-@contextlib.contextmanager
-def kept_trials(file: Path, spaces: Mapping[str, Space], seed: int) -> Iterator[dict[str, Trials]]:
-    """The trials of each arm in an SQLite file, which is made."""
-    storage = None
+def kept_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
+    """The trials of each arm in a file, which may not be there yet. A last line that was cut short is none."""
+    kept: dict[str, list[Trial]] = {arm: [] for arm in arms}
+    whole, _, _ = (file.read_bytes() if file.exists() else b"").rpartition(b"\n")
     with own_file(file, f"remove {file.parent}, and tune again"):
-        storage = RDBStorage(URL.create("sqlite", database=str(file.absolute())).render_as_string())
-        studies = {
-            arm: optuna.create_study(storage=storage, study_name=arm, direction="maximize", load_if_exists=True)
-            for arm in spaces
-        }
-        found = {arm: Trials(study, spaces[arm], seed) for arm, study in studies.items()}
-        for trials in found.values():
-            list(trials)
-    try:
-        yield found
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        for line in whole.decode("utf-8").splitlines():
+            row = json.loads(line)
+            if row.pop("sum") != json_digest(row)[:16]:
+                raise ValueError(f"trial {row['number']} of {row['arm']} is not what was written")
+            kept[row.pop("arm")].append(Trial(**row))
+    return kept
+
+
+def keep(file: Path, arm: str, trial: Trial) -> None:
+    """Add a trial at the end of the file, in place of a line that was cut short."""
+    row = {"arm": arm} | asdict(trial)
+    line = json.dumps(row | {"sum": json_digest(row)[:16]}, ensure_ascii=False) + "\n"
+    with open(file, "ab+") as lines:
+        lines.seek(0)
+        lines.truncate(lines.read().rfind(b"\n") + 1)
+        lines.write(line.encode("utf-8"))
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

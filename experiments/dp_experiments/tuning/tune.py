@@ -19,7 +19,7 @@ from dp_base.workers import in_parallel
 from dp_experiments.comparing.compare import on_seeds, prepare_generators
 from dp_experiments.terminal import aside
 from dp_experiments.tuning.space import Space, own_parameters, settings_of, space_of
-from dp_experiments.tuning.trial_store import Trial, Trials, best_of, kept_trials, untried
+from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials, propose, untried
 from dp_experiments.tuning.tuned import FORMAT, TUNED, with_settings
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
@@ -31,6 +31,7 @@ from dp_real.runs.run import run
 from dp_real.shared import Shared, kept_for_all
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
+TRIALS = "trials.jsonl"  # that are over
 RUNS = "runs"  # of trials that are not over
 DRAWN = "drawn"  # what trials draw alike, until the last is over
 
@@ -83,30 +84,30 @@ def tune(
     spaces = spaces_of(config, plan)
     _begin(config, plan, out, progress)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
-    with kept_trials(out / "study.db", spaces, config.seed) as kept:
-        with progress("trials", trials * len(plan.arms)) as advance:
-            advance(sum(map(len, kept.values())))
-            for begin in range(0, trials, plan.batch):
-                batch = range(begin, min(begin + plan.batch, trials))
-                firsts = _firsts(config, spaces, kept, begin)
-                proposals = [
-                    proposal
-                    for arm, space in spaces.items()
-                    for proposal in _batch(config, plan, arm, space, kept[arm], batch, firsts[arm])
-                ]
-                cells = [
-                    (cell, _folder(out, each, cell), kept_for_all(cell, out / DRAWN))
-                    for each in proposals
-                    for cell in each.cells
-                ]
-                ended = iter(in_parallel(workers, _run, cells, visible_gpus(), name=_name))
-                for each in proposals:
-                    kept[each.arm].add(_judged(each, [next(ended) for _ in each.cells]))
-                    remove(out / RUNS / each.name)
-                    advance(1)
-        for over in (RUNS, DRAWN):
-            remove(out / over)
-        return _write(config, plan, spaces, {arm: list(kept[arm])[:trials] for arm in plan.arms}, out)
+    kept = kept_trials(out / TRIALS, plan.arms)
+    with progress("trials", trials * len(plan.arms)) as advance:
+        advance(sum(map(len, kept.values())))
+        for begin in range(0, trials, plan.batch):
+            batch = range(begin, min(begin + plan.batch, trials))
+            firsts = {arm: _first(config, arm, spaces, kept, begin) for arm in spaces}
+            proposals = []
+            for arm, space in spaces.items():
+                proposals += _batch(config, plan, arm, space, kept[arm], batch, firsts[arm])
+            cells = [
+                (cell, out / RUNS / each.name / f"seed{cell.seed}", kept_for_all(cell, out / DRAWN))
+                for each in proposals
+                for cell in each.cells
+            ]
+            ended = iter(in_parallel(workers, _run, cells, visible_gpus(), name=_name))
+            for each in proposals:
+                trial = _judged(each, [next(ended) for _ in each.cells])
+                keep(out / TRIALS, each.arm, trial)
+                kept[each.arm].append(trial)
+                remove(out / RUNS / each.name)
+                advance(1)
+    for over in (RUNS, DRAWN):
+        remove(out / over)
+    return _write(config, plan, spaces, {arm: kept[arm][:trials] for arm in plan.arms}, out)
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
@@ -148,20 +149,25 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
     return found
 
 
-def _firsts(
-    config: Config, spaces: Mapping[str, Space], kept: Mapping[str, Trials], begin: int
-) -> dict[str, dict[str, Any] | None]:
-    """By arm, what a batch's first trial takes: the configuration's own values, later another arm's best."""
+def _first(
+    config: Config, arm: str, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], begin: int
+) -> dict[str, Any] | None:
+    """What a batch's first trial of an arm takes: the configuration's own values, later another arm's best."""
     if begin == 0:
-        return {arm: own_parameters(config, space) for arm, space in spaces.items()}
-    before = {arm: list(trials)[:begin] for arm, trials in kept.items()}
-    return {arm: untried(arm, space, before) for arm, space in spaces.items()}
+        return own_parameters(config, spaces[arm])
+    return untried(arm, spaces[arm], {other: trials[:begin] for other, trials in kept.items()})
 
 
 def _batch(
-    config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
+    config: Config,
+    plan: Plan,
+    arm: str,
+    space: Space,
+    kept: Sequence[Trial],
+    batch: range,
+    first: Mapping[str, Any] | None,
 ) -> Iterator[Proposal]:
-    for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
+    for number, parameters in zip(batch, propose(space, kept, batch, first, config.seed), strict=True):
         if number < len(kept):
             continue
         cells = []
@@ -175,10 +181,6 @@ def _batch(
         yield Proposal(arm, number, parameters, cells, problem)
 
 
-def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:
-    return out / RUNS / proposal.name / f"seed{cell.seed}"
-
-
 def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
     try:
@@ -186,8 +188,7 @@ def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None
     except InputError as error:  # layers that do not fit together, which only their network knows
         return None, 0.0, str(error)
     try:
-        told = aside(_name(config, out))
-        result = run(config, out, resume=out.exists(), progress=told, test=False, shared=shared)
+        result = run(config, out, resume=out.exists(), progress=aside(_name(config, out)), test=False, shared=shared)
     except DivergedError as error:
         return None, 0.0, str(error)
     return result["val_accuracy"], result["seconds"], ""

@@ -37,18 +37,14 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL.replace("'digits'", "[]"), r"data.source = \[\]: should be one of 'digits'"),
         (MINIMAL + "patiense = 3", r"unknown key practice.patiense; did you mean practice.patience\?"),
         (MINIMAL + "patience = 'long'", r"practice.patience = 'long': input should be a valid integer"),
-        (MINIMAL + "patience = 0", "practice.patience = 0: input should be greater than 0"),
         (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
         (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (
             MINIMAL + "[guidance]\nscale = 'raw'\nomega = 1\ncontrol = 'random-direction'",
             "guidance: control = 'random-direction' is for",
         ),
-        (MINIMAL.replace("steps = 100", "steps = 100\nwarmup = 0.6\ncooldown = 0.6"), "training: warmup"),
         (PARTS + "[training]\nsteps = 100\n", "key practice is missing"),
-        ("steps = = 3", "not TOML"),
         ("name = 'a/b'\n" + MINIMAL, "name = 'a/b': should be a name for a folder"),
-        (MINIMAL + "[sampling]\nsteps = 1001", "sampling.steps = 1001: input should be less than or equal to 1000"),
         (MINIMAL + "[sampling]\nxyzzy = 1", "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "{} where the class.* asked for alike$"),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {defintion}']"), "{defintion} is no place for"),
@@ -135,8 +131,3 @@ def test_a_value_that_is_given_twice_is_one_or_refused(file: Path):
     assert load_config(file, ["seed=4"], seed=4).seed == 4
     with pytest.raises(InputError, match=r"^--seed 3 and --set seed=4: leave one of them out"):
         load_config(file, ["seed=4"], seed=3)
-
-
-def test_a_byte_order_mark_is_read_over(tmp_path: Path):
-    (tmp_path / "marked.toml").write_text(MINIMAL, encoding="utf-8-sig")
-    assert load_config(tmp_path / "marked.toml").practice.initial == 10

@@ -89,9 +89,3 @@ def test_a_kind_that_cannot_be_loaded_says_why(folder: Path):
     assert "data: 'clouds' cannot be loaded: no_such_module: ModuleNotFoundError" in err
     _, err = finish(comparing, status=3)
     assert "arms: 'my-arm' cannot be loaded: leaves: SystemExit" in err
-
-
-def test_without_the_package_they_are_not_known(folder: Path):
-    _, err = finish(start(folder, "real", "compare", "digits", "--arms", "my-arms,static", installed=False), status=2)
-    assert "unknown arm 'my-arms': one of practice," in err
-    assert "my-arm," not in err

@@ -3,7 +3,6 @@
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -251,17 +250,3 @@ def test_large_weights_are_read_in_parts(tmp_path: Path):
     os.truncate(file, READ_WHOLE + 2)
     assert len(seen | {sampled_digest(file)}) == 5
     assert READ_WHOLE > 1024 * PART_BYTES
-
-
-def test_the_cache_is_not_cleared_beside_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    code = "from dp_real.runtime.cache import cached; cached('a', {}, lambda folder: None); print('made'); input()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "made\n"
-    assert dp("doctor", "cache", "--clear") == 2
-    assert "deliberate-practice is in use: wait for the runs that go on" in capsys.readouterr().err
-    assert list(tmp_path.glob("*/a-*/depends.json"))
-    process.communicate("\n", timeout=60)
-    assert dp("doctor", "cache", "--clear") == 0
-    assert list(tmp_path.iterdir()) == []

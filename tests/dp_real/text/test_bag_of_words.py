@@ -54,7 +54,7 @@ def test_it_reads_as_well_as_that_of_scikit_learn():
 
 @pytest.mark.parametrize("unit", ["word", "character"])
 def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(unit):
-    net = BagOfWords(3, unit, 2, 512)
+    net = BagOfWords(3, unit, 512)
     torch.nn.init.normal_(net.weight)
     texts = ["a dog ran", "", "I"]
     alone = torch.cat([net(to_codes([text], 12)) for text in texts])

@@ -14,7 +14,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
-from dp_real.config.arms import ARMS, arm_config
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
@@ -127,20 +126,11 @@ def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     assert [row["pool_size"] for row in branch(practised.path)] == [20, 30, 40]
     write_jsonl(practised.pool, practised.config.task.classes, tmp_path)
     write_parquet(practised.pool, practised.config.task.classes, tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     table = datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"), split="train")
-    assert [line["text"] for line in lines] == list(table["text"]) == texts_of(practised.pool.x)
-    read = datasets.load_dataset("json", data_files=str(tmp_path / "train.jsonl"), split="train")
-    assert list(map(int, read["seed"])) == list(table["seed"]) == practised.pool.table()["seed"].to_pylist()
-    assert {line["label"] for line in lines} == set(table.features["label"].names) == {"blame", "praise"}
-
-
-def test_each_arm_has_its_settings_but_the_one_that_guides_the_sampler(chars: Config):
-    for arm in ARMS:
-        if arm != "random-direction":
-            assert arm_config(chars, arm if arm != "real" else "real-16")
-    with pytest.raises(InputError, match="control is for guided samples"):
-        arm_config(chars, "random-direction")
+    lines = datasets.load_dataset("json", data_files=str(tmp_path / "train.jsonl"), split="train")
+    assert list(lines["text"]) == list(table["text"]) == texts_of(practised.pool.x)
+    assert list(map(int, lines["seed"])) == list(table["seed"]) == practised.pool.table()["seed"].to_pylist()
+    assert set(lines["label"]) == set(table.features["label"].names) == {"blame", "praise"}
 
 
 def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
@@ -291,7 +281,6 @@ def test_leaks_are_said(
     ("options", "message"),
     [
         ({"context": 20}, r"with 8 to follow, is longer than the context of 20 tokens"),
-        ({"pad_token": None, "eos_token": None}, "neither a padding nor an end token in it; give it a pad_token"),
         ({"chat": False}, "its tokenizer has no chat template: set generator.chat = false"),
     ],
 )
@@ -313,9 +302,7 @@ def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Pat
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"pool": {"storage": "uint8"}}, "data.source = 'text': pool.storage must be 'text'"),
         ({"training": {"mixup": 0.5}}, "training.mixup is for images"),
-        ({"guidance": {"candidates": 1}}, "likelihood_weight = 0.5 is for samples that are chosen"),
         ({"guidance": {"candidates": 1, "likelihood_weight": 0}}, "has no denoiser to guide"),
         ({"generator": {"shots": 0}}, "has {examples}, and shots = 0"),
         ({"generator": {"prompts": ["a {} text"]}}, "has no {examples}, and shots = 1"),

@@ -36,9 +36,7 @@ def test_the_table_for_a_fixed_number_of_rows():
     assert np.round(least_error("keep-easy", 0.0, np.array(PSI), keep=1.0).test_error, 4).tolist() == list(PLAIN)
 
 
-@pytest.mark.parametrize(
-    ("name", "rho", "psi"), [("keep-hard", 0.6, 0.7), ("keep-easy", 0.5, 1.5), ("keep-hard", 0.9, 3)]
-)
+@pytest.mark.parametrize(("name", "rho", "psi"), [("keep-hard", 0.6, 0.7), ("keep-easy", 0.5, 1.5)])
 def test_no_other_p_and_ridge_is_better(name, rho, psi):
     p, lam = np.linspace(0.002, 1 - 1e-9, 400), np.geomspace(1e-6, 30, 300)[:, None]
     grid = predict(Problem(Direct(RULES[name].with_keep_fraction(p)), rho, psi, lam)).test_error.min()
@@ -48,27 +46,12 @@ def test_no_other_p_and_ridge_is_better(name, rho, psi):
     assert grid * (1 - 1e-4) < best.test_error <= grid
 
 
-def test_batch_equals_loop_on_every_field():
-    rho, psi, flip = np.array([0.5, 0.95]), np.array([[0.3], [2.0]]), np.array([[0.1], [0.0]])
-    batch = least_error("keep-easy", rho, psi, flip=flip)
-    for i, j in np.ndindex(2, 2):
-        one = least_error("keep-easy", rho[j], psi[i, 0], flip=flip[i, 0])
-        assert [float(field[i, j]) for field in batch] == pytest.approx([float(x) for x in one], rel=1e-12)
-
-
 def test_flipped_labels_are_the_span_recipe():
     rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
     rule = KeepHard.with_keep_fraction(0.4)
     group = Group(along=(rho, np.sqrt(1 - rho**2)), keep=rule, flip=flip)
     want = predict(SpanProblem((1.0, 0.0), [group], 0.4 * psi, 0.4 * lam)).test_error  # per pool row
     assert least_error("keep-hard", rho, psi, keep=0.4, lam=lam, flip=flip).test_error == pytest.approx(want, rel=1e-8)
-
-
-@pytest.mark.parametrize(("rho", "psi"), [(0.5, 0.642), (0.8, 0.752), (0.99, 0.853)])
-def test_keep_hard_and_keep_easy_change_places(rho, psi):
-    for at, sign in ((psi * 0.97, 1), (psi * 1.03, -1)):
-        hard, easy = (least_error(name, rho, at).test_error for name in RULE_NAMES)
-        assert np.sign(easy - hard) == sign
 
 
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
@@ -101,19 +84,7 @@ def test_the_truth_as_selector_of_a_pool_has_exponent_1():
 # -- finite dimension, and simulation
 
 
-FINITE = [(0.6, 0.5, 0.1), (0.9, 0.2, 0.1)]  # rho, psi, p
-
-
-@pytest.mark.parametrize(("rho", "psi", "p"), FINITE)
-def test_hard_selection_at_finite_d_misses_its_limit_by_the_predicted_amount(rho, psi, p):
-    """The error exceeds the limit d → ∞ by 5 to 25 %; the theory at finite d accounts for all but 1 % of it."""
-    seen = simulate(Problem(Direct(KeepHard.with_keep_fraction(p)), rho, psi, 0.0), 200, 200, engine="law", seed=3)
-    limit, finite = (least_error("keep-hard", rho, psi, keep=p, lam=0.0, d=d).test_error for d in (np.inf, 200))
-    assert seen.test_error - limit > 4 * seen.test_error_se
-    assert abs(seen.test_error - finite) < 3 * seen.test_error_se + 0.01 * finite
-
-
-@pytest.mark.parametrize(("rho", "psi"), [(0.9, 0.5), (0.6, 2.5), (0.9, 2.5)])
+@pytest.mark.parametrize(("rho", "psi"), [(0.9, 0.5), (0.9, 2.5)])
 def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
     d = 300
     results = {}
@@ -131,7 +102,7 @@ def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
 # -- budgets
 
 
-@pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.9, 0.28, 0.0301), (0.99, 0.12, 0.0122)])
+@pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.99, 0.12, 0.0122)])
 def test_pruning_under_a_budget(rho, keep, error):
     """Candidates at a tenth of a training row, 20 rows' worth per dimension."""
     table = optimum(rho, budget=20, candidate_cost=0.1, training_cost=1.0)
@@ -144,14 +115,6 @@ def test_pruning_under_a_budget(rho, keep, error):
     assert table["test_error"].is_monotonic_increasing
 
 
-def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
-    table = optimum(0.9, psi=0.5, d=400)
-    assert table.iloc[0][["strategy", "rule"]].tolist() == ["direct", "keep-hard"]
-    np.testing.assert_allclose(table["kept"], 2)
-    assert table.iloc[1]["generated"] == pytest.approx(2 / table.iloc[1]["keep"])
-    assert table.set_index("rule").loc["keep-all", "needs_d"] == 1
-
-
 # -- input
 
 
@@ -160,17 +123,12 @@ def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
     [
         (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
         (lambda: least_error("keep-hard", 1.5, 0.5), "rho = 1.5 must lie"),
-        (lambda: least_error("keep-hard", 0.5, -1.0), "psi = -1 must be positive"),
-        (lambda: least_error("keep-hard", 0.5, 0.5, keep=0.0), "keep = 0 must lie"),
         (lambda: least_error("keep-hard", 0.5, 0.5, keep=2.0), "keep = 2 must lie"),
-        (lambda: optimum(0.9, psi=0.5, keep=2.0), "keep = 2 must lie"),
         (lambda: least_error("keep-hard", [0.9, 0.8], [0.5, 0.4, 0.3]), r"do not broadcast: psi \(3,\), rho \(2,\)"),
-        (lambda: least_error("keep-hard", 0.5, 0.5, lam=-1.0), "lam = -1 must be at least 0"),
         (lambda: least_error("keep-hard", 0.5, 0.5, flip=0.5), "flip = 0.5 must lie"),
         (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
         (lambda: least_error("keep-hard", 0.5, 0.5, d=2), "d = 2 must be above 2"),
         (lambda: optimum(0.5), "exactly one of psi"),
-        (lambda: optimum(0.5, psi=1.0, budget=1.0), "exactly one of psi"),
         (lambda: optimum(0.5, budget=-1.0), "budget = -1 must be positive"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate_cost = -1"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),

@@ -3,16 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from dp_theory import Curve, InputError, fit, forecast
 from dp_theory.fitting.theory import practice_curve
 from tests.dp_theory.fitting.curves import (
-    KEEP,
     TRUTH,
-    experiment,
     few_static,
     law_curve,
     noiseless_curve,
@@ -99,58 +96,21 @@ def test_scatter_that_was_estimated_has_students_intervals():
     assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess) * 0.02)
 
 
-@pytest.mark.slow
 def test_the_ends_of_intervals_are_where_the_likelihood_says():
-    """Of a curve that is bent so that a search for the least flips, begun at the best ones, ends too soon."""
+    """Of a curve whose region is bent, so that it reaches flips of 0 through a narrow valley."""
     fitted = fit(few_static())
     allowed = fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2
     assert fit(few_static(), {"flip": 0.0}).chi_square - fitted.chi_square < allowed
     assert fitted.limits("flip")[0] == 0
-    for name, end in (("floor", 1), ("flip", 1), ("dimension", 0), ("dimension", 1), ("ridge", 1)):
+    for name, end in (("floor", 1), ("flip", 1), ("dimension", 0), ("dimension", 1)):
         held = fit(few_static(), {name: fitted.limits(name)[end]})
-        assert 0.85 * allowed < held.chi_square - fitted.chi_square < 1.01 * allowed, (name, end)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        [0.3741, 0.1718, 0.1004, 0.06522, 0.04589, 0.03364, 0.02455],
-        [0.3637, 0.1739, 0.09976, 0.06586, 0.04662, 0.03375, 0.02492],
-    ],
-)
-def test_an_interval_has_the_estimate_inside(error: list[float]):
-    """Of curves whose region of likely parameters is bent, so that one search ends at the wrong side of it."""
-    kept = [50.0, 90.0, 160.0, 290.0, 520.0, 940.0, 1700.0]
-    table = pd.DataFrame({"strategy": "prune", "kept": kept, "keep": 0.4, "error": error})
-    curve = Curve.of(table.assign(se=0.01 * table["error"]))
-    found = fit(curve, {"floor": 0.0}).parameters().dropna(subset=["low"])
-    assert (found["low"] < found["value"]).all()
-    assert (found["value"] < found["high"]).all()
+        assert 0.9 * allowed < held.chi_square - fitted.chi_square < 1.01 * allowed, (name, end)
 
 
 def test_a_curve_of_next_to_no_errors_has_finite_bands():
     fitted = fit(Curve(["static"] * 3, [60, 100, 200], np.array([1e-7, 6e-8, 3e-8]), se=1e-9))
     table = fitted.predict({"strategy": ["static"] * 2, "kept": [60, 400]})
     assert (table["new_high"] <= 1).all()
-
-
-@pytest.mark.slow
-def test_coverage():
-    """95 % intervals hold the truth, and 10x forecasts what comes, as often as they say: docs/theory/fit.md."""
-    names = ("dimension", "rho", "flip", "ridge", "floor")
-    hits = dict.fromkeys([*names, "static", "prune"], 0)
-    asked = {"strategy": ["static", "prune"], "kept": [16_000, 16_000], "keep": [1, KEEP], "trials": [4, 4]}
-    for seed in range(100):
-        fitted = fit(law_curve(seed))
-        rng = np.random.default_rng([seed, 1])
-        table = fitted.parameters().set_index("parameter")
-        for name in names:
-            hits[name] += table.low[name] <= TRUTH[name] <= table.high[name]
-        for row in fitted.predict(asked).to_dict("records"):
-            keep = 1.0 if row["strategy"] == "static" else KEEP
-            new = np.mean([experiment(keep, round(row["generated"]), rng) for _ in range(4)])
-            hits[row["strategy"]] += row["new_low"] <= new <= row["new_high"]
-    assert min(hits.values()) >= 88, hits
 
 
 # -- messages

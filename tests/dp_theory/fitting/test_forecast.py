@@ -19,9 +19,11 @@ from tests.dp_theory.fitting.curves import (
     static_and_pruned,
 )
 
+KNOWN = {"floor": 0.0, "flip": 0.1, "ridge": 0.02}
+
 
 def test_forecast_is_where_the_theory_reaches_the_target():
-    fitted = fit(static_and_pruned(np.geomspace(50, 1600, 10), {"floor": 0.0}), {"floor": 0.0})
+    fitted = fit(static_and_pruned(np.geomspace(50, 1600, 4), {"floor": 0.0}), KNOWN)
     table = forecast(fitted, 0.06).set_index("strategy")
     values = {name: np.array([value]) for name, value in fitted.values.items()}
 
@@ -35,43 +37,32 @@ def test_forecast_is_where_the_theory_reaches_the_target():
     assert (table.low <= table.more).all()
     assert (table.more <= table.high).all()
     assert table.use["practice"] == "yes"
+    assert (forecast(fitted, 0.2)[["more", "low", "high"]].loc[:2] == 0).all(axis=None), "these rows reach it"
 
 
-@pytest.mark.slow
 def test_a_target_below_the_floor_is_never_reached():
-    curve = noiseless_curve("static", np.geomspace(50, 6400, 12), {"floor": 0.1})
+    curve = noiseless_curve("static", np.geomspace(50, 6400, 5), {"floor": 0.1})
     table = forecast(fit(curve, {"flip": 0.1, "ridge": 0.02}), 0.05)
     assert np.isinf(table.more).all()
-    assert set(table.use) <= {"no", "unknown"}  # a power law without that floor is not refuted
+    assert set(table.use) == {"no"}
     assert "window = 1 is assumed" in table.note[1]
 
 
-@pytest.mark.slow
 def test_a_forecast_is_no_surer_than_its_fit():
-    """What the other floors that the fit allows for take lies in the intervals; what may fail is not preferred."""
+    """What another floor that the fit allows for takes lies in the intervals; what may fail is not preferred."""
     fitted = fit(few_static())
     allowed = 175.2
     assert fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2 == pytest.approx(allowed, abs=0.1)
-    table = forecast(fitted, 0.08).set_index("strategy").sort_index()
+    table = forecast(fitted, 0.08).set_index("strategy")
     assert table.more["practice"] == pytest.approx(1725, rel=0.01)
-    for floor, needed in ((0.06, 2703), (0.079, 58_852)):
-        other = fit(few_static(), {"floor": floor})
-        assert other.chi_square - fitted.chi_square < allowed
-        more = forecast(other, 0.08).set_index("strategy").sort_index().more
-        assert more["practice"] == pytest.approx(needed, rel=0.01)
-        assert ((table.low <= more) & (more <= table.high)).all()
+    other = fit(few_static(), {"floor": 0.079})
+    assert other.chi_square - fitted.chi_square < allowed
+    assert table.low["practice"] <= 58_852 <= table.high["practice"]  # what that floor takes
     assert fitted.limits("floor")[1] > 0.1
     assert np.isinf(table.high).all()
     assert (table.use == "as good").all()
 
 
-@pytest.mark.slow
-def test_a_forecast_with_a_known_floor_prefers_one_strategy():
-    table = forecast(fit(few_static(), {"floor": 0.0}), 0.08).set_index("strategy")
-    assert table.use.to_dict() == {"practice": "yes", "prune": "no", "static": "no"}
-
-
-@pytest.mark.slow
 def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
     """To first order any floor would do; points beside it say otherwise."""
     curve = static_and_practice({"window": 1.5, "floor": 0.0})
@@ -83,9 +74,6 @@ def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
     assert low == 0
     held = fit(curve, known | {"floor": high})
     assert held.chi_square - fitted.chi_square == pytest.approx(3.84 * fitted.excess, rel=0.2)
-    table = forecast(fitted, 0.9 * high)
-    assert np.isinf(table.high).all()
-    assert "yes" not in set(table.use)
 
 
 def test_a_power_law_without_a_floor_is_not_given_one():
@@ -103,11 +91,11 @@ def test_a_power_law_without_a_floor_is_not_given_one():
 
 def test_the_theory_keeps_its_own_curve():
     curve = noiseless_curve("static", np.geomspace(50, 6400, 10), {"floor": 0.0})
-    family = stack(fit(curve, {"floor": 0.0}))
+    family = stack(fit(curve, KNOWN))
     assert family is not None
     assert family.weights["theory"] > 0.9
     assert sum(family.weights.values()) == pytest.approx(1)
-    assert stack(fit(curve.at(slice(0, 5)))) is None
+    assert stack(fit(curve.at(slice(0, 5)), KNOWN)) is None
 
 
 def test_hidden_points_weigh_by_the_square_root_of_their_density():
@@ -145,23 +133,6 @@ def test_without_noise_the_interval_holds_the_truth(floor: float):
     assert (law(far) < found.quantiles(0.975)).all()
 
 
-def test_points_that_scatter_leave_the_slope_beyond_them_open():
-    """Errors of nearest neighbours on digits fall faster beyond the points than any member expects."""
-    kept = np.array([12, 17, 24, 33, 46, 65, 90, 125])
-    error = np.array([0.302, 0.206, 0.175, 0.151, 0.103, 0.085, 0.071, 0.055])
-    relative = np.array([0.07, 0.07, 0.07, 0.06, 0.08, 0.08, 0.1, 0.06])
-    far = np.array([125.0, 250.0, 500.0, 1250.0])
-    truth = np.array([0.055, 0.0248, 0.0174, 0.0078])
-    certain = power_law_draws(Curve(["static"] * 8, kept, error, se=relative * error), far)
-    family = Stack(Curve(["static"] * 8, kept, error, se=relative * error), {"theory": 1.0})
-    turned = family.foreseen(far, certain)
-    np.testing.assert_allclose(turned.quantiles(0.5), certain.quantiles(0.5), rtol=0.04)
-    widths = [np.log(each.quantiles(0.975) / each.quantiles(0.025)) for each in (certain, turned)]
-    assert widths[1][0] == pytest.approx(widths[0][0])
-    assert (np.diff(widths[1] - widths[0]) > 0.05).all()
-    assert turned.quantiles(0.025)[-1] < truth[-1] < certain.quantiles(0.025)[-1]
-
-
 def test_practice_that_never_added_is_as_static():
     """Its window cannot be told, and a search must start without it."""
     sizes = np.array([50, 100, 200, 400, 100, 200])
@@ -169,23 +140,6 @@ def test_practice_that_never_added_is_as_static():
     strategy = ["static"] * 4 + ["practice"] * 2
     found = fit(Curve(strategy, sizes, errors, se=0.004, initial=sizes, increment=50))
     assert "no point with a round of practice" in found.why_fixed["window"]
-
-
-@pytest.mark.slow
-def test_rows_that_reach_the_target_need_no_more():
-    """Practice from there may first do worse, and come back only later."""
-    error = np.array([0.2998, 0.2001, 0.1303, 0.0874, 0.0598, 0.0426, 0.0306])
-    fitted = fit(Curve(["static"] * 7, [60, 100, 200, 400, 800, 1600, 3200], error, se=0.02 * error))
-    table = forecast(fitted, 0.05)
-    assert (table[["more", "low", "high"]] == 0).all(axis=None)
-    assert (table["kept"] == 3200).all()
-
-
-def test_a_forecast_tells_how_far_it_is():
-    fitted = fit(few_static(), {"floor": 0.0})
-    ends: list[int] = []
-    forecast(fitted, 0.08, advance=ends.append)
-    assert sum(ends) == 2 * len(fitted.likelihood.free)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from dp_theory import Curve, Direct, KeepAll, KeepHard, Problem, fit, predict
 from dp_theory.fitting import PARAMETERS
-from dp_theory.fitting.likelihood import Likelihood, Variance
+from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.theory import practice_curve, predict_points, with_floor
 from dp_theory.loop import PracticeProblem, Window
 from tests.dp_theory.fitting.curves import TRUTH, experiment, law_curve, parameter_set
@@ -30,13 +30,6 @@ def test_means_and_scatter_are_those_of_predict():
         assert (mean[0, i], deviation[0, i]) == pytest.approx((finite.test_error, finite.test_error_sd), rel=1e-9)
 
 
-def test_practice_is_that_of_predict():
-    sizes, errors = practice_curve(200.0, 200.0, 600.0, 100.0, 1.5, 0.1, 0.02)
-    assert sizes.tolist() == [200, 400, 600]
-    loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1)
-    np.testing.assert_allclose(errors, predict(loop).test_error, rtol=1e-9)
-
-
 def test_fourteen_rounds_of_practice_are_solved_as_they_are():
     sizes, errors = practice_curve(100.0, 50.0, 800.0, 30.0, 1.0, 0.0, 0.01)
     loop = PracticeProblem(0.3, (0.01 * sizes / 100).tolist(), [Window(1.0, 0.5)] * 14)
@@ -54,7 +47,7 @@ def test_the_likelihood_is_that_of_a_transcription():
     """Normal densities about sampled means with sampled variances: flips and the floor are written out by hand."""
     curve = law_curve(1, sizes=3)
     known = {name: value for name, value in TRUTH.items() if name != "window"}
-    likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, Variance.THEORY, with_log=True)
+    likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, of_theory=True, with_log=True)
     z = np.array(
         [
             brentq(lambda z, name=name, value=value: PARAMETERS[name].from_z(z) - value, -12, 12, xtol=1e-13)
@@ -65,7 +58,7 @@ def test_the_likelihood_is_that_of_a_transcription():
     expected = 0.0
     for strategy, n, keep, error in zip(curve.strategy, curve.generated, curve.keep, curve.error, strict=True):
         assert strategy in ("static", "prune")
-        drawn = [experiment(keep, round(n), rng) for _ in range(600)]
+        drawn = [experiment(keep, round(n), rng) for _ in range(300)]
         variance = np.var(drawn) / 4
         expected += (error - np.mean(drawn)) ** 2 / variance + np.log(variance)
     assert likelihood.deviances(z[None])[0] == pytest.approx(expected, abs=1.0)

@@ -24,7 +24,6 @@ SIMULATED = (
     "newest rows",
     "power law",
     "heavy flips, labeller",
-    "flips in a band",
 )
 ONE_SIDE = Addition(1, keep=lambda t, y: (t > 0.3) * np.where(y > 0, 1.0, 0.4))  # q(-t, -y) is not q(t, y)
 LOOPS = {name: loops()[name] for name in SIMULATED} | {

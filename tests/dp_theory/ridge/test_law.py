@@ -8,7 +8,7 @@ from scipy.stats import ks_2samp
 
 from dp_base.errors import InputError
 from dp_theory.ridge.simulators import law
-from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random
+from dp_theory.rules import KeepEasy, KeepHard, Random
 
 LAMS = np.array([0.0, 0.01, 1.0])
 TRIALS = 1000
@@ -44,10 +44,7 @@ def p_values(first, second):
 
 CELLS = [  # rule, rho, n, d: k = 2 special directions, then 1; kept rows above, at and below d
     (KeepHard(1.0), -0.6, 30, 20),
-    (KeepHard(0.7), 0.9, 40, 60),
     (KeepEasy(0.8), 0.6, 30, 40),
-    (Entropy(3.0), 0.5, 60, 30),
-    (KeepHard(1.0), 0.6, 5, 4),
     (KeepHard(1.0), 0.6, 9, 2),
     (Random(0.5), 0.3, 40, 15),
     (KeepEasy(1.0), 1.0, 60, 12),
@@ -73,9 +70,9 @@ def test_the_two_sample_test_sees_a_wrong_law():
         assert p_values(dense, drawn).min() < LEVEL, wrong
 
 
-@pytest.mark.parametrize(("n", "d"), [(60, 20), (40, 30)])
-def test_three_special_directions_and_flipped_labels(n, d):
+def test_three_special_directions_and_flipped_labels():
     """Pruner e1, labeller in the plane of e1 and e2, a third direction e3 through which rows are kept too."""
+    n, d = 60, 20
     rng = np.random.default_rng([3, n])
 
     def rows():
@@ -101,7 +98,7 @@ def test_three_special_directions_and_flipped_labels(n, d):
 
 
 @pytest.mark.parametrize("d", [900, 2100, 9000])
-@pytest.mark.parametrize("lam", [0.0, 1e-6, 0.05])
+@pytest.mark.parametrize("lam", [0.0, 0.05])
 def test_truncation_is_within_its_certificate(d, lam):
     """Same random numbers, leading equations against all of them; near d = kept all are needed."""
     rng = np.random.default_rng(d)

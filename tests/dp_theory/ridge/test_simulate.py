@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
+from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
 from tests.dp_theory.agreement import assert_same, largest_z, outputs
 
 
-@pytest.mark.parametrize("rows", [0, 1, 5, 30, 31, 80])
-@pytest.mark.parametrize("penalty", [0.0, 1e-3, 10.0])
+@pytest.mark.parametrize("rows", [0, 5, 30, 80])
+@pytest.mark.parametrize("penalty", [0.0, 10.0])
 def test_ridge_solves_the_regularised_least_squares_problem(rows, penalty):
     rng = np.random.default_rng(rows)
     x, y = rng.standard_normal((rows, 30)), rng.choice([-1.0, 1.0], rows)
@@ -30,18 +30,15 @@ def test_measure_is_the_angle_the_overlap_and_the_squared_norm():
 CELLS = [
     Problem(KeepHard(0.8), 0.6, 0.4, 0.01),
     Problem(KeepEasy(0.7), -0.8, 1.5, 0.1),
-    Problem(Random(0.5), 0.0, 0.9, 0.05),
     Problem(Entropy(6.0), 0.9, 0.3, 0.01),
-    Problem(KeepAll(), 1.0, 0.3, 0.0),
     Problem(KeepAll(), 0.0, 3.0, 0.0),
     Problem(Direct(KeepHard(0.5)), 0.8, 0.5, 0.01),
 ]
 
 
-@pytest.mark.parametrize("engine", ["dense", "law"])
 @pytest.mark.parametrize("problem", CELLS, ids=lambda problem: f"{problem.rule}")
-def test_simulation_agrees_with_theory_in_standard_errors(problem, engine):
-    theory, simulation = predict(problem), simulate(problem, 200, 60, engine=engine)
+def test_simulation_agrees_with_theory_in_standard_errors(problem):
+    theory, simulation = predict(problem), simulate(problem, 200, 60)
     assert largest_z(simulation, theory) < stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
     assert np.all(outputs(simulation, "_se") < 0.03 * outputs(theory))
 
@@ -61,10 +58,6 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert simulate(problem, 20, 4, seed=4) != one
     trials = np.array([dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)])
     assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
-
-
-def test_a_pool_of_which_nothing_is_kept_answers_at_random():
-    assert simulate(Problem(KeepHard(1e-6), 0.5, 2.0, 0.1), 10, 2).test_error == 0.5
 
 
 @pytest.mark.parametrize(

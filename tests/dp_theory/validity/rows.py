@@ -1,6 +1,6 @@
 """Rows that the tests of this room check: linearly labelled, of laws that the theory fits or does not."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,28 +45,12 @@ def make_rows(
     return Rows(x, np.where(x @ truth > 0, 1.0, -1.0) * flips, selector, truth)
 
 
-def make_features(
-    kind: str = "normal",
-    known: bool = False,
-    seed: int = 0,
-    flip: float = 0.05,
-    d: int = COLUMNS,
-    n: int = ROWS,
-    sparse: bool = False,
-) -> Features:
-    """The features of such rows. known: whether the truth is given."""
-    rows = make_rows(kind, seed, flip, d, n, sparse)
+def make_features(known: bool = False, **options: Any) -> Features:
+    """The features of rows with the options of `make_rows`. known: whether the truth is given."""
+    rows = make_rows(**options)
     return Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth if known else None)
 
 
-def make_view(
-    kind: str = "normal",
-    known: bool = False,
-    seed: int = 0,
-    flip: float = 0.05,
-    d: int = COLUMNS,
-    n: int = ROWS,
-    lam: float = LAM,
-) -> FeatureView:
+def make_view(lam: float = LAM, **options: Any) -> FeatureView:
     """What the theory sees of such features."""
-    return FeatureView.of(make_features(kind, known, seed, flip, d, n), lam)
+    return FeatureView.of(make_features(**options), lam)

@@ -34,18 +34,16 @@ def test_p_values_of_normal_rows_are_uniform():
     assert found.min() > 1e-4
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_labels_of_many_normal_rows_pass(known: bool):
+def test_labels_of_many_normal_rows_pass():
     """Many rows show how sharply labels change: the edge of a group there, or a blur of usual size, would not do."""
-    views = [make_view(seed=seed, d=40, n=6000, known=known) for seed in range(80)]
+    views = [make_view(seed=seed, d=40, n=6000) for seed in range(40)]
     combined: Any = stats.combine_pvalues([assumptions.uniform_flips(view).p_value for view in views])
     assert 1e-3 < combined.pvalue < 1 - 1e-3
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_truth_that_was_fitted_does_not_pull(known: bool):
+def test_a_truth_that_was_fitted_does_not_pull():
     """Nor does the noise shrink, which it would by a third if the labels that fitted it were not taken out."""
-    views = [make_view(seed=seed, d=150, n=1500, known=known) for seed in range(12)]
+    views = [make_view(seed=seed, d=150, n=1500) for seed in range(12)]
     found = [assumptions.no_pull(view, RULES[:1]).p_value for view in views]
     combined: Any = stats.combine_pvalues(found, "stouffer")
     assert 1e-3 < combined.pvalue < 1 - 1e-3

@@ -4,32 +4,22 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_theory import Features, KeepEasy, KeepHard, Random, Rule, predict
+from dp_theory import KeepHard, Random, Rule, predict
 from dp_theory.validity.check import measured_errors
 from dp_theory.validity.second_moments import KeptMoments
-from dp_theory.validity.view import FeatureView
-from tests.dp_theory.validity.rows import LAM, make_rows, make_view
+from tests.dp_theory.validity.rows import LAM, make_view
 
 
-@pytest.mark.parametrize("rule", [Random(0.4), KeepHard(0.5), KeepEasy(0.9)])
+@pytest.mark.parametrize("rule", [Random(0.4), KeepHard(0.5)])
 @pytest.mark.parametrize("kind", ["normal", "spectrum"])
 def test_the_law_of_normal_rows_is_the_gaussian_theory(rule: Rule, kind: str):
     """Of a known truth, up to the noise of 40,000 rows; with the recipe of dp_theory.loop at the same angles."""
-    view = make_view(kind, known=True, d=60, n=40_000)
+    view = make_view(kind=kind, known=True, d=60, n=40_000)
     p = rule.moments(0.0).p
     for kept in (40, 300):
         limit = predict(view.problem(rule, 60 / kept * p, LAM * p)).test_error
         gaussian = view.flips + (1 - 2 * view.flips) * limit
         assert_allclose(KeptMoments(view, rule).error(kept, LAM), gaussian, rtol=0.025)
-
-
-def test_an_estimated_truth_predicts_as_a_known_one():
-    """With 20 rows a direction the truth is off by an angle of .17, which alone would be an error of .055."""
-    known = make_view(known=True, d=150, n=3000, flip=0.0)
-    estimated = make_view(known=False, d=150, n=3000, flip=0.0)
-    assert estimated.tangent > 0.15
-    assert estimated.rho == pytest.approx(known.rho, abs=0.02)
-    assert known.flips == pytest.approx(estimated.flips, abs=0.002)
 
 
 def test_kept_moments_are_those_of_ridge_regression_on_many_rows():
@@ -48,12 +38,3 @@ def test_kept_moments_with_hardly_any_ridge(lam: float):
     """As many directions as rows: δ rises as 1/λ, and a damped iteration is slow to find it."""
     view = make_view(flip=0.0, d=20, n=1000, lam=lam)
     assert 0.05 < KeptMoments(view, Random(1.0)).error(20, lam) < 0.45
-
-
-def test_the_order_of_the_classes_does_not_matter():
-    rows = make_rows(seed=2)
-    one = FeatureView.of(Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth), LAM)
-    other = FeatureView.of(Features.of(rows.x, -rows.y, w_s=rows.selector, w_g=rows.truth), LAM)
-    assert other.flips == pytest.approx(one.flips)
-    assert abs(other.rho) == pytest.approx(abs(one.rho))
-    assert one.flips < 0.1

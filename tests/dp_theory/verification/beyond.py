@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from dp_theory import SoftmaxProblem, make_selection, predict, simulate
+from dp_theory import predict, simulate
 from dp_theory.loop import (
     LOGISTIC,
     SQUARED_HINGE,
@@ -23,8 +22,6 @@ from dp_theory.loop import (
 )
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.selection import Bands
-from tests.dp_theory.verification.measured import measured_laws
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -38,13 +35,12 @@ MIXTURE = (
     Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
 )
 SOFT = BoundaryFlips(0.3)
-HEAVY = BoundaryFlips(0.2, 0.4, lambda u: 1 / (1 + u**2))
-BAND = BoundaryFlips(0.5, 0.3, "window")
+HEAVY = BoundaryFlips(0.6, 0.4)
 
 
 def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
-    return _groups() | _selected() | _spectra(d) | _logistic(d)
+    return _groups() | _spectra(d) | _logistic(d)
 
 
 def _groups() -> dict[str, SpanProblem]:
@@ -83,24 +79,12 @@ def _groups() -> dict[str, SpanProblem]:
         "soft labels, plain": ([Group(flip=SOFT)], 0.4, 0.05),
         "soft labels, keep-hard": ([replace(HARD, flip=SOFT)], 0.3, 0.02),
         "heavy flips, entropy": ([replace(tilted, flip=HEAVY)], 0.3, 0.05),
-        "flips in a band": ([replace(tilted, flip=BAND)], 0.3, 0.05),
         "ridgeless, fewer columns than rows": ([HARD], 0.2, 0.0),
         "ridgeless, more columns than rows": ([HARD], 1.2, 0.0),
         "ridgeless, soft, fewer columns": ([soft], 0.4, 0.0),
         "ridgeless, soft, more columns": ([soft], 2.0, 0.0),
     }
     return {name: SpanProblem(TRUTH, groups, phi, lam) for name, (groups, phi, lam) in cells.items()}
-
-
-def _selected() -> dict[str, SpanProblem]:
-    """The best of all rules that keep a tenth of the rows, for one row per dimension and a selector at cosine .9."""
-    score = Group(10.0, along=PRUNER, keep=Bands(((1.38, 1.828),)))
-    signed = (-1.06, -0.8565, 0.8565, 1.06)
-    label = Group(10.0, along=PRUNER, keep=lambda t, y: (y * t >= 0.8565) & (y * t < 1.06), breaks=signed)
-    return {
-        "best rule of the score": SpanProblem(TRUTH, [score], 1.0, 0.05905),
-        "best rule of score and label": SpanProblem(TRUTH, [label], 1.0, 0.0036),
-    }
 
 
 def _spectra(d: int) -> dict[str, SpanProblem]:
@@ -163,42 +147,11 @@ def loops() -> dict[str, PracticeProblem]:
         "small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
         "newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
         "heavy flips, labeller": PracticeProblem(0.5, 0.05, [hard] * 2, labeller=0.9, flip=HEAVY),
-        "flips in a band": PracticeProblem(0.5, 0.05, [hard] * 2, flip=BAND),
         "selected rows labelled worse": PracticeProblem(0.5, 0.1, [replace(hard, flip=SOFT)] * 2, flip=0.05),
         "squared hinge": PracticeProblem(0.5, 0.01, [hard, easy], loss=SQUARED_HINGE),
         "max-margin": PracticeProblem(0.5, 0.0, [hard] * 2, loss=LOGISTIC),
     }
-    return square | logistic | others | _selecting_loops()
-
-
-def _selecting_loops() -> dict[str, PracticeProblem]:
-    """The first two rounds of the best sequences that keep at least a tenth, one first pool of rows a round."""
-    by_score = Bands(((0.0, 0.1075), (0.199, 0.4937))), Bands(((0.0, 0.0812), (0.7918, 0.8539)))
-    by_label = [
-        Addition(kept=1.0, keep=lambda t, y: y * t < 0.6121, breaks=(0.6121,)),
-        Addition(
-            kept=1.0,
-            keep=lambda t, y: (y * t < -0.13) | (y * t >= 0.953) & (y * t < 1.116),
-            breaks=(0.13, 0.953, 1.116),
-        ),
-    ]
-    return {
-        "best rules of the score": PracticeProblem(0.25, 1e-3, [Addition(kept=1.0, keep=bands) for bands in by_score]),
-        "best rules of score and label": PracticeProblem(0.25, 1e-3, by_label),
-    }
-
-
-def softmax_cells() -> dict[str, SoftmaxProblem]:
-    """Named problems that between them use every selection of dp_theory.multiclass."""
-    hard = make_selection("keep-hard", 3, keep=0.4)
-    easy = make_selection("keep-easy", 10, keep=0.5, by="margin")
-    tilted = make_selection("entropy", 5, keep=0.5, kappa=2.0)
-    return {
-        "3 classes, keep-hard": SoftmaxProblem(3, hard, 0.8, 0.25, 0.01),
-        "10 classes, keep-easy, margin": SoftmaxProblem(10, easy, -0.5, 0.3, 0.05),
-        "5 classes, entropy": SoftmaxProblem(5, tilted, 0.9, 0.3, 0.02),
-        "10 classes, random": SoftmaxProblem(10, make_selection("random", 10, keep=0.5), 0.0, 0.25, 0.02),
-    }
+    return square | logistic | others
 
 
 def compare_with_experiment(
@@ -235,19 +188,3 @@ def compare_with_experiment(
             numbers = {"theory": limit, "simulation": mean, "se": se, "z": (mean - limit) / se}
             rows.append({"cell": name, "quantity": quantity} | numbers)
     return rows
-
-
-def features(trials: int = 12, *, d: int = 500, seed: int = 0, workers: int | None = 1) -> pd.DataFrame:
-    """Everything beyond Theorem 1 against the experiment, as `compare_with_experiment`, and `measured_laws`.
-
-    Few trials at a large d rather than many at a small one: the bias c/d is then well below the noise.
-    """
-    kinds = (
-        (feature_cells(d), QUANTITIES),
-        ({f"practice, {name}": loop for name, loop in loops().items()}, ("test_error",)),
-        (softmax_cells(), (*QUANTITIES, "cross_entropy")),
-    )
-    rows = []
-    for kind, (cells, quantities) in enumerate(kinds):
-        rows += compare_with_experiment(cells, trials, d=d, seed=seed + kind, workers=workers, quantities=quantities)
-    return pd.concat([pd.DataFrame(rows), measured_laws(trials, seed=seed)], ignore_index=True)

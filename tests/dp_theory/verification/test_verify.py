@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from dp_theory import InputError, KeepHard, Problem, predict, verification, verify
-from tests.dp_theory.agreement import assert_agrees
-from tests.dp_theory.verification.beyond import features
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
 SIZES: dict[str, Any] = {"dense_d": 100, "trials": 100}
@@ -27,7 +25,7 @@ def test_true_theory_is_accepted_at_the_stated_precision():
     assert table["dense_z"].std() > 0.3
 
 
-@pytest.mark.parametrize("quantity", ["test_error", "overlap", "squared_norm"])
+@pytest.mark.parametrize("quantity", ["test_error", "squared_norm"])
 def test_an_error_of_one_percent_in_one_quantity_is_rejected(monkeypatch, quantity):
     def wrong(problem):
         return replace(predict(problem), **{quantity: 1.01 * getattr(predict(problem), quantity)})
@@ -61,16 +59,9 @@ def test_a_bias_that_shrinks_with_d_is_no_error():
     assert set(verify([cell], **SIZES)["verdict"]) == {"agrees"}
 
 
-def test_a_verdict_that_rests_on_too_little_says_so():
-    table = verify(CELLS, d=200, dense_d=100, trials=4)
-    assert "imprecise" in set(table["verdict"])
-
-
 @pytest.mark.slow
-def test_all_features_agree_with_the_experiment():
-    """Some 80 problems: Theorem 1, the span recipe, covariance, logistic loss, practice loops, K classes."""
+def test_theorem_1_agrees_with_the_experiment():
     assert set(verify(workers=2)["verdict"]) == {"agrees"}
-    assert_agrees(features(workers=2).to_dict("records"), 12)
 
 
 @pytest.mark.parametrize("change", [{"d": 2}, {"dense_d": 3}, {"trials": 1}])

@@ -48,7 +48,7 @@ def test_keys_are_those_that_a_file_may_have(tmp_path: Path, capsys: pytest.Capt
 def test_there_is_a_worker_for_each_gpu(gpus: int, asked: int | None, expected: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    with on_cluster_asked(None, asked, Path()) as workers:
+    with on_cluster_asked(None, asked) as workers:
         assert workers == expected
 
 

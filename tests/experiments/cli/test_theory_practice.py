@@ -26,7 +26,7 @@ def test_writes_tables_and_a_picture(theory: Theory, tmp_path: Path):
     written = {path.name for path in out.iterdir()}
     assert written == {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
     curves = pd.read_csv(out / "practice.csv")
-    assert set(curves["kind"]) == {"predicted", "simulated"}
+    assert set(curves["kind"]) == {"predicted"}
     assert curves["series"].nunique() == 6
 
 

@@ -87,7 +87,7 @@ def test_simulate_prints_what_the_package_returns(theory: Theory):
 def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
-    small = {**verification.verify.__kwdefaults__, "d": 5000, "dense_d": 50}
+    small = (verification.verify.__kwdefaults__ or {}) | {"d": 5000, "dense_d": 50}
     monkeypatch.setattr(verification.verify, "__kwdefaults__", small)
     monkeypatch.setattr("dp_theory.derive.DERIVATIONS", {"lemma1": DERIVATIONS["lemma1"]})
     options = ("verify", "--trials", 100)

@@ -124,10 +124,10 @@ def reviews_archive(folder: Path, **changed: bytes) -> Path:
 
 def word_lists(folder: Path) -> None:
     """A list of words for each language, as Debian has them: 100 or so of its own, and what must be left out."""
-    for number, listed in enumerate(LANGUAGES.values()):
+    for number, (_, file, encoding) in enumerate(LANGUAGES.values()):
         own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
         text = "\n".join([*own, "shared" * 2, "kurz", "Ümlaut's", f"Zorn{chr(97 + number)}ésig"])
-        (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
+        (folder / file).write_text(text + "\n", encoding=encoding)
 
 
 def gguf_model(file: Path) -> Path:

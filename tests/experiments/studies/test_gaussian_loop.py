@@ -21,7 +21,7 @@ from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll
 
-SEEDS = 8
+SEEDS = 6
 SMALL = (
     "guidance.omega=0.02",
     "data.dimension=60",

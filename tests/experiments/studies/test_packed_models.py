@@ -30,7 +30,7 @@ def section(model: object) -> PackedLMConfig:
 
 
 def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ):
     package = tmp_path / "site" / "tiny_model"
     package.mkdir(parents=True)
@@ -43,7 +43,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(
     texts = [to_texts(each.sample(labels, seeds, None)) for each in generators]
     assert any(texts[0])
     assert texts[0] == texts[1] == texts[2]
-    (weights,) = cache.rglob("model.safetensors")
+    (weights,) = own_cache.rglob("unpacked-*/model.safetensors")
     kept = {tensor.name: tensor.data for tensor in GGUFReader(file).tensors}
     assert np.array_equal(load_file(weights)["model.embed_tokens.weight"].numpy(), kept["token_embd.weight"])
     assert "tiny_model" not in sys.modules

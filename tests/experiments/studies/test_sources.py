@@ -34,9 +34,7 @@ SOURCES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "glyphs": glyphs,
     "gaussian": lambda root: {"dimension": 7, "validation": 30, "test": 50},
     "words": lambda root: word_lists(root) or {"train": 30, "validation": 2, "test": 5},
-    "stand-in-text": lambda root: {},
     "reviews": lambda root: {"archive": str(reviews_archive(root)), "validation": 5, "test": 10},
-    "stand-in": lambda root: {"size": 8},
 }
 
 

@@ -88,7 +88,7 @@ def compare_command(
     settled = {name: settle(config, name) for name in names}
     _check(settled, baseline, x)
     out = out or Path("runs") / f"{config.name}-compare"
-    where = on_cluster_asked(dask, workers, out)
+    where = on_cluster_asked(dask, workers)
     if config.generator.trained_here and any(of_arm.practice.draws for of_arm in settled.values()):
         say(f"generators are trained here first, {min(splits, seeds)} in all, unless they are in the cache")
     if remark := judged_twice(config):

@@ -84,12 +84,11 @@ def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None
             raise InputError(f"--set {setting}: {instead}")
 
 
-def on_cluster_asked(dask: str | None, workers: int | None, folder: Path) -> "AbstractContextManager[int | None]":
+def on_cluster_asked(dask: str | None, workers: int | None) -> "AbstractContextManager[int | None]":
     """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 
     from dp_base.cluster import on_cluster
-    from dp_experiments.terminal import say
     from dp_real.distributed import visible_gpus
 
     if dask is None:
@@ -98,7 +97,7 @@ def on_cluster_asked(dask: str | None, workers: int | None, folder: Path) -> "Ab
         raise InputError(
             f"--workers {workers} is for this machine; with --dask, each worker of the cluster takes a run"
         )
-    return on_cluster(dask, folder=folder, tell=say)
+    return on_cluster(dask)
 
 
 def default_folder(config: "Config") -> Path:

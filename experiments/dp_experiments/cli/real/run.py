@@ -83,7 +83,7 @@ def branch_command(
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
-    where = on_cluster_asked(dask, 1 if dask is None else None, folder)
+    where = on_cluster_asked(dask, 1 if dask is None else None)
     count = 1 if dask is not None else launch.process_count()
     if count > 1:
         words = "real", "branch", str(folder), *_options([], accept_changes, as_json)

@@ -46,8 +46,7 @@ def tune_command(
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
     from dp_base.imports import require_package
 
-    for package in ("optuna", "sqlalchemy"):
-        require_package(package, "tune", "dp real tune")
+    require_package("optuna", "tune", "dp real tune")
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config = load_preset(preset, settings)
     names = arm_names(arms)
@@ -57,7 +56,7 @@ def tune_command(
     plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
-    where = on_cluster_asked(dask, workers, out)
+    where = on_cluster_asked(dask, workers)
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")

@@ -69,7 +69,8 @@ def classes_command(
                 rho=rho,
                 lam=lam,
                 tolerance=tolerance,
-                experiments=dp_theory.Experiments(trials, workers=cores()),
+                trials=trials,
+                workers=cores(),
                 seed=seed,
                 advance=advance,
             )

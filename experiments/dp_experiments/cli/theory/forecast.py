@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.terminal import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
 if TYPE_CHECKING:
@@ -55,16 +55,15 @@ def forecast_command(
     except ValueError:
         raise InputError(f"--fix {' '.join(fix)}: VALUE must be a number") from None
     if points.has_practice:
-        say("the curve has practice, whose theory takes longer: up to two minutes")
+        say("the curve has practice, whose theory takes longer: up to half a minute")
     elif points.selected.any():
-        say("the curve has selected rows, whose theory takes five to twenty seconds")
+        say("the curve has selected rows, whose theory takes some seconds")
     fitted = fit(points, fixed)
     parameters = records(fitted.parameters())
     titled = {"parameters of the theory": _dashed(parameters)}
     rows: list[dict[str, Any]] = []
     if target is not None:
-        with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
-            rows = records(forecast(fitted, target, x=x, advance=advance))
+        rows = records(forecast(fitted, target, x=x))
         titled[f"more {x} to reach {target:g}, the best first"] = _dashed(rows)
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""

@@ -75,7 +75,7 @@ def noise_command(
 def judged_share(confirmed: float, accuracy: float) -> float:
     """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms.
 
-    Judge and generator see the margin through noise of their own, as probit flips do. Their labels are signs of normals
+    Judge and generator see the margin through noise of their own (T8.4). Their labels are signs of normals
     that differ with a probability of their angle over π:
 
         cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))

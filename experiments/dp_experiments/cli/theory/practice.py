@@ -72,7 +72,7 @@ def practice_command(
         compared = None
         if loss == SQUARE and rounds >= SCALING_ROUNDS:
             with progress("strategies", STEPS) as advance:
-                compared = scaling(replace(problem, accumulate=True), **experiments, advance=advance)
+                compared = scaling(replace(problem, accumulate=True), advance=advance)
         if out is not None:
             write_tables(out, stages=stages)
         if out is not None and compared is not None:

@@ -15,7 +15,7 @@ def verify_command(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard, practice, softmax.",
+            help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Experiments for each cell.")] = 200,
@@ -25,30 +25,18 @@ def verify_command(
 
     Derives the formulas by computer algebra, too. Exit status: 0 they agree, 1 they disagree somewhere.
     """
-    import sympy
-
     from dp_theory.derive import DERIVATIONS
     from dp_theory.verification import CELLS, verify
 
     for name in derivations or ():
         if name not in DERIVATIONS:
             raise InputError(f"there is no derivation '{name}': one of {', '.join(DERIVATIONS)}")
-    if not derivations:
-        with progress("verify", len(CELLS)) as advance:
-            cells = verify(trials=trials, workers=cores(), advance=advance)
-    derived = {name: DERIVATIONS[name]() for name in derivations or DERIVATIONS}
-    wrong = [key for found in derived.values() for key, value in found.identities.items() if value != 0]
     if derivations:
-        formulas = {
-            name: {key: sympy.sstr(value, full_prec=False) for key, value in (found.results | found.identities).items()}
-            for name, found in derived.items()
-        }
-        shown = {
-            derived[name].title: [{"": key, "=": text} for key, text in texts.items()]
-            for name, texts in formulas.items()
-        }
-        answer(as_json, formulas, shown)
-        raise typer.Exit(1 if wrong else 0)
+        _show(derivations, as_json)
+        return
+    with progress("verify", len(CELLS)) as advance:
+        cells = verify(trials=trials, workers=cores(), advance=advance)
+    wrong = [key for derive in DERIVATIONS.values() for key, value in derive().identities.items() if value != 0]
     largest = cells[["z", "dense_z", "level"]].abs().max()
     precision = float((cells["se"] / cells["simulation"].abs()).max())
     disagree = int((cells["verdict"] == "DISAGREES").sum())
@@ -71,4 +59,22 @@ def verify_command(
         f"derived formulas that do not give what they must: {', '.join(wrong) or 'none'}",
     )
     if wrong or disagree:
+        raise typer.Exit(1)
+
+
+def _show(names: list[str], as_json: bool) -> None:
+    import sympy
+
+    from dp_theory.derive import DERIVATIONS
+
+    derived = {name: DERIVATIONS[name]() for name in names}
+    formulas = {
+        name: {key: sympy.sstr(value, full_prec=False) for key, value in (found.results | found.identities).items()}
+        for name, found in derived.items()
+    }
+    shown = {
+        derived[name].title: [{"": key, "=": text} for key, text in texts.items()] for name, texts in formulas.items()
+    }
+    answer(as_json, formulas, shown)
+    if any(value != 0 for found in derived.values() for value in found.identities.values()):
         raise typer.Exit(1)

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from dp_figures.curves import draw_curves, save
 from dp_figures.grids import draw_images
-from dp_figures.stacks import NAMED, draw_stacks
 from dp_figures.tables import measured
 from dp_figures.traces import draw_traces
 from matplotlib.figure import Figure
@@ -33,7 +32,6 @@ CAPTIONS = {
     "scaling": "Test accuracy after cooling down from each pool size.",
     "samples": "The first example of each class in each round; below it its entropy when it was added, in nats; framed "
     "if the learner took it for another class.",
-    "classes": "How many examples of each class the pool has, and what the learner made of them when they were added.",
 }
 """What the page says below each picture."""
 LAST = "training"  # the picture that is drawn last: if it is there, all are
@@ -83,11 +81,9 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
         figures["rounds"] = partial(draw_rounds, metrics, rounds)
     if len(sizes := sizes_reached(run)) > 1:
         figures["scaling"] = partial(draw_scaling, sizes)
-    if pool := readable_pool(run):
-        task = run.config.task
-        figures["classes"] = partial(draw_classes, pool, task.classes)
-        if len(task.sample_shape) == 3:
-            figures["samples"] = partial(draw_samples, pool, task.classes)
+    task = run.config.task
+    if len(task.sample_shape) == 3 and (pool := readable_pool(run)):
+        figures["samples"] = partial(draw_samples, pool, task.classes)
     if len(metrics):
         figures[LAST] = partial(draw_training, metrics, rounds, run.config.training.warmup_steps)
     return figures
@@ -160,18 +156,6 @@ def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(counts, index=range(len(classes))).fillna(0).astype(int)
     table["entropy"] = added.groupby("label")["entropy"].mean()
     return table.set_index(pd.Index(classes, name="class"))
-
-
-def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
-    """How many examples each class has, and whether the learner was right when they were added."""
-    counts = class_counts(pool, classes)
-    xlabel = "class"
-    if len(classes) > NAMED:
-        counts = counts.sort_values("wrong")
-        xlabel = f"{len(classes)} classes, those most often wrong last"
-    names = {"right": "right when added", "wrong": "wrong when added", "initial": "initial round"}
-    table = counts[[*names]].rename(columns=names).melt(var_name="series", value_name="y", ignore_index=False)
-    return draw_stacks(table.reset_index(names="x"), xlabel=xlabel, ylabel="examples in the pool")
 
 
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:

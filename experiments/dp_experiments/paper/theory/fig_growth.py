@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,13 +22,6 @@ EXACT = "exact labels"
 NOISY = f"{100 * WRONG:g} % of plain labels wrong"
 
 
-class _Loop(NamedTuple):
-    """The best loop of rounds that grow by one ratio, and its last error."""
-
-    test_error: float
-    problem: PracticeProblem
-
-
 def compute(quick: bool) -> pd.DataFrame:
     ratios = SIMULATED if quick else RATIOS
     flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
@@ -38,34 +30,28 @@ def compute(quick: bool) -> pd.DataFrame:
     parts = []
     for series, flip in flips.items():
         for ratio in ratios:
-            best = _best_loop(ratio, flip, kappas)
-            parts.append(predicted(series, [ratio], [100 * best.test_error]))
+            error, problem = _best_loop(ratio, flip, kappas)
+            parts.append(predicted(series, [ratio], [100 * error]))
             if series == EXACT and ratio in SIMULATED:
-                parts.append(_experiment(series, ratio, best, d, trials))
+                runs = simulate(problem, d, trials, seed=round(100 * ratio))
+                seen, se = float(runs.test_error[-1]), float(runs.test_error_se[-1])
+                z = (seen - error) / se
+                parts.append(simulated(series, [ratio], [100 * seen], [100 * se], trials, z=z, d=d))
     return pd.concat(parts, ignore_index=True)
 
 
-def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float]) -> _Loop:
-    loops = []
-    for kappa in kappas:
-        for lam in LAMS:
-            problem = PracticeProblem(PHI, lam, _rounds(ratio, kappa), flip=flip)
-            loops.append(_Loop(float(np.asarray(predict(problem).test_error)[-1]), problem))
-    return min(loops, key=lambda loop: loop.test_error)
+def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float]) -> tuple[float, PracticeProblem]:
+    """The least last error, and its loop."""
+    problems = [PracticeProblem(PHI, lam, _rounds(ratio, kappa), flip=flip) for kappa in kappas for lam in LAMS]
+    errors = [float(np.asarray(predict(problem).test_error)[-1]) for problem in problems]
+    best = int(np.argmin(errors))
+    return errors[best], problems[best]
 
 
 def _rounds(ratio: float, kappa: float) -> list[Window]:
     """Each asks for rows near the boundary of its learner."""
     sizes = ratio ** np.arange(ROUNDS)
     return [Window(kappa, kept=float(size)) for size in TOTAL * sizes / sizes.sum()]
-
-
-def _experiment(series: str, ratio: float, best: _Loop, d: int, trials: int) -> pd.DataFrame:
-    runs = simulate(best.problem, d, trials, seed=round(100 * ratio))
-    error = float(runs.test_error[-1])
-    se = float(runs.test_error_se[-1])
-    z = (error - best.test_error) / se
-    return simulated(series, [ratio], [100 * error], [100 * se], trials, z=z, d=d)
 
 
 draw = partial(draw_curves, xlabel="size of a round over the one before", ylabel="test error (%)", logx=True, logy=True)

@@ -61,10 +61,8 @@ def shown_run(folder: Path | None) -> Iterator[Run]:
             yield Run(Path(own) / "run")
         return
     shown = Run(folder)
-    if len(shown.config.task.sample_shape) != 3:
-        raise InputError(f"--run {folder}: its examples are no images")
-    if not shown.checkpoints:
-        raise InputError(f"--run {folder}: it has no addition of data yet, so no learner that could guide one")
+    if len(shown.config.task.sample_shape) != 3 or not shown.checkpoints:
+        raise InputError(f"--run {folder}: it has no images, or no addition of data yet, so no learner that guides one")
     yield shown
 
 

@@ -49,22 +49,21 @@ def compute(quick: bool) -> pd.DataFrame:
             hardness = entropy(learner.logits(x)).cpu().numpy()
         return hardness, judge.predict(x.flatten(1)) == labels.numpy(), float(np.median(seconds))
 
-    found = []
+    plain, _, unit = sample(None)
+    parts = []
     for through, (every, window) in product(("unet", "x0"), SCHEDULES):
         settings = [f"guidance.{key}" for key in (f"window={window}", f"every={every}", f"through={through}")]
         config = digits(*settings)
         steps = len(config.guidance.guided_steps(config.sampling.steps))
         drawn = [sample(EntropyGuidance.of(config.guidance, learner.logits, total / steps)) for total in TOTALS]
-        plain, _, unit = sample(None)
         x = np.median([seconds for _, _, seconds in drawn]) / unit
+        option = {"through": through, "every": every, "window": "{:g}-{:g}".format(*window), "rows": rows}
         for total, (hardness, confirmed, _) in zip(TOTALS, drawn, strict=True):
-            option = {"through": through, "every": every, "window": "{:g}-{:g}".format(*window), "total": total, "x": x}
             for measure, values in ((HARDER, hardness - plain), (CONFIRMED, 100 * confirmed)):
-                found.append(option | {"measure": measure, "y": values.mean(), "se": values.std() / rows**0.5})
-    table = pd.DataFrame(found).assign(rows=rows)
-    series = table["through"] + ", total guidance " + table["total"].astype(str)
-    points = measured(series, table["x"], table["y"], table["se"])
-    return pd.concat([points, table.drop(columns=["x", "y"])], axis=1)
+                series = f"{through}, total guidance {total}"
+                y, se = values.mean(), values.std() / rows**0.5
+                parts.append(measured([series], x, y, se, total=total, measure=measure, **option))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -56,8 +56,8 @@ class FashionConfig(DataConfig):
 
     def describe(self) -> list[SetStatus]:
         """The four files together are one set."""
-        absent = [path for part in ("train", "t10k") for path in self._paths(part) if _file_of(path) is None]
-        return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
+        missing = [path for part in ("train", "t10k") for path in self._paths(part) if not _files_of(path)]
+        return [SetStatus("fashion", self.folder, 70_000, _remedy(missing[0]) if missing else None)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
@@ -76,8 +76,8 @@ class FashionConfig(DataConfig):
         return torch.from_numpy(padded).unsqueeze(1) / 127.5 - 1, torch.from_numpy(labels.astype(np.int64))
 
 
-def _file_of(path: Path) -> Path | None:
-    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.exists()), None)
+def _files_of(path: Path) -> list[Path]:
+    return [file for file in (path, path.with_name(f"{path.name}.gz")) if file.exists()]
 
 
 def _remedy(path: Path) -> str:
@@ -91,9 +91,9 @@ def read_idx(path: Path) -> np.ndarray:
     """A uint8 array from 0, 0, 8, the number of axes, their sizes as big-endian 32-bit integers, and bytes; perhaps
     gzipped.
     """
-    file = _file_of(path)
-    if file is None:
+    if not _files_of(path):
         raise MissingError(_remedy(path))
+    file = _files_of(path)[0]
     with foreign_file(file, "not a whole IDX file of unsigned bytes"):
         raw = file.read_bytes() if file == path else gzip.decompress(file.read_bytes())
         if raw[:3] != b"\0\0\x08":

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -30,8 +30,6 @@ from dp_experiments.studies.glyphs.fonts import (
 from dp_real.distributed import own_cores
 from dp_real.runtime.cache import cached
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 RECIPE = 1  # raise it when the images change
 FILES_PER_WORKER = 100  # with fewer, starting a process takes longer than the work
 PLACES = {character: place for place, character in enumerate(CHARACTERS)}
@@ -91,9 +89,7 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 def draw(files: Sequence[Path], progress: Progress) -> Collection:
     workers = min(own_cores(), 1 + len(files) // FILES_PER_WORKER)
 
-    def each(
-        what: str, make: Callable[[Item], Made | None], items: Sequence[Item], batch: int
-    ) -> Iterator[Made | None]:
+    def each(what: str, make: Callable[[Any], Any], items: Sequence[Any], batch: int) -> Iterator[Any]:
         with progress(what, len(items)) as advance:
             for made in in_parallel(workers, make, [(item,) for item in items], batch_size=batch):
                 advance(1)
@@ -101,11 +97,11 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
 
     fonts = pick_styles(font for font in each("reading fonts", read_font, files, 32) if font)
     drawn = list(each("drawing fonts", draw_usable, fonts, 8))
-    usable = [(font, *both) for font, both in zip(fonts, drawn, strict=True) if both]
+    usable = [row for row, both in enumerate(drawn) if both]
     if not usable:
         return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
-    images = np.stack([images for _, images, _ in usable])
-    return _weed([font for font, _, _ in usable], images, np.stack([traits for _, _, traits in usable]))
+    images, traits = (np.stack([drawn[row][place] for row in usable]) for place in (0, 1))
+    return _weed([fonts[row] for row in usable], images, traits)
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:

@@ -28,7 +28,7 @@ FURTHER = ("handwriting", "display")  # kinds of families that are not used for 
 
 @DATA.named("glyphs", place=3)
 class GlyphsConfig(DataConfig):
-    """Characters of several hundred typefaces, drawn from fonts; families are on one side of the split only."""
+    """Characters of several hundred typefaces, drawn from fonts."""
 
     source: Literal["glyphs"]
     fonts: Place | None = Field(
@@ -50,14 +50,9 @@ class GlyphsConfig(DataConfig):
     def load(self) -> RealData:
         """Of the groups of alike families, 55 % are for the generator, 15 % validate and 30 % test."""
         collection = self._collection()
-        generator, validation, test = self.split_fonts(collection)
-        return RealData(
-            self.task,
-            generator=self._examples(collection, generator),
-            validation=self._examples(collection, validation),
-            test=self._examples(collection, test),
-            sets={name: self._further(name, where, collection) for name, where in self.sets.items()},
-        )
+        generator, validation, test = (self._examples(collection, rows) for rows in self.split_fonts(collection))
+        sets = {name: self.read_set(name, where) for name, where in self.sets.items()}
+        return RealData(self.task, generator, validation, test, sets)
 
     def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
         """All fonts of a group are on one side."""
@@ -82,15 +77,21 @@ class GlyphsConfig(DataConfig):
 
     def describe(self) -> list[SetStatus]:
         """The fonts are counted, not drawn."""
-        where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
+        where = self.fonts or DEBIANS
         try:
-            return [SetStatus("fonts", f"{where}: {len(self._files()):,} {of}files", None, None)]
+            return [SetStatus("fonts", f"{where}: {len(self._files()):,} files", None, None)]
         except MissingError as error:
             return [SetStatus("fonts", where, None, str(error))]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """`where` may also be "handwriting" or "display", for all fonts of that kind."""
-        return self._further(name, where, self._collection() if where in FURTHER else None)
+        if where not in FURTHER:
+            return super().read_set(name, where)
+        collection = self._collection()
+        rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
+        if not rows:
+            raise InputError(f"data.sets.{name} = {where!r}: there is no such font in {self.fonts or DEBIANS}")
+        return self._examples(collection, rows)
 
     def _files(self) -> list[Path]:
         if self.fonts is not None:
@@ -98,28 +99,19 @@ class GlyphsConfig(DataConfig):
                 raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
             return font_files(Path(self.fonts))
         fonts = debian_fonts()
-        there = {path: path.is_file() for path in fonts}
-        missing = sorted({package for path, package in fonts.items() if not there[path]})
+        missing = sorted({package for path, package in fonts.items() if not path.is_file()})
         if len(missing) > MOST_MISSING:
             raise MissingError(
                 f"{len(missing)} of Debian's font packages are not installed, {missing[0]} the first: "
                 f"tail -n +2 {DEBIANS_FONTS} | cut -d, -f1 | sort -u | xargs sudo apt-get install -y; "
                 "or name a folder of fonts as data.fonts"
             )
-        return [path for path in fonts if there[path]]
+        return [path for path in fonts if path.is_file()]
 
     def _collection(self, progress: Progress = silent) -> Collection:
         from dp_experiments.studies.glyphs.collection import collect
 
         return collect(self._files(), progress)
-
-    def _further(self, name: str, where: str, collection: Collection | None) -> ExampleSet:
-        if where not in FURTHER or collection is None:
-            return super().read_set(name, where)
-        rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
-        if not rows:
-            raise InputError(f"data.sets.{name} = {where!r}: there is no such font in {self.fonts or DEBIANS}")
-        return self._examples(collection, rows)
 
     def _examples(self, collection: Collection, rows: list[int]) -> Examples:
         import torch

@@ -57,7 +57,7 @@ class Packed:
 
 @GENERATORS.named("packed-lm", place=7)
 class PackedLMConfig(Packed, CausalLMConfig):
-    """A language model in one file, GGUF, asked by prompts as causal-lm is (guidance.candidates)."""
+    """A language model in one file, GGUF, asked as causal-lm is."""
 
     key: ClassVar[str] = "generator.model"
 
@@ -73,7 +73,7 @@ class PackedLMConfig(Packed, CausalLMConfig):
 
 @LEARNERS.named("packed-text", place=7)
 class PackedTextConfig(Packed, TransformersTextConfig):
-    """A classifier or a pretrained encoder in one file, a zip of its folder, as transformers-text reads it."""
+    """A model of transformers-text in one file, a zip of its folder."""
 
     key: ClassVar[str] = "learner.model"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,7 +17,6 @@ from dp_real.text.sources import OfTexts
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-MOST = 64 * 2**20  # bytes of a member; what is larger is none of these
 CLASSES = ("negative", "positive")
 DEFINITIONS = ("1 out of 5 stars. I hated this film", "5 out of 5 stars. I loved this film")
 SYNONYMS = ("terrible", "wonderful")
@@ -32,7 +30,7 @@ DOMAINS = {
 
 @DATA.named("reviews", place=10)
 class ReviewsConfig(OfTexts):
-    """Sentences of film reviews, negative or positive as twenty people rated them; further sets of other domains."""
+    """Sentences of film reviews, negative or positive as twenty people rated them."""
 
     source: Literal["reviews"]
     archive: Place | None = Field(
@@ -80,8 +78,7 @@ class ReviewsConfig(OfTexts):
         return self._examples(self._rated(where)) if where in DOMAINS else super().read_set(name, where)
 
     def describe(self) -> list[SetStatus]:
-        missing = None if self._archive.is_file() else self._problem
-        return [SetStatus("reviews", str(self._archive), None, missing)]
+        return [SetStatus("reviews", str(self._archive), None, self._problem)]
 
     @property
     def _archive(self) -> Path:
@@ -90,13 +87,14 @@ class ReviewsConfig(OfTexts):
         return Path(self.archive) if self.archive else cache_folder() / ARCHIVE
 
     @property
-    def _problem(self) -> str:
-        name, _, version = ARCHIVE.removesuffix(".tar.gz").rpartition("-")
-        options = f"--no-deps --no-build-isolation --no-binary {name} --dest {self._archive.parent}"
-        return f"{self._archive} is missing: pip download {options} {name}=={version}"
+    def _problem(self) -> str | None:
+        if self._archive.is_file():
+            return None
+        options = f"--no-deps --no-build-isolation --no-binary vaderSentiment --dest {self._archive.parent}"
+        return f"{self._archive} is missing: pip download {options} vaderSentiment==3.3.2"
 
     def _rated(self, domain: str) -> dict[str, bool]:
-        if not self._archive.is_file():
+        if self._problem:
             raise MissingError(self._problem)
         return read_rated(self._archive, DOMAINS[domain], self.least)
 
@@ -113,10 +111,14 @@ class ReviewsConfig(OfTexts):
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
     """Sentences, each once, whose mean rating in -4 to 4 is at least `least` from 0, and whether it is positive."""
     name = f"hutto_ICWSM_2014/{domain}_GroundTruth.txt"
-    with foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"):
-        inner = _member(archive.read_bytes(), INNER)
-        rated: dict[str, float] = {}
-        for line in _member(inner, name).decode("latin-1").splitlines():
+    rated: dict[str, float] = {}
+    with (
+        foreign_file(archive, "cannot be read as the source distribution of vaderSentiment 3.3.2"),
+        tarfile.open(archive) as outer,
+        tarfile.open(fileobj=outer.extractfile(INNER)) as inner,
+    ):
+        content: Any = inner.extractfile(name)
+        for line in content.read().decode("latin-1").splitlines():
             _, rating, text = line.split("\t", 2)  # a number, the mean rating and the sentence
             text = " ".join(text.replace("''", '"').split())
             rated[text] = rated.pop(text, float(rating))  # in the order of the last places
@@ -124,12 +126,3 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
     if not kept:
         raise InputError(f"{archive}: {name} has no sentence rated {least:g} or more from 0")
     return kept
-
-
-def _member(archive: bytes, name: str) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
-        info = opened.getmember(name)
-        file = opened.extractfile(info) if info.isfile() and info.size <= MOST else None
-        if file is None:
-            raise ValueError(f"{name} is no file of up to {MOST >> 20} MB")
-        return file.read()

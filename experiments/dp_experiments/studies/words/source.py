@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -18,44 +18,34 @@ from dp_real.examples import Examples, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
 from dp_real.text.sources import OfTexts
 
-if TYPE_CHECKING:
-    import numpy as np
-
 FOLDER = Path("/usr/share/dict")
 RECIPE = 1  # raise it when the words change that are read from the same lists
 MOST = 60_000  # words kept of a language
 STEM = 6  # letters that words of one side share with none of another
-SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to test
-
-
-class WordList(NamedTuple):
-    """A package of Debian, and the file and encoding of its list."""
-
-    package: str
-    file: str
-    encoding: str = "utf-8"
+SHARES = {"train": 0.7, "validation": 0.06, "test": 0.24}  # of the stems
 
 
 LANGUAGES = {
-    "English": WordList("wamerican", "american-english"),
-    "German": WordList("wngerman", "ngerman"),
-    "Dutch": WordList("wdutch", "dutch"),
-    "Swedish": WordList("wswedish", "swedish", "iso-8859-1"),
-    "Danish": WordList("wdanish", "danish"),
-    "Norwegian": WordList("wnorwegian", "bokmaal", "iso-8859-1"),
-    "French": WordList("wfrench", "french"),
-    "Italian": WordList("witalian", "italian"),
-    "Spanish": WordList("wspanish", "spanish"),
-    "Portuguese": WordList("wportuguese", "portuguese"),
-    "Polish": WordList("wpolish", "polish"),
+    "English": ("wamerican", "american-english", "utf-8"),
+    "German": ("wngerman", "ngerman", "utf-8"),
+    "Dutch": ("wdutch", "dutch", "utf-8"),
+    "Swedish": ("wswedish", "swedish", "iso-8859-1"),
+    "Danish": ("wdanish", "danish", "utf-8"),
+    "Norwegian": ("wnorwegian", "bokmaal", "iso-8859-1"),
+    "French": ("wfrench", "french", "utf-8"),
+    "Italian": ("witalian", "italian", "utf-8"),
+    "Spanish": ("wspanish", "spanish", "utf-8"),
+    "Portuguese": ("wportuguese", "portuguese", "utf-8"),
+    "Polish": ("wpolish", "polish", "utf-8"),
 }
+"""A package of Debian, and the file and encoding of its list."""
 LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
 """What Unicode does not take apart into a letter and an accent."""
 
 
 @DATA.named("words", place=8)
 class WordsConfig(OfTexts):
-    """Single words of eleven languages, from Debian's word lists: which language is it?"""
+    """Single words of eleven languages, from Debian's word lists."""
 
     source: Literal["words"]
     least: int = Field(default=8, ge=3, le=40, description="letters of the shortest words")
@@ -79,77 +69,67 @@ class WordsConfig(OfTexts):
         self._words(progress)
 
     def load(self) -> RealData:
-        """Words with the same first STEM letters are on one side of the split."""
+        """Words with the same first STEM letters are on one side of the split; only the generator may have fewer."""
+        import torch
+
         from dp_real.runtime.seeds import Stream, rng
+        from dp_real.text.codes import to_codes
 
         draw = rng(self.split, Stream.SPLIT)
         words = self._words()
-        stems = sorted({word[:STEM] for each in words for word in each})
-        side = dict(zip(stems, draw.choice(len(SHARES), len(stems), p=SHARES).tolist(), strict=True))
-        counts = (self.train, self.validation, self.test)
-        generator, validation, test = (self._side(words, side, index, n, draw) for index, n in enumerate(counts))
+        stems = sorted({word[:STEM] for each in words.values() for word in each})
+        side = dict(zip(stems, draw.choice(len(SHARES), len(stems), p=list(SHARES.values())).tolist(), strict=True))
+        sets = []
+        for index, name in enumerate(SHARES):
+            count = getattr(self, name)
+            chosen: list[str] = []
+            labels: list[int] = []
+            for label, (language, each) in enumerate(words.items()):
+                here = [word for word in each if side[word[:STEM]] == index]
+                if len(here) < (count if index else 1):
+                    raise InputError(
+                        f"data.{name} = {count}: {language} has {len(here)} such words of {self.least} to {self.most}"
+                    )
+                mine = draw.permutation(len(here))[:count]
+                chosen += [here[row] for row in mine]
+                labels += [label] * len(mine)
+            sets.append(Examples(to_codes(chosen, self.most), torch.tensor(labels)))
+        generator, validation, test = sets
         return RealData(self.task, generator, validation, test)
-
-    def _side(
-        self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator
-    ) -> Examples:
-        """Only the generator may have fewer than n words of a language."""
-        import torch
-
-        from dp_real.text.codes import to_codes
-
-        chosen: list[str] = []
-        labels: list[int] = []
-        for label, (language, each) in enumerate(zip(LANGUAGES, words, strict=True)):
-            here = [word for word in each if side[word[:STEM]] == index]
-            if len(here) < (n if index else 1):
-                name = ("train", "validation", "test")[index]
-                raise InputError(
-                    f"data.{name} = {n}: {language} has {len(here)} such words of {self.least} to {self.most}"
-                )
-            mine = draw.permutation(len(here))[:n]
-            chosen += [here[row] for row in mine]
-            labels += [label] * len(mine)
-        return Examples(to_codes(chosen, self.most), torch.tensor(labels))
 
     def describe(self) -> list[SetStatus]:
         return [SetStatus("words", str(FOLDER), None, _problem())]
 
-    def _words(self, progress: Progress = silent) -> list[list[str]]:
+    def _words(self, progress: Progress = silent) -> dict[str, list[str]]:
+        """Words that one language alone has, sorted; of each at most MOST, evenly spaced."""
         from dp_real.runtime.cache import cached
 
         if problem := _problem():
             raise MissingError(problem)
 
         def make(folder: Path) -> None:
-            for language, words in _own_words(self.least, self.most, progress).items():
-                (folder / f"{language}.txt").write_text("\n".join(words) + "\n", encoding="ascii")
+            pattern = re.compile(f"^[a-z]{{{self.least},{self.most}}}$", re.MULTILINE)
+            found: dict[str, set[str]] = {}
+            with progress("reading word lists", len(LANGUAGES)) as advance:
+                for language, (_, file, encoding) in LANGUAGES.items():
+                    found[language] = set(pattern.findall(plain((FOLDER / file).read_text(encoding=encoding))))
+                    advance(1)
+            languages = Counter(word for words in found.values() for word in words)
+            for language, words in found.items():
+                own = sorted(word for word in words if languages[word] == 1)
+                if len(own) > MOST:
+                    own = [own[i * len(own) // MOST] for i in range(MOST)]
+                (folder / f"{language}.txt").write_text("\n".join(own) + "\n", encoding="ascii")
 
-        lists = {language: digest(FOLDER / each.file) for language, each in LANGUAGES.items()}
+        lists = {language: digest(FOLDER / file) for language, (_, file, _) in LANGUAGES.items()}
         folder = cached("words", {"recipe": RECIPE, "least": self.least, "most": self.most, "lists": lists}, make)
-        return [(folder / f"{language}.txt").read_text(encoding="ascii").split() for language in LANGUAGES]
+        return {language: (folder / f"{language}.txt").read_text(encoding="ascii").split() for language in LANGUAGES}
 
 
 def _problem() -> str | None:
-    missing = [each.package for each in LANGUAGES.values() if not (FOLDER / each.file).is_file()]
+    missing = [package for package, file, _ in LANGUAGES.values() if not (FOLDER / file).is_file()]
     install = f"apt-get install --no-install-recommends {' '.join(missing)}"
     return f"word lists are missing: {install}" if missing else None
-
-
-def _own_words(least: int, most: int, progress: Progress) -> dict[str, list[str]]:
-    """Words that one language alone has; of each at most MOST, evenly spaced."""
-    pattern = re.compile(f"^[a-z]{{{least},{most}}}$", re.MULTILINE)
-    found: dict[str, set[str]] = {}
-    with progress("reading word lists", len(LANGUAGES)) as advance:
-        for language, each in LANGUAGES.items():
-            found[language] = set(pattern.findall(plain((FOLDER / each.file).read_text(encoding=each.encoding))))
-            advance(1)
-    languages = Counter(word for words in found.values() for word in words)
-    own = {language: sorted(word for word in words if languages[word] == 1) for language, words in found.items()}
-    return {
-        language: words if len(words) <= MOST else [words[i * len(words) // MOST] for i in range(MOST)]
-        for language, words in own.items()
-    }
 
 
 def plain(text: str) -> str:

@@ -29,7 +29,7 @@ PETS = {"cat": 200, "dog": 100, "emu": 30}
 def test_classes_are_those_of_the_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """What is hidden is left out, and what is not read is said."""
+    """What is hidden is left out, what is not read is said, and a folder that is renamed later changes no record."""
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path / "pets", dict(reversed(PETS.items())))
     fill(tmp_path / "pets", {".cache": 0, "cat/.checkpoints": 0, "dog/sub": 0}, count=0)
@@ -47,16 +47,10 @@ def test_classes_are_those_of_the_folders(
     assert data.test is data.validation
     assert data.generator is None
     assert "/pets: 1 files are not read, for their endings are none of images: .heic" in caplog.text
-
-
-def test_a_record_has_the_names_of_the_folders(tmp_path: Path):
-    """Otherwise a folder that is renamed later would change the labels."""
-    data = settings(fill(tmp_path, PETS))
-    record: Any = data.resolved()
+    record: Any = config.resolved()
     assert record.classes == ("cat", "dog", "emu")
-    assert record.resolved() == record
-    (tmp_path / "emu").rename(tmp_path / "ant")
-    assert data.task.classes == ("ant", "cat", "dog")
+    (tmp_path / "pets" / "emu").rename(tmp_path / "pets" / "ant")
+    assert config.task.classes == ("ant", "cat", "dog")
     with pytest.raises(InputError, match="ant: ant is none of the 3 classes"):
         record.load()
 
@@ -64,21 +58,18 @@ def test_a_record_has_the_names_of_the_folders(tmp_path: Path):
 def test_a_name_is_the_same_however_its_accents_are_written(tmp_path: Path):
     """macOS writes folder names with each accent as a character of its own."""
     composed, apart = (unicodedata.normalize(form, "Grünspecht") for form in ("NFC", "NFD"))
-    assert composed != apart
     sides = [str(fill(tmp_path / f"{len(name)}", {name: 9, "Amsel": 0})) for name in (apart, composed)]
-    for classes in (None, ["Amsel", apart], ["Amsel", composed]):
-        for validation, test in (sides, sides[::-1]):
-            own = settings(validation, test=test, classes=classes, definitions={apart: "a bird"})
-            assert (own.task.classes, own.task.definitions) == (("Amsel", composed), ("", "a bird"))
-            assert own.load().test.y.tolist() == [0, 0, 1, 1]
+    for classes in (None, ["Amsel", apart]):
+        own = settings(sides[0], test=sides[1], classes=classes, definitions={apart: "a bird"})
+        assert (own.task.classes, own.task.definitions) == (("Amsel", composed), ("", "a bird"))
+        assert own.load().test.y.tolist() == [0, 0, 1, 1]
 
 
 def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
     """Folders are called by name or by number, have folders in them, and some names cannot be those of folders."""
     folders = {"names": ("emu", "cat_dog"), "numbers": ("0", "1"), "deep": ("emu/images", "cat_dog/images/more")}
     where = {key: str(fill(tmp_path / key, dict(zip(names, (30, 100), strict=True)))) for key, names in folders.items()}
-    config = settings(where["names"], classes=["emu", "cat/dog"], test=where["numbers"], train=where["deep"])
-    data = config.load()
+    data = settings(where["names"], classes=["emu", "cat/dog"], test=where["numbers"], train=where["deep"]).load()
     assert data.task.classes == ("emu", "cat/dog")
     assert data.generator is not None
     for part in (data.validation, data.test, data.generator):
@@ -109,14 +100,11 @@ def test_training_images_are_known_by_their_bytes(tmp_path: Path, monkeypatch: p
 def test_numbers_sort_as_numbers_and_images_may_be_grey(tmp_path: Path):
     """Folders are those of ImageNet-V2, where '10' comes after '2'."""
     fill(tmp_path, {str(number): 10 * number for number in range(12)}, count=1)
-    data = settings(tmp_path, channels=1, train=str(tmp_path)).load()
+    data = settings(tmp_path, channels=1).load()
     assert data.task.classes == tuple(str(number) for number in range(12))
     assert data.validation.x[:].shape == (12, *data.task.sample_shape) == (12, 1, 8, 8)
     grey = [0.299 * 10 * number for number in range(12)]
     assert values(data.validation) == pytest.approx(grey, abs=1)
-    assert data.generator is not None
-    assert ((data.generator.x[:, 0, 0, 0] + 1) * 127.5).tolist() == pytest.approx(grey, abs=1)
-    assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
 
 
 def test_a_stray_folder_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -133,21 +121,18 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path):
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "image.png").write_bytes(plain(0))
     fill(tmp_path / "one", {"a": 1})
-    with pytest.raises(MissingError, match="no such folder; put images there") as caught:
+    with pytest.raises(MissingError, match="no such folder; put images there"):
         settings(tmp_path / "absent").load()
-    assert caught.value.exit_status == 3
     splits = fill(tmp_path / "splits", {f"{split}/{name}": 9 for split in ("train", "val") for name in PETS})
     for folder, classes, message in (
         (tmp_path / "flat", None, "there are no folders in it"),
         (tmp_path / "one", None, "one class only, a"),
-        (pets, ["ape", "bee"], r"pets/\w+: \w+ is none of the 2 classes; leave it out"),
         (pets, ["cat", "dog", "emus"], r"emu is none of the 3 classes; did you mean emus\?"),
         (pets, ["ape", "bee", "fly", "gnu", *PETS], "pets: no images of ape, bee, fly and 1 more; each class needs"),
         (splits, None, rf"train and val are .* splits .*; name one, {splits}/val, or list the classes"),
     ):
         with pytest.raises(InputError, match=message):
             settings(folder, classes=classes).load()
-    assert settings(splits, classes=["train", "val"]).load().task.classes == ("train", "val")
     (pets / "cat" / "0.png").unlink()
     (pets / "cat" / "1.png").rename(pets / "cat" / "1.txt")
     with pytest.raises(InputError, match="pets/cat: there are no images in it"):
@@ -160,7 +145,6 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["cat"], "at least two names"),
         (["cat", 3], "at least two names"),
         ("imagenet", "one of imagenet1k, imagenet100"),
         (["cat", "dog", "cat"], "'cat' is in it twice"),
@@ -177,7 +161,6 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
     fill(tmp_path / "far", {"more": 5}, count=3)
     (folder / "cat" / "more").symlink_to(tmp_path / "far" / "more")
     (tmp_path / "far" / "more" / "round").symlink_to(folder / "cat")
-    (folder / "dog" / "up").symlink_to(folder / "dog")
     (tmp_path / "linked").mkdir()
     for name in ("cat", "dog"):
         (tmp_path / "linked" / name).symlink_to(folder / name)
@@ -203,19 +186,6 @@ def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest
         decode_ahead(data.load().validation)
 
 
-def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fill(tmp_path, PETS, count=3)
-    kept = settings(tmp_path).load().validation
-    monkeypatch.setattr(reading, "IN_MEMORY", 100)
-    read = settings(tmp_path).load().validation
-    for rows in (slice(0, 2), slice(7, 20), slice(4, 4), slice(None)):
-        assert torch.equal(kept.x[rows], read.x[rows])
-    (tmp_path / "emu" / "2.png").write_bytes(b"")  # noticed when it is read
-    with pytest.raises(InputError, match=r"2\.png"):
-        read.x[6:]
-    assert len(kept.x[6:]) == 3
-
-
 def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
@@ -229,28 +199,31 @@ def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: p
 
 
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An image that is kept is decoded once."""
+    """An image is decoded once, unless the set is too large to be kept."""
     fill(tmp_path, PETS, count=3)
     decoded = []
     monkeypatch.setattr(reading, "read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest))
-    validation = settings(tmp_path).load().validation
+    kept = settings(tmp_path).load().validation
     assert decoded == []
-    validation.x[2:4]
+    kept.x[2:4]
     assert sorted(decoded) == ["0.png", "2.png"]
-    validation.x[0:4]
+    kept.x[0:4]
     assert sorted(decoded) == ["0.png", "0.png", "1.png", "2.png"]
+    monkeypatch.setattr(reading, "IN_MEMORY", 100)
+    read = settings(tmp_path).load().validation
+    for rows in (slice(0, 2), slice(7, 20), slice(4, 4), slice(None)):
+        assert torch.equal(kept.x[rows], read.x[rows])
+    (tmp_path / "emu" / "2.png").write_bytes(b"")  # noticed when it is read
+    with pytest.raises(InputError, match=r"2\.png"):
+        read.x[6:]
+    assert len(kept.x[6:]) == 3
 
 
 def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(20), raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 20)
     for processes, cores in (("1", 20), ("8", 2), ("32", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
         assert own_cores() == cores
-    monkeypatch.delenv("LOCAL_WORLD_SIZE")
-    assert own_cores() == 20
-    monkeypatch.setattr("joblib.externals.loky.backend.context._cpu_count_cgroup", lambda cores: 5)  # a quota
-    assert own_cores() == 5
 
 
 @pytest.mark.parametrize(
@@ -280,32 +253,17 @@ def test_images_of_one_value_are_counted_and_told(tmp_path: Path, caplog: pytest
     assert data.generator is not None
     assert data.generator.x.shape == (3, 3, 8, 8)
     assert told in caplog.text
-
-
-def test_images_of_one_value_are_told_for_any_source(caplog: pytest.LogCaptureFixture):
     x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
     x[2:] = 0.3
     decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
     assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
 
 
-@pytest.mark.parametrize(("way", "in_memory"), [("folder", True), ("symbolic", False), ("hard", False), ("copy", True)])
-def test_an_image_with_two_labels_is_told(
-    tmp_path: Path, way: str, in_memory: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_image_with_two_labels_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     fill(tmp_path, PETS, count=1)
-    ways: dict[str, Any] = {
-        "folder": lambda: (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat"),
-        "symbolic": lambda: (tmp_path / "dog" / "9.png").symlink_to(tmp_path / "cat" / "0.png"),
-        "hard": lambda: os.link(tmp_path / "cat" / "0.png", tmp_path / "dog" / "9.png"),
-        "copy": lambda: shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "9.png"),
-    }
-    ways[way]()
-    if not in_memory:
-        monkeypatch.setattr(reading, "SAMPLED", 1)
-        monkeypatch.setattr(reading, "IN_MEMORY", 0)
+    shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "9.png")
     data = settings(tmp_path, train=str(tmp_path)).load()
-    told = "one image with two labels; of such are 2 of 4 images"
+    told = f"/cat/0.png and {tmp_path}/dog/9.png: one image with two labels; of such are 2 of 4 images"
     decode_ahead(data.validation)
     assert told in caplog.text
     warn_once.cache_clear()

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.comparing.compare import Comparison
+from dp_experiments.curve_files import read_curve
 from dp_experiments.looking.report import hardest_images, pictures
 from dp_experiments.looking.report.page import readable
 from dp_experiments.looking.report.pictures import (
@@ -66,7 +67,7 @@ def markers(figure: Figure, panel: int) -> list[float]:
 def test_a_run_leaves_figures(guided_run: Path):
     names = {path.name for path in (guided_run / "figures").iterdir()}
     rounds = {f"round-{index}.png" for index in range(len(Run(guided_run).rounds))}
-    assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples", "classes")}
+    assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples")}
 
 
 def test_training_marks_the_steps_of_the_additions():
@@ -154,7 +155,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path, capsys: pyte
     assert f"{file} is damaged" in err
 
 
-def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFixture[str]):
+def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "branch", copied) == 0
     assert (copied / "figures" / "scaling.png").exists()
     (report,) = reports(capsys, copied)
@@ -162,6 +163,10 @@ def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFix
     assert [(row["pool_size"], row["accuracy"]) for row in report["branches"]] == [
         (result["pool_size"], result["test_accuracy"]) for result in results
     ]
+    curve, notes = read_curve(copied)
+    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
+    assert curve.error.tolist() == pytest.approx([1 - result["test_accuracy"] for result in results])
+    assert ["one run says nothing" in notes[0], "has two classes" in notes[1]] == [True, True]
 
 
 # report
@@ -299,7 +304,7 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 4 + 40
+    assert len(page.images) == 3 + 40
     assert "test" not in columns
 
 
@@ -339,7 +344,7 @@ def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
+    assert len(page.images) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
 

@@ -1,0 +1,64 @@
+"""Which folder or word is which class."""
+
+import unicodedata
+from collections import Counter
+
+import pytest
+
+from dp_real.data.sets.class_names import folder_names, own_classes, task_classes
+from dp_real.data.sets.imagenet import PROMPT_NAMES, imagenet_classes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a:b", "a?b", "a_b", "..", "../up", "a/b", "x\ny"),
+        ("Cat", "cat", "CAT", "cat-0", "Cat-1-1", "Cat-1"),
+        ("caf\u00e9", "cafe\u0301", "CAFE\u0301"),
+        ("\ufb01sh", "fish"),
+        ("dot", "dot.", "dot ", "dot. .", "dot_"),
+        ("x" * 201, "x" * 202, "X" * 300, "ä" * 300),
+    ],
+)
+def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names: tuple[str, ...]):
+    folders = folder_names(names)
+    classes = own_classes(names)
+    if len(set(classes.names)) == len(names):
+        assert [classes.label(folder, "here") for folder in folders] == [*range(len(names))]
+    for same in (str.casefold, str.upper, lambda name: unicodedata.normalize("NFD", name.lower()).rstrip(". ")):
+        assert len({same(name) for name in folders}) == len(names)
+    for name in folders:
+        assert not name.startswith(".")
+        assert not set(name) & set("/:?\n")
+        assert len(name.encode()) <= 203
+
+
+def test_a_number_is_a_name_first():
+    assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
+
+
+def test_just_the_names_that_are_ambiguous_were_changed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.data.sets.imagenet.PROMPT_NAMES", {})
+    entries = imagenet_classes.__wrapped__("imagenet1k")
+    names = Counter(entry.name.casefold() for entry in entries)
+    assert {entry.wnid for entry in entries if names[entry.name.casefold()] > 1} == set(PROMPT_NAMES)
+
+
+def test_the_orders():
+    """ImageNet-1k is sorted by folder; ImageNet-100 begins as CMC's list does, which is not sorted."""
+    full, hundred = imagenet_classes("imagenet1k"), imagenet_classes("imagenet100")
+    assert len({entry.name.casefold() for entry in full}) == 1000
+    assert [entry.wnid for entry in full] == sorted(entry.wnid for entry in full)
+    assert [entry.wnid for entry in hundred[:3]] == ["n02869837", "n01749939", "n02488291"]
+    assert len(hundred) == 100
+    assert all(full[entry.index] == entry for entry in hundred)
+
+
+def test_every_word_of_imagenet_is_of_one_class():
+    """In ImageNet-100, words of other classes have no label; numbers count the 1,000 classes."""
+    for task in ("imagenet1k", "imagenet100"):
+        labels = {entry.wnid: label for label, entry in enumerate(imagenet_classes(task))}
+        folders = task_classes(task).folders
+        for number, entry in enumerate(imagenet_classes("imagenet1k")):
+            words = (entry.wnid, str(number), entry.name, *entry.lemmas)
+            assert {folders[word] for word in words} == {labels.get(entry.wnid)}

@@ -1,0 +1,206 @@
+"""Tar files never lose an image or a label without a word, and ImageNet's own tell the class of each image."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.class_names import Classes, own_classes, task_classes
+from dp_real.data.sets.imagenet import imagenet_classes
+from dp_real.data.sets.images import ImageSet
+from dp_real.data.sets.places import count_images, locate, read_set
+from tests.dp_real.data.sets.made import plain, values, write_tar
+
+CAT, DOG = 0, 1
+PETS = {"cat/0.png": plain(10), "dog/1.png": plain(20)}
+
+
+def read(where: Path | str, classes: Classes | None = None) -> ImageSet:
+    found, classes = locate(str(where)), classes or own_classes(["cat", "dog"])
+    images = read_set(found, classes, (3, 8, 8), (), keep=False)
+    assert count_images(found, classes, ()) == len(images.y)
+    return images
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    """A link to the target, or another entry that is no plain file."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+def test_links_are_the_files_that_they_lead_to(tmp_path: Path):
+    """A hard link names a file from the archive's root, a symbolic one from its own folder."""
+    links = (
+        special("cat/hard.png", tarfile.LNKTYPE, "dog/1.png"),
+        special("./cat/soft.png", tarfile.SYMTYPE, "../dog/1.png"),
+        special("dog/twice.png", tarfile.SYMTYPE, "../cat/soft.png"),
+        special("dog/._hidden.png", tarfile.SYMTYPE, "nowhere"),
+    )
+    found = read(write_tar(tmp_path / "a.tar", PETS, links))
+    assert found.y.tolist() == [CAT, DOG, CAT, CAT, DOG]
+    assert values(found) == [10, 20, 20, 20, 20]
+
+
+HOLES = tarfile.TarInfo("cat/0.png")
+HOLES.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999"}
+HOLES.size = 512
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            special("cat/a.png", tarfile.SYMTYPE, "../../etc/passwd"),
+            "cat/a.png is a link to .*, which is no file",
+        ),
+        (special("cat/a.png", tarfile.SYMTYPE, "a.png"), "cat/a.png is a link to .*; archive the files"),
+        (special("cat/a.png", tarfile.FIFOTYPE), "cat/a.png: a device, a pipe or a file with holes"),
+        (HOLES, "cat/0.png: a device, a pipe or a file with holes"),
+    ],
+)
+def test_what_is_no_file_is_named(tmp_path: Path, entry: tarfile.TarInfo, said: str):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(entry, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
+    with pytest.raises(InputError, match=f"a.tar: {said}"):
+        read(tmp_path / "a.tar")
+
+
+def test_a_name_that_stands_twice_is_named(tmp_path: Path):
+    """As tar --append leaves it. Which one is meant is not said."""
+    write_tar(tmp_path / "a.tar", PETS, (tarfile.TarInfo("./cat/0.png"),))
+    with pytest.raises(InputError, match=r"a.tar: cat/0.png stands in it twice; leave one"):
+        read(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("damage", ["header", "joined", "cut", "cut in a header", "empty", "zipped"])
+def test_what_does_not_end_behind_its_last_file_is_no_whole_archive(tmp_path: Path, damage: str):
+    """The library stops at a damaged header, and at the end of the first archive, without a word."""
+    whole = write_tar(tmp_path / "a.tar", PETS).read_bytes()
+    second = whole.index(b"dog/1.png")
+    damaged = {
+        "header": whole[:second] + b"D" + whole[second + 1 :],
+        "joined": whole + whole,
+        "cut": whole[: second + 1024],
+        "cut in a header": whole[: second + 100],
+        "empty": b"",
+        "zipped": gzip.compress(whole),
+    }
+    (tmp_path / "a.tar").write_bytes(damaged[damage])
+    with pytest.raises(InputError, match=r"a.tar: not a whole tar file: .*; a compressed one must be unpacked"):
+        read(tmp_path / "a.tar")
+
+
+def test_labels_of_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """.cls comes before .json, names may have dots, a sample's mask is none of its images, and folders are labels."""
+    files = {
+        "a.jpg": plain(1),
+        "a.cls": b"\xef\xbb\xbfdog\r\n",
+        "a.json": b'{"label": 0, "pet": "cat"}',
+        "cat/22.05.WEBP": plain(2),
+        "cat/22.05.cls": b"dog",
+        "c.png": plain(3),
+        "c.seg.png": plain(99),
+        "c.json": b'{"label": 0, "pet": "dog"}',
+        "cat/d.PNG": plain(4),
+        "cat/._d.jpg": b"x",
+        "e.heic": b"?",
+        "e.cls": b"cat",
+    }
+    where = str(write_tar(tmp_path / "a.tar", files))
+    assert values(read(where)) == [1, 2, 3, 4]
+    assert read(where).y.tolist() == [DOG, DOG, CAT, CAT]
+    assert read(f"{where}#pet").y.tolist() == [CAT, CAT, DOG, CAT]
+    assert "2 files are not read, for their endings are none of images: .cls, .heic" in caplog.text
+    for content, said in (
+        ({"a.jpg": plain(1)}, "b.tar: a.jpg: an image without a label"),
+        (
+            {"a.jpg": plain(1), "a.json": b"{}"},
+            "b.tar: a.json: there is no label in it: .*#KEY names",
+        ),
+        ({"0.png": plain(1), "0.cls": b"cat", "0.jpg": plain(2)}, "b.tar: 0.jpg: another image has its label, too"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read(write_tar(tmp_path / "b.tar", content))
+
+
+# ImageNet's own files and Kaggle's, in tiny
+
+WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
+LABELS = [388, 15, 999, 15]  # of the validation images, in order
+FLAT = {f"ILSVRC2012_val_{number:08}.JPEG": plain(number) for number in range(1, 5)}
+THOUSAND = task_classes("imagenet1k")
+
+
+def kaggle(root: Path) -> None:
+    rows = [f"{Path(name).stem},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(FLAT, LABELS, strict=True)]
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(rows[::-1]))
+
+
+def devkit_files() -> dict[str, bytes]:
+    """The files of the development kit. It numbers the classes in its own order, which is backwards here."""
+    kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
+    synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
+    meta = io.BytesIO()
+    scipy.io.savemat(meta, {"synsets": synsets.reshape(-1, 1)})
+    truth = "".join(f"{1000 - label}\n" for label in LABELS)
+    folder = "ILSVRC2012_devkit_t12/data"
+    return {f"{folder}/meta.mat": meta.getvalue(), f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
+
+
+def devkit(root: Path) -> None:
+    for name, content in devkit_files().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def packed_devkit(root: Path) -> None:
+    kit = write_tar(root / "kit.tar", devkit_files()).read_bytes()
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(kit))
+
+
+@pytest.mark.parametrize(
+    ("truth", "place"), [(kaggle, "ILSVRC/Data/CLS-LOC/val"), (devkit, "val"), (packed_devkit, "val.tar")]
+)
+def test_validation_images_without_folders(truth: Callable[[Path], None], place: str, tmp_path: Path):
+    """The first folder is Kaggle's, whose table lies four folders above."""
+    where = tmp_path / place
+    if where.suffix:
+        write_tar(where, FLAT)
+    else:
+        where.mkdir(parents=True)
+        for name, image in FLAT.items():
+            (where / name).write_bytes(image)
+    with pytest.raises(MissingError, match=r"put ILSVRC2012_devkit_t12.tar.gz .* or Kaggle's LOC_val_solution.csv"):
+        read(where, THOUSAND)
+    truth(tmp_path)
+    images = read(where, THOUSAND)
+    assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
+
+
+def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
+    """The tar files are read where they lie, and nothing is unpacked."""
+    (tmp_path / "train").mkdir()
+    for label in (999, 5):
+        files = {f"{WNIDS[label]}_{row}.JPEG": plain(label % 100 + row) for row in range(2)}
+        write_tar(tmp_path / "train" / f"{WNIDS[label]}.tar", files)
+    whole = {f"{WNIDS[label]}.tar": (tmp_path / "train" / f"{WNIDS[label]}.tar").read_bytes() for label in (999, 5)}
+    images = read(write_tar(tmp_path / "ILSVRC2012_img_train.tar", whole), THOUSAND)
+    assert (images.y.tolist(), values(images)) == ([999, 999, 5, 5], [99, 100, 5, 6])
+    for where in (tmp_path / "train" / "n*.tar", tmp_path / "train"):
+        images = read(where, THOUSAND)
+        assert (images.y.tolist(), values(images)) == ([5, 5, 999, 999], [5, 6, 99, 100])
+
+
+@pytest.mark.parametrize("table", ["a,b\n1,2\n", "ImageId,PredictionString\n"])
+def test_broken_tables_are_named(table: str, tmp_path: Path):
+    write_tar(tmp_path / "val.tar", FLAT)
+    (tmp_path / "LOC_val_solution.csv").write_text(table)
+    with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):
+        read(tmp_path / "val.tar", THOUSAND)
