@@ -46,19 +46,19 @@ def dmft_rounds(size: int) -> Callable[[], object]:
 
 def pool_append(size: int) -> Callable[[], object]:
     import numpy as np
+    import pyarrow as pa
     import torch
 
-    from dp_real.pool import Batch, Pool
+    from dp_real.pool.pool import COLUMNS, Pool
 
     pool = Pool(Path(tempfile.mkdtemp()) / "pool", (1, 8, 8))
     count = 100
-    zeros = np.zeros(count, np.int64)
-    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
-    facts |= {"correct": np.zeros(count, bool), "example": pool.storage.encode(torch.zeros(count, 1, 8, 8))}
+    columns = {name: np.zeros(count, kind) for name, kind in COLUMNS.items()}
+    columns |= {"row": np.arange(count), "example": pool.storage.encode(torch.zeros(count, 1, 8, 8))}
 
     def append() -> None:
         for index in range(3 * size):
-            pool.append(index, Batch(row=np.arange(count), round=np.full(count, index, np.int32), **facts))
+            pool.append(index, pa.table(columns | {"round": np.full(count, index)}, schema=pool.schema))
 
     return append
 

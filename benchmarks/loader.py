@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from _photographs import photographs
 from _timing import row
@@ -17,8 +18,7 @@ from PIL import Image
 
 from dp_real.batches import Loader
 from dp_real.learners.models.augment import crop_and_flip, mix
-from dp_real.pool import Batch, Pool
-from dp_real.pool.pool import read_round
+from dp_real.pool.pool import COLUMNS, Pool, read_round
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
 
@@ -31,10 +31,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
-        zeros, no = np.zeros(IMAGES, np.int64), np.zeros(IMAGES, bool)
-        facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
-        facts |= {"correct": no, "round": zeros.astype(np.int32)}
-        pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES, SIZE)), **facts))
+        columns = {name: np.zeros(IMAGES, kind) for name, kind in COLUMNS.items()}
+        columns |= {"row": np.arange(IMAGES), "example": pool.storage.encode(photographs(IMAGES, SIZE))}
+        pool.append(0, pa.table(columns, schema=pool.schema))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
         begin, wall = time.process_time(), time.perf_counter()

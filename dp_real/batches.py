@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -24,20 +23,16 @@ MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
 
 
-@dataclass(eq=False)
 class MiniBatches:
     """The positions in the pool of each step's rows for this process, from the seed, the step, the pool and the rank.
 
-    The latest round's rows are `weight` times as likely, or if `balanced` classes equally. size 0: all rows.
+    The latest round's rows are practice.new_sample_weight times as likely, or with balanced batches classes equally.
     """
 
-    pool: Pool
-    size: int
-    seed: int
-    weight: float = 1.0
-    balanced: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, config: Config, pool: Pool) -> None:
+        self.config = config
+        self.pool = pool
+        self.size = config.training.batch_size  # 0: all rows
         self.rank = this_process().process_index
         self.own = len(own_share(range(self.size)))  # rows of a step that this process trains on
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
@@ -55,16 +50,16 @@ class MiniBatches:
     def _draw(self, block: int) -> Tensor:
         """The positions of a block of steps, int64 [BLOCK_STEPS, B]."""
         n = len(self.pool)
-        draw = torch_rng(self.seed, Stream.BATCH, block, self.rank)
+        draw = torch_rng(self.config.seed, Stream.BATCH, block, self.rank)
         position = torch.rand(BLOCK_STEPS, self.own, generator=draw, dtype=torch.float64)
-        if self.balanced:
+        if self.config.training.balanced_batches:
             shares = 1 / self.pool.y.bincount().double()[self.pool.y]
             ends = shares.cumsum(0)  # each row's place on a line on which all classes have the same length
             return torch.searchsorted(ends, position * ends[-1], right=True).clamp_(max=n - 1)
-        old = n - self.pool.newest  # on a line on which an old row has length 1, and a new one length `weight`
-        position *= old + self.weight * self.pool.newest
-        if self.weight != 1:
-            position = torch.where(position < old, position, old + (position - old) / self.weight)
+        old, weight = n - self.pool.newest, self.config.practice.new_sample_weight
+        position *= old + weight * self.pool.newest  # on a line on which a new row has length `weight`, an old one 1
+        if weight != 1:
+            position = torch.where(position < old, position, old + (position - old) / weight)
         return position.long().clamp_(max=n - 1)
 
 
@@ -94,11 +89,6 @@ class LogitAdjustment:
         return self._offsets[self._is_real[rows].long()]
 
 
-def reader_threads(cores: int) -> int:
-    """At least two threads read ahead, so that one decodes while the other waits for the disk."""
-    return min(MOST_READERS, max(2, cores))
-
-
 class Loader:
     """A pool's mini-batches.
 
@@ -112,7 +102,7 @@ class Loader:
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
         self._ahead: dict[tuple[int, int], list[Future[MiniBatch]]] = {}  # by step and size of the pool
-        self.readers = reader_threads(own_cores())  # they read and decode rows ahead
+        self.readers = min(MOST_READERS, max(2, own_cores()))  # one decodes while another waits for the disk
         self._threads = ThreadPoolExecutor(self.readers)
         self.waited = 0.0  # seconds that `batch` took
 

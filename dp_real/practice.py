@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,15 +19,18 @@ from torch import Tensor
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
-from dp_real.accounts import Clock, GenerationCosts, MeasuredFlops, Pace, price
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.examples import ExampleSet
+from dp_real.evaluate.assess import accuracy
+from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.runtime.finite import LEARNER, require_finite
+
+if TYPE_CHECKING:
+    from dp_real.runs.folder import RunFolder
 
 CHECKPOINT_EVERY = 20  # evaluations
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
@@ -47,7 +52,7 @@ class LoopState:
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
     best: float = NO_ACCURACY  # validation accuracy
     total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
-    costs: GenerationCosts = field(default_factory=GenerationCosts)
+    costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
     seen: int = 0  # rows that training has used, with repeats, over all processes
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
@@ -57,50 +62,34 @@ class LoopState:
     train_loss: float | None = None  # the mean between the last two evaluations; None: data was just added
     accuracy: float = NO_ACCURACY  # of the last evaluation
 
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def restored(cls, record: dict[str, Any]) -> LoopState:
-        fields: dict[str, Any] = record | {"costs": GenerationCosts(**record["costs"])}
-        return cls(**fields)
-
-
-class Recorder(Protocol):
-    """Receives what a run writes, and knows when to stop; usually a folder."""
-
-    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None: ...
-    def addition(self, row: dict[str, Any], pool: Pool) -> None: ...
-    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None: ...
-    def stop_requested(self) -> bool: ...
+    def __post_init__(self) -> None:
+        self.costs = Counter(self.costs)  # a dict, if read from a file
 
 
 @dataclass
 class Practice:
-    """The loop of one run, from `state` on, with `learner` and `pool` as they were then.
-
-    validate: the accuracy that patience watches. validation: without, collapse is not asked. rounds: None in a branch.
-    """
+    """The loop of one run, from `state` on, with `learner` and `pool` as they were then. rounds: None in a branch."""
 
     config: Config
     learner: Learner
     pool: Pool
-    validate: Callable[[Learner], float]
-    recorder: Recorder
+    data: RealData
+    folder: RunFolder
     state: LoopState
-    validation: ExampleSet | None = None
     rounds: Rounds | None = None
-    flops: MeasuredFlops | None = None
 
     def __post_init__(self) -> None:
-        training, weight = self.config.training, self.config.practice.new_sample_weight
-        size, balanced = training.batch_size, training.balanced_batches
-        self.batches = MiniBatches(self.pool, size, self.config.seed, weight=weight, balanced=balanced)
+        self.batches = MiniBatches(self.config, self.pool)
         self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
-        self.clock = Clock(self.state.seconds)
-        self.pace = Pace(self.loader)
+        self.began = time.monotonic() - self.state.seconds
+        self.measured: tuple[float, int, float] | None = None  # when, rows seen and waited for, after an evaluation
         self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
+
+    @property
+    def validation(self) -> ExampleSet:
+        """What patience watches the accuracy on."""
+        return self.data.validation
 
     def run(self) -> None:
         """Train, and add hard examples whenever the validation accuracy stops rising.
@@ -136,20 +125,23 @@ class Practice:
     def add_examples(self, count: int) -> None:
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
-        begin = self.clock.now()
+        begin = self.seconds
         distributed.release()  # what training kept, for libraries that drawing calls
         drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
-        costs = price(self.config, drawn, self.flops)
-        self.clock.advance(drawn.saved)
+        self.began -= drawn.saved
         distributed.release()  # what drawing kept, for training
-        self.pool.append(state.rounds, drawn.batch, drawn.files)
-        costs = sum(distributed.gather([costs]), GenerationCosts())
-        seconds = self.clock.now() - begin
-        training = begin - state.generation_seconds, self.row_flops * state.seen
-        self.recorder.addition(self.round_row(costs, seconds, training), self.pool)
-        state.training_seconds, state.training_flops = training
+        self.pool.append(state.rounds, drawn.rows, drawn.files)
+        seconds = self.seconds - begin
+        training_seconds, training_flops = begin - state.generation_seconds, self.row_flops * state.seen
+        row = self.round_row(drawn.costs) | {
+            "seconds": seconds,
+            "training_flops": training_flops - state.training_flops,
+            "training_seconds": training_seconds - state.training_seconds,
+        }
+        self.folder.addition(row, self.pool)
+        state.training_seconds, state.training_flops = training_seconds, training_flops
         state.generation_seconds += seconds
-        state.costs += costs
+        state.costs.update(drawn.costs)
         state.total_guidance = drawn.total_guidance
         state.rounds += 1
         state.stale = 0
@@ -157,27 +149,24 @@ class Practice:
         self.checkpoint(keep=False)
         rounds.forget()
 
-    def round_row(self, costs: GenerationCosts, seconds: float, training: tuple[float, int]) -> dict[str, Any]:
-        """A row of rounds.jsonl. training: seconds and FLOPs until the round began."""
+    def round_row(self, costs: Counter[str]) -> dict[str, Any]:
+        """What a row of rounds.jsonl says of the newest round's examples, and of drawing them."""
         facts = self.pool.table(newest=True)
         columns = ("label", "omega", "entropy", "correct")
-        label, omega, entropy, correct = (facts[name].to_numpy(zero_copy_only=False) for name in columns)
+        label, omega, entropy, correct = (facts[name].to_numpy() for name in columns)
         return {
             "round": self.state.rounds,
             "step": self.state.step,
             "count": len(facts),
-            "generated": costs.generated,
-            "redrawn": costs.redrawn,
+            "generated": costs["generated"],
+            "redrawn": costs["redrawn"],
             "omega": omega.mean(dtype=float),
             "entropy": entropy.mean(dtype=float),
             "fraction_wrong": 1 - correct.mean(),
             "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
-            "denoiser_forwards": costs.forwards,
-            "denoiser_backwards": costs.backwards,
-            "flops": costs.flops,
-            "seconds": seconds,
-            "training_flops": training[1] - self.state.training_flops,
-            "training_seconds": training[0] - self.state.training_seconds,
+            "denoiser_forwards": costs["forwards"],
+            "denoiser_backwards": costs["backwards"],
+            "flops": costs["flops"],
         }
 
     def round_labels(self, count: int) -> Int64[Tensor, " count"]:
@@ -197,20 +186,18 @@ class Practice:
         training, step = self.config.training, self.state.step
         if step >= self.state.last_step - training.cooldown_steps:
             return False
-        early = self.config.practice.in_warmup and self.validation is not None
-        return step >= training.warmup_steps or (early and self.knows_something)
+        return step >= training.warmup_steps or (self.config.practice.in_warmup and self.knows_something)
 
     @property
     def knows_something(self) -> bool:
         """Whether the best accuracy is above chance beyond doubt."""
-        assert self.validation is not None
         chance = 1 / self.config.task.n_classes
         return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """One step, with the evaluation and the checkpoint that are due after it."""
         options, state = self.config.practice, self.state
-        if self.recorder.stop_requested():
+        if self.folder.stop_requested():
             self.checkpoint(keep=False)
             distributed.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
             raise Interrupted
@@ -223,7 +210,7 @@ class Practice:
     def train_step(self) -> None:
         """One optimizer step, shared by the processes; batch size 0 is the whole pool."""
         state = self.state
-        self.pace.go(state.seen)
+        self.measured = self.measured or (time.monotonic(), state.seen, self.loader.waited)
         x, y = self.loader.batch(state.step)
         if self.config.training.logit_adjustment:
             offset = self.adjustment.of(self.batches.at(state.step))
@@ -241,36 +228,56 @@ class Practice:
         A collapsed learner ends the run: patience would buy samples that are hard for a dead one.
         """
         state = self.state
-        state.train_loss = self.learner.drain_loss()
-        pace = self.pace.stop(state.seen)
+        state.train_loss = self.learner.drain_loss()  # waits for the device
+        pace = self.pace()
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        state.accuracy = accuracy = self.validate(self.learner)
-        if self.validation and has_collapsed(
-            accuracy, state.best, 1 / self.config.task.n_classes, len(self.validation.y)
-        ):
+        state.accuracy = found = accuracy(self.learner, self.validation)
+        if has_collapsed(found, state.best, 1 / self.config.task.n_classes, len(self.validation.y)):
             raise DivergedError(
-                f"the validation accuracy fell from {state.best:.1%} to {accuracy:.1%}, which is chance: {LEARNER}"
+                f"the validation accuracy fell from {state.best:.1%} to {found:.1%}, which is chance: {LEARNER}"
             )
-        state.stale = 0 if accuracy > state.best else state.stale + 1
-        state.best = max(state.best, accuracy)
-        state.seconds = self.clock.agreed()
-        if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none
-            pace["gradient_norm"] = norm()
+        state.stale = 0 if found > state.best else state.stale + 1
+        state.best = max(state.best, found)
+        state.seconds = distributed.from_main(self.seconds)
         row = {
             "step": state.step,
             "pool_size": len(self.pool),
             "epoch": state.epoch,
             "lr": self.learner.learning_rate,
             "train_loss": state.train_loss,
-            "val_accuracy": accuracy,
-            "images_generated": state.costs.generated,
+            "val_accuracy": found,
+            "images_generated": state.costs["generated"],
             "seconds": state.seconds,
         }
-        self.recorder.evaluation(row, pace, state.last_step)
+        self.folder.evaluation(row, pace, state.last_step)
+
+    def pace(self) -> dict[str, float]:
+        """Rates since the last evaluation, over all processes; no part of a result."""
+        if self.measured is None:
+            return {}
+        begin, seen, waited = self.measured
+        self.measured = None
+        seconds = max(time.monotonic() - begin, 1e-6)
+        facts = {
+            "images_per_second": (self.state.seen - seen) / seconds,
+            "waiting_share": (self.loader.waited - waited) / seconds,
+        }
+        if torch.cuda.is_available():
+            facts["gpu_memory"] = torch.cuda.max_memory_allocated()
+        if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none
+            facts["gradient_norm"] = norm()
+        return facts
+
+    @property
+    def seconds(self) -> float:
+        """Over all sessions of the run."""
+        return time.monotonic() - self.began
 
     def checkpoint(self, keep: bool) -> None:
-        self.state.seconds = self.clock.agreed()
-        self.recorder.checkpoint(self.state, self.learner, self.pool, keep)
+        if self.rounds is None:
+            return  # a stopped branch starts over
+        self.state.seconds = distributed.from_main(self.seconds)
+        self.folder.checkpoint(self.state, self.learner, self.pool, keep)
 
     @cached_property
     def row_flops(self) -> int:

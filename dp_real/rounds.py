@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +26,14 @@ from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.evaluate.assess import assess
-from dp_real.examples import ExampleSet, NearExamples, TrainingExamples, balanced_rows
+from dp_real.examples import NearExamples, RealData, balanced_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
-from dp_real.pool import REAL_SEED, Batch, Pool
-from dp_real.pool.batch import BLOCK, POSTERIOR
 from dp_real.pool.marks import mark_of
+from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.runtime.finite import LARGEST_SHARE, require_samples, unusable
+from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
 
@@ -209,11 +210,8 @@ class SampleDrawer:
 class Drawn(NamedTuple):
     """A round as one process drew it."""
 
-    batch: Batch  # this process's rows
-    kind: Kind
-    rows: int  # that were drawn here, before any was pruned or left out
-    samples: int  # generated for these rows, candidates and redrawn ones included
-    redrawn: int  # samples in place of one of no use
+    rows: pa.Table  # of this process, by Pool.schema
+    costs: Counter[str]  # of all processes: generated, redrawn, forwards, backwards, flops
     total_guidance: float  # of the next round
     saved: float  # seconds that were spared, because other runs or a stopped one drew some blocks
     files: Sequence[Path]  # that hold this process's rows, and no others
@@ -229,8 +227,7 @@ class Rounds:
     config: Config
     pool: Pool
     generator: Generator | None = None
-    real: TrainingExamples | None = None
-    validation: ExampleSet | None = None
+    data: RealData | None = None
     folder: Path | None = None
     shared: Shared | None = None
     marks: frozenset[str] = frozenset()
@@ -241,96 +238,109 @@ class Rounds:
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
         """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
-        self._own: list[slice] = []  # the blocks of this process
-        known = self._known() if self.near and distributed.this_process().is_main_process else None  # before the round
+        if self.near and self.data and not self._knows and distributed.this_process().is_main_process:
+            for examples in (self.data.validation.x, self.pool.x):
+                self.near.add(self.near.values(examples))
+            self._knows = True
         n_real = 0 if index else self.config.practice.real
-        drawn, begin = self._empty(), time.monotonic()
+        drawn, files = self.pool.schema.empty_table(), []
+        begin = time.monotonic()
         if n_real < len(labels):
-            drawn, total = self._generated(index, labels[n_real:], learner, total)
-        saved = float(drawn.seconds.sum()) - (time.monotonic() - begin)
-        costs = len(drawn), int(drawn.draws.sum()), int(drawn.redrawn.sum())
-        kind = kind_of(self.config, index)
-        batch = drawn
-        if kind == "pruned":
+            drawn, files, total = self._generated(index, labels[n_real:], learner, total)
+        saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
+        rows = drawn
+        if kind_of(self.config, index) == "pruned":
             counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()
-            batch = drawn.among(np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
+            rows = among(drawn, np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
         if n_real:
-            batch = replace(batch, row=batch.row + n_real)
-            batch = Batch.concatenate([self._real(labels[:n_real], learner), batch])
+            rows = replaced(rows, row=rows["row"].to_numpy() + n_real)
+            rows = pa.concat_tables([self._real(labels[:n_real], learner), rows])
         if self.marks:
-            batch = self._unmarked(index, batch)
+            rows = self._unmarked(index, rows)
         if self.near:
-            batch = self._distinct(index, batch, known)
-        files = self._files(index) if batch is drawn else []
-        return Drawn(batch, kind, *costs, total, max(0.0, saved), files)  # a little is lost between blocks
+            rows = self._distinct(index, rows, self.near)
+        return Drawn(rows, self._costs(index, drawn), total, saved, files if rows is drawn else [])
 
     def forget(self) -> None:
+        """The pool has the round."""
         if self.folder is not None and distributed.this_process().is_main_process:
             remove(self.folder)
 
-    @property
-    def drawer(self) -> SampleDrawer:
-        assert self.generator is not None, "a run of real examples alone draws none"
-        return SampleDrawer(self.config, self.generator, self.pool.storage)
+    def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
+        """The first block's FLOPs stand for all."""
+        config, guidance = self.config, self.config.guidance
+        draws, flops = drawn["draws"].to_numpy(), drawn["flops"].to_numpy()
+        own = [int(draws.sum()), int(drawn["redrawn"].to_numpy().sum()), int(flops.sum()), int(draws[flops > 0].sum())]
+        samples, redrawn, counted, of_samples = (sum(each) for each in zip(*distributed.gather([own]), strict=True))
+        # Only guidance through the denoiser needs its backward pass; the control needs no gradient.
+        through = guidance.through == "unet" and guidance.control == "none" and kind_of(config, index) == "guided"
+        return Counter(
+            generated=samples,
+            redrawn=redrawn,
+            forwards=samples * config.forwards,
+            backwards=samples * len(config.guided_steps) if through else 0,
+            flops=samples * counted // max(1, of_samples),
+        )
 
-    def _generated(self, index: int, labels: Tensor, learner: Learner, total: float) -> tuple[Batch, float]:
-        """This process's rows, and the next total guidance."""
+    def _generated(
+        self, index: int, labels: Tensor, learner: Learner, total: float
+    ) -> tuple[pa.Table, list[Path], float]:
+        """This process's rows, where they lie, and the next total guidance."""
         config, kind = self.config, kind_of(self.config, index)
+        assert self.generator is not None, "a run of real examples alone draws none"
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
         n = len(labels)
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
         part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == 1 else n
-        drawn = [self._empty()]
+        drawn, files = [self.pool.schema.empty_table()], []
         for rows in distributed.slices(slice(0, n), part):
-            block = partial(self._block, index, labels, learner, kind, strength(config, kind, total))
-            new = self._blocks(rows, block)
-            drawn += new
+            omega = strength(config, kind, total)
+            blocks = list(distributed.slices(rows, config.sampling.block_size))
+            own = distributed.own_share(blocks)
+            wrong = 0
+            with self.progress("drawing examples", max(1, len(own))) as advance:
+                for turn in range(-(-len(blocks) // distributed.this_process().num_processes)):
+                    stopped: Interrupted | None = None
+                    if self.stop():
+                        raise Interrupted
+                    if turn < len(own):
+                        folder = self.folder / block_name(index, own[turn].start) if self.folder else None
+                        try:
+                            block = self._block(index, labels, learner, kind, omega, own[turn], folder)
+                            drawn.append(block)
+                            files += [folder / BLOCK] if folder else []
+                            wrong += int((~block["correct"].to_numpy()).sum())
+                        except Interrupted as error:
+                            stopped = error
+                        advance(1)
+                    if distributed.any_process(stopped is not None):
+                        raise stopped or Interrupted
             if steers:
-                wrong = sum(distributed.gather([sum(int((~batch.correct).sum()) for batch in new)]))
-                total = steer(total, wrong / (rows.stop - rows.start), config.guidance.wrong_share)
-        self.drawer.generator.offload()
-        return Batch.concatenate(drawn), total
+                wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
+                total = steer(total, wrong, config.guidance.wrong_share)
+        self.generator.offload()
+        return pa.concat_tables(drawn), files, total
 
-    def _blocks(self, rows: slice, draw: Callable[[slice], Batch]) -> list[Batch]:
-        """This process's blocks."""
-        blocks = list(distributed.slices(rows, self.config.sampling.block_size))
-        own = distributed.own_share(blocks)
-        self._own += own
-        drawn: list[Batch] = []
-        stopped: Interrupted | None = None
-        with self.progress("drawing examples", max(1, len(own))) as advance:
-            for turn in range(-(-len(blocks) // distributed.this_process().num_processes)):
-                if self.stop():
-                    raise Interrupted
-                if turn < len(own):
-                    try:
-                        drawn.append(draw(own[turn]))
-                    except Interrupted as error:
-                        stopped = error
-                    advance(1)
-                if distributed.any_process(stopped is not None):
-                    raise stopped or Interrupted
-        return drawn
-
-    def _files(self, index: int) -> list[Path]:
-        return [self.folder / block_name(index, block.start) / BLOCK for block in self._own] if self.folder else []
-
-    def _block(self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice) -> Batch:
+    def _block(
+        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path | None
+    ) -> pa.Table:
         """A block, read if a stopped run left it whole, else drawn, assessed and kept."""
-        folder = self.folder / block_name(index, rows.start) if self.folder else None
-        if folder and (left := Batch.read(folder)):
+        if folder and (left := kept_block(folder)):
             return left
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
         n, candidates = len(labels), self.config.guidance.candidates if kind == "chosen" else 1
         starts = range(rows.start, rows.start + n * candidates, n)
         seeds = [row_seeds(self.config.seed, index, range(start, start + rows.stop - rows.start)) for start in starts]
-        draw = partial(self._drawn, index, rows.start, labels[rows], learner, kind, omega, seeds)
+        own = labels[rows]
+
+        def draw() -> pa.Table:
+            return self._drawn(index, rows.start, own, learner, kind, omega, seeds)
+
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
-        batch = shared.block(labels[rows], seeds, rows, draw) if shared else draw()
-        begin = time.monotonic()
-        batch = spent(self._assessed(batch, learner), begin)
-        return batch.keep(folder, self.pool.metadata) if folder else batch
+        drawn = shared.block(own, seeds, rows, draw) if shared else draw()
+        assessed = self._assessed(drawn, learner)
+        return keep_block(folder, assessed) if folder else assessed
 
     def _drawn(
         self,
@@ -341,130 +351,129 @@ class Rounds:
         kind: Kind,
         omega: float,
         seeds: Sequence[np.ndarray],
-    ) -> Batch:
-        begin, drawer, what = time.monotonic(), self.drawer, f"round {index}"
-        if kind == "chosen":
-            samples = drawer.chosen(learner, labels, seeds, omega, what)
-        else:
-            samples = drawer.draw(labels, seeds[0], drawer.guide(learner, omega) if kind == "guided" else None, what)
-        posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
-        return spent(as_batch(index, first, labels, omega, samples, self.pool.storage, posterior), begin)
+    ) -> pa.Table:
+        """Rows from `first` of the round on, not yet assessed."""
+        assert self.generator is not None
+        drawer, what = SampleDrawer(self.config, self.generator, self.pool.storage), f"round {index}"
+        begin, posterior = time.monotonic(), None
+        with nullcontext() if first else FlopCounter() as counter:
+            if kind == "chosen":
+                samples = drawer.chosen(learner, labels, seeds, omega, what)
+            else:
+                guide = drawer.guide(learner, omega) if kind == "guided" else None
+                samples = drawer.draw(labels, seeds[0], guide, what)
+            if self.config.pool.soft_labels:
+                posterior = drawer.posterior(samples.x)
+        flops = counter.total // len(labels) if counter else 0
+        rows = self._table(index, first, labels, samples, posterior, omega=omega, flops=flops)
+        return spent(rows, begin)
 
-    def _assessed(self, batch: Batch, learner: Learner) -> Batch:
+    def _table(
+        self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
+    ) -> pa.Table:
+        """Rows for the pool; those of `facts` have one value, and other columns none yet."""
+        n = len(labels)
+        columns: dict[str, Any] = {name: np.full(n, facts.get(name, 0), kind) for name, kind in COLUMNS.items()}
+        columns |= {
+            "row": np.arange(first, first + n),
+            "round": np.full(n, index, np.int32),
+            "label": labels.numpy(),
+            "seed": samples.seeds,
+            "draws": samples.draws,
+            "redrawn": samples.redrawn,
+            "example": self.pool.storage.encode(samples.x),
+        }
+        if posterior is not None:
+            columns["posterior"] = list(posterior.float().numpy())
+        return pa.table(columns, schema=self.pool.schema)
+
+    def _assessed(self, rows: pa.Table, learner: Learner) -> pa.Table:
         """The learner sees what the pool keeps, which may be bytes or a JPEG."""
-        x = self.pool.storage.decode(batch.table()["example"].combine_chunks())
-        entropy, correct = assess(learner, x, torch.tensor(batch.label))
-        return replace(batch, entropy=entropy.numpy(), correct=correct.numpy())
+        begin = time.monotonic()
+        entropy, correct = assess(learner, decoded(rows, self.pool.storage), torch.tensor(rows["label"].to_numpy()))
+        return spent(replaced(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
-    def _empty(self) -> Batch:
-        return Batch.empty(self.pool.storage.type, self.config.pool.soft_labels)
-
-    def _real(self, labels: Tensor, learner: Learner) -> Batch:
+    def _real(self, labels: Tensor, learner: Learner) -> pa.Table:
         """Real examples of these labels, the same for all runs on one data split; the main process has all."""
-        assert self.real is not None, "check_real_examples has counted them"
-        split, y = self.config.data.split, self.real.y.numpy()
+        assert self.data is not None, "check_real_examples has counted them"
+        assert self.data.generator is not None
+        real, split = self.data.generator, self.config.data.split
         if self.config.practice.imbalance > 1:
-            rows = tail_rows(y, labels, split)
+            rows = tail_rows(real.y.numpy(), labels, split)
         else:
-            rows = torch.from_numpy(balanced_rows(y, len(labels), split))
+            rows = torch.from_numpy(balanced_rows(real.y.numpy(), len(labels), split))
         if not distributed.this_process().is_main_process:
             rows = rows[:0]
-        own, zeros = self.real.y[rows], np.zeros(len(rows), np.int64)
-        samples = Samples(self.real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
+        own, zeros = real.y[rows], np.zeros(len(rows), np.int64)
+        samples = Samples(real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
-        return self._assessed(as_batch(0, 0, own, 0.0, samples, self.pool.storage, certain), learner)
+        return self._assessed(self._table(0, 0, own, samples, certain), learner)
 
     # what is left out: it was generated, and counts as such
 
-    def _unmarked(self, index: int, batch: Batch) -> Batch:
-        examples = to_float(self.pool.storage.decode(batch.table()["example"].combine_chunks()))
-        names = self.config.task.classes
-        own = zip(batch.row.tolist(), batch.label.tolist(), examples, strict=True)
+    def _unmarked(self, index: int, rows: pa.Table) -> pa.Table:
+        examples, names = to_float(decoded(rows, self.pool.storage)), self.config.task.classes
+        own = zip(rows["row"].to_pylist(), rows["label"].to_pylist(), examples, strict=True)
         good = [row for row, label, example in own if mark_of(example, names[label]) not in self.marks]
         kept = np.array(sorted(distributed.gather(good)), np.int64)
-        dropped = sum(distributed.gather([len(batch)])) - len(kept)
+        dropped = sum(distributed.gather([len(rows)])) - len(kept)
         if not len(kept):
             raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
         if dropped and distributed.this_process().is_main_process:
             log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
-        return batch.among(kept)
+        return among(rows, kept)
 
-    def _known(self) -> NearExamples:
-        """The validation set and the pool, from this process's first round on."""
-        assert self.near is not None
-        if self.validation is not None and not self._knows:
-            self.near.add(self.near.values(self.validation.x))
-            self.near.add(self.near.values(self.pool.x))
-            self._knows = True
-        return self.near
-
-    def _distinct(self, index: int, batch: Batch, known: NearExamples | None) -> Batch:
+    def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
         """The rows that are not nearly one of the pool, this round or the validation set."""
-        mine = zip(batch.row.tolist(), batch.example.to_pylist(), strict=True)
+        mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         everybodys = sorted(distributed.gather(list(mine)))
-        near = distributed.from_main(known.add([value for _, value in everybodys]) if known else np.zeros(0, bool))
-        kept = np.array([row for row, _ in everybodys])[~near]
+        is_near = distributed.on_main(lambda: near.add([value for _, value in everybodys]))
+        kept = np.array([row for row, _ in everybodys])[~is_near]
         if not len(kept):
             noun, likeness = self.config.data.examples, self.config.pool.distinct
             raise DivergedError(
-                f"round {index}: all {len(near)} {noun} are like earlier ones: "
+                f"round {index}: all {len(is_near)} {noun} are like earlier ones: "
                 f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
             )
-        return batch.among(kept)
+        return among(rows, kept)
 
 
-# what is kept of an over-generated round: other packages can add theirs
-
-KEEP: Registry[Callable[[Rounds, Batch, Int64[np.ndarray, " classes"]], Int64[np.ndarray, " kept"]]] = Registry(
-    "keep", __name__
-)
-"""A rule takes the rows that this process drew, and how many of each class to keep, of those of all processes.
-
-All processes call it. It returns the numbers of the rows that are kept (Batch.row), in all of them.
-"""
+def among(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:
+    """The rows with these numbers, which ascend; each then counts among them."""
+    rows = rows.filter(np.isin(rows["row"].to_numpy(), kept))
+    return replaced(rows, row=kept.searchsorted(rows["row"].to_numpy()))
 
 
-@KEEP.named("hardest", place=1)
-def hardest(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
-    """The hardest rows for the learner; of equally hard ones the first."""
-    mine = zip(batch.entropy.tolist(), batch.label.tolist(), batch.row.tolist(), strict=True)
-    rows = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
-    rows = rows[rows[:, 0].argsort(descending=True, stable=True)]
-    return torch.cat([rows[rows[:, 1] == label][:count, 2] for label, count in enumerate(counts)]).long().numpy()
+def decoded(rows: pa.Table, storage: Storage) -> Tensor:
+    """Their examples."""
+    return storage.decode(rows["example"].combine_chunks())
 
 
-def as_batch(
-    index: int,
-    first: int,
-    labels: Tensor,
-    omega: float,
-    samples: Samples,
-    storage: Storage,
-    posterior: Tensor | None = None,
-) -> Batch:
-    """Encode samples for the pool, from row `first` of the round on, not yet assessed."""
-    n = len(labels)
-    return Batch(
-        row=np.arange(first, first + n),
-        round=np.full(n, index, np.int32),
-        label=labels.numpy(),
-        seed=samples.seeds,
-        omega=np.full(n, omega, np.float32),
-        entropy=np.full(n, np.nan, np.float32),
-        correct=np.zeros(n, bool),
-        example=storage.encode(samples.x),
-        draws=samples.draws,
-        redrawn=samples.redrawn,
-        seconds=np.zeros(n),
-        posterior=None if posterior is None else pa.array(list(posterior.float().numpy()), POSTERIOR),
-    )
-
-
-def spent(batch: Batch, begin: float) -> Batch:
-    """The batch, with the time since `begin` added to its rows' seconds."""
-    return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))
+def spent(rows: pa.Table, begin: float) -> pa.Table:
+    """The rows, with the time since `begin` added to their seconds."""
+    return replaced(rows, seconds=rows["seconds"].to_numpy() + (time.monotonic() - begin) / max(1, len(rows)))
 
 
 def block_name(index: int, row: int | str) -> str:
     """The folder of a round's block that begins at this row."""
     return f"round-{index}-row-{row}"
+
+
+# what is kept of an over-generated round: other packages can add theirs
+
+KEEP: Registry[Callable[[Rounds, pa.Table, Int64[np.ndarray, " classes"]], Int64[np.ndarray, " kept"]]] = Registry(
+    "keep", __name__
+)
+"""A rule takes the rows that this process drew, and how many of each class to keep, of those of all processes.
+
+All processes call it. It returns the numbers of the rows that are kept (their column `row`), in all of them.
+"""
+
+
+@KEEP.named("hardest", place=1)
+def hardest(rounds: Rounds, rows: pa.Table, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
+    """The hardest rows for the learner; of equally hard ones the first."""
+    mine = zip(*(rows[name].to_pylist() for name in ("entropy", "label", "row")), strict=True)
+    found = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
+    found = found[found[:, 0].argsort(descending=True, stable=True)]
+    return torch.cat([found[found[:, 1] == label][:count, 2] for label, count in enumerate(counts)]).long().numpy()

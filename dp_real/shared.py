@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.locks import locked_beside
 from dp_real.config import Config
-from dp_real.pool.batch import FORMAT, Batch
+from dp_real.pool.pool import FORMAT, keep_block, kept_block
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Shared:
         """The part for runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
-    def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], Batch]) -> Batch:
+    def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], pa.Table]) -> pa.Table:
         """These rows as another run drew them, for which it waits, or draw() for all."""
         if rows.stop > self.rows:
             return draw()
@@ -35,7 +36,7 @@ class Shared:
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked_beside(file, wait=True):
-            return Batch.read(file) or draw().keep(file)
+            return kept_block(file) or keep_block(file, draw())
 
 
 def kept_for_all(config: Config, folder: Path) -> Shared | None:

@@ -1,6 +1,6 @@
 """Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,27 @@ import pyarrow.parquet as pq
 from dp_base.errors import InputError
 from dp_base.files import strict_json
 from dp_real.data.sets.class_names import folder_names
-from dp_real.pool.batch import KINDS
-from dp_real.pool.pool import Pool
+from dp_real.pool.pool import COLUMNS, Pool
 from dp_real.pool.storages import IMAGE, NUMBERS_FEATURE
 from dp_real.runtime.pixels import to_bytes, to_image
 
-WRITTEN = {name: KINDS[name] for name in ("row", "round", "seed", "omega", "entropy", "correct")}
-"""Columns of the pool that are written for each example, and their types."""
+WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")
+"""Columns of the pool that are written for each example."""
 GROUP = 1000  # rows that are written to Parquet together
 
 
-def example_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """A pool's rows in order: FACTS, `posterior` with soft labels, and `example`, float32 or int32 [*sample_shape]."""
-    for batch in pool.table().to_batches(max_chunksize=batch_size):
+def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]:
+    """Groups of rows: FACTS, with soft labels `posterior`, and `example`, numbers or codes [*sample_shape]."""
+    for batch in pool.table().to_batches(max_chunksize=group):
         rows = batch.to_pylist()
         examples = pool.x[rows[0]["row"] : rows[-1]["row"] + 1]
-        for row, example in zip(rows, examples, strict=True):
-            yield row | {"example": example}
+        yield [row | {"example": example} for row, example in zip(rows, examples, strict=True)]
+
+
+def _for_json(row: dict[str, Any], classes: Sequence[str], first: dict[str, Any]) -> str:
+    """The seed is a text, since readers make floats of large numbers."""
+    facts = {key: str(row[key]) if key == "seed" else row[key] for key in WRITTEN}
+    return strict_json(first | {"label": classes[int(row["label"])]} | facts) + "\n"
 
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
@@ -36,13 +40,11 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
     folders = folder_names(classes)
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
-        for row in example_rows(pool):
-            label = int(row["label"])
-            file = Path(folders[label]) / f"{row['row']:09d}.png"
+        for row in (row for group in example_rows(pool) for row in group):
+            file = Path(folders[int(row["label"])]) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
-            facts = {"file_name": file.as_posix(), "label": classes[label]} | written_facts(row)
-            metadata.write(strict_json(facts) + "\n")
+            metadata.write(_for_json(row, classes, {"file_name": file.as_posix()}))
 
 
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
@@ -50,37 +52,27 @@ def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
     Raises InputError for images.
     """
-    column = pool.stored.exported
+    column = pool.storage.exported
     if column == IMAGE:
         raise InputError(
             f"{pool.path}: its examples are images, which JSON has no place for; --format folder or parquet"
         )
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
-        for row in example_rows(pool):
-            facts = {"label": classes[int(row["label"])]} | written_facts(row) | {key: row[key] for key in pool.soft}
-            file.write(strict_json({column.name: column.value(row["example"])} | facts) + "\n")
-
-
-def written_facts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's WRITTEN columns for JSON. The seed is a text, since readers make floats of large numbers."""
-    return {key: str(row[key]) if key == "seed" else row[key] for key in WRITTEN}
+        for row in (row for group in example_rows(pool) for row in group):
+            soft = {key: row[key] for key in ("posterior",) if key in row}
+            file.write(_for_json(row, classes, {column.name: column.value(row["example"])} | soft))
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/train.parquet: an example (a PNG of an image), `label`, WRITTEN, and with soft labels `posterior`."""
     from datasets import Features
 
-    column = pool.stored.exported
+    column = pool.storage.exported
     described = {column.name: column.feature, "label": {"names": list(classes), "_type": "ClassLabel"}}
-    described |= {key: {"dtype": kind, "_type": "Value"} for key, kind in WRITTEN.items()}
-    described |= {key: NUMBERS_FEATURE for key in pool.soft}
+    described |= {key: {"dtype": COLUMNS[key], "_type": "Value"} for key in WRITTEN}
+    described |= {} if pool.posterior is None else {"posterior": NUMBERS_FEATURE}
     schema = Features.from_dict(described).arrow_schema
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:
-        group: list[dict[str, Any]] = []
-        for row in example_rows(pool):
-            example = row.pop("example")
-            group.append(row | {column.name: column.value(example)})
-            if len(group) == GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema))
-                group.clear()
-        writer.write_table(pa.Table.from_pylist(group, schema))
+        for group in example_rows(pool, GROUP):
+            rows = [row | {column.name: column.value(row["example"])} for row in group]
+            writer.write_table(pa.Table.from_pylist(rows, schema))

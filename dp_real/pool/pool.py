@@ -6,6 +6,7 @@ their checksums. The folder appears whole, once all processes have written. A po
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,20 +23,65 @@ from torch.utils.data import Dataset
 
 from dp_base.checksums import RECORD, damage, seal
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_base.files import remove
+from dp_base.files import remove, whole_file, whole_folder
 from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
-from dp_real.pool.batch import Batch, features, read_table
-from dp_real.pool.storages import Storage, open_storage, storage_of
+from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
 from dp_real.runtime import pixels
 from dp_real.sections import PoolConfig
 
 MEMORY = 8 * 2**30  # bytes that a pool takes at most
-FORMAT = 2  # of a pool's folder; 1 was Lance's
+FORMAT = 3  # of a block
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
+BLOCK = "rows.arrow"  # in the folder of a block
+TOGETHER = 1024  # rows that Arrow keeps together
+REAL_SEED = 0  # of real examples, which no noise was drawn for
+COLUMNS = {
+    "row": "int64",  # position in the round, and in the pool once it is read
+    "round": "int32",
+    "label": "int64",
+    "seed": "uint64",  # draws the row's noise again (dp_real.runtime.seeds.row_noise)
+    "omega": "float32",  # strength of the guidance
+    "entropy": "float32",  # nats, of the learner at the time
+    "correct": "bool",  # whether that learner predicted the label
+    "draws": "int64",  # how many samples were generated for this row
+    "redrawn": "int64",  # how many of them were of no use: not finite, or of one value
+    "seconds": "float64",  # that drawing and assessing the row took; a block's are shared evenly
+    "flops": "int64",  # that drawing it took, of the first block of a round; 0: not counted
+}
+"""Of a row, besides its `example`, as the storage has it, and with soft labels its `posterior`, float32 [K]."""
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct")
-"""The columns of the pool that every row has, beside the example; see dp_real.pool.batch."""
+"""The columns that are kept in memory."""
 
 _verified: dict[Path, tuple[object, ...]] = {}  # round folders that this process has read, as they were then
+
+
+def write_rows(file: Path, rows: pa.Table) -> None:
+    """Write an Arrow file, whole or not at all."""
+    with whole_file(file) as partial, pa.ipc.new_stream(str(partial), rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=TOGETHER)
+
+
+def read_rows(file: Path) -> pa.Table:
+    """An Arrow file, memory-mapped."""
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+
+
+def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
+    """The rows as they then lie in folder/BLOCK, sealed and memory-mapped."""
+    with whole_folder(folder, replace=True) as staged:
+        write_rows(staged / BLOCK, rows)
+        seal(staged)
+    return read_rows(folder / BLOCK)
+
+
+def kept_block(folder: Path) -> pa.Table | None:
+    """The rows that were kept in a folder; None if they are missing or damaged."""
+    return read_rows(folder / BLOCK) if (folder / RECORD).is_file() and not damage(folder) else None
+
+
+def replaced(rows: pa.Table, **columns: Any) -> pa.Table:
+    """The rows with other values in these columns."""
+    return pa.table({name: columns.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 
 
 class Pool(Dataset[tuple[Tensor, int]]):
@@ -60,15 +106,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
     Raises
     ------
     InputError
-        If `config` asks for a storage that is not made for such examples, or the pool is of an earlier format.
+        If `config` asks for a storage that is not made for such examples.
     DamagedError
         If the pool cannot be read.
-
-    Examples
-    --------
-    >>> pool = Pool(folder / "pool", (1, 8, 8))  # doctest: +SKIP
-    >>> pool.append(0, batch)  # doctest: +SKIP
-    >>> x, targets = pool.minibatch(torch.tensor([3, 0]))  # doctest: +SKIP
     """
 
     def __init__(
@@ -84,8 +124,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
         self.memory = memory
-        self.storage = open_storage(self.config.storage, sample_shape)  # of rows that are appended
-        self.metadata = features(self.storage.feature, classes, self.config.soft_labels)
+        self.storage = open_storage(self.config.storage, sample_shape)
+        self.schema = self._schema(classes)  # of rows that are appended
         self.version = 0
         self.newest = 0  # number of rows of the latest round
         self.y = torch.empty(0, dtype=torch.int64)
@@ -99,15 +139,27 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...], memory: float = MEMORY) -> Self:
-        """Open a pool at its latest version.
+        """Open all rounds, once they are verified.
 
         Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
         """
-        version = latest_version(path)
+        version = len(rounds_of(path))
         if not version:
             raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
         return cls(path, sample_shape, version, memory=memory)
+
+    def _schema(self, classes: Sequence[str]) -> pa.Schema:
+        """With metadata by which `datasets` knows that labels are classes, say."""
+        columns = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()} | {"example": self.storage.type}
+        described: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
+        if classes:
+            described["label"] = {"names": list(classes), "_type": "ClassLabel"}
+        described["example"] = self.storage.feature
+        if self.config.soft_labels:
+            columns["posterior"] = pa.list_(pa.float32())
+            described["posterior"] = NUMBERS_FEATURE
+        return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": described}})})
 
     def __len__(self) -> int:
         return len(self.y)
@@ -135,29 +187,23 @@ class Pool(Dataset[tuple[Tensor, int]]):
         targets = self.y if self.posterior is None else self.posterior
         return self._read(rows), targets.index_select(0, rows)
 
-    @property
-    def stored(self) -> Storage:
-        """The storage by which the examples were written."""
-        return storage_of(self._chunks[0].type, self.sample_shape)
+    def table(self, newest: bool = False) -> pa.Table:
+        """The columns FACTS, and `posterior` with soft labels, of all rows or of the latest round's."""
+        return pa.concat_tables(self._facts[-1:] if newest else self._facts)
 
     @property
     def in_memory(self) -> bool:
         """Whether the examples are in memory. If not, they are read from disk each time."""
         return self._kept is not None
 
-    @property
-    def soft(self) -> list[str]:
-        """The name of the column of soft labels, if the pool has one."""
-        return [] if self.posterior is None else ["posterior"]
+    def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
+        """Commit round `index`, whole or not at all. All processes call this.
 
-    def append(self, round_index: int, batch: Batch, files: Sequence[Path] = ()) -> None:
-        """Commit one round, whole or not at all. All processes call this.
-
-        batch: the rows of this process; their `row` counts within the round, over all processes. files: where just
-        these rows lie already, written with the pool's `metadata`; they are linked and not written again.
+        rows: of this process, by `schema`; `row` counts within the round, over all processes. files: where just these
+        rows lie already; they are linked and not written again.
         """
-        name, rank = f"round-{round_index:04d}", this_process().process_index
-        staged, folder = self.path / f".{name}", self.path / name
+        folder, rank = self.path / f"round-{index:04d}", this_process().process_index
+        staged = self.path / f".{folder.name}"
 
         def begin() -> None:
             remove(staged)
@@ -171,10 +217,10 @@ class Pool(Dataset[tuple[Tensor, int]]):
         for number, file in enumerate(files):
             _link(file, staged / f"{rank:04d}-{number:06d}.arrow")
         if not files:
-            batch.write(staged / f"{rank:04d}.arrow", self.metadata)
+            write_rows(staged / f"{rank:04d}.arrow", rows)
         wait_for_all()
         on_main(commit)
-        self._open(round_index)
+        self._open(index)
 
     def drop_later(self) -> None:
         """Drop what a run appended after this version before it was killed. All processes call this."""
@@ -185,28 +231,27 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
         on_main(drop)
 
-    def table(self, newest: bool = False) -> pa.Table:
-        """The columns FACTS, and `posterior` with soft labels, of all rows or of the latest round's."""
-        return pa.concat_tables(self._facts[-1:] if newest else self._facts)
-
     def _open(self, index: int) -> None:
-        """Map a round that another process may just have written."""
-        when_visible(lambda: self._map(index))
-
-    def _map(self, index: int) -> None:
-        """Nothing changes if the round cannot be read."""
+        """Map a round, which another process may just have written; nothing changes if it cannot be read."""
         folder = self.path / f"round-{index:04d}"
-        with opening(folder):
-            table = read_round(folder)
-            order = np.argsort(table["row"].to_numpy())
-            facts = table.select([*FACTS, *(["posterior"] if "posterior" in table.column_names else [])]).take(order)
-            facts = facts.set_column(0, "row", pa.array(np.arange(len(self), len(self) + len(facts))))
+
+        def read() -> tuple[pa.Table, np.ndarray, pa.Table]:
+            with opening(folder):
+                table = read_round(folder)
+                order = np.argsort(table["row"].to_numpy())
+                soft = [name for name in ("posterior",) if name in table.column_names]
+                return table, order, table.select([*FACTS, *soft]).take(order)
+
+        table, order, facts = when_visible(read)
+        n = len(self)
+        facts = facts.set_column(0, "row", pa.array(np.arange(n, n + len(facts))))
         chunks = table["example"].chunks
-        lengths = [len(chunk) for chunk in chunks]
-        within = np.concatenate([np.arange(length) for length in lengths])
-        place = np.stack([np.repeat(np.arange(len(chunks)) + len(self._chunks), lengths), within], axis=1)
+        if self.storage.type != chunks[0].type:
+            self.storage = storage_of(chunks[0].type, self.sample_shape)
+        parts = enumerate(chunks, len(self._chunks))
+        place = [np.stack([np.full(len(part), number), np.arange(len(part))], axis=1) for number, part in parts]
         self._chunks += chunks
-        self._place = np.concatenate([self._place, place[order]])
+        self._place = np.concatenate([self._place, np.concatenate(place)[order]])
         self._facts.append(facts)
         self.newest = len(facts)
         self.y = torch.cat([self.y, torch.from_numpy(facts["label"].to_numpy().astype(np.int64))])
@@ -214,9 +259,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
         kept, self._kept = self._kept, None
-        if 0 < self.stored.value_bytes * len(self) * self.stored.size <= self.memory:
-            first = 0 if kept is None else len(kept)
-            new = self._read(torch.arange(first, len(self)))
+        if 0 < self.storage.value_bytes * len(self) * self.storage.size <= self.memory:
+            new = self._read(torch.arange(0 if kept is None else n, len(self)))
             self._kept = new if kept is None else torch.cat([kept, new])
         self.version = index + 1
 
@@ -225,7 +269,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             return self._kept.index_select(0, rows)  # faster than [rows]
         with opening(self.path):
             cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
-            return self.stored.decode(pa.concat_arrays(cells or [self._chunks[0][:0]]))
+            return self.storage.decode(pa.concat_arrays(cells or [self._chunks[0][:0]]))
 
 
 class PoolExamples:
@@ -250,40 +294,22 @@ def rounds_of(pool: Path) -> list[Path]:
 
 def read_round(folder: Path) -> pa.Table:
     """A round's rows, memory-mapped, file after file."""
-    return pa.concat_tables([read_table(file) for file in sorted(folder.glob("*.arrow"))])
-
-
-def latest_version(pool: Path) -> int:
-    """The number of rounds; InputError for a pool of an earlier format."""
-    if (pool / "_versions").exists():
-        raise InputError(f"{pool} is a pool of format 1: this version reads {FORMAT}; export it with version 0.2.0")
-    return len(rounds_of(pool))
-
-
-def recorded_rows(pool: Path, version: int) -> int:
-    """How many rows the first rounds have."""
-    with opening(pool):
-        return sum(len(read_round(folder)) for folder in rounds_of(pool)[:version])
+    return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
     """What is wrong with the first rounds of a pool, or all; a round is read once unless it was touched."""
-    there = latest_version(pool)
-    for index in range(there if version is None else version):
+    for index in range(len(rounds_of(pool)) if version is None else version):
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():
             return f"{folder if not folder.is_dir() else folder / RECORD} is missing"
-        stamp = tuple((file.name, *_stamp(file)) for file in sorted(folder.iterdir()))
+        seen = ((file.name, file.stat()) for file in sorted(folder.iterdir()))
+        stamp = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in seen)
         if _verified.get(folder.absolute()) != stamp:
             if problem := damage(folder):
                 return problem
             _verified[folder.absolute()] = stamp
     return None
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    seen = file.stat()
-    return (seen.st_ino, seen.st_size, seen.st_mtime_ns)
 
 
 def verify_pool(pool: Path, version: int) -> None:

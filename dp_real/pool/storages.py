@@ -20,14 +20,14 @@ from dp_real.runtime import pixels
 
 NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
 """A list of numbers, as `datasets` describes it."""
+IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of examples: its type in Parquet, its description for `datasets`, and the value for an example."""
+    """A column of exported examples: its name, its description for `datasets`, and the value for an example."""
 
     name: str
-    type: pa.DataType
     feature: dict[str, Any]
     value: Callable[[Tensor], Any]
 
@@ -39,40 +39,27 @@ def png(example: Tensor) -> dict[str, Any]:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def numbers(example: Tensor) -> list[float]:
-    """The values of an example in order."""
-    return example.flatten().tolist()
-
-
-IMAGE = ExportColumn("image", pa.struct({"bytes": pa.binary(), "path": pa.string()}), {"_type": "Image"}, png)
-NUMBERS = ExportColumn("example", pa.list_(pa.float32()), NUMBERS_FEATURE, numbers)
+IMAGE = ExportColumn("image", {"_type": "Image"}, png)
+NUMBERS = ExportColumn("example", NUMBERS_FEATURE, lambda example: example.flatten().tolist())
 
 
 @dataclass(frozen=True)
 class Storage(ABC):
-    """Converts between examples and a column of the pool; the base of the kinds."""
+    """Converts between examples and a column of the pool, which `datasets` describes as `feature`."""
 
     sample_shape: tuple[int, ...]
 
     value_bytes: ClassVar[int]
     """The bytes of a value in memory; 0 if examples are always read from disk."""
+    type: ClassVar[Any]
+    feature: ClassVar[Any]
 
-    @abstractmethod
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 (most keep any shape)
         """Raise InputError if examples of this shape cannot be stored so."""
 
     @property
     def size(self) -> int:
         return int(np.prod(self.sample_shape))
-
-    @property
-    @abstractmethod
-    def type(self) -> pa.DataType: ...
-
-    @property
-    @abstractmethod
-    def feature(self) -> dict[str, Any]:
-        """The column as `datasets` describes it."""
 
     @abstractmethod
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array: ...
@@ -112,9 +99,6 @@ class Floats(Storage):
     value_bytes: ClassVar[int] = 4
     value_type: ClassVar[pa.DataType] = pa.float32()
 
-    def check(self) -> None:
-        """Numbers have any shape."""
-
     @property
     def type(self) -> pa.DataType:
         return pa.list_(self.value_type, self.size)
@@ -123,16 +107,16 @@ class Floats(Storage):
     def feature(self) -> dict[str, Any]:
         return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
 
-    def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
-        """The examples with values of the column's type."""
-        return x
-
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
-        values = self.stored(x).flatten().numpy()
-        return pa.FixedSizeListArray.from_arrays(pa.array(values), self.size)
+        values = pa.array(x.flatten().numpy(), self.value_type)
+        return pa.FixedSizeListArray.from_arrays(values, self.size)
 
     def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
+
+
+def _bytes_of(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.uint8 else pixels.to_bytes(x)
 
 
 @STORAGES.named("uint8", place=2)
@@ -143,15 +127,14 @@ class Bytes(Floats):
     value_type: ClassVar[pa.DataType] = pa.uint8()
 
     def check(self) -> None:
-        """Only images have values that end at -1 and 1."""
         if len(self.sample_shape) != 3:
             raise InputError(
                 "pool.storage = 'uint8' keeps images, whose values end at -1 and 1; "
                 f"these are {list(self.sample_shape)}"
             )
 
-    def stored(self, x: Shaped[Tensor, "rows *sample"]) -> Shaped[Tensor, "rows *sample"]:
-        return x if x.dtype == torch.uint8 else pixels.to_bytes(x)
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+        return super().encode(_bytes_of(x))
 
 
 @STORAGES.named("jpeg", place=3)
@@ -159,24 +142,17 @@ class Jpegs(Storage):
     """Images as JPEG files."""
 
     value_bytes: ClassVar[int] = 0
+    type: ClassVar[Any] = IMAGE_TYPE
+    feature: ClassVar[Any] = IMAGE.feature
 
     def check(self) -> None:
         shape = self.sample_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(shape)}")
 
-    @property
-    def type(self) -> pa.DataType:
-        return IMAGE.type
-
-    @property
-    def feature(self) -> dict[str, Any]:
-        return IMAGE.feature
-
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
-        stored = x if x.dtype == torch.uint8 else pixels.to_bytes(x)
-        files = pa.array(pixels.encode(stored), pa.binary())
-        return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(self.type))
+        files = pa.array(pixels.encode(_bytes_of(x)), pa.binary())
+        return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(IMAGE_TYPE))
 
     def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:
         return pixels.decode(column.flatten()[0].to_pylist(), self.sample_shape)

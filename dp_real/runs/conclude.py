@@ -11,15 +11,14 @@ from typing import Any
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_real import distributed
-from dp_real.config import Config
 from dp_real.data import DataConfig
 from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
-from dp_real.examples import ExampleSet, RealData
+from dp_real.examples import ExampleSet
 from dp_real.pool import Pool
 from dp_real.practice import Practice
 from dp_real.protocols import Learner
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import RunFiles
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
@@ -28,29 +27,54 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
 
 def conclude(
-    practice: Practice, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
+    practice: Practice, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
     The learner is written before it is evaluated: a broken real image must not cost it.
     """
-    config = practice.config
-    learner = practice.learner
+    config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
     distributed.on_main(lambda: _save_learner(learner, files))
-    result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
-    result |= facts or {}
+    result = {
+        "name": config.name,
+        "seed": config.seed,
+        "test_accuracy": accuracy(learner, data.test) if test else None,
+        "test_examples": len(data.test.y) if test else 0,
+        "val_accuracy": accuracy(learner, data.validation),
+        "val_examples": len(data.validation.y),
+        "sets": evaluate_sets(learner, data.sets) + evaluate_shots(config, learner, data.test) if test else [],
+        "pool_size": len(practice.pool),
+        "samples_generated": state.costs["generated"],
+        "samples_redrawn": state.costs["redrawn"],
+        "samples_seen": state.seen,
+        "additions": state.rounds - 1,
+        "steps": state.step,
+        "processes": distributed.this_process().num_processes,
+        "seconds": state.seconds,
+        "generation_seconds": state.generation_seconds,
+        "training_seconds": state.seconds - state.generation_seconds,
+        "denoiser_forwards": state.costs["forwards"],
+        "denoiser_backwards": state.costs["backwards"],
+        "generation_flops": state.costs["flops"],
+        "training_flops": practice.row_flops * state.seen,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS},
+        **(facts or {}),
+    }
     if config.data.near(NEAR) is not None:
         result["near"] = distributed.on_main(lambda: count_near(config.data, practice.pool, data.validation))
         if config.generator.shows_examples and result["near"]["validation"]:
+            noun = config.data.examples
             log.warning(
-                "%d %s that were learned are nearly %s of the validation set, which prompts showed: its accuracy "
-                "may be too high; pool.distinct drops such %s",
-                result["near"]["validation"],
-                config.data.examples,
-                config.data.examples,
-                config.data.examples,
+                f"{result['near']['validation']} {noun} that were learned are nearly {noun} of the validation set, "
+                f"which prompts showed: its accuracy may be too high; pool.distinct drops such {noun}"
             )
-    distributed.on_main(lambda: _write_result(config, result, files))
+
+    def write() -> None:
+        write_text(files.learner / CARD, model_card(config, result))
+        write_json(files.result, result)
+        seal(files.path, [file.name for file in (*files.logs, files.result) if file.exists()])
+
+    distributed.on_main(write)
     return result
 
 
@@ -63,53 +87,12 @@ def _save_learner(learner: Learner, files: RunFiles) -> None:
     seal(files.learner)
 
 
-def _write_result(config: Config, result: dict[str, Any], files: RunFiles) -> None:
-    write_text(files.learner / CARD, model_card(config, result))
-    write_json(files.result, result)
-    seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
-
-
-def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
-    """Accuracies as shares, and the number of real examples of each."""
-    learner = practice.learner
-    return {
-        "test_accuracy": accuracy(learner, data.test) if test else None,
-        "test_examples": len(data.test.y) if test else 0,
-        "val_accuracy": accuracy(learner, data.validation),
-        "val_examples": len(data.validation.y),
-        "sets": evaluate_sets(learner, data.sets) + evaluate_shots(practice.config, learner, data.test) if test else [],
-    }
-
-
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """How many of a pool are nearly an earlier one of it, and nearly one of the validation set."""
-    earlier = kind.near(NEAR)
-    real = kind.near(NEAR)
+    earlier, real = kind.near(NEAR), kind.near(NEAR)
     assert earlier is not None, "the kind has such a measure"
     assert real is not None
     examples = real.values(pool.x)
     real.add(real.values(validation.x))
     copies = int(earlier.add(examples).sum())
     return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
-
-
-def _spent(practice: Practice) -> dict[str, Any]:
-    state = practice.state
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
-    return {
-        "pool_size": len(practice.pool),
-        "samples_generated": state.costs.generated,
-        "samples_redrawn": state.costs.redrawn,
-        "samples_seen": state.seen,
-        "additions": state.rounds - 1,
-        "steps": state.step,
-        "processes": distributed.this_process().num_processes,
-        "seconds": state.seconds,
-        "generation_seconds": state.generation_seconds,
-        "training_seconds": state.seconds - state.generation_seconds,
-        "denoiser_forwards": state.costs.forwards,
-        "denoiser_backwards": state.costs.backwards,
-        "generation_flops": state.costs.flops,
-        "training_flops": practice.row_flops * state.seen,
-        "versions": versions,
-    }

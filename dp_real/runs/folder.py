@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,74 +12,61 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
-from dp_base.checksums import RECORD
+from dp_base.checksums import RECORD, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
     asked_for,
     discard_parts,
+    naming,
     remove,
+    strict_json,
+    to_disk,
     unused,
     whole_file,
+    whole_folder,
     write_json,
     write_text,
 )
 from dp_base.locks import locked
-from dp_base.reading import read_json
+from dp_base.reading import KEY, read_json
 from dp_real import distributed
-from dp_real.accounts import line
 from dp_real.config import Config, load_config
-from dp_real.distributed import when_visible
 from dp_real.pool import Pool
 from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
-from dp_real.runs.checkpoints import (
-    checkpoint_problem,
-    checkpoints,
-    cut_logs,
-    is_kept,
-    log_marks,
-    log_problem,
-    newest_intact,
-    read_record,
-    read_state,
-    restore_learner,
-    write_checkpoint,
-)
+from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes, differences
-from dp_real.runs.run_files import RunFiles, append_row
+from dp_real.runtime import finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
-log = logging.getLogger(__name__)
 steps_log = logging.getLogger("dp_real.steps")  # a line an evaluation; `dp` shows it where stderr is no terminal
-
-Tracker = Callable[[dict[str, Any], int], None]
-"""tracker(row, step) is called with each evaluation and addition."""
-
 LINES_APART = 5.0  # seconds at least between two lines of that log
 SHOWN = 64  # images in the picture of a round
 THUMBNAIL = 128  # pixels a side of those that are larger
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
+HOUR = 3600  # seconds
 
 
 class RunFolder:
-    """A Recorder on disk, of which the main process writes."""
+    """What a run writes, in the main process, and whether it was told to stop."""
 
     def __init__(
         self,
         files: RunFiles,
         advance: Callable[[int], None],
         step: int = 0,
-        tracker: Tracker | None = None,
+        track: Callable[[dict[str, Any], int], None] = lambda row, step: None,
         inputs: dict[str, str] | None = None,
         accept_changes: bool = False,
     ) -> None:
         """advance: called with the steps since its last call. inputs: the run's identity, for checkpoints."""
         self.files = files
-        self._track = tracker or (lambda row, step: None)
+        self._track = track
         self._advance = advance
         self._step = step
         self._inputs = inputs or {}
@@ -110,10 +98,26 @@ class RunFolder:
         self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
-        if self._main:
-            write_checkpoint(
-                self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted
-            )
+        """One of its name has the same content and stays. DivergedError if tensors are not finite."""
+        folder = self.files.checkpoints
+        name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
+        path = folder / (name if keep else f"latest-{name}")
+        if not self._main or path.exists():
+            return
+        older = [] if keep else list(folder.glob("latest-*"))
+        tensors = learner.tensors()
+        finite.require_finite("the learner's weights", finite.LEARNER, tensors.values())
+        with whole_folder(path) as staged:
+            save_file(tensors, staged / LEARNER)
+            for log in self.files.logs:
+                if log.exists():
+                    shutil.copyfile(log, staged / log.name)
+            facts = {KEY: FORMAT, "inputs": self._inputs} | ({"accepted": self.accepted} if self.accepted else {})
+            write_json(staged / STATE, vars(state) | facts)
+            seal(staged)
+            to_disk(staged)  # before the one that it replaces is gone
+        for each in older:
+            remove(each)
 
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
@@ -121,48 +125,48 @@ class RunFolder:
         Changed inputs that are not accepted raise InputError before anything is touched.
         """
         files = self.files
-        shape = config.pool_shape
         newest = distributed.on_main(lambda: self._set_back(config))
-        if newest is None:
-            return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool, config.task.classes)
-        state, pool_version = when_visible(lambda: restore_learner(learner, newest))
-        pool = Pool(files.pool, shape, pool_version, config.pool, config.task.classes)
-        pool.drop_later()
-        if self._main:
-            cut_logs(files, newest)
+        state = LoopState(config.training.steps)
+        if newest is not None:
+            state = distributed.when_visible(lambda: newest.restore(learner))
+        pool = Pool(files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
+        if newest is not None:
+            pool.drop_later()
+        if newest is not None and self._main:
+            for log in files.logs:
+                if (newest.path / log.name).exists():
+                    shutil.copyfile(newest.path / log.name, log)
+                else:
+                    remove(log)
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
-            discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
+            discard_blocks(files.drawing, but=state.rounds if newest.is_kept else None)
         return state, pool
 
-    def _set_back(self, config: Config) -> Path | None:
+    def _set_back(self, config: Config) -> Checkpoint | None:
         """The newest intact checkpoint; what came after it is removed, and will be written again."""
         files = self.files
-        newest = resumable(files)
-        self._check_inputs(newest)
-        remove(files.path / RECORD)  # of a complete run
-        for path in checkpoints(files.checkpoints):
-            if path == newest:
-                return newest
-            remove(path)
-        for path in (files.pool, files.metrics, files.rounds):
-            remove(path)
-        if config.practice.draws:
-            self._keep_first_blocks()
-        return None
-
-    def _keep_first_blocks(self) -> None:
-        """Keep the blocks of a stopped first round, unless the run's inputs have changed."""
-        note = self.files.drawn_with
-        unchanged = note.exists() and read_json(note) == self._inputs
-        discard_blocks(self.files.drawing, but=0 if unchanged else None)
-        self.files.drawing.mkdir(exist_ok=True)
-        write_json(note, self._inputs)
-
-    def _check_inputs(self, newest: Path | None) -> None:
-        record = {} if newest is None else read_record(newest)
-        changed = differences(self.files, record.get("inputs", {}), self._inputs)
+        newest = newest_intact(files, self._problem)
+        record = {} if newest is None else newest.record
+        changed = differences(files, record.get("inputs", {}), self._inputs)
         changed = accepted(changed, self._accept_changes, "the run will not end as it would have")
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
+        remove(files.path / RECORD)  # of a complete run
+        for checkpoint in checkpoints(files.checkpoints):
+            if checkpoint == newest:
+                return newest
+            remove(checkpoint.path)
+        for path in (files.pool, *files.logs):
+            remove(path)
+        if config.practice.draws:  # blocks of a stopped first round stay, unless the run's inputs have changed
+            unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self._inputs
+            discard_blocks(files.drawing, but=0 if unchanged else None)
+            files.drawing.mkdir(exist_ok=True)
+            write_json(files.drawn_with, self._inputs)
+        return None
+
+    def _problem(self, checkpoint: Checkpoint) -> str | None:
+        """What is wrong with a checkpoint, or the part of the pool that it needs."""
+        return checkpoint.problem() or pool_problem(self.files.pool, checkpoint.state.rounds)
 
     def stop_requested(self) -> bool:
         """Several processes must agree, which they do every AGREE_EVERY steps."""
@@ -201,10 +205,44 @@ class RunFolder:
                 signal.signal(number, handler)
 
 
-class BranchFolder(RunFolder):
-    """A run's folder without checkpoints: a stopped branch starts over."""
+def append_row(log: Path, row: dict[str, Any]) -> None:
+    """Add a line of strict JSON to a log; nan and inf become null."""
+    with naming(log), open(log, "a", encoding="utf-8") as file:
+        file.write(strict_json(row) + "\n")
 
-    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None: ...
+
+def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:
+    """One line on where a run is; the time left is as the time so far, by steps."""
+    texts = {
+        "images_per_second": "{:,.0f} rows/s",
+        "waiting_share": "{:.0%} of the time waiting for rows",
+        "gpu_memory": "{:,.0f} bytes of the GPU",
+        "gradient_norm": "gradient {:.3g}",
+    }
+    left = row["seconds"] / row["step"] * (last_step - row["step"])
+    return ", ".join(
+        [
+            f"step {row['step']:,} of {last_step:,}",
+            f"accuracy {row['val_accuracy']:.1%}",
+            f"pool {row['pool_size']:,}",
+            *(text.format(pace[name]) for name, text in texts.items() if name in pace),
+            f"{left / HOUR:.1f} h left" if left >= HOUR else f"{left / 60:.0f} min left",
+        ]
+    )
+
+
+def show_newest(pool: Pool, path: Path) -> None:
+    """Draw at most SHOWN images of the latest round, evenly spaced."""
+    shape = pool.sample_shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        return
+    rows = torch.linspace(len(pool) - pool.newest, len(pool) - 1, min(SHOWN, pool.newest)).round().long()
+    images = to_float(pool.minibatch(rows)[0])
+    if max(shape[1:]) > THUMBNAIL:
+        images = fit(images, (shape[0], THUMBNAIL, THUMBNAIL))
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path) as partial:
+        mosaic(to_bytes(images)).save(partial)
 
 
 @contextmanager
@@ -227,20 +265,6 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
         yield
 
 
-def show_newest(pool: Pool, path: Path) -> None:
-    """Draw at most SHOWN images of the latest round, evenly spaced."""
-    shape = pool.x.shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        return
-    rows = torch.linspace(len(pool) - pool.newest, len(pool) - 1, min(SHOWN, pool.newest)).round().long()
-    images = to_float(pool.minibatch(rows)[0])
-    if max(shape[2:]) > THUMBNAIL:
-        images = fit(images, (shape[1], THUMBNAIL, THUMBNAIL))
-    path.parent.mkdir(exist_ok=True)
-    with whole_file(path) as partial:
-        mosaic(to_bytes(images)).save(partial)
-
-
 @contextmanager
 def naming_command(command: str) -> Iterator[None]:
     """Name the command that goes on in an interrupt that says nothing, before the first step or after the last."""
@@ -253,39 +277,24 @@ def naming_command(command: str) -> Iterator[None]:
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
     """Claim the folder for this run, or return its result if it is complete and `resume` is set."""
     out = files.path
-    if not unused(out):
-        if files.result.exists() and not files.config.exists():
-            raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
-        held = load_config(files.config) if files.config.exists() else None
-        same = held is not None and config.goes_on_from(held)
-        result = files.read_result()
-        if not same:
-            raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")
-        if not resume:
-            raise InputError(
-                f"--out {out} holds this very run, complete; name another folder or remove it"
-                if result
-                else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
-            )
-        if result:
-            accepted(changes(files), accept_changes)
-        return result
-    with asked_for(out):
-        write_text(files.config, config.to_toml())
-    return None
-
-
-def resumable(files: RunFiles) -> Path | None:
-    """The newest checkpoint that is intact with its pool and logs; DamagedError if none is."""
-
-    def problem(checkpoint: Path) -> str | None:
-        found = checkpoint_problem(checkpoint)
-        if found:
-            return found
-        _, pool_version = read_state(checkpoint)
-        return pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
-
-    return newest_intact(files.checkpoints, problem)
+    if unused(out):
+        with asked_for(out):
+            write_text(files.config, config.to_toml())
+        return None
+    if files.result.exists() and not files.config.exists():
+        raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
+    if not files.config.exists() or not config.goes_on_from(load_config(files.config)):
+        raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")
+    result = files.read_result()
+    if not resume:
+        raise InputError(
+            f"--out {out} holds this very run, complete; name another folder or remove it"
+            if result
+            else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
+        )
+    if result:
+        accepted(changes(files), accept_changes)
+    return result
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:

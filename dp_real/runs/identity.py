@@ -17,8 +17,7 @@ from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
-from dp_real.runs.checkpoints import checkpoints, read_record, state_problem
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import STATE, RunFiles, checkpoints
 from dp_real.runtime.cache import fingerprints
 from dp_real.sections import HUB
 
@@ -34,11 +33,8 @@ NAMES = {
     "storage code": "code of the storage",
     "marks": "marked examples",
     "test": "test set",
-    "rest of validation": "rest of the validation set",
-    "rest of test": "rest of the test set",
 }
 """What messages call what a run depends on, where it is not the name itself."""
-PLURAL = ("classes", "training", "marks", WEIGHTS)
 OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
 """What the samples of a generator depend on."""
 
@@ -55,36 +51,32 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
     With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
-    draws = config.practice.draws
+    draws, marks = config.practice.draws, config.pool.marks
     found = {
         "classes": json_digest(config.task.classes),
         "code": config.generator.code_digest() if draws else "",
         "learner code": config.learner.code_digest(),
         "data code": config.data.code_digest(),
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
-        "marks": json_digest(sorted(read_marks(config.pool.marks))) if config.pool.marks else "",
+        "marks": json_digest(sorted(read_marks(marks))) if marks else "",
     }
-    parts = [*([config.generator] if draws else []), config.learner, config.practice]
-    digests = {key: value for part in parts for key, value in part.weights_digests().items()}
-    found |= {f"{WEIGHTS}{key}": value for key, value in digests.items()}
+    for part in (*([config.generator] if draws else []), config.learner, config.practice):
+        found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
-        found |= _set_digests("validation", data.validation)
+        found["validation"] = _set_digest(data.validation)
         if data.generator is not None and uses_training_examples(config):
             found["training"] = json_digest(data.generator.fingerprint())
     if data is not None and test:
-        found |= _set_digests("test", data.test)
-        for name, examples in data.sets.items():
-            found |= _set_digests(f"set {name}", examples)
+        found["test"] = _set_digest(data.test)
+        found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
     return {name: value for name, value in found.items() if value}
 
 
-def _set_digests(name: str, examples: ExampleSet) -> dict[str, str]:
-    """Digests of labels and about SAMPLED examples, and of the other files' sizes, since a copy has other times."""
+def _set_digest(examples: ExampleSet) -> str:
+    """Of labels, about SAMPLED examples, and of the rest the values, or the files' sizes: a copy has other times."""
     x = examples.x
-    found = {name: json_digest(fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y))}
-    if len(examples.y) >= 2 * SAMPLED and isinstance(x, ImageFiles | Tensor):
-        found[f"rest of {name}"] = json_digest(x.sizes() if isinstance(x, ImageFiles) else fingerprints(x))
-    return found
+    rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
+    return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])
 
 
 def uses_training_examples(config: Config) -> bool:
@@ -103,12 +95,11 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
 
 def noted(files: RunFiles) -> dict[str, str]:
     """What a run depended on, by its result, newest readable checkpoint, or first blocks."""
-    result = files.read_result()
-    if result is not None:
+    if (result := files.read_result()) is not None:
         return result.get("inputs", {})
     for checkpoint in checkpoints(files.checkpoints):
-        if state_problem(checkpoint) is None:
-            return read_record(checkpoint).get("inputs", {})
+        if checkpoint.problem([STATE]) is None:
+            return checkpoint.record.get("inputs", {})
     return read_json(files.drawn_with) if files.drawn_with.exists() else {}
 
 
@@ -118,14 +109,15 @@ def changes(files: RunFiles) -> list[str]:
     if not before:
         return []
     config = load_config(files.config)
-    changed = differences(files, before, {CONFIG: digest(files.config)})
+    found = differences(files, before, {CONFIG: digest(files.config)})
     try:
-        return [*changed, *differences(files, before, material(config, _data_here(config), test="test" in before))]
+        now = material(config, _data_here(config), test="test" in before)
     except InputError as error:  # of the marks or of the data, which are wrong now
-        return [*changed, str(error)]
+        return [*found, str(error)]
     except MissingError as error:
         log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
-        return changed
+        return found
+    return [*found, *differences(files, before, now)]
 
 
 def _data_here(config: Config) -> RealData | None:
@@ -143,13 +135,9 @@ def _data_here(config: Config) -> RealData | None:
 
 def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """A line for each thing that was noted and is another one now."""
-    changed = []
-    for name in sorted(now.keys() & before.keys()):
-        if now[name] != before[name]:
-            what = files.config if name == CONFIG else f"the {NAMES.get(name, name)}"
-            now_and_then = "are not what they were" if name.startswith(PLURAL) else "is not what it was"
-            changed.append(f"{what} {now_and_then} when {files.path} began")
-    return changed
+    changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+    called = {name: files.config if name == CONFIG else f"the {NAMES.get(name, name)}" for name in changed}
+    return [f"{called[name]} changed since {files.path} began" for name in changed]
 
 
 def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:

@@ -1,10 +1,9 @@
-"""Prepares what a configuration names, and checks that its plan can be carried out."""
+"""Loads what a configuration names, and checks that its plan can be carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -16,36 +15,14 @@ from dp_real import distributed
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
-from dp_real.evaluate.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
-from dp_real.pool.marks import read_marks
 from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.rounds import KEEP
 from dp_real.runtime.hub import quietly
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run consists of."""
-
-    data: RealData
-    generator: Generator | None  # None: nothing is drawn
-    learner: Learner
-    marks: frozenset[str] = frozenset()  # of examples that are left out
-
-
-def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
-    """Load a run's parts and check its plan; `test`: also decode test images and further sets."""
-    marks = read_marks(config.pool.marks)
-    data = load_data(config, progress, test=test)
-    check_plan(config)
-    check_real_examples(config, data)
-    generator = load_generator(config, data, progress) if config.practice.draws else None
-    return Parts(data, generator, fresh_learner(config), marks)
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -121,33 +98,23 @@ def check_plan(config: Config) -> None:
 
 
 def check_real_examples(config: Config, data: RealData) -> None:
-    """Raise InputError if the pool is to have more real examples than there are."""
-    options = config.practice
-    available = 0 if data.generator is None else len(data.generator.y)
-    if options.real > available:
-        raise InputError(f"practice.real = {options.real}: there are {available} real training examples")
-    if options.real and options.imbalance > 1:
-        _check_tail(config, data)
-
-
-def _check_tail(config: Config, data: RealData) -> None:
-    """Raise InputError if a class is to have more real examples than there are, or none."""
-    assert data.generator is not None, "there are real examples"
-    options = config.practice
-    if options.real < data.task.n_classes:
-        raise InputError(f"practice.real = {options.real}: a long tail of {data.task.n_classes} classes needs more")
-    wanted = tail_counts(options.real, data.task.n_classes, options.imbalance, config.data.split)
-    there = data.generator.y.bincount(minlength=data.task.n_classes).numpy()
+    """Raise InputError if the pool is to have more real examples than there are, in all or of a class."""
+    options, classes = config.practice, data.task.n_classes
+    asked, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
+    key = f"practice.real = {asked}"
+    if asked > len(labels):
+        raise InputError(f"{key}: there are {len(labels)} real training examples")
+    if not asked or options.imbalance <= 1:
+        return
+    if asked < classes:
+        raise InputError(f"{key}: a long tail of {classes} classes needs more")
+    wanted = tail_counts(asked, classes, options.imbalance, config.data.split)
+    there = labels.bincount(minlength=classes).numpy()
     for label in (wanted > there).nonzero()[0][:1]:
         raise InputError(
-            f"practice.real = {options.real} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
+            f"{key} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
             f"examples of {data.task.classes[label]!r}: there are {there[label]}; lower either"
         )
-
-
-def validator(data: RealData) -> Callable[[Learner], float]:
-    """Measures the validation accuracy that patience watches."""
-    return lambda learner: accuracy(learner, data.validation)
 
 
 @contextmanager

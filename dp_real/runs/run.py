@@ -16,19 +16,26 @@ from torch import Tensor
 from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real import distributed
-from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.load import flat
 from dp_real.objects import GIVEN, give, with_objects
 from dp_real.plan.needs import tracker
+from dp_real.pool.marks import read_marks
 from dp_real.practice import Practice
 from dp_real.rounds import Rounds
-from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.folder import RunFolder, Tracker, claim, disclaim, naming_command, sole_writer
+from dp_real.runs.files import RunFiles, newest_intact
+from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import drawing_identity, identity
-from dp_real.runs.prepare import VARIED, own_torch, prepare, validator
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.prepare import (
+    VARIED,
+    check_plan,
+    check_real_examples,
+    fresh_learner,
+    load_data,
+    load_generator,
+    own_torch,
+)
 from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
 
@@ -134,47 +141,39 @@ def _train(
 ) -> dict[str, Any]:
     try:
         check_tracker(config.tracker)
-        parts = prepare(config, progress, test=test)
+        marks = read_marks(config.pool.marks)
+        data = load_data(config, progress, test=test)
+        check_plan(config)
+        check_real_examples(config, data)
+        generator = load_generator(config, data, progress) if config.practice.draws else None
+        learner = fresh_learner(config)
     except Exception:
         if distributed.this_process().is_main_process:
             disclaim(files)
         raise
-    with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
-        noted = identity(files, config, parts.data, test=test)
-        shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))
-        folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
-        state, pool = folder.restore(config, parts.learner)
-        data, near = parts.data, None
-        if config.pool.distinct and config.practice.draws:
-            near = config.data.near(config.pool.distinct)
-        rounds = Rounds(
-            config,
-            pool,
-            generator=parts.generator,
-            real=data.generator,
-            validation=data.validation,
-            folder=files.drawing,
-            shared=shared,
-            marks=parts.marks,
-            near=near,
-            stop=folder.told_to_stop,
-            progress=progress,
-        )
-        flops = MeasuredFlops(rounds.drawer, parts.learner) if parts.generator else None
-        practice = Practice(config, parts.learner, pool, validator(data), folder, state, data.validation, rounds, flops)
+    noted = identity(files, config, data, test=test)
+    shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))
+    with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
+        folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
+        state, pool = folder.restore(config, learner)
+        filters = config.pool.distinct and config.practice.draws
+        near = config.data.near(config.pool.distinct) if filters else None
+        stop = folder.told_to_stop
+        rounds = Rounds(config, pool, generator, data, files.drawing, shared, marks, near, stop, progress)
+        practice = Practice(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():
                 practice.run()
-        except Interrupted as stop:
-            why = f"{stop}: " if str(stop) else ""
+        except Interrupted as asked:
+            why = f"{asked}: " if str(asked) else ""
             message = f"{why}interrupted at step {state.step}: dp real resume {files.path} goes on"
             raise Interrupted(message) from None
         except DivergedError as error:
-            last = newest_checkpoint(files.checkpoints)
-            kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
+            last = newest_intact(files)
+            kept = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
-    return conclude(practice, data, files, test, facts)
+    return conclude(practice, files, test, facts)
 
 
 def check_tracker(name: str) -> None:
@@ -185,22 +184,17 @@ def check_tracker(name: str) -> None:
         raise MissingError(problem)
 
 
-def last_wandb_run(out: Path) -> str | None:
-    """The id of the run that wandb goes on with in a folder."""
-    begun = sorted((out / "wandb").glob("*run-*-*"), key=lambda path: path.name.removeprefix("offline-"))
-    return begun[-1].name.rpartition("-")[2] if begun else None
-
-
 @contextmanager
-def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
-    """Yield a Tracker of the run in folder `out`; None if no dashboard is asked for."""
+def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None]]:
+    """Yield what a row is logged by, row and step: to the dashboard that is asked for, if any."""
     if config.tracker == "none":
-        yield None
+        yield lambda row, step: None
         return
     accelerator = Accelerator(
-        log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
+        log_with=config.tracker, project_dir=files.path, cpu=not torch.cuda.is_available(), mixed_precision="no"
     )
-    wandb: dict[str, Any] = {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}
+    wandb: dict[str, Any] = {"dir": str(files.path), "name": config.name, "resume": "allow"}
+    wandb["id"] = f"{files.config.stat().st_mtime_ns:x}"  # the same when the run is resumed
     wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
     settings = flat(config.model_dump(mode="json"))
     shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}

@@ -1,11 +1,23 @@
 """Counts FLOPs by torch's formulas, of matrix products, convolutions and attention, without element-wise work."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+FORMULAS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    ATTENTION: lambda query, key, value, *_, **__: sdpa_flop_count(query.shape, key.shape, value.shape),
+    ATTENTION_BACKWARD: lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(
+        gradient.shape, query.shape, key.shape, value.shape
+    ),
+}
 
 
 class FlopCounter(TorchDispatchMode):
@@ -14,6 +26,8 @@ class FlopCounter(TorchDispatchMode):
     torch's FlopCounterMode has hooks on modules that break torch.autograd.grad.
     """
 
+    pauses: ClassVar[int] = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
@@ -21,15 +35,24 @@ class FlopCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         result = func(*args, **options)
-        formula = flop_registry.get(func.overloadpacket)
-        if formula:
+        formula = FORMULAS.get(func.overloadpacket)
+        if formula and not FlopCounter.pauses:
             self.total += formula(*args, **options, out_val=result)
         return result
 
 
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """What the block computes is kept, and so no cost of the samples that happen to be drawn first."""
+    FlopCounter.pauses += 1
+    try:
+        yield
+    finally:
+        FlopCounter.pauses -= 1
+
+
 def count(work: Callable[[], object]) -> int:
-    """The FLOPs of doing `work` once; a multiplication and an addition are two."""
-    # There are formulas for the matrix products of attention, but not for the fused kernels of all devices.
+    """The FLOPs of doing `work` once; a multiplication and an addition are two. Attention counts as its products."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()
     return counter.total

@@ -49,9 +49,6 @@ class Strings(Storage):
 
     value_bytes: ClassVar[int] = 4
 
-    def check(self) -> None:
-        """Only sources of texts allow this storage."""
-
     @property
     def type(self) -> pa.DataType:
         return pa.large_string()
@@ -68,4 +65,4 @@ class Strings(Storage):
 
     @property
     def exported(self) -> ExportColumn:
-        return ExportColumn("text", pa.string(), {"dtype": "string", "_type": "Value"}, text_of)
+        return ExportColumn("text", {"dtype": "string", "_type": "Value"}, text_of)

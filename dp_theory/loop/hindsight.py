@@ -72,67 +72,42 @@ def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, pa
     flip = rows.flips(problem.flip)
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")
-    a, c, x = (part[: addition + 1] for part in parameters)
-    before = OrderParameters(a, c[:, : addition + 1], x[:, : addition + 1])
+    first = addition + 1
+    a, c, x = (part[:first] for part in parameters)
+    before = OrderParameters(a, c[:, :first], x[:, :first])
     placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), before.selector()[None])
     axes = placed.axes
-    every_stage = RowView.of(addition, parameters, slice(None))
-    t, y, mass, weight = _wrong_nodes(placed)
+
+    nodes, measure, _ = score_nodes(placed, ORDER)
+    t, y = np.tile(nodes, 2), np.repeat([1.0, -1.0], len(nodes))
+    keep, weight = placed.rows.select(t[None], y)
+    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0)
+    wrong = mass > 0
+    t, y, mass, weight = t[wrong], y[wrong], mass[wrong], weight[wrong, None, None]
     if not len(t):
         raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
 
-    # y·score = margin + slope·ζ + noise of this variance, (nodes, stages) each
-    first = addition + 1
-    last = problem.stages if problem.accumulate else first + 1
-    fit, unfitted = _fitted(parameters.x, slice(first, last), weight)
+    trained = slice(first, problem.stages if problem.accumulate else first + 1)
+    own = parameters.x[trained, trained]
+    fit = parameters.x[:, trained] @ (weight * np.linalg.inv(np.eye(len(own)) + weight * own))
+    unfitted = np.tile(np.eye(problem.stages), (len(t), 1, 1))
+    unfitted[:, :, trained] -= fit
+
+    # y·score = margin + slope·ζ + noise, of this deviation in all, (nodes, stages) each
+    every_stage = RowView.of(addition, parameters, slice(None))
     of_view = unfitted @ (every_stage.view @ axes.frame)
     margin = fit.sum(axis=2) + (y * t)[:, None] * of_view[..., 0]
     slope = y[:, None] * of_view[..., 1]
     variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
-
-    drift = axes.labeller[0] * t
-    errors, label = _uniform(flip, drift, axes.kappa, y, margin, slope, variance)
-    if mass @ label < RESOLVED * mass.sum():
+    width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
+    errors, labels = 0.0, 0.0
+    for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
+        true = agreement * y[:, None]  # the row's true label, which it has where true·ζ > -bound
+        bound = true * (axes.labeller[0] * t / axes.kappa)[:, None]
+        errors = errors + chance * mass @ both_below(bound, -margin / width, -true * slope / width)
+        labels = labels + chance * float(mass @ ndtr(bound)[:, 0])
+    if labels < RESOLVED * mass.sum():
         raise InputError(
             f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
         )
-    return mass @ errors / (mass @ label)
-
-
-def _wrong_nodes(placed: PlacedRows) -> tuple[Array, Array, Array, Array]:
-    t, measure, _ = score_nodes(placed, ORDER)
-    y = np.repeat([1.0, -1.0], len(t))
-    t = np.tile(t, 2)
-    keep, weight = placed.rows.select(t[None], y)  # pyrefly: ignore[missing-attribute]
-    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0)
-    used = mass > 0
-    return t[used], y[used], mass[used], weight[used]
-
-
-def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
-    """`fit` and `unfitted` of the module's head, for the b stages that train on the rows."""
-    c = weight[:, None, None]
-    stages = len(x)
-    trains = np.eye(trained.stop - trained.start)
-    fit = x[:, trained] @ (c * np.linalg.inv(trains + c * x[trained, trained]))
-    unfitted = np.tile(np.eye(stages), (len(weight), 1, 1))
-    unfitted[:, :, trained] -= fit
-    return fit, unfitted
-
-
-def _uniform(
-    flip: float, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
-) -> tuple[Array, Array]:
-    """P(score wrong, label is y | t) and P(label is y | t), for flips of one probability.
-
-    y·score = margin + slope·ζ + noise of that variance; the labeller's score is drift + blur·ζ.
-    """
-    width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
-    errors = np.zeros(margin.shape)
-    label = np.zeros(len(y))
-    for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
-        true = agreement * y  # the row's true label, which it has where true·ζ > -bound
-        bound = agreement * y * drift / blur
-        errors += chance * both_below(bound[:, None], -margin / width, -true[:, None] * slope / width)
-        label += chance * ndtr(bound)
-    return errors, label
+    return errors / labels

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
-from dp_theory.loop.groups import Addition, Group, MeasuredRows
+from dp_theory.loop.groups import MeasuredRows
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
@@ -39,7 +39,7 @@ _LEAST_SLOPE = 0.1  # of the labeller along t over its own part, below which lab
 class PlacedRows:
     """Rows with a scalar rule, in the coordinates of the span."""
 
-    rows: Group | Addition | MeasuredRows
+    rows: Any  # Group, Addition or MeasuredRows
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     seen: Float[Array, "r k"]
@@ -76,10 +76,7 @@ def kept_rows(placed: PlacedRows, order: int) -> Kept:
     if placed.needs_quadrature:
         weight, sums = _summed(atoms_of(placed, order))
         size = len(placed.axes.labeller) + 1
-        i, j = np.triu_indices(size)
-        second = np.empty((len(weight), size, size))
-        second[:, i, j] = sums[1 + size :].T
-        second[:, j, i] = sums[1 + size :].T
+        second = sums[1 + size :].T.reshape(-1, size, size)
         columns = placed.axes.own_frame.shape[1]
         return _completed(
             weight, sums[0], sums[1 : 1 + columns].T, second[:, :columns, :columns], placed.axes.own_frame
@@ -90,7 +87,6 @@ def kept_rows(placed: PlacedRows, order: int) -> Kept:
 def _closed(placed: PlacedRows) -> Kept:
     """A closed form: at most one direction, one weight, and flips of one probability."""
     rows, flip = placed.rows, placed.flip
-    assert not isinstance(rows, MeasuredRows), "these are known"
     assert not isinstance(flip, BoundaryFlips), "these are integrated"
     axes = Axes.of(placed.labeller, placed.seen[:1])
     share, weight = rows.select(np.zeros((1, 1)), np.ones(1))
@@ -233,7 +229,7 @@ class _StepPlanes(NamedTuple):
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
-    steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
+    steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     steps += [(axes.labeller, 0.0, width) for width in {axes.kappa, softness(placed.flip, axes.kappa)}]
     planes, level, width = zip(*steps, strict=True)
@@ -242,11 +238,11 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
 
 def _reach(placed: PlacedRows, order: int) -> float:
     """How far out nodes go; it grows with the order, which thus refines the tails' cut too."""
-    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))  # pyrefly: ignore[missing-attribute]
+    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))
 
 
 def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)  # pyrefly: ignore[missing-attribute]
+    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)
     return np.stack(keep), np.stack(weight)
 
 
@@ -273,14 +269,14 @@ def score_nodes(
 def panel_edges(placed: PlacedRows, order: int) -> Float[Array, " edges"]:
     """Panels on which keep or weight is a function are refined until `order` nodes resolve it."""
     slope, blur = float(placed.axes.labeller[0]), placed.axes.kappa
-    jumps = [abs(at) for _, at in placed.rows.jumps()]  # pyrefly: ignore[missing-attribute]
+    jumps = [abs(at) for _, at in placed.rows.jumps()]
     farthest = max(jumps, default=0.0)
     cuts: list[float] = [*_DENSITY_EDGES, *jumps]
     if farthest > _DENSITY_EDGES[-3]:
         cuts += (farthest + _TAIL_EDGES / farthest).tolist()
     for width in (blur, softness(placed.flip, blur)):
         cuts += (_LABEL_EDGES * width / max(abs(slope), _LEAST_SLOPE * width)).tolist()
-    functions = placed.rows.has_functions  # pyrefly: ignore[missing-attribute]
+    functions = placed.rows.has_functions
     if functions:
         cuts += _SMALL_SCALES
     half = np.clip(cuts, 0, max(_DENSITY_EDGES[-1], farthest + _TAIL_EDGES[-1] / max(farthest, 1.0)))
@@ -314,14 +310,15 @@ def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
 
 
 def _sums(atoms: Atoms) -> Array:
+    """E[1, y x, x xᵀ; the atom] for x = (t, ζ), row by row."""
     t = atoms.t
-    weighted = t * atoms.mass
-    first = np.concatenate([weighted, atoms.zeta[None]])
-    triangle = []
-    for i in range(len(t)):
-        triangle += [weighted[i] * t[j] for j in range(i, len(t))]
-        triangle.append(t[i] * atoms.zeta)
-    return np.stack([atoms.mass, *(atoms.y * first), *triangle, atoms.zeta2])
+    r, count = t.shape
+    second = np.empty((r + 1, r + 1, count))
+    second[:r, :r] = t[:, None] * t * atoms.mass
+    second[r, :r] = second[:r, r] = t * atoms.zeta
+    second[r, r] = atoms.zeta2
+    first = np.vstack([t * atoms.mass, atoms.zeta])
+    return np.concatenate([atoms.mass[None], atoms.y * first, second.reshape(-1, count)])
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -135,7 +135,7 @@ class _KeptScores:
         return -true * ndtri(np.maximum(uniform * chance, _TINY))
 
     def weight(self, t: Array, kind: np.ndarray) -> Array:
-        return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]  # pyrefly: ignore[missing-attribute]
+        return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
         if not isinstance(self._flip, BoundaryFlips):
@@ -146,7 +146,7 @@ class _KeptScores:
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
         true = _TRUE_LABELS[kind]
-        keep, weight = self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])  # pyrefly: ignore[missing-attribute]
+        keep, weight = self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])
         label = np.where(true == _OBSERVED_LABELS[kind], self._right, self._wrong)
         chance = label * ndtr(np.clip(true * self._tau * t, -40, 40))
         return keep * (weight > 0) * chance * pdf(t / _SCORE_WIDTH)

@@ -410,7 +410,7 @@ class NodeMeans:
         for placed in self.initial:
             for atoms in scored_atoms(placed, self.order, score / length, bends, _NEGLIGIBLE):
                 f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.q, response)
-                share = placed.rows.candidates_at(1.0)  # pyrefly: ignore[missing-attribute]
+                share = placed.rows.candidates_at(1.0)
                 pull += share * atoms.linear(f)
                 force += share * float(f * f @ atoms.mass)
                 bend += share * float(of_row @ atoms.mass)

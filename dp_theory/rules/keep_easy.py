@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
@@ -56,28 +56,34 @@ class KeepEasy(Rule):
         return (np.abs(t) > self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Lemma 2, as sums of positive tails."""
-        lemma = _lemma2(self.alpha, rho)
-        return lemma.moments, lemma.errors
+        return self.up_to_fourth(rho)[:2]
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        lemma = _lemma2(self.alpha, rho)
-        moments = lemma.moments
-        alpha = lemma.alpha
-        sine = lemma.sine
-        tail = lemma.tail
-        steep = np.minimum(lemma.steep, 40.0)
+        """Lemma 2, as sums of positive tails."""
+        alpha = np.asarray(self.alpha, float)
+        sine, tau = sine_and_tau(rho)
+        with np.errstate(divide="ignore"):
+            steep = alpha / sine
+        p = erfc(alpha / SQRT2)
+        tail = 2 * PDF0 * erfc(steep / SQRT2)
+        density = 2 * PDF0 * np.exp(-(alpha**2) / 2)  # of |t| at alpha
+        signed = density * erf(tau * alpha / SQRT2)
+        moments = Moments(p, p + alpha * density, sine * tail, rho * tail + signed)
+        error = _tail_error(alpha)
+        errors = Moments(error, error, _tail_error(steep), error)
+
+        steep = np.minimum(steep, 40.0)
         square = alpha * alpha
         bent = tail + 4 * PDF0**2 * steep * np.exp(-(steep * steep) / 2)  # yt2v/sine³
         across = sine * sine * bent
         fourth = Fourth(
-            t4=3 * moments.p + alpha * (square + 3) * lemma.density,
-            yt3=rho * (across + 2 * tail) + (square + 2) * lemma.signed,
+            t4=3 * p + alpha * (square + 3) * density,
+            yt3=rho * (across + 2 * tail) + (square + 2) * signed,
             yt2v=sine * across,
             ytv2=moments.beta_tilde - rho * across,
             yv3=sine * (2 * tail + np.square(rho) * bent),
         )
-        return moments, lemma.errors, fourth
+        return moments, errors, fourth
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -87,32 +93,6 @@ class KeepEasy(Rule):
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         magnitude = SQRT2 * erfcinv((1 - rng.random(size)) * erfc(self.alpha / SQRT2))
         return np.where(rng.random(size) < 0.5, -magnitude, magnitude)
-
-
-class _Lemma2(NamedTuple):
-    moments: Moments
-    errors: Moments
-    alpha: Any
-    sine: Any  # √(1 - rho²)
-    steep: Any  # alpha/sine
-    density: Any  # of |t| at alpha
-    tail: Any  # beta/sine
-    signed: Any  # beta_tilde is rho·tail + signed
-
-
-def _lemma2(alpha: Any, rho: Any) -> _Lemma2:
-    alpha = np.asarray(alpha, float)
-    sine, tau = sine_and_tau(rho)
-    with np.errstate(divide="ignore"):
-        steep = alpha / sine
-    p = erfc(alpha / SQRT2)
-    tail = 2 * PDF0 * erfc(steep / SQRT2)
-    density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
-    signed = density * erf(tau * alpha / SQRT2)
-    moments = Moments(p, p + alpha * density, sine * tail, rho * tail + signed)
-    error = _tail_error(alpha)
-    errors = Moments(error, error, _tail_error(steep), error)
-    return _Lemma2(moments, errors, alpha, sine, steep, density, tail, signed)
 
 
 def _tail_error(x: Any) -> Any:

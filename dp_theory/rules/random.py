@@ -19,25 +19,6 @@ _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as gi
 
 
 @dataclass(frozen=True)
-class KeepAll(Rule):
-    """q = 1: no selection."""
-
-    help = "all rows"
-
-    def keep_probability(self, t: Real) -> Real:
-        return np.ones(np.shape(t))
-
-    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        return Random(1.0).moments_with_errors(rho)
-
-    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        return Random(1.0).up_to_fourth(rho)
-
-    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
-        return rng.standard_normal(size)
-
-
-@dataclass(frozen=True)
 class Random(Rule):
     """q = p, whatever t is.
 
@@ -88,6 +69,19 @@ class Random(Rule):
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return rng.standard_normal(size)
+
+
+@dataclass(frozen=True)
+class KeepAll(Rule):
+    """q = 1: no selection."""
+
+    help = "all rows"
+
+    p = 1.0
+    keep_probability = Random.keep_probability
+    moments_with_errors = Random.moments_with_errors
+    up_to_fourth = Random.up_to_fourth
+    draw = Random.draw
 
 
 RULES.register("keep-all", KeepAll, place=3)

@@ -25,7 +25,7 @@ from dp_real.pool import Pool
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.protocols import Generator
-from dp_real.runs.checkpoints import kept_checkpoints
+from dp_real.runs.files import kept_checkpoints
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed

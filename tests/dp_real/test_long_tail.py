@@ -85,7 +85,10 @@ class Labelled:
 
 def test_balanced_batches_have_each_class_alike():
     y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    rows = torch.cat([MiniBatches(Labelled(y), 60, 0, balanced=True).at(step) for step in range(256)])  # type: ignore[arg-type]
+    config = digits()
+    training = config.training.model_copy(update={"batch_size": 60, "balanced_batches": True})
+    batches = MiniBatches(config.model_copy(update={"training": training}), cast(Pool, Labelled(y)))
+    rows = torch.cat([batches.at(step) for step in range(256)])
     drawn = y[rows].bincount()
     assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
     of_the_rare = rows[y[rows] == 2].unique(return_counts=True)[1]

@@ -29,7 +29,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 def test_what_only_reads_configurations_imports_no_torch(config: Config, tmp_path: Path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
-    code = "import sys, dp_real.config.arms, dp_real.runs.run_files; dp_real.load_config(sys.argv[1])"
+    code = "import sys, dp_real.config.arms, dp_real.runs.files; dp_real.load_config(sys.argv[1])"
     answer = python(
         f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", str(tmp_path / "mine.toml")
     )
@@ -85,7 +85,7 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
         torch.manual_seed(7)  # as a learner with dropout does
         raise InputError("broken")
 
-    monkeypatch.setattr(dp_real.runs.prepare, "load_data", fails)
+    monkeypatch.setattr("dp_real.runs.run.load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     with pytest.raises(InputError, match="broken"):
         dp_real.run(changed(config, threads=before + 1), tmp_path / "run")

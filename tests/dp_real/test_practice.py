@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dp_base.errors import Interrupted
-from dp_real.accounts import MeasuredFlops
-from dp_real.batches import MiniBatches
 from dp_real.config import Config, parse_config
-from dp_real.examples import Examples, ExampleSet
+from dp_real.examples import Examples, RealData
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, Practice
@@ -84,12 +82,7 @@ class Notebook:
 
 
 def run(
-    tmp_path: Path,
-    accuracies: list[float],
-    notebook: Notebook | None = None,
-    validation: ExampleSet | None = None,
-    warmup: float = 0.1,
-    **plan: Any,
+    tmp_path: Path, accuracies: list[float], notebook: Notebook | None = None, warmup: float = 0.1, **plan: Any
 ) -> tuple[Notebook, Practice]:
     """A run of 100 steps, cool-down from step 80, evaluated every 10."""
     config: Config = parse_config(
@@ -106,13 +99,14 @@ def run(
     script = iter(accuracies + [0.0] * 20)
     notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
-    learner = cast(Any, ScriptedLearner())
-    recorder = cast(Any, notebook)
+    validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
     rounds = Rounds(config, pool, cast(Any, ConstantGenerator()))
-    flops = MeasuredFlops(Rounds(config, pool, cast(Any, ConstantGenerator())).drawer, learner)
-    state = LoopState(100)
-    practice = Practice(config, learner, pool, lambda _: next(script), recorder, state, validation, rounds, flops)
-    practice.run()
+    data = RealData(config.task, None, validation, validation)
+    practice = Practice(config, cast(Any, ScriptedLearner()), pool, data, cast(Any, notebook), LoopState(100), rounds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dp_real.practice.accuracy", lambda *_: next(script))
+        patch.setattr("dp_real.practice.has_collapsed", lambda *_: False)
+        practice.run()
     return notebook, practice
 
 
@@ -158,12 +152,9 @@ def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
 
 
 def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path: Path):
-    validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
     script = [0.34, 0.34, 0.34, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
     for in_warmup, steps in ((False, [0, 70]), (True, [0, 50, 70])):
-        notebook, _ = run(
-            tmp_path / str(in_warmup), script, None, validation, 0.6, patience=1, additions=2, in_warmup=in_warmup
-        )
+        notebook, _ = run(tmp_path / str(in_warmup), script, None, 0.6, patience=1, additions=2, in_warmup=in_warmup)
         assert [row["step"] for row in notebook.additions] == steps
 
 
@@ -175,9 +166,9 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
     assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
     assert [row["denoiser_backwards"] for row in rows] == [0] + [6 * 19] * 3
-    assert state.costs.flops == sum(row["flops"] for row in rows)
-    assert state.costs.forwards == sum(row["denoiser_forwards"] for row in rows)
-    assert state.costs.backwards == sum(row["denoiser_backwards"] for row in rows)
+    assert state.costs["flops"] == sum(row["flops"] for row in rows)
+    assert state.costs["forwards"] == sum(row["denoiser_forwards"] for row in rows)
+    assert state.costs["backwards"] == sum(row["denoiser_backwards"] for row in rows)
     assert [row["training_flops"] for row in rows] == [0] * 4  # no network
     assert sum(row["training_seconds"] for row in rows) == pytest.approx(state.training_seconds)
     assert state.training_seconds < state.seconds - state.generation_seconds  # what followed the last addition
@@ -186,8 +177,8 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
-    batches = MiniBatches(practice.pool, 20_000, 0, weight=4.0)
-    counts = torch.bincount(batches.at(practice.state.step), minlength=15).double()
+    rows = torch.cat([practice.batches.at(step) for step in range(4000)])
+    counts = torch.bincount(rows, minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from dp_real import rounds
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.pool import Pool
+from dp_real.rounds import Rounds
 from dp_real.runs.run import run
 from dp_real.shared import drawers_first, shared_among
 from tests.dp_real.conftest import changed
@@ -30,13 +30,13 @@ def counted(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, encode = [], rounds.as_batch
+    blocks, draw = [], Rounds._drawn
 
-    def noted(index: int, first: int, labels: Any, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any) -> Any:
         blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
-        return encode(index, first, labels, *rest)
+        return draw(self, index, first, labels, *rest)
 
-    monkeypatch.setattr(rounds, "as_batch", noted)
+    monkeypatch.setattr(Rounds, "_drawn", noted)
     return blocks
 
 

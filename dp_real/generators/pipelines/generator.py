@@ -24,6 +24,7 @@ from dp_real.generators.pipelines.latents import Images, decode, image_side
 from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import sample
+from dp_real.runtime.flops import uncounted
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 
@@ -154,9 +155,10 @@ class OwnLoop(PipelineGenerator):
         self._embed = lru_cache(CONDITIONS)(self._embedded)
 
     def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
-        rows = [self._embed(what) for what in asked]
-        if self.guidance_scale > 1:
-            rows = [self._embed(None)] * len(rows) + rows
+        with uncounted():
+            rows = [self._embed(what) for what in asked]
+            if self.guidance_scale > 1:
+                rows = [self._embed(None)] * len(rows) + rows
         condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
         text = condition.pop("encoder_hidden_states", None)
 

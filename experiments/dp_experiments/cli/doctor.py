@@ -161,8 +161,8 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
 
 def _folder(folder: Path) -> Iterator[Finding]:
     from dp_base.checksums import damage
+    from dp_real.runs.files import RunFiles
     from dp_real.runs.reader import problems
-    from dp_real.runs.run_files import RunFiles
 
     runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))
     if not runs:

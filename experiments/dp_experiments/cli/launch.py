@@ -48,8 +48,7 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
     It gives up after RESTARTS times without a newer one, and at once on what no restart can mend.
     """
-    from dp_real.runs.checkpoints import checkpoints
-    from dp_real.runs.run_files import RunFiles
+    from dp_real.runs.files import RunFiles, checkpoints
 
     status = run_together(count, *arguments)
     left, reached = RESTARTS, None
@@ -57,7 +56,7 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
         left, reached = (left if found[0] == reached else RESTARTS), found[0]
         if not left:
             break
-        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached.name}")
+        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached.path.name}")
         kept = [word for word in arguments if word in PASSED_ON]
         status = run_together(count, "real", "resume", str(out), *kept)
         left -= 1

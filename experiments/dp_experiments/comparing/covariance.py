@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.config import Config
 from dp_real.config.arms import PRUNED, arm, oversample, static
-from dp_real.pool import Batch
 from dp_real.rounds import KEEP, Rounds
 
 DIRECTIONS = 32  # principal ones of a class's real features, in which covariances are compared
@@ -31,24 +31,24 @@ def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
 
 
 @KEEP.named("covariance")
-def covariance(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
+def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
     """The rows whose features vary as those of the validation examples of their class do.
 
     Raises InputError for a class with fewer than two validation examples.
     """
     from dp_experiments.comparing.encoders import features_of
 
-    validation = rounds.validation
-    assert validation is not None, "a run has a validation set"
+    assert rounds.data is not None, "a run has data"
+    validation = rounds.data.validation
     labels = validation.y.numpy()
     scarce = np.flatnonzero((np.bincount(labels, minlength=len(counts)) < 2) & (counts > 0))
     for label in scarce[:1]:
         name = rounds.config.task.classes[label]
         raise InputError(f"practice.keep = 'covariance': {name!r} has fewer than two validation examples")
-    features = features_of(rounds.config, rounds.real)
+    features = features_of(rounds.config, rounds.data.generator)
     real = features(validation.x)
     mine = features(Decoded(batch, rounds)) if len(batch) else real[:0]  # of many processes, some draw nothing
-    parts = distributed.gather([(batch.row, batch.label, mine)])
+    parts = distributed.gather([(batch["row"].to_numpy(), batch["label"].to_numpy(), mine)])
     rows, label, drawn = (np.concatenate(part) for part in zip(*parts, strict=True))
     kept = [
         rows[of_class][matching(drawn[of_class], real[labels == number], count)]
@@ -61,8 +61,8 @@ def covariance(rounds: Rounds, batch: Batch, counts: Int64[np.ndarray, " classes
 class Decoded:
     """The examples of a batch as an ExampleArray, decoded when they are asked for."""
 
-    def __init__(self, batch: Batch, rounds: Rounds) -> None:
-        self.column = batch.table()["example"]
+    def __init__(self, batch: pa.Table, rounds: Rounds) -> None:
+        self.column = batch["example"]
         self.storage = rounds.pool.storage
         self.shape = (len(batch), *rounds.pool.sample_shape)
 

@@ -23,8 +23,8 @@ from dp_real.evaluate.quality import MOST, quality, spread
 from dp_real.examples import ExampleArray, Task
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
+from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
-from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import fit, to_float
 
 JUDGED_TOGETHER = 256  # images

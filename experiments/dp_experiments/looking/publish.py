@@ -97,6 +97,7 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
     facts: pd.DataFrame = pool.table().to_pandas()
     names = config.task.classes
     counts = pd.crosstab(facts["label"].map(dict(enumerate(names))), facts["round"]).add_prefix("round ")
+    soft = "" if pool.posterior is None else ", `posterior` (the generator's own probability of each class)"
     sections = config.model_dump(mode="json", exclude_none=True)
     generator = {name: sections[name] for name in ("generator", "sampling", "guidance")}
     task = config.data.pipeline_tag
@@ -120,7 +121,7 @@ Not stated: it depends on the terms of the generator and of what it was trained 
 
 The example, `label`, and of when it was drawn: `round` (0: before training), `seed`, `omega` (the strength of the
 choice or of the guidance), `entropy` (of the learner's prediction, in nats) and `correct` (whether the
-learner predicted the label){", `posterior` (the generator's own probability of each class)" if pool.soft else ""}.
+learner predicted the label){soft}.
 
 ## Rounds
 

@@ -17,8 +17,8 @@ from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.ratios import costs, series_of
 from dp_experiments.paper.overlay import as_accuracy
 from dp_experiments.presets.reported.audit import SCALING, reported
+from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
-from dp_real.runs.run_files import RunFiles
 
 SETTINGS = ("alpha", "rho", "lam")  # of a sweep, which its series do not name
 TABLES = {f"table{number}": number for number in SCALING.values()}

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,18 +17,17 @@ from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
 
 from dp_base.errors import MissingError
-from dp_real.accounts import MeasuredFlops
 from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.generators.models.stable_diffusion import make_full_size, make_pipeline
 from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import known_size, published
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import hours, needs, work
-from dp_real.pool.storages import open_storage
-from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
+from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.plan.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
 from torture.attempt import as_options
@@ -147,8 +147,11 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     size = sizes.PipelineSize(0, **costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
-    counted = MeasuredFlops(SampleDrawer(mine, generator, open_storage(mine.pool.storage, (3, 8, 8))), learner)
-    assert [counted.plain / 1e12, counted.guided / 1e12] == pytest.approx(operations(mine), rel=1e-3)
+    guidance = EntropyGuidance.of(mine.guidance, learner.logits, 0.05)
+    one = torch.zeros(1, dtype=torch.int64), row_seeds(0, 0, [0])
+    generator.sample(*one, None)  # encodes the prompt
+    found = [count(partial(generator.sample, *one, each)) for each in (None, guidance)]
+    assert [flops / 1e12 for flops in found] == pytest.approx(operations(mine), rel=1e-3)
     network = work.learner_network(mine)
     assert network is not None
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)

@@ -1,17 +1,18 @@
 """Rounds of examples for pools, without a generator."""
 
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import torch
 
-from dp_real.pool import Batch, Pool
+from dp_real.pool.pool import COLUMNS, Pool
 
 SHAPE = (1, 2, 2)
 
 
-def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
-    """A round of these examples. Columns that are not given have default values."""
-    n = len(x)
-    kinds = {"label": int, "seed": np.uint64, "omega": np.float32, "entropy": np.float32, "draws": int, "redrawn": int}
-    kinds |= {"seconds": float, "round": np.int32, "correct": bool}
-    columns = {name: np.zeros(n, kind) for name, kind in kinds.items()}
-    return Batch(row=np.arange(n), example=pool.storage.encode(x), **columns | facts)
+def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> pa.Table:
+    """A round of these examples. Columns that are not given are zero."""
+    columns: dict[str, Any] = {name: np.zeros(len(x), kind) for name, kind in COLUMNS.items()}
+    columns |= {"row": np.arange(len(x)), "example": pool.storage.encode(x)}
+    return pa.table(columns | facts, schema=pool.schema)

@@ -1,5 +1,5 @@
 import pickle
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from dp_base.errors import DamagedError, InputError
 from dp_real import batches
 from dp_real.batches import Loader
 from dp_real.pool import Pool
-from dp_real.pool.pool import MEMORY
+from dp_real.pool.pool import BLOCK, MEMORY, keep_block, kept_block
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
@@ -105,19 +105,18 @@ def test_a_pool_travels_as_its_address(tmp_path: Path):
     assert again.storage == pool.storage
 
 
-def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
-    x = smooth(20)
-    pool = stored(tmp_path, x[:10], storage="uint8", memory=0.0)
-    loader = Loader(pool, lambda step: torch.tensor([step % len(pool), len(pool) - 1]))
-
-    def last_two(step: int) -> torch.Tensor:
-        return to_float(loader.batch(step)[0])
-
-    for step in range(3):
-        assert (last_two(step) - x[[step, 9]]).abs().max() <= 1 / 255
-    pool.append(1, batch(pool, x[10:]))
-    for step in range(3, 30):
-        assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255
+@pytest.mark.parametrize("size", [5, 150])
+def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path, size: int):
+    pool = Pool(tmp_path / "pool", SHAPE, memory=0)
+    append(pool, 0, 200)
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randint(200, (30, size), generator=draw)
+    loader = Loader(pool, lambda step: rows[step % 30] + len(pool) - 200)
+    for step in (0, 1, 2, 7, 8):
+        if step == 7:
+            append(pool, 1, 10)
+        for ours, theirs in zip(loader.batch(step), pool.minibatch(rows[step] + len(pool) - 200), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -140,13 +139,6 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, m
     for _ in range(2):
         with pytest.raises(DamagedError, match="is damaged"):
             reopened()
-
-
-def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pool = stored(tmp_path, smooth(4), storage="jpeg")
-    for cores, readers in ((1, 2), (12, 12), (500, 32)):
-        monkeypatch.setattr(batches, "own_cores", partial(int, cores))
-        assert Loader(pool, lambda step: torch.arange(4)).readers == readers
 
 
 def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -175,6 +167,27 @@ def test_what_a_storage_does_not_keep_is_named(name: str, shape: tuple[int, ...]
 def test_a_column_that_no_storage_writes_is_damage():
     with pytest.raises(DamagedError, match="no known storage writes"):
         storage_of(pa.list_(pa.float64(), 16), IMAGE)
+
+
+DAMAGE: list[Callable[[bytes], bytes]] = [
+    lambda whole: whole[:-1],
+    lambda whole: b"",
+    lambda whole: whole[: len(whole) // 2] + b"?" + whole[len(whole) // 2 + 1 :],
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_block_is_read_if_it_is_whole(tmp_path: Path, damage: Callable[[bytes], bytes]):
+    pool = Pool(tmp_path / "pool", SHAPE)
+    rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
+    assert kept_block(tmp_path / "block") is None
+    assert keep_block(tmp_path / "block", rows).equals(rows)
+    left = kept_block(tmp_path / "block")
+    assert left is not None
+    assert left.equals(rows)
+    file = tmp_path / "block" / BLOCK
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept_block(tmp_path / "block") is None
 
 
 def test_the_engine_has_no_word_of_texts():

@@ -20,9 +20,9 @@ from dp_real.pool import Pool
 from dp_real.practice import LoopState, has_collapsed
 from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
-from dp_real.runs.checkpoints import write_checkpoint
+from dp_real.runs.files import RunFiles
+from dp_real.runs.folder import RunFolder, append_row
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runs.run_files import append_row, read_rows
 from dp_real.runtime import cache, finite, resumable
 from tests.dp_real.conftest import changed
 
@@ -49,7 +49,8 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
         assert all(value.isfinite().all() for value in load_file(weights).values())
     if (out / "pool").exists():
         assert Pool(out / "pool", config.task.sample_shape, 1).x[:].isfinite().all()
-    rows = [*read_rows(out / "metrics.jsonl"), *read_rows(out / "rounds.jsonl")]
+    files = RunFiles(out)
+    rows = [row for log in files.logs for row in files.read_rows(log)]
     assert "NaN" not in json.dumps(rows)
 
 
@@ -58,7 +59,7 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
 ):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([0.5, 0.8, 0.11, 0.1])
-    monkeypatch.setattr("dp_real.runs.run.validator", lambda data: lambda learner: next(accuracies))
+    monkeypatch.setattr("dp_real.practice.accuracy", lambda *_: next(accuracies))
     said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
     with pytest.raises(DivergedError, match=said + ".*the last good checkpoint stays"):
         run(config, tmp_path / "run")
@@ -87,8 +88,9 @@ def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_
     assert isinstance(learner, NetworkLearner)
     with torch.no_grad():
         learner.parameters[0][0] = torch.inf
+    folder = RunFolder(RunFiles(tmp_path), lambda steps: None)
     with pytest.raises(DivergedError, match="weights are not finite"):
-        write_checkpoint(tmp_path, LoopState(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
+        folder.checkpoint(LoopState(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -181,7 +183,8 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
     result = run(config, broken)
     assert result["samples_redrawn"] == 3
     assert result["samples_generated"] == 140 + 3
-    assert [row["redrawn"] for row in read_rows(broken / "rounds.jsonl")] == ([0, 3, 0] if guided else [3, 0, 0])
+    files = RunFiles(broken)
+    assert [row["redrawn"] for row in files.read_rows(files.rounds)] == ([0, 3, 0] if guided else [3, 0, 0])
     pools = [Pool.latest(folder / "pool", config.task.sample_shape) for folder in (unbroken, broken)]
     begin = config.practice.initial if guided else 0
     rows = slice(begin, begin + 32)

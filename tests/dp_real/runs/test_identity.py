@@ -110,13 +110,13 @@ def swap_classes(root: Path) -> None:
 EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "rate": (
         lambda root: reword(root / "run" / "config.toml", "learning_rate = 0.001", "learning_rate = 0.01"),
-        "config.toml is not what it was",
+        "config.toml changed since",
     ),
-    "classes": (swap_classes, "the classes are not what they were"),
-    "test set": (lambda root: swap(root / "test"), "the test set is not what it was"),
-    "function": (lambda root: reword(root / "own_renderer.py", "0.3", "-0.3"), "the code of the generator is not"),
-    "what it imports": (lambda root: reword(root / "own_helper.py", "1", "-1"), "the code of the generator is not"),
-    "model": (lambda root: write_vit(root / "vit", 1), "the weights of learner.model are not what they were"),
+    "classes": (swap_classes, "the classes changed since"),
+    "test set": (lambda root: swap(root / "test"), "the test set changed since"),
+    "function": (lambda root: reword(root / "own_renderer.py", "0.3", "-0.3"), "the code of the generator changed"),
+    "what it imports": (lambda root: reword(root / "own_helper.py", "1", "-1"), "the code of the generator changed"),
+    "model": (lambda root: write_vit(root / "vit", 1), "the weights of learner.model changed since"),
 }
 MAKING = {
     "resume": ["real", "resume", "RUN"],
@@ -143,7 +143,7 @@ def test_what_is_as_it_was_is_read(made: Path, capsys: pytest.CaptureFixture[str
     noted = done.result["inputs"]
     assert noted.keys() == {"config", "classes", "validation", "test", "code", "weights of learner.model"}
     assert dp("real", "resume", made / "run") == 0
-    assert "not what" not in capsys.readouterr().err
+    assert "changed since" not in capsys.readouterr().err
     assert problems(made / "run") == []
 
 
@@ -153,7 +153,7 @@ def test_what_is_another_is_named(place: Path, caplog: pytest.LogCaptureFixture,
     change(place)
     importlib.invalidate_caches()
     remedy = "restore what was, or go on all the same by --accept-changes"
-    with pytest.raises(InputError, match=f"{said}.* when {place}/run began.*: {remedy}"):
+    with pytest.raises(InputError, match=f"{said}.* {place}/run began.*: {remedy}"):
         Run(place / "run").unchanged()
     Run(place / "run").unchanged(accept_changes=True)
     assert said in caplog.text
@@ -164,7 +164,7 @@ def test_every_command_that_makes_something_of_a_run_refuses_another(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     swap_classes(place)
-    said = "the classes are not what they were"
+    said = "the classes changed since"
     for name, command in MAKING.items():
         assert dp(*words(command, place / "run", tmp_path / "out")) == 2, name
         assert said in capsys.readouterr().err, name
@@ -184,7 +184,7 @@ def test_a_branch_after_an_accepted_change_says_so(place: Path):
     assert dp("real", "branch", place / "run", "--accept-changes") == 0
     results = Run(place / "run").branches
     assert results
-    assert all("the test set is not what it was" in result["accepted_changes"][0] for result in results)
+    assert all("the test set changed since" in result["accepted_changes"][0] for result in results)
 
 
 def test_what_was_not_noted_or_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCaptureFixture):

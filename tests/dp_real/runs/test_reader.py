@@ -55,7 +55,7 @@ def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
     assert done.branches == []
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config, workers: int):
     """Read by this process, or by workers that are spawned and open the pool themselves."""
     pool = Run(unbroken).pool
@@ -90,7 +90,7 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken: Path, config: Config,
     assert accuracy(done.learner(), data.test) == done.result["test_accuracy"]
     assert [at.state.rounds for at in done.checkpoints] == [1, 2]
     assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]
-    assert [at.state.costs.generated for at in done.checkpoints] == [60, 100]
+    assert [at.state.costs["generated"] for at in done.checkpoints] == [60, 100]
     for at in done.checkpoints:
         learner = done.learner(at)
         assert_has_weights(learner, config, at.path / "learner.safetensors", "module.", x)

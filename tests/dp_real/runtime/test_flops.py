@@ -2,24 +2,24 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dp_real.accounts import MeasuredFlops
-from dp_real.config import Config, parse_config
+from dp_real.config import Config
 from dp_real.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
-from dp_real.pool.storages import open_storage
 from dp_real.protocols import Generator
-from dp_real.rounds import Rounds, SampleDrawer
+from dp_real.rounds import Rounds
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runtime.flops import count
+from dp_real.runtime.flops import FlopCounter, count, uncounted
+from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
+from tests.dp_real.conftest import changed
 
 HEADS = torch.ones(1, 2, 5, 8)  # two heads of five rows
 LAYER, ROW = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
@@ -57,56 +57,38 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
     assert all(weight.grad is None for weight in learner.module.parameters())
 
 
-def drawer(config: Config, generator: Generator) -> SampleDrawer:
-    return SampleDrawer(config, generator, open_storage(config.pool.storage, config.task.sample_shape))
-
-
-def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
+@pytest.mark.parametrize("through", ["unet", "x0"])
+def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_path: Path, through: str):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
-    learner = fresh_learner(config)
-    flops = {}
-    plain = 0
-    for through in ("unet", "x0"):
-        raw = config.model_dump()
-        asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
-        measured = MeasuredFlops(drawer(asked, generator), learner)
-        plain = measured.plain
-        flops[through] = measured.guided
-    assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
-    assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
-    assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
+    asked = changed(config, guidance={"through": through})
+    rounds = Rounds(asked, Pool(tmp_path, config.task.sample_shape, config=config.pool), generator)
+    plain, guided = (
+        rounds.draw(index, torch.arange(40) % 10, fresh_learner(config)).costs["flops"] for index in (0, 1)
+    )
+    assert plain == 40 * 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
+    extra = 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
+    extra += 7 * 6 * 2 * 64 * 64 if through == "unet" else 0  # back through all but the time's two layers
+    assert guided == plain + 40 * extra
 
 
-def test_counting_changes_no_sample(config: Config, generator: Generator, tmp_path: Path):
-    learner = fresh_learner(config)
+def test_counting_changes_no_sample(config: Config, generator: Generator):
+    labels, seeds = torch.arange(10), row_seeds(0, 0, range(10))
+    guidance = EntropyGuidance(fresh_learner(config).logits, 0.1)
     drawn = torch.get_rng_state()
-    rounds = Rounds(config, Pool(tmp_path, config.task.sample_shape, config=config.pool), generator)
-
-    def sample() -> list[Any]:
-        rows = rounds.draw(1, torch.arange(10), learner).batch.table()
-        return rows.drop_columns("seconds").to_pylist()
-
-    before = sample()
-    assert MeasuredFlops(drawer(config, generator), learner).guided > 0
-    assert sample() == before
+    plain = generator.sample(labels, seeds, guidance)
+    with FlopCounter() as counter:
+        counted = generator.sample(labels, seeds, guidance)
+        before = counter.total
+        with uncounted():
+            generator.sample(labels, seeds, None)
+    assert counter.total == before > 0
+    assert torch.equal(plain, counted)
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_what_a_generator_keeps_of_its_first_sample_is_not_counted(config: Config):
-    """Encoded prompts, for example. A sample is counted once, however often its cost is asked for."""
-    calls: list[bool] = []
-
-    class Keeps:
-        def sample(self, labels: torch.Tensor, seeds: Any, guidance: Any) -> torch.Tensor:
-            calls.append(guidance is None)
-            return torch.ones(5, 50 if len(calls) == 1 else 3) @ torch.ones(50 if len(calls) == 1 else 3, 7)
-
-        def offload(self) -> None:
-            pass
-
-    generator: Any = Keeps()
-    measured = MeasuredFlops(drawer(config, generator), fresh_learner(config))
-    assert [measured.plain, measured.plain] == [2 * 5 * 3 * 7] * 2
-    assert calls == [True, True]
-    assert measured.guided == 2 * 5 * 3 * 7
-    assert calls == [True, True, False, False]
+def test_fused_attention_counts_as_its_products():
+    x = HEADS.clone().requires_grad_()
+    with FlopCounter() as counter:
+        F.scaled_dot_product_attention(x, x, x).sum().backward()
+    product = 2 * 2 * 5 * 5 * 8
+    assert counter.total == (2 + 5) * product  # its way back computes one of them again

@@ -12,21 +12,15 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from dp_real import distributed
-from dp_real.accounts import MeasuredFlops
-from dp_real.batches import Loader
 from dp_real.config import Config
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Pool
-from dp_real.pool.storages import open_storage
 from dp_real.practice import Practice
 from dp_real.protocols import Generator
-from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
 from dp_real.sections import TrainingConfig
-from tests.dp_real.pool.made import batch
 
 TASK = Task((4,), tuple("ab"))
 
@@ -122,29 +116,3 @@ def test_finished_learners_do_not_stay(config: Config):
         assert gone() is None
     finally:
         gc.enable()
-
-
-def test_counting_keeps_no_generator(config: Config, generator: Generator):
-    gc.collect()
-    gc.disable()
-    try:
-        drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, config.task.sample_shape))
-        flops = MeasuredFlops(drawer, fresh_learner(config))
-        assert flops.guided > 0
-        gone = weakref.ref(flops)
-        del flops
-        assert gone() is None
-    finally:
-        gc.enable()
-
-
-@pytest.mark.parametrize("size", [5, 150])
-def test_batches_that_are_read_ahead_are_those_that_were_asked_for(tmp_path: Path, size: int):
-    pool = Pool(tmp_path / "pool", (1, 2, 2), memory=0)
-    pool.append(0, batch(pool, torch.randn(200, 1, 2, 2)))
-    assert not pool.in_memory
-    rows = torch.randint(200, (30, size), generator=torch.Generator().manual_seed(0))
-    loader = Loader(pool, lambda step: rows[step % 30])
-    for step in (0, 1, 2, 7):
-        for ours, theirs in zip(loader.batch(step), pool.minibatch(rows[step]), strict=True):
-            assert torch.equal(ours, theirs)

@@ -97,7 +97,7 @@ def test_a_pool_of_texts(practised: Run):
     texts = texts_of(practised.pool.x)
     assert len(texts) == 40
     assert all(texts)
-    assert practised.pool.stored.exported.name == "text"
+    assert practised.pool.storage.exported.name == "text"
     text, label = practised.pool[0]
     assert (text.dtype, label) == (torch.int32, 0)
     assert practised.result["near"].keys() == {"likeness", "pool", "validation"}

@@ -10,17 +10,15 @@ from dp_theory import predict, simulate
 from dp_theory.loop import Addition, BoundaryFlips, Group, PracticeProblem, PracticeSimulation, SpanProblem, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.agreement import largest_z
-from tests.dp_theory.loop.loops import HARD_ROWS, L1, one_round
+from tests.dp_theory.loop.loops import HARD_ROWS, L1
 from tests.dp_theory.verification.beyond import loops
 
 SIMULATED = (
     "keep-hard",
-    "keep-easy",
     "self-verification, flips",
     "entropy, few rows",
     "soft weights",
     "verifier, labeller, flips",
-    "weighted window",
     "newest rows",
     "power law",
     "heavy flips, labeller",
@@ -75,11 +73,6 @@ def test_runs_do_not_depend_on_workers():
     two = simulate(L1, 40, 4, seed=3, workers=2)
     np.testing.assert_array_equal(one.test_errors, two.test_errors)
     assert not np.array_equal(one.test_errors, simulate(L1, 40, 4, seed=4).test_errors)
-
-
-def test_one_run_has_no_standard_error():
-    runs = simulate(one_round(HARD_ROWS), 10, 1)
-    assert np.all(np.isinf(runs.test_error_se))
 
 
 def test_a_labeller_with_a_spectrum_starts_as_the_span_recipe_and_goes_on_as_the_experiment():

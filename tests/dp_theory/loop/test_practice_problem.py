@@ -8,15 +8,11 @@ import pytest
 
 from dp_base.errors import InputError
 from dp_theory import predict, simulate
-from dp_theory.budgets.exponents import scaling
 from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
-from tests.dp_theory.loop.loops import HARD_ROWS, L1, one_round
+from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 
-FLAT = PracticeProblem(0.5, 0.1, spectrum=np.ones(9))
 NO_LIST: Any = Addition(1.0)
-FOUR_HARD_ROUNDS = PracticeProblem(0.5, 0.02, [HARD_ROWS] * 4)
-ARRAY_OF_LOOPS = PracticeProblem(0.5, 0.1, [Addition(1, keep=KeepHard(np.ones(2)))] * 4)
 
 
 def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
@@ -34,13 +30,10 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     np.testing.assert_allclose(by_moments.test_error, by_rule.test_error, rtol=1e-10)
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
-    rng = np.random.default_rng(0)
-    angle = np.pi * by_rule.test_error[0]
-    t = rule.draw(rng, 10**6)
-    zeta = rng.standard_normal(10**6)
-    sample = MeasuredRows.of(kept, t, zeta, np.sign(np.cos(angle) * t + np.sin(angle) * zeta))
-    np.testing.assert_allclose(sample.linear, moments(angle / np.pi).linear, atol=4e-3)
-    np.testing.assert_allclose(sample.second, moments(angle / np.pi).second, atol=6e-3)
+    t, zeta, y = np.array([[0.1, -0.2, 0.3], [1.0, 0.5, -2.0], [1.0, -1.0, 1.0]])
+    sample = MeasuredRows.of(kept, t, zeta, y)
+    np.testing.assert_allclose(sample.linear, [np.mean(t * y), np.mean(zeta * y)])
+    np.testing.assert_allclose(sample.second[0], [np.mean(t * t), np.mean(t * zeta)])
 
 
 def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
@@ -58,12 +51,9 @@ def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
     ("make", "message"),
     [
         (lambda: Addition(), "exactly one of candidates and kept"),
-        (lambda: Addition(kept=0), "kept = 0 must be positive"),
         (lambda: Addition(1, weight=-1.0), "weight = -1 must be positive"),
         (lambda: Window(np.nan), "kappa = nan must be positive"),
         (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
-        (lambda: predict(one_round(Window(power=5000.0))), "weight = inf must be positive and finite"),
-        (lambda: predict(one_round(Addition(1, keep=lambda t, y: 2 + 0 * t))), "keep = 2 must lie in"),
         (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
         (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
     ],
@@ -77,27 +67,17 @@ def test_bad_additions_are_refused(make, message):
     ("make", "message"),
     [
         (lambda: PracticeProblem(0.0, 0.1), "phi = 0 must be positive"),
-        (lambda: PracticeProblem(0.5, -1.0), "lam = -1 must be at least 0"),
         (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
         (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
         (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
         (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
-        (lambda: PracticeProblem(0.5, 0.1, labeller=0.0), "labeller = 0 must lie in"),
         (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
         (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
         (lambda: PracticeProblem(0.5, 0.1, NO_LIST), "must be a list, with one addition for each round"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[]), r"spectrum has shape \(0,\)"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=np.ones((2, 2))), r"spectrum has shape \(2, 2\)"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1.0]), "labeller must be 2 finite numbers"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
-        (
-            lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1.0, 1.0], truth=[-1.0, -1.0]),
-            "a positive cosine to truth",
-        ),
-        (lambda: simulate(FLAT, 8, 2), "d = 8 must be the length of the spectrum"),
     ],
 )
 def test_bad_problems_are_refused(make, message):
@@ -108,12 +88,8 @@ def test_bad_problems_are_refused(make, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: row_errors(predict(one_round(HARD_ROWS)), -1), "addition = -1 must be at least 0 and below 1"),
         (lambda: row_errors(predict(one_round(HARD_ROWS)), 1), "addition = 1 must be at least 0 and below 1"),
         (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
-        (lambda: scaling(ARRAY_OF_LOOPS), "one practice"),
-        (lambda: scaling(L1), "at least 4 rounds"),
-        (lambda: scaling(FOUR_HARD_ROUNDS, direct_cost=-1), "direct_cost = -1 must be"),
     ],
 )
 def test_bad_questions_are_refused(make, message):

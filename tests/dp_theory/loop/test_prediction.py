@@ -9,7 +9,6 @@ from dp_theory.loop import (
     Addition,
     Agree,
     Group,
-    Interpolating,
     PracticeProblem,
     SpanProblem,
     Verifier,
@@ -49,7 +48,7 @@ def test_figure_6_reference_values():
 # -- limits that other theory knows -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lam", [0.0, 1e-9, 0.01, 1.0])
+@pytest.mark.parametrize("lam", [0.0, 0.01])
 @pytest.mark.parametrize("rule", [KeepHard(0.4), KeepEasy(0.8), Entropy(4.0, 2.0)], ids=str)
 def test_fresh_data_is_a_recursion_of_predict(rule: Rule, lam: float):
     """Each stage is Theorem 1 (Corollary 1) with rho = cos(πE) of the stage before."""
@@ -73,7 +72,6 @@ def test_errors_of_narrow_windows_contract_at_the_known_rate():
     [
         Addition(2, keep=HARD, weight=3.0),
         Addition(2, keep=Agree()),
-        Addition(2, weight=Interpolating(2, 3.0)),
         Addition(2, keep=Entropy(3.0, 2.0), weight=Verifier(4.0)),
     ],
     ids=str,
@@ -98,9 +96,6 @@ def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
     by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
     np.testing.assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
     np.testing.assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
-
-
-# -- covariances ------------------------------------------------------------------------------------------------------
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

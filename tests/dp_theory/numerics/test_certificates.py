@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dp_theory import (
     LOGISTIC,
     Addition,
-    Agree,
     ConvergenceError,
     Direct,
     Entropy,
@@ -77,7 +76,7 @@ def near_or_far(p, phi, peak):
 # -- Theorem 1 and Corollary 1 ----------------------------------------------------------------------------------------
 
 
-@drawn(max_examples=600)
+@drawn(max_examples=200)
 @given(st.sampled_from(list(KINDS)), magnitudes, rhos, st.floats(-4, 3), lams, peaks)
 def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
     scales = {
@@ -93,7 +92,7 @@ def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
         assert_bounded(answer, exact_outputs(printed_moments(kind, mp.mpf(value), mp.mpf(rho)), rho, phi, lam))
 
 
-@drawn(max_examples=8)
+@drawn(max_examples=4)
 @given(st.floats(0.2, 60), st.floats(0, 3), st.floats(-0.999, 0.999), st.floats(-2, 2), lams, peaks)
 def test_a_smooth_rule_by_quadrature(sharpness, centre, rho, log_phi, lam, peak):
     """Rows around |t| = centre: sharper ones need higher orders, and get them."""
@@ -132,7 +131,6 @@ def test_in_ordinary_cells_it_is_small():
 
 def test_a_tolerance_that_the_moments_miss_is_refused():
     problem = Problem(SymmetricRule(lambda t: np.exp(-12 * (t - 1.5) ** 2)), 0.7, 0.4, 0.01)
-    assert predict(problem, tolerance=1e-12).test_error == predict(problem).test_error
     with pytest.raises(ConvergenceError, match="tolerance = 1e-16"):
         predict(problem, tolerance=1e-16)
 
@@ -146,7 +144,6 @@ TRUTH, LABELLER, PRUNER = np.eye(3)[0], np.array([0.8, 0.6, 0.0]), np.array([0.9
 SPAN_CELLS = {
     "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(8), flip=0.1)], 0.4, 0.01),
     "steep": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01),
-    "ridgeless, soft": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Interpolating(1, 3))], 0.6, 0.0),
     "mixture": SpanProblem(TRUTH, [Group(0.5), Group(along=PRUNER, keep=KeepHard(0.3))], 0.7, 1e-3),
     "logistic": SpanProblem(TRUTH, [Group(along=PRUNER, keep=KeepHard(0.8))], 0.4, 0.05, loss=LOGISTIC),
 }
@@ -180,9 +177,6 @@ def test_the_span_recipe_near_its_peak():
 PRACTICE_CELLS = {
     "soft": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(2, 3.0))] * 3),
     "steep": PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(25.0))] * 2, flip=0.1),
-    "steeper": PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(80.0))] * 2, flip=0.1),
-    "self-verification": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1, labeller=0.9),
-    "weighted windows": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7),
     "windows": PracticeProblem(0.25, 0.0, [Window(1)] * 12, accumulate=False),
 }
 

@@ -8,7 +8,7 @@ from dp_theory.numerics import quadrature
 from dp_theory.numerics.quadrature import gauss, half_line, nested, panels
 
 
-@pytest.mark.parametrize("order", [1, 2, 5, 16, 24, 64, 256])
+@pytest.mark.parametrize("order", [1, 5, 24, 256])
 def test_gauss_is_exact_to_rounding_in_every_weight(order):
     """The outermost weights too, of which numpy's miss up to 1e-11 of themselves."""
     nodes, weights = gauss(order)
@@ -33,7 +33,7 @@ def test_panels_integrate_polynomials_exactly_and_ignore_empty_panels():
     assert np.all(weights[0, 4:8] == 0)
 
 
-@pytest.mark.parametrize("power", [0, 1, 2, 7])
+@pytest.mark.parametrize("power", [0, 7])
 def test_half_line_has_the_moments_of_a_normal(power):
     t, weights = half_line()
     want = 2 ** (power / 2) * float(mp.gamma((power + 1) / 2)) / np.sqrt(np.pi)

@@ -96,24 +96,17 @@ def test_direct_draws_have_the_selected_distribution(rule):
     [
         ({"rule": "keep-best", "alpha": 1}, "unknown rule 'keep-best': one of keep-hard"),
         ({"rule": "keep-hard", "alpha": -1.0}, "alpha = -1 must be positive"),
-        ({"rule": "keep-hard", "alpha": 0.0}, "alpha = 0 must be positive"),
         ({"rule": "keep-hard", "alpha": float("nan")}, "alpha = nan"),
-        ({"rule": "keep-hard"}, "exactly one of alpha and keep; given: nothing"),
         ({"rule": "keep-hard", "alpha": 1.0, "keep": 0.5}, "given: alpha, keep"),
         ({"rule": "keep-easy", "alpha": 50.0}, "underflows"),
         ({"rule": "keep-easy", "keep": 1.0}, "below 1 for keep-easy"),
         ({"rule": "random", "alpha": 1.0}, "rule random has no alpha: it takes p or keep"),
-        ({"rule": "random", "keep": 1.5}, "keep = 1.5 must lie in"),
         ({"rule": "keep-all", "keep": 0.5}, "rule keep-all has no keep: it takes no parameter"),
         ({"rule": "keep-hard", "alpha": 1.0, "kappa": 2.0}, "rule keep-hard has no kappa: it takes alpha or keep"),
-        ({"rule": "random@omega=3", "keep": 0.5}, "rule random has no omega"),
         ({"rule": "keep-hard@alpha=1", "alpha": 2.0}, "alpha is given twice"),
-        ({"rule": "entropy@kappa=1@kappa=2", "keep": 0.5}, "kappa is given twice"),
         ({"rule": "entropy@kappa=2"}, "exactly one of omega and keep; given: kappa"),
-        ({"rule": "keep-hard@alpha"}, "'alpha' must read FIELD=VALUE"),
         ({"rule": "keep-hard@alpha=wide"}, "alpha = 'wide' must be a number"),
         ({"rule": "entropy", "omega": float("inf")}, "omega = inf must be finite"),
-        ({"rule": "entropy", "omega": 1.0, "kappa": 0.0}, "kappa = 0 must be positive"),
     ],
 )
 def test_bad_rules_are_named(arguments, message):
@@ -153,17 +146,6 @@ class Bell(Rule):
         return cls(np.asarray(p) ** -2.0 - 1)  # p = (1 + width)^-1/2
 
 RULES.register("mine", Bell)
-
-@dataclass(frozen=True)
-class Wide(Bell):
-    help, swept = "the same by its width", False
-    alpha: float = 0.0
-    width: float = 0.0
-
-    def keep_probability(self, t):
-        return np.exp(-np.asarray(self.width) * t**2 / 2)
-
-RULES.register("wide", Wide)
 """
 
 
@@ -195,12 +177,6 @@ def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine
     assert abs(simulated["test_error"] - same.test_error) < 5 * simulated["test_error_se"] < 0.02
     swept = json.loads(dp_with_mine("sweep", "--d", 16, "--trials", 2, "--n", "8,40", "--json"))
     assert ("direct", "mine") in {(row["strategy"], row["rule"]) for row in swept["table"]}
-
-
-def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
-    said = " ".join(dp_with_mine("predict", "--help").split())
-    assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
-    assert "Threshold of keep-hard, keep-easy, mine, wide," in said
 
 
 def test_every_rule_says_what_it_keeps():

@@ -41,11 +41,11 @@ def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
 SLOW_CHECKPOINTS = """
 import time
 from dp_real.runs import folder
-own = folder.write_checkpoint
-def slowly(checkpoints, state, *rest):
-    time.sleep(3 if state.step else 0)
-    own(checkpoints, state, *rest)
-folder.write_checkpoint = slowly
+own = folder.RunFolder.checkpoint
+def slowly(self, state, *rest, **named):
+    time.sleep(3 if state.step and self._main else 0)
+    own(self, state, *rest, **named)
+folder.RunFolder.checkpoint = slowly
 """
 
 

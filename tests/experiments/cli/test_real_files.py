@@ -242,9 +242,7 @@ def test_evaluate(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     ("on", "status", "message"),
     [
         (["sketch"], 2, "--on sketch: must read NAME=WHERE"),
-        (["=somewhere"], 2, "must read NAME=WHERE"),
         (["test=somewhere"], 2, "a set called test already"),
-        (["a=somewhere", "a=elsewhere"], 2, "a set called a already"),
         (["a=nowhere"], 3, "nowhere: no such folder"),
     ],
 )

@@ -85,18 +85,9 @@ def test_a_run_leaves_marked_examples_out(text_run: Path, tmp_path: Path, caplog
     assert texts_of(after.pool.x[: len(same)]) == same
     assert after.pool.table()["row"].to_pylist() == list(range(result["pool_size"]))
     assert "examples are left out, as pool.marks says" in caplog.text
+    assert result["inputs"].keys() - before.result["inputs"].keys() == {"marks"}
     page = review_page(after, reviewed(after, 1))
     assert all(items[row]["mark"] in page for row in wrong)  # or the next file would bring them back
-
-
-def test_marks_that_changed_are_another_input(text_run: Path, tmp_path: Path):
-    (item,) = reviewed(Run(text_run), 1)
-    file = marks_file(tmp_path / "marks.csv", item["mark"])
-    first = train(with_marks(text_run, file), tmp_path / "next")
-    marks_file(file, "0" * 64)
-    second = train(with_marks(text_run, file), tmp_path / "other")
-    assert first["inputs"]["marks"] != second["inputs"]["marks"]
-    assert "marks" not in json.loads((text_run / "result.json").read_text())["inputs"]
 
 
 def test_a_mark_is_of_a_text_and_its_class(text_run: Path):

@@ -58,7 +58,7 @@ def judge_option(text: str) -> Any:
 def tell_changes(*given: str | Path | None) -> None:
     """Say of runs that are only looked at what they depend on and has changed since they began."""
     from dp_real import Run
-    from dp_real.runs.run_files import RunFiles
+    from dp_real.runs.files import RunFiles
 
     for folder in given:
         if folder is not None and RunFiles(Path(folder)).is_run:

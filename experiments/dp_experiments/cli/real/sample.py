@@ -48,7 +48,7 @@ def sample_command(
     from dp_experiments.looking import sample, sample_texts
     from dp_real import Run
     from dp_real.config import load_config
-    from dp_real.runs.run_files import RunFiles
+    from dp_real.runs.files import RunFiles
 
     files = RunFiles(Path(source))
     run = files.path if files.is_run else None

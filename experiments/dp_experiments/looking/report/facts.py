@@ -30,9 +30,9 @@ from dp_real.config.load import flat
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
 from dp_real.examples import ExampleSet
+from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
-from dp_real.runs.run_files import RunFiles
 
 COSTS = {
     "steps": "optimizer steps",

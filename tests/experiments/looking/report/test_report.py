@@ -33,7 +33,7 @@ from PIL import Image
 
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.runs.run_files import RunFiles
+from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of

@@ -1,0 +1,188 @@
+"""A run's files: their names, its logs, and its checkpoints, as they are read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp_base.checksums import damage, verify
+from dp_base.errors import DamagedError, InputError
+from dp_base.reading import own_file, read_json, require_format
+
+if TYPE_CHECKING:  # torch takes seconds
+    from dp_real.practice import LoopState
+    from dp_real.protocols import Learner
+
+log = logging.getLogger(__name__)
+FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
+STATE = "state.json"  # of a checkpoint: the LoopState, the format's number, `inputs`, and `accepted` if these changed
+LEARNER = "learner.safetensors"
+
+
+class RunFiles:
+    """The files of a run in its folder `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"  # before all else
+        self.metrics = path / "metrics.jsonl"  # a row per evaluation
+        self.rounds = path / "rounds.jsonl"  # a row per round
+        self.logs = (self.metrics, self.rounds)
+        self.pool = path / "pool"
+        self.drawing = path / "drawing"  # the blocks of the round that is being drawn
+        self.drawn_with = self.drawing / "inputs.json"  # what the first round depends on, before a checkpoint says so
+        self.checkpoints = path / "checkpoints"
+        self.learner = path / "learner"
+        self.result = path / "result.json"  # exists only when the run is complete
+        self.figures = path / "figures"
+
+    @classmethod
+    def of(cls, folder: str | Path) -> RunFiles:
+        """Raises InputError if the folder is not a run's."""
+        files = cls(Path(folder))
+        if not files.is_run:
+            raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+        return files
+
+    @property
+    def repeat(self) -> str:
+        """The end of a message: what to do if a file is lost."""
+        return f"restore it, or repeat the run: dp real run {self.config} --out NEW"
+
+    @property
+    def is_run(self) -> bool:
+        return self.config.is_file()
+
+    @property
+    def branches(self) -> list[RunFiles]:
+        return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
+
+    @property
+    def branch_again(self) -> str:
+        """The end of a message: what to do if a branch's file is damaged; empty for a run."""
+        run = self.path.parents[1] if self.path.parent.name == "branches" else None
+        return f"remove {self.path}; dp real branch {run} makes it again" if run else ""
+
+    def branch(self, pool_size: int) -> RunFiles:
+        return RunFiles(self.path / "branches" / f"{pool_size:09d}")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """result.json; None while the run is not complete."""
+        if not self.result.exists():
+            return None
+        remedy = self.branch_again or f"remove it, and dp real resume {self.path} writes it again"
+        verify(self.path, remedy, [self.result.name])
+        return read_json(self.result, remedy)
+
+    def read_rows(self, log: Path) -> list[dict[str, Any]]:
+        """The rows of a log, without an incomplete last line."""
+        with own_file(log, self.repeat):
+            lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+            return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, written whole: step-N-rounds-K before an addition stays, latest-step-N-rounds-K is replaced.
+
+    It has copies of the logs as they were then.
+    """
+
+    path: Path
+
+    @property
+    def remedy(self) -> str:
+        return f"restore it, or remove {self.path} to do without that checkpoint"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of STATE."""
+        record = read_json(self.path / STATE, self.remedy)
+        require_format(record, FORMAT, self.path / STATE)
+        return record
+
+    @property
+    def state(self) -> LoopState:
+        from dp_real.practice import LoopState
+
+        record = self.record
+        with own_file(self.path / STATE, self.remedy):
+            return LoopState(**{each.name: record[each.name] for each in fields(LoopState) if each.name in record})
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is before an addition, or the same as one that is."""
+        return self.path.with_name(self.path.name.removeprefix("latest-")).exists()
+
+    def problem(self, names: list[str] | None = None) -> str | None:
+        """What is wrong with its state, or another of these files; None: all."""
+        if found := damage(self.path, names):
+            return found
+        try:
+            _ = self.state
+        except DamagedError as error:
+            return error.problem
+        return None
+
+    def restore(self, learner: Learner) -> LoopState:
+        """The run's state, after that of the learner."""
+        from safetensors.torch import load_file
+
+        verify(self.path, self.remedy)
+        state = self.state
+        with own_file(self.path / LEARNER, self.remedy):
+            learner.load_tensors(load_file(self.path / LEARNER), state.step)
+        learner.finish_at(state.last_step)
+        return state
+
+    def log_problem(self, files: RunFiles) -> str | None:
+        """The first log that does not begin as it did then."""
+        for log in files.logs:
+            copy = self.path / log.name
+            if copy.exists() and not (log.exists() and log.read_bytes().startswith(copy.read_bytes())):
+                return f"{log} lacks rows that were written, or is damaged"
+        return None
+
+
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """All checkpoints, the newest first."""
+    found = {}
+    for path in folder.glob("[sl]*"):
+        if name := re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", path.name):
+            found[path] = tuple(map(int, name.groups()))
+    return [Checkpoint(path) for path in sorted(found, key=lambda path: found[path], reverse=True)]
+
+
+def kept_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Checkpoints before each addition, by step; a damaged one is left out, with a remark."""
+    kept = []
+    for checkpoint in map(Checkpoint, sorted(folder.glob("step-*"))):
+        if problem := checkpoint.problem([STATE]):
+            log.warning("%s; this checkpoint is left out", problem)
+        else:
+            kept.append(checkpoint)
+    return kept
+
+
+def newest_intact(
+    files: RunFiles, problem: Callable[[Checkpoint], str | None] = Checkpoint.problem
+) -> Checkpoint | None:
+    """The newest checkpoint without a problem; DamagedError if all have one."""
+    problems = []
+    for checkpoint in checkpoints(files.checkpoints):
+        what = problem(checkpoint)
+        if what is None:
+            for each in problems:
+                log.warning("%s; %s is used instead", each, checkpoint.path.name)
+            return checkpoint
+        if not checkpoint.path.exists():  # the run goes on, and has written another one meanwhile
+            return newest_intact(files, problem)
+        problems.append(what)
+    if problems:
+        raise DamagedError(f"{problems[0]}, and no checkpoint of {files.path} is intact without it", files.repeat)
+    return None
