@@ -380,6 +380,7 @@ def test_a_complete_machine(plan: Plan):
             "training.batch_size=1000000": None,  # in pieces
             "pool.storage=float32": None,
             "practice.initial=900000000": ("disk", "name another --out"),
+            "sampling.block_size=1000000": None,  # of few files
             "tracker=wandb": ("package", "pip install 'deliberate-practice[track]' wandb"),
         },
         {
