@@ -207,9 +207,9 @@ class Curve:
 
     def _check_se(self) -> None:
         is_unknown = np.isnan(self.se)
-        require("se", self.se, is_unknown | (self.se > 0), "be positive, or left out")
         is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
-        require("se", self.se, is_unknown | is_plausible, f"lie between {LEAST_SE:g} and 1: it is that of an error")
+        must = f"lie between {LEAST_SE:g} and 1: it is that of an error"
+        require("se", self.se, is_unknown | is_plausible, must)
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
 

@@ -1,12 +1,11 @@
 """Softmax regression with K classes on rows that a selector of K classes chose."""
 
-from dp_theory.multiclass.hardness import Margin, Uncertainty
+from dp_theory.multiclass.hardness import Uncertainty
 from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
 
 __all__ = [
-    "Margin",
     "Share",
     "SoftmaxPrediction",
     "SoftmaxProblem",

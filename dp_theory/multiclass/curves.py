@@ -87,7 +87,7 @@ def classes_curves(
     classes
         Numbers of classes K.
     rules
-        As `make_selection` takes them, without `keep`: "keep-hard@by=margin".
+        As `make_selection` takes them, without `keep`: "keep-hard@kappa=2".
     keep
         Kept fractions. The rule keep-all has its own.
     rho

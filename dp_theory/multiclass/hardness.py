@@ -9,12 +9,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammainc, ndtr, ndtri
+from scipy.special import gammainc, ndtri
 from scipy.stats import qmc
 
 from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import Array, require, require_number
-from dp_theory.numerics.quadrature import panels, pdf
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -44,32 +43,13 @@ _RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 
 
 @dataclass(frozen=True)
-class Margin:
-    """Minus the margin: the second largest score less the largest.
+class Uncertainty:
+    """The entropy of softmax(kappa · s), in nats.
 
     `reach` is the radius R where of(R · direction) = threshold, at most FARTHEST. `exceeded` is P(of(s) > threshold)
-    from each set of quasi-random points, or a single number where it is known. `range` has thresholds that practically
-    every row exceeds, and practically none.
+    from each set of quasi-random points. `range` has thresholds that practically every row exceeds, and practically
+    none.
     """
-
-    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
-        largest = np.partition(scores, -2, axis=-1)[..., -2:]
-        return largest[..., 0] - largest[..., 1]
-
-    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
-        return np.minimum(threshold / self.of(direction), FARTHEST)
-
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " estimates"]:
-        u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
-        return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
-
-    def range(self, classes: int) -> tuple[float, float]:
-        return -25.0, 0.0
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """The entropy of softmax(kappa · s), in nats, with the methods of `Margin`."""
 
     kappa: float = 1.0  # the slope of the logits in the scores, positive and finite
 
@@ -125,9 +105,6 @@ class Uncertainty:
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 
-Hardness = Margin | Uncertainty
-
-
 @lru_cache(8)
 def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[Array, " {sets}"]:
     log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
@@ -142,7 +119,7 @@ def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) 
     return found
 
 
-def threshold(hardness: Hardness, keep: float, classes: int) -> float:
+def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
     """A fraction `keep` of the rows exceeds it."""
     from scipy.optimize import brentq
 

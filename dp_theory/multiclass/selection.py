@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 
 from dp_base.errors import InputError
-from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, sets_of_normals, threshold
+from dp_theory.multiclass.hardness import FARTHEST, Uncertainty, sets_of_normals, threshold
 from dp_theory.numerics.checks import Array, require, require_number, require_size, require_whole
 from dp_theory.rules import read_rule, value_of
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 TAKES = {  # what each rule takes
     "keep-all": (),
     "random": ("keep",),
-    "keep-hard": ("keep", "by", "kappa"),
-    "keep-easy": ("keep", "by", "kappa"),
+    "keep-hard": ("keep", "kappa"),
+    "keep-easy": ("keep", "kappa"),
     "entropy": ("keep", "omega", "kappa"),
 }
 MOST_CLASSES = 100
@@ -70,7 +70,7 @@ class Threshold(Selection):
     """Keeps the rows on one side of a threshold."""
 
     limit: float  # the threshold on the hardness
-    hardness: Hardness  # the measure of hardness
+    hardness: Uncertainty  # the measure of hardness
     hard: bool = True  # whether the rows above the limit are kept, or the others
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     Parameters
     ----------
     rule
-        A name of TAKES, or RULE@FIELD=VALUE@…, such as "keep-hard@by=margin".
+        A name of TAKES, or RULE@FIELD=VALUE@…, such as "keep-hard@kappa=2".
     classes
         Number of classes K.
     values
@@ -124,7 +124,6 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
 
         - keep: the fraction of the rows that is kept.
         - omega: the tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive.
-        - by: what keep-hard and keep-easy compare, the 'entropy' of softmax(kappa · s), by default, or the 'margin'.
         - kappa: the slope of the logits in the scores, by default 1.
 
     Returns
@@ -139,12 +138,7 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     """
     require_classes(classes)
     name, given = read_rule(rule, _takes, **values)
-    by = given.pop("by", "entropy")
-    if by not in ("entropy", "margin"):
-        raise InputError(f"by = '{by}' must be 'entropy' or 'margin'")
     numbers = {key: value_of(rule, key, value) for key, value in given.items()}
-    if by == "margin" and "kappa" in numbers:
-        raise InputError(f"rule '{rule}': kappa is for by = entropy")
     if name == "keep-all":
         return Share()
     hardness = Uncertainty(numbers.get("kappa", 1.0))
@@ -158,9 +152,8 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
         return share
     if name == "entropy":
         return Tilted(_tilt(keep, classes, hardness), hardness)
-    measure = Margin() if by == "margin" else hardness
     hard = name == "keep-hard"
-    return Threshold(threshold(measure, keep if hard else 1 - keep, classes), measure, hard)
+    return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard)
 
 
 def _takes(name: str) -> tuple[str, ...]:

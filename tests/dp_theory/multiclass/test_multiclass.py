@@ -23,13 +23,13 @@ from dp_theory import (
     predict,
     simulate,
 )
-from dp_theory.multiclass import Margin, Share, Threshold, Tilted, Uncertainty
+from dp_theory.multiclass import Share, Tilted, Uncertainty
 from dp_theory.multiclass.curves import with_best_ridge
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import both_below, cross_entropy, disagreement, prox
 from tests.mistyped import mistyped
 
-HARD = Threshold(-1.0, Margin())
+HARD = make_selection("keep-hard", 3, keep=0.4)
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -66,12 +66,11 @@ def test_disagreement():
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("hardness", [Margin(), Uncertainty(0.5)])
+@pytest.mark.parametrize("hardness", [Uncertainty(1.0), Uncertainty(0.5)])
 def test_thresholds_keep_what_they_should(classes, hardness):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
     for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
-        chosen = {"by": "margin"} if hardness == Margin() else {"kappa": hardness.kappa}
-        selection = make_selection(rule, classes, keep=0.3, **chosen)
+        selection = make_selection(rule, classes, keep=0.3, kappa=hardness.kappa)
         kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
@@ -104,10 +103,11 @@ def test_nodes_have_the_moments_of_kept_rows(selection):
 
 # -- two classes ------------------------------------------------------------------------------------------------------
 
+KEPT = float(KeepHard(0.7).moments(0.0).p)
 BINARY = {
     "keep-all": (Share(), KeepAll()),
-    "keep-hard": (Threshold(-np.sqrt(2) * 0.7, Margin()), KeepHard(0.7)),
-    "keep-easy": (Threshold(-np.sqrt(2) * 0.7, Margin(), hard=False), KeepEasy(0.7)),
+    "keep-hard": (make_selection("keep-hard", 2, keep=KEPT), KeepHard(0.7)),
+    "keep-easy": (make_selection("keep-easy", 2, keep=1 - KEPT), KeepEasy(0.7)),
     "entropy, easy": (Tilted(-3.0, Uncertainty(2.0)), Entropy(-3.0, np.sqrt(8))),
 }
 
@@ -179,8 +179,6 @@ def test_curves_compare_at_equal_rows():
         (lambda: SoftmaxProblem(3, mistyped(KeepHard(1.0)), 0.5, 1, 1), "must be a selection of K classes"),
         (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
         (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
-        (lambda: make_selection("keep-hard@by=margin@kappa=2", 3, keep=0.5), "kappa is for by = entropy"),
-        (lambda: make_selection("keep-hard", 3, keep=0.5, by="luck"), "by = 'luck'"),
         (lambda: make_selection("keep-all", 3, keep=0.5), "rule keep-all has no keep: it takes no parameter"),
         (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
         (lambda: simulate(SoftmaxProblem(9, Share(), 0.5, 1, 1), d=10, trials=2), "d = 10 must be at least 16"),
@@ -202,7 +200,7 @@ def test_the_best_ridge_is_sought_in_the_whole_range(caplog: pytest.LogCaptureFi
     """The error rises between two minima, of which the second is the lesser. It lies at the end, which is said."""
     found = {}
     for number in (1e3, 1e4):
-        selection = make_selection("keep-hard", 3, keep=0.5, by="entropy", kappa=1.0)
+        selection = make_selection("keep-hard", 3, keep=0.5)
         found[number] = with_best_ridge(SoftmaxProblem(3, selection, 0.9, 0.5 / number, 0.5)).lam
     assert max(found.values()) < 3e-6
     assert "10000 training rows per dimension: the best ridge is the narrowest that is tried" in caplog.text

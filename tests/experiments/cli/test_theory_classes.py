@@ -36,7 +36,7 @@ def test_a_row_for_each_combination_in_a_table_and_a_picture(theory: Theory, tmp
     ("arguments", "message"),
     [
         ("--classes 2.5", "must be whole numbers"),
-        ("--rule keep-hard@by=luck", "by = 'luck' must be"),
+        ("--rule keep-hard@by=luck", "rule keep-hard has no by"),
     ],
 )
 def test_bad_input_is_refused(theory: Theory, arguments: str, message: str):

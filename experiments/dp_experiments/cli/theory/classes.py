@@ -33,10 +33,7 @@ def classes_command(
     classes: Annotated[str, typer.Option(help="Numbers of classes, a comma list.")] = "3,10",
     rule: Annotated[
         str,
-        typer.Option(
-            help=f"Rules, a comma list of {', '.join(TAKES)}.  keep-hard@by=margin: by the margin, not the entropy; "
-            "entropy@kappa=2: of logits twice as steep."
-        ),
+        typer.Option(help=f"Rules, a comma list of {', '.join(TAKES)}.  entropy@kappa=2: of logits twice as steep."),
     ] = "random,keep-hard,keep-easy",
     keep: Annotated[str, several("Kept fraction p.")] = "0.5",
     rho: Annotated[float, typer.Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
