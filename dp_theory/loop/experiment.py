@@ -200,7 +200,7 @@ def fit_convex(
         return (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1])
 
     start = np.zeros(x.shape[1])
-    allowed = _GRADIENT * np.linalg.norm(slope(start))
+    allowed = _GRADIENT * float(np.linalg.norm(slope(start)))
     options = {"gtol": allowed / 10}
     result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
     _require_found("gradient", float(np.linalg.norm(result.jac)), allowed, loss, lam)

@@ -100,7 +100,7 @@ def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, pa
     slope = y[:, None] * of_view[..., 1]
     variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
     width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
-    errors, labels = 0.0, 0.0
+    errors, labels = np.zeros(problem.stages), 0.0
     for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
         true = agreement * y[:, None]  # the row's true label, which it has where true·ζ > -bound
         bound = true * (axes.labeller[0] * t / axes.kappa)[:, None]

@@ -156,12 +156,12 @@ class SpanProblem(AnyProblem):
         placed = []
         for group, (labeller, along) in zip(self.groups, directions, strict=True):
             seen = (along if len(along) else labeller) @ basis
-            placed.append((group, group.flip, labeller[0] @ basis, seen))
+            placed.append(PlacedRows(group, group.flip, labeller[0] @ basis, seen))
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
         for index in np.ndindex(self.shape):
-            rows = tuple(PlacedRows(group.at(index, self.shape), *others) for group, *others in placed)
+            rows = tuple(replace(each, rows=each.rows.at(index, self.shape)) for each in placed)
             ridges = lam[index].reshape(1)
             yield Cell(float(phi[index]), ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
 

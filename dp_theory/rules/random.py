@@ -77,11 +77,17 @@ class KeepAll(Rule):
 
     help = "all rows"
 
-    p = 1.0
-    keep_probability = Random.keep_probability
-    moments_with_errors = Random.moments_with_errors
-    up_to_fourth = Random.up_to_fourth
-    draw = Random.draw
+    def keep_probability(self, t: Real) -> Real:
+        return np.ones(np.shape(t))
+
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        return Random(1.0).moments_with_errors(rho)
+
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
+        return Random(1.0).up_to_fourth(rho)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
+        return Random(1.0).draw(rng, size)
 
 
 RULES.register("keep-all", KeepAll, place=3)

@@ -117,6 +117,7 @@ def test_whole_runs_agree_statistically(
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
 
 
+@pytest.mark.slow
 def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path: Path, config: Config, generator):
     (tmp_path / "config.toml").write_text(changed(config, training={"steps": 1_000_000}).to_toml())
     out = tmp_path / "run"
@@ -171,33 +172,13 @@ distributed.gather([0])
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
     (tmp_path / "script.py").write_text(HANGS)
     process = launch(tmp_path / "script.py", 2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode != 0
     assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
-
-
-AT_THE_END = """
-import atexit
-from pathlib import Path
-def gloo():
-    return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
-atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
-from dp_real import distributed
-try:
-    distributed.on_main(lambda: 1 / 0)
-except ZeroDivisionError:
-    print(f"raised: {gloo()}\\n", end="")
-"""
-
-
-def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path: Path):
-    """One that lets go of an object while the interpreter ends would abort the process."""
-    (tmp_path / "script.py").write_text(AT_THE_END)
-    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
-    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
 
 
 SAME_STATISTICS = """
@@ -219,6 +200,28 @@ answers = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
 """
+
+
+AT_THE_END = """
+import atexit
+from pathlib import Path
+def gloo():
+    return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
+from dp_real import distributed
+try:
+    distributed.on_main(lambda: 1 / 0)
+except ZeroDivisionError:
+    print(f"raised: {gloo()}\\n", end="")
+"""
+
+
+@pytest.mark.slow
+def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path: Path):
+    """One that lets go of an object while the interpreter ends would abort the process."""
+    (tmp_path / "script.py").write_text(AT_THE_END)
+    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
 
 
 def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):

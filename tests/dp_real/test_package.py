@@ -36,6 +36,7 @@ def test_what_only_reads_configurations_imports_no_torch(config: Config, tmp_pat
     assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
+@pytest.mark.slow
 def test_a_local_language_model_needs_neither_the_client_of_endpoints_nor_its_stand_in():
     """The client is in an extra of its own; the stand-in's network takes seconds to import."""
     others = {"openai", "transformers.models.gpt2.modeling_gpt2"}
@@ -56,6 +57,7 @@ def test_every_name_is_there():
     assert set(names) - {"__version__"} <= set(everything)
 
 
+@pytest.mark.slow
 def test_a_run_says_nothing(config: Config, tmp_path: Path):
     """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
     vit = {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}

@@ -52,6 +52,7 @@ def test_full_disks(place: Place, draw: random.Random):
     assert_survived(disks.attack(place, 1, draw, only=("export",)))
 
 
+@pytest.mark.slow
 def test_faults(place: Place, draw: random.Random):
     assert_survived(faults.attack(place, 1, draw, only=("no memory in training",)))
 

@@ -18,17 +18,12 @@ from transformers import AutoModelForImageClassification
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import read_folder, read_image
-from dp_real.evaluate.assess import accuracy, masked_accuracy
 from dp_real.evaluate.card import model_card
-from dp_real.examples import Examples
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.conclude import conclude
-from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.pixels import fit
@@ -179,22 +174,6 @@ def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, c
     assert result(finished)["sets"] == [rows["two"]]
 
 
-class Sure:
-    """Always prefers class 1, then class 2, then 0."""
-
-    precision = "float32"
-
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([0.0, 2.0, 1.0]).expand(len(x), 3)
-
-
-def test_an_answer_that_a_set_does_not_have_is_not_given():
-    images = Examples(torch.zeros(5, *SHAPE), torch.tensor([0, 2, 2, 2, 2]))
-    sure: type = Sure
-    assert masked_accuracy(sure(), images)["accuracy"] == 0.8
-    assert accuracy(sure(), images) == 0
-
-
 def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """On another machine, where the run's own images are not."""
     there = tmp_path / "run"
@@ -237,15 +216,6 @@ def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
         evaluate(Run(tmp_path), {})
 
 
-def test_what_is_odd_about_a_set_is_told(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    odd = pictures(tmp_path / "odd", ["cat", "dog"], count=5)
-    shutil.copy(odd / "cat" / "0.png", odd / "dog" / "9.png")
-    Image.new("RGB", (8, 8)).save(odd / "dog" / "0.png")
-    evaluate(Run(finished), {"odd": odd})
-    assert "one image with two labels; of such are 2 of 11 images" in caplog.text
-    assert "/odd/dog/0.png: its pixels have nearly one value; so have those of 1 of 11 images" in caplog.text
-
-
 def test_a_set_that_is_missing_or_broken_stops_a_run_before_it_begins(config: Config, tmp_path: Path):
     test = pictures(tmp_path / "test", ["cat", "dog", "em_u"], count=1)
     (test / "dog" / "0.png").write_bytes(b"")
@@ -279,46 +249,6 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(
     (further / "dog" / "0.png").write_bytes(whole)
     monkeypatch.undo()
     assert [each["set"] for each in run(config, tmp_path / "run", resume=True)["sets"]] == ["further"]
-
-
-def test_a_further_set_that_is_absent_is_named_and_left_out(
-    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    """If a set that the run needs is missing as well, it stops, and the absent one is named, too."""
-    data = changed(config, data={"sets": config.data.model_dump()["sets"] | {"gone": str(tmp_path / "gone")}}).data
-    assert list(data.load().sets) == ["two"]
-    (told,) = caplog.messages
-    assert told.startswith(f"{tmp_path}/gone: no such folder")
-    assert told.endswith("the run goes on without it")
-    gone = next(each for each in data.describe() if each.name == "gone")
-    assert (gone.problem is not None, gone.needed) == (True, False)
-    lacking = data.model_copy(update={"validation": str(tmp_path / "nothing")})
-    with pytest.raises(MissingError, match=r"nothing: no such folder.*gone: no such folder"):
-        lacking.load()
-
-
-def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
-    """The fifteen classes that it shares with ImageNet-100, next to others that are no concern here."""
-    hundred, full = imagenet_classes("imagenet100"), imagenet_classes("imagenet1k")
-    pictures(tmp_path / "validation", [entry.wnid for entry in hundred], count=1)
-    pictures(tmp_path / "a", [entry.wnid for entry in full if entry.in_imagenet_a], count=1)
-    raw = load_config(finished / "config.toml").model_dump(exclude_none=True)
-    raw["data"] |= {"classes": "imagenet100", "validation": str(tmp_path / "validation"), "sets": {}}
-    del raw["data"]["train"]
-    raw["learner"] = {"kind": "mlp"}
-    mine = parse_config(raw)
-    (tmp_path / "config.toml").write_text(mine.to_toml())
-    (tmp_path / "result.json").write_text("{}")
-    learner = fresh_learner(mine)
-    assert isinstance(learner, NetworkLearner)
-    (tmp_path / "learner").mkdir()
-    learner.save(tmp_path / "learner")
-    rows = evaluate(Run(tmp_path), {"imagenet-a": tmp_path / "a"})
-    assert (rows[0]["classes"], rows[2]["images"], rows[2]["classes"]) == (100, 15, 15)
-    (tmp_path / "a" / next(entry.wnid for entry in hundred if entry.in_imagenet_a)).rename(tmp_path / "gone")
-    with pytest.raises(InputError, match="no images of"):
-        evaluate(Run(tmp_path), {"imagenet-a": tmp_path / "a"})
-    assert evaluate(Run(tmp_path), {"a": tmp_path / "a"})[2]["classes"] == 14  # under a name of one's own
 
 
 # export

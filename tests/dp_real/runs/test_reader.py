@@ -55,14 +55,11 @@ def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
     assert done.branches == []
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config, workers: int):
-    """Read by this process, or by workers that are spawned and open the pool themselves."""
+def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config):
     pool = Run(unbroken).pool
     assert len(pool) == 140
     assert not pool.in_memory  # it has not been read as a whole yet
-    context = "spawn" if workers else None
-    loader = DataLoader(pool, batch_size=32, num_workers=workers, multiprocessing_context=context)
+    loader = DataLoader(pool, batch_size=32)
     x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert x.shape == (140, *config.task.sample_shape)

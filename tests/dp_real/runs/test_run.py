@@ -177,9 +177,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"guidance": {"omega": "auto"}},
         {"guidance": {"omega": "auto", "candidates": 3}},
-        {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
         {
             "training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1, "crop": 0.5}
             | {"flip": True, "precision": "bfloat16"},

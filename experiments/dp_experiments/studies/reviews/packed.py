@@ -127,12 +127,14 @@ def _unpack_gguf(file: Path, folder: Path) -> None:
 
     from dp_real.runtime.hub import quietly
 
-    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     with quietly(), contextlib.redirect_stderr(io.StringIO()):  # the progress bar of unpacking has no switch
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype="float32", **where)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype="float32", trust_remote_code=False, **where
+        )
         # It still says that it is quantised, which it is no longer, and would not let itself be saved.
         model.hf_quantizer = None
         del model.config.quantization_config
         model.save_pretrained(folder)
-        tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **where)
+        tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False, **where)
         tokenizer.save_pretrained(folder)
