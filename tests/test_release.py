@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dp_base
+from dp_base.imports import version_of
 from dp_real.evaluate.card import CITATION
 from tests.experiments.conftest import leaves
 from tests.source import FOLDERS, modules
@@ -148,8 +149,8 @@ def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
-    homes = metadata.packages_distributions()
-    known = {name for name, found in homes.items() if declared & {canonicalize_name(home) for home in found}}
+    files = [file.parts for name in declared if version_of(name) for file in metadata.files(name) or ()]
+    known = {first.partition(".")[0] for first, *_ in files}
     for path in modules().values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

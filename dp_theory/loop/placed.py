@@ -318,7 +318,7 @@ def _sums(atoms: Atoms) -> Array:
     second[r, :r] = second[:r, r] = t * atoms.zeta
     second[r, r] = atoms.zeta2
     first = np.vstack([t * atoms.mass, atoms.zeta])
-    return np.concatenate([atoms.mass[None], atoms.y * first, second.reshape(-1, count)])
+    return np.concatenate([atoms.mass[None], atoms.y * first, second.reshape((r + 1) ** 2, count)])
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from dp_base.errors import STOP_SIGNALS
-from dp_experiments.cli.process import open_streams, skip_last_collection, stop, uncollected
+from dp_experiments.cli.process import INTERRUPTED, open_streams, skip_last_collection, stop, uncollected
 
 
 def main() -> None:
@@ -20,10 +20,14 @@ def main() -> None:
             signal.signal(number, stop)  # so that worker processes are ended, and their files removed
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short
     atexit.register(skip_last_collection)
-    with uncollected():
-        from dp_experiments.cli.commands import run
+    try:
+        with uncollected():
+            from dp_experiments.cli.commands import run
 
-    status = run()
+        status = run()
+    except KeyboardInterrupt:  # before `run` can catch it
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
     # All that is left to do is to wait for threads. Ctrl-C cuts that short.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(status))

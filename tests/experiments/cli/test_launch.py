@@ -28,6 +28,7 @@ def alone(cache: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.slow
 def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
     """Its result is the whole of stdout."""
     run = ("real", "run", "digits", *SET, "--out", str(tmp_path / "run"), "--json")
