@@ -4,11 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dp_experiments.presets.reported.printed_tables import TableRow, table_rows
-
-BATCHES = {4: 2048, 5: 4096}  # table -> rows of a step
-GROWTH = (
-    0.07  # of T_max: inferred from the branch epochs of Table 4, as tau is, which is one pass over the initial pool
-)
+from dp_experiments.presets.reported.schedule import BATCHES, GROWTH, tau
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,12 @@ def variants() -> dict[str, Variant]:
 
 
 def schedule(row: TableRow, additions: int, table: int) -> list[str]:
-    """Settings of a row of Table 4 or 5 (static: N only, k = 0); tau and T_max's growth are inferred."""
+    """Settings of a row of Table 4 or 5 (static: N only, k = 0); tau and T_max's growth are inferred
+    (reported.schedule).
+    """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]
-    every = max(1, round(int(row["initial"]) / BATCHES[table]))
+    every = tau(int(row["initial"]), BATCHES[table])
     return [
         f"practice.initial={row['initial']}",
         f"practice.increment={row['increment']}",
