@@ -15,7 +15,7 @@ from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.generators.pipelines.sizes import RANDOM, SD1, known_size
+from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import (
@@ -202,7 +202,7 @@ def weights(config: Config) -> Iterator[Requirement]:
 def with_random_weights(config: Config) -> Config:
     """Random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
     generator = config.generator
-    if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is SD1):
+    if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is published()["SD1"]):
         return config
     missing = [need.what for need in weights(config) if need.problem]
     absent = {key.removeprefix("generator."): RANDOM for key in generator.weights() if key in missing}

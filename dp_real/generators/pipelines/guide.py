@@ -102,20 +102,17 @@ def attach(
 ) -> None:
     """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads."""
     scheduler = plain(pipe.scheduler)
-    if _draws_pixels(pipe):
-        guide_steps(scheduler, guidance, to_learner)
-    else:
-        unpack = Unpacker(pipe)
-        vae = frozen_decoder(decoder or pipe.vae)
+    unpack = Unpacker(pipe)
+    vae = frozen_decoder(decoder or pipe.vae)
 
-        def seen(x0_hat: Tensor) -> Tensor:
-            if vae is not pipe.vae:  # which the pipeline moves itself
-                vae.to(x0_hat.device)
-            return to_learner(decode(vae, unpack(x0_hat)))
+    def seen(x0_hat: Tensor) -> Tensor:
+        if vae is not pipe.vae:  # which the pipeline moves itself
+            vae.to(x0_hat.device)
+        return to_learner(decode(vae, unpack(x0_hat)))
 
-        guide_steps(scheduler, guidance, seen)
-        if hasattr(pipe, "prepare_latents"):
-            pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+    guide_steps(scheduler, guidance, seen)
+    if hasattr(pipe, "prepare_latents"):
+        pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
     pipe.scheduler = scheduler
 
 
@@ -153,12 +150,9 @@ def check_class(kind: type) -> None:
 def check_pipeline(pipe: Any) -> None:
     """Raise InputError for a pipeline that cannot be guided."""
     check_class(type(pipe))
-    is_one_stage = hasattr(pipe, "scheduler") and not hasattr(pipe, "prior_prior")
-    if not is_one_stage or not (hasattr(pipe, "vae") or _draws_pixels(pipe)):
-        raise InputError(
-            f"{type(pipe).__name__} cannot be guided: only pipelines of one stage can, with a scheduler and a vae, or "
-            "a UNet of pixels"
-        )
+    if hasattr(pipe, "prior_prior") or not (hasattr(pipe, "scheduler") and hasattr(pipe, "vae")):
+        name = type(pipe).__name__
+        raise InputError(f"{name} cannot be guided: only pipelines of one stage can, with a scheduler and a vae")
 
 
 def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
@@ -183,11 +177,6 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
         return network(images.to(weight.device, dtype)).float()
 
     return logits
-
-
-def _draws_pixels(pipe: Any) -> bool:
-    unet = getattr(pipe, "unet", None)
-    return not hasattr(pipe, "vae") and unet is not None and unet.config.in_channels == IMAGE[0]
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:

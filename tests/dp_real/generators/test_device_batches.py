@@ -57,21 +57,11 @@ def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
     assert seen == [9, 4, 2, 2, 2, 2, 2]
 
 
-NO_MEMORY = [
-    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
-]
-DOUBTFUL = [
-    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
-    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
-    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
-    "GET was unable to find an engine to execute this computation",
-    "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
-]
+NO_MEMORY = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
+DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"
 
 
-@pytest.mark.parametrize("error", [CUDA, *map(RuntimeError, NO_MEMORY + DOUBTFUL)], ids=str)
+@pytest.mark.parametrize("error", [CUDA, RuntimeError(NO_MEMORY), RuntimeError(DOUBTFUL)], ids=str)
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error: Exception):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
     seen: list[int] = []
@@ -80,7 +70,7 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error: Excep
     with pytest.raises((MissingError, RuntimeError)) as caught:
         DeviceBatches(0, gpu=True).draw(10, device(0, seen, error))
     assert seen[3:] == [8, 4, 2, 1]
-    if str(error) in DOUBTFUL:
+    if str(error) == DOUBTFUL:
         assert caught.value is error
     else:
         assert "checkpointing" in str(caught.value)

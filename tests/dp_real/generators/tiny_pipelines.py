@@ -11,7 +11,6 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderTiny,
-    DDIMPipeline,
     DDIMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
@@ -22,8 +21,6 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
-    LatentConsistencyModelPipeline,
-    LCMScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     QwenImagePipeline,
@@ -36,7 +33,6 @@ from diffusers import (
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
-    UNet2DModel,
 )
 from torch import Tensor, nn
 from transformers import (
@@ -117,13 +113,6 @@ def stable_diffusion(prompts: list[str] = PROMPTS) -> Any:
     pipe = make_pipeline(32, prompts)
     pipe.unet = small_unet(TEXT_WIDTH)
     return pipe
-
-
-def latent_consistency() -> Any:
-    """Distilled: it is told the guidance scale, takes 1 to 8 steps, and decodes the last x0_hat."""
-    parts = stable_diffusion().components
-    parts |= {"unet": small_unet(TEXT_WIDTH, time_cond_proj_dim=16), "scheduler": LCMScheduler(**SD1)}
-    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
 
 
 def stable_diffusion_xl(**options: Any) -> Any:
@@ -272,24 +261,12 @@ def pixart() -> Any:
     return PixArtSigmaPipeline(**parts, scheduler=DPMSolverMultistepScheduler())
 
 
-def pixels() -> Any:
-    unet = UNet2DModel(
-        sample_size=32,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-    return DDIMPipeline(unet=unet, scheduler=DDIMScheduler())
-
-
 def random_pipeline(make: Callable[[], Any] = stable_diffusion) -> Any:
     """One of the above, whose denoiser foretells the end of the path as a trained one's: its outputs are small."""
     torch.manual_seed(0)
     pipe = make()
     pipe.set_progress_bar_config(disable=True)
-    if hasattr(pipe, "vae") and "scaling_factor" in pipe.vae.config:
+    if "scaling_factor" in pipe.vae.config:
         pipe.vae.register_to_config(scaling_factor=0.5)
     network: Any = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     last = next(getattr(network, name) for name in ("conv_out", "proj_out_2", "proj_out") if hasattr(network, name))
@@ -377,10 +354,8 @@ FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call
     qwen_image: {"negative_prompt": N * ["blurry"]},
     sana: NO_BINNING | {"complex_human_instruction": None},
     pixart: NO_BINNING | {"clean_caption": False},
-    latent_consistency: {},
     sana_sprint: NO_BINNING | {"complex_human_instruction": None, "intermediate_timesteps": None, "max_timesteps": 0.5},
     dit: {"class_labels": list(range(N))},
-    pixels: {"batch_size": N},
 }
 
 
@@ -390,7 +365,7 @@ def draw(
     """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
     call: dict[str, Any] = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
     call |= FAMILIES[make]
-    if "class_labels" in call or "batch_size" in call:
+    if "class_labels" in call:
         images = pipe(**call, output_type="np").images
         return 2 * torch.from_numpy(images).permute(0, 3, 1, 2) - 1
     return 2 * pipe(prompt=PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1

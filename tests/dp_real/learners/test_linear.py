@@ -11,21 +11,17 @@ from dp_real.learners.models.linear import LinearLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 
-def linear(loss: Any = "ridge", lam: float = 0.01, d: int = 20) -> LinearLearner:
-    return LinearLearner((d,), 2, lam=lam, loss=loss)
-
-
-def plain_pool(n: int, d: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
-    x = row_noise(row_seeds(0, 0, range(n)), (d,))
+def plain_pool(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    x = row_noise(row_seeds(0, 0, range(n)), (20,))
     return x, (x[:, 0] > 0).long()
 
 
 @pytest.mark.parametrize("loss", ["ridge", "logistic"])
 @pytest.mark.parametrize("n", [12, 200])
-def test_the_learner_is_at_the_optimum_of_what_it_says(loss: str, n: int):
+def test_the_learner_is_at_the_optimum_of_what_it_says(loss: Any, n: int):
     """The gradient of the objective in the module's head vanishes, with fewer rows than dimensions too."""
     x, y = plain_pool(n)
-    learner = linear(loss, lam=0.03)
+    learner = LinearLearner((20,), 2, lam=0.03, loss=loss)
     learner.train_step(x, y)
     w = learner.weight.clone().requires_grad_()
     margin = (2 * y - 1) * (x.double() @ w)
@@ -37,7 +33,7 @@ def test_the_learner_is_at_the_optimum_of_what_it_says(loss: str, n: int):
 
 
 def test_entropy_is_binary_entropy_of_the_margin():
-    learner = linear()
+    learner = LinearLearner((20,), 2, lam=0.01)
     learner.train_step(*plain_pool(100))
     x, _ = plain_pool(7)
     p = torch.sigmoid(x.double() @ learner.weight)
@@ -48,7 +44,7 @@ def test_entropy_is_binary_entropy_of_the_margin():
 
 def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
     x, y = plain_pool(50)
-    learner, restored = linear(), linear()
+    learner, restored = LinearLearner((20,), 2, lam=0.01), LinearLearner((20,), 2, lam=0.01)
     learner.train_step(x, y)
     weight = learner.weight
     learner.train_step(x, y)
@@ -61,6 +57,6 @@ def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
 
 
 def test_a_linear_learner_takes_two_classes_and_counts_no_flops():
-    assert linear().row_flops((20,)) == 0
+    assert LinearLearner((20,), 2, lam=0.01).row_flops((20,)) == 0
     with pytest.raises(InputError, match="two classes"):
         LinearLearner((64,), 10, lam=1)

@@ -21,7 +21,7 @@ from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines import sizes
-from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
+from dp_real.generators.pipelines.sizes import known_size, published
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import hours, needs, work
 from dp_real.runs.prepare import fresh_learner, load_generator
@@ -144,7 +144,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
         forward = count(lambda part=part, x=x: part(x))
         both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
         costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
-    size = sizes.PipelineSize(0, costs["denoiser"], {}, 32, costs["decoder"], tiny=None)
+    size = sizes.PipelineSize(0, **costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     guidance = EntropyGuidance.of(mine.guidance, learner.logits, 0.05)
@@ -214,7 +214,7 @@ def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
     "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
 )
 def test_pipelines_are_as_counted(name: str):
-    known = getattr(sizes, name)
+    known = published()[name]
     found = counted(name)
     assert known.parameters == pytest.approx(found["parameters"], rel=1e-3)
     for part in ("denoiser", "decoder", "tiny"):
@@ -237,7 +237,7 @@ def test_other_pipelines_are_priced(tmp_path: Path):
     sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
     assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
-    for each in {id(size): size for size in SIZES.values() if "cross_attention_dim" not in size.config}.values():
+    for each in (size for size in published().values() if "cross_attention_dim" not in size.config):
         (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
         assert known_size(str(tmp_path)) is each
     (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
@@ -395,7 +395,7 @@ def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
 def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
-    for known in (SD1, None):
+    for known in (published()["SD1"], None):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
         answer = plan(OWN, status=3, options=("--gpus", "8"))
         assert list(problems(answer)) == ["device"]
