@@ -44,7 +44,6 @@ def test_the_best_of_all_rules_stands_beside_the_named_ones(theory: Theory):
 @pytest.mark.slow
 def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(figure, "PANELS", {"budget of kept rows": ("kept", 0.5, 2.0)})
-    monkeypatch.setattr(figure, "SIZES", (3, 3))
     table = figure.compute(quick=True)
     predicted = table[table["kind"] == "predicted"].pivot(index="x", columns="series", values="y")
     assert (predicted["best"] == 1).all()
