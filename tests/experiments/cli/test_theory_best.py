@@ -51,7 +51,7 @@ def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.Monkey
     assert predicted["keep-hard"].max() > 1.05
     assert table["z"].abs().max() < 4
     assert len(figure.draw(table).axes) == 1
-    assert "keep-hard is up to" in figure.caption(table)
+    assert "Keep-hard is up to" in figure.caption(table)
 
 
 @pytest.mark.parametrize(
