@@ -2,5 +2,6 @@
 
 from dp_theory.selection.best import Bands, BestRule, Budget, best_selection
 from dp_theory.selection.influence import influence
+from dp_theory.selection.window import best_window
 
-__all__ = ["Bands", "BestRule", "Budget", "best_selection", "influence"]
+__all__ = ["Bands", "BestRule", "Budget", "best_selection", "best_window", "influence"]
