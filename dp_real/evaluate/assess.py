@@ -96,7 +96,7 @@ def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     return layer_inputs(getattr(learner, "in_use", None), lambda rows: logits(learner, rows), x)
 
 
-def layer_inputs(module: object, forward: Callable[[ExampleArray], object], x: ExampleArray) -> np.ndarray:
+def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:
     """What the module's last linear layer gets while `forward` takes x, float32 [n, d]."""
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]

@@ -318,7 +318,10 @@ class Kandinsky:
     [
         (Films(), "Films draws films or sounds: only images can be shown"),
         (Kandinsky(), "Kandinsky cannot be guided: only pipelines of one stage can, with a scheduler and a vae$"),
-        (StableDiffusionInpaintPipeline(*7 * [None], None, False), "inpainting cannot be guided: what lies outside"),
+        (
+            StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
+            "inpainting cannot be guided: what lies outside",
+        ),
         (FluxModularPipeline(), r"^FluxModularPipeline cannot be guided; of the modular pipelines \S+ and \S+ can$"),
     ],
     ids=lambda value: type(value).__name__,

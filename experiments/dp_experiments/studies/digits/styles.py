@@ -1,5 +1,6 @@
-"""What many prompts do, on digits: `python -m dp_experiments.studies.digits.styles FOLDER SPLIT` makes rows of digits-styles.csv.
+"""What many prompts do, on digits.
 
+`python -m dp_experiments.studies.digits.styles FOLDER SPLIT` makes rows of digits-styles.csv.
 The generator also knows eight kinds of each class, found by k-means, and a row's seed picks one of the first few.
 """
 
