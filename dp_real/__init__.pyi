@@ -3,6 +3,7 @@
 from dp_base import __version__ as __version__
 from dp_real.config import Config as Config
 from dp_real.config import load_config as load_config
+from dp_real.generators.pipelines.block import EntropyGuidanceBlock as EntropyGuidanceBlock
 from dp_real.generators.pipelines.generator import sample_images as sample_images
 from dp_real.generators.pipelines.guide import guide as guide
 from dp_real.generators.pipelines.guide import unguide as unguide

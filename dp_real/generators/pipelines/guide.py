@@ -19,8 +19,6 @@ from dp_real.guidance.sampler import identity
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
-MODULAR = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline")
-"""The modular pipelines whose latents are not packed."""
 NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"}
 """Arguments of pipelines that draw films or sounds."""
 
@@ -84,23 +82,28 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    if not math.isfinite(omega):
-        raise InputError(f"omega = {omega}: should be a finite number")
-    if every < 1 or not is_window(window):
-        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
+    check_numbers(omega, every, window)
     unguide(pipe)
     if omega:
         check_pipeline(pipe)
-        logits = _logits(classifier, processor)
+        logits = logits_of(classifier, processor)
         guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
         attach(pipe, guidance, decoder)
     return pipe
 
 
+def check_numbers(omega: float, every: int, window: tuple[float, float]) -> None:
+    """Raise InputError for numbers of guidance out of range."""
+    if not math.isfinite(omega):
+        raise InputError(f"omega = {omega}: should be a finite number")
+    if every < 1 or not is_window(window):
+        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
+
+
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
-) -> None:
-    """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads."""
+) -> Unpacker:
+    """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads. Returns its unpacker."""
     scheduler = plain(pipe.scheduler)
     unpack = Unpacker(pipe)
     vae = frozen_decoder(decoder or pipe.vae)
@@ -114,6 +117,7 @@ def attach(
     if hasattr(pipe, "prepare_latents"):
         pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
     pipe.scheduler = scheduler
+    return unpack
 
 
 def unguide(pipe: Any) -> Any:
@@ -143,8 +147,8 @@ def check_class(kind: type) -> None:
         raise InputError(f"{name} draws films or sounds: only images can be shown to the classifier")
     if "mask_image" in told:
         raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
-    if "ModularPipeline" in (base.__name__ for base in kind.__mro__) and name not in MODULAR:
-        raise InputError(f"{name} cannot be guided; of the modular pipelines {' and '.join(MODULAR)} can")
+    if "ModularPipeline" in (base.__name__ for base in kind.__mro__):
+        raise InputError(f"{name}: put a dp_real.EntropyGuidanceBlock into its blocks, before 'denoise'")
 
 
 def check_pipeline(pipe: Any) -> None:
@@ -155,7 +159,8 @@ def check_pipeline(pipe: Any) -> None:
         raise InputError(f"{name} cannot be guided: only pipelines of one stage can, with a scheduler and a vae")
 
 
-def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
+def logits_of(classifier: Any, processor: Any = None) -> Callable[[Tensor], Tensor]:
+    """The logits of images in [-1, 1] by any classifier that `guide` takes."""
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 

@@ -12,6 +12,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +27,8 @@ DECODERS = (
     AutoencoderKLQwenImage,
     AsymmetricAutoencoderKL,
 )
+PACKED = {"FluxModularPipeline": FluxPipeline, "QwenImageModularPipeline": QwenImagePipeline}
+"""The modular pipelines whose latents are packed, and the pipelines whose functions unpack them."""
 Images = Float[Tensor, "batch 3 height width"]
 """In [-1, 1]."""
 MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
@@ -68,7 +72,8 @@ class Unpacker:
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
         own = self._of_flux2 if hasattr(pipe, "_unpatchify_latents") else None
-        self._own: Callable[..., Tensor] | None = getattr(pipe, "_unpack_latents", own)
+        family = PACKED.get(type(pipe).__name__, pipe)
+        self._own: Callable[..., Tensor] | None = getattr(family, "_unpack_latents", own)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
         if self._own and list(inspect.signature(self._own).parameters) != wanted:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")

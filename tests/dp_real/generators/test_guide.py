@@ -21,14 +21,17 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    FluxAutoBlocks,
     FluxModularPipeline,
     HeunDiscreteScheduler,
     LCMScheduler,
+    ModularPipelineBlocks,
     PNDMScheduler,
-    StableDiffusion3ModularPipeline,
+    QwenImageAutoBlocks,
+    StableDiffusion3AutoBlocks,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
-    StableDiffusionXLModularPipeline,
+    StableDiffusionXLAutoBlocks,
     UniPCMultistepScheduler,
 )
 from PIL import Image
@@ -40,9 +43,10 @@ from transformers.modeling_outputs import ImageClassifierOutput
 import dp_real
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
-from dp_real.generators.pipelines.guide import _logits
+from dp_real.generators.pipelines.block import EntropyGuidanceBlock
+from dp_real.generators.pipelines.guide import logits_of
 from dp_real.generators.pipelines.scheduler import guide_steps
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.seeds import row_noise, row_seeds
@@ -208,29 +212,55 @@ def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind: Any, p
         assert len(pushes) == expected
 
 
-def modular(kind: Any, make: Callable[[], Any]) -> Any:
-    pipe = kind()
+def with_block(blocks: Any, make: Callable[[], Any]) -> Any:
+    """A pipeline of these blocks and the block that guides, with tiny parts."""
+    blocks.sub_blocks.insert("guidance", EntropyGuidanceBlock(), list(blocks.sub_blocks).index("denoise"))
+    pipe = blocks.init_pipeline()
     parts = {name: part for name, part in random_pipeline(make).components.items() if part is not None}
     pipe.update_components(**{name: part for name, part in parts.items() if name in pipe._component_specs})
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def draw_modular(pipe: Any) -> Tensor:
-    call: dict[str, Any] = {"num_inference_steps": 4, "generator": torch.Generator().manual_seed(0)}
-    return 2 * pipe(prompt=PROMPTS, height=32, width=32, output_type="pt", output="images", **call) - 1
-
-
 @pytest.mark.parametrize(
-    ("kind", "make"),
+    ("blocks", "make"),
     [
-        (StableDiffusionXLModularPipeline, tiny.stable_diffusion_xl),
-        (StableDiffusion3ModularPipeline, tiny.stable_diffusion_3),
+        (StableDiffusionXLAutoBlocks, tiny.stable_diffusion_xl),
+        (StableDiffusion3AutoBlocks, tiny.stable_diffusion_3),
+        (FluxAutoBlocks, tiny.flux),
+        (QwenImageAutoBlocks, tiny.qwen_image),
     ],
     ids=tiny.name,
 )
-def test_modular_pipelines_draw_harder_images_and_go_back(kind: Any, make: Callable[[], Any]):
-    assert_guided(modular(kind, make), draw_modular)
+def test_a_block_draws_harder_images_than_random_directions(
+    blocks: Any, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+):
+    pipe = with_block(blocks(), make)
+
+    def draw(omega: float) -> Tensor:
+        call: dict[str, Any] = {"prompt": PROMPTS, "height": 32, "width": 32, "num_inference_steps": 4, "omega": omega}
+        call |= {"negative_prompt": PROMPTS[::-1]} if make is tiny.qwen_image else {}
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(8)]
+        return torch.cat([2 * pipe(**call, output_type="pt", output="images", generator=seed) - 1 for seed in seeds])
+
+    pipe.update_components(classifier=three)
+    plain = draw(0.0)
+    classifier = tiny.classifier_of(plain)
+    pipe.update_components(classifier=classifier)
+    guided = draw(3e-4)
+    assert torch.equal(draw(0.0), plain)
+    noise = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(EntropyGuidance, "gradient", lambda self, x, leaf: torch.randn(leaf.shape, generator=noise))
+    gained = entropy(classifier(guided)) - entropy(classifier(draw(3e-4)))
+    assert gained.mean() > 3 * gained.std() / len(gained) ** 0.5
+
+
+def test_a_folder_has_the_block(tmp_path: Path):
+    """As the hub has blocks of others: a configuration, and a file that names the class."""
+    EntropyGuidanceBlock().save_pretrained(tmp_path)
+    (tmp_path / "block.py").write_text("from dp_real.generators.pipelines.block import EntropyGuidanceBlock\n")
+    loaded = ModularPipelineBlocks.from_pretrained(str(tmp_path), trust_remote_code=True)
+    assert isinstance(loaded, EntropyGuidanceBlock)
 
 
 # what is touched, and what is not
@@ -322,7 +352,10 @@ class Kandinsky:
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
             "inpainting cannot be guided: what lies outside",
         ),
-        (FluxModularPipeline(), r"^FluxModularPipeline cannot be guided; of the modular pipelines \S+ and \S+ can$"),
+        (
+            FluxModularPipeline(),
+            "FluxModularPipeline: put a dp_real.EntropyGuidanceBlock into its blocks, before 'denoise'",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -398,9 +431,9 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
     model, processor = tiny.tiny_vit(), tiny.vit_processor()
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    assert _logits(str(tmp_path), None)(elsewhere).device.type == "meta"
+    assert logits_of(str(tmp_path), None)(elsewhere).device.type == "meta"
     for own in (model, nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)).eval()):
-        logits = _logits(own, processor)
+        logits = logits_of(own, processor)
         own.to("meta")
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
@@ -433,7 +466,7 @@ class TimmModel(PreTrainedModel):
 @pytest.mark.parametrize("processor", [None, TimmProcessor()])
 def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor: Any):
     model = TimmModel(TimmWrapperConfig.from_dict(json.loads(json.dumps(TIMM)))).eval()
-    logits = _logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
+    logits = logits_of(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
     mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
