@@ -53,7 +53,7 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
 
     @torch.no_grad()
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
-        asked = self.get_block_state(state)
+        asked: Any = self.get_block_state(state)
         name = type(components).__name__
         check_numbers(asked.omega, asked.every, asked.window)
         if name not in GUIDED:
