@@ -12,10 +12,10 @@ from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real import distributed
-from dp_real.config import load_config
+from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.pool import Pool
-from dp_real.pool.pool import verify_pool
+from dp_real.pool.pool import opening, read_round, rounds_of, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
@@ -53,24 +53,28 @@ def _cool_down(
 
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
         """Results that are there, and where branches to come begin and end; their pools share most files."""
-        ended, left = [], []
-        starts = kept_checkpoints(files.checkpoints)
-        verify_pool(files.pool, max((at.state.rounds for at in starts), default=0))
-        for at in starts:
-            out = files.branch(len(Pool(files.pool, config.pool_shape, at.state.rounds, memory=0)))
-            result = out.read_result()
-            ended += [result] if result else []
-            left += [] if result else [(at, out.path)]
+        ended, left, most = [], [], 0
+        with opening(files.pool):
+            counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
+        for at in kept_checkpoints(files.checkpoints):
+            rounds = at.state.rounds
+            out = files.branch(sum(counts[:rounds]))
+            if result := out.read_result():
+                ended.append(result)
+            else:
+                left.append((at, out.path))
+                most = max(most, rounds)
+        verify_pool(files.pool, most)
         return ended, left
 
     ended, left = distributed.on_main(plan)
-    if workers == 1:
+    if left and workers == 1:
         with own_torch(config), quietly():
-            data = load_data(config, progress) if left else None
-            ended += [_branch_at(at, out, files, data, progress, changed) for at, out in left]
-    else:
+            data = load_data(config, progress)
+            ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
+    elif left:
         config.data.prepare(progress)
-        jobs = [(at, out, files, changed) for at, out in left]
+        jobs = [(at, out, config, files, changed) for at, out in left]
         with progress("branches", len(jobs)) as advance:
             for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
                 ended.append(result)
@@ -82,11 +86,10 @@ def _cool_down(
     return [results[size] for size in sorted(results)]
 
 
-def _branch_alone(at: Checkpoint, out: Path, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
+def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
     """A branch's result in a process of its own, while the command's process is the folder's writer."""
-    config = load_config(files.config)
     with locked_beside(out), own_torch(config), quietly():
-        return _branch_at(at, out, files, load_data(config), silent, changed)
+        return _branch_at(at, out, config, files, load_data(config), silent, changed)
 
 
 def _name(at: Checkpoint, out: Path, *others: Any) -> str:
@@ -96,12 +99,12 @@ def _name(at: Checkpoint, out: Path, *others: Any) -> str:
 def _branch_at(
     at: Checkpoint,
     out: Path,
+    config: Config,
     files: RunFiles,
-    data: RealData | None,
+    data: RealData,
     progress: Progress,
     changed: Sequence[str],
 ) -> dict[str, Any]:
-    config = load_config(files.config)
     learner = fresh_learner(config)
     state = distributed.when_visible(lambda: at.restore(learner))
     pool = Pool(files.pool, config.pool_shape, state.rounds, config.pool)
@@ -111,7 +114,6 @@ def _branch_at(
         out.mkdir(parents=True)
 
     distributed.on_main(begin)
-    assert data is not None
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         practice = Practice(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
         practice.cool_down()
