@@ -55,14 +55,11 @@ def lacking(argument: str) -> str:
 def digest(thing: Any) -> str:
     """A digest of an object's source, as far as Python knows it, and of its tensors."""
     import numpy as np
-    from torch import Tensor, from_numpy, nn
+    from torch import Tensor, nn
 
     from dp_real.runtime.cache import fingerprints
 
-    if isinstance(thing, np.ndarray) and thing.dtype != object:
-        thing = from_numpy(thing.copy())
-
-    if isinstance(thing, Tensor):
+    if isinstance(thing, Tensor) or (isinstance(thing, np.ndarray) and thing.dtype != object):
         return json_digest(fingerprints(thing))[:16]
     if isinstance(thing, RealData):
         thing = {name: getattr(thing, name) for name in ("generator", "validation", "test")}

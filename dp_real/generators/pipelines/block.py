@@ -10,9 +10,8 @@ from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, In
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.guide import attach, check_numbers, logits_of, unguide
+from dp_real.generators.pipelines.guide import start
 from dp_real.generators.pipelines.latents import PACKED
-from dp_real.guidance.entropy import EntropyGuidance
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)
 
@@ -55,13 +54,9 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
     def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
         asked: Any = self.get_block_state(state)
         name = type(components).__name__
-        check_numbers(asked.omega, asked.every, asked.window)
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
-        unguide(components)
-        if asked.omega:
-            logits = logits_of(components.classifier)
-            guidance = EntropyGuidance(logits, asked.omega, through="x0", every=asked.every, window=asked.window)
-            size = asked.height or components.default_height, asked.width or components.default_width
-            attach(components, guidance).note(*size)
+        unpacker = start(components, components.classifier, asked.omega, asked.every, asked.window)
+        if unpacker:
+            unpacker.note(asked.height or components.default_height, asked.width or components.default_width)
         return components, state

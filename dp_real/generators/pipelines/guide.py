@@ -82,22 +82,34 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    check_numbers(omega, every, window)
-    unguide(pipe)
-    if omega:
-        check_pipeline(pipe)
-        logits = logits_of(classifier, processor)
-        guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
-        attach(pipe, guidance, decoder)
+    start(pipe, classifier, omega, every, window, processor, decoder, objective, check_pipeline)
     return pipe
 
 
-def check_numbers(omega: float, every: int, window: tuple[float, float]) -> None:
-    """Raise InputError for numbers of guidance out of range."""
+def start(
+    pipe: Any,
+    classifier: Any,
+    omega: float,
+    every: int,
+    window: tuple[float, float],
+    processor: Any = None,
+    decoder: Any = None,
+    objective: Callable[[Tensor], Tensor] = entropy,
+    check: Callable[[Any], None] | None = None,
+) -> Unpacker | None:
+    """Do what `guide` says, to a pipeline that `check` lets pass. Returns its unpacker; None without a strength."""
     if not math.isfinite(omega):
         raise InputError(f"omega = {omega}: should be a finite number")
     if every < 1 or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
+    unguide(pipe)
+    if not omega:
+        return None
+    if check:
+        check(pipe)
+    logits = _logits(classifier, processor)
+    guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
+    return attach(pipe, guidance, decoder)
 
 
 def attach(
@@ -159,8 +171,7 @@ def check_pipeline(pipe: Any) -> None:
         raise InputError(f"{name} cannot be guided: only pipelines of one stage can, with a scheduler and a vae")
 
 
-def logits_of(classifier: Any, processor: Any = None) -> Callable[[Tensor], Tensor]:
-    """The logits of images in [-1, 1] by any classifier that `guide` takes."""
+def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 

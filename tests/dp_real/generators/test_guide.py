@@ -44,7 +44,7 @@ import dp_real
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.generators.pipelines.block import EntropyGuidanceBlock
-from dp_real.generators.pipelines.guide import logits_of
+from dp_real.generators.pipelines.guide import _logits
 from dp_real.generators.pipelines.scheduler import guide_steps
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
@@ -431,9 +431,9 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
     model, processor = tiny.tiny_vit(), tiny.vit_processor()
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    assert logits_of(str(tmp_path), None)(elsewhere).device.type == "meta"
+    assert _logits(str(tmp_path), None)(elsewhere).device.type == "meta"
     for own in (model, nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)).eval()):
-        logits = logits_of(own, processor)
+        logits = _logits(own, processor)
         own.to("meta")
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
@@ -466,7 +466,7 @@ class TimmModel(PreTrainedModel):
 @pytest.mark.parametrize("processor", [None, TimmProcessor()])
 def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor: Any):
     model = TimmModel(TimmWrapperConfig.from_dict(json.loads(json.dumps(TIMM)))).eval()
-    logits = logits_of(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
+    logits = _logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
     mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)

@@ -7,7 +7,6 @@ The generator also knows eight kinds of each class, found by k-means, and a row'
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.tuning.tuned import Tuned
 from dp_real import run
-from dp_real.examples import TrainingExamples
+from dp_real.examples import Examples, TrainingExamples
 from dp_real.generators.models.denoiser import DenoiserGenerator, train_denoiser
 from dp_real.generators.trained import DENOISERS
 from dp_real.guidance.entropy import EntropyGuidance
@@ -65,7 +64,7 @@ def main(folder: Path, split: int) -> None:
     assert images is not None
     style, largest = styles_of(images)
     labels = torch.cat([images.y * STYLES + style, images.y + CLASSES * STYLES])  # each image under both names
-    both: TrainingExamples = SimpleNamespace(x=torch.cat([images.x, images.x]), y=labels)
+    both = Examples(torch.cat([images.x, images.x]), labels)
     n_labels = CLASSES * (STYLES + 1)
     model = train_denoiser(DENOISERS["full"], both, n_labels, split, None, lambda steps: None)
     for styles in (0, 1, 4, 8):
