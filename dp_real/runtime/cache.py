@@ -3,8 +3,9 @@
 import errno
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,19 +108,28 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Entries by name, also broken ones."""
-    root = cache_folder()
-    folders = {file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)}
-    return [_entry(folder, root) for folder in sorted(folders) if not _is_half_made(folder.relative_to(root))]
-
-
-def _is_half_made(path: Path) -> bool:
-    return PART in str(path) or UNFINISHED in str(path)
+    return _seen()[0]
 
 
 def leftovers() -> list[Path]:
     """What is half-made, by a process at work or killed."""
-    found = [*cache_folder().rglob(f"{PART}*"), *cache_folder().rglob(f"*{UNFINISHED}")]
-    return sorted(path for path in found if not any(PART in above.name for above in path.parents))
+    return _seen()[1]
+
+
+def _seen() -> tuple[list[Entry], list[Path]]:
+    """Entries, and what is half-made, which is not looked into: its maker may be writing and removing there."""
+    root = cache_folder()
+    whole: list[Entry] = []
+    half_made: list[Path] = []
+    for above, folders, files in os.walk(root):
+        folder = Path(above)
+        unsettled = [name for name in (*folders, *files) if PART in name or name.endswith(UNFINISHED)]
+        half_made += [folder / name for name in unsettled]
+        folders[:] = sorted(set(folders) - set(unsettled))
+        if DEPENDS in files or RECORD in files:
+            with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
+                whole.append(_entry(folder, root))
+    return whole, sorted(half_made)
 
 
 def _entry(folder: Path, root: Path) -> Entry:

@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import os
 import time
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Barrier
@@ -167,3 +168,31 @@ def test_what_a_killed_process_left_is_deleted_when_the_entry_is_made():
     cache._intact.clear()
     cached("mine", {}, fill)
     assert not half.exists()
+
+
+def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatch: pytest.MonkeyPatch):
+    """Its maker may be removing files there: a listing that reached into it failed."""
+    whole = cached("generators/mine", {"seed": 0}, lambda staged: None)
+    half_made = whole.parent / ".part-1-other-gihgmrko"
+    (half_made / "whole" / "images").mkdir(parents=True)
+    true = os.scandir
+
+    def scandir(path: Path | str):
+        if half_made.name in str(path):
+            raise FileNotFoundError(errno.ENOENT, "gone", str(path))
+        return true(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [entry.name for entry in entries()] == [f"generators/{whole.name}"]
+    assert cache.leftovers() == [half_made]
+
+
+def test_an_entry_that_is_cleared_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    folder = cached("generators/mine", {"seed": 0}, lambda staged: None)
+
+    def read_json(path: Path):
+        raise FileNotFoundError(errno.ENOENT, "gone", str(path))
+
+    monkeypatch.setattr(cache, "read_json", read_json)
+    assert entries() == []
+    assert folder.exists()
