@@ -1,5 +1,6 @@
 """A digits run small enough for a test: a generator trained for 400 steps, kept in the cache of all tests."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,15 @@ def broken_off(config: Config, generator: Generator, tmp_path_factory: pytest.Te
     with dying(95):
         run(config, folder)
     return folder
+
+
+@pytest.fixture
+def copied(broken_off: Path, tmp_path: Path) -> Path:
+    """A copy of the run that died, which a test may change."""
+    return Path(shutil.copytree(broken_off, tmp_path / "run"))
+
+
+@pytest.fixture
+def complete(unbroken: Path, tmp_path: Path) -> Path:
+    """A copy of the complete run, which a test may change."""
+    return Path(shutil.copytree(unbroken, tmp_path / "run"))

@@ -39,21 +39,21 @@ def reword(file: Path, old: str, new: str) -> None:
     [
         (
             lambda run: reword(run / "config.toml", "format = 1\n", "format = 7\n"),
-            ("report",),
+            "report",
             "config.toml has format 7, and this version of dp reads format 1",
         ),
         (
             lambda run: rewrite_state(run, lambda state: state.update(format=2)),
-            ("resume",),
+            "resume",
             "state.json has format 2, and this version of dp reads format 1",
         ),
-        (lambda run: rewrite_state(run, lambda state: state.pop("format")), ("resume",), "state.json has no format"),
+        (lambda run: rewrite_state(run, lambda state: state.pop("format")), "resume", "state.json has no format"),
     ],
 )
 def test_another_format_is_refused(
     run: Path,
     change: Callable[[Path], object],
-    command: tuple[str, ...],
+    command: str,
     said: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -61,7 +61,7 @@ def test_another_format_is_refused(
     monkeypatch.chdir(run.parent)
     change(run)
     capsys.readouterr()
-    assert dp("real", command[0], run, *command[1:]) == 2
+    assert dp("real", command, run) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 

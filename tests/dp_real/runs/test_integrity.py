@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,16 +43,6 @@ def empty(file: Path) -> None:
 
 def only(folder: Path, pattern: str) -> Path:
     return min(folder.glob(pattern))
-
-
-@pytest.fixture
-def copied(broken_off: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(broken_off, tmp_path / "run"))
-
-
-@pytest.fixture
-def complete(unbroken: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(unbroken, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -191,22 +180,6 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, c
         result = run(Run(copied).config, copied, resume=True, accept_changes=True)
     assert f"{said}: the run will not end as it would have" in [record.getMessage() for record in caplog.records]
     assert result["accepted_changes"] == [said]
-
-
-def test_another_set_is_refused(config: Config, copied: Path, data: RealData, monkeypatch: pytest.MonkeyPatch):
-    """A result on another test set than the one that the run began with would be told as if it were its own."""
-
-    def with_another_label(own: Any) -> Examples:
-        y = own.y.clone()
-        y[0] = (y[0] + 1) % 10
-        return Examples(own.x[:], y)
-
-    other = replace(data, validation=with_another_label(data.validation), test=with_another_label(data.test))
-    monkeypatch.setattr(type(config.data), "load", lambda self: other)
-    said = [f"the {name} set changed since {copied} began" for name in ("test", "validation")]
-    with pytest.raises(InputError, match=".*".join(said)):
-        run(config, copied, resume=True)
-    assert run(config, copied, resume=True, accept_changes=True)["accepted_changes"] == said
 
 
 def test_a_finished_run_is_not_told_beside_others_of_another_test_set(

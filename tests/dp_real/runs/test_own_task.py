@@ -216,18 +216,14 @@ def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
         evaluate(Run(tmp_path), {})
 
 
-def test_a_set_that_is_missing_or_broken_stops_a_run_before_it_begins(config: Config, tmp_path: Path):
-    test = pictures(tmp_path / "test", ["cat", "dog", "em_u"], count=1)
-    (test / "dog" / "0.png").write_bytes(b"")
-    further = pictures(tmp_path / "broken", ["cat"], count=2)
-    (further / "cat" / "1.png").write_bytes(b"")
-    for data, error, said in (
-        ({"test": str(test)}, InputError, r"dog/0\.png: not a whole image"),
-        ({"sets": {"broken": str(further)}}, InputError, r"cat/1\.png: not a whole image"),
-    ):
-        with pytest.raises(error, match=said):
-            run(changed(config, data=data), tmp_path / "run")
-        assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("nested", [False, True], ids=["test", "a further set"])
+def test_a_set_that_is_broken_stops_a_run_before_it_begins(config: Config, tmp_path: Path, nested: bool):
+    broken = pictures(tmp_path / "broken", ["cat", "dog", "em_u"], count=1)
+    (broken / "dog" / "0.png").write_bytes(b"")
+    data = {"sets": {"broken": str(broken)}} if nested else {"test": str(broken)}
+    with pytest.raises(InputError, match=r"dog/0\.png: not a whole image"):
+        run(changed(config, data=data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(

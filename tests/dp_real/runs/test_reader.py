@@ -1,7 +1,6 @@
 """A run as its folder tells it: complete, unfinished, hardly begun, or none at all."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -21,11 +20,6 @@ from dp_real.protocols import Learner
 from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-
-
-@pytest.fixture
-def broken(broken_off: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(broken_off, tmp_path / "broken"))
 
 
 def lines(log: Path) -> list[dict]:
@@ -95,10 +89,9 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken: Path, config: Config,
         assert learner.step == at.state.step  # it could go on from there
 
 
-def test_its_branches_by_size(unbroken: Path, tmp_path: Path):
-    shutil.copytree(unbroken, tmp_path / "run")
-    results = branch(tmp_path / "run")
-    done = Run(tmp_path / "run")
+def test_its_branches_by_size(complete: Path):
+    results = branch(complete)
+    done = Run(complete)
     assert done.branches == results[:-1]
     assert [result["pool_size"] for result in done.branches] == [60, 100]
     done.files.branch(60).result.unlink()  # it was there, as the checksums tell
@@ -112,18 +105,18 @@ def test_its_branches_by_size(unbroken: Path, tmp_path: Path):
 # an unfinished run, or none
 
 
-def test_an_unfinished_run_tells_what_there_is_each_time(broken: Path, unbroken: Path, config: Config, data: RealData):
-    with open(broken / "metrics.jsonl", "a") as log:
+def test_an_unfinished_run_tells_what_there_is_each_time(copied: Path, unbroken: Path, config: Config, data: RealData):
+    with open(copied / "metrics.jsonl", "a") as log:
         log.write('{"step": 9')  # torn
-    begun = Run(broken)
+    begun = Run(copied)
     assert (begun.complete, begun.result, begun.config) == (False, {}, config)
     assert begun.metrics["step"].tolist() == list(range(10, 91, 10))
     assert begun.rounds["count"].tolist() == [60, 40, 40]
     assert len(begun.pool) == 140
     assert [at.state.rounds for at in begun.checkpoints] == [1, 2]
-    (latest,) = (broken / "checkpoints").glob("latest-*")
+    (latest,) = (copied / "checkpoints").glob("latest-*")
     assert_has_weights(begun.learner(), config, latest / "learner.safetensors", "module.", data.test.x[:])
-    run(config, broken, resume=True)
+    run(config, copied, resume=True)
     assert begun.result["test_accuracy"] == Run(unbroken).result["test_accuracy"]
     assert len(begun.metrics) == 12
 

@@ -295,30 +295,29 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
 
 
 def test_branches_are_cool_downs_from_each_pool_size(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, unbroken: Path, complete: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    shutil.copytree(unbroken, tmp_path / "run")
     monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
     read: list[str] = []
     monkeypatch.setattr(checksums, "digest", lambda path: [read.append(str(path)), digest(path)][1])
-    results = branch(tmp_path / "run")
+    results = branch(complete)
     data = [name for name in read if name.endswith(".arrow")]
     assert len(data) == len(set(data)) == 4  # the files of the pool are read once, for both branches
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
-        folder = tmp_path / "run" / "branches" / f"{result['pool_size']:09d}"
+        folder = complete / "branches" / f"{result['pool_size']:09d}"
         assert {path.name for path in folder.iterdir()} == {"metrics.jsonl", "learner", "result.json", "SHA256SUMS"}
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         start = next(row["step"] for row in traces(unbroken)["rounds.jsonl"] if row["round"] == result["additions"] + 1)
         assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps
         assert {row["pool_size"] for row in rows} == {result["pool_size"]}
         assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
-    assert traces(tmp_path / "run") == traces(unbroken)  # the run itself is untouched
-    before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
-    shutil.rmtree(tmp_path / "run" / "branches" / "000000100")
-    branch(tmp_path / "run")
-    assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
+    assert traces(complete) == traces(unbroken)  # the run itself is untouched
+    before = (complete / "branches" / "000000060" / "result.json").stat().st_mtime_ns
+    shutil.rmtree(complete / "branches" / "000000100")
+    branch(complete)
+    assert (complete / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
     assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
 
 
@@ -395,7 +394,7 @@ def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Con
     assert min(row["wrong_again"] for row in rows if row["step"] > row["added"]) < 1
 
 
-def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
+def test_refusals(unbroken: Path, complete: Path, config: Config, tmp_path: Path):
     with pytest.raises(InputError, match="complete"):
         run(config, unbroken)
     assert run(config, unbroken, resume=True)["steps"] == 120  # complete: nothing is done again
@@ -403,13 +402,11 @@ def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
         run(changed(config, compare={"seeds": 9}), unbroken, resume=True)["steps"] == 120
     )  # a run is the same in any comparison
 
-    unfinished = tmp_path / "unfinished"
-    shutil.copytree(unbroken, unfinished)
-    (unfinished / "result.json").unlink()
+    (complete / "result.json").unlink()
     with pytest.raises(InputError, match="--resume"):
-        run(config, unfinished)
+        run(config, complete)
     with pytest.raises(InputError, match="something else"):
-        run(changed(config, seed=5), unfinished, resume=True)
+        run(changed(config, seed=5), complete, resume=True)
 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("mine")
