@@ -85,20 +85,16 @@ def test_each_family_draws_harder_images_that_the_classifier_sees(make: Callable
 
 EPSILON: dict[str, Any] = {"prediction_type": "epsilon", "skip_prk_steps": True}
 FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+DIFFUSION = [
+    *(DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler),
+    *(DPMSolverMultistepScheduler, UniPCMultistepScheduler, PNDMScheduler, LCMScheduler),
+]
 SOLVERS: list[tuple[Callable[[], Any], Any, dict[str, Any]]] = [
-    (tiny.stable_diffusion, DDIMScheduler, EPSILON),
-    (tiny.stable_diffusion, DDPMScheduler, EPSILON),
-    (tiny.stable_diffusion, EulerDiscreteScheduler, EPSILON),
-    (tiny.stable_diffusion, EulerAncestralDiscreteScheduler, EPSILON),
-    (tiny.stable_diffusion, HeunDiscreteScheduler, EPSILON),
-    (tiny.stable_diffusion, DPMSolverMultistepScheduler, EPSILON),
-    (tiny.stable_diffusion, UniPCMultistepScheduler, EPSILON),
-    (tiny.stable_diffusion, PNDMScheduler, EPSILON),
-    (tiny.stable_diffusion, LCMScheduler, EPSILON),
+    *((tiny.stable_diffusion, kind, EPSILON) for kind in DIFFUSION),
+    (tiny.stable_diffusion, PNDMScheduler, {"skip_prk_steps": True}),  # v-prediction: its x0_hat is computed here
     (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {}),
     (tiny.stable_diffusion_3, FlowMatchHeunDiscreteScheduler, {}),
-    (tiny.stable_diffusion_3, DPMSolverMultistepScheduler, FLOW),
-    (tiny.stable_diffusion_3, UniPCMultistepScheduler, FLOW),
+    *((tiny.stable_diffusion_3, kind, FLOW) for kind in (DPMSolverMultistepScheduler, UniPCMultistepScheduler)),
 ]
 
 
@@ -110,13 +106,6 @@ def test_each_solver_is_guided_and_the_classifier_sees_what_it_draws(
     pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
     assert_guided(pipe, partial(draw, make=make))
     assert_seen(pipe, make)
-
-
-def test_the_classifier_sees_what_pndm_draws_by_v_prediction():
-    """Its x0_hat is computed here."""
-    pipe = random_pipeline()
-    pipe.scheduler = PNDMScheduler.from_config(pipe.scheduler.config, skip_prk_steps=True)
-    assert_seen(pipe, tiny.stable_diffusion)
 
 
 @pytest.mark.parametrize("make", [tiny.flux, tiny.sana_sprint], ids=tiny.name)
