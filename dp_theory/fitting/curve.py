@@ -188,6 +188,11 @@ class Curve:
         return self.exact or not bool(np.isnan(self.se).any())
 
     @property
+    def assumed_se(self) -> Float[Array, " points"]:
+        """se, and the error itself where that is unknown."""
+        return np.where(np.isnan(self.se), self.error, self.se)
+
+    @property
     def rounds(self) -> Int[np.ndarray, " points"]:
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 

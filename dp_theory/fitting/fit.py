@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import (
     Likelihood,
-    likelihood_about_fit,
     likely_places,
     most_likely,
     most_likely_exact,
@@ -191,8 +190,7 @@ class Fit:
         if self.curve.exact:
             mean, deviation = self.likelihood.predict(points, self.best[None])
             return np.where(np.isfinite(deviation[0]), deviation[0], 0.0) / np.sqrt(points.trials) / mean[0]
-        se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
-        return np.sqrt(self.excess) * np.median(se / self.curve.error)
+        return np.sqrt(self.excess) * np.median(self.curve.assumed_se / self.curve.error)
 
     def _require_known(self, points: Curve) -> None:
         needs = (
@@ -237,7 +235,27 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     most = _most_free(curve)
     why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
-    return _fitted(curve, tuple(wanted[:most]), known, why_fixed)
+    free = tuple(wanted[:most])
+    if curve.exact:
+        estimate, best = most_likely_exact(curve, free, known)
+    else:
+        estimate = Likelihood(curve, free, known)
+        best = most_likely(estimate)
+    values = estimate.values_at(best)
+    mean, deviation = estimate.predict(curve, best[None])
+    freedom = len(curve) - len(free)
+    if curve.exact:
+        chi_square = float(np.sum((curve.error - mean[0]) ** 2 / deviation[0] ** 2 * curve.trials))
+        likelihood = Likelihood(replace(curve, error=mean[0]), free, known, of_theory=True)  # (T9.8)
+        best = most_likely(likelihood, start=best)
+        excess = 1.0
+    else:
+        (chi_square,) = estimate.deviances(best[None]).tolist()
+        likelihood = estimate
+        excess = chi_square / max(freedom, 1)
+        if curve.knows_scatter:
+            excess = max(1.0, excess)
+    return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)
 
 
 def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
@@ -267,25 +285,3 @@ def _most_free(curve: Curve) -> int:
     if different - spare < 1:
         raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
     return different - spare
-
-
-def _fitted(curve: Curve, free: tuple[str, ...], known: dict[str, float], why_fixed: dict[str, str]) -> Fit:
-    if curve.exact:
-        estimate, best = most_likely_exact(curve, free, known)
-    else:
-        estimate = Likelihood(curve, free, known)
-        best = most_likely(estimate)
-    values = {name: float(x[0]) for name, x in estimate.values(best[None]).items()}
-    mean, deviation = estimate.predict(curve, best[None])
-    freedom = len(curve) - len(free)
-    if curve.exact:
-        chi_square = float(np.sum((curve.error - mean[0]) ** 2 / deviation[0] ** 2 * curve.trials))
-        likelihood, best = likelihood_about_fit(curve, estimate, best)
-        excess = 1.0
-    else:
-        (chi_square,) = estimate.deviances(best[None]).tolist()
-        likelihood = estimate
-        excess = chi_square / max(freedom, 1)
-        if curve.knows_scatter:
-            excess = max(1.0, excess)
-    return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)

@@ -209,17 +209,14 @@ class _Question:
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
-        found = self._answer_of_first(plans, start)
-        return found._replace(high=np.inf) if may_not_reach else found
-
-    def _answer_of_first(self, plans: list[Curve], start: float) -> _Answer:
         answers = []
         for plan in plans:
             answers.append(self._answer_of(plan, start))
             if np.isfinite(answers[-1].high):
-                return answers[-1]
-        in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
-        return in_the_mean[0] if in_the_mean else answers[-1]
+                break
+        else:
+            answers += [answer for answer in answers if np.isfinite(answer.more)][:1]
+        return answers[-1]._replace(high=np.inf) if may_not_reach else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
         mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
@@ -230,8 +227,7 @@ class _Question:
         at_places, _ = likelihood.predict(plan, self.places)
         for errors, z in zip(at_places, self.places, strict=True):
             if np.isfinite(errors).all():  # else the theory has no solution there
-                values = {name: float(value[0]) for name, value in likelihood.values(z[None]).items()}
-                counted = self._counted(plan, values, errors[0], start)
+                counted = self._counted(plan, likelihood.values_at(z), errors[0], start)
                 ends.append(self._more(plan, counted, errors, start))
         return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
 

@@ -10,6 +10,7 @@ filled with draws.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,8 +35,6 @@ class Linearisation(NamedTuple):
     deviance: float  # D
     gradient: Float[Array, " free"]  # ∂D/∂z
     information: Float[Array, "free free"]  # I
-    mean: Float[Array, " points"]  # μ
-    deviation: Float[Array, " points"]  # s
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,23 @@ class Likelihood:
         constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
         return moved | constant
 
+    def values_at(self, z: Float[Array, " free"]) -> dict[str, float]:
+        return {name: float(value[0]) for name, value in self.values(z[None]).items()}
+
     def near(self, z: Float[Array, " free"]) -> Likelihood:
         """The same with practice linear about z."""
-        return replace(self, about={name: float(value[0]) for name, value in self.values(z[None]).items()})
+        return replace(self, about=self.values_at(z))
 
     def predict(self, points: Curve, z: Float[Array, "sets free"]) -> tuple[Array, Array]:
         return predict_points(points, self.values(z), self.about)
 
     def deviances(self, z: Float[Array, "sets free"]) -> Float[Array, " sets"]:
         mean, deviation = self.predict(self.curve, z)
-        return self._deviances(mean, self._variances(deviation))
+        return self._deviances(mean, self.variances(deviation))
 
     def linearise(self, z: Float[Array, " free"]) -> Linearisation:
         mean, deviation = self.predict(self.curve, _stencil(z))
-        variance = self._variances(deviation)
+        variance = self.variances(deviation)
         deviance = self._deviances(mean, variance)
         slope = _differences(mean)
         information = slope.T @ (slope / variance[0][:, None])  # (T9.10)
@@ -77,7 +79,7 @@ class Likelihood:
             log_slope = _differences(np.log(variance))
             information = information + log_slope.T @ log_slope / 2  # (T9.11)
         gradient = _differences(deviance[:, None])[0]
-        return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
+        return Linearisation(float(deviance[0]), gradient, information)
 
     def first_order(
         self, points: Curve, z: Float[Array, " free"], allowed: float
@@ -89,12 +91,12 @@ class Likelihood:
         centre = np.log(mean[0])
         return centre, centre - half, centre + half
 
-    def _variances(self, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
+    def variances(self, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
         if self.of_theory:
-            variance = variance_of_theory(self.curve, deviation)
+            known = np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION)
+            variance = known**2 / self.curve.trials  # (T9.5)
         else:
-            se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
-            variance = np.broadcast_to(se**2, deviation.shape)  # (T9.4)
+            variance = np.broadcast_to(self.curve.assumed_se**2, deviation.shape)  # (T9.4)
         return variance + (self.softening * self.curve.error) ** 2
 
     def _deviances(
@@ -105,11 +107,6 @@ class Likelihood:
         if self.with_log:
             terms = terms + np.log(variance)  # (T9.7)
         return terms.sum(-1)
-
-
-def variance_of_theory(curve: Curve, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
-    """The variance (T9.5), from a single experiment's deviation."""
-    return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 
 def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "free free"]:
@@ -149,23 +146,14 @@ def most_likely_exact(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
 ) -> tuple[Likelihood, Float[Array, " free"]]:
     """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
-    likelihood = Likelihood(curve, free, fixed, of_theory=True, with_log=True)  # (T9.7)
-    z = most_likely(likelihood)
+    likelihood = by_theory = Likelihood(curve, free, fixed, of_theory=True, with_log=True)  # (T9.7)
+    z = most_likely(by_theory)
     for _ in range(_REWEIGHTED):
-        _, deviation = likelihood.predict(curve, z[None])
-        se = np.sqrt(variance_of_theory(curve, deviation)[0])
+        _, deviation = by_theory.predict(curve, z[None])
+        se = np.sqrt(by_theory.variances(deviation)[0])
         likelihood = Likelihood(replace(curve, se=se, exact=False), free, fixed)
         z = most_likely(likelihood, start=z)
     return likelihood, z
-
-
-def likelihood_about_fit(
-    curve: Curve, estimate: Likelihood, z: Float[Array, " free"]
-) -> tuple[Likelihood, Float[Array, " free"]]:
-    """The deviance (T9.8) about the means at the estimate z, and where it is least."""
-    mean, _ = estimate.predict(curve, z[None])
-    likelihood = Likelihood(replace(curve, error=mean[0]), estimate.free, estimate.fixed, of_theory=True)
-    return likelihood, most_likely(likelihood, start=z)
 
 
 def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
@@ -227,35 +215,25 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
 
     options = {"maxiter": 60, "gtol": 1e-2 if likelihood.softening else 1e-4, "max_trust_radius": _LONGEST_STEP}
     found: list[tuple[float, Array]] = []
+
+    @lru_cache(maxsize=1)  # scipy asks for the parts one by one
+    def linearised(z: tuple[float, ...]) -> Linearisation:
+        return likelihood.linearise(np.array(z))
+
+    def deviance(z: Float[Array, " free"]) -> float:
+        return linearised(tuple(z)).deviance
+
+    def gradient(z: Float[Array, " free"]) -> Float[Array, " free"]:
+        return linearised(tuple(z)).gradient
+
+    def curvature(z: Float[Array, " free"]) -> Float[Array, "free free"]:
+        """The second derivative of D, near twice the information, without a zero eigenvalue."""
+        return 2 * linearised(tuple(z)).information + _DAMPING * np.eye(len(z))
+
     for start in starts:
-        at = _Latest(likelihood)
-        result = minimize(at.deviance, start, jac=at.gradient, hess=at.curvature, method="trust-exact", options=options)
+        result = minimize(deviance, start, jac=gradient, hess=curvature, method="trust-exact", options=options)
         found.append((float(result.fun), np.clip(result.x, -WIDE, WIDE)))
     return [z for _, z in sorted(found, key=lambda pair: pair[0])]
-
-
-class _Latest:
-    """A likelihood that linearises each z once, for scipy, which asks for the parts one by one."""
-
-    def __init__(self, likelihood: Likelihood) -> None:
-        self.likelihood = likelihood
-        self.z = np.full(len(likelihood.free), np.nan)
-
-    def _at(self, z: Float[Array, " free"]) -> Linearisation:
-        if not np.array_equal(z, self.z):
-            self.z = np.array(z)
-            self.answer = self.likelihood.linearise(self.z)
-        return self.answer
-
-    def deviance(self, z: Float[Array, " free"]) -> float:
-        return self._at(z).deviance
-
-    def gradient(self, z: Float[Array, " free"]) -> Float[Array, " free"]:
-        return self._at(z).gradient
-
-    def curvature(self, z: Float[Array, " free"]) -> Float[Array, "free free"]:
-        """The second derivative of D, near twice the information, without a zero eigenvalue."""
-        return 2 * self._at(z).information + _DAMPING * np.eye(len(z))
 
 
 # -- the region of likely parameters

@@ -15,6 +15,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit, fit
 from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import pdf
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -113,17 +114,15 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
-    off = np.array(_WIDTH_OF_DOUBT)
-    density = np.zeros(len(unseen))
+    doubt = _DOUBT / _WIDTH_OF_DOUBT
     try:
         member = _by_theory(seen, unseen, fixed) if name == THEORY else power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
-        return np.log(_DOUBT / off + density)
+        return np.full(len(unseen), np.log(doubt))
     sigma = np.maximum(_scatter(unseen), _LEAST_SCATTER)
     z = (np.log(unseen.error) - member.log_error) / sigma
-    kernel = np.exp(-(z**2) / 2) / sigma / np.sqrt(2 * np.pi)
-    density = member.weight @ kernel / member.weight.sum()
-    return np.log(_DOUBT / off + (1 - _DOUBT) * density)
+    density = np.average(pdf(z) / sigma, axis=0, weights=member.weight)
+    return np.log(doubt + (1 - _DOUBT) * density)
 
 
 def _scatter(points: Curve) -> Array:
