@@ -74,14 +74,14 @@ class Newest(NamedTuple):
         return np.concatenate(self, axis=-1)
 
 
-def with_edge(matrix: Float[Array, "*J s s"], row: Float[Array, "*J grown"]) -> Array:
+def with_edge(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"]) -> Array:
     """A symmetric matrix with one more row and column."""
     grown = with_row(matrix, row)
     grown[..., -1] = row
     return grown
 
 
-def with_row(matrix: Float[Array, "*J s s"], row: Float[Array, "*J grown"]) -> Array:
+def with_row(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"]) -> Array:
     """A lower triangular matrix with one more row."""
     grown = np.zeros((*row.shape[:-1], row.shape[-1], row.shape[-1]))
     grown[..., :-1, :-1] = matrix

@@ -7,7 +7,7 @@ that sees nothing is shown its labeller's score.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -350,7 +350,7 @@ class Cohort:
     @classmethod
     def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
         size = placed.rows.candidates_at(float(kept.mass.sum()))
-        scaled = Kept(kept.weight, size * kept.mass, size * kept.linear, size * kept.second, kept.frame, kept.error)
+        scaled = replace(kept, mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
         return cls(scaled, size, selector, first, last)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -71,22 +71,11 @@ class Stages:
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
 
-def predict_span(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """The limits of a learner on groups of rows."""
-    found = _predicted(problem, tolerance)
-    found["keep_fraction"] = found["kept"]
-    return Prediction(**{field.name: found[field.name][..., 0][()] for field in fields(Prediction)})
-
-
-def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """The limits of every stage of a loop.
+def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
+    """The fields of a `PracticePrediction` but the problem: the limits of every stage.
 
     For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
-    return PracticePrediction(problem=problem, **_predicted(problem, tolerance))
-
-
-def _predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
     recent = lru_cache(_RECENT)(kept_rows)
     found: dict[str, list[Array]] = {}
     for cell in problem.cells():

@@ -10,7 +10,7 @@ flipped with probability `flip`. w0 is the truth, w_g the labeller. The test err
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from dp_theory.loop.flips import Flips, check_flips
 from dp_theory.loop.groups import Addition, Group, MeasuredRows, RoundPlan
 from dp_theory.loop.losses import SQUARE, Loss, require_loss
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predict_practice, predict_span
+from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
 from dp_theory.numerics.checks import (
     Array,
     Real,
@@ -178,7 +178,9 @@ class SpanProblem(AnyProblem):
         return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        return predict_span(self, tolerance=tolerance)
+        found = predicted(self, tolerance)
+        found["keep_fraction"] = found["kept"]
+        return Prediction(**{field.name: found[field.name][..., 0][()] for field in fields(Prediction)})
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
         return simulate_span(self, d, trials, seed=seed, workers=workers)
@@ -326,7 +328,7 @@ class PracticeProblem(AnyProblem):
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
 
     def solve(self, tolerance: float | None) -> PracticePrediction:
-        return predict_practice(self, tolerance=tolerance)
+        return PracticePrediction(problem=self, **predicted(self, tolerance))
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
         return simulate_practice(self, d, trials, seed=seed, workers=workers)

@@ -6,7 +6,7 @@ Anderson's method solves the damped fixed-point map, in coordinates that always 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ _FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
 _LARGE_RIDGE = 1.0  # where no remedy is known, and from which the ridge falls where nodes have no solution at once, to
 _LEAST_RIDGE = 1e-6  # this or the stage's own,
 _RIDGES = 13  # by so many steps
+_FAILED = 6  # so many of them in a row, and the way to a stage ends
+_MANY_DIMENSIONS = 2.0  # per row, at which a hard margin is easily found
 _FIRST_DEVIATION = -1.0  # ln √C of stage 0 to begin with,
 _FIRST_ALIGNMENT = 1e-3  # and a
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
@@ -130,10 +132,11 @@ class Loop:
             newest, miss, condition = StageEquations(self, cell.loss, ridge).exact(control)
             return self.extended(change(newest), cell.loss, ridge, control, condition), miss
         miss = np.inf
-        for loss, lam in candidate_limits(cell.loss, ridge):
-            newest, control, miss = StageEquations(self, loss, lam).by_points()
-            if miss <= EXACT:
-                return self.extended(change(newest), loss, lam, control), miss
+        for gradually in (False, True):
+            for loss, lam in candidate_limits(cell.loss, ridge):
+                newest, control, miss = StageEquations(self, loss, lam).by_points(gradually)
+                if miss <= EXACT:
+                    return self.extended(change(newest), loss, lam, control), miss
         remedy = "give a larger lam, if the rows are about to be separable"
         if ridge == 0:
             remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
@@ -302,16 +305,32 @@ class StageEquations:
 
     # -- other losses -------------------------------------------------------------------------------------------------
 
-    def by_points(self) -> tuple[Newest, QuadraticLoss, float]:
+    def by_points(self, gradually: bool) -> tuple[Newest, QuadraticLoss, float]:
         """The stage, the control fitted to it, and its relative residual, which may be large."""
         loop = self.loop
         few = tuple(rows.first(FEW) for rows in loop.points)
         means = PointMeans(loop.cohorts, loop.parameters, few, self.loss, SQUARE_CONTROL)
-        found, miss = fixed_point(self.moves(means), self.start(), _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        begin, failed = self.start(), 0
+        for easier in self._easier() if gradually else ():
+            there, miss = fixed_point(easier.moves(replace(means)), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+            begin, failed = (there, 0) if miss <= _NEAR_ENOUGH else (begin, failed + 1)
+            if failed == _FAILED:
+                break
+        found, miss = fixed_point(self.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, points=loop.points, settled=True)
             found, miss = fixed_point(self.moves(means), found, _SOLVED, _STEPS[1], EXACT)
         return self.newest(found), means.control, miss
+
+    def _easier(self) -> Iterator[StageEquations]:
+        """Equations on the way to these: with more dimensions for a hard margin, else with more ridge."""
+        cell = self.loop.cell
+        if self.loss == cell.loss:
+            for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _RIDGES):
+                yield replace(self, lam=float(lam))
+        else:
+            for phi in np.geomspace(max(_MANY_DIMENSIONS, cell.phi), cell.phi, _RIDGES):
+                yield replace(self, loop=replace(self.loop, cell=replace(cell, phi=float(phi))))
 
     def by_nodes(self, means: NodeMeans, near: Newest | None) -> tuple[Newest, float]:
         """The stage without rounds, and its residual: from a point nearby, or along ridges."""

@@ -12,6 +12,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory import HINGE, LOGISTIC, SQUARED_HINGE, predict, simulate
 from dp_theory.loop import (
     Addition,
+    Agree,
     Group,
     PracticeProblem,
     SpanProblem,
@@ -184,6 +185,19 @@ def test_ridge_to_zero_is_the_margin_of_a_loop():
         np.testing.assert_allclose(near.test_error, limit.test_error, rtol=off)
     logistic = solve_stages(replace(loop, loss=LOGISTIC), size=FEW)
     np.testing.assert_array_equal(logistic.test_error, limit.test_error)
+
+
+@pytest.mark.parametrize(
+    ("phi", "flip", "loss", "addition"),
+    [(0.3126, 0.05, LOGISTIC, Window(0.878)), (0.1588, 0.0, SQUARED_HINGE, Addition(kept=1.8, keep=Agree()))],
+    ids=["about to be separable", "wide margin"],
+)
+def test_a_stage_without_ridge_is_found_on_a_way_from_easier_ones(phi, flip, loss, addition):
+    """Neither its margin nor the loss itself was found at once. Nodes of quadrature give the first stage, too."""
+    found = solve_stages(PracticeProblem(phi, 0.0, [addition], accumulate=False, flip=flip, loss=loss), size=FEW)
+    assert found.residual.max() < stages.EXACT
+    by_nodes = predict(SpanProblem(PLANE, [Group(flip=flip)], phi, 0.0, loss=loss))
+    assert found.test_error[0] == pytest.approx(float(by_nodes.test_error), rel=1e-3)
 
 
 @pytest.mark.slow
