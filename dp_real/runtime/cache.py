@@ -108,18 +108,22 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Entries by name, also broken ones."""
-    return _seen()[0]
+    root = cache_folder()
+    found = []
+    for folder in _places(root)[0]:
+        with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
+            found.append(_entry(folder, root))
+    return found
 
 
 def leftovers() -> list[Path]:
     """What is half-made, by a process at work or killed."""
-    return _seen()[1]
+    return sorted(_places(cache_folder())[1])
 
 
-def _seen() -> tuple[list[Entry], list[Path]]:
-    """Entries, and what is half-made, which is not looked into: its maker may be writing and removing there."""
-    root = cache_folder()
-    whole: list[Entry] = []
+def _places(root: Path) -> tuple[list[Path], list[Path]]:
+    """Folders of entries, and what is half-made, which is not looked into: its maker may be removing files there."""
+    whole: list[Path] = []
     half_made: list[Path] = []
     for above, folders, files in os.walk(root):
         folder = Path(above)
@@ -127,9 +131,8 @@ def _seen() -> tuple[list[Entry], list[Path]]:
         half_made += [folder / name for name in unsettled]
         folders[:] = sorted(set(folders) - set(unsettled))
         if DEPENDS in files or RECORD in files:
-            with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
-                whole.append(_entry(folder, root))
-    return whole, sorted(half_made)
+            whole.append(folder)
+    return whole, half_made
 
 
 def _entry(folder: Path, root: Path) -> Entry:

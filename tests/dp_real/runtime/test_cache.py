@@ -184,6 +184,7 @@ def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatc
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert [entry.name for entry in entries()] == [f"generators/{whole.name}"]
+    monkeypatch.setattr(cache, "damage", None)  # no entry is read for this
     assert cache.leftovers() == [half_made]
 
 
