@@ -209,14 +209,17 @@ class _Question:
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
+        found = self._answer_of_first(plans, start)
+        return found._replace(high=np.inf) if may_not_reach else found
+
+    def _answer_of_first(self, plans: list[Curve], start: float) -> _Answer:
         answers = []
         for plan in plans:
             answers.append(self._answer_of(plan, start))
             if np.isfinite(answers[-1].high):
-                break
-        else:
-            answers += [answer for answer in answers if np.isfinite(answer.more)][:1]
-        return answers[-1]._replace(high=np.inf) if may_not_reach else answers[-1]
+                return answers[-1]
+        in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
+        return in_the_mean[0] if in_the_mean else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
         mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T

@@ -173,7 +173,13 @@ def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[Array, 
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
         sizes, limits = practice_curve(
-            initial, increment, curve.kept[rows].max(), *(values[name] for name in OF_PRACTICE)
+            initial,
+            increment,
+            curve.kept[rows].max(),
+            values["dimension"],
+            values["window"],
+            values["flip"],
+            values["ridge"],
         )
         errors[rows] = np.exp(np.interp(np.log(curve.kept[rows]), np.log(sizes), np.log(limits)))
     return errors

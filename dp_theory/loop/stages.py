@@ -56,11 +56,11 @@ _PART = 0.5  # of the way to the right-hand sides
 _LEAST_PART = 1e-9
 _POSITIVE = 1e-6  # the least part of a learner, squared, that is new
 _FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
-_LARGE_RIDGE = 1.0  # where no remedy is known, and from which the ridge falls where nodes have no solution at once, to
-_LEAST_RIDGE = 1e-6  # this or the stage's own,
-_RIDGES = 13  # by so many steps
-_FAILED = 6  # so many of them in a row, and the way to a stage ends
-_MANY_DIMENSIONS = 2.0  # per row, at which a hard margin is easily found
+_LARGE_RIDGE = 1.0  # from which the ridge falls where a stage is not found at once, to
+_LEAST_RIDGE = 1e-6  # this or the stage's own;
+_MANY_DIMENSIONS = 2.0  # per row of the pool, from which these fall to a hard margin's own;
+_WAY = 13  # by so many steps,
+_FAILED = 6  # unless so many of them in a row have no solution
 _FIRST_DEVIATION = -1.0  # ln √C of stage 0 to begin with,
 _FIRST_ALIGNMENT = 1e-3  # and a
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
@@ -312,7 +312,8 @@ class StageEquations:
         means = PointMeans(loop.cohorts, loop.parameters, few, self.loss, SQUARE_CONTROL)
         begin, failed = self.start(), 0
         for easier in self._easier() if gradually else ():
-            there, miss = fixed_point(easier.moves(replace(means)), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+            own_means = replace(means)  # each fits a control of its own
+            there, miss = fixed_point(easier.moves(own_means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
             begin, failed = (there, 0) if miss <= _NEAR_ENOUGH else (begin, failed + 1)
             if failed == _FAILED:
                 break
@@ -326,25 +327,26 @@ class StageEquations:
         """Equations on the way to these: with more dimensions for a hard margin, else with more ridge."""
         cell = self.loop.cell
         if self.loss == cell.loss:
-            for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _RIDGES):
-                yield replace(self, lam=float(lam))
-        else:
-            for phi in np.geomspace(max(_MANY_DIMENSIONS, cell.phi), cell.phi, _RIDGES):
+            for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _WAY):
+                if lam != self.lam:
+                    yield replace(self, lam=float(lam))
+        elif cell.phi < _MANY_DIMENSIONS:
+            for phi in np.geomspace(_MANY_DIMENSIONS, cell.phi, _WAY)[:-1]:
                 yield replace(self, loop=replace(self.loop, cell=replace(cell, phi=float(phi))))
 
     def by_nodes(self, means: NodeMeans, near: Newest | None) -> tuple[Newest, float]:
         """The stage without rounds, and its residual: from a point nearby, or along ridges."""
 
-        def found_at(lam: float, begin: Array) -> tuple[Array, float]:
-            return fixed_point(replace(self, lam=lam).moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
+        def found_of(equations: StageEquations, begin: Array) -> tuple[Array, float]:
+            return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-        found, miss = found_at(self.lam, self.start() if near is None else self.coordinates(near))
+        found, miss = found_of(self, self.start() if near is None else self.coordinates(near))
         if near is None and miss > EXACT and self.loss == self.loop.cell.loss:
             begin = self.start()
-            for lam in np.geomspace(_LARGE_RIDGE, max(self.lam, _LEAST_RIDGE), _RIDGES):
-                there, off = found_at(float(lam), begin)
+            for easier in self._easier():
+                there, off = found_of(easier, begin)
                 begin = there if off <= EXACT else begin
-            found, miss = found_at(self.lam, begin)
+            found, miss = found_of(self, begin)
         return self.newest(found), miss
 
     def start(self) -> Float[Array, " unknowns"]:
