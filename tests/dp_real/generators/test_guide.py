@@ -86,8 +86,15 @@ def test_each_family_draws_harder_images_that_the_classifier_sees(make: Callable
 EPSILON: dict[str, Any] = {"prediction_type": "epsilon", "skip_prk_steps": True}
 FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 DIFFUSION = [
-    *(DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler),
-    *(DPMSolverMultistepScheduler, UniPCMultistepScheduler, PNDMScheduler, LCMScheduler),
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
+    HeunDiscreteScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+    PNDMScheduler,
+    LCMScheduler,
 ]
 SOLVERS: list[tuple[Callable[[], Any], Any, dict[str, Any]]] = [
     *((tiny.stable_diffusion, kind, EPSILON) for kind in DIFFUSION),

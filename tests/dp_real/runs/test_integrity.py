@@ -182,6 +182,22 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, c
     assert result["accepted_changes"] == [said]
 
 
+def test_another_set_is_refused(config: Config, copied: Path, data: RealData, monkeypatch: pytest.MonkeyPatch):
+    """A result on another test set than the one that the run began with would be told as if it were its own."""
+
+    def with_another_label(own: Any) -> Examples:
+        y = own.y.clone()
+        y[0] = (y[0] + 1) % 10
+        return Examples(own.x[:], y)
+
+    other = replace(data, validation=with_another_label(data.validation), test=with_another_label(data.test))
+    monkeypatch.setattr(type(config.data), "load", lambda self: other)
+    said = [f"the {name} set changed since {copied} began" for name in ("test", "validation")]
+    with pytest.raises(InputError, match=".*".join(said)):
+        run(config, copied, resume=True)
+    assert run(config, copied, resume=True, accept_changes=True)["accepted_changes"] == said
+
+
 def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
     config: Config, unbroken: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
 ):
