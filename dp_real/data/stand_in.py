@@ -50,22 +50,17 @@ class StandInConfig(MadeUp):
 
     @property
     def task(self) -> Task:
-        known = imagenet_classes(self.classes)
-        return Task(
-            (3, self.size, self.size),
-            classes=tuple(entry.name for entry in known),
-            definitions=tuple(entry.definition for entry in known),
-            synonyms=tuple(entry.synonyms for entry in known),
-            resize=self.resize,
-        )
+        return self._folders(Path()).task
 
     @property
     def folders(self) -> FolderConfig:
-        """Each set has all published classes; reading leaves out those that the task does not use."""
         from dp_real.runtime.cache import cached
 
         depends = {"recipe": RECIPE, "images": 1, "size": self.size, "seed": self.split}
-        root = cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged))
+        return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
+
+    def _folders(self, root: Path) -> FolderConfig:
+        """Each set has all published classes; reading leaves out those that the task does not use."""
         names = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
         return FolderConfig(
             source="folder",

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -174,22 +175,19 @@ class ImageSet:
     y: Tensor
 
 
+@dataclass(frozen=True)
 class TrainingImages:
     """TrainingExamples of image files, decoded together on first use."""
 
-    def __init__(self, images: ImageSet) -> None:
-        self.files = images.x
-        self.y = images.y
-        self._x: Tensor | None = None
+    files: ImageFiles
+    y: Tensor
 
-    @property
+    @cached_property
     def x(self) -> Tensor:
         """Raises InputError for a broken image."""
-        if self._x is None:
-            pixels = self.files[:]
-            _tell_flat(_are_flat(pixels), self.files.sources)
-            self._x = to_float(pixels)
-        return self._x
+        pixels = self.files[:]
+        _tell_flat(_are_flat(pixels), self.files.sources)
+        return to_float(pixels)
 
     def fingerprint(self) -> list[str]:
         """Of the files' bytes; nothing is decoded."""

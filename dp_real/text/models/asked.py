@@ -28,9 +28,6 @@ class AskedGenerator:
         self.n_classes = task.n_classes
         self.templates = class_prompts(config.prompts, task.classes, task.definitions, task.synonyms)
         self.shown = (data or source.load()).validation if config.shots else None
-        self.members = (
-            [(self.shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)] if self.shown else []
-        )
 
     def prompt(self, label: int, seed: int, pick: int | None = None) -> str:
         """The seed picks the template if `pick` is None."""

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.learners.models.network import NetworkLearner
@@ -28,8 +27,9 @@ from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.models.char_lm import CharLMGenerator
 from dp_real.text.near import NearTexts
-from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, changed, encoder, language_model, text_folder
+from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import assert_resumes_as, dying
+from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +106,10 @@ def test_a_pool_of_texts(practised: Run):
     assert texts_of(from_disk.x) == texts
 
 
-def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    step = dp_real.practice.Practice.train_step
-    monkeypatch.setattr(
-        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
-    )
-    with pytest.raises(ZeroDivisionError):
+def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path):
+    with dying(33):
         run(chars, tmp_path / "run")
-    monkeypatch.undo()
-    run(chars, tmp_path / "run", resume=True)
-    assert traces(tmp_path / "run") == traces(practised.path)
-    assert same_learner(tmp_path / "run", practised.path)
+    assert_resumes_as(practised.path, chars, tmp_path / "run")
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
 
 

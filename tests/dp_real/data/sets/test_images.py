@@ -170,6 +170,29 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
     assert values(data).count(5) == 3
 
 
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its images would be missing without a word."""
+    pets = fill(tmp_path / "pets", {"cat": 9, "dog": 8, "dog/more": 7})
+    list_folder = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("dog/more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InputError, match=r"dog/more: cannot be listed: Permission denied"):
+        settings(pets).load()
+
+
+def test_a_link_to_a_folder_above_is_named(tmp_path: Path):
+    """The images of other classes would count as of this one."""
+    pets = fill(tmp_path / "pets", PETS)
+    (pets / "dog" / "up").symlink_to(pets)
+    with pytest.raises(InputError, match=r"dog/up: a link to .*pets, which .*dog lies in; remove the link"):
+        settings(pets).load()
+
+
 # what is decoded when
 
 
