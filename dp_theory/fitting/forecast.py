@@ -13,12 +13,11 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.checks import Array, Float, require_in, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 FARTHEST = 1e4  # the largest pool that is looked at, over the present one
 FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
@@ -90,7 +89,7 @@ def forecast(
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
     costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)
     require_costs(direct=costs.sample("direct"), training=costs.training)
-    require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
+    require_in("(0, 1/2)", "it is a test error", target=target)
     start = _present_rows(fitted.curve)
     question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
     family = stack(fitted)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp, ndtri, stdtrit
@@ -14,11 +13,8 @@ from scipy.special import logsumexp, ndtri, stdtrit
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit, fit
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import pdf
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 THEORY = "theory"
 POWER_LAW = "power law with floor"
@@ -48,11 +44,7 @@ class Foreseen:
     weight: Float[Array, " draws"]
 
     def quantiles(self, level: float) -> Float[Array, " sizes"]:
-        order = np.argsort(self.log_error, axis=0)
-        cumulated = np.cumsum(self.weight[order], axis=0)
-        place = (cumulated < level * cumulated[-1]).sum(axis=0)
-        place = np.minimum(place, len(order) - 1)
-        return np.exp(np.take_along_axis(self.log_error, np.take_along_axis(order, place[None], 0), 0)[0])
+        return np.exp(np.quantile(self.log_error, level, axis=0, weights=self.weight, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
@@ -131,7 +123,8 @@ def _scatter(points: Curve) -> Array:
 
 def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Foreseen:
     level = 0.95
-    centre, low, high = fit(seen, fixed).first_order(unseen, level)
+    fitted = fit(seen, fixed)
+    centre, low, high = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(level))
     return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
 
 
