@@ -135,7 +135,7 @@ class _KeptScores:
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
         wrong = chance_of_flip(self._placed.flip, self._cosine * t + self._sine * zeta)
         agrees = _TRUE_LABELS[kind] == _OBSERVED_LABELS[kind]
-        return np.where(agrees, (1 - wrong) / self._right, wrong / (self._wrong or 1.0))[:, None]
+        return np.where(agrees, (1 - wrong) / (self._right or 1.0), wrong / (self._wrong or 1.0))[:, None]
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
         true = _TRUE_LABELS[kind]
