@@ -208,17 +208,15 @@ class _Question:
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
-        found = self._answer_of_first(plans, start)
-        return found._replace(high=np.inf) if may_not_reach else found
-
-    def _answer_of_first(self, plans: list[Curve], start: float) -> _Answer:
         answers = []
         for plan in plans:
             answers.append(self._answer_of(plan, start))
             if np.isfinite(answers[-1].high):
-                return answers[-1]
-        in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
-        return in_the_mean[0] if in_the_mean else answers[-1]
+                break
+        else:
+            in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
+            answers = in_the_mean[:1] or answers
+        return answers[-1]._replace(high=np.inf) if may_not_reach else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
         mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
