@@ -233,7 +233,11 @@ def optimum(
     require_costs(**{name: price for name, price in prices.items() if price is not None})
     costs = Costs(candidate_cost, direct_cost, training_cost)
     if budget is not None:
-        _require_budget(budget, costs)
+        require_numbers(budget=budget)
+        is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
+        require("budget", budget, is_positive, "be positive: it is the cost per dimension")
+        if min(costs.row("static"), costs.row("direct")) == 0:
+            raise InputError("a training row costs nothing: no budget limits their number")
     options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}
     given = {"rho": rho, "flip": flip} | {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
@@ -253,14 +257,6 @@ def optimum(
     if shape:
         return table
     return table.drop(columns=["cell", "rho", "flip", "budget"], errors="ignore")
-
-
-def _require_budget(budget: Real, costs: Costs) -> None:
-    require_numbers(budget=budget)
-    is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
-    require("budget", budget, is_positive, "be positive: it is the cost per dimension")
-    if min(costs.row("static"), costs.row("direct")) == 0:
-        raise InputError("a training row costs nothing: no budget limits their number")
 
 
 def _best(

@@ -189,20 +189,14 @@ class Curve:
             value = getattr(self, name)
             require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
-        self._check_se()
-        require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
-        require_in("(0, 1]", "it is the kept share of a pool", keep=self.keep)
-        self._check_practice()
-
-    def _check_se(self) -> None:
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
         must = f"lie between {LEAST_SE:g} and 1: it is that of an error"
         require("se", self.se, is_unknown | is_plausible, must)
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
-
-    def _check_practice(self) -> None:
+        require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
+        require_in("(0, 1]", "it is the kept share of a pool", keep=self.keep)
         others = ~self.practised
         if (self.practised & np.isnan(self.initial)).any():
             raise InputError("initial is missing: practice needs initial and increment, its first pool and its rounds")

@@ -100,14 +100,16 @@ def forecast(
         static = question.answer_by_family(family, start)
         judged = f"by {family.note()}"
     rows = [("static", *static, judged)]
-    note = _note_on_window(fitted)
+    _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
+    note = f"window = 1 is assumed: {reason}" if reason else ""
     others = [
         ("prune", _loop_plans(start, once=True), start, note),
         ("practice", _loop_plans(start, once=False), start, note),
     ]
     if "rho" not in fitted.why_fixed:
         keep = float(np.median(fitted.curve.keep[fitted.curve.selected]))
-        plans = _pruned_plans(start, keep, fitted.curve.rule)
+        sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
+        plans = [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=fitted.curve.rule)]
         others.append(("prune as measured", plans, 0.0, f"from nothing, keeps {keep:.3g}"))
     for name, plans, present, note_of_plan in others:
         if family is not None and family.weights[THEORY] < LEAST_WEIGHT:
@@ -125,11 +127,6 @@ def _present_rows(curve: Curve) -> float:
     if curve.plain.any():
         return float(np.max(curve.kept[curve.plain]))
     return float(np.min(curve.initial))
-
-
-def _note_on_window(fitted: Fit) -> str:
-    _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
-    return f"window = 1 is assumed: {reason}" if reason else ""
 
 
 def _use(table: pd.DataFrame) -> Array:
@@ -150,11 +147,6 @@ def _static_plans(start: float) -> list[Curve]:
     return [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))]
 
 
-def _pruned_plans(start: float, keep: float, rule: str) -> list[Curve]:
-    sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
-    return [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=rule)]
-
-
 def _loop_plans(start: float, once: bool) -> list[Curve]:
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
@@ -167,10 +159,6 @@ def _loop_plans(start: float, once: bool) -> list[Curve]:
 
 def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
-
-
-def _is_single_round(plan: Curve) -> bool:
-    return bool(plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1])
 
 
 # -- answers
@@ -243,7 +231,7 @@ class _Question:
     def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
         generated = plan.generated
         strategy = "static"
-        if _is_single_round(plan):
+        if plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1]:  # a single round
             share = _share_in_window(values["window"], values["floor"], first_error)
             generated = plan.initial + (plan.kept - plan.initial) / share
         elif plan.has_practice:

@@ -27,6 +27,7 @@ _FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])  # c over th
 _LEAST_NOISE = 0.004  # relative, of a point of a sample
 _LEAST_SLOPE = 1e-3  # b
 _LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distribution
+_LEVEL = 0.95  # of the intervals that the theory's draws are made of
 _LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
 _DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
 _WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
@@ -108,7 +109,12 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
     doubt = _DOUBT / _WIDTH_OF_DOUBT
     try:
-        member = _by_theory(seen, unseen, fixed) if name == THEORY else power_law_draws(seen, unseen.kept)
+        if name == THEORY:
+            fitted = fit(seen, fixed)
+            ends = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL))
+            member = theory_draws(*map(np.exp, ends), _LEVEL)
+        else:
+            member = power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
         return np.full(len(unseen), np.log(doubt))
     sigma = np.maximum(_scatter(unseen), _LEAST_SCATTER)
@@ -119,13 +125,6 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
 
 def _scatter(points: Curve) -> Array:
     return np.nan_to_num(points.se / points.error)
-
-
-def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Foreseen:
-    level = 0.95
-    fitted = fit(seen, fixed)
-    centre, low, high = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(level))
-    return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:

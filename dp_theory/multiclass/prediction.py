@@ -157,9 +157,7 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
     )
 
 
-@lru_cache(2 * len(LEVELS))
-def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
-    return Nodes.of(classes, selection, rho, SETS, level, seed)
+_nodes = lru_cache(2 * len(LEVELS))(Nodes.of)
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Array, " fields"]:
@@ -167,7 +165,9 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Arra
     error = np.inf
     se = np.inf
     for level in LEVELS:
-        equations = SoftmaxEquations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
+        equations = SoftmaxEquations(
+            problem, _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
+        )
         try:
             x = equations.solve(x)
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root

@@ -320,7 +320,8 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
             change = np.where(is_off, change, np.nan)
         largest = int(np.where(np.isfinite(change), np.abs(change), -1.0).argmax())
         effect = float(change[largest])
-        verdict = "holds" if _farthest(curves, column, se, trials, level) < tolerance else "undecided"
+        farthest = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
+        verdict = "holds" if (farthest / curves[column]).max() < tolerance else "undecided"
         if is_off.any() and abs(effect) > tolerance:
             verdict = "fails"
         rows.append(
@@ -334,11 +335,6 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
             }
         )
     return rows
-
-
-def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: float) -> float:
-    off = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
-    return float((off / curves[column]).max())
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
