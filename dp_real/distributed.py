@@ -252,21 +252,11 @@ def on_main(work: Callable[[], Result]) -> Result:
     return result
 
 
-@contextmanager
-def main_first() -> Iterator[None]:
-    """Let the main process run the block first; its exception is raised in all."""
-    is_main = this_process().is_main_process
-    failure: Exception | None = None
-    if is_main:
-        try:
-            yield
-        except Exception as error:
-            failure = error
-    failure = from_main(failure)
-    if failure is not None:
-        raise failure
-    if not is_main:
-        yield
+def main_first(work: Callable[[], Result]) -> Result:
+    """work() of each process, of the main one first, whose exception is raised in all."""
+    made: list[Result] = []
+    on_main(lambda: made.append(work()))
+    return made[0] if made else work()
 
 
 def when_visible(look: Callable[[], Result]) -> Result:

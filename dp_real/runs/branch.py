@@ -10,19 +10,19 @@ from typing import Any
 from dp_base.files import remove
 from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
+from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.pool import Pool
-from dp_real.pool.pool import opening, read_round, rounds_of, verify_pool
+from dp_real.pool.pool import REMEDY, read_round, rounds_of, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
 from dp_real.runs.folder import RunFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch
-from dp_real.runtime.hub import quietly
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _cool_down(
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
         """Results that are there, and where branches to come begin and end; their pools share most files."""
         ended, left, most = [], [], 0
-        with opening(files.pool):
+        with own_file(files.pool, REMEDY):
             counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
         for at in kept_checkpoints(files.checkpoints):
             rounds = at.state.rounds
@@ -69,7 +69,7 @@ def _cool_down(
 
     ended, left = distributed.on_main(plan)
     if left and workers == 1:
-        with own_torch(config), quietly():
+        with own_torch(config):
             data = load_data(config, progress)
             ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
     elif left:
@@ -88,7 +88,7 @@ def _cool_down(
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
     """A branch's result in a process of its own, while the command's process is the folder's writer."""
-    with locked_beside(out), own_torch(config), quietly():
+    with locked_beside(out), own_torch(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
 
 

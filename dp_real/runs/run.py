@@ -36,7 +36,6 @@ from dp_real.runs.prepare import (
     load_generator,
     own_torch,
 )
-from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
 
 
@@ -125,7 +124,7 @@ def run(
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(f"dp real resume {files.path}"):
             if not result:
-                with own_torch(config), quietly():
+                with own_torch(config):
                     result = _train(config, files, progress, test, shared, accept_changes)
     return result
 
@@ -185,10 +184,10 @@ def check_tracker(name: str) -> None:
 
 
 @contextmanager
-def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None]]:
-    """Yield what a row is logged by, row and step: to the dashboard that is asked for, if any."""
+def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
+    """Yield what logs a row and its step to the dashboard that is asked for; None without one."""
     if config.tracker == "none":
-        yield lambda row, step: None
+        yield None
         return
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=files.path, cpu=not torch.cuda.is_available(), mixed_precision="no"

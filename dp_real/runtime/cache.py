@@ -62,12 +62,9 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 def _usable(folder: Path) -> bool:
     if not folder.exists():
         _intact.discard(folder)
-        return False
-    if folder not in _intact:
-        if damage(folder):
-            return False
+    elif folder not in _intact and not damage(folder):
         _intact.add(folder)
-    return True
+    return folder in _intact
 
 
 @contextmanager
