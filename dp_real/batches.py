@@ -109,10 +109,9 @@ class Loader:
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
         """What Pool.minibatch gives for the rows of a step."""
         begin = time.monotonic()
-        try:
-            return self._batch(step)
-        finally:
-            self.waited += time.monotonic() - begin
+        batch = self._batch(step)
+        self.waited += time.monotonic() - begin
+        return batch
 
     def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pins:

@@ -167,12 +167,7 @@ def gather(items: list[Result]) -> list[Result]:
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """function(item) for each item, in every process; one process computes each, on the CPU."""
-    here = this_process()
-    own: list[tuple[int, Result]] = []
-    for index, item in enumerate(items):
-        if index % here.num_processes == here.process_index:
-            own.append((index, function(item)))
-    return [result for _, result in sorted(gather(own), key=lambda pair: pair[0])]
+    return gather([function(item) for item in own_share(list(items))])
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:

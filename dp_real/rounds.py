@@ -226,9 +226,9 @@ class Rounds:
 
     config: Config
     pool: Pool
+    folder: Path
     generator: Generator | None = None
     data: RealData | None = None
-    folder: Path | None = None
     shared: Shared | None = None
     marks: frozenset[str] = frozenset()
     near: NearExamples | None = None
@@ -268,7 +268,7 @@ class Rounds:
 
     def forget(self) -> None:
         """The pool has the round."""
-        if self.folder is not None and distributed.this_process().is_main_process:
+        if distributed.this_process().is_main_process:
             remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
@@ -309,11 +309,11 @@ class Rounds:
                     if self.stop():
                         raise Interrupted
                     if turn < len(own):
-                        folder = self.folder / block_name(index, own[turn].start) if self.folder else None
+                        folder = self.folder / block_name(index, own[turn].start)
                         try:
                             block = self._block(index, labels, learner, kind, omega, own[turn], folder)
                             drawn.append(block)
-                            files += [folder / BLOCK] if folder else []
+                            files.append(folder / BLOCK)
                             wrong += int((~block["correct"].to_numpy()).sum())
                         except Interrupted as error:
                             stopped = error
@@ -327,10 +327,10 @@ class Rounds:
         return pa.concat_tables(drawn), files, total
 
     def _block(
-        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path | None
+        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path
     ) -> pa.Table:
         """A block, read if a stopped run left it whole, else drawn, assessed and kept."""
-        if folder and (left := kept_block(folder)):
+        if left := kept_block(folder):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
@@ -351,8 +351,8 @@ class Rounds:
             return spent(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
-        assessed = self._assessed(shared.block(own, seeds, rows, draw) if shared else draw(), learner)
-        return keep_block(folder, assessed) if folder else assessed
+        drawn = shared.block(own, seeds, rows, draw) if shared else draw()
+        return keep_block(folder, self._assessed(drawn, learner))
 
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float

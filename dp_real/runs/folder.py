@@ -121,21 +121,11 @@ class RunFolder:
 
         Changed inputs that are not accepted raise InputError before anything is touched.
         """
-        files = self.files
-        newest = distributed.on_main(lambda: self._set_back(config))
-        state = LoopState(config.training.steps)
+        state, newest = LoopState(config.training.steps), distributed.on_main(lambda: self._set_back(config))
         if newest is not None:
             state = distributed.when_visible(lambda: newest.restore(learner))
-        pool = Pool(files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
+        pool = Pool(self.files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
         pool.drop_later()
-        if newest is not None and self._main:
-            for log in files.logs:
-                if (newest.path / log.name).exists():
-                    shutil.copyfile(newest.path / log.name, log)
-                else:
-                    remove(log)
-            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
-            discard_blocks(files.drawing, but=state.rounds if newest.is_kept else None)
         return state, pool
 
     def _set_back(self, config: Config) -> Checkpoint | None:
@@ -149,10 +139,17 @@ class RunFolder:
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
             if checkpoint == newest:
-                return newest
+                break
             remove(checkpoint.path)
-        for path in (files.pool, *files.logs):
-            remove(path)
+        for log in files.logs:
+            remove(log)
+            if newest is not None and (copy := newest.path / log.name).exists():
+                shutil.copyfile(copy, log)
+        if newest is not None:
+            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
+            discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
+            return newest
+        remove(files.pool)
         if config.practice.draws:  # blocks of a stopped first round stay, unless the run's inputs have changed
             unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self.inputs
             discard_blocks(files.drawing, but=0 if unchanged else None)

@@ -68,19 +68,14 @@ VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
 """What `dp_real.run` takes as functions: where each may be registered, and the section and key that name one."""
 
 
-def check_varied(config: Config) -> None:
-    """Raise InputError for a name that is not registered, MissingError for an object that is not here."""
+def check_plan(config: Config) -> None:
+    """Raise InputError for a plan that cannot be carried out, MissingError if what tells the task is not here."""
     for argument, (registry, section, key) in VARIED.items():
         name = getattr(getattr(config, section), key)
         if name.startswith(GIVEN) and name not in registry:
             raise MissingError(lacking(argument))
         registry[name]
     KEEP[config.practice.keep]
-
-
-def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out, MissingError if missing data alone tell the task."""
-    check_varied(config)
     steps = config.sampling.steps
     classes = config.task.n_classes
     if config.practice.draws:

@@ -108,13 +108,11 @@ class Run:
         if at is None and self.complete:
             remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
             verify(weights, remedy)
-            config = self.config
-            if config.learner.weights():  # it began with others, which may be gone
-                config = config.model_copy(
-                    update={"learner": config.learner.model_copy(update={"model": str(weights)})}
-                )
+            kind = self.config.learner
+            if kind.weights():  # it began with others, which may be gone
+                kind = kind.model_copy(update={"model": str(weights)})
             with own_file(weights, remedy):
-                learner = fresh_learner(config)
+                learner = kind.fresh(self.config.task, self.config.training, self.config.seed)
                 learner.load(weights)
             return learner
         at = at or newest_intact(self.files)

@@ -22,7 +22,7 @@ from dp_base.reading import read_json
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
 UNFINISHED = ".unfinished"
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _intact: set[Path] = set()  # entries that this process has made or verified
 
 
@@ -71,20 +71,13 @@ def _usable(folder: Path) -> bool:
 def _writable(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except Exception as error:
-        raise _unwritable(disk_problem(error, UNWRITABLE) or str(error)) from error
-    try:
         yield
     except Exception as error:
         problem = disk_problem(error, UNWRITABLE)
         if problem is None:
             raise
-        raise _unwritable(problem) from error
-
-
-def _unwritable(problem: str) -> MissingError:
-    remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-    return MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}")
+        remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+        raise MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}") from error
 
 
 def fingerprints(*arrays: Any) -> list[str]:

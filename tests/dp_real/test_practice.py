@@ -100,7 +100,7 @@ def run(
     notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
     validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
-    rounds = Rounds(config, pool, cast(Any, ConstantGenerator()))
+    rounds = Rounds(config, pool, tmp_path / "drawing", cast(Any, ConstantGenerator()))
     data = RealData(config.task, None, validation, validation)
     practice = Practice(config, cast(Any, ScriptedLearner()), pool, data, cast(Any, notebook), LoopState(100), rounds)
     with pytest.MonkeyPatch.context() as patch:

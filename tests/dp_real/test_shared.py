@@ -30,13 +30,13 @@ def counted(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, draw = [], Rounds._drawn
+    blocks, drawn = [], Rounds._table
 
-    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any, **facts: Any) -> Any:
         blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
-        return draw(self, index, first, labels, *rest)
+        return drawn(self, index, first, labels, *rest, **facts)
 
-    monkeypatch.setattr(Rounds, "_drawn", noted)
+    monkeypatch.setattr(Rounds, "_table", noted)
     return blocks
 
 

@@ -153,15 +153,15 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
-    draw, rounds, blocks = Rounds._drawn, [], []
+    drawn, rounds, blocks = Rounds._table, [], []
 
-    def noted(self: Rounds, index: int, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any, **facts: Any) -> Any:
         rounds.append(index)
-        blocks.append(len(rest[1]))
-        return draw(self, index, *rest)
+        blocks.append(len(labels))
+        return drawn(self, index, first, labels, *rest, **facts)
 
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(Rounds, "_drawn", noted)
+    monkeypatch.setattr(Rounds, "_table", noted)
     monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: 1 in rounds)
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder)
@@ -334,7 +334,9 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(
         monkeypatch.undo()
 
     def kept(inputs: dict[str, str] | None = None) -> list[str]:
-        RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs).restore(config, fresh_learner(config))
+        RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs or {}).restore(
+            config, fresh_learner(config)
+        )
         return sorted(path.name for path in drawing.glob("round-*"))
 
     stop_in(0, resume=False)
