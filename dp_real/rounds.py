@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -153,14 +153,15 @@ class SampleDrawer:
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
         x = self.generator.sample(labels, seeds, guide and guide(seeds))
-        for _ in range(REDRAWS):
+        for left in reversed(range(REDRAWS + 1)):
             bad = np.flatnonzero(unusable(x).numpy())
-            if not len(bad) or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+            if not len(bad):
                 break
+            if not left or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+                require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1
             x[bad] = self.generator.sample(labels[bad], seeds[bad], guide and guide(seeds[bad]))
-        require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
     def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
@@ -221,7 +222,7 @@ class Drawn(NamedTuple):
 class Rounds:
     """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    near: has seen nothing yet. stop: all processes call it before each block.
+    near: has seen nothing yet, and is shown the validation set and the pool. stop: all call it before each block.
     """
 
     config: Config
@@ -234,14 +235,14 @@ class Rounds:
     near: NearExamples | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
-    _knows: bool = field(default=False, init=False)  # whether `near` has the validation set and the pool
+
+    def __post_init__(self) -> None:
+        if self.near and self.data and distributed.this_process().is_main_process:
+            for examples in (self.data.validation.x, self.pool.x):
+                self.near.add(self.near.values(examples))
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
         """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
-        if self.near and self.data and not self._knows and distributed.this_process().is_main_process:
-            for examples in (self.data.validation.x, self.pool.x):
-                self.near.add(self.near.values(examples))
-            self._knows = True
         n_real = 0 if index else self.config.practice.real
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()

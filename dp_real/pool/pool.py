@@ -138,8 +138,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...], memory: float = MEMORY) -> Self:
-        """Open all rounds, once they are verified.
+    def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
+        """Open all rounds, once they are verified; examples are read from disk when they are asked for.
 
         Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
         """
@@ -147,7 +147,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if not version:
             raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
-        return cls(path, sample_shape, version, memory=memory)
+        return cls(path, sample_shape, version, memory=0)
 
     def _schema(self, classes: Sequence[str]) -> pa.Schema:
         """With metadata by which `datasets` knows that labels are classes, say."""

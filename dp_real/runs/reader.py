@@ -85,7 +85,7 @@ class Run:
             raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
         if not there:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
-        return Pool.latest(self.files.pool, self.config.pool_shape, memory=0)
+        return Pool.latest(self.files.pool, self.config.pool_shape)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

@@ -16,7 +16,6 @@ from dp_base.locks import locked
 from dp_real.config import Config
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
-from dp_real.generators.trained import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
@@ -154,16 +153,6 @@ def test_a_run_has_one_writer(config: Config, copied: Path, unbroken: Path):
 
 def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_run_that_cannot_begin_leaves_no_folder(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(DenoiserConfig, "load", full)
-    with pytest.raises(OSError, match="No space"):
-        run(config, tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, caplog: pytest.LogCaptureFixture):
