@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp_base.checksums import RECORD, damage, seal
-from dp_base.errors import DamagedError, MissingError
+from dp_base.errors import DamagedError
 from dp_base.files import remove, whole_file, whole_folder
 from dp_base.reading import own_file
 from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
@@ -141,11 +141,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
         """Open all rounds, once they are verified; examples are read from disk when they are asked for.
 
-        Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
+        Raises DamagedError if a file is missing or changed.
         """
         version = len(rounds_of(path))
-        if not version:
-            raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
         return cls(path, sample_shape, version, memory=0)
 

@@ -14,7 +14,7 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
 from dp_real.pool import Pool
-from dp_real.pool.pool import pool_problem
+from dp_real.pool.pool import pool_problem, rounds_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import STATE, Checkpoint, RunFiles, checkpoints, kept_checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes
@@ -80,10 +80,9 @@ class Run:
 
         Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
         """
-        there = self.files.pool.exists()
-        if not there and self.complete:
-            raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
-        if not there:
+        if not rounds_of(self.files.pool):
+            if self.complete:
+                raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
         return Pool.latest(self.files.pool, self.config.pool_shape)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import DamagedError, InputError, Interrupted
+from dp_base.errors import InputError, Interrupted
 from dp_real.config import Config, load_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, TrainingExamples, balanced_rows
@@ -285,11 +285,7 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
 ):
     run(changed(config, training={"cooldown": 0.0}), tmp_path / "run")
     branch(tmp_path / "run")
-    branches = Run(tmp_path / "run").branches
-    assert [result["pool_size"] for result in branches] == [60, 100]
-    (damaged := RunFiles(tmp_path / "run").branch(60)).result.write_text("{")
-    with pytest.raises(DamagedError, match=rf"remove {damaged.path}; dp real branch {tmp_path / 'run'} makes it again"):
-        damaged.read_result()
+    assert [result["pool_size"] for result in Run(tmp_path / "run").branches] == [60, 100]
 
 
 def test_branches_are_cool_downs_from_each_pool_size(
