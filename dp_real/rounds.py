@@ -152,7 +152,7 @@ class SampleDrawer:
         DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
-        x = self.generator.sample(labels, seeds, guide and guide(seeds))
+        x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
         for left in reversed(range(REDRAWS + 1)):
             bad = np.flatnonzero(unusable(x).numpy())
             if not len(bad):
@@ -161,7 +161,7 @@ class SampleDrawer:
                 require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1
-            x[bad] = self.generator.sample(labels[bad], seeds[bad], guide and guide(seeds[bad]))
+            x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
     def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
@@ -382,7 +382,7 @@ class Rounds:
 
     def _real(self, labels: Tensor, learner: Learner) -> pa.Table:
         """Real examples of these labels, the same for all runs on one data split; the main process has all."""
-        real, split = self.data and self.data.generator, self.config.data.split
+        real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
             rows = tail_rows(real.y.numpy(), labels, split)
