@@ -34,22 +34,10 @@ def branch(
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
     Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
-    branches at a time; None: as many as the cluster takes.
+    branches at a time, of which a lost one starts over; None: as many as the cluster takes. One: all processes share
+    the work on each. Inputs that changed, and were accepted, are listed in results.
     """
     files = RunFiles.of(run)
-    with sole_writer(files), naming_command(f"dp real branch {run}"):
-        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
-        return _cool_down(files, progress, workers, changed)
-
-
-def _cool_down(
-    files: RunFiles, progress: Progress, workers: int | None, changed: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results.
-
-    One worker: all processes share the work on each branch. Several: a lost branch starts over.
-    """
-    config = load_config(files.config)
 
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
         """Results that are there, and where branches to come begin and end; their pools share most files."""
@@ -67,23 +55,28 @@ def _cool_down(
         verify_pool(files.pool, most)
         return ended, left
 
-    ended, left = distributed.on_main(plan)
-    if left and workers == 1:
-        with own_torch(config):
-            data = load_data(config, progress)
-            ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
-    elif left:
-        config.data.prepare(progress)
-        jobs = [(at, out, config, files, changed) for at, out in left]
-        with progress("branches", len(jobs)) as advance:
-            for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
-                ended.append(result)
-                advance(1)
-    own = files.read_result()
-    if not own and distributed.this_process().is_main_process:
-        log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
-    results = {result["pool_size"]: result for result in [*ended, *([own] if own else [])]}
-    return [results[size] for size in sorted(results)]
+    with sole_writer(files), naming_command(f"dp real branch {run}"):
+        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
+        config = load_config(files.config)
+        ended, left = distributed.on_main(plan)
+        if left and workers == 1:
+            with own_torch(config):
+                data = load_data(config, progress)
+                ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
+        elif left:
+            config.data.prepare(progress)
+            jobs = [(at, out, config, files, changed) for at, out in left]
+            with progress("branches", len(jobs)) as advance:
+                for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
+                    ended.append(result)
+                    advance(1)
+        own = files.read_result()
+        if not own and distributed.this_process().is_main_process:
+            log.warning(
+                "%s is not there: the run's own pool size is left out until dp real resume ends it", files.result
+            )
+        results = {result["pool_size"]: result for result in [*ended, *([own] if own else [])]}
+        return [results[size] for size in sorted(results)]
 
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:

@@ -118,20 +118,20 @@ def run(
             raw[section] = {**raw.get(section, {}), key: name}
     config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))
+
+    def threads() -> int:
+        """torch's number, by which results differ; a resumed run keeps its own, and `threads = 0` takes torch's."""
+        begun = load_config(files.config) if resume and files.config.exists() else config
+        return config.threads or begun.threads or torch.get_num_threads()
+
     with sole_writer(files, resume):
-        config = config.model_copy(update={"threads": distributed.on_main(lambda: _threads(config, files, resume))})
+        config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(f"dp real resume {files.path}"):
             if not result:
                 with own_torch(config):
                     result = _train(config, files, progress, test, shared, accept_changes)
     return result
-
-
-def _threads(config: Config, files: RunFiles, resume: bool) -> int:
-    """torch's number of threads, by which results differ; a resumed run keeps its own, `threads = 0` takes torch's."""
-    begun = load_config(files.config) if resume and files.config.exists() else config
-    return config.threads or begun.threads or torch.get_num_threads()
 
 
 def _train(

@@ -102,7 +102,15 @@ def entries() -> list[Entry]:
     found = []
     for folder in _places(root)[0]:
         with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
-            found.append(_entry(folder, root))
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            problem = damage(folder) or ""
+            depends: dict[str, Any] = {}
+            try:
+                depends = read_json(folder / DEPENDS)
+            except DamagedError as error:
+                problem = problem or error.problem
+            name = folder.relative_to(root).as_posix()
+            found.append(Entry(name, depends, size, folder.stat().st_mtime, problem))
     return found
 
 
@@ -123,17 +131,6 @@ def _places(root: Path) -> tuple[list[Path], list[Path]]:
         if DEPENDS in files or RECORD in files:
             whole.append(folder)
     return whole, half_made
-
-
-def _entry(folder: Path, root: Path) -> Entry:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    problem = damage(folder) or ""
-    depends: dict[str, Any] = {}
-    try:
-        depends = read_json(folder / DEPENDS)
-    except DamagedError as error:
-        problem = problem or error.problem
-    return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem)
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
