@@ -23,21 +23,7 @@ from dp_real.runs.identity import differences, material, noted
 from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def halve(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
+from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
 
 
 def only(folder: Path, pattern: str) -> Path:

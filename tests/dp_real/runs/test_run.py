@@ -35,7 +35,7 @@ from dp_real.runs.run import run, tracking
 from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as, dying, stopped_at, traces
+from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, stopped_at, traces
 
 
 def test_what_a_run_leaves(unbroken: Path, config: Config):
@@ -302,7 +302,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     for result in results[:-1]:
         folder = complete / "branches" / f"{result['pool_size']:09d}"
         assert {path.name for path in folder.iterdir()} == {"metrics.jsonl", "learner", "result.json", "SHA256SUMS"}
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        rows = json_lines(folder / "metrics.jsonl")
         start = next(row["step"] for row in traces(unbroken)["rounds.jsonl"] if row["round"] == result["additions"] + 1)
         assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps
         assert {row["pool_size"] for row in rows} == {result["pool_size"]}
