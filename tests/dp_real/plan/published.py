@@ -65,7 +65,7 @@ class Published(NamedTuple):
     told: dict[str, Any]  # as `text` has it
     texts: tuple[str, ...]  # names of the text encoders
     decoder: str = "AutoencoderKL"
-    decoder_sizes = KL
+    decoder_sizes: dict[str, Any] = KL
     packs: bool = False  # whether 2 x 2 latents go into one token
 
 
