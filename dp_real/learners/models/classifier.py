@@ -18,7 +18,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load, no_code_of, reading
+from dp_real.runtime.hub import load, reading
 from dp_real.runtime.pixels import GREY, fit
 
 PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
@@ -42,9 +42,8 @@ class Classifier(nn.Module):
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
-        normalised = (pixels - self.mean.to(x.device)) / self.std.to(
-            x.device
-        )  # which a model that is moved leaves behind
+        mean, std = self.mean.to(x.device), self.std.to(x.device)  # which a model that is moved leaves behind
+        normalised = (pixels - mean) / std
         return self.model(pixel_values=normalised.to(self.model.dtype)).logits
 
 
@@ -139,7 +138,7 @@ def normalisation(model: str, processor: Any = None) -> tuple[Sequence[float], S
     if processor is None:
         is_local = Path(model).is_dir()
         try:
-            with reading(model, "image processor"), no_code_of(model):
+            with reading(model, "image processor"):
                 processor = AutoImageProcessor.from_pretrained(
                     model, local_files_only=is_local, trust_remote_code=False
                 )
