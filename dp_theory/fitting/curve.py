@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Bool, Float, Shaped, numbers, require, require_in
+from dp_theory.numerics.checks import Array, Bool, Float, Int, Shaped, numbers, require, require_in
 from dp_theory.rules import RULES
 
 if TYPE_CHECKING:
@@ -179,6 +179,10 @@ class Curve:
     def assumed_se(self) -> Float[Array, " points"]:
         """se, and the error itself where that is unknown."""
         return np.where(np.isnan(self.se), self.error, self.se)
+
+    @property
+    def rounds(self) -> Int[np.ndarray, " points"]:
+        return np.round((self.kept - self.initial) / self.increment).astype(int)
 
     def _check(self) -> None:
         if self.rule not in RULES or not fields(RULES[self.rule]):

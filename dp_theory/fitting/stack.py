@@ -112,7 +112,8 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
         if name == THEORY:
             fitted = fit(seen, fixed)
             ends = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL))
-            member = theory_draws(*map(np.exp, ends), _LEVEL)
+            mean, low, high = np.exp(ends)
+            member = theory_draws(mean, low, high, _LEVEL)
         else:
             member = power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
