@@ -1,0 +1,77 @@
+"""Runs `dp` in this process, and says how it answered."""
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+from unittest import mock
+
+from dp_experiments.cli import main
+from dp_experiments.cli.lazy import LazyCommand
+from typer.core import TyperGroup
+
+from dp_base.errors import STOP_SIGNALS
+
+
+class Answer(NamedTuple):
+    """What a command left: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_dp(*words: object) -> int:
+    """The exit status of `dp WORDS`, which prints as it does for a user."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    status: Any = 0
+    with mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["dp", *map(str, words)]):
+        try:
+            main.main()
+        except SystemExit as end:
+            status = end.code
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return status
+
+
+def dp(*words: object) -> Answer:
+    """The answer of `dp WORDS`."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        status = run_dp(*words)
+    return Answer(status, out.getvalue(), err.getvalue())
+
+
+def done(*words: object) -> Answer:
+    """The answer of `dp WORDS`, which must have done what it was asked."""
+    answer = dp(*words)
+    assert answer.status == 0, answer.err
+    return answer
+
+
+def told(*words: object) -> Any:
+    """The object that `dp WORDS --json` prints."""
+    return json.loads(done(*words, "--json").out)
+
+
+def refused(*words: object, status: int = 2) -> str:
+    """The one line of `dp WORDS`, which must have refused; stdout is empty."""
+    answer = dp(*words)
+    assert (answer.status, answer.out) == (status, ""), answer
+    (line,) = answer.err.splitlines()
+    return line
+
+
+def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+    """The commands of a group and of those within it, each with its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from leaves(command, *above, name)
+        else:
+            assert isinstance(command, LazyCommand)
+            yield (*above, name), command
