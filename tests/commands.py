@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,30 +41,31 @@ def run_dp(*words: object) -> int:
     return status
 
 
-def dp(*words: object) -> Answer:
-    """The answer of `dp WORDS`."""
+def dp(*parts: object) -> Answer:
+    """The answer of `dp PARTS`: a text is split into words as a shell does it, and anything else is a word."""
+    words = [word for part in parts for word in (shlex.split(part) if isinstance(part, str) else [str(part)])]
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         status = run_dp(*words)
     return Answer(status, out.getvalue(), err.getvalue())
 
 
-def done(*words: object) -> Answer:
-    """The answer of `dp WORDS`, which must have done what it was asked."""
-    answer = dp(*words)
-    assert answer.status == 0, answer.err
+def done(*parts: object, status: int = 0) -> Answer:
+    """The answer of `dp PARTS`, which must end with this status."""
+    answer = dp(*parts)
+    assert answer.status == status, answer.err
     return answer
 
 
-def told(*words: object) -> Any:
-    """The object that `dp WORDS --json` prints."""
-    return json.loads(done(*words, "--json").out)
+def told(*parts: object, status: int = 0) -> Any:
+    """The object that `dp PARTS --json` prints."""
+    return json.loads(done(*parts, "--json", status=status).out)
 
 
-def refused(*words: object, status: int = 2) -> str:
-    """The one line of `dp WORDS`, which must have refused; stdout is empty."""
-    answer = dp(*words)
-    assert (answer.status, answer.out) == (status, ""), answer
-    (line,) = answer.err.splitlines()
+def refused(*parts: object, status: int = 2) -> str:
+    """The one line of `dp PARTS`, which must have refused; stdout is empty."""
+    _, out, err = done(*parts, status=status)
+    assert out == ""
+    (line,) = err.splitlines()
     return line
 
 
