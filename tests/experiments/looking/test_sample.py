@@ -1,6 +1,7 @@
 """`dp real sample`: what it draws, at which noise, and what the classifier says of it."""
 
 import csv
+import itertools
 import json
 import math
 import shutil
@@ -65,16 +66,17 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_plain_images_are_those_of_the_initial_round(guided_run: Path, tmp_path: Path):
-    """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
-    words = "--omega 0 --classes 7,3 --n 2"
-    done("real sample", guided_run, words, "--out", tmp_path / "out")
+def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_the_same_noise(
+    guided_run: Path, tmp_path: Path
+):
+    """The number-th of a class is row 10 * number + class of the pool. A tiny strength hardly changes it."""
+    done("real sample", guided_run, "--omega 0,0.001,0.08 --classes 7,3 --n 2 --out", tmp_path)
     pool = all_rows(guided_run)
-    for number in (0, 1):
-        for label in (3, 7):
-            drawn = pixels(tmp_path / "out" / "omega-0" / f"{label}-{number}.png")
-            expected = (np.reshape(pool[10 * number + label]["example"], (8, 8)) + 1) * 127.5
-            np.testing.assert_allclose(drawn, expected, atol=0.51)
+    for number, label in itertools.product((0, 1), (3, 7)):
+        plain, weak, strong = (pixels(tmp_path / f"omega-{w}/{label}-{number}.png") for w in ("0", "0.001", "0.08"))
+        expected = (np.reshape(pool[10 * number + label]["example"], (8, 8)) + 1) * 127.5
+        np.testing.assert_allclose(plain, expected, atol=0.51)
+        assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
 
 
 def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path):
@@ -97,23 +99,12 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, t
     assert guided["as_asked"] == np.mean([row["as_asked"] for row in samples[30:]])
 
 
-def test_guidance_starts_from_the_same_noise(guided_run: Path, tmp_path: Path):
-    """A tiny strength hardly changes the images."""
-    done("real sample", guided_run, "--omega 0,0.001,0.08 --out", tmp_path / "out")
-    for name in ("0-0.png", "4-0.png"):
-        plain, weak, strong = (pixels(tmp_path / "out" / f"omega-{w}" / name) for w in ("0", "0.001", "0.08"))
-        assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
-
-
 def test_along_a_run(guided_run: Path, tmp_path: Path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
     done("real sample", guided_run, "--along --classes 1,2 --out", tmp_path / "out")
     rows = table(tmp_path / "out")
-    assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
-        ("40", 0),
-        ("40", 0.04),
-        ("60", 0.04),
-    ]
+    learned = [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]]
+    assert learned == [("40", 0), ("40", 0.04), ("60", 0.04)]
     first, second = sorted((guided_run / "checkpoints").glob("step-*"))
     for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
         saved = load_file(checkpoint / "learner.safetensors")
