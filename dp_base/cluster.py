@@ -33,7 +33,7 @@ LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster import serve; serve()"
 RETRY = "with --resume, the same command goes on from what is finished"
 
-_clusters: list[Cluster] = []  # the last one is in use
+_clusters: list[Client] = []  # the last one is in use
 
 
 @contextlib.contextmanager
@@ -48,76 +48,73 @@ def on_cluster(address: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
     logger = logging.getLogger("distributed.client")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # else a traceback tells of a scheduler that is gone, which is told in one line
-    try:
-        with client:
-            _clusters.append(Cluster(client))
-            try:
-                yield
-            finally:
-                _clusters.pop()
-    finally:
-        logger.setLevel(level)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)  # else a traceback tells of a scheduler that is gone, which is one line
+        at_end.enter_context(client)
+        at_end.callback(_clusters.pop)
+        _clusters.append(client)
+        yield
 
 
-def this_cluster() -> Cluster | None:
-    """The cluster of the `on_cluster` block around the call."""
+def this_cluster() -> Client | None:
+    """That of the `on_cluster` block around the call."""
     return _clusters[-1] if _clusters else None
 
 
-class Cluster:
-    """Sends jobs to the workers of a dask scheduler."""
+def results(
+    cluster: Client, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str] = ()
+) -> Iterator[tuple[int, Any]]:
+    """Yield (index, function(*job)) as each job ends, from threads of the workers. Earlier jobs go first.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    Dask's errors become a MissingError, which names the job.
+    """
+    from concurrent.futures import CancelledError
 
-    def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, function(*job)) as each job ends, from threads of the workers."""
-        names = [f"job {number} of {len(jobs)}" for number in range(1, len(jobs) + 1)]
-        return self._ended(function, jobs, names)
+    from distributed import KilledWorker, as_completed
 
-    def results_apart(
-        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
-    ) -> Iterator[tuple[int, Any]]:
-        """The same in a process for each job. A job whose worker was lost waits for the locks of its old process."""
-        if not self._client.scheduler_info(n_workers=-1)["workers"]:
-            logging.getLogger(__name__).warning("the cluster has no worker yet: waiting for one")
-        tasks = [(function, job, name, str(Path.cwd())) for job, name in zip(jobs, names, strict=True)]
-        for index, (result, error) in self._ended(_apart, tasks, names):
-            if error is not None:
-                raise error
+    names = names or [f"job {number} of {len(jobs)}" for number in range(1, len(jobs) + 1)]
+    indices: dict[Any, int] = {}
+    for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
+        indices[cluster.submit(function, *job, key=f"{name}-{uuid4().hex}", priority=-index)] = index
+    try:
+        for future in as_completed(list(indices), loop=cluster.loop):
+            index = indices.pop(future)
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                raise MissingError(
+                    f"{names[index]}: {error.allowed_failures + 1} workers died in it, the last at "
+                    f"{error.last_worker.address}: their logs say why; {RETRY}"
+                ) from None
+            except CancelledError:
+                raise MissingError(
+                    f"the dask scheduler is gone, or another client ended {names[index]}; {RETRY}"
+                ) from None
             yield index, result
+    finally:
+        cluster.cancel(list(indices), force=True)
 
-    def _ended(
-        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
-    ) -> Iterator[tuple[int, Any]]:
-        """Earlier jobs go first. Dask's errors become a MissingError, which names the job."""
-        from concurrent.futures import CancelledError
 
-        from distributed import KilledWorker, as_completed
+def results_apart(
+    cluster: Client, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
+) -> Iterator[Any]:
+    """Yield function(*job) of a process for each job, in order.
 
-        indices: dict[Any, int] = {}
-        for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
-            future = self._client.submit(function, *job, key=f"{name}-{uuid4().hex}", priority=-index)
-            indices[future] = index
-        try:
-            for future in as_completed(list(indices), loop=self._client.loop):
-                index = indices.pop(future)
-                try:
-                    result = future.result()
-                except KilledWorker as error:
-                    raise MissingError(
-                        f"{names[index]}: {error.allowed_failures + 1} workers died in it, the last at "
-                        f"{error.last_worker.address}: their logs say why; {RETRY}"
-                    ) from None
-                except CancelledError:
-                    raise MissingError(
-                        f"the dask scheduler is gone, or another client ended {names[index]}; {RETRY}"
-                    ) from None
-                yield index, result
-        finally:
-            self._client.cancel(list(indices), force=True)
+    A job whose worker was lost waits for the locks of its old process.
+    """
+    if not cluster.scheduler_info(n_workers=-1)["workers"]:
+        logging.getLogger(__name__).warning("the cluster has no worker yet: waiting for one")
+    tasks = [(function, job, name, str(Path.cwd())) for job, name in zip(jobs, names, strict=True)]
+    waiting: dict[int, Any] = {}
+    following = 0
+    for index, (result, error) in results(cluster, _apart, tasks, names):
+        if error is not None:
+            raise error
+        waiting[index] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 # on a worker

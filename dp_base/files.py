@@ -35,8 +35,6 @@ def part_of(name: str) -> str:
 
 def discard_parts(folder: Path, name: str = "") -> None:
     """Delete what dead processes left half-written; a folder whose replacement never came is moved back."""
-    if not folder.is_dir():
-        return
     random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
     random_ending = "(-[a-z0-9_]{8})?"  # tempfile adds it to the names of folders
     final_name = random_start + re.escape(name) + random_ending if name else ".*"
@@ -66,14 +64,12 @@ def _discard(path: Path, process: int, replaced: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """A number that no process can have counts as alive."""
+    """A number that no process can have counts as alive: this project did not write the file."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # the process is somebody else's
-        return True
-    except OverflowError:  # no process has such a number, so this project did not write the file
+    except (PermissionError, OverflowError):  # the process is somebody else's, or none can have that number
         return True
     return True
 

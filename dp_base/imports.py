@@ -42,12 +42,6 @@ def install_command(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-def require_package(package: str, extra: str, feature: str) -> None:
-    """Raise MissingError, which names the extra, unless the package is installed."""
-    if find_spec(package) is None:
-        raise MissingError(f"{feature} needs {package}: {install_command(extra)}")
-
-
 def requirements(extra: str = "") -> list[Requirement]:
     """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows neither."""
     from importlib import metadata  # here and below: every package imports this module, and few calls need it

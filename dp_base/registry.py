@@ -15,6 +15,7 @@ import pkgutil
 import sysconfig
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,16 +143,9 @@ def _file_of(module: str) -> Path | None:
         spec = None if package in OWN else find_spec(package)
     except (ImportError, ValueError):  # it is no name, or was made without a file
         return None
-    if spec is None:
-        return None
-    if not inner:
-        return Path(spec.origin) if spec.has_location and spec.origin else None
-    for folder in spec.submodule_search_locations or ():
-        place = Path(folder, *inner)
-        for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
-            if file.is_file():
-                return file
-    return None
+    for name in inner:
+        spec = spec and PathFinder.find_spec(f"{spec.name}.{name}", spec.submodule_search_locations or [])
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def _belongs(name: str, file: Path, module: str, first: Path) -> bool:

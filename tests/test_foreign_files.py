@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import struct
 import tarfile
 import zipfile
@@ -178,53 +177,6 @@ def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
         with pytest.raises(InputError, match=said) as told:
             READERS[kind].read(file)
         assert len(str(told.value)) < 1000
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
-        (b"text,label,text\ngood,pos,x\n", "several columns are called text"),
-        (b"text,label\ngo\0od,praise\nbad,blame\n", "row 0: it has characters of code 0"),
-    ],
-)
-def test_tables_that_would_be_taken_for_others(content: bytes, problem: str, tmp_path: Path):
-    """A field too many shifts the columns in pandas, and columns of one name are renamed."""
-    (tmp_path / "texts.csv").write_bytes(content)
-    with pytest.raises(InputError, match=problem):
-        read_texts(tmp_path / "texts.csv")
-
-
-def texts_of(folder: Path) -> Path:
-    for name in CLASSES:
-        for part in ("a", "b"):
-            (folder / name / part).mkdir(parents=True)
-            (folder / name / part / "1.txt").write_text(f"{name} {part}")
-    return folder
-
-
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its files would be missing without a word."""
-    folder = texts_of(tmp_path / "texts")
-    assert len(read_texts(folder).validation.y) == 4
-    list_folder = os.scandir
-
-    def refuse(path: Any) -> Any:
-        if str(path).endswith("praise/b"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr("os.scandir", refuse)
-    with pytest.raises(InputError, match=r"praise/b: cannot be listed: Permission denied"):
-        read_texts(folder)
-
-
-def test_a_link_to_a_folder_above_is_named(tmp_path: Path):
-    """The texts of other classes would count as of this one."""
-    folder = texts_of(tmp_path / "texts")
-    (folder / "praise" / "up").symlink_to(folder)
-    with pytest.raises(InputError, match=r"praise/up: a link to .*texts, which .*praise lies in; remove the link"):
-        read_texts(folder)
 
 
 def test_whose_file_it_is_decides_the_status(tmp_path: Path):

@@ -1,27 +1,20 @@
 """SECURITY.md: its lines name tests that exist, and those of its claims that are tested nowhere else."""
 
 import ast
-import json
 import os
 import re
-import shutil
 import socket
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from tests.dp_real.data.sets.made import encoded, write_tar
 from tests.experiments.conftest import run_dp
 from tests.source import modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
-ENDS = (".png", ".cls")
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
 
 
@@ -55,41 +48,6 @@ def test_a_run_opens_no_connection(tmp_path: Path, own_cache: Path, monkeypatch:
     assert run_dp("real", "run", *SMALL, *few, "--out", tmp_path / "run") == 0
     assert run_dp("real", "report", tmp_path / "run") == 0
     assert not asked
-
-
-@pytest.fixture
-def run(small_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(small_run, tmp_path / "inner" / "run"))
-
-
-def test_members_of_archives_are_not_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    image = encoded(Image.new("L", (8, 8)))
-    members = {stem + end: image if end == ".png" else b"3" for stem in ("../../evil", "/tmp/evil") for end in ENDS}
-    shard = write_tar(run.parent / "set.tar", members)
-    assert run_dp("real", "evaluate", run, "--on", f"mine={shard}", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["sets"][2]["images"] == 2
-    assert not list(tmp_path.rglob("evil*"))
-    assert not list(Path("/tmp").glob("evil*"))
-
-
-def test_an_image_that_unpacks_to_gigabytes_is_refused(run: Path, capsys: pytest.CaptureFixture[str]):
-    bomb = bytearray(encoded(Image.new("L", (8, 8))))
-    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
-    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
-    (folder := run.parent / "set" / "3").mkdir(parents=True)
-    (folder / "0.png").write_bytes(bomb)
-    assert run_dp("real", "evaluate", run, "--on", f"mine={folder.parent}") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "0.png: too large an image" in line
-
-
-def test_a_file_of_another_format_is_not_opened(run: Path, capsys: pytest.CaptureFixture[str]):
-    """Whatever it is called: for PostScript, Pillow would start Ghostscript."""
-    (folder := run.parent / "set" / "3").mkdir(parents=True)
-    Image.new("L", (8, 8)).save(folder / "0.jpg", "EPS")
-    assert run_dp("real", "evaluate", run, "--on", f"mine={folder.parent}") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "0.jpg: not a whole image: its format is not known" in line
 
 
 def test_workers_import_nothing_from_the_current_folder(tmp_path: Path):

@@ -13,7 +13,6 @@ from dp_real.data.sets.own import OwnSets
 from dp_real.sections import Width
 
 if TYPE_CHECKING:
-    from dp_real.data.sets.images import ImageSet
     from dp_real.data.sets.places import Located
     from dp_real.examples import Task, TrainingExamples
 
@@ -55,17 +54,13 @@ class FolderConfig(OwnSets):
     def shape(self) -> tuple[int, ...]:
         return (self.channels, self.size, self.size)
 
-    def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ImageSet:
-        from dp_real.data.sets.places import read_set
-
-        return read_set(found, self.labels, self.shape, needed, keep, self.resize)
-
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
         """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
         from dp_real.data.sets.images import TrainingImages
         from dp_real.data.sets.places import read_set
 
-        return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
+        images = read_set(found, self.labels, self.shape, needed, keep=False)
+        return TrainingImages(images.x, images.y)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """No image is decoded."""

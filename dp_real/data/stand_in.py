@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,12 +9,13 @@ from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.image_folder import FolderConfig, Resize
-from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Seed, Width
 
 RECIPE = 1  # raise it when the written files change
+FURTHER = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
 
 
 class MadeUp(DataConfig):
@@ -50,23 +50,17 @@ class StandInConfig(MadeUp):
 
     @property
     def task(self) -> Task:
-        known = imagenet_classes(self.classes)
-        return Task(
-            (3, self.size, self.size),
-            classes=tuple(entry.name for entry in known),
-            definitions=tuple(entry.definition for entry in known),
-            synonyms=tuple(entry.synonyms for entry in known),
-            resize=self.resize,
-        )
+        return self._folders(Path()).task
 
     @property
     def folders(self) -> FolderConfig:
-        """Each set has all published classes; reading leaves out those that the task does not use."""
         from dp_real.runtime.cache import cached
 
         depends = {"recipe": RECIPE, "images": 1, "size": self.size, "seed": self.split}
-        root = cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged))
-        names = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
+        return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
+
+    def _folders(self, root: Path) -> FolderConfig:
+        """Each set has all published classes; reading leaves out those that the task does not use."""
         return FolderConfig(
             source="folder",
             classes=self.classes,
@@ -76,7 +70,7 @@ class StandInConfig(MadeUp):
             validation=str(root / "imagenet" / "val"),
             test=str(root / "imagenet" / "train"),
             train=str(root / "imagenet" / "val"),
-            sets={name: str(root / name) for name in names},
+            sets={name: str(root / name) for name in FURTHER},
         )
 
 
@@ -88,20 +82,10 @@ def write_sets(config: StandInConfig, root: Path) -> None:
     from dp_real.runtime.seeds import Stream, rng
 
     every = imagenet_classes("imagenet1k")
-    ids = [entry.wnid for entry in every]
-    folders: dict[str, Collection[str]] = {
-        "imagenet/val": ids,
-        "imagenet/train": ids,
-        "imagenet-v2": [str(entry.index) for entry in every],
-        "imagenet-sketch": ids,
-        "imagenet-r": [entry.wnid for entry in every if entry.in_imagenet_r],
-        "imagenet-a": [entry.wnid for entry in every if entry.in_imagenet_a],
-    }
-    for position, (name, classes) in enumerate(folders.items()):
+    for position, name in enumerate(("imagenet/val", "imagenet/train", *FURTHER)):
         draw = rng(config.split, Stream.SPLIT, position)
-        shape = (1, config.size, config.size + 4, 3)  # not square, so that reading must crop
-        for folder in classes:
-            (root / name / folder).mkdir(parents=True)
-            pixels = draw.integers(256, size=shape, dtype=np.uint8)
-            for number, image in enumerate(pixels):
-                Image.fromarray(image).save(root / name / folder / f"{number}.JPEG")
+        shape = (config.size, config.size + 4, 3)  # not square, so that reading must crop
+        for label in shared_labels("imagenet1k", name):
+            folder = root / name / (str(label) if name == "imagenet-v2" else every[label].wnid)
+            folder.mkdir(parents=True)
+            Image.fromarray(draw.integers(256, size=shape, dtype=np.uint8)).save(folder / "0.JPEG")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import MissingError
-from dp_base.imports import install_command, require_package
+from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
@@ -33,7 +33,6 @@ EXAMPLES = "{examples}"  # the place of real examples in a prompt
 CHARACTERS = 4  # of a token, about
 SHOT = 50  # tokens of a real example in a prompt, about
 STAND_IN = "stand-in"
-EXTRA = "endpoint"
 OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs", "response_format")
 """Keys of a request that are no parameters of sampling: this package sets them."""
 
@@ -179,30 +178,29 @@ class EndpointConfig(AskedConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        require_package("openai", EXTRA, f"generator.kind = '{self.kind}'")
-        if problem := self._key_problem:
-            raise MissingError(problem)
+        for need in self.requirements():
+            if need.problem:
+                raise MissingError(need.problem)
         from dp_real.text.models.endpoint import EndpointGenerator
 
         return EndpointGenerator(self, source, data)
-
-    @property
-    def _key_problem(self) -> str | None:
-        if not self.key or os.environ.get(self.key, "").strip():
-            return None
-        return f"generator.key = '{self.key}': that environment variable is not set: it should hold the key of the API"
 
     def requirements(self) -> list[Requirement]:
         from importlib.util import find_spec
 
         from dp_real.text.models.answers import Answers
 
-        lacks = None if find_spec("openai") else f"generator.kind = 'openai' needs openai: {install_command(EXTRA)}"
+        lacks = unset = None
+        if not find_spec("openai"):
+            lacks = f"generator.kind = 'openai' needs openai: {install_command('endpoint')}"
+        if self.key and not os.environ.get(self.key, "").strip():
+            key = f"generator.key = '{self.key}'"
+            unset = f"{key}: that environment variable is not set: it should hold the key of the API"
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
             Requirement("package", "openai", lacks),
-            Requirement("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", self._key_problem),
+            Requirement("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
             Requirement("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),
         ]
 

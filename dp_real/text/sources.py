@@ -20,8 +20,9 @@ from dp_real.sections import Seed
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
-    from dp_real.examples import Examples, ExampleSet
+    from dp_real.examples import Examples
     from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change
@@ -48,12 +49,10 @@ class OfTexts(DataConfig):
 
         return NearTexts(likeness)
 
-    def read_set(self, name: str, where: str) -> ExampleSet:
-        from dp_real.data.sets.class_names import own_classes
-        from dp_real.data.sets.places import locate
+    def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> Examples:
         from dp_real.text.text_sets import read_texts
 
-        return read_texts(locate(where), own_classes(self.task.classes), self.task.sample_shape[0], needed=())
+        return read_texts(found, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
         """A list of str, which are cut."""
@@ -75,11 +74,6 @@ class TextConfig(OwnSets, OfTexts):
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.length,)
-
-    def read(self, found: Located, needed: Collection[int], keep: bool = False) -> Examples:
-        from dp_real.text.text_sets import read_texts
-
-        return read_texts(found, self.labels, self.length, needed)
 
 
 @DATA.named("stand-in-text", place=9)

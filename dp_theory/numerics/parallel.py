@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dp_base.cluster import this_cluster
+from dp_base.cluster import results, this_cluster
 from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
 from dp_theory.numerics.checks import finite_numbers, require_workers
 
@@ -21,11 +21,11 @@ def run_jobs(
 ) -> list:
     """[function(*job) for job in jobs], by so many processes; advance(1) is called as each job ends."""
     require_workers(workers)
-    results = {}
+    found = {}
     for i, result in _started(function, jobs, workers):
-        results[i] = result
+        found[i] = result
         advance(1)
-    return [results[i] for i in range(len(jobs))]
+    return [found[i] for i in range(len(jobs))]
 
 
 def _started(function: Callable, jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[int, Any]]:
@@ -33,7 +33,8 @@ def _started(function: Callable, jobs: Sequence[tuple], workers: int | None) -> 
         return (_numbered(i, function, job) for i, job in enumerate(jobs))
     cluster = this_cluster()
     if workers is None and cluster is not None:
-        return (result for _, result in cluster.results(_numbered, [(i, function, job) for i, job in enumerate(jobs)]))
+        numbered = [(i, function, job) for i, job in enumerate(jobs)]
+        return (result for _, result in results(cluster, _numbered, numbered))
     from joblib import Parallel, delayed
 
     with ignoring_interrupts():

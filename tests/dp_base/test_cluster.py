@@ -15,7 +15,7 @@ from dp_base.cluster import on_cluster
 from dp_base.errors import InputError, MissingError
 from dp_base.workers import in_parallel
 from tests.cluster import two_workers
-from tests.dp_base import cluster_jobs
+from tests.dp_base import worker_jobs
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def calls(folder: Path) -> list[list[int]]:
 def test_jobs_are_in_order_and_errors_their_own(scheduler: str, caplog: pytest.LogCaptureFixture):
     with on_cluster(scheduler):
         logging.getLogger("distributed.client").error("a traceback")
-        found = list(in_parallel(None, cluster_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
+        found = list(in_parallel(None, worker_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
         with pytest.raises(InputError, match=r"^it is wrong$"):
-            list(in_parallel(None, cluster_jobs.refused, [()]))
+            list(in_parallel(None, worker_jobs.refused, [()]))
     assert [value for value, _, _ in found] == [0, 2, 4]
     assert len({process for _, process, _ in found} | {os.getpid()}) == 4
     assert min(patience for _, _, patience in found) > 90  # on NFS, the lock of a lost machine lasts as long
@@ -64,7 +64,7 @@ def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim
     killing = threading.Thread(target=kill_once)
     killing.start()
     with on_cluster(scheduler):
-        jobs = in_parallel(None, cluster_jobs.patient, [(str(tmp_path),)], name=lambda folder: "run")
+        jobs = in_parallel(None, worker_jobs.patient, [(str(tmp_path),)], name=lambda folder: "run")
         if victim == "worker":
             assert list(jobs) == [2]
         else:
@@ -76,6 +76,6 @@ def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim
 def test_jobs_end_with_their_command_and_may_write_a_checkpoint(scheduler: str, tmp_path: Path):
     begun = tmp_path / "begun"
     with pytest.raises(ZeroDivisionError), on_cluster(scheduler):
-        list(in_parallel(None, cluster_jobs.either, [(str(tmp_path), False), (str(tmp_path), True)]))
+        list(in_parallel(None, worker_jobs.either, [(str(tmp_path), False), (str(tmp_path), True)]))
     assert begun.exists()
     until((tmp_path / "checkpoint").exists)

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,22 +145,6 @@ def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path: Path):
     (tmp_path / "config.toml").touch()
     assert not unused(tmp_path)
     assert not unused(tmp_path / "config.toml")
-
-
-def test_what_a_process_was_filling_when_it_was_killed_is_discarded(tmp_path: Path):
-    """As the samples of a `dp real sample` that was killed."""
-    code = f"""
-import os
-import subprocess
-import sys
-from pathlib import Path
-from dp_base.files import filled
-with filled(Path({str(tmp_path)!r})) as staged:
-    os.kill(os.getpid(), 9)"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert len(names(tmp_path)) == 1
-    discard_parts(tmp_path)
-    assert names(tmp_path) == []
 
 
 def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path: Path):

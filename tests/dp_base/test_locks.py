@@ -113,7 +113,7 @@ import sys, time
 from pathlib import Path
 from dp_theory.numerics.parallel import run_jobs
 sys.path.insert(0, {tests!r})
-from tests.dp_base.slow_job import slowly
+from tests.dp_base.worker_jobs import slowly
 run_jobs(slowly, [({out!r},)] * 4, workers=2)
 """
 

@@ -1,6 +1,7 @@
-"""Kinds are found in their room and in other packages, in order. Errors name unknown and broken kinds."""
+"""Kinds are found in their room, in order. Errors name unknown and broken kinds."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,55 +10,45 @@ from dp_base.errors import InputError, MissingError
 from dp_base.registry import Registry
 from tests.installed import install
 
-ENTRY_POINTS = "[deliberate_practice.animals]\ncow = farm\n"
-
 
 @pytest.fixture
-def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A package `zoo` with one kind of its own, which is the room of a registry. Yields the folder in which it lies."""
+def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[str]]:
+    """The registry of a package `zoo`, whose room it is, with a broken package beside it."""
     room = tmp_path / "zoo"
     (room / "machinery").mkdir(parents=True)
     (room / "__init__.py").write_text("from dp_base.registry import Registry\nANIMALS = Registry('animals', 'zoo')\n")
     (room / "cat.py").write_text("from zoo import ANIMALS\nANIMALS.register('cat', 'meow', place=1)\n")
     (room / "ant.py").write_text("from zoo import ANIMALS\nANIMALS.register('ant', '')\n")
     (room / "machinery" / "__init__.py").write_text("raise AssertionError('sub-packages are not searched')\n")
+    broken = "[deliberate_practice.animals]\ncow = farm\n"
+    install(tmp_path, "farm", {"farm.py": "raise RuntimeError('no grass')\n"}, broken)
     monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in ("zoo", "farm")]:
+    import zoo
+
+    yield zoo.ANIMALS
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zoo"]:
         del sys.modules[name]
 
 
-def registry() -> Registry[str]:
-    import zoo
-
-    return zoo.ANIMALS
-
-
-def test_files_of_the_room_register_in_their_places(animals: Path):
-    assert registry().items() == [("cat", "meow"), ("ant", "")]
-    assert "cat" in registry()
-    assert "machinery" not in registry()
+def test_files_of_the_room_register_in_their_places(animals: Registry[str]):
+    assert animals.items() == [("cat", "meow"), ("ant", "")]
+    assert "cat" in animals
+    assert "machinery" not in animals
 
 
-def test_another_package_adds_a_kind(animals: Path):
-    install(animals, "farm", {"farm.py": "from zoo import ANIMALS\nANIMALS.register('cow', 'moo')\n"}, ENTRY_POINTS)
-    assert registry().names() == ["cat", "ant", "cow"]
-    assert registry()["cow"] == "moo"
-
-
-def test_a_broken_package_stops_only_who_asks_for_it(animals: Path):
-    install(animals, "farm", {"farm.py": "raise RuntimeError('no grass')\n"}, ENTRY_POINTS)
-    assert registry().names() == ["cat", "ant"]
+def test_a_broken_package_stops_only_who_asks_for_it(animals: Registry[str]):
+    """tests/dp_real/config/test_extension.py has one that is whole."""
+    assert animals.names() == ["cat", "ant"]
     with pytest.raises(MissingError, match=r"'cow' cannot be loaded: farm: RuntimeError: no grass"):
-        registry()["cow"]
+        animals["cow"]
 
 
-def test_an_unknown_name_is_told_the_nearest(animals: Path):
+def test_an_unknown_name_is_told_the_nearest(animals: Registry[str]):
     with pytest.raises(InputError, match=r"animals: there is no 'cats'; did you mean 'cat'\? there are cat, ant"):
-        registry()["cats"]
+        animals["cats"]
 
 
-def test_a_name_is_taken_once(animals: Path):
-    registry().register("cat", registry()["cat"])
+def test_a_name_is_taken_once(animals: Registry[str]):
+    animals.register("cat", animals["cat"])
     with pytest.raises(ValueError, match="two of the animals are called 'cat'"):
-        registry().register("cat", "woof")
+        animals.register("cat", "woof")

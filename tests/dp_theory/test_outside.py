@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, ndtri, softmax
+from scipy.stats import qmc
 
-from dp_theory import LOGISTIC, SQUARE, Group, SpanProblem, predict
+from dp_theory import LOGISTIC, SQUARE, Group, SoftmaxProblem, SpanProblem, make_selection, predict
 
 
 def eigenlearning(
@@ -52,21 +53,20 @@ def mixture(
     prox(u, gamma) minimises gamma·loss(h) + (h − u)²/2 over the margin h, where u is normal with mean mu·m and variance
     q. lam |w|²/2 stands beside the sum over rows, divided by the dimension.
     """
-    x, weight = np.polynomial.hermite_e.hermegauss(61)
+    x = np.linspace(-9, 9, 2001)
+    weight = np.exp(-(x**2) / 2)
     weight = weight / weight.sum()
 
     def moved(state: np.ndarray) -> np.ndarray:
         m, q, gamma = state
         u = mu * m + np.sqrt(q) * x
         force = (prox(u, gamma) - u) / gamma
-        step = 1e-5
-        slope = (prox(u + step, gamma) - prox(u - step, gamma)) / (2 * step)
-        stiff = lam + alpha / gamma * (weight @ (1 - slope))
+        stiff = lam - alpha * (weight @ (force * x)) / np.sqrt(q)  # the mean slope, by Stein's lemma
         pull = alpha * mu * (weight @ force)
         return np.array([pull, (pull**2 / stiff + alpha * (weight @ force**2) / stiff), 1.0]) / stiff
 
     state = np.array([0.5, 0.5, 1.0])
-    for _ in range(500):
+    for _ in range(200):
         state = 0.5 * state + 0.5 * moved(state)
     return float(state[0]), float(state[1])
 
@@ -80,18 +80,77 @@ def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
     return (low + high) / 2
 
 
-@pytest.mark.parametrize(("alpha", "mu", "lam"), [(0.5, 1.0, 0.1), (3.0, 1.5, 0.1)])
-@pytest.mark.parametrize(
-    ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
-)
-def test_two_clouds_are_plain_rows_selected_and_flipped(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
-    """A row t of a coin's label y is kept in proportion to φ(t − mu y)/φ(t)."""
+def square_prox(u: np.ndarray, gamma: float) -> np.ndarray:
+    return (u + gamma) / (1 + gamma)
+
+
+def margin_prox(u: np.ndarray, gamma: float) -> np.ndarray:
+    """Of the largest margin, on rows that are separable."""
+    return np.maximum(u, 1.0)
+
+
+def clouds(alpha: float, mu: float, lam: float, loss: Any) -> Any:
+    """Plain rows, selected and flipped: a row t of a coin's label y is kept in proportion to φ(t − mu y)/φ(t)."""
     most = 9.0
     group = Group(
         along=(1.0,), keep=lambda t, y: np.exp(mu * (y * t - most)) * (abs(t) < most), flip=0.5, breaks=(-most, most)
     )
     share = np.exp(mu**2 / 2 - mu * most)  # of a pool, that is kept
-    found = predict(SpanProblem((1.0,), [group], share / alpha, share * lam / alpha, loss=loss))
+    return predict(SpanProblem((1.0,), [group], share / alpha, share * lam / alpha, loss=loss))
+
+
+@pytest.mark.parametrize(("alpha", "mu", "lam"), [(0.5, 1.0, 0.1), (3.0, 1.5, 0.1)])
+@pytest.mark.parametrize(
+    ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
+)
+def test_two_clouds(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
+    found = clouds(alpha, mu, lam, loss)
     overlap, squared_norm = mixture(alpha, mu, lam, prox)
     assert found.overlap == pytest.approx(overlap, rel=1e-6)
     assert found.squared_norm == pytest.approx(squared_norm, rel=1e-6)
+
+
+@pytest.mark.parametrize(("alpha", "mu"), [(0.5, 1.0), (1.2, 1.5)])
+def test_two_clouds_that_are_separable_have_a_largest_margin(alpha: float, mu: float):
+    """It is what logistic regression turns to without a ridge. Only the direction is left."""
+    overlap, squared_norm = mixture(alpha, mu, 0.1, lambda u, gamma: np.maximum(u, 1.0))
+    error = np.arccos(overlap / np.sqrt(squared_norm)) / np.pi
+    assert clouds(alpha, mu, 0.0, LOGISTIC).test_error == pytest.approx(error, rel=1e-5)
+
+
+def teacher_of_classes(classes: int, alpha: float, lam: float) -> tuple[float, float, float]:
+    """Cornacchia et al. (2203.12094): cross-entropy on labels of a Gaussian teacher, alpha rows a dimension.
+
+    Returns overlap and squared norm a class, and the test error. Their K x K matrices m, q and v are left general.
+    lam |W|²/2 stands beside the sum over rows, divided by the dimension.
+    """
+    points = ndtri(qmc.Sobol(2 * classes, seed=0).random_base2(13))
+    teacher, noise = points[:, :classes], points[:, classes:]
+    identity = np.eye(classes)
+    label = identity[teacher.argmax(1)]
+    m, q, v = 0.3 * identity, identity, identity
+    h = np.zeros_like(teacher)
+    for _ in range(25):
+        size, axes = np.linalg.eigh(q - m @ m.T)
+        score = teacher @ m.T + noise @ (axes * np.sqrt(np.maximum(size, 0))) @ axes.T
+        for _ in range(8):  # Newton's method: h + v ℓ'(h) = score
+            share = softmax(h, axis=1)
+            curvature = share[:, :, None] * (identity - share[:, None, :])
+            off = score + (label - share) @ v - h
+            h = h + np.linalg.solve(identity + v @ curvature, off[..., None])[..., 0]
+        force = label - share
+        stiffness = alpha * (curvature @ np.linalg.inv(identity + v @ curvature)).mean(0)
+        pull = alpha * force.T @ teacher / len(teacher) + stiffness @ m
+        scatter = alpha * force.T @ force / len(teacher)
+        moved = np.linalg.inv(lam * identity + stiffness)
+        m, q, v = (m + moved @ pull) / 2, (q + moved @ (pull @ pull.T + scatter) @ moved) / 2, (v + moved) / 2
+    error = np.mean(score.argmax(1) != teacher.argmax(1))
+    return float(np.trace(m)) / (classes - 1), float(np.trace(q)) / (classes - 1), float(error)
+
+
+@pytest.mark.parametrize(("classes", "keep", "phi", "lam"), [(3, 0.5, 0.2, 0.05), (4, 1.0, 1.5, 0.1)])
+def test_random_rows_of_many_classes_are_a_teacher_and_its_student(classes: int, keep: float, phi: float, lam: float):
+    problem = SoftmaxProblem(classes, make_selection("random", classes, keep=keep), 0.7, phi, lam)
+    found = predict(problem)
+    expected = teacher_of_classes(classes, keep / phi, lam / phi)
+    np.testing.assert_allclose((found.overlap, found.squared_norm, found.test_error), expected, rtol=6e-3)

@@ -92,6 +92,7 @@ def own_classes(names: Sequence[str]) -> Classes:
     return Classes(tuple(names), folders)
 
 
+@cache
 def task_classes(task: ImageNetTask) -> Classes:
     """ImageNet's classes by WordNet id, number in ImageNet, or name."""
     chosen = imagenet_classes(task)
@@ -173,10 +174,11 @@ def class_files(
             strays.append(stray)
             continue
         if label is not None:
-            files = sorted(visible_files(path))
-            found[path] = label, [file for file in files if file.suffix.lower() in endings]
-            others += [file for file in files if file.suffix.lower() not in endings]
-            if not found[path][1]:
+            mine: list[Path] = []
+            for file in sorted(visible_files(path)):
+                (mine if file.suffix.lower() in endings else others).append(file)
+            found[path] = label, mine
+            if not mine:
                 raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
     warn_unread(folder, others, what)
     if strays and (not found or set(needed) - {label for label, _ in found.values()}):

@@ -66,10 +66,5 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
     """The labels of a task that a published set has: 200 of 1,000 for imagenet-a and imagenet-r, else all."""
-    classes = imagenet_classes(task)
-    match dataset:
-        case "imagenet-a":
-            return [label for label, entry in enumerate(classes) if entry.in_imagenet_a]
-        case "imagenet-r":
-            return [label for label, entry in enumerate(classes) if entry.in_imagenet_r]
-    return list(range(len(classes)))
+    column = f"in_{dataset.replace('-', '_')}"
+    return [label for label, entry in enumerate(imagenet_classes(task)) if getattr(entry, column, True)]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -174,22 +175,19 @@ class ImageSet:
     y: Tensor
 
 
+@dataclass(frozen=True)
 class TrainingImages:
     """TrainingExamples of image files, decoded together on first use."""
 
-    def __init__(self, images: ImageSet) -> None:
-        self.files = images.x
-        self.y = images.y
-        self._x: Tensor | None = None
+    files: ImageFiles
+    y: Tensor
 
-    @property
+    @cached_property
     def x(self) -> Tensor:
         """Raises InputError for a broken image."""
-        if self._x is None:
-            pixels = self.files[:]
-            _tell_flat(_are_flat(pixels), self.files.sources)
-            self._x = to_float(pixels)
-        return self._x
+        pixels = self.files[:]
+        _tell_flat(_are_flat(pixels), self.files.sources)
+        return to_float(pixels)
 
     def fingerprint(self) -> list[str]:
         """Of the files' bytes; nothing is decoded."""
@@ -215,12 +213,12 @@ def read_folder(
 
 
 class Seen(NamedTuple):
-    """What was seen of decoded images: the broken ones, or two values for each of `rows`."""
+    """What was seen of an image; of a broken one, its fault alone."""
 
-    broken: list[str]
-    rows: range
-    flat: list[bool]
-    pixels: list[str]  # their digests
+    fault: str
+    row: int = -1
+    is_flat: bool = False
+    digest: str = ""  # of its pixels
 
 
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
@@ -229,35 +227,37 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     Sets kept in memory are decoded whole, of others about SAMPLED images.
     """
     different = [*{id(each.x): each for each in sets if len(each.x.shape) == 4}.values()]
-    parts = [(place, rows) for place, each in enumerate(different) for rows in _rows_to_check(each.x)]
-    with progress("checking images", max(1, len(distributed.own_share(parts)))) as advance:
-
-        def look(part: tuple[int, slice]) -> Seen:
-            place, asked = part
-            images, rows = different[place].x, range(*asked.indices(different[place].x.shape[0]))
-            try:
-                pixels = images[asked]
-            except InputError:
-                if not isinstance(images, ImageFiles):
-                    raise
-                return Seen(images.broken(rows), rows, [], [])
-            finally:
-                advance(1)
-            return Seen([], rows, _are_flat(pixels), fingerprints(*pixels))
-
-        seen = distributed.distribute(look, parts)
-    broken = [line for each in seen for line in each.broken]
+    parts = [_rows_to_check(each.x) for each in different]
+    with progress("checking images", max(1, sum(len(distributed.own_share(each)) for each in parts))) as advance:
+        seen = [_look(each.x, asked, advance) for each, asked in zip(different, parts, strict=True)]
+    broken = [one.fault for found in seen for one in found if one.fault]
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
-    for place, each in enumerate(different):
-        own = [found for (index, _), found in zip(parts, seen, strict=True) if index == place]
-        rows = [row for found in own for row in found.rows]
+    for each, found in zip(different, seen, strict=True):
+        rows = [one.row for one in found]
         files = each.x.sources if isinstance(each.x, ImageFiles) else None
         names = [files[row] if files else f"image {row} of {len(each.y)}" for row in rows]
-        _tell_flat([flat for found in own for flat in found.flat], names)
+        _tell_flat([one.is_flat for one in found], names)
         if files:
-            _tell_two_labels([digest for found in own for digest in found.pixels], each.y[rows], names)
+            _tell_two_labels([one.digest for one in found], each.y[rows], names)
+
+
+def _look(images: ExampleArray, parts: Sequence[slice], advance: Callable[[int], None]) -> list[Seen]:
+    def look(asked: slice) -> list[Seen]:
+        rows = range(*asked.indices(images.shape[0]))
+        try:
+            pixels = images[asked]
+        except InputError:
+            if not isinstance(images, ImageFiles):
+                raise
+            return [Seen(fault) for fault in images.broken(rows)]
+        finally:
+            advance(1)
+        facts = zip(rows, _are_flat(pixels), fingerprints(*pixels), strict=True)
+        return [Seen("", *each) for each in facts]
+
+    return [one for found in distributed.distribute(look, parts) for one in found]
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:

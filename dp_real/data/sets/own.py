@@ -120,17 +120,13 @@ class OwnSets(DataConfig):
     def shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ExampleSet:
-        """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
-        raise NotImplementedError
-
     def read_training(self, found: Located, needed: Collection[int]) -> Any:
         """TrainingExamples."""
-        return self.read(found, needed)
+        return self.read(found, self.labels, needed)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """Only examples of the task's classes."""
-        return len(self.read(found, needed).y)
+        return len(self.read(found, self.labels, needed).y)
 
     @property
     def has_training_examples(self) -> bool:
@@ -191,7 +187,7 @@ class OwnSets(DataConfig):
 
     def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
         with foreign_file(found.where):
-            return self.read(found, self.needed(name), keep)
+            return self.read(found, self.labels, self.needed(name), keep)
 
     def describe(self) -> list[SetStatus]:
         """Only examples that the task uses are counted."""

@@ -147,17 +147,16 @@ def hub_folder(name: str, folder: str | None, revision: str | None, split: str |
 
 def expand(pattern: str) -> list[str]:
     """Ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
-    texts, firsts, lasts = (RANGE.split(pattern)[place::3] for place in range(3))
-    ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
-    for first, last, numbers in zip(firsts, lasts, ranges, strict=True):
-        if not numbers:
+    ends = RANGE.findall(pattern)
+    for first, last in ends:
+        if int(last) < int(first):
             raise InputError(f"{pattern}: {{{first}..{last}}} runs backwards; write {{{last}..{first}}}")
-    count = math.prod(map(len, ranges))
+    count = math.prod(int(last) - int(first) + 1 for first, last in ends)
     if count > MOST_FILES:
         raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MOST_FILES:,} can be named like this")
-    template = "%s".join(text.replace("%", "%%") for text in texts)
-    widths = [len(first) for first in firsts]
-    return [template % tuple(map(str.zfill, map(str, numbers), widths)) for numbers in product(*ranges)]
+    numbers = [[f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)] for first, last in ends]
+    template = RANGE.sub("%s", pattern.replace("%", "%%"))
+    return [template % chosen for chosen in product(*numbers)]
 
 
 def read_set(

@@ -17,7 +17,7 @@ GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline",
 
 
 class EntropyGuidanceBlock(ModularPipelineBlocks):
-    """Guides the denoising that follows; of SDXL, SD 3, FLUX and Qwen-Image.
+    """Guides the denoising that follows; of SDXL, SD 3, FLUX, FLUX.2 and Qwen-Image.
 
     Its component `classifier` is an image classifier of transformers, or another that `dp_real.guide` takes. A call
     takes omega, every and window as `guide` does: omega = 0 draws plain images. Raises InputError as `guide` does.

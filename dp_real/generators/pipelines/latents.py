@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +28,13 @@ DECODERS = (
     AutoencoderKLQwenImage,
     AsymmetricAutoencoderKL,
 )
-PACKED = {"FluxModularPipeline": FluxPipeline, "QwenImageModularPipeline": QwenImagePipeline}
+PACKED = {
+    "FluxModularPipeline": FluxPipeline,
+    "Flux2ModularPipeline": Flux2KleinPipeline,
+    "Flux2KleinModularPipeline": Flux2KleinPipeline,
+    "Flux2KleinBaseModularPipeline": Flux2KleinPipeline,
+    "QwenImageModularPipeline": QwenImagePipeline,
+}
 """The modular pipelines whose latents are packed, and the pipelines whose functions unpack them."""
 Images = Float[Tensor, "batch 3 height width"]
 """In [-1, 1]."""
@@ -71,9 +78,9 @@ class Unpacker:
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
-        own = self._of_flux2 if hasattr(pipe, "_unpatchify_latents") else None
-        family = PACKED.get(type(pipe).__name__, pipe)
-        self._own: Callable[..., Tensor] | None = getattr(family, "_unpack_latents", own)
+        self.family = PACKED.get(type(pipe).__name__, pipe)
+        own = self._of_flux2 if hasattr(self.family, "_unpatchify_latents") else None
+        self._own: Callable[..., Tensor] | None = getattr(self.family, "_unpack_latents", own)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
         if self._own and list(inspect.signature(self._own).parameters) != wanted:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
@@ -93,7 +100,7 @@ class Unpacker:
         side = 2 * vae_scale_factor  # of a token
         grid = latents.transpose(1, 2).unflatten(2, (height // side, width // side))
         mean, variance = (each.view(1, -1, 1, 1).to(latents) for each in (vae.bn.running_mean, vae.bn.running_var))
-        return self.pipe._unpatchify_latents(grid * (variance + vae.config.batch_norm_eps).sqrt() + mean)
+        return self.family._unpatchify_latents(grid * (variance + vae.config.batch_norm_eps).sqrt() + mean)
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:

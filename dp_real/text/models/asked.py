@@ -28,9 +28,6 @@ class AskedGenerator:
         self.n_classes = task.n_classes
         self.templates = class_prompts(config.prompts, task.classes, task.definitions, task.synonyms)
         self.shown = (data or source.load()).validation if config.shots else None
-        self.members = (
-            [(self.shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)] if self.shown else []
-        )
 
     def prompt(self, label: int, seed: int, pick: int | None = None) -> str:
         """The seed picks the template if `pick` is None."""
@@ -43,16 +40,11 @@ class AskedGenerator:
         texts = [text_of(self.shown.x[row : row + 1][0]) for row in rows[chosen].tolist()]
         return prompt.replace("{examples}", "\n\n".join(texts))
 
-    def turns(self, prompt: str) -> list[dict[str, str]]:
-        """A chat of the prompt alone."""
-        return [{"role": "user", "content": prompt}]
-
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Codes int32 [B, L]; an empty text is of no use, and drawn again."""
-        assert guidance is None, "tokens are discrete: one can only choose among texts"
-        return self.written(labels, seeds)
+        """Codes int32 [B, L]; an empty text is of no use, and drawn again.
 
-    def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
+        Tokens are discrete: there is no guidance, one can only choose among texts.
+        """
         raise NotImplementedError
 
     def cut(self, text: str) -> str:

@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.cache import cached
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
@@ -81,7 +82,8 @@ class CausalLMGenerator(AskedGenerator):
         prompt = self.prompt(label, seed, pick)
         if not self.config.chat:
             return prompt
-        return self.tokenizer.apply_chat_template(self.turns(prompt), tokenize=False, add_generation_prompt=True)
+        turns = [{"role": "user", "content": prompt}]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
         special = not self.config.chat  # a chat template has them itself
@@ -95,7 +97,7 @@ class CausalLMGenerator(AskedGenerator):
         return {key: tokens[key].to(distributed.device()) for key in ("input_ids", "attention_mask")}
 
     @torch.no_grad()
-    def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         self.model.to(distributed.device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 

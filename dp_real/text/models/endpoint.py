@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, Interrupted, MissingError
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.text.codes import to_codes
 from dp_real.text.models.answers import Answer, Answers
 from dp_real.text.models.asked import AskedGenerator
@@ -59,7 +60,7 @@ class EndpointGenerator(AskedGenerator):
         self.where = f"generator.base_url = '{config.base_url}'"
         self.failed = False
 
-    def written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """A refusal, and an answer that was cut off, is an empty text."""
         bodies = [self.body(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         answers = asyncio.run(self._ask(bodies, seeds.tolist()))
@@ -74,7 +75,7 @@ class EndpointGenerator(AskedGenerator):
         config = self.config
         prompt = self.prompt(label, seed)
         body = {"model": config.model, **config.parameters}
-        body |= {"messages": self.turns(prompt)} if config.chat else {"prompt": prompt}
+        body |= {"messages": [{"role": "user", "content": prompt}]} if config.chat else {"prompt": prompt}
         body |= {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": config.max_new_tokens}
         body |= {"seed": seed % LARGEST_SEED} | ({"stop": list(config.stop)} if config.stop else {})
         return {key: value for key, value in body.items() if config.parameters.get(key) != ""}

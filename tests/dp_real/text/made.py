@@ -17,12 +17,6 @@ SENTENCES = {
 CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
 
 
-def changed(config: Config, **sections: Any) -> Config:
-    """The configuration with other values of some keys."""
-    raw = config.model_dump()
-    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
-
-
 def endpoint_config(url: str, model: str, texts: Path, **generator: Any) -> Config:
     """A short run against an endpoint."""
     return parse_config(

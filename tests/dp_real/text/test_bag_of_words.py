@@ -1,7 +1,6 @@
 """The bag of words, held beside scikit-learn's own."""
 
 import numpy as np
-import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -11,7 +10,6 @@ from dp_real.examples import Task
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import BagOfWordsConfig
-from dp_real.text.models.ngrams import BagOfWords
 
 TRAIN, TEST = 600, 900
 TASK = Task((400,), ("a", "b", "c"))
@@ -50,15 +48,3 @@ def test_it_reads_as_well_as_that_of_scikit_learn():
     error = (reached * (1 - reached) / TEST) ** 0.5
     assert reached > 1 / 3 + 5 * error
     assert (predicted == y[TRAIN:]).float().mean() > reached - 2 * error
-
-
-@pytest.mark.parametrize("unit", ["word", "character"])
-def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(unit):
-    net = BagOfWords(3, unit, 512)
-    torch.nn.init.normal_(net.weight)
-    texts = ["a dog ran", "", "I"]
-    alone = torch.cat([net(to_codes([text], 12)) for text in texts])
-    assert torch.allclose(net(to_codes(texts, 40)), alone)
-    assert torch.equal(alone[1], net.bias)
-    assert not torch.equal(alone[2], net.bias)  # one letter is a word
-    assert torch.equal(net(torch.zeros(1, 5)), alone[1:2])

@@ -11,7 +11,7 @@ from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.char_lm import inverse_transform
-from dp_real.text.models.ngrams import EDGE, NGramNetwork, ngrams
+from dp_real.text.models.ngrams import EDGE, BagOfWords, NGramNetwork, ngrams
 from dp_real.text.near import NearTexts
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -53,13 +53,19 @@ def test_ngrams_are_the_same_in_any_text():
     assert torch.equal(ngrams(to_codes(["a"], 1).long(), [2], 99)[:, :1], ngrams(framed, [2], 99)[:, 1:2])
 
 
-def test_a_bag_knows_no_padding():
-    net = NGramNetwork(3).eval()
-    texts = ["a dog ran", "cats"]
-    assert torch.allclose(net(to_codes(texts, 12)), net(to_codes(texts, 40)))
-    alone = torch.cat([net(to_codes([text], 20)) for text in texts])
-    assert torch.allclose(net(to_codes(texts, 20)), alone)
-    assert net(torch.zeros(2, 5)).isfinite().all()
+NETS = {"ngrams": NGramNetwork(3), **{unit: BagOfWords(3, unit, 512) for unit in ("word", "character")}}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind: str):
+    net = NETS[kind]
+    for weights in net.parameters():
+        torch.nn.init.normal_(weights)
+    alone = torch.cat([net(to_codes([text], 12)) for text in ("a dog ran", "", "I")])
+    assert torch.allclose(net(to_codes(["a dog ran", "", "I"], 40)), alone)
+    assert torch.equal(net(torch.zeros(1, 5)), alone[1:2])
+    assert kind == "ngrams" or torch.equal(alone[1], net.bias)
+    assert not torch.equal(alone[1], alone[2])  # one letter is a word
 
 
 # near-duplicates

@@ -21,8 +21,9 @@ from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_texts
 from dp_real.text.models import endpoint as asking
 from dp_real.text.models.answers import Answers
+from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, changed, endpoint_config, text_folder
+from tests.dp_real.text.made import SENTENCES, endpoint_config, text_folder
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
 
 ALL = 12 + 2 * 8  # texts of a run

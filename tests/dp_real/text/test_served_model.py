@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +25,6 @@ PATIENCE = 180  # seconds until the server answers
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
@@ -46,33 +39,33 @@ def url(folder: Path) -> Iterator[str]:
     """A server of the model, which reaches nothing else."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     start = "from transformers.cli.transformers import main; main()"
     options = ["serve", str(folder / "lm"), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = folder / "server.log"
-    with open(log, "wb") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-c", start, *options], env=environment, stdout=written, stderr=subprocess.STDOUT
-        )
-    try:
-        begin = time.monotonic()
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() - begin < PATIENCE, log.read_text()
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with (
+        open(folder / "server.log", "w+") as log,
+        subprocess.Popen([sys.executable, "-c", start, *options], env=environment, stdout=log, stderr=log) as process,
+    ):
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
+            deadline = time.monotonic() + PATIENCE
+            while not answers(f"http://127.0.0.1:{port}/health"):
+                assert process.poll() is None, Path(log.name).read_text()
+                assert time.monotonic() < deadline, Path(log.name).read_text()
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
             process.kill()
-            process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_run_against_a_real_server(url: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -86,9 +79,9 @@ def test_a_run_against_a_real_server(url: str, folder: Path, tmp_path: Path, mon
     assert len(texts) == result["pool_size"] >= 12
     assert all(texts)
     assert len(set(texts)) > 6  # a row's seed is heard
-    answers = Answers(url, model)
-    answers.take_in()
-    assert answers.tokens > 3 * result["samples_generated"]
+    kept = Answers(url, model)
+    kept.take_in()
+    assert kept.tokens > 3 * result["samples_generated"]
     monkeypatch.setattr("openai.AsyncOpenAI", lambda **options: pytest.fail("it asks again"))
     run(config, tmp_path / "again")
     assert traces(tmp_path / "again") == traces(tmp_path / "run")

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import dp_real.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.learners.models.network import NetworkLearner
@@ -28,8 +27,9 @@ from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.models.char_lm import CharLMGenerator
 from dp_real.text.near import NearTexts
-from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.made import SENTENCES, changed, encoder, language_model, text_folder
+from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import assert_resumes_as, dying
+from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +106,10 @@ def test_a_pool_of_texts(practised: Run):
     assert texts_of(from_disk.x) == texts
 
 
-def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    step = dp_real.practice.Practice.train_step
-    monkeypatch.setattr(
-        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
-    )
-    with pytest.raises(ZeroDivisionError):
+def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path):
+    with dying(33):
         run(chars, tmp_path / "run")
-    monkeypatch.undo()
-    run(chars, tmp_path / "run", resume=True)
-    assert traces(tmp_path / "run") == traces(practised.path)
-    assert same_learner(tmp_path / "run", practised.path)
+    assert_resumes_as(practised.path, chars, tmp_path / "run")
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
 
 
@@ -140,7 +133,7 @@ def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
 
 
 def test_a_function_that_writes_texts(chars: Config, tmp_path: Path):
-    raw = chars.model_dump() | {"generator": {"kind": "function", "call": f"{__name__}:remarks"}}
+    raw = chars.model_dump() | {"generator": FUNCTION}
     raw["guidance"] |= {"candidates": 3, "likelihood_weight": 0.0}
     result = run(parse_config(raw), tmp_path / "run")
     assert result["samples_generated"] == 20 + 3 * 20
@@ -267,11 +260,11 @@ def test_leaks_are_said(
 ):
     """A model that only repeats what its prompt showed."""
 
-    def parrot(self: CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
+    def parrot(self: CausalLMGenerator, labels: torch.Tensor, seeds: Any, guidance: None) -> torch.Tensor:
         assert self.shown is not None
         return self.shown.x[:][[int((self.shown.y == label).nonzero()[0]) for label in labels.tolist()]]
 
-    monkeypatch.setattr(CausalLMGenerator, "written", parrot)
+    monkeypatch.setattr(CausalLMGenerator, "sample", parrot)
     near = run(asked, tmp_path / "run")["near"]
     assert (near["validation"], near["pool"]) == (12, 10)
     assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text
@@ -299,27 +292,23 @@ def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Pat
     assert run(asked, tmp_path / "run", resume=True)["pool_size"] == 12
 
 
+FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
+
+
 @pytest.mark.parametrize(
-    ("sections", "message"),
+    ("section", "values", "message"),
     [
-        ({"training": {"mixup": 0.5}}, "training.mixup is for images"),
-        ({"guidance": {"candidates": 1, "likelihood_weight": 0}}, "has no denoiser to guide"),
-        ({"generator": {"shots": 0}}, "has {examples}, and shots = 0"),
-        ({"generator": {"prompts": ["a {} text"]}}, "has no {examples}, and shots = 1"),
+        ("training", {"mixup": 0.5}, "training.mixup is for images"),
+        ("guidance", {"candidates": 1, "likelihood_weight": 0}, "has no denoiser to guide"),
+        ("generator", {"shots": 0}, "has {examples}, and shots = 0"),
+        ("generator", {"prompts": ["a {} text"]}, "has no {examples}, and shots = 1"),
+        ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
+        ("data", {"source": "digits"}, "'digits' has no texts: generator.kind = 'causal-lm' is for texts"),
+        ("generator", FUNCTION, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
     ],
 )
-def test_settings_that_exclude_each_other(asked: Config, sections: dict, message: str):
+def test_settings_that_exclude_each_other(asked: Config, section: str, values: dict, message: str):
+    raw = asked.model_dump()
+    own = {} if "kind" in values or "source" in values else raw[section]
     with pytest.raises(InputError, match=message):
-        changed(asked, **sections)
-
-
-def test_kinds_are_for_texts_or_for_numbers(chars: Config):
-    raw = chars.model_dump()
-    function = {"kind": "function", "call": f"{__name__}:remarks"}
-    for sections, message in (
-        ({"learner": {"kind": "mlp"}}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
-        ({"data": {"source": "digits"}}, "'digits' has no texts: generator.kind = 'char-lm' is for texts"),
-        ({"generator": function}, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
-    ):
-        with pytest.raises(InputError, match=message):
-            parse_config(raw | sections)
+        parse_config(raw | {section: own | values})

@@ -44,9 +44,9 @@ def tune_command(
     as_json: Json = False,
 ) -> None:
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
-    from dp_base.imports import require_package
+    from dp_base.imports import require_extra
 
-    require_package("optuna", "tune", "dp real tune")
+    require_extra("tune", "dp real tune")
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config = load_preset(preset, settings)
     names = arm_names(arms)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dp_base.checksums import digest, sampled_digest
 from dp_base.errors import InputError, MissingError
-from dp_base.imports import require_package
+from dp_base.imports import require_extra
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
@@ -121,7 +121,7 @@ def _unpack_zip(file: Path, folder: Path) -> None:
 
 
 def _unpack_gguf(file: Path, folder: Path) -> None:
-    require_package("gguf", "gguf", "a GGUF file")
+    require_extra("gguf", "a GGUF file")
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 

@@ -3,6 +3,7 @@
 import os
 import struct
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def loads(data: bytes) -> bool:
     return True
 
 
-def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path: Path):
     for kind in (np.int32, np.float32):
         Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "one.tif")
         with pytest.raises(InputError, match=r"one.tif: not a whole image: its pixels are numbers of 32 bits"):
@@ -144,9 +145,15 @@ def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path: Path, monkeypa
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match=r"pipe.png: not a whole image: it is no regular file; repair or remove it"):
         read_image(tmp_path / "pipe.png", 8, 3)
-    Image.new("L", (30, 30)).save(tmp_path / "a.png")
-    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 400)
-    with pytest.raises(
-        InputError, match=r"a.png: too large an image: .*900 pixels.* limit of 800.*; save it with fewer"
-    ):
+    Image.new("L", (8, 8)).save(tmp_path / "script.jpg", "EPS")  # for which Pillow would start Ghostscript
+    with pytest.raises(InputError, match=r"script.jpg: not a whole image: its format is not known"):
+        read_image(tmp_path / "script.jpg", 8, 3)
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path):
+    bomb = bytearray(encoded(Image.new("L", (8, 8))))
+    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (tmp_path / "a.png").write_bytes(bomb)
+    with pytest.raises(InputError, match=r"a.png: too large an image: .*3600000000 pixels.*; save it with fewer"):
         read_image(tmp_path / "a.png", 8, 3)

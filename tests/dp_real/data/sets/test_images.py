@@ -170,6 +170,25 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
     assert values(data).count(5) == 3
 
 
+def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Images would be missing, or those of other classes count as of this one."""
+    pets = fill(tmp_path / "pets", {"cat": 9, "dog": 8, "dog/more": 7})
+    list_folder = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("dog/more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InputError, match=r"dog/more: cannot be listed: Permission denied"):
+        settings(pets).load()
+    (pets / "dog" / "more").rename(tmp_path / "more")
+    (pets / "dog" / "up").symlink_to(pets)
+    with pytest.raises(InputError, match=r"dog/up: a link to .*pets, which .*dog lies in; remove the link"):
+        settings(pets).load()
+
+
 # what is decoded when
 
 
@@ -238,36 +257,36 @@ def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monk
 # what is told
 
 
-def test_images_of_one_value_are_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def low_bits(folder: Path) -> str:
     """A PNG does not say that it uses 12 of its 16 bits, so that it reads as black."""
     rng = np.random.default_rng(0)
-    fill(tmp_path, PETS, count=0)
     for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
-        Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(tmp_path / name / "0.png")
-    data = settings(tmp_path, train=str(tmp_path)).load()
-    told = "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
-    decode_ahead(data.validation)
-    assert told in caplog.text
-    warn_once.cache_clear()
-    caplog.clear()
-    assert data.generator is not None
-    assert data.generator.x.shape == (3, 3, 8, 8)
-    assert told in caplog.text
-    x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
-    x[2:] = 0.3
-    decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
-    assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+        Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(folder / name / "0.png")
+    return "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
 
 
-def test_an_image_with_two_labels_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    fill(tmp_path, PETS, count=1)
-    shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "9.png")
+def two_labels(folder: Path) -> str:
+    shutil.copy(folder / "cat" / "0.png", folder / "dog" / "9.png")
+    return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; of such are 2 of 4 images"
+
+
+@pytest.mark.parametrize("spoil", [low_bits, two_labels])
+def test_odd_images_are_counted_and_told(spoil, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Of sets to evaluate, and of those that train a generator."""
+    told = spoil(fill(tmp_path, PETS, count=1))
     data = settings(tmp_path, train=str(tmp_path)).load()
-    told = f"/cat/0.png and {tmp_path}/dog/9.png: one image with two labels; of such are 2 of 4 images"
     decode_ahead(data.validation)
     assert told in caplog.text
     warn_once.cache_clear()
     caplog.clear()
     assert data.generator is not None
     data.generator.fingerprint()
+    assert data.generator.x.shape[1:] == (3, 8, 8)
     assert told in caplog.text
+
+
+def test_images_of_one_value_need_no_files(caplog: pytest.LogCaptureFixture):
+    x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
+    x[2:] = 0.3
+    decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
+    assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text

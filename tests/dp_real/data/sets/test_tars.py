@@ -48,6 +48,14 @@ def test_links_are_the_files_that_they_lead_to(tmp_path: Path):
     assert values(found) == [10, 20, 20, 20, 20]
 
 
+def test_members_are_not_written(tmp_path: Path):
+    """Wherever their names would lead to."""
+    members = {f"{stem}/cat/evil.png": plain(10) for stem in ("../..", "/tmp")}
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    assert values(read(write_tar(tmp_path / "in" / "side" / "a.tar", members))) == [10, 10]
+    assert not [*tmp_path.rglob("evil*"), *Path("/tmp").glob("cat/evil*")]
+
+
 HOLES = tarfile.TarInfo("cat/0.png")
 HOLES.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999"}
 HOLES.size = 512

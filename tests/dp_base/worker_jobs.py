@@ -1,4 +1,4 @@
-"""Jobs for the workers of a cluster, which a test can follow and end through the files of a folder."""
+"""Jobs for workers, of a cluster or not, which a test can follow and end through the files of a folder."""
 
 import os
 import signal
@@ -8,6 +8,12 @@ from pathlib import Path
 from dp_base import locks
 from dp_base.errors import InputError
 from dp_base.locks import locked
+
+
+def slowly(out: str) -> None:
+    """Leave a file that is called by the process's number in the folder `out`, and sleep for a minute."""
+    (Path(out) / str(os.getpid())).touch()
+    time.sleep(60)
 
 
 def plain(value: int) -> tuple[int, int, float]:
