@@ -287,10 +287,9 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
     config, published = load_preset(preset), Tuned.published(preset)
     assert not published.differing(config)
     for arm, settings in published.settings.items():
-        searched_keys = space_of(config, arm, searches)
-        assert settings.keys() == searched_keys.keys() - (
-            {"training.randaugment"} - settings.keys()
-        )  # newer than two tunings
+        could = space_of(config, arm, searches)
+        newer = {"training.randaugment"} - settings.keys()  # than two tunings
+        assert settings.keys() == could.keys() - newer
         for key, value in settings.items():
             searched = could[key]
             if isinstance(searched, CategoricalDistribution):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,8 +145,8 @@ def draw_scaling(results: pd.DataFrame) -> Figure:
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
-def told_of(pool: Pool) -> pd.DataFrame:
-    """What a pool tells of each row but its example."""
+def told_of(pool: Pool) -> Any:
+    """A data frame of what a pool tells of each row but its example."""
     return pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
 
 
