@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from _photographs import photographs
 from _timing import row
 from PIL import Image
 
@@ -22,6 +21,15 @@ from dp_real.sections import PoolConfig
 IMAGES, BATCH, SIZE, STEPS = 1024, 64, 224, 60
 # Forward and backward of ViT-B/16 take 3 x 35 GFLOP an image; bf16 at half of an H100's or H200's peak, 790 TFLOP/s.
 GPU_IMAGES = 0.5 * 790e12 / (3 * 35e9)
+
+
+def photographs(n: int, size: int) -> torch.Tensor:
+    """Coloured noise [n, 3, size, size] in [-1, 1] whose amplitudes fall as those of photographs, as 1 / frequency."""
+    draw = torch.Generator().manual_seed(0)
+    frequency = (torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size)[None] ** 2).sqrt()
+    spectrum = torch.fft.rfft2(torch.randn(n, 3, size, size, generator=draw)) / frequency.clamp_min(1 / size)
+    x = torch.fft.irfft2(spectrum, s=(size, size))
+    return (x / (3 * x.std((1, 2, 3), keepdim=True))).clamp(-1, 1)
 
 
 def main() -> None:
