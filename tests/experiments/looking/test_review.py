@@ -18,7 +18,7 @@ from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.codes import texts_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
-from tests.commands import refused, told
+from tests.commands import told
 
 
 def marks_file(file: Path, *marks: str) -> Path:
@@ -114,7 +114,6 @@ def test_files_that_are_no_marks(text_run: Path, tmp_path: Path):
         if need["what"] == "pool.marks"
     ]
     assert need["found"].endswith("1 examples left out")
-    assert "name it FILE.html" in refused("real review", text_run, "--out review.txt")
 
 
 @needs_axe

@@ -23,7 +23,7 @@ from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
-from tests.commands import done, refused
+from tests.commands import done
 from tests.installed import install
 
 # ---- the reported tables
@@ -153,9 +153,8 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     assert table["val"].iloc[3] == 62.68  # as reported
     assert (tmp_path / "out" / "table4.md").read_text().count("\n") == 2 + len(table)
     assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
-    assert "is of imagenet100-table4-4, which is no row of Table 5" in refused(
-        "figures table5 --run", four, "--out", tmp_path / "out"
-    )
+    said = done("figures table5 --run", four, "--out", tmp_path / "out", status=2).err
+    assert "is of imagenet100-table4-4, which is no row of Table 5" in said
     for preset in ("imagenet100-table1", "imagenet1k-table1-2", "imagenet100-table3-5"):
         run = Run(finished(tmp_path / preset, preset, 0.5))
         found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
@@ -168,7 +167,8 @@ def missing(name: str) -> NoReturn:
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(fig9, "stored_runs", missing)
-    assert "figure fig9 was not drawn" in refused("figures fig9 fig4-reported --out", tmp_path / "out", status=3)
+    said = done("figures fig9 fig4-reported --out", tmp_path / "out", status=3).err
+    assert "figure fig9 was not drawn" in said
     assert (tmp_path / "out" / "fig4-reported.png").exists()
 
 
@@ -218,7 +218,7 @@ def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap
     assert "a selector at cosine 0.2" in page
     assert "dp figures fig7 --set rho=0.2 --quick" in page
     assert "fig7@rho=0.2: up to date" in done(*wanted).err
-    assert "rho = 1.5 must lie in [-1, 1]" in refused("figures fig7 --set rho=1.5 --out", tmp_path)
+    assert "rho = 1.5 must lie in [-1, 1]" in done("figures fig7 --set rho=1.5 --out", tmp_path, status=2).err
 
 
 @pytest.mark.parametrize(
