@@ -54,7 +54,6 @@ WRONG = [
         "real compare digits --dask tcp://host:1 --workers 2",
         "--workers 2 is for this machine; with --dask, each worker",
     ),
-    ("real compare digits --arms real-5000 --seeds 1", "there are 900 real training examples"),
     (
         "real tune digits --search training.stepps=1:4",
         "unknown key training.stepps; did you mean training.steps?",

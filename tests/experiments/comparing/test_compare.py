@@ -98,6 +98,12 @@ def test_each_part_of_a_comparison_says_how_far_it_is(
     assert "seed 0" not in capsys.readouterr().err
 
 
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path):
+    said = refused("real compare digits --arms real-5000 --seeds 1 --out", tmp_path / "out")
+    assert "there are 900 real training examples" in said
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path):
     command = ["real compare gaussian --arms static-400 --seeds 1 --workers 1 --set training.steps=20"]
     command += ["--out", tmp_path / "compare"]
