@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 from unittest import mock
@@ -41,12 +41,16 @@ def run_dp(*words: object) -> int:
     return status
 
 
-def dp(*parts: object) -> Answer:
-    """The answer of `dp PARTS`: a text is split into words as a shell does it, and anything else is a word."""
-    words = [word for part in parts for word in (shlex.split(part) if isinstance(part, str) else [str(part)])]
+def answer_to(words: Iterable[object]) -> Answer:
+    """The answer of `dp WORDS`."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         status = run_dp(*words)
     return Answer(status, out.getvalue(), err.getvalue())
+
+
+def dp(*parts: object) -> Answer:
+    """The answer of `dp PARTS`: a text is split into words as a shell does it, and anything else is a word."""
+    return answer_to(word for part in parts for word in (shlex.split(part) if isinstance(part, str) else [part]))
 
 
 def done(*parts: object, status: int = 0) -> Answer:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.commands import dp
+from tests.commands import answer_to
 from torture.processes import HANGS_AFTER, Answer, Process, finish
 
 ROOT = Path(__file__).parents[1]
@@ -179,7 +179,7 @@ def run_here(place: Place, *words: object) -> Answer:
     begin = time.process_time()
     try:
         with mock.patch.dict(os.environ, own), contextlib.chdir(place.path), _limited(HANGS_AFTER):
-            status, out, err = dp(*words)
+            status, out, err = answer_to(words)
     except BaseException as error:
         status, out, err = 1, "", f"Traceback: {type(error).__name__}: {error}"
     return Answer(status, out, err, time.process_time() - begin)
