@@ -185,7 +185,9 @@ def foreseen_by_all(measured: Case) -> list[tuple[str, Foreseen, float]]:
     """What each member foresees, and the seconds that it took."""
     begin = process_time()
     fitted = fit(measured.curve)
-    mean, low, high = np.exp(fitted.first_order(plain_points(measured.kept), LEVEL))
+    mean, low, high = np.exp(
+        fitted.likelihood.first_order(plain_points(measured.kept), fitted.best, fitted.allowed(LEVEL))
+    )
     theory = theory_draws(mean, low, high, LEVEL)
     by_theory = process_time()
     alone = Stack(measured.curve, {POWER_LAW: 1.0}).foreseen(measured.kept, theory)
