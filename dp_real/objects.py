@@ -183,7 +183,7 @@ class GivenGenerator(GeneratorConfig):
         thing = taken(self.digest, "generator")
         if self.guided:
             return thing
-        return FunctionGenerator(_row_by_row(thing), "the generator", source.task, source.as_samples)
+        return FunctionGenerator(_row_by_row(thing), "the generator", source)
 
 
 def _row_by_row(function: Callable[..., Tensor]) -> Callable[[np.ndarray, np.ndarray], Tensor]:

@@ -11,14 +11,18 @@ from torch import Tensor
 from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
 
+Labels = Int64[Tensor, " batch"]
+"""The classes that are asked for, on the CPU."""
+Seeds = UInt64[np.ndarray, " batch"]
+
 
 class Generator(Space, Protocol):
     """Draws samples of given classes, plain or guided."""
 
     def sample(
         self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
+        labels: Labels,
+        seeds: Seeds,
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
         """Draw a sample for each label and seed.

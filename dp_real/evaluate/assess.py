@@ -17,17 +17,15 @@ from dp_real.protocols import Learner
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
 
+ROWS = 1024  # that go through a learner together
+
 
 @torch.no_grad()
 def assess(
-    learner: Learner,
-    x: ExampleArray,
-    y: Tensor,
-    batch_size: int = 1024,
-    hardness: Callable[[Tensor], Tensor] = entropy,
+    learner: Learner, x: ExampleArray, y: Tensor, hardness: Callable[[Tensor], Tensor] = entropy
 ) -> tuple[Tensor, Tensor]:
     """Each row's entropy in nats, or other `hardness`, and whether the prediction is y, [n], by this process alone."""
-    parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
+    parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     return hardness(answers), answers.argmax(-1) == y
 
@@ -58,14 +56,13 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """`masked_accuracy` of each set."""
-    return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
-
-
-def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
-    """The accuracy among only the classes that a set has, and its standard error `se`."""
-    present = images.y.unique()
-    return _counted(predictions(learner, images, among=present) == images.y, present)
+    """The accuracy on each set among only the classes that it has, and its standard error `se`."""
+    rows = []
+    for name, images in sets.items():
+        present = images.y.unique()
+        correct = predictions(learner, images, among=present) == images.y
+        rows.append({"set": name} | _counted(correct, present))
+    return rows
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
@@ -75,8 +72,8 @@ def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list
         return []
     counts = tail_counts(options.real, config.task.n_classes, options.imbalance, config.data.split)
     correct = predictions(learner, images) == images.y
-    groups = shots(torch.from_numpy(counts))
-    return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups.items()]
+    groups = shots(torch.from_numpy(counts)).items()
+    return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups]
 
 
 def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
@@ -109,7 +106,7 @@ def layer_inputs(module: object, forward: Callable[[Tensor], object], x: Example
 
     hook = linear_layers[-1].register_forward_pre_hook(keep)
     try:
-        for rows in slices(slice(0, x.shape[0]), 1024):
+        for rows in slices(slice(0, x.shape[0]), ROWS):
             forward(x[rows])
     finally:
         hook.remove()

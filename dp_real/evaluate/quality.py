@@ -71,9 +71,7 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
     return distances[:, -1]
 
 
-def round_quality(
-    learner: Learner, pool: Pool, data: RealData, most: int = MOST, progress: Progress = silent
-) -> list[dict[str, Any]]:
+def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progress = silent) -> list[dict[str, Any]]:
     """Compare each round with the real validation examples, by one learner's penultimate features.
 
     Of each set as many examples are taken. The first row (round None) is a test set of its own: what real examples
@@ -85,7 +83,7 @@ def round_quality(
         members[None] = torch.arange(len(data.test.y))
     for index in range(int(round_of.max()) + 1):
         members[index] = (round_of == index).nonzero()[:, 0]
-    count = min(most, len(data.validation.y), *map(len, members.values()))
+    count = min(MOST, len(data.validation.y), *map(len, members.values()))
     shown = spread(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, _taken(data.validation.x, shown))
     found = []
@@ -93,11 +91,9 @@ def round_quality(
         for index, rows in members.items():
             chosen = spread(rows, count)
             if index is None:
-                examples = _taken(data.test.x, chosen)
-                y = data.test.y[chosen]
+                examples, y = _taken(data.test.x, chosen), data.test.y[chosen]
             else:
-                examples, _ = pool.minibatch(chosen)
-                y = pool.y[chosen]
+                examples, y = pool.minibatch(chosen)[0], pool.y[chosen]
             entropy, correct = assess(learner, examples, y)
             facts = {"round": index, "examples": count, "entropy": float(entropy.mean())}
             facts |= {"wrong": 1 - float(correct.double().mean())}

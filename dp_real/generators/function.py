@@ -17,12 +17,12 @@ from dp_real.sections import Requirement, SamplingConfig
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float32, Int32, Int64, UInt64
+    from jaxtyping import Float32, Int32
     from torch import Tensor
 
-    from dp_real.examples import RealData, Task
+    from dp_real.examples import RealData
     from dp_real.guidance.entropy import EntropyGuidance
-    from dp_real.protocols import Generator
+    from dp_real.protocols import Generator, Labels, Seeds
 
 
 @GENERATORS.named("function", place=5)
@@ -41,7 +41,7 @@ class FunctionConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
+        return FunctionGenerator(self._function(), self._key, source)
 
     def requirements(self) -> list[Requirement]:
         """The function is imported, since a run would find out later only."""
@@ -79,27 +79,26 @@ class FunctionConfig(GeneratorConfig):
 class FunctionGenerator:
     """Samples of function(labels int64 [batch], seeds uint64 [batch]), in numpy.
 
-    It returns floats [batch, *sample_shape], images in [-1, 1], or what else `as_samples` takes. Row i must be a
-    function of labels[i] and seeds[i] alone.
+    It returns floats [batch, *sample_shape], images in [-1, 1], or what else the data's `as_samples` takes. Row i must
+    be a function of labels[i] and seeds[i] alone.
     """
 
     def __init__(
         self,
         function: Callable[[np.ndarray, np.ndarray], Any],
         name: str,
-        task: Task,
-        as_samples: Callable[[Any, int, str], Tensor] | None = None,
+        source: DataConfig,
     ) -> None:
         self.function = function
         self.name = name
-        self.as_samples = as_samples or self._as_numbers
-        self.sample_shape = task.sample_shape
-        self.n_classes = task.n_classes
+        self.as_samples = source.as_samples
+        self.sample_shape = source.task.sample_shape
+        self.n_classes = source.task.n_classes
 
     def sample(
         self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
+        labels: Labels,
+        seeds: Seeds,
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
         if guidance is not None:
@@ -109,11 +108,6 @@ class FunctionGenerator:
         except (Exception, SystemExit) as error:  # it may raise anything
             raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
         return self.as_samples(given, len(labels), self.name)
-
-    def _as_numbers(self, given: Any, count: int, name: str) -> Float32[Tensor, "batch *sample"]:
-        from dp_real.examples import as_numbers
-
-        return as_numbers(given, (count, *self.sample_shape), name)
 
     def offload(self) -> None:
         """Nothing is held here."""

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from dp_real.protocols import Generator
 
 
-TRIED = 8  # samples that are drawn once `latent` is trained, to see whether they are of any use
-TRIED_STEPS = 4  # of the sampler, for these
-
-
 class DenoiserSizes(NamedTuple):
     """Of its hidden layers, residual blocks and training; the rate falls to 0."""
 
@@ -93,15 +89,10 @@ class LatentConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        import torch
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
+        from dp_real.generators.models.denoiser import try_out
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import OwnLoop
         from dp_real.generators.pipelines.loading import load_pipeline
-        from dp_real.runtime import hub
-        from dp_real.runtime.finite import require_samples
-        from dp_real.runtime.seeds import row_seeds
 
         task, seed = source.task, source.split
         self.check_task(task)
@@ -113,21 +104,18 @@ class LatentConfig(TrainedHere):
             train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, progress, folder, unfinished))
 
         def train(folder: Path, unfinished: Path) -> None:
-            vae = hub.load(
-                AutoencoderKL, str(self.trained(source, examples, None, train_vae, {"training": self.training}))
-            )
+            vae = self.trained(source, examples, None, train_vae, {"training": self.training})
             work = Work(effort.unet_steps, effort.unet_batch, seed, progress, folder, unfinished)
             train_pipeline(examples, prompts, vae, work)
-            labels = torch.arange(min(task.n_classes, TRIED))
-            trained = OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, TRIED_STEPS, 1.0)
-            samples = trained.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
-            require_samples(samples, "the trained generator", REMEDY)
+            try_out(drawing(folder, 4, 1.0), 8, seed, REMEDY)
+
+        def drawing(folder: Path, steps: int, guidance_scale: float) -> OwnLoop:
+            return OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, steps, guidance_scale)
 
         names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)
         settings = self.model_dump(mode="json", exclude={"real"})
         folder = self.trained(source, examples, task.classes if names_suffice else prompts, train, settings)
-        pipe = load_pipeline(str(folder))
-        return OwnLoop(pipe, prompts, task.sample_shape, sampling.steps, sampling.guidance_scale)
+        return drawing(folder, sampling.steps, sampling.guidance_scale)
 
     def check_task(self, task: Task) -> None:
         shape = task.sample_shape

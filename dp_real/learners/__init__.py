@@ -84,14 +84,12 @@ class PretrainedConfig(LearnerConfig):
         """None for an existing one, whose sizes are with its weights."""
         return None if self.model else self.made(task)
 
-    def classifier(self, task: Task, seed: int) -> Any:
-        """The seed is that of fresh weights."""
+    def classifier(self, task: Task) -> Any:
+        """A fresh one or the existing one; fresh weights are drawn from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
-        from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
-        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-            classifier: Any = self.known(self.model, task) if self.model else self.made(task)
-            return freeze_unused(classifier, task.sample_shape)
+        classifier: Any = self.known(self.model, task) if self.model else self.made(task)
+        return freeze_unused(classifier, task.sample_shape)
 
     def weights(self) -> dict[str, str]:
         return {"learner.model": self.model} if self.model else {}

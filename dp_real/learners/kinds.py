@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 HIDDEN = 128  # units of the hidden layer of `conv`
 
 
+def _image_shape(kind: str, task: Task) -> tuple[int, ...]:
+    """That of the task's samples, which must be images."""
+    shape = task.sample_shape
+    if len(shape) != 3:
+        raise InputError(f"learner.kind = '{kind}' takes images [C, H, W]; these samples have shape {list(shape)}")
+    return shape
+
+
 @LEARNERS.named("mlp", place=1)
 class MLPConfig(LearnerConfig):
     """A multilayer perceptron on the flattened sample."""
@@ -50,10 +58,7 @@ class ConvConfig(LearnerConfig):
     def network(self, task: Task) -> nn.Module:
         from torch import nn
 
-        shape = task.sample_shape
-        if len(shape) != 3:
-            raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
-        channels, height, width = shape
+        channels, height, width = _image_shape(self.kind, task)
         reduction = 2 ** len(self.widths)  # of the sides, by the poolings
         if min(height, width) < reduction:
             pixels = f"{height} x {width} pixels"
@@ -79,24 +84,19 @@ class TransformersConfig(PretrainedConfig):
     def made(self, task: Task) -> nn.Module:
         from dp_real.learners.models.classifier import fresh_classifier
 
-        return fresh_classifier(self._images(task), self.architecture, self.config)
+        _image_shape(self.kind, task)
+        return fresh_classifier(task, self.architecture, self.config)
 
     def known(self, model: str, task: Task) -> nn.Module:
         from dp_real.learners.models.architectures import class_names
         from dp_real.learners.models.classifier import known_classifier
 
-        return known_classifier(model, self._images(task).sample_shape, class_names(task))
-
-    def _images(self, task: Task) -> Task:
-        if len(task.sample_shape) == 3:
-            return task
-        shape = list(task.sample_shape)
-        raise InputError(f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {shape}")
+        return known_classifier(model, _image_shape(self.kind, task), class_names(task))
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         from dp_real.learners.models.classifier import ClassifierLearner
 
-        return ClassifierLearner(self.classifier(task, seed), task, training, seed)
+        return ClassifierLearner.fresh(self.classifier, task, training, seed)
 
 
 FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude")

@@ -97,10 +97,8 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)
     if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
-        least = -(-config.samples // MOST_FILES)
-        problem = (
-            f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: set sampling.block_size={least}"
-        )
+        remedy = f"set sampling.block_size={-(-config.samples // MOST_FILES)}"
+        problem = f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: {remedy}"
         yield Requirement("files of the pool", f"{blocks:,.0f}", problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
@@ -113,9 +111,8 @@ def tracker(package: str) -> Requirement:
     if importlib.util.find_spec(package) is not None:
         return Requirement("package", package)
     further = "" if package == "tensorboard" else f" {package}"
-    return Requirement(
-        "package", package, f"tracker = '{package}' needs that package: {install_command('track')}{further}"
-    )
+    problem = f"tracker = '{package}' needs that package: {install_command('track')}{further}"
+    return Requirement("package", package, problem)
 
 
 def _device(config: Config, network: work.Network | None, device: Device) -> Requirement:

@@ -155,9 +155,7 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
 def disk(config: Config, network: Network | None) -> dict[str, float]:
     """Bytes of the final pool, of the largest round while it is drawn, and of the checkpoints."""
     options = config.practice
-    values = prod(config.pool_shape) * (
-        JPEG if config.pool.storage == "jpeg" else 4 if config.pool.storage == "float32" else 1
-    )
+    values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(config.pool.storage, 1)
     initial = options.initial * options.initial_oversample
     largest = max(initial, options.increment * options.oversample if options.additions else 0)
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0

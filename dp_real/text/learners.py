@@ -72,4 +72,4 @@ class TransformersTextConfig(PretrainedConfig):
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         from dp_real.text.models.sequence_classifier import SequenceLearner
 
-        return SequenceLearner(self.classifier(task, seed), task, training, seed)
+        return SequenceLearner.fresh(self.classifier, task, training, seed)

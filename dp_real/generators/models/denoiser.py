@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, Float32, Int64, Shaped, UInt64
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,6 +19,7 @@ from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import sample
+from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from dp_real.generators.trained import DenoiserSizes
 
 REMEDY = "the examples that it learns are at fault"
-TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
-TRIED_STEPS = 8  # of the sampler, for these
+TRIED_STEPS = 8  # of the sampler, for the samples of its trial
 AVERAGE_DECAY = 0.995  # of the averaged weights, a step
 BATCH = 128  # rows of a training step
 LABEL_DROPOUT = 0.1  # share of labels that are left out, for the unconditional branch of CFG
@@ -88,8 +87,8 @@ class DenoiserGenerator:
 
     def sample(
         self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
+        labels: Labels,
+        seeds: Seeds,
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Float32[Tensor, "batch *sample"]:
@@ -143,8 +142,12 @@ def train_denoiser(
         ema.update_parameters(model)
     model.load_state_dict(ema.module.state_dict())
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
-    trained = DenoiserGenerator(model, sample_shape, n_classes, TRIED_STEPS, guidance_scale=1.0)
-    labels = torch.arange(min(n_classes, TRIED))
-    samples = trained.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
-    require_samples(samples, "the trained generator", REMEDY)
+    try_out(DenoiserGenerator(model, sample_shape, n_classes, TRIED_STEPS, guidance_scale=1.0), 16, seed, REMEDY)
     return model
+
+
+def try_out(generator: Generator, most: int, seed: int, remedy: str) -> None:
+    """Draw at most so many samples of a generator that was just trained; DivergedError if they are of no use."""
+    labels = torch.arange(min(generator.n_classes, most))
+    samples = generator.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
+    require_samples(samples, "the trained generator", remedy)

@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from jaxtyping import Float
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
@@ -21,6 +18,7 @@ from dp_base.progress import Progress
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
 from dp_real.runtime.finite import require_finite
+from dp_real.runtime.hub import load
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
@@ -70,8 +68,8 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
     vae.save_pretrained(work.folder)
 
 
-def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: AutoencoderKL, work: Work) -> None:
-    """Train UNet and text encoder on the VAE's latents by v-prediction, and save the pipeline.
+def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
+    """Train UNet and text encoder on the latents of a saved VAE by v-prediction, and save the pipeline.
 
     The text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
     """
@@ -79,12 +77,11 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
-    pipe.vae = vae.eval().requires_grad_(False)
+    pipe.vae = load(AutoencoderKL, str(vae)).eval().requires_grad_(False)
     pipe = pipe.to(distributed.device())
     latents = _latents(pipe.vae, images.x)
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
-    steps = work.steps
-    warmup = max(1, steps // 36)
+    steps, warmup = work.steps, max(1, work.steps // 36)
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
@@ -92,8 +89,8 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
     tokens = pipe.tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"].to(pipe.device)
     encoded: Any = None
     text: Any = None
-    trained = {"trained": both, "average": ema}
-    loop = Resumable("the UNet", REMEDY, trained, optimizer, anneal, draw, work.unfinished)
+    modules = {"trained": both, "average": ema}
+    loop = Resumable("the UNet", REMEDY, modules, optimizer, anneal, draw, work.unfinished)
     with work.progress("training the UNet", steps) as advance:
         for step in loop.steps(steps, advance):
             if step % ENCODED_EVERY == 0:
@@ -139,17 +136,14 @@ def make_full_size(dtype: str = "float32") -> Any:
     """Stable Diffusion 1.5 with random weights, to measure what it takes."""
     tokenizer = make_tokenizer([""])
     tokenizer.model_max_length = 77
-    blocks: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
-    blocks |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    unet = {"sample_size": 64, "cross_attention_dim": 768}
+    vae = AutoencoderKL(**vae_blocks(128, 256, 512, 512), layers_per_block=2, sample_size=512)
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
     text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
-    pipe = _assembled(AutoencoderKL(**blocks), UNet2DConditionModel(**unet), tokenizer, text)
+    pipe = _assembled(vae, unet, tokenizer, text)
     return pipe.to(distributed.device(), getattr(torch, dtype))
 
 
-def _assembled(
-    vae: AutoencoderKL, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer, text: Mapping[str, Any]
-) -> Any:
+def _assembled(vae: Any, unet: Any, tokenizer: CLIPTokenizer, text: Mapping[str, Any]) -> Any:
     """`text` are sizes of a fresh text encoder."""
     end = len(tokenizer) - 1
     tokens: dict[str, Any] = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
@@ -161,16 +155,15 @@ def _assembled(
 
 def make_vae(size: int) -> AutoencoderKL:
     """A VAE of 0.17 M parameters. An image [3, H, W] becomes a latent [4, H/4, W/4]."""
-    settings: dict[str, Any] = {
-        "sample_size": size,
-        "down_block_types": ("DownEncoderBlock2D",) * 3,
-        "up_block_types": ("UpDecoderBlock2D",) * 3,
-        "block_out_channels": (8, 16, 32),
-        "norm_num_groups": 8,
-        "latent_channels": 4,
-        "scaling_factor": 1.0,  # replaced once the standard deviation of its latents is known
-    }
-    return AutoencoderKL(**settings)
+    # The scaling_factor is replaced once the standard deviation of its latents is known.
+    return AutoencoderKL(**vae_blocks(8, 16, 32), sample_size=size, norm_num_groups=8, scaling_factor=1.0)
+
+
+def vae_blocks(*channels: int) -> dict[str, Any]:
+    """The sizes of a VAE with a block of so many channels at each resolution."""
+    levels = len(channels)
+    down, up = ("DownEncoderBlock2D",) * levels, ("UpDecoderBlock2D",) * levels
+    return {"block_out_channels": channels, "down_block_types": down, "up_block_types": up}
 
 
 def make_unet(size: int) -> UNet2DConditionModel:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks, PipelineState
-from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, InputParam
+from diffusers import ComponentSpec, InputParam
+from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.guide import start
+from dp_real.generators.pipelines.guide import attach, guidance_by, unguide
 from dp_real.generators.pipelines.latents import PACKED
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)
@@ -51,12 +51,14 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
         ]
 
     @torch.no_grad()
-    def __call__(self, components: Any, state: PipelineState) -> tuple[Any, PipelineState]:
+    def __call__(self, components: Any, state: Any) -> tuple[Any, Any]:
         asked: Any = self.get_block_state(state)
         name = type(components).__name__
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
-        unpacker = start(components, components.classifier, asked.omega, asked.every, asked.window)
-        if unpacker:
-            unpacker.note(asked.height or components.default_height, asked.width or components.default_width)
+        guidance = guidance_by(components.classifier, asked.omega, asked.every, asked.window)
+        unguide(components)
+        if guidance:
+            size = asked.height or components.default_height, asked.width or components.default_width
+            attach(components, guidance).note(*size)
         return components, state

@@ -4,16 +4,16 @@ Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float3
 """
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from inspect import signature
 from typing import Any, Self
 
-import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, Int64, UInt64
+from diffusers import DDIMScheduler
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -24,6 +24,7 @@ from dp_real.generators.pipelines.latents import Images, decode, image_side
 from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import sample
+from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.flops import uncounted
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
@@ -63,10 +64,8 @@ class PipelineGenerator(ABC):
     ) -> None:
         self.pipe, self.asked, self.n_classes = pipe, asked, len(asked)
         self.sample_shape: Any = sample_shape
-        self.steps, self.guidance_scale = steps, guidance_scale
+        self.steps, self.guidance_scale, self.size, self.offloads = steps, guidance_scale, size, offloads
         self.guidance_decoder = tiny_decoder or pipe.vae
-        self.size = size
-        self.offloads = offloads
         self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
         self._check_size()
         self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
@@ -96,8 +95,8 @@ class PipelineGenerator(ABC):
 
     def sample(
         self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
+        labels: Labels,
+        seeds: Seeds,
         guidance: EntropyGuidance | None,
     ) -> Float[Tensor, "batch channels height width"]:
         choices = [self.asked[label] for label in labels.tolist()]
@@ -110,7 +109,7 @@ class PipelineGenerator(ABC):
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through).cpu()
 
     @abstractmethod
-    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         """Draw a device batch, without gradients; each row is a function of its seed."""
 
     def to_learner(self, images: Images) -> Tensor:
@@ -155,7 +154,7 @@ class OwnLoop(PipelineGenerator):
         self.latent_shape = config.in_channels, height // scale, width // scale
         self._embed = lru_cache(CONDITIONS)(self._embedded)
 
-    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         with uncounted():
             rows = [self._embed(what) for what in asked]
             if self.guidance_scale > 1:
@@ -218,7 +217,7 @@ class OwnCalls(PipelineGenerator):
             raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
 
     @torch.no_grad()
-    def draw(self, asked: list[Any], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None) -> Images:
+    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
         if "true_cfg_scale" in self.told:
             given["true_cfg_scale"] = self.guidance_scale
@@ -242,15 +241,16 @@ def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[l
     task = imagenet_of(classes)
     if task:
         return [[entry.index] for entry in imagenet_classes(task)]
-    numbers: dict[str, set[int]] = {}
+    numbers = defaultdict[str, set[int]](set)
     for number, names in id2label.items():
         for name in (number, names, *names.split(",")):
-            numbers.setdefault(name.strip(), set()).add(int(number))
-    for name in classes:
-        if len(numbers.get(name, ())) != 1:
-            found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
-            raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
-    return [list(numbers[name]) for name in classes]
+            numbers[name.strip()].add(int(number))
+    asked = [sorted(numbers[name]) for name in classes]
+    for name, found in zip(classes, asked, strict=True):
+        if len(found) != 1:
+            said = " and ".join(map(str, found)) or "none"
+            raise InputError(f"class {name!r}: {said} of the pipeline's classes (id2label in its model_index.json)")
+    return asked
 
 
 def sample_images(

@@ -82,34 +82,31 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    start(pipe, classifier, omega, every, window, processor, decoder, objective, check_pipeline)
+    guidance = guidance_by(classifier, omega, every, window, processor, objective)
+    unguide(pipe)
+    if guidance:
+        check_pipeline(pipe)
+        attach(pipe, guidance, decoder)
     return pipe
 
 
-def start(
-    pipe: Any,
+def guidance_by(
     classifier: Any,
     omega: float,
     every: int,
     window: tuple[float, float],
     processor: Any = None,
-    decoder: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
-    check: Callable[[Any], None] | None = None,
-) -> Unpacker | None:
-    """Do what `guide` says, to a pipeline that `check` lets pass. Returns its unpacker; None without a strength."""
+) -> EntropyGuidance | None:
+    """The guidance that `guide` describes; None without a strength."""
     if not math.isfinite(omega):
         raise InputError(f"omega = {omega}: should be a finite number")
     if every < 1 or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
-    unguide(pipe)
     if not omega:
         return None
-    if check:
-        check(pipe)
     logits = _logits(classifier, processor)
-    guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
-    return attach(pipe, guidance, decoder)
+    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
 
 
 def attach(

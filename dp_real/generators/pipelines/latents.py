@@ -6,21 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_asym_kl import AsymmetricAutoencoderKL
-from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
-from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
-from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
-from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
+from diffusers import (
+    AsymmetricAutoencoderKL,
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    AutoencoderTiny,
+    Flux2KleinPipeline,
+    FluxPipeline,
+    QwenImagePipeline,
+)
 from jaxtyping import Float
 from torch import Tensor
 
 from dp_base.errors import InputError
 
-DECODERS = (
+DECODERS: Any = (
     AutoencoderKL,
     AutoencoderTiny,
     AutoencoderDC,

@@ -11,24 +11,26 @@ from types import MethodType
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
-from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
-from diffusers.schedulers.scheduling_lcm import LCMScheduler
-from diffusers.schedulers.scheduling_pndm import PNDMScheduler
-from diffusers.schedulers.scheduling_scm import SCMScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    SCMScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance
 
-RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
+RETURN_ESTIMATE: Any = (  # return x0_hat beside the next sample
     DDIMScheduler,
     DDPMScheduler,
     EulerDiscreteScheduler,
@@ -37,10 +39,10 @@ RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
     LCMScheduler,
     SCMScheduler,
 )
-MULTISTEP: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
-FLOW: tuple[Any, ...] = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
-PNDM: tuple[Any, ...] = (PNDMScheduler,)  # takes its first step twice
-KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, *PNDM)
+MULTISTEP: Any = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
+FLOW: Any = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
+PNDM: Any = PNDMScheduler  # takes its first step twice
+KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
@@ -129,7 +131,7 @@ def _at_end_of_step(scheduler: Any) -> bool:
 def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, result: Any) -> Tensor:
     """x0_hat in the latents' own scale, from what the scheduler converted."""
     if isinstance(scheduler, RETURN_ESTIMATE):
-        return result[1] / (scheduler.config["sigma_data"] if isinstance(scheduler, SCMScheduler) else 1)
+        return result[1] / scheduler.config.get("sigma_data", 1)  # SCM's is scaled by it
     if isinstance(scheduler, MULTISTEP):
         return scheduler.model_outputs[-1]
     if isinstance(scheduler, FLOW):
@@ -145,7 +147,7 @@ def _restart(scheduler: Any) -> None:
     """Forget the steps before a jump; PNDM's lowest order is the second, but for its first step."""
     if isinstance(scheduler, MULTISTEP):
         scheduler.lower_order_nums = 0
-    if isinstance(scheduler, UniPCMultistepScheduler):
+    if hasattr(scheduler, "last_sample"):  # of UniPC
         scheduler.last_sample = None
-    if isinstance(scheduler, PNDMScheduler):
+    if isinstance(scheduler, PNDM):
         scheduler.ets = scheduler.ets[-1:]

@@ -23,9 +23,8 @@ class Augmentation:
         self.task = task
         self.config = config
         self.seed = seed
-        self.randaugment: RandAugment | None = None
-        if config.randaugment:
-            self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude)
+        options = config.randaugment, config.randaugment_magnitude
+        self.randaugment = RandAugment(*options) if config.randaugment else None
 
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
@@ -33,8 +32,7 @@ class Augmentation:
         """x may be larger than the module takes; y are labels or probabilities, which mixed rows always get."""
         config = self.config
         if config.crop or config.flip:
-            draw = rng(self.seed, Stream.CROP, step, rank)
-            size = self.task.sample_shape[1:]
+            draw, size = rng(self.seed, Stream.CROP, step, rank), self.task.sample_shape[1:]
             x = crop_and_flip(x, draw, least_area=config.crop, flip=config.flip, size=size)
         x = at_task_size(x, self.task)
         if self.randaugment:
@@ -94,8 +92,9 @@ def crop_and_flip(
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
     n, (height, width) = len(x), x.shape[2:]
-    area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
-    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
+    area = ratio = np.ones(n)
+    if least_area:
+        area, ratio = rng.uniform(least_area, 1, n), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))
     # Windows in the coordinates of F.affine_grid, from -1 to 1.
     wide = np.minimum(np.sqrt(area * ratio), 1)
     high = np.minimum(np.sqrt(area / ratio), 1)
@@ -104,12 +103,8 @@ def crop_and_flip(
     centre_y = rng.uniform(-1, 1, n) * (1 - high)
     if size is not None and [height, width] != [*size]:
         windows = zip(x.split(1), _pixels(centre_y, high, height), _pixels(centre_x, wide, width), strict=True)
-        images = torch.cat(
-            [
-                F.interpolate(image[:, :, rows, columns], size, mode="bilinear", antialias=True)
-                for image, rows, columns in windows
-            ]
-        )
+        cut = [fit(image[:, :, rows, columns], (image.shape[1], *size)) for image, rows, columns in windows]
+        images = torch.cat(cut)
         return torch.where(_on(x.device, mirrored).view(-1, 1, 1, 1), images.flip(3), images)
     affine = np.zeros((n, 2, 3), np.float32)  # maps coordinates in the window to those in the image
     affine[:, 0, 0] = wide * np.where(mirrored, -1, 1)
@@ -146,22 +141,15 @@ def mix(
     n = len(x)
     partner = _on(x.device, rng.permutation(n))
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
-    cut_weight = rng.beta(cutmix or 1, cutmix or 1, n)
-    mix_weight = rng.beta(mixup or 1, mixup or 1, n)
+    cut_weight, mix_weight = (rng.beta(a or 1, a or 1, n) for a in (cutmix, mixup))
     weight = np.where(is_cut, cut_weight, mix_weight)
-    kept = _on(x.device, weight.astype(np.float32)).view(n, 1, 1)  # how much of each pixel is the row's own
+    kept = _on(x.device, weight.astype(np.float32)).view(n, *[1] * (x.dim() - 1))  # what is the row's own of a pixel
     if is_cut.any():
-        height, width = x.shape[2:]
-        side = np.sqrt(1 - weight)
-        rows = _on(x.device, _outside(height, side, rng.random(n)))
-        columns = _on(x.device, _outside(width, side, rng.random(n)))
-        is_outside = rows[:, :, None] | columns[:, None, :]
-        kept = torch.where(_on(x.device, is_cut).view(n, 1, 1), is_outside.float(), kept)
-    own_pixels = kept.unsqueeze(1) if x.dim() == 4 else kept.flatten(1).view(n, *[1] * (x.dim() - 1))
-    own_share = kept.flatten(1).mean(1, keepdim=True)
-    mixed_x = own_pixels * x + (1 - own_pixels) * x[partner]
-    mixed_y = own_share * y + (1 - own_share) * y[partner]
-    return mixed_x, mixed_y
+        rows, columns = (_on(x.device, _outside(size, np.sqrt(1 - weight), rng.random(n))) for size in x.shape[2:])
+        is_outside = rows[:, None, :, None] | columns[:, None, None, :]
+        kept = torch.where(_on(x.device, is_cut).view_as(kept), is_outside.float(), kept)
+    share = kept.flatten(1).mean(1, keepdim=True)
+    return kept * x + (1 - kept) * x[partner], share * y + (1 - share) * y[partner]
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:

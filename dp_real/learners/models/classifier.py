@@ -42,9 +42,8 @@ class Classifier(nn.Module):
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
-        normalised = (pixels - self.mean.to(x.device)) / self.std.to(
-            x.device
-        )  # which a model that is moved leaves behind
+        mean, std = self.mean.to(x.device), self.std.to(x.device)  # which a model that is moved leaves behind
+        normalised = (pixels - mean) / std
         return self.model(pixel_values=normalised.to(self.model.dtype)).logits
 
 

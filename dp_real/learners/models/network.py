@@ -27,9 +27,6 @@ from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 from dp_real.sections import TrainingConfig
 
 REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller learner take less"
-Rows = tuple[Tensor, Tensor, Tensor]
-"""What the module is trained on: x; y, which is int64 [B], or float [B, K] if examples are mixed or have soft labels;
-and the offset that is added to the logits, float [B, K], or zeros [B, 1]."""
 
 
 class NetworkLearner:
@@ -41,7 +38,7 @@ class NetworkLearner:
     def __init__(
         self, module: nn.Module, task: Task, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
-        self.device: torch.device = device or distributed.device()
+        self.device = device or distributed.device()
         self.task = task
         self.config = config
         self.seed = seed
@@ -55,8 +52,12 @@ class NetworkLearner:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.forward = torch.compile(self.module) if config.compile else self.module
-        self.gradient = StepGradient(self.module, seed)
+        self.trained = [weight for weight in self.parameters if weight.requires_grad]
+        self.most = sys.maxsize  # rows that go through the module together
+        saved = self.module.state_dict()
+        self.gathered = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
+        self.modules = {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
         self.step = 0
         self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
         self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
@@ -85,38 +86,80 @@ class NetworkLearner:
         """
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
-        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, offset), len(y), self.step)
+        loss = self._fill_gradients(x, y, offset)
         if self.config.max_grad_norm:
             self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
         if self.ema is not None:
-            self._average(self.ema)
+            # Torch's AveragedModel, which begins at the first step as well, would wait for the device.
+            decay = self.config.ema_decay if self.step > 1 else 0.0
+            get_ema_multi_avg_fn(decay)([*self.ema.parameters()], [*self.parameters], 0)
+            for average, latest in zip(self.ema.buffers(), self.module.buffers(), strict=True):
+                average.copy_(latest)
         self.losses.append(loss)
 
-    def _average(self, ema: nn.Module) -> None:
-        """Torch's AveragedModel, which begins at the first step as well, would wait for the device."""
-        decay = self.config.ema_decay if self.step > 1 else 0.0
-        get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
-        for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
-            average.copy_(latest)
+    def _fill_gradients(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Float[Tensor, ""]:
+        """Fill the gradients of the mean loss over the rows of all processes, and return that.
 
-    def _prepare(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Rows:
+        They are added up over processes, and over pieces of as many rows as fit into memory: exact but for rounding.
+        DistributedDataParallel cannot: a process whose memory runs out computes again, and the others must not have
+        received anything of the first try.
+        """
+        before = [buffer.clone() for buffer in self.gathered]
+        most = max(1, min(self.most, len(y)))
+        loss, fitted = distributed.halving(lambda most: self._add_pieces(x, y, offset, most, before), most, REMEDY)
+        if fitted < most:
+            self.most = fitted
+        if distributed.this_process().num_processes > 1:
+            self._add_processes(loss, len(y))
+        return loss
+
+    def _add_pieces(self, x: Tensor, y: Tensor, offset: Tensor | None, most: int, before: list[Tensor]) -> Tensor:
+        """Dropout's draws are a function of the step."""
+        for parameter in self.parameters:  # as zero_grad does, which takes longer
+            parameter.grad = None
+        for buffer, value in zip(self.gathered, before, strict=True):
+            buffer.copy_(value)
+        rank = distributed.this_process().process_index
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
         if len(y):  # of more processes than rows, some have none
-            x, y = self.augmentation(x, y, self.step, distributed.this_process().process_index)
-        return x, y, offset.to(self.device, non_blocking=True)
+            x, y = self.augmentation(x, y, self.step, rank)
+        rows = x, y, offset.to(self.device, non_blocking=True)
+        total = torch.zeros((), device=self.device)
+        for start in range(0, len(y), most):
+            piece = [each[start : start + most] for each in rows]
+            position = (rank, start) if start else (rank,)
+            seed_layers(torch_rng(self.seed, Stream.DROPOUT, self.step, *position), self.device)
+            loss = self._loss(*piece) * (len(piece[0]) / len(y))
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _add_processes(self, loss: Tensor, rows: int) -> None:
+        """Loss, gradients and gathered values become means over all processes' rows, in place."""
+        for parameter in self.trained:
+            if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
+                parameter.grad = torch.zeros_like(parameter)
+        means = [loss, *(parameter.grad for parameter in self.trained if parameter.grad is not None)]
+        means += [buffer for buffer in self.gathered if buffer.is_floating_point()]
+        count = torch.tensor(float(rows), device=loss.device)
+        for mean in means:
+            mean.mul_(rows)
+        distributed.add_up([*means, count])
+        for mean in means:
+            mean.div_(count)
+        distributed.copy_from_main(buffer for buffer in self.gathered if not buffer.is_floating_point())
 
     def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
         return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
 
     def _forward(self, x: Tensor) -> Tensor:
-        if self.config.precision == "float32":
-            return self.forward(x)
-        with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
+        dtype = getattr(torch, self.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return self.forward(x).float()
 
     @property
@@ -125,12 +168,11 @@ class NetworkLearner:
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
         """Counted in evaluation mode, so that nothing changes."""
-        weights = [weight for weight in self.parameters if weight.requires_grad]
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
             label = torch.zeros(1, dtype=torch.int64, device=self.device)
-            return torch.autograd.grad(F.cross_entropy(logits, label), weights, allow_unused=True)
+            return torch.autograd.grad(F.cross_entropy(logits, label), self.trained, allow_unused=True)
 
         return count(compute_gradient)
 
@@ -142,9 +184,9 @@ class NetworkLearner:
 
     def gradient_norm(self) -> float:
         """The norm is that before the gradient was shortened; this waits for the device."""
-        gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
-        norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
-        return float(norm)
+        if self.norm is not None:
+            return float(self.norm)
+        return float(nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None))
 
     @property
     def learning_rate(self) -> float:
@@ -155,17 +197,13 @@ class NetworkLearner:
         """The averaged weights if there are any."""
         return self.module if self.ema is None else self.ema
 
-    @property
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
-
     def tensors(self) -> dict[str, Tensor]:
         losses = torch.stack(self.losses) if self.losses else torch.empty(0)
-        return {"losses": losses} | state_tensors(self._modules, self.optimizer)
+        return {"losses": losses} | state_tensors(self.modules, self.optimizer)
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         self.losses = list(state["losses"].to(self.device))
-        load_state_tensors(state, self._modules, self.optimizer)
+        load_state_tensors(state, self.modules, self.optimizer)
         self.step = step
         self.finish_at(self.config.steps)
 
@@ -178,73 +216,9 @@ class NetworkLearner:
 
     def finish_at(self, last_step: int) -> None:
         """The cool-down keeps its length (paper App. D)."""
-        factor = partial(
-            rate_factor, warmup=self.config.warmup_steps, cooldown=self.config.cooldown_steps, last=last_step
-        )
+        warmup, cooldown = self.config.warmup_steps, self.config.cooldown_steps
+        factor = partial(rate_factor, warmup=warmup, cooldown=cooldown, last=last_step)
         self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
-
-
-class StepGradient:
-    """Fills a module's gradients for a step, in pieces of as many rows as fit into memory.
-
-    They are added up over pieces and processes: exact but for rounding. DistributedDataParallel cannot: a process whose
-    memory runs out computes again, and the others must not have received anything of the first try.
-    """
-
-    def __init__(self, module: nn.Module, seed: int) -> None:
-        self.seed = seed
-        self.most = sys.maxsize  # rows of a piece
-        self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
-        saved = module.state_dict()
-        self.gathered = [buffer for name, buffer in module.named_buffers() if name in saved]
-
-    def fill(
-        self, loss_of: Callable[..., Tensor], prepare: Callable[[], Rows], rows: int, step: int
-    ) -> Float[Tensor, ""]:
-        """The mean loss over the rows of all processes, `rows` of them here.
-
-        `prepare` is called again if memory runs out. Dropout's draws are a function of `step`.
-        """
-        before = [buffer.clone() for buffer in self.gathered]
-        most = max(1, min(self.most, rows))
-        loss, fitted = distributed.halving(lambda most: self._sum(loss_of, prepare(), most, step, before), most, REMEDY)
-        if fitted < most:
-            self.most = fitted
-        if distributed.this_process().num_processes > 1:
-            self._add_up(loss, rows)
-        return loss
-
-    def _sum(self, loss_of: Callable[..., Tensor], rows: Rows, most: int, step: int, before: list[Tensor]) -> Tensor:
-        for parameter in self.parameters:  # as zero_grad does, which takes longer
-            parameter.grad = None
-        for buffer, value in zip(self.gathered, before, strict=True):
-            buffer.copy_(value)
-        rank = distributed.this_process().process_index
-        total = torch.zeros((), device=self.parameters[0].device)
-        n = len(rows[0])
-        for start in range(0, n, most):
-            x, y, offset = (each[start : start + most] for each in rows)
-            position = (rank, start) if start else (rank,)
-            seed_layers(torch_rng(self.seed, Stream.DROPOUT, step, *position), total.device)
-            loss = loss_of(x, y, offset) * (len(y) / n)
-            loss.backward()
-            total += loss.detach()
-        return total
-
-    def _add_up(self, loss: Tensor, rows: int) -> None:
-        """Loss, gradients and gathered values become means over all processes' rows, in place."""
-        for parameter in self.parameters:
-            if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
-                parameter.grad = torch.zeros_like(parameter)
-        means = [loss, *(parameter.grad for parameter in self.parameters if parameter.grad is not None)]
-        means += [buffer for buffer in self.gathered if buffer.is_floating_point()]
-        count = torch.tensor(float(rows), device=loss.device)
-        for mean in means:
-            mean.mul_(rows)
-        distributed.add_up([*means, count])
-        for mean in means:
-            mean.div_(count)
-        distributed.copy_from_main(buffer for buffer in self.gathered if not buffer.is_floating_point())
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:

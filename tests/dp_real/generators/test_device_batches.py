@@ -32,7 +32,7 @@ def test_all_at_once_without_a_gpu():
 
 
 def test_a_size_is_kept_to():
-    seen: list[int] = []
+    seen = []
     assert torch.equal(DeviceBatches(40, gpu=True).draw(100, device(1000, seen)), torch.arange(100))
     assert seen == [40, 40, 20]
 
@@ -52,7 +52,7 @@ def test_the_largest_that_fits_is_found_once_and_remembered():
 
 
 def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
-    seen: list[int] = []
+    seen = []
     assert torch.equal(DeviceBatches(9, gpu=True).draw(10, device(2, seen)), torch.arange(10))
     assert seen == [9, 4, 2, 2, 2, 2, 2]
 
@@ -64,7 +64,7 @@ DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate
 @pytest.mark.parametrize("error", [CUDA, RuntimeError(NO_MEMORY), RuntimeError(DOUBTFUL)], ids=str)
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error: Exception):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
-    seen: list[int] = []
+    seen = []
     assert torch.equal(DeviceBatches(4, gpu=True).draw(4, device(2, seen, error)), torch.arange(4))
     assert seen == [4, 2, 2]
     with pytest.raises((MissingError, RuntimeError)) as caught:

@@ -14,7 +14,6 @@ from torch import Tensor
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.examples import Task
 from dp_real.generators.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
@@ -112,7 +111,7 @@ LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
 
 
 def asked(function: Callable[..., Any], guidance: EntropyGuidance | None = None) -> Tensor:
-    return FunctionGenerator(function, "f", Task((1, 8, 8), tuple("0123456789"))).sample(LABELS, SEEDS, guidance)
+    return FunctionGenerator(function, "f", configured().data).sample(LABELS, SEEDS, guidance)
 
 
 @pytest.mark.parametrize(

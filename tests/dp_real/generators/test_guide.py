@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,14 +59,14 @@ pytestmark = tiny.THEIR_WARNINGS
 @pytest.fixture
 def pushes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The gradients of all guided steps."""
-    found: list[Tensor] = []
+    found = []
     monkeypatch.setattr(EntropyGuidance, "move", lambda self, x, gradient: found.append(gradient) or x)
     return found
 
 
-def assert_seen(pipe: Any, make: Callable[[], Any], size: tuple[int, int] = (32, 32)) -> None:
+def assert_seen(pipe: Any, make: tiny.Maker, size: tuple[int, int] = (32, 32)) -> None:
     """After a single step x0_hat is the image, so that the classifier sees what the pipeline draws."""
-    seen: list[Tensor] = []
+    seen = []
     if "set_alpha_to_one" in pipe.scheduler.config:  # else some noise would remain
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, set_alpha_to_one=True)
     plain = draw(pipe, make, steps=1, size=size)
@@ -78,14 +77,14 @@ def assert_seen(pipe: Any, make: Callable[[], Any], size: tuple[int, int] = (32,
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
-def test_each_family_draws_harder_images_that_the_classifier_sees(make: Callable[[], Any]):
+def test_each_family_draws_harder_images_that_the_classifier_sees(make: tiny.Maker):
     pipe = random_pipeline(make)
     assert_guided(pipe, partial(draw, make=make, steps=3 if make is tiny.sana_sprint else 4))
     assert_seen(pipe, make)
 
 
-EPSILON: dict[str, Any] = {"prediction_type": "epsilon", "skip_prk_steps": True}
-FLOW: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+EPSILON = {"prediction_type": "epsilon", "skip_prk_steps": True}
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 DIFFUSION = [
     DDIMScheduler,
     DDPMScheduler,
@@ -97,7 +96,7 @@ DIFFUSION = [
     PNDMScheduler,
     LCMScheduler,
 ]
-SOLVERS: list[tuple[Callable[[], Any], Any, dict[str, Any]]] = [
+SOLVERS = [
     *((tiny.stable_diffusion, kind, EPSILON) for kind in DIFFUSION),
     (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {}),
     (tiny.stable_diffusion_3, FlowMatchHeunDiscreteScheduler, {}),
@@ -107,7 +106,7 @@ SOLVERS: list[tuple[Callable[[], Any], Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("make", "kind", "options"), SOLVERS, ids=tiny.name)
 def test_each_solver_is_guided_and_the_classifier_sees_what_it_draws(
-    make: Callable[[], Any], kind: Any, options: dict[str, Any]
+    make: tiny.Maker, kind: Any, options: dict[str, Any]
 ):
     pipe = random_pipeline(make)
     pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
@@ -123,16 +122,16 @@ def test_the_classifier_sees_what_pndm_draws_by_v_prediction():
 
 
 @pytest.mark.parametrize("make", [tiny.flux, tiny.sana_sprint], ids=tiny.name)
-def test_a_single_step_is_guided(make: Callable[[], Any]):
+def test_a_single_step_is_guided(make: tiny.Maker):
     assert_guided(random_pipeline(make), partial(draw, make=make, steps=1))
 
 
 @pytest.mark.parametrize("make", [tiny.flux, tiny.qwen_image], ids=tiny.name)
-def test_sizes_and_several_images_a_prompt_as_ever(make: Callable[[], Any]):
+def test_sizes_and_several_images_a_prompt_as_ever(make: tiny.Maker):
     """Packed latents do not tell the image's shape."""
     assert_seen(random_pipeline(make), make, size=(32, 64))
     pipe = dp_real.guide(random_pipeline(make), three, 0.1)
-    call: dict[str, Any] = {"num_inference_steps": 2, "height": 64, "width": 32, "num_images_per_prompt": 2}
+    call = {"num_inference_steps": 2, "height": 64, "width": 32, "num_images_per_prompt": 2}
     images = pipe("a hen", **call, **({"max_sequence_length": 16} if make is tiny.flux else {})).images
     assert [image.size for image in images] == [(32, 64)] * 2  # of Pillow: width, height
 
@@ -152,12 +151,12 @@ def test_it_is_the_guidance_of_the_sampler_here():
     noise = row_noise(row_seeds(0, 0, range(N)), (4, 8, 8))
 
     def theirs() -> Tensor:
-        call: dict[str, Any] = {"latents": noise, "num_inference_steps": 8, "guidance_scale": 2.0, "output_type": "pt"}
+        call = {"latents": noise, "num_inference_steps": 8, "guidance_scale": 2.0, "output_type": "pt"}
         return 2 * pipe(PROMPTS, **call).images - 1
 
     plain = theirs()
     classifier = tiny.classifier_of(plain)
-    options: dict[str, Any] = {"every": 2, "window": (0.1, 0.9)}
+    options = {"every": 2, "window": (0.1, 0.9)}
     guidance = EntropyGuidance(classifier, omega=0.1, through="x0", **options)
     ours = dp_real.sample_images(pipe, PROMPTS, guidance, steps=8, guidance_scale=2.0)
     guided = (dp_real.guide(pipe, classifier, 0.1, **options), theirs())[1]
@@ -195,7 +194,7 @@ def with_scheduler(kind: Any, pipeline: Any = None) -> Any:
 @pytest.mark.parametrize("kind", [DDPMScheduler, HeunDiscreteScheduler, DPMSolverMultistepScheduler], ids=tiny.name)
 def test_the_callers_own_timesteps_are_all_guided_but_the_last(kind: Any, pushes: list[Tensor]):
     pipe = dp_real.guide(with_scheduler(kind), three, 0.01)
-    own: dict[str, Any] = {"timesteps": [900, 700, 500, 300, 100]}
+    own = {"timesteps": [900, 700, 500, 300, 100]}
     for given, steps in ((own, 5), ({"num_inference_steps": 3}, 3), (own, 5)):
         pushes.clear()
         pipe(PROMPTS, height=32, width=32, output_type="latent", **given)
@@ -215,7 +214,7 @@ def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind: Any, p
         assert len(pushes) == expected
 
 
-def with_block(blocks: Any, make: Callable[[], Any]) -> Any:
+def with_block(blocks: Any, make: tiny.Maker) -> Any:
     """A pipeline of these blocks and the block that guides, with tiny parts."""
     blocks.sub_blocks.insert("guidance", EntropyGuidanceBlock(), list(blocks.sub_blocks).index("denoise"))
     pipe = blocks.init_pipeline()
@@ -237,12 +236,12 @@ def with_block(blocks: Any, make: Callable[[], Any]) -> Any:
     ids=tiny.name,
 )
 def test_a_block_draws_harder_images_than_random_directions(
-    blocks: Any, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    blocks: Any, make: tiny.Maker, monkeypatch: pytest.MonkeyPatch
 ):
     pipe = with_block(blocks(), make)
 
     def draw(omega: float) -> Tensor:
-        call: dict[str, Any] = {"prompt": PROMPTS, "height": 32, "width": 32, "num_inference_steps": 4, "omega": omega}
+        call = {"prompt": PROMPTS, "height": 32, "width": 32, "num_inference_steps": 4, "omega": omega}
         call |= {"negative_prompt": PROMPTS[::-1]} if make is tiny.qwen_image else {}
         seeds = [torch.Generator().manual_seed(seed) for seed in range(8)]
         return torch.cat([2 * pipe(**call, output_type="pt", output="images", generator=seed) - 1 for seed in seeds])
@@ -314,7 +313,7 @@ def test_a_copy_of_a_guided_scheduler_is_guided_itself():
 
 def test_a_tiny_decoder_may_guide():
     pipe = random_pipeline()
-    seen: list[Tensor] = []
+    seen = []
     dp_real.guide(pipe, lambda x: (seen.append(x), three(x))[1], 0.1, decoder=tiny.tiny_decoder())
     guided = draw(pipe)
     assert [x.shape for x in seen] == 3 * [(N, 3, 32, 32)]  # not at the last step
@@ -323,7 +322,7 @@ def test_a_tiny_decoder_may_guide():
 
 def test_a_decoder_that_overflows_in_half_precision_is_copied():
     pipe = random_pipeline(tiny.stable_diffusion_xl).to(dtype=torch.float16)
-    dtypes: list[torch.dtype] = []
+    dtypes = []
     pipe.vae.register_to_config(force_upcast=True)
     dp_real.guide(pipe, lambda x: (dtypes.append(x.dtype), three(x))[1], 0.05)
     draw(pipe, tiny.stable_diffusion_xl)
@@ -419,7 +418,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path: Path
     expected = draw(dp_real.guide(pipe, str(tmp_path), 0.01))
     assert not torch.equal(expected, plain)
     reread = ViTForImageClassification.from_pretrained(tmp_path)
-    ways: list[dict[str, Any]] = [{"classifier": model, "processor": processor}, {"classifier": reread}]
+    ways = [{"classifier": model, "processor": processor}, {"classifier": reread}]
     for given in ways:
         torch.testing.assert_close(draw(dp_real.guide(pipe, omega=0.01, **given)), expected)
     assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
@@ -443,7 +442,7 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
 
-TIMM: dict[str, Any] = {"architecture": "resnet18", "num_classes": 3, "label_names": ["a", "b", "c"]}
+TIMM = {"architecture": "resnet18", "num_classes": 3, "label_names": ["a", "b", "c"]}
 TIMM |= {"pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
 
 

@@ -3,7 +3,6 @@
 import copy
 import json
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
@@ -43,12 +42,19 @@ from tests.dp_real.generators.tiny_pipelines import (
 
 pytestmark = tiny.THEIR_WARNINGS
 SEEDS = row_seeds(0, 0, range(3))
-X0: dict[str, Any] = {"through": "x0"}
+X0 = {"through": "x0"}
 
 
 @pytest.fixture(scope="module")
 def pipe() -> Any:
     return random_pipeline()
+
+
+@pytest.fixture(scope="module")
+def saved(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    pipe.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def draw(generator: Generator, guidance: EntropyGuidance | None, n: int = 6) -> 
 # sampling
 
 
-def scheduled(scheduler: Any) -> Callable[[], Any]:
+def scheduled(scheduler: Any) -> tiny.Maker:
     """Stable Diffusion with another scheduler."""
 
     def make() -> Any:
@@ -80,7 +86,7 @@ def scheduled(scheduler: Any) -> Callable[[], Any]:
 
 
 # Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
-MADE: dict[str, tuple[Callable[[], Any], float]] = {
+MADE = {
     "sd, v, trailing": (stable_diffusion, 3.0),
     "sd, epsilon, from PNDM": (scheduled(PNDMScheduler(**SD1, skip_prk_steps=True)), 1.0),
     "sd, epsilon, leading": (scheduled(DDIMScheduler(**SD1, clip_sample=False)), 3.0),
@@ -97,7 +103,7 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name: str, 
     pipe = random_pipeline(make)
     images = draw(make_generator(pipe, scale), None, 3)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # perhaps another solver
-    call: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
+    call = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
     noise = row_noise(SEEDS, (4, 8, 8))
     if isinstance(pipe, DiTPipeline):
         monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
@@ -108,8 +114,8 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name: str, 
     torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
 
 
-BY_SCALE: dict[str, Any] = {"use_resolution_binning": False, "clean_caption": False}
-CALLED: list[tuple[Callable[[], Any], dict[str, Any]]] = [  # each with what its own call is given
+BY_SCALE = {"use_resolution_binning": False, "clean_caption": False}
+CALLED = [  # each with what its own call is given
     (tiny.stable_diffusion_3, {"guidance_scale": 3.0}),
     (tiny.stable_diffusion_3, {"guidance_scale": 1.0}),
     (tiny.flux, {"true_cfg_scale": 3.0, "negative_prompt": [" "] * 3}),
@@ -123,13 +129,13 @@ CALLED: list[tuple[Callable[[], Any], dict[str, Any]]] = [  # each with what its
 
 
 @pytest.mark.parametrize(("make", "given"), CALLED, ids=tiny.name)
-def test_other_pipelines_draw_their_own_image(make: Callable[[], Any], given: dict[str, Any]):
+def test_other_pipelines_draw_their_own_image(make: tiny.Maker, given: dict[str, Any]):
     pipe = random_pipeline(make)
     scale = given.get("guidance_scale", given.get("true_cfg_scale", 1.0))
     asked = [[prompt] for prompt in PROMPTS]
     generator = pipeline_generator(pipe, asked, None, 3, scale, size=(32, 64))
     rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in SEEDS]
-    call: dict[str, Any] = {"num_inference_steps": 3, "output_type": "pt", "height": 32, "width": 64}
+    call = {"num_inference_steps": 3, "output_type": "pt", "height": 32, "width": 64}
     expected = 2 * pipe(prompt=PROMPTS, generator=rows, **call, **given).images - 1
     assert expected.std() > 0.02
     torch.testing.assert_close(draw(generator, None, 3), expected, atol=1e-5, rtol=0)
@@ -148,15 +154,13 @@ def test_other_pipelines_draw_their_own_image(make: Callable[[], Any], given: di
     ],
     ids=tiny.name,
 )
-def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(
-    make: Callable[[], Any], options: dict[str, Any]
-):
+def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make: tiny.Maker, options: dict[str, Any]):
     """Harder than random directions of the same length make them, too."""
     pipe = random_pipeline(make)
     with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
         for weight in pipe.vae.decoder.conv_out.parameters():
             weight.mul_(0.3)
-    kind: dict[str, Any] = {"steps": 3} | ({"scale": 1.0} if make is tiny.sana_sprint else {})
+    kind = {"steps": 3} | ({"scale": 1.0} if make is tiny.sana_sprint else {})
     generator = make_generator(pipe, size=(32, 32), **kind)
     plain = draw(generator, None)
     classifier = classifier_of(plain, spread=2)
@@ -192,7 +196,7 @@ def test_sample_images_takes_sizes_and_class_numbers():
 def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
     pipe: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    texts: list[str] = []
+    texts = []
     encode = pipe.encode_prompt
     monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
     prompts = [["hen", "a hen"], ["cock", "a cock"], ["chick", "a chick"]]
@@ -225,15 +229,6 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch: pytest.MonkeyPatch):
 # loading
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*address: Any) -> None:
-        raise AssertionError("the network was asked")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
 def save(pipe: Any, folder: Path) -> None:
     """As on the hub, where a DiT's index has the names of its classes, which save_pretrained forgets."""
     pipe.save_pretrained(folder)
@@ -246,13 +241,16 @@ def reindex(folder: Path, **entries: Any) -> None:
     (folder / "model_index.json").write_text(json.dumps(index | entries))
 
 
-@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("make", [stable_diffusion, dit, tiny.sana, tiny.stable_diffusion_3], ids=tiny.name)
-def test_a_saved_pipeline_is_a_generator_by_its_own_index(make: Callable[[], Any], tmp_path: Path):
-    """A decoder that cannot save memory, as SANA's, is left as it is."""
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(
+    make: tiny.Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A decoder that cannot save memory, as SANA's, is left as it is. The network is not asked."""
+    for place, name in ((socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(place, name, None)
     pipe = random_pipeline(make)
     save(pipe, tmp_path)
-    options: dict[str, Any] = {"size": 32, "checkpointing": True, "offload": True, "batch_size": 2}
+    options = {"size": 32, "checkpointing": True, "offload": True, "batch_size": 2}
     generator: Any = load_generator(config_of(tmp_path, guidance=X0, **options))
     assert generator.network.is_gradient_checkpointing
     assert (generator.n_classes, generator.sample_shape) == (3, (3, 32, 32))
@@ -263,21 +261,17 @@ def test_a_saved_pipeline_is_a_generator_by_its_own_index(make: Callable[[], Any
             load_generator(config_of(tmp_path))
 
 
-@pytest.mark.usefixtures("no_network")
-def test_a_tiny_decoder_decodes_for_the_guidance_only(pipe: Any, classifier: nn.Module, tmp_path: Path):
-    pipe.save_pretrained(tmp_path / "sd")
-    tiny.tiny_decoder().save_pretrained(tmp_path / "tiny")
-    full = load_generator(config_of(tmp_path / "sd"))
-    small = load_generator(config_of(tmp_path / "sd", tiny_decoder=str(tmp_path / "tiny")))
+def test_a_tiny_decoder_decodes_for_the_guidance_only(saved: Path, classifier: nn.Module, tmp_path: Path):
+    tiny.tiny_decoder().save_pretrained(tmp_path)
+    full, small = (load_generator(config_of(saved, tiny_decoder=decoder)) for decoder in (None, str(tmp_path)))
     guidance = EntropyGuidance(classifier, 0.1)
     assert torch.equal(draw(small, None), draw(full, None))
     assert not draw(small, guidance).allclose(draw(full, guidance), atol=1e-2)
 
 
-def test_in_half_precision_guidance_is_float32(pipe: Any, classifier: nn.Module, tmp_path: Path):
-    seen: list[torch.dtype] = []
-    pipe.save_pretrained(tmp_path)
-    low = make_generator(load_pipeline(str(tmp_path), "bfloat16"))
+def test_in_half_precision_guidance_is_float32(saved: Path, classifier: nn.Module):
+    seen = []
+    low = make_generator(load_pipeline(str(saved), "bfloat16"))
     plain = draw(low, None)
     hard = draw(low, EntropyGuidance(lambda x: (seen.append(x.dtype), classifier(x))[1], 0.05))
     assert {hard.dtype, *seen} == {torch.float32}
@@ -288,21 +282,22 @@ def test_in_half_precision_guidance_is_float32(pipe: Any, classifier: nn.Module,
 def test_pipelines_schedules_and_sizes_that_cannot_be_used(tmp_path: Path):
     pipe = stable_diffusion()
     pipe.save_pretrained(tmp_path)
-    reindex(tmp_path, _class_name="LattePipeline")
-    with pytest.raises(InputError, match=r"LattePipeline draws films or sounds"):
-        load_pipeline(str(tmp_path))
-    reindex(tmp_path, _class_name="DDPMPipeline")
-    with pytest.raises(InputError, match="DDPMPipeline is no pipeline of diffusers that draws images for prompts"):
-        load_pipeline(str(tmp_path))
+    for kind, message in {
+        "LattePipeline": "draws films or sounds",
+        "DDPMPipeline": "is no pipeline of diffusers that draws images for prompts",
+    }.items():
+        reindex(tmp_path, _class_name=kind)
+        with pytest.raises(InputError, match=f"{kind} {message}"):
+            load_pipeline(str(tmp_path))
     pipe.scheduler = EDMEulerScheduler()
-    with pytest.raises(InputError, match="EDMEulerScheduler"):
-        make_generator(pipe)
-    with pytest.raises(InputError, match="FluxPipeline cannot draw 32 x 36 pixels: multiples of 8, it can"):
-        make_generator(random_pipeline(tiny.flux), size=(32, 36))
-    with pytest.raises(InputError, match="multiples of 8, 64 at most, it can"):
-        make_generator(random_pipeline(tiny.stable_diffusion_3), size=(32, 72))
-    with pytest.raises(InputError, match="SanaSprintPipeline has no classifier-free guidance"):
-        make_generator(random_pipeline(tiny.sana_sprint))
+    for given, size, message in (
+        (pipe, None, "EDMEulerScheduler"),
+        (random_pipeline(tiny.flux), (32, 36), "FluxPipeline cannot draw 32 x 36 pixels: multiples of 8, it can"),
+        (random_pipeline(tiny.stable_diffusion_3), (32, 72), "multiples of 8, 64 at most, it can"),
+        (random_pipeline(tiny.sana_sprint), None, "SanaSprintPipeline has no classifier-free guidance"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_generator(given, size=size)
 
 
 def test_the_safety_checker_is_off_and_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -356,7 +351,7 @@ def test_a_file_has_captions_of_each_class(tmp_path: Path):
 
 def test_definitions_and_synonyms_of_a_configuration():
     """ImageNet's are WordNet's, unless the configuration says otherwise."""
-    raw: dict[str, Any] = {"source": "folder", "validation": "nowhere", "classes": "imagenet100"}
+    raw = {"source": "folder", "validation": "nowhere", "classes": "imagenet100"}
     task = FolderConfig(**raw, definitions={"wing": "of a bird"}).task
     boxer, wing = (task.classes.index(name) for name in ("boxer", "wing"))
     assert "stocky medium-sized short-haired dog" in task.definitions[boxer]
@@ -368,28 +363,23 @@ def test_definitions_and_synonyms_of_a_configuration():
 # memory and speed
 
 
-def test_checkpointing_saves_memory(pipe: Any, classifier: nn.Module, tmp_path: Path):
-    save(pipe, tmp_path)
-    guidance = EntropyGuidance(classifier, 0.05)
-    plain, careful = (load_generator(config_of(tmp_path, checkpointing=key)) for key in (False, True))
-    assert activations(careful, guidance) < 0.7 * activations(plain, guidance)
+def test_checkpointing_saves_memory(saved: Path, classifier: nn.Module):
+    """Of one step, for its backward pass."""
+    kept = [{}, {}]
+    for checkpointing, found in enumerate(kept):
 
+        def pack(x: Tensor, found: dict[int, int] = found) -> Tensor:
+            found[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
 
-def activations(generator: Any, guidance: EntropyGuidance) -> int:
-    """Bytes that one step keeps for its backward pass."""
-    kept: dict[int, int] = {}
-
-    def pack(x: Tensor) -> Tensor:
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        draw(generator, replace(guidance, every=STEPS), 2)
-    return sum(kept.values())
+        generator = load_generator(config_of(saved, checkpointing=bool(checkpointing)))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            draw(generator, EntropyGuidance(classifier, 0.05, every=STEPS), 2)
+    assert sum(kept[1].values()) < 0.7 * sum(kept[0].values())
 
 
 def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.MonkeyPatch):
-    went: list[str] = []
+    went = []
     monkeypatch.setattr(type(pipe.vae), "to", lambda self, device: went.append(str(device)))
     for offloads, expected in ((False, []), (True, ["cpu:0", "cpu"])):
         generator = make_generator(pipe, steps=1, offloads=offloads)
@@ -401,7 +391,7 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_what_is_compiled_serves_every_batch(make: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_compiled_serves_every_batch(make: tiny.Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend="eager"))
@@ -419,7 +409,7 @@ def test_what_is_compiled_serves_every_batch(make: Callable[[], Any], tmp_path: 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_on_a_gpu(make: Callable[[], Any], classifier: nn.Module, tmp_path: Path):
+def test_on_a_gpu(make: tiny.Maker, classifier: nn.Module, tmp_path: Path):
     """The CPU's images, and the GPU's memory given back; a batch that outgrows it is halved."""
     pipe = random_pipeline(make)
     guidance = EntropyGuidance(classifier, 0.02)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
@@ -18,7 +17,7 @@ from dp_real.generators.models import stable_diffusion
 from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import LatentConfig, TrainingSteps
-from dp_real.runtime import hub, resumable
+from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import SamplingConfig
@@ -90,8 +89,8 @@ def train(real: Any, folder: Path, seed: int = 0, progress: Progress = silent, k
     unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
     if not (folder / "vae").exists():
         train_autoencoder(real.validation.x, Work(6, 4, seed, progress, folder / "vae", unfinished[0]))
-    vae = hub.load(AutoencoderKL, str(folder / "vae"))
-    train_pipeline(real.validation, prompts, vae, Work(6, 4, seed, progress, folder / "unet", unfinished[1]))
+    work = Work(6, 4, seed, progress, folder / "unet", unfinished[1])
+    train_pipeline(real.validation, prompts, folder / "vae", work)
     return load_pipeline(str(folder / "unet"))
 
 
@@ -102,7 +101,7 @@ class Killed(BaseException):
 @contextmanager
 def kills(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A Progress that ends each training in its fifth step, unless it began later."""
-    done: list[int] = []
+    done = []
 
     def advance(steps: int) -> None:
         done.append(steps)
@@ -119,7 +118,7 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
     monkeypatch.setattr(resumable, "EVERY", 2)
     monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
     unbroken = train(real, tmp_path / "unbroken")
-    begins: list[int] = []
+    begins = []
     restore = resumable.Resumable.restore
     monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):

@@ -46,10 +46,10 @@ class Denoiser(ModelMixin, ConfigMixin):
 
 EMBEDDED = torch.randn(N, 5, 16, generator=torch.Generator().manual_seed(0))
 MASK = torch.ones(N, 5, dtype=torch.bool)
-TEXT: dict[str, Any] = {"prompt_embeds": EMBEDDED, "negative_prompt_embeds": -EMBEDDED}
-MASKED: dict[str, Any] = TEXT | {"prompt_attention_mask": MASK, "negative_prompt_attention_mask": MASK}
-SECOND: dict[str, Any] = {f"{name}_2": value for name, value in MASKED.items()}
-STANDS_IN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # sizes of the denoiser, and what the call is given
+TEXT = {"prompt_embeds": EMBEDDED, "negative_prompt_embeds": -EMBEDDED}
+MASKED = TEXT | {"prompt_attention_mask": MASK, "negative_prompt_attention_mask": MASK}
+SECOND = {f"{name}_2": value for name, value in MASKED.items()}
+STANDS_IN = {  # sizes of the denoiser, and what the call is given
     "AuraFlowPipeline": ({}, MASKED),
     "Lumina2Pipeline": ({}, MASKED),
     "ChromaPipeline": ({"in_channels": 16}, MASKED),
@@ -73,7 +73,7 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     vae: Any = tiny.flux2_vae().eval() if name == "Flux2Pipeline" else tiny.shifted_vae()
     if "scaling_factor" in vae.config:
         vae.register_to_config(scaling_factor=0.5)
-    parts: dict[str, Any] = {"vae": vae, "transformer": Denoiser(**sizes), "scheduler": scheduler}
+    parts = {"vae": vae, "transformer": Denoiser(**sizes), "scheduler": scheduler}
     if "requires_safety_checker" in declared:
         parts["requires_safety_checker"] = False
     pipe = cls(**required | parts)

@@ -50,7 +50,7 @@ from transformers import (
 
 import dp_real
 from dp_real.config import Config, parse_config
-from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae
+from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae, vae_blocks
 from dp_real.guidance.entropy import entropy
 
 # of diffusers' own code
@@ -58,19 +58,21 @@ THEIR_WARNINGS = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),
 ]
+Maker = Callable[[], Any]
+"""Makes a tiny pipeline."""
 N = 3
 STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
 PROMPTS = [f"a photo of a {name}" for name in CLASSES]
-BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-SD1: dict[str, Any] = BETAS | {"steps_offset": 1}
-LAYERS: dict[str, Any] = {"num_layers": 1, "num_attention_heads": 2}
-LATENTS: dict[str, Any] = LAYERS | {"sample_size": 8, "in_channels": 4, "attention_head_dim": 8}
-TOKENS: dict[str, Any] = LAYERS | {"in_channels": 16, "attention_head_dim": 16, "joint_attention_dim": 16}
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SD1 = BETAS | {"steps_offset": 1}
+LAYERS = {"num_layers": 1, "num_attention_heads": 2}
+LATENTS = LAYERS | {"sample_size": 8, "in_channels": 4, "attention_head_dim": 8}
+TOKENS = LAYERS | {"in_channels": 16, "attention_head_dim": 16, "joint_attention_dim": 16}
 
 
 def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProjection) -> Any:
-    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
     sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     last = len(tokenizer) - 1
     sizes |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last, "projection_dim": 12}
@@ -79,7 +81,7 @@ def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProje
 
 def with_t5(prompts: list[str] = PROMPTS) -> dict[str, Any]:
     tokenizer = make_tokenizer(prompts)
-    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     return {"text_encoder": T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)), "tokenizer": tokenizer}
 
 
@@ -109,21 +111,20 @@ def small_unet(text_width: int, **options: Any) -> UNet2DConditionModel:
     )
 
 
-def stable_diffusion(prompts: list[str] = PROMPTS) -> Any:
-    pipe = make_pipeline(32, prompts)
+def stable_diffusion() -> Any:
+    pipe = make_pipeline(32, PROMPTS)
     pipe.unet = small_unet(TEXT_WIDTH)
     return pipe
 
 
 def stable_diffusion_xl(**options: Any) -> Any:
-    added: dict[str, Any] = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
     unet = small_unet(40, **added, projection_class_embeddings_input_dim=12 + 6 * 4)
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
-    parts: dict[str, Any] = {"vae": make_vae(32), "unet": unet, "scheduler": scheduler, **two_clips()}
-    return StableDiffusionXLPipeline(**parts, **options)
+    return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **two_clips(), **options)
 
 
-def stable_diffusion_3(**scheduler: Any) -> Any:
+def stable_diffusion_3() -> Any:
     transformer = SD3Transformer2DModel(
         **LATENTS | {"num_layers": 2},
         patch_size=2,
@@ -133,13 +134,12 @@ def stable_diffusion_3(**scheduler: Any) -> Any:
         out_channels=4,
         pos_embed_max_size=8,
     )
-    flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
-    parts: dict[str, Any] = {"vae": shifted_vae(), "transformer": transformer, "scheduler": flow, **two_clips()}
-    parts |= {"text_encoder_3": None, "tokenizer_3": None}
-    return StableDiffusion3Pipeline(**parts)
+    flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    parts = {"vae": shifted_vae(), **two_clips(), "text_encoder_3": None, "tokenizer_3": None}
+    return StableDiffusion3Pipeline(transformer=transformer, scheduler=flow, **parts)
 
 
-def dit(**options: Any) -> Any:
+def dit() -> Any:
     transformer = DiTTransformer2DModel(
         **LATENTS | {"num_layers": 2},
         patch_size=2,
@@ -148,26 +148,23 @@ def dit(**options: Any) -> Any:
         norm_type="ada_norm_zero",
         norm_elementwise_affine=False,
     )
-    scheduler: Any = DDIMScheduler(clip_sample=False)
-    return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=scheduler, **options)
+    return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=DDIMScheduler(clip_sample=False))
 
 
-def flux(**options: Any) -> Any:
+def flux() -> Any:
     transformer = FluxTransformer2DModel(
-        **TOKENS, num_single_layers=1, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8), **options
+        **TOKENS, num_single_layers=1, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8)
     )
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    second = {f"{name}_2": part for name, part in with_t5().items()}
-    tokenizer = second["tokenizer_2"]
-    parts: dict[str, Any] = {"text_encoder": text_encoder(tokenizer, 16, CLIPTextModel), "tokenizer": tokenizer}
-    return FluxPipeline(scheduler=scheduler, vae=shifted_vae(), transformer=transformer, **parts, **second)
+    parts = {f"{name}_2": part for name, part in with_t5().items()}
+    parts["tokenizer"] = tokenizer = parts["tokenizer_2"]
+    parts["text_encoder"] = text_encoder(tokenizer, 16, CLIPTextModel)
+    return FluxPipeline(scheduler=scheduler, vae=shifted_vae(), transformer=transformer, **parts)
 
 
 def flux2_vae() -> AutoencoderKLFlux2:
     vae = AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8, 8, 8),
+        **vae_blocks(8, 8, 8),
         layers_per_block=1,
         norm_num_groups=4,
         latent_channels=4,
@@ -188,11 +185,15 @@ def flux2() -> Any:
     )
     tokenizer = make_tokenizer(PROMPTS)
     tokenizer.chat_template = "{{ messages[0].content }}"
-    sizes: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 28, "head_dim": 8}
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 28, "head_dim": 8}
     sizes |= {"num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": len(tokenizer)}
-    parts: dict[str, Any] = {"text_encoder": Qwen3ForCausalLM(Qwen3Config(**sizes)), "tokenizer": tokenizer}
-    parts |= {"scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)}
-    return Flux2KleinPipeline(vae=flux2_vae(), transformer=transformer, **parts)
+    return Flux2KleinPipeline(
+        transformer=transformer,
+        text_encoder=Qwen3ForCausalLM(Qwen3Config(**sizes)),
+        tokenizer=tokenizer,
+        vae=flux2_vae(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )
 
 
 def qwen_image() -> Any:
@@ -206,8 +207,8 @@ def qwen_image() -> Any:
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[2.0, 1.5, 2.5, 1.2],
     )
-    parts: dict[str, Any] = with_t5(["a" * 400]) | {"scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0)}
-    return QwenImagePipeline(vae=vae, transformer=transformer, **parts)
+    flow = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    return QwenImagePipeline(vae=vae, transformer=transformer, scheduler=flow, **with_t5(["a" * 400]))
 
 
 def with_sana(**options: Any) -> dict[str, Any]:
@@ -221,19 +222,11 @@ def with_sana(**options: Any) -> dict[str, Any]:
         caption_channels=16,
         **options,
     )
-    vae = AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=4,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8, 16, 16),
-        decoder_block_out_channels=(8, 16, 16),
-        encoder_layers_per_block=(1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1),
-        encoder_qkv_multiscales=((), (), ()),
-        decoder_qkv_multiscales=((), (), ()),
-        scaling_factor=0.5,
-    )
+    sizes = {"latent_channels": 4, "attention_head_dim": 4, "scaling_factor": 0.5}
+    for half in ("encoder", "decoder"):
+        sizes |= {f"{half}_block_types": "ResBlock", f"{half}_block_out_channels": (8, 16, 16)}
+        sizes |= {f"{half}_layers_per_block": (1, 1, 1), f"{half}_qkv_multiscales": ((), (), ())}
+    vae = AutoencoderDC(**sizes)
     return with_t5() | {"vae": vae, "transformer": transformer}
 
 
@@ -257,11 +250,11 @@ def pixart() -> Any:
         caption_channels=16,
         use_additional_conditions=False,
     )
-    parts: dict[str, Any] = with_t5() | {"vae": make_vae(32), "transformer": transformer}
-    return PixArtSigmaPipeline(**parts, scheduler=DPMSolverMultistepScheduler())
+    scheduler = DPMSolverMultistepScheduler()
+    return PixArtSigmaPipeline(**with_t5(), vae=make_vae(32), transformer=transformer, scheduler=scheduler)
 
 
-def random_pipeline(make: Callable[[], Any] = stable_diffusion) -> Any:
+def random_pipeline(make: Maker = stable_diffusion) -> Any:
     """One of the above, whose denoiser foretells the end of the path as a trained one's: its outputs are small."""
     torch.manual_seed(0)
     pipe = make()
@@ -316,14 +309,10 @@ def vit_processor(channels: int = 3) -> Any:
 def tiny_decoder(factor: int = 2) -> AutoencoderTiny:
     """A decoder of latents to images of factor² times their side."""
     torch.manual_seed(2)
-    channels: Any = (8, 8, 8)
-    return AutoencoderTiny(
-        encoder_block_out_channels=channels,
-        decoder_block_out_channels=channels,
-        num_encoder_blocks=(1, 1, 1),
-        num_decoder_blocks=(1, 1, 1),
-        upsampling_scaling_factor=factor,
-    )
+    sizes = {"upsampling_scaling_factor": factor}
+    for half in ("encoder", "decoder"):
+        sizes |= {f"{half}_block_out_channels": (8, 8, 8), f"num_{half}_blocks": (1, 1, 1)}
+    return AutoencoderTiny(**sizes)
 
 
 def config_of(
@@ -344,8 +333,8 @@ def config_of(
     )
 
 
-NO_BINNING: dict[str, Any] = {"use_resolution_binning": False, "max_sequence_length": 16}
-FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call needs to be tiny
+NO_BINNING = {"use_resolution_binning": False, "max_sequence_length": 16}
+FAMILIES = {  # each with what its call needs to be tiny
     stable_diffusion: {"negative_prompt": N * ["blurry"]},
     stable_diffusion_xl: {"negative_prompt": N * ["blurry"]},
     stable_diffusion_3: {"negative_prompt": N * ["blurry"]},
@@ -359,11 +348,9 @@ FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call
 }
 
 
-def draw(
-    pipe: Any, make: Callable[[], Any] = stable_diffusion, steps: int = 4, size: tuple[int, int] = (32, 32)
-) -> Tensor:
+def draw(pipe: Any, make: Maker = stable_diffusion, steps: int = 4, size: tuple[int, int] = (32, 32)) -> Tensor:
     """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
-    call: dict[str, Any] = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
+    call = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
     call |= FAMILIES[make]
     if "class_labels" in call:
         images = pipe(**call, output_type="np").images

@@ -79,13 +79,12 @@ def mixed_by_the_papers(
         side_y = height * np.sqrt(1 - lam_cut[i])
         side_x = width * np.sqrt(1 - lam_cut[i])
         pasted = 0
-        for row in range(height):
-            for column in range(width):
-                within_y = abs(row + 0.5 - centre_y[i] * height) <= side_y / 2  # a pixel is where its middle is
-                within_x = abs(column + 0.5 - centre_x[i] * width) <= side_x / 2
-                if within_y and within_x:
-                    new_x[i, :, row, column] = x[j, :, row, column]
-                    pasted += 1
+        for row, column in np.ndindex(height, width):  # a pixel is where its middle is
+            within_y = abs(row + 0.5 - centre_y[i] * height) <= side_y / 2
+            within_x = abs(column + 0.5 - centre_x[i] * width) <= side_x / 2
+            if within_y and within_x:
+                new_x[i, :, row, column] = x[j, :, row, column]
+                pasted += 1
         lam = 1 - pasted / (height * width)
         new_y[i] = lam * y[i] + (1 - lam) * y[j]
     return new_x, new_y
@@ -132,18 +131,20 @@ def images(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_randaugment_changes_images_within_their_range_and_by_its_generator_alone():
     x, _ = images(0)
     operations = RandAugment(2, 9)
-    first, again = (operations(x, torch_rng(0, Stream.RANDAUGMENT, 5, 0)) for _ in range(2))
-    assert torch.equal(first, again)
+
+    def at(step: int, x: torch.Tensor) -> torch.Tensor:
+        return operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0))
+
+    first = at(5, x)
+    assert torch.equal(first, at(5, x))
     assert first.shape == x.shape
     assert first.abs().max() <= 1 + 1e-6
-    changed = [(operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0)) - x).abs().amax() for step in range(8)]
-    assert sum(change > 0.1 for change in changed) > 5  # a few operations leave images as they are
+    assert sum((at(step, x) - x).abs().amax() > 0.1 for step in range(8)) > 5  # a few operations change nothing
     for step in range(4):
-        grey = operations(x[:, :1], torch_rng(0, Stream.RANDAUGMENT, step, 0))
-        colours = operations(x[:, :1].expand(-1, 3, -1, -1), torch_rng(0, Stream.RANDAUGMENT, step, 0))
+        grey, colours = (at(step, x[:, :1].expand(-1, channels, -1, -1)) for channels in (1, 3))
         assert torch.equal(grey.expand(-1, 3, -1, -1), colours)  # grey stays grey
     with pytest.raises(InputError, match=r"training.randaugment takes images"):
-        operations(x.flatten(1), torch_rng(0, Stream.RANDAUGMENT))
+        at(0, x.flatten(1))
 
 
 def test_kornias_magnitudes_end_at_29():
@@ -161,8 +162,7 @@ def test_randaugment_needs_kornia(monkeypatch: pytest.MonkeyPatch):
 def test_a_learner_of_images_goes_on_from_its_tensors_bit_for_bit():
     """Weights of convolutions, and the optimizer's averages, have another order in memory than in a checkpoint."""
     training = TrainingConfig(steps=20, crop=0.7, randaugment=2)
-    whole = conv(training)
-    second = conv(training)
+    whole, second = conv(training), conv(training)
     for step in range(6):
         whole.train_step(*images(step))
     saved = {name: value.clone() for name, value in whole.tensors().items()}

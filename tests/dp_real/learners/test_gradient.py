@@ -14,7 +14,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.sections import TrainingConfig
 
 TASK = Task((1, 8, 8), tuple("abc"))
-SHAKEN: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
+SHAKEN = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -49,7 +49,7 @@ def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.Monk
     offset = x.flatten(1)[:, :3]
     alone = plain()
     alone.train_step(x, y, offset)
-    everybodys: list[list[Tensor]] = []
+    everybodys = []
     for process in range(count):
         student = plain()
         here = SimpleNamespace(num_processes=count, process_index=process)
@@ -71,7 +71,7 @@ def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.Monk
 
 def test_pieces_add_up_to_the_whole():
     whole, cut = learner(), learner()
-    cut.gradient.most = 7
+    cut.most = 7
     for student in (whole, cut):
         student.train_step(*rows(150))
     for ours, theirs in zip(gradients(cut), gradients(whole), strict=True):
@@ -100,7 +100,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
     student.train_step(*rows(150))
     assert len(seen) > 150 / room
     informed = learner(**kind)
-    informed.gradient.most = student.gradient.most
+    informed.most = student.most
     informed.train_step(*rows(150))
     for name, value in student.tensors().items():
         assert torch.equal(value, informed.tensors()[name]), name

@@ -55,7 +55,7 @@ def small(task: Task) -> nn.Module:
 
 
 def vit(task: Task) -> nn.Module:
-    return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task, seed=0)
+    return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task)
 
 
 def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **options: Any) -> NetworkLearner:
@@ -103,11 +103,11 @@ def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     monkeypatch.setattr(distributed, "device", lambda: device.device)
     tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
     ViTImageProcessorPil().save_pretrained(tmp_path / "images")
-    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK, seed=0)
+    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
     made.encoder(tmp_path / "texts")
     texts = TransformersTextConfig(kind="transformers-text", model=str(tmp_path / "texts"), max_tokens=16)
-    known = texts.classifier(Task((20,), TASK.classes), seed=0)
+    known = texts.classifier(Task((20,), TASK.classes))
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 
 
