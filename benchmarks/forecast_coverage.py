@@ -186,7 +186,9 @@ class Member(NamedTuple):
 def foreseen_by_all(measured: Case) -> dict[str, Member]:
     start = process_time()
     fitted = fit(measured.curve)
-    mean, low, high = np.exp(fitted.first_order(plain_points(measured.kept), LEVEL))
+    mean, low, high = np.exp(
+        fitted.likelihood.first_order(plain_points(measured.kept), fitted.best, fitted.allowed(LEVEL))
+    )
     theory = theory_draws(mean, low, high, LEVEL)
     fit_seconds = process_time() - start
     start = process_time()

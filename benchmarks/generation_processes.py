@@ -12,16 +12,20 @@ ROWS, REPEATS = 6000, 3
 
 
 def work() -> None:
+    import tempfile
+
     import torch
     from dp_experiments.studies.digits.digits_runs import digits
 
+    from dp_base.files import remove
     from dp_real import distributed
     from dp_real.pool import Pool
     from dp_real.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator
 
     config = digits("sampling.block_size=250")
-    rounds = Rounds(config, Pool(Path("unused"), config.task.sample_shape, config=config.pool), load_generator(config))
+    pool = Pool(Path("unused"), config.task.sample_shape, config=config.pool)
+    rounds = Rounds(config, pool, Path(tempfile.mkdtemp()), load_generator(config))
     learner = fresh_learner(config)
     labels = torch.arange(ROWS) % 10
     walls = []
@@ -30,6 +34,7 @@ def work() -> None:
         begin = time.perf_counter()
         rounds.draw(1, labels, learner)
         walls.append(time.perf_counter() - begin)
+        remove(rounds.folder)  # the blocks, which would be read in the next turn
     if distributed.this_process().is_main_process:
         print(min(walls))
 

@@ -109,10 +109,9 @@ class Loader:
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
         """What Pool.minibatch gives for the rows of a step."""
         begin = time.monotonic()
-        try:
-            return self._batch(step)
-        finally:
-            self.waited += time.monotonic() - begin
+        batch = self._batch(step)
+        self.waited += time.monotonic() - begin
+        return batch
 
     def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pins:
@@ -123,16 +122,10 @@ class Loader:
         wanted = range(step, step + steps)
         self._ahead = {(later, size): self._ahead.get((later, size)) or self._start(later) for later in wanted}
         parts = [part.result() for part in self._ahead.pop((step, size))]
-        return parts[0] if len(parts) == 1 else self._join(parts)
+        return self._join(parts) if len(parts) > 1 or self.pins else parts[0]
 
     def _start(self, step: int) -> list[Future[MiniBatch]]:
-        rows = self.rows_at(step)
-        need_joining = len(rows) > READ  # and are pinned only then
-        return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(READ)]
-
-    def _read(self, rows: Tensor, pin: bool) -> MiniBatch:
-        x, y = self.pool.minibatch(rows)
-        return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
+        return [self._threads.submit(self.pool.minibatch, part) for part in self.rows_at(step).split(READ)]
 
     def _join(self, parts: list[MiniBatch]) -> MiniBatch:
         x, y = parts[0]

@@ -167,12 +167,7 @@ def gather(items: list[Result]) -> list[Result]:
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """function(item) for each item, in every process; one process computes each, on the CPU."""
-    here = this_process()
-    own: list[tuple[int, Result]] = []
-    for index, item in enumerate(items):
-        if index % here.num_processes == here.process_index:
-            own.append((index, function(item)))
-    return [result for _, result in sorted(gather(own), key=lambda pair: pair[0])]
+    return gather([function(item) for item in own_share(list(items))])
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
@@ -252,21 +247,11 @@ def on_main(work: Callable[[], Result]) -> Result:
     return result
 
 
-@contextmanager
-def main_first() -> Iterator[None]:
-    """Let the main process run the block first; its exception is raised in all."""
-    is_main = this_process().is_main_process
-    failure: Exception | None = None
-    if is_main:
-        try:
-            yield
-        except Exception as error:
-            failure = error
-    failure = from_main(failure)
-    if failure is not None:
-        raise failure
-    if not is_main:
-        yield
+def main_first(work: Callable[[], Result]) -> Result:
+    """work() of each process, of the main one first, whose exception is raised in all."""
+    made: list[Result] = []
+    on_main(lambda: made.append(work()))
+    return made[0] if made else work()
 
 
 def when_visible(look: Callable[[], Result]) -> Result:

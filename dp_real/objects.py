@@ -54,29 +54,34 @@ def lacking(argument: str) -> str:
 
 def digest(thing: Any) -> str:
     """A digest of an object's source, as far as Python knows it, and of its tensors."""
+    return json_digest(_told(thing))[:16]
+
+
+def _told(thing: Any) -> Any:
+    """What tells an object from others, for JSON."""
     import numpy as np
     from torch import Tensor, nn
 
     from dp_real.runtime.cache import fingerprints
 
     if isinstance(thing, Tensor) or (isinstance(thing, np.ndarray) and thing.dtype != object):
-        return json_digest(fingerprints(thing))[:16]
+        return fingerprints(thing)
     if isinstance(thing, RealData):
         thing = {name: getattr(thing, name) for name in ("generator", "validation", "test")}
     if isinstance(thing, Mapping):
-        return json_digest({str(name): digest(value) for name, value in thing.items()}, sort_keys=True)[:16]
+        return dict(sorted((str(name), digest(value)) for name, value in thing.items()))
     if isinstance(thing, tuple | list):
-        return json_digest([digest(value) for value in thing])[:16]
+        return [digest(value) for value in thing]
     if isinstance(thing, set | frozenset):
-        return json_digest(sorted(digest(value) for value in thing))[:16]
+        return sorted(digest(value) for value in thing)
     if isinstance(thing, nn.Module):
         kinds = {type(module) for module in thing.modules()}
         code = sorted(_source(kind) for kind in kinds if not kind.__module__.startswith("torch."))
-        return json_digest([repr(thing), code, digest(dict(thing.state_dict()))])[:16]
+        return [repr(thing), code, digest(dict(thing.state_dict()))]
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
     state = {} if code is thing else {name: digest(value) for name, value in getattr(thing, "__dict__", {}).items()}
     says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
-    return json_digest(repr(thing) if says_itself else [_source(code), state])[:16]
+    return repr(thing) if says_itself else [_source(code), state]
 
 
 def _source(code: Any) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
@@ -97,7 +96,7 @@ class Practice:
         Raises Interrupted after a checkpoint; no checkpoint has numbers that are not finite.
         """
         options = self.config.practice
-        with self.naming_the_step():
+        try:
             if self.state.rounds == 0:
                 self.add_examples(options.initial)  # D_0: N plain samples
             while not self.done:
@@ -106,16 +105,15 @@ class Practice:
                     self.add_examples(options.increment)  # P samples that are hard for f; T = 0
                 self.advance()  # a mini-batch of the pool; every tau steps T = 0 if it improved, else T += 1
             self.checkpoint(keep=False)  # what follows, the evaluation, may take long or fail
+        except DivergedError as error:
+            raise DivergedError(f"step {self.state.step}: {error}") from error
 
     def cool_down(self) -> None:
         """End the run from this step on as a branch, which adds nothing and has a best accuracy of its own."""
         self.state.best = NO_ACCURACY
-        self.state.last_step = self.state.step + self.config.training.cooldown_steps
+        self.state.last_step = self.state.step + self.config.training.cooldown_steps  # so it is in cool-down throughout
         self.learner.finish_at(self.state.last_step)
-        with self.naming_the_step():
-            while not self.done:
-                self.advance()
-            self.checkpoint(keep=False)
+        self.run()
 
     def wants_examples(self) -> bool:
         """Additions are left, the rate lets it, and something was evaluated since."""
@@ -282,13 +280,6 @@ class Practice:
     @cached_property
     def row_flops(self) -> int:
         return self.learner.row_flops(self.config.task.sample_shape)
-
-    @contextmanager
-    def naming_the_step(self) -> Iterator[None]:
-        try:
-            yield
-        except DivergedError as error:
-            raise DivergedError(f"step {self.state.step}: {error}") from error
 
 
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -153,14 +153,15 @@ class SampleDrawer:
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
         x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
-        for _ in range(REDRAWS):
+        for left in reversed(range(REDRAWS + 1)):
             bad = np.flatnonzero(unusable(x).numpy())
-            if not len(bad) or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+            if not len(bad):
                 break
+            if not left or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+                require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1
             x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
-        require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
     def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
@@ -221,27 +222,27 @@ class Drawn(NamedTuple):
 class Rounds:
     """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    near: has seen nothing yet. stop: all processes call it before each block.
+    near: has seen nothing yet, and is shown the validation set and the pool. stop: all call it before each block.
     """
 
     config: Config
     pool: Pool
+    folder: Path
     generator: Generator | None = None
     data: RealData | None = None
-    folder: Path | None = None
     shared: Shared | None = None
     marks: frozenset[str] = frozenset()
     near: NearExamples | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
-    _knows: bool = field(default=False, init=False)  # whether `near` has the validation set and the pool
+
+    def __post_init__(self) -> None:
+        if self.near and self.data and distributed.this_process().is_main_process:
+            for examples in (self.data.validation.x, self.pool.x):
+                self.near.add(self.near.values(examples))
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
         """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
-        if self.near and self.data and not self._knows and distributed.this_process().is_main_process:
-            for examples in (self.data.validation.x, self.pool.x):
-                self.near.add(self.near.values(examples))
-            self._knows = True
         n_real = 0 if index else self.config.practice.real
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()
@@ -261,17 +262,22 @@ class Rounds:
             rows = self._distinct(index, rows, self.near)
         return Drawn(rows, self._costs(index, drawn), total, saved, files if rows is drawn else [])
 
+    @property
+    def _drawer(self) -> SampleDrawer:
+        assert self.generator is not None, "a run of real examples alone draws none"
+        return SampleDrawer(self.config, self.generator, self.pool.storage)
+
     def forget(self) -> None:
         """The pool has the round."""
-        if self.folder is not None and distributed.this_process().is_main_process:
+        if distributed.this_process().is_main_process:
             remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """The first block's FLOPs stand for all."""
         config, guidance = self.config, self.config.guidance
-        draws, flops = drawn["draws"].to_numpy(), drawn["flops"].to_numpy()
-        own = [int(draws.sum()), int(drawn["redrawn"].to_numpy().sum()), int(flops.sum()), int(draws[flops > 0].sum())]
-        samples, redrawn, counted, of_samples = (sum(each) for each in zip(*distributed.gather([own]), strict=True))
+        draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
+        own = [draws.sum(), redraws.sum(), flops.sum(), draws[flops > 0].sum()]
+        samples, redrawn, counted, of_samples = np.sum(distributed.gather([own]), axis=0).tolist()
         # Only guidance through the denoiser needs its backward pass; the control needs no gradient.
         through = guidance.through == "unet" and guidance.control == "none" and kind_of(config, index) == "guided"
         return Counter(
@@ -287,7 +293,6 @@ class Rounds:
     ) -> tuple[pa.Table, list[Path], float]:
         """This process's rows, where they lie, and the next total guidance."""
         config, kind = self.config, kind_of(self.config, index)
-        assert self.generator is not None, "a run of real examples alone draws none"
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
         n = len(labels)
@@ -305,11 +310,11 @@ class Rounds:
                     if self.stop():
                         raise Interrupted
                     if turn < len(own):
-                        folder = self.folder / block_name(index, own[turn].start) if self.folder else None
+                        folder = self.folder / block_name(index, own[turn].start)
                         try:
                             block = self._block(index, labels, learner, kind, omega, own[turn], folder)
                             drawn.append(block)
-                            files += [folder / BLOCK] if folder else []
+                            files.append(folder / BLOCK)
                             wrong += int((~block["correct"].to_numpy()).sum())
                         except Interrupted as error:
                             stopped = error
@@ -319,54 +324,36 @@ class Rounds:
             if steers:
                 wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
                 total = steer(total, wrong, config.guidance.wrong_share)
-        self.generator.offload()
+        self._drawer.generator.offload()
         return pa.concat_tables(drawn), files, total
 
     def _block(
-        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path | None
+        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path
     ) -> pa.Table:
         """A block, read if a stopped run left it whole, else drawn, assessed and kept."""
-        if folder and (left := kept_block(folder)):
+        if left := kept_block(folder):
             return left
+        drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
-        n, candidates = len(labels), self.config.guidance.candidates if kind == "chosen" else 1
-        starts = range(rows.start, rows.start + n * candidates, n)
-        seeds = [row_seeds(self.config.seed, index, range(start, start + rows.stop - rows.start)) for start in starts]
-        own = labels[rows]
+        starts = range(0, n * self.config.guidance.candidates if kind == "chosen" else n, n)
+        seeds = [row_seeds(self.config.seed, index, range(start + rows.start, start + rows.stop)) for start in starts]
 
         def draw() -> pa.Table:
-            return self._drawn(index, rows.start, own, learner, kind, omega, seeds)
+            begin, posterior = time.monotonic(), None
+            with nullcontext() if rows.start else FlopCounter() as counter:
+                if kind == "chosen":
+                    samples = drawer.chosen(learner, own, seeds, omega, what)
+                else:
+                    guide = drawer.guide(learner, omega) if kind == "guided" else None
+                    samples = drawer.draw(own, seeds[0], guide, what)
+                if self.config.pool.soft_labels:
+                    posterior = drawer.posterior(samples.x)
+            flops = counter.total // len(own) if counter else 0
+            return spent(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
         drawn = shared.block(own, seeds, rows, draw) if shared else draw()
-        assessed = self._assessed(drawn, learner)
-        return keep_block(folder, assessed) if folder else assessed
-
-    def _drawn(
-        self,
-        index: int,
-        first: int,
-        labels: Tensor,
-        learner: Learner,
-        kind: Kind,
-        omega: float,
-        seeds: Sequence[np.ndarray],
-    ) -> pa.Table:
-        """Rows from `first` of the round on, not yet assessed."""
-        assert self.generator is not None
-        drawer, what = SampleDrawer(self.config, self.generator, self.pool.storage), f"round {index}"
-        begin, posterior = time.monotonic(), None
-        with nullcontext() if first else FlopCounter() as counter:
-            if kind == "chosen":
-                samples = drawer.chosen(learner, labels, seeds, omega, what)
-            else:
-                guide = drawer.guide(learner, omega) if kind == "guided" else None
-                samples = drawer.draw(labels, seeds[0], guide, what)
-            if self.config.pool.soft_labels:
-                posterior = drawer.posterior(samples.x)
-        flops = counter.total // len(labels) if counter else 0
-        rows = self._table(index, first, labels, samples, posterior, omega=omega, flops=flops)
-        return spent(rows, begin)
+        return keep_block(folder, self._assessed(drawn, learner))
 
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
@@ -395,9 +382,8 @@ class Rounds:
 
     def _real(self, labels: Tensor, learner: Learner) -> pa.Table:
         """Real examples of these labels, the same for all runs on one data split; the main process has all."""
-        assert self.data is not None, "check_real_examples has counted them"
-        assert self.data.generator is not None
-        real, split = self.data.generator, self.config.data.split
+        real, split = self.data.generator if self.data else None, self.config.data.split
+        assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
             rows = tail_rows(real.y.numpy(), labels, split)
         else:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os.path import expanduser
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -44,15 +45,10 @@ def _anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> 
     return str(path if path.exists() or not only_if_there else home)
 
 
-def _anchored_if_there(value: Any, info: ValidationInfo) -> Any:
-    """Without such a folder or file it is an id of the hub."""
-    return _anchored(value, info, only_if_there=True)
-
-
 Place = Annotated[str, BeforeValidator(_anchored)]
 """A folder or files, where ~ is the home folder, or what of the hub is meant."""
-ModelPlace = Annotated[str, BeforeValidator(_anchored_if_there)]
-"""A folder of a model, or its id on the hub."""
+ModelPlace = Annotated[str, BeforeValidator(partial(_anchored, only_if_there=True))]
+"""A folder of a model, or without such a folder its id on the hub."""
 
 
 class Section(BaseModel):
@@ -216,10 +212,6 @@ class GuidanceConfig(Section):
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         if self.scale == "raw" and self.control != "none":
             raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a step's length is known")
-        return self
-
-    @model_validator(mode="after")
-    def _check_candidates(self) -> GuidanceConfig:
         changed = [key for key in self.SAMPLER_KEYS if getattr(self, key) != type(self).model_fields[key].default]
         if self.candidates > 1 and changed:
             raise ValueError(

@@ -7,7 +7,7 @@ alpha. Samples are counted per dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,12 +19,7 @@ from dp_theory.loop.groups import PLAIN, Addition, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import (
-    SMALLEST,
-    require,
-    require_number,
-    require_whole,
-)
+from dp_theory.numerics.checks import SMALLEST, Advance, require, require_in, require_number, require_whole, unseen
 from dp_theory.numerics.costs import Costs, require_costs
 from dp_theory.numerics.quadrature import both_below, half_line
 from dp_theory.ridge.theorem1 import theorem1
@@ -53,7 +48,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     (0.414, 0.236)
     """
     require_number(test_error=test_error, alpha=alpha)
-    require("test_error", test_error, 0 < test_error < 0.5, "lie in (0, 1/2): it is the learner's")
+    require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
     require("alpha", alpha, alpha > 0, "be positive: it is the window")
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
@@ -127,7 +122,7 @@ def worth(
     plans: Sequence[Window] = WINDOWS,
     lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
-    advance: Callable[[int], None] = lambda loops: None,
+    advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 

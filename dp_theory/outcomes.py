@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dp_theory.numerics.checks import Real
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
+SOFTMAX_QUANTITIES = ("test_error", "cross_entropy", "overlap", "squared_norm")
 
 
 @dataclass(frozen=True)

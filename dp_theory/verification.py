@@ -6,13 +6,13 @@ small d. Tests are Student's, with Bonferroni over cells, quantities and both st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, require_size
+from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Advance, require_size, unseen
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
@@ -55,7 +55,7 @@ def verify(
     trials: int = 200,
     seed: int = 0,
     workers: int | None = 1,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Hold theory against simulation.
 

@@ -4,7 +4,7 @@ conftest.py calls `check_shapes_of` before anything else is imported. Functions,
 shape are then checked, and no others: the type checker answers for these, and checks cost time.
 
 jaxtyping takes about as long to import as numpy. Modules that quick commands need therefore import it for the type
-checker only. While they are loaded for tests they find its names anyway, so that their annotations have a meaning.
+checker only. Loaded for tests they get its names anyway, so that their annotations have a meaning.
 """
 
 import re
@@ -37,7 +37,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_real.learners",
     "dp_real.pool",
 )
-NAMES = ("Bool", "Float", "Int", "Num", "Shaped")
+NAMES = ("Bool", "Float", "Inexact", "Int", "Num", "Shaped")
 SHAPED = re.compile(r"\b(Bool|Float\d*|Inexact|Int\d*|Integer|Num|Real|Shaped|UInt\d*)\[|jaxtyping")
 CHECKED_CALLS = 200
 CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a float is asked for
@@ -76,9 +76,9 @@ class _CheckingLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
         for name in NAMES:
             vars(module)[name] = getattr(jaxtyping, name)
-        self.loader.exec_module(module)
         for name, thing in list(vars(module).items()):
             if getattr(thing, "__module__", None) != module.__name__:
                 continue

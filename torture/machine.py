@@ -106,7 +106,7 @@ def unseen(looks: int) -> Effect:
 def hung() -> None:
     """A rank never ends a block."""
     distributed.LIMIT = timedelta(seconds=60)
-    strike([DRAWS_ROUND_1], Rounds, "_drawn", waits(1000.0))
+    strike([DRAWS_ROUND_1], Rounds, "_table", waits(1000.0))
 
 
 def late_view() -> None:
@@ -127,8 +127,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "no memory in training": lambda: strike([5, 9], NetworkLearner, "_loss", no_memory),
     "slow": lambda: strike([4], NetworkLearner, "train_step", waits(4.0)),
     "hung while drawing": hung,
-    "killed while drawing": lambda: strike([DRAWS_ROUND_1], Rounds, "_drawn", dies),
-    "broken while drawing": lambda: strike([2], Rounds, "_drawn", broken),
+    "killed while drawing": lambda: strike([DRAWS_ROUND_1], Rounds, "_table", dies),
+    "broken while drawing": lambda: strike([2], Rounds, "_table", broken),
     "nan while drawing": lambda: strike(FROM_ROUND_1, DenoiserGenerator, "sample", times_nan),
     "killed while training": lambda: strike([7], NetworkLearner, "train_step", dies),
     "killed while committing": lambda: strike([2], pools, "_link", dies_afterwards),

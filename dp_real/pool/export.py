@@ -20,7 +20,7 @@ GROUP = 1000  # rows that are written to Parquet together
 
 
 def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]:
-    """Groups of rows: FACTS, with soft labels `posterior`, and `example`, numbers or codes [*sample_shape]."""
+    """Groups of rows: FACTS, and `example`, numbers or codes [*sample_shape]."""
     for batch in pool.table().to_batches(max_chunksize=group):
         rows = batch.to_pylist()
         examples = pool.x[rows[0]["row"] : rows[-1]["row"] + 1]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,8 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp_base.checksums import RECORD, damage, seal
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.errors import DamagedError
 from dp_base.files import remove, whole_file, whole_folder
+from dp_base.reading import own_file
 from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
 from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
 from dp_real.runtime import pixels
@@ -49,8 +49,8 @@ COLUMNS = {
     "flops": "int64",  # that drawing it took, of the first block of a round; 0: not counted
 }
 """Of a row, besides its `example`, as the storage has it, and with soft labels its `posterior`, float32 [K]."""
-FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct")
-"""The columns that are kept in memory."""
+FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct", "posterior")
+"""The columns that are kept in memory, as far as there are any."""
 
 _verified: dict[Path, tuple[object, ...]] = {}  # round folders that this process has read, as they were then
 
@@ -138,16 +138,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...], memory: float = MEMORY) -> Self:
-        """Open all rounds, once they are verified.
+    def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
+        """Open all rounds, once they are verified; examples are read from disk when they are asked for.
 
-        Raises MissingError if there is none, DamagedError if a file of it is missing or changed.
+        Raises DamagedError if a file is missing or changed.
         """
         version = len(rounds_of(path))
-        if not version:
-            raise MissingError(f"{path}: there is no pool")
         verify_pool(path, version)
-        return cls(path, sample_shape, version, memory=memory)
+        return cls(path, sample_shape, version, memory=0)
 
     def _schema(self, classes: Sequence[str]) -> pa.Schema:
         """With metadata by which `datasets` knows that labels are classes, say."""
@@ -188,7 +186,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._read(rows), targets.index_select(0, rows)
 
     def table(self, newest: bool = False) -> pa.Table:
-        """The columns FACTS, and `posterior` with soft labels, of all rows or of the latest round's."""
+        """The columns FACTS of all rows, or of the latest round's."""
         return pa.concat_tables(self._facts[-1:] if newest else self._facts)
 
     @property
@@ -236,11 +234,10 @@ class Pool(Dataset[tuple[Tensor, int]]):
         folder = self.path / f"round-{index:04d}"
 
         def read() -> tuple[pa.Table, np.ndarray, pa.Table]:
-            with opening(folder):
+            with own_file(folder, REMEDY):
                 table = read_round(folder)
                 order = np.argsort(table["row"].to_numpy())
-                soft = [name for name in ("posterior",) if name in table.column_names]
-                return table, order, table.select([*FACTS, *soft]).take(order)
+                return table, order, table.select([name for name in table.column_names if name in FACTS]).take(order)
 
         table, order, facts = when_visible(read)
         n = len(self)
@@ -267,7 +264,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def _read(self, rows: Tensor) -> Tensor:
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
-        with opening(self.path):
+        with own_file(self.path, REMEDY):
             cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
             return self.storage.decode(pa.concat_arrays(cells or [self._chunks[0][:0]]))
 
@@ -316,17 +313,6 @@ def verify_pool(pool: Path, version: int) -> None:
     """Raise DamagedError if a file of the first rounds is missing or changed."""
     if problem := pool_problem(pool, version):
         raise DamagedError(problem, REMEDY)
-
-
-@contextmanager
-def opening(where: Path) -> Iterator[None]:
-    """Raise DamagedError, which names the place, in place of Arrow's errors."""
-    try:
-        yield
-    except (InputError, MissingError):
-        raise
-    except Exception as error:
-        raise DamagedError(f"{where} cannot be read: {' '.join(str(error).split())[:200]}", REMEDY) from error
 
 
 def _link(file: Path, to: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data.sets.images import decode_ahead
+from dp_real.distributed import slices
 from dp_real.evaluate.assess import assess, evaluate_sets, penultimate
 from dp_real.examples import ExampleSet
 from dp_real.runs.prepare import load_data, load_generator
@@ -95,11 +96,8 @@ def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[n
     labels = torch.arange(rows) % config.task.n_classes
     parts = []
     with torch.no_grad(), progress("drawing samples", rows) as advance:
-        for start in range(0, rows, config.sampling.block_size):
-            block = range(start, min(start + config.sampling.block_size, rows))
-            drawn = generator.sample(
-                labels[block.start : block.stop], row_seeds(config.seed, FEATURES_ROUND, block), None
-            )
-            parts.append(penultimate(learner, drawn))
-            advance(len(block))
+        for block in slices(slice(0, rows), config.sampling.block_size):
+            seeds = row_seeds(config.seed, FEATURES_ROUND, range(block.start, block.stop))
+            parts.append(penultimate(learner, generator.sample(labels[block], seeds, None)))
+            advance(len(seeds))
     return np.concatenate(parts), labels.numpy()

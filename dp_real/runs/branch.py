@@ -10,19 +10,19 @@ from typing import Any
 from dp_base.files import remove
 from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
+from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.pool import Pool
-from dp_real.pool.pool import opening, read_round, rounds_of, verify_pool
+from dp_real.pool.pool import REMEDY, read_round, rounds_of, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
 from dp_real.runs.folder import RunFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch
-from dp_real.runtime.hub import quietly
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +34,15 @@ def branch(
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
     Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
-    branches at a time; None: as many as the cluster takes.
+    branches at a time, of which a lost one starts over; None: as many as the cluster takes. One: all processes share
+    the work on each. Inputs that changed, and were accepted, are listed in results.
     """
     files = RunFiles.of(run)
-    with sole_writer(files), naming_command(f"dp real branch {run}"):
-        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
-        return _cool_down(files, progress, workers, changed)
-
-
-def _cool_down(
-    files: RunFiles, progress: Progress, workers: int | None, changed: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The same for the folder's writer; `changed` inputs, which were accepted, are listed in results.
-
-    One worker: all processes share the work on each branch. Several: a lost branch starts over.
-    """
-    config = load_config(files.config)
 
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
         """Results that are there, and where branches to come begin and end; their pools share most files."""
         ended, left, most = [], [], 0
-        with opening(files.pool):
+        with own_file(files.pool, REMEDY):
             counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
         for at in kept_checkpoints(files.checkpoints):
             rounds = at.state.rounds
@@ -67,28 +55,33 @@ def _cool_down(
         verify_pool(files.pool, most)
         return ended, left
 
-    ended, left = distributed.on_main(plan)
-    if left and workers == 1:
-        with own_torch(config), quietly():
-            data = load_data(config, progress)
-            ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
-    elif left:
-        config.data.prepare(progress)
-        jobs = [(at, out, config, files, changed) for at, out in left]
-        with progress("branches", len(jobs)) as advance:
-            for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
-                ended.append(result)
-                advance(1)
-    own = files.read_result()
-    if not own and distributed.this_process().is_main_process:
-        log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
-    results = {result["pool_size"]: result for result in [*ended, *([own] if own else [])]}
-    return [results[size] for size in sorted(results)]
+    with sole_writer(files), naming_command(f"dp real branch {run}"):
+        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
+        config = load_config(files.config)
+        ended, left = distributed.on_main(plan)
+        if left and workers == 1:
+            with own_torch(config):
+                data = load_data(config, progress)
+                ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
+        elif left:
+            config.data.prepare(progress)
+            jobs = [(at, out, config, files, changed) for at, out in left]
+            with progress("branches", len(jobs)) as advance:
+                for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
+                    ended.append(result)
+                    advance(1)
+        own = files.read_result()
+        if not own and distributed.this_process().is_main_process:
+            log.warning(
+                "%s is not there: the run's own pool size is left out until dp real resume ends it", files.result
+            )
+        results = {result["pool_size"]: result for result in [*ended, *([own] if own else [])]}
+        return [results[size] for size in sorted(results)]
 
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
     """A branch's result in a process of its own, while the command's process is the folder's writer."""
-    with locked_beside(out), own_torch(config), quietly():
+    with locked_beside(out), own_torch(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
 
 

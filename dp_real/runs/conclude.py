@@ -17,7 +17,6 @@ from dp_real.evaluate.card import model_card
 from dp_real.examples import ExampleSet
 from dp_real.pool import Pool
 from dp_real.practice import Practice
-from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,16 @@ def conclude(
     The learner is written before it is evaluated: a broken real image must not cost it.
     """
     config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
-    distributed.on_main(lambda: _save_learner(learner, files))
+
+    def save() -> None:
+        """The card comes later, as people edit it, and has no checksum."""
+        files.learner.mkdir(exist_ok=True)
+        learner.save(files.learner)
+        share_files(files.learner)
+        remove(files.learner / CARD)  # of an earlier conclusion
+        seal(files.learner)
+
+    distributed.on_main(save)
     result = {
         "name": config.name,
         "seed": config.seed,
@@ -76,15 +84,6 @@ def conclude(
 
     distributed.on_main(write)
     return result
-
-
-def _save_learner(learner: Learner, files: RunFiles) -> None:
-    """The card comes later, as people edit it, and has no checksum."""
-    files.learner.mkdir(exist_ok=True)
-    learner.save(files.learner)
-    share_files(files.learner)
-    remove(files.learner / CARD)  # of an earlier conclusion
-    seal(files.learner)
 
 
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:

@@ -6,8 +6,9 @@ import logging
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +53,26 @@ AGREE_EVERY = 20  # steps between asking all processes whether one was told to s
 HOUR = 3600  # seconds
 
 
+@dataclass
 class RunFolder:
-    """What a run writes, in the main process, and whether it was told to stop."""
+    """What a run writes, in the main process, and whether it was told to stop.
 
-    def __init__(
-        self,
-        files: RunFiles,
-        advance: Callable[[int], None],
-        step: int = 0,
-        track: Callable[[dict[str, Any], int], None] = lambda row, step: None,
-        inputs: dict[str, str] | None = None,
-        accept_changes: bool = False,
-    ) -> None:
-        """advance: called with the steps since its last call. inputs: the run's identity, for checkpoints."""
-        self.files = files
-        self._track = track
-        self._advance = advance
-        self._step = step
-        self._inputs = inputs or {}
-        self._accept_changes = accept_changes
+    advance: called with the steps since its last call. inputs: the run's identity, for checkpoints.
+    """
+
+    files: RunFiles
+    advance: Callable[[int], None]
+    step: int = 0
+    track: Callable[[dict[str, Any], int], None] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    accept_changes: bool = False
+
+    def __post_init__(self) -> None:
         self.accepted: list[str] = []
         self._asked = False
         self._told_at = time.monotonic()
         self._since_agreed = 0
-        here = distributed.this_process()
-        self._main = here.is_main_process
-        self._alone = here.num_processes == 1
+        self._main = distributed.this_process().is_main_process
 
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
         """The log gets a line, unless the last one is younger than LINES_APART."""
@@ -86,16 +81,18 @@ class RunFolder:
             if time.monotonic() - self._told_at > LINES_APART:
                 self._told_at = time.monotonic()
                 steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
-        self._track(row | pace, row["step"])
-        self._advance(row["step"] - self._step)
-        self._step = row["step"]
+        if self.track:
+            self.track(row | pace, row["step"])
+        self.advance(row["step"] - self.step)
+        self.step = row["step"]
 
     def addition(self, row: dict[str, Any], pool: Pool) -> None:
         """Some new images go to figures/round-INDEX.png."""
         if self._main:
             append_row(self.files.rounds, row)
             show_newest(pool, self.files.figures / f"round-{row['round']}.png")
-        self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
+        if self.track:
+            self.track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """One of its name has the same content and stays. DivergedError if tensors are not finite."""
@@ -112,7 +109,7 @@ class RunFolder:
             for log in self.files.logs:
                 if log.exists():
                     shutil.copyfile(log, staged / log.name)
-            facts = {KEY: FORMAT, "inputs": self._inputs} | ({"accepted": self.accepted} if self.accepted else {})
+            facts = {KEY: FORMAT, "inputs": self.inputs} | ({"accepted": self.accepted} if self.accepted else {})
             write_json(staged / STATE, vars(state) | facts)
             seal(staged)
             to_disk(staged)  # before the one that it replaces is gone
@@ -124,22 +121,11 @@ class RunFolder:
 
         Changed inputs that are not accepted raise InputError before anything is touched.
         """
-        files = self.files
-        newest = distributed.on_main(lambda: self._set_back(config))
-        state = LoopState(config.training.steps)
+        state, newest = LoopState(config.training.steps), distributed.on_main(lambda: self._set_back(config))
         if newest is not None:
             state = distributed.when_visible(lambda: newest.restore(learner))
-        pool = Pool(files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
-        if newest is not None:
-            pool.drop_later()
-        if newest is not None and self._main:
-            for log in files.logs:
-                if (newest.path / log.name).exists():
-                    shutil.copyfile(newest.path / log.name, log)
-                else:
-                    remove(log)
-            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
-            discard_blocks(files.drawing, but=state.rounds if newest.is_kept else None)
+        pool = Pool(self.files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
+        pool.drop_later()
         return state, pool
 
     def _set_back(self, config: Config) -> Checkpoint | None:
@@ -147,21 +133,28 @@ class RunFolder:
         files = self.files
         newest = newest_intact(files, self._problem)
         record = {} if newest is None else newest.record
-        changed = differences(files, record.get("inputs", {}), self._inputs)
-        changed = accepted(changed, self._accept_changes, "the run will not end as it would have")
+        changed = differences(files, record.get("inputs", {}), self.inputs)
+        changed = accepted(changed, self.accept_changes, "the run will not end as it would have")
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
             if checkpoint == newest:
-                return newest
+                break
             remove(checkpoint.path)
-        for path in (files.pool, *files.logs):
-            remove(path)
+        for log in files.logs:
+            remove(log)
+            if newest is not None and (copy := newest.path / log.name).exists():
+                shutil.copyfile(copy, log)
+        if newest is not None:
+            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
+            discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
+            return newest
+        remove(files.pool)
         if config.practice.draws:  # blocks of a stopped first round stay, unless the run's inputs have changed
-            unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self._inputs
+            unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self.inputs
             discard_blocks(files.drawing, but=0 if unchanged else None)
             files.drawing.mkdir(exist_ok=True)
-            write_json(files.drawn_with, self._inputs)
+            write_json(files.drawn_with, self.inputs)
         return None
 
     def _problem(self, checkpoint: Checkpoint) -> str | None:
@@ -170,8 +163,9 @@ class RunFolder:
 
     def stop_requested(self) -> bool:
         """Several processes must agree, which they do every AGREE_EVERY steps."""
-        self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
-        return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
+        alone = distributed.this_process().num_processes == 1
+        self._since_agreed = (self._since_agreed + 1) % (1 if alone else AGREE_EVERY)
+        return self._since_agreed == 0 and self.told_to_stop()
 
     def told_to_stop(self) -> bool:
         """All processes call it together."""

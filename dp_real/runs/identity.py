@@ -11,7 +11,6 @@ from dp_base.checksums import digest, json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
-from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
@@ -39,13 +38,6 @@ OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage
 """What the samples of a generator depend on."""
 
 
-def identity(files: RunFiles, config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """Digests of the configuration and of `material`, in the main process; the others return {}."""
-    if not distributed.this_process().is_main_process:
-        return {}
-    return {CONFIG: digest(files.config)} | material(config, data, test=test)
-
-
 def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
     """Digests of what a run depends on besides its configuration, wherever it lies.
 
@@ -64,7 +56,8 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
         found["validation"] = _set_digest(data.validation)
-        if data.generator is not None and uses_training_examples(config):
+        trained = draws and config.generator.trained_here
+        if data.generator is not None and (config.practice.real or trained):
             found["training"] = json_digest(data.generator.fingerprint())
     if data is not None and test:
         found["test"] = _set_digest(data.test)
@@ -77,12 +70,6 @@ def _set_digest(examples: ExampleSet) -> str:
     x = examples.x
     rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
     return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])
-
-
-def uses_training_examples(config: Config) -> bool:
-    """Whether the pool has real training examples, or the generator is trained on some."""
-    practice = config.practice
-    return bool(practice.real) or (practice.draws and config.generator.trained_here)
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:

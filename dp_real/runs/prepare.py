@@ -27,9 +27,12 @@ from dp_real.runtime.hub import quietly
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
     """Load the real data, in the main process first, and decode what is kept in memory and a sample of the rest."""
-    with distributed.main_first():
+
+    def load() -> RealData:
         config.data.prepare(progress)
-        data = config.data.load()
+        return config.data.load()
+
+    data = distributed.main_first(load)
     judged = [data.test, *data.sets.values()] if test else []
     decode_ahead(data.validation, *judged, progress=progress)
     return data
@@ -37,18 +40,16 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """Load the generator, or train it as own_torch says, in the main process first."""
-    with (
-        distributed.main_first(),
-        quietly(),
-        own_torch(config),
-    ):
+
+    def load() -> Generator:
         config.generator.check_guidance(config.guidance)
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)
-        if config.pool.size:
-            generator = cast(AnySize, generator).resized(config.pool_shape)
-    return generator
+        return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
+
+    with own_torch(config):
+        return distributed.main_first(load)
 
 
 def fresh_learner(config: Config) -> Learner:
@@ -67,19 +68,14 @@ VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
 """What `dp_real.run` takes as functions: where each may be registered, and the section and key that name one."""
 
 
-def check_varied(config: Config) -> None:
-    """Raise InputError for a name that is not registered, MissingError for an object that is not here."""
+def check_plan(config: Config) -> None:
+    """Raise InputError for a plan that cannot be carried out, MissingError if what tells the task is not here."""
     for argument, (registry, section, key) in VARIED.items():
         name = getattr(getattr(config, section), key)
         if name.startswith(GIVEN) and name not in registry:
             raise MissingError(lacking(argument))
         registry[name]
     KEEP[config.practice.keep]
-
-
-def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out, MissingError if missing data alone tell the task."""
-    check_varied(config)
     steps = config.sampling.steps
     classes = config.task.n_classes
     if config.practice.draws:
@@ -119,7 +115,7 @@ def check_real_examples(config: Config, data: RealData) -> None:
 
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Within the block, torch computes as configured; with "bfloat16", float32 products are TF32."""
+    """Within the block, torch computes as configured, and says little; with "bfloat16", float32 products are TF32."""
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(config.threads or threads)
@@ -127,7 +123,7 @@ def own_torch(config: Config) -> Iterator[None]:
         torch.set_float32_matmul_precision("high")
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), quietly():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
 from dp_real.pool import Pool
-from dp_real.pool.pool import pool_problem
+from dp_real.pool.pool import pool_problem, rounds_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import STATE, Checkpoint, RunFiles, checkpoints, kept_checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes
@@ -80,12 +80,11 @@ class Run:
 
         Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
         """
-        there = self.files.pool.exists()
-        if not there and self.complete:
-            raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
-        if not there:
+        if not rounds_of(self.files.pool):
+            if self.complete:
+                raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
-        return Pool.latest(self.files.pool, self.config.pool_shape, memory=0)
+        return Pool.latest(self.files.pool, self.config.pool_shape)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -108,13 +107,11 @@ class Run:
         if at is None and self.complete:
             remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
             verify(weights, remedy)
-            config = self.config
-            if config.learner.weights():  # it began with others, which may be gone
-                config = config.model_copy(
-                    update={"learner": config.learner.model_copy(update={"model": str(weights)})}
-                )
+            kind = self.config.learner
+            if kind.weights():  # it began with others, which may be gone
+                kind = kind.model_copy(update={"model": str(weights)})
             with own_file(weights, remedy):
-                learner = fresh_learner(config)
+                learner = kind.fresh(self.config.task, self.config.training, self.config.seed)
                 learner.load(weights)
             return learner
         at = at or newest_intact(self.files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from torch import Tensor
 
+from dp_base.checksums import digest
 from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real import distributed
@@ -26,7 +26,7 @@ from dp_real.rounds import Rounds
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
-from dp_real.runs.identity import drawing_identity, identity
+from dp_real.runs.identity import CONFIG, drawing_identity, material
 from dp_real.runs.prepare import (
     VARIED,
     check_plan,
@@ -36,7 +36,6 @@ from dp_real.runs.prepare import (
     load_generator,
     own_torch,
 )
-from dp_real.runtime.hub import quietly
 from dp_real.shared import Shared
 
 
@@ -119,21 +118,20 @@ def run(
             raw[section] = {**raw.get(section, {}), key: name}
     config = parse_config(raw, folder=Path.cwd()).resolved()
     files = RunFiles(Path(folder))
+
+    def threads() -> int:
+        """torch's number, by which results differ; a resumed run keeps its own, and `threads = 0` takes torch's."""
+        begun = load_config(files.config) if resume and files.config.exists() else config
+        return config.threads or begun.threads or torch.get_num_threads()
+
     with sole_writer(files, resume):
-        threads = distributed.on_main(partial(_threads, config, files, resume))
-        config = config.model_copy(update={"threads": threads})
+        config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(f"dp real resume {files.path}"):
             if not result:
-                with own_torch(config), quietly():
+                with own_torch(config):
                     result = _train(config, files, progress, test, shared, accept_changes)
     return result
-
-
-def _threads(config: Config, files: RunFiles, resume: bool) -> int:
-    """torch's number of threads, by which results differ; a resumed run keeps its own, `threads = 0` takes torch's."""
-    begun = load_config(files.config) if resume and files.config.exists() else config
-    return config.threads or begun.threads or torch.get_num_threads()
 
 
 def _train(
@@ -151,15 +149,15 @@ def _train(
         if distributed.this_process().is_main_process:
             disclaim(files)
         raise
-    noted = identity(files, config, data, test=test)
-    shared = shared and shared.of(distributed.from_main(drawing_identity(config, noted)))
+    noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | material(config, data, test=test))
+    shared = shared and shared.of(drawing_identity(config, noted))
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
         filters = config.pool.distinct and config.practice.draws
         near = config.data.near(config.pool.distinct) if filters else None
         stop = folder.told_to_stop
-        rounds = Rounds(config, pool, generator, data, files.drawing, shared, marks, near, stop, progress)
+        rounds = Rounds(config, pool, files.drawing, generator, data, shared, marks, near, stop, progress)
         practice = Practice(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():
@@ -185,10 +183,10 @@ def check_tracker(name: str) -> None:
 
 
 @contextmanager
-def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None]]:
-    """Yield what a row is logged by, row and step: to the dashboard that is asked for, if any."""
+def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
+    """Yield what logs a row and its step to the dashboard that is asked for; None without one."""
     if config.tracker == "none":
-        yield lambda row, step: None
+        yield None
         return
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=files.path, cpu=not torch.cuda.is_available(), mixed_precision="no"

@@ -22,7 +22,7 @@ from dp_base.reading import read_json
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
 UNFINISHED = ".unfinished"
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _intact: set[Path] = set()  # entries that this process has made or verified
 
 
@@ -62,32 +62,22 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 def _usable(folder: Path) -> bool:
     if not folder.exists():
         _intact.discard(folder)
-        return False
-    if folder not in _intact:
-        if damage(folder):
-            return False
+    elif folder not in _intact and not damage(folder):
         _intact.add(folder)
-    return True
+    return folder in _intact
 
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except Exception as error:
-        raise _unwritable(disk_problem(error, UNWRITABLE) or str(error)) from error
-    try:
         yield
     except Exception as error:
         problem = disk_problem(error, UNWRITABLE)
         if problem is None:
             raise
-        raise _unwritable(problem) from error
-
-
-def _unwritable(problem: str) -> MissingError:
-    remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-    return MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}")
+        remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+        raise MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}") from error
 
 
 def fingerprints(*arrays: Any) -> list[str]:
@@ -112,7 +102,15 @@ def entries() -> list[Entry]:
     found = []
     for folder in _places(root)[0]:
         with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
-            found.append(_entry(folder, root))
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            problem = damage(folder) or ""
+            depends: dict[str, Any] = {}
+            try:
+                depends = read_json(folder / DEPENDS)
+            except DamagedError as error:
+                problem = problem or error.problem
+            name = folder.relative_to(root).as_posix()
+            found.append(Entry(name, depends, size, folder.stat().st_mtime, problem))
     return found
 
 
@@ -133,17 +131,6 @@ def _places(root: Path) -> tuple[list[Path], list[Path]]:
         if DEPENDS in files or RECORD in files:
             whole.append(folder)
     return whole, half_made
-
-
-def _entry(folder: Path, root: Path) -> Entry:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    problem = damage(folder) or ""
-    depends: dict[str, Any] = {}
-    try:
-        depends = read_json(folder / DEPENDS)
-    except DamagedError as error:
-        problem = problem or error.problem
-    return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem)
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:

@@ -34,7 +34,7 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """Load a folder or hub id by `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
-    with reading(model, kind.__name__) as is_local, no_code_of(model), quietly():
+    with reading(model, kind.__name__) as is_local, quietly():
         with _no_larger_than(model) if is_local else nullcontext():
             loaded = kind.from_pretrained(
                 model,
@@ -50,7 +50,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     """The tokenizer that pads on a side; without a padding token, by its end token, which is masked."""
-    with reading(model, "a tokenizer") as local, no_code_of(model), quietly():
+    with reading(model, "a tokenizer") as local, quietly():
         tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
@@ -92,20 +92,6 @@ def _no_larger_than(folder: str) -> Iterator[None]:
 
 
 @contextmanager
-def no_code_of(model: str) -> Iterator[None]:
-    """Raise InputError in place of a library's advice to run a model's code."""
-    try:
-        yield
-    except ValueError as error:
-        if "trust_remote_code" not in str(error) and "remote code" not in str(error):
-            raise
-        raise InputError(
-            f"{model}: it needs code that comes with it (auto_map, or a module of its own), and such code is never run "
-            "here; name a model whose classes transformers or diffusers has"
-        ) from error
-
-
-@contextmanager
 def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
     """Run a block that reads a model, and make its errors MissingError or InputError; yields whether it is a folder."""
     if fault := misnamed(model, pipeline):
@@ -131,6 +117,11 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
     except Exception as error:  # libraries raise anything for a broken folder
         if type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
             raise
+        if "trust_remote_code" in str(error) or "remote code" in str(error):  # a library's advice to run it
+            raise InputError(
+                f"{model}: it needs code that comes with it (auto_map, or a module of its own), and such code is never "
+                "run here; name a model whose classes transformers or diffusers has"
+            ) from error
         cause = " ".join(str(error).split())[:200]
         raise InputError(f"{problem}: {type(error).__name__}: {cause}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,22 @@ EVERY = 200  # steps between two times that the state is kept; a loop must not k
 LOOKED_AT_EVERY = 100  # steps: to look at a loss waits for the device
 
 
+@dataclass
 class Resumable:
     """A training loop's optimizer, which keeps in `unfinished` all that the loop changes; damaged files begin it again.
 
     Errors say that losses of `what` are not finite, and the `remedy`.
     """
 
-    def __init__(
-        self,
-        what: str,
-        remedy: str,
-        modules: Mapping[str, nn.Module],
-        optimizer: Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        draw: torch.Generator,
-        unfinished: Path | None = None,
-    ) -> None:
-        self.what = what
-        self.remedy = remedy
-        self.modules = modules
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.draw = draw
-        self.unfinished = unfinished
+    what: str
+    remedy: str
+    modules: Mapping[str, nn.Module]
+    optimizer: Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    draw: torch.Generator
+    unfinished: Path | None = None
+
+    def __post_init__(self) -> None:
         self.first = self.restore()  # steps that are done
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:

@@ -11,9 +11,8 @@ All have the same first pool, and all but static keep the same number of rows in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,12 +21,11 @@ from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import Square
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Advance, Array, Float, unseen
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 STEPS = 6  # strategies
 FEWEST_ROUNDS = 4  # from which an exponent and its curvature can be fitted
@@ -52,7 +50,7 @@ def scaling(
     *,
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> Scaling:
     """The error of every strategy against its samples, and the exponents.
 
@@ -86,12 +84,13 @@ def scaling(
     curves = []
     exponents = []
     for problems, strategies in _compared(problem):
-        curve = _predicted(problems)
+        errors, kept, candidates = _predicted(problems)
         for series, is_direct in strategies.items():
-            counted = _counted(curve, is_direct, costs)
+            generated = kept if is_direct else candidates
+            counted = costs.axes("direct" if is_direct else "prune", generated, kept, first=generated[0])
             for axis in _KEPT_FIRST:
-                curves.append(_points(series, axis, counted[axis], curve.errors))
-                exponents.append(_exponent(series, axis, counted[axis], curve.errors))
+                curves.append(_points(series, axis, counted[axis], errors))
+                exponents.append(_exponent(series, axis, counted[axis], errors))
             advance(1)
     return Scaling(pd.concat(curves, ignore_index=True), pd.DataFrame(exponents))
 
@@ -107,19 +106,12 @@ def _require_comparable(problem: PracticeProblem) -> None:
         raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
 
 
-class _Curve(NamedTuple):
-    errors: Float[Array, " points"]
-    kept: Float[Array, " points"]
-    candidates: Float[Array, " points"]
-
-
-def _predicted(problems: list[PracticeProblem]) -> _Curve:
-    phi = problems[0].phi
+def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
+    """Errors, and rows kept and looked at per dimension: all stages of the first loop, and the last of the others."""
     solved = [solve_stages(problem) for problem in problems]
-    errors = _join([stages.test_error for stages in solved])
-    kept = _join([stages.kept for stages in solved]) / phi
-    candidates = _join([stages.candidates for stages in solved]) / phi
-    return _Curve(errors, kept, candidates)
+    first, *others = (np.stack([run.test_error, run.kept, run.candidates]) for run in solved)
+    joined = np.concatenate([first, *(run[:, -1:] for run in others)], axis=1)
+    return joined / np.array([[1.0], [problems[0].phi], [problems[0].phi]])
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
@@ -153,15 +145,6 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
         return _resolved(replace(problem, additions=problem.additions[: len(problem.additions) * 3 // 4]))
 
 
-def _join(stages: list[Array]) -> Array:
-    return np.concatenate([stages[0], [run[-1] for run in stages[1:]]])
-
-
-def _counted(curve: _Curve, is_direct: bool, costs: Costs) -> dict[str, Any]:
-    generated = curve.kept if is_direct else curve.candidates
-    return costs.axes("direct" if is_direct else "prune", generated, curve.kept, first=generated[0])
-
-
 def _points(series: str, axis: str, x: Array, errors: Array) -> pd.DataFrame:
     import pandas as pd
 
@@ -173,12 +156,8 @@ def _exponent(series: str, axis: str, x: Array, errors: Array) -> dict[str, Any]
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
-    slope, se = _slope(log_x, log_error)
-    curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
-    return {"series": series, "axis": axis, "exponent": slope, "fit_se": se, "steepening": curvature / slope}
-
-
-def _slope(x: Array, y: Array) -> tuple[float, float]:
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
-    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
-    return float(slope), float(np.sqrt(covariance[0, 0]))
+    (slope, _), covariance = np.polyfit(log_x, log_error, 1, cov=True)
+    curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
+    se = float(np.sqrt(covariance[0, 0]))
+    return {"series": series, "axis": axis, "exponent": float(slope), "fit_se": se, "steepening": curvature / slope}

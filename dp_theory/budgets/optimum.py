@@ -6,7 +6,7 @@ psi = d/m for m kept rows, and lam is per *training* row. The limit is reached o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +20,7 @@ from dp_theory.numerics.checks import (
     common_shape,
     numbers,
     require,
+    require_in,
     require_number,
     require_numbers,
     require_positive,
@@ -27,22 +28,63 @@ from dp_theory.numerics.checks import (
     require_some,
 )
 from dp_theory.numerics.costs import (
-    KEEP_DOMAIN,
-    LEAST_KEEP,
     SMALLEST_KEEP,
     STRATEGIES,
     TRAINING_COST,
     Costs,
     generated,
     require_costs,
+    require_least_keep,
 )
-from dp_theory.ridge.best import best_ridge, minimise, ridge_error
-from dp_theory.ridge.finite_dimension import mean_error
-from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
-from dp_theory.rules import RULES, Direct, kept_fraction, rule_names
+from dp_theory.ridge.finite_dimension import SPECIAL_DIRECTIONS, mean_error
+from dp_theory.ridge.theorem1 import corollary1, theorem1
+from dp_theory.rules import RULES, Direct, Moments, kept_fraction, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PER_DECADE = 5  # points of the first grid
+_FINER = 4  # each further grid is so many times finer than the one before
+_FINEST = 1e-4  # spacing of ln x at which the search ends
+
+
+def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The least value of each function over [low, high], low > 0, and where it is.
+
+    Grids are logarithmic, since functions may have several local minima, or the least at an end.
+    """
+    extra_axes = (1,) * len(shape)
+    points = 2 + round(_PER_DECADE * np.log10(high / low))
+    spacing = np.log(high / low) / (points - 1)
+    log_x = np.linspace(np.log(low), np.log(high), points).reshape(-1, *extra_axes) + np.zeros(shape)
+    while True:
+        values = np.broadcast_to(function(np.exp(log_x)), log_x.shape)
+        best = np.argmin(values, axis=0)[None]
+        centre = np.take_along_axis(log_x, best, axis=0)[0]
+        if spacing < _FINEST:
+            least = np.take_along_axis(values, best, axis=0)[0]
+            return least, np.exp(centre)
+        offsets = np.linspace(-spacing, spacing, 2 * _FINER + 1).reshape(-1, *extra_axes)
+        log_x = np.clip(centre + offsets, np.log(low), np.log(high))
+        spacing /= _FINER
+
+
+RIDGES = (1e-9, 1e4)  # the interval in which the best ridge is sought, beside lam = 0
+
+
+def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
+    """Theorem 1, or Corollary 1 where lam = 0, with psi and the ridge per row."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
+        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
+        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
+
+
+def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The least of error(ridge) over 0 and RIDGES, and the ridge that attains it."""
+    least, ridge = minimise(error, *RIDGES, shape)
+    ridgeless = error(0.0)
+    return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge)
+
 
 RULE_NAMES = rule_names("optimised")
 CELLS_AT_ONCE = 128  # of an array of parameters, each with a grid of p and lam
@@ -72,15 +114,21 @@ def least_error(
     psi may be a function of p. A given keep or lam is not searched. At a finite d fractions with p/gamma > d are left
     out, and a given one has nan.
     """
-    require_selector(rho, flip, lam)
+    require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
+    require_in("[0, 1/2)", "it is a flip rate", flip=flip)
+    require_ridge(0.0 if lam is None else lam)
     require_number(d=d)
     few = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, few)
     require("d", d, np.isinf(d) or d <= LARGEST, f"be at most {LARGEST:g}, or inf: it is the dimension")
-    require("smallest keep", smallest_keep, LEAST_KEEP <= smallest_keep < 1, KEEP_DOMAIN)
+    require_least_keep(smallest_keep)
     if keep is not None:
         kept_fraction(keep)
-    psi_of: Callable[[Any], Any] = psi if callable(psi) else _constant(numbers("psi", psi))
+    given_psi = None if callable(psi) else numbers("psi", psi)
+
+    def psi_of(p: Any) -> Any:
+        return psi(p) if given_psi is None else given_psi
+
     plain_psi = numbers("psi", psi_of(1.0))
     require_positive("it is d/m", psi=plain_psi)
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")
@@ -117,34 +165,11 @@ def least_error(
     return LeastError(*(np.broadcast_to(field, shape)[()] for field in (error, p, ridge)))
 
 
-def _constant(value: Any) -> Callable[[Any], Any]:
-    return lambda p: value
-
-
 def direct_rule(name: str, p: Any) -> Direct:
     """The direct rule that keeps a fraction p."""
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
-
-
-def require_selector(rho: Real, flip: Real, lam: Real | None) -> None:
-    """A cosine, a flip rate and a ridge."""
-    require_numbers(rho=rho, flip=flip)
-    require("rho", rho, np.abs(rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
-    require("flip", flip, (np.asarray(flip) >= 0) & (np.asarray(flip) < 0.5), "lie in [0, 1/2): it is a flip rate")
-    require_ridge(0.0 if lam is None else lam)
-
-
-def blocks(
-    given: dict[str, Any], shape: tuple[int, ...], count: int
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """The cells of an array of parameters, `count` at a time: their numbers in C order, and the parameters."""
-    flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
-    cells = prod(shape)
-    for start in range(0, cells, count):
-        block = np.arange(start, min(start + count, cells))
-        yield block, {name: values[block] for name, values in flat.items()}
 
 
 def optimum(
@@ -208,14 +233,21 @@ def optimum(
     require_costs(**{name: price for name, price in prices.items() if price is not None})
     costs = Costs(candidate_cost, direct_cost, training_cost)
     if budget is not None:
-        _require_budget(budget, costs)
+        require_numbers(budget=budget)
+        is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
+        require("budget", budget, is_positive, "be positive: it is the cost per dimension")
+        if min(costs.row("static"), costs.row("direct")) == 0:
+            raise InputError("a training row costs nothing: no budget limits their number")
     options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}
     given = {"rho": rho, "flip": flip} | {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
     require_some(**given)
     shape = common_shape(**given)
     tables = []
-    for cells, parameters in blocks(given, shape, CELLS_AT_ONCE):
+    flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
+    for start in range(0, prod(shape), CELLS_AT_ONCE):
+        cells = np.arange(start, min(start + CELLS_AT_ONCE, prod(shape)))
+        parameters = {name: values[cells] for name, values in flat.items()}
         for strategy in STRATEGIES:
             names = ("keep-hard",) if strategy == "static" else RULE_NAMES
             for name in names:
@@ -225,14 +257,6 @@ def optimum(
     if shape:
         return table
     return table.drop(columns=["cell", "rho", "flip", "budget"], errors="ignore")
-
-
-def _require_budget(budget: Real, costs: Costs) -> None:
-    require_numbers(budget=budget)
-    is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
-    require("budget", budget, is_positive, "be positive: it is the cost per dimension")
-    if min(costs.row("static"), costs.row("direct")) == 0:
-        raise InputError("a training row costs nothing: no budget limits their number")
 
 
 def _best(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,10 @@ from dp_theory.api import predict
 from dp_theory.numerics.checks import (
     LARGEST_D,
     MOST_ROWS,
+    Advance,
     Array,
+    Float,
+    Int,
     numbers,
     require,
     require_magnitude,
@@ -22,6 +25,7 @@ from dp_theory.numerics.checks import (
     require_seed,
     require_size,
     require_some,
+    unseen,
 )
 from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.numerics.parallel import run_jobs
@@ -43,7 +47,6 @@ from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, 
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float, Int
 
 RULE_NAMES = rule_names("swept")
 LINE_POINTS = 121  # of a predicted curve, beside those of the simulated points
@@ -91,7 +94,7 @@ def sweep(  # noqa: PLR0913
     training_cost: float = TRAINING_COST,
     seed: int = 0,
     workers: int | None = 1,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
 
@@ -145,10 +148,19 @@ def sweep(  # noqa: PLR0913
     require_size("d", d, 2, LARGEST_D, "w0 lies off w_s")
     check_engine(engine)
     require_seed(seed)
-    costs = _checked_costs(x, direct_cost, training_cost)
+    require_axis(x)
+    require_costs(direct=direct_cost, training=training_cost)
+    if x == "compute":
+        total = direct_cost + training_cost
+        must = "be positive on the axis of compute: else directly drawn rows cost nothing"
+        require("direct_cost + training_cost", total, total > 0, must)
+    costs = Costs(direct=direct_cost, training=training_cost)
     require_numbers(alpha=alpha, rho=rho, lam=lam)
-    require_some(alpha=alpha, rho=rho, lam=lam)
-    sizes = _checked_sizes(n, d)
+    numbers_of_rows = numbers("n", default_sizes(d) if n is None else n)
+    require_some(alpha=alpha, rho=rho, lam=lam, n=numbers_of_rows)
+    sizes = np.unique(np.round(numbers_of_rows))
+    require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
+    sizes = sizes.astype(int)
     require_magnitude(lam=lam)
     lams = np.unique(lam).astype(float)
     for rule in rules:
@@ -159,7 +171,11 @@ def sweep(  # noqa: PLR0913
     groups = list(_groups(lines))
 
     jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
-    samples = _by_line(groups, run_jobs(_trial, jobs, workers, advance))
+    results = run_jobs(_trial, jobs, workers, advance)
+    samples: dict[Line, Float[Array, "trials sizes ridges"]] = {}
+    for place, group in enumerate(groups):
+        of_group = np.array(results[place * trials : (place + 1) * trials])
+        samples |= {line: of_group[:, i] for i, line in enumerate(group)}
 
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
     frames = []
@@ -169,24 +185,6 @@ def sweep(  # noqa: PLR0913
             _frame(line, ridge, d, x, costs, sizes, samples[line][..., i]),
         ]
     return pd.concat(frames, ignore_index=True)
-
-
-def _checked_costs(x: str, direct_cost: float, training_cost: float) -> Costs:
-    require_axis(x)
-    require_costs(direct=direct_cost, training=training_cost)
-    if x == "compute":
-        total = direct_cost + training_cost
-        must = "be positive on the axis of compute: else directly drawn rows cost nothing"
-        require("direct_cost + training_cost", total, total > 0, must)
-    return Costs(direct=direct_cost, training=training_cost)
-
-
-def _checked_sizes(n: float | Sequence[float] | None, d: int) -> Int[np.ndarray, " sizes"]:
-    if n is not None:
-        require_some(n=n)
-    sizes = np.unique(np.round(default_sizes(d) if n is None else numbers("n", n)))
-    require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
-    return sizes.astype(int)
 
 
 def default_sizes(d: int) -> list[float]:
@@ -227,17 +225,6 @@ def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
     for line in lines:
         shared.setdefault((line.name, line.alpha, line.rho), []).append(line)
     yield from map(tuple, shared.values())
-
-
-def _by_line(
-    groups: Sequence[tuple[Line, ...]], results: Sequence[np.ndarray]
-) -> dict[Line, Float[Array, "trials sizes ridges"]]:
-    trials = len(results) // len(groups)
-    samples = {}
-    for place, group in enumerate(groups):
-        of_group = np.array(results[place * trials : (place + 1) * trials])
-        samples |= {line: of_group[:, i] for i, line in enumerate(group)}
-    return samples
 
 
 def _frame(
@@ -309,10 +296,9 @@ def _trial(
 def _law_trial(
     line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
 ) -> Float[Array, "sizes ridges"]:
-    pool_ridges = line.problem(1.0, 1.0, d).lam * lams  # per pool row
-    rule = line.problem(1.0, 1.0, d).rule
+    problem = line.problem(1.0, 1.0, d)
     errors = []
-    for n in sizes:
-        rng = generator(seed, LAW, trial, int(n))
-        errors.append(law.trial(rule, line.rho, int(n), d, pool_ridges, rng)[:, 0])
+    for n in sizes.tolist():
+        rng = generator(seed, LAW, trial, n)
+        errors.append(law.trial(problem.rule, line.rho, n, d, problem.lam * lams, rng)[:, 0])  # ridges per pool row
     return np.stack(errors)

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, numbers, require
+from dp_theory.numerics.checks import Array, Bool, Float, Shaped, numbers, require, require_in
 from dp_theory.rules import RULES
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Bool, Float, Int, Shaped
 
 STRATEGIES = ("static", "prune", "direct", "practice")
 REQUIRED = ("strategy", "kept", "error")  # columns that a table of points must have
@@ -97,33 +96,22 @@ class Curve:
         exact: bool = False,
     ) -> None:
         names = _strategies(strategy)
-        points = len(names)
         is_pruned = names == "prune"
         is_practice = names == "practice"
-        kept = _column("kept", kept, points)
-
-        generated = _column("generated", np.nan if generated is None else generated, points)
-        keep = _column("keep", np.nan if keep is None else keep, points)
-        keep = _filled(keep, np.where(is_pruned, kept / generated, 1.0))
+        given = {"kept": kept, "error": error, "se": se, "trials": trials, "generated": generated}
+        given |= {"keep": keep, "initial": initial, "increment": increment}
+        values: dict[str, Any] = {name: _column(name, value, len(names)) for name, value in given.items()}
+        kept = values["kept"]
+        keep = _filled(values["keep"], np.where(is_pruned, kept / values["generated"], 1.0))
         keep = np.where((names == "static") | is_practice, 1.0, keep)
-        generated = _filled(generated, np.where(is_pruned, kept / keep, kept))
-
-        initial = _column("initial", np.nan if initial is None else initial, points)
-        initial = np.where(np.isnan(initial) & ~is_practice, kept, initial)
-        increment = _column("increment", np.nan if increment is None else increment, points)
+        initial = _filled(values["initial"], np.where(is_practice, np.nan, kept))
         without_rounds = initial == kept  # such a point does not depend on the size of a round
-        increment = np.where(np.isnan(increment) & without_rounds, kept, increment)
-
-        values = {
+        values |= {
             "strategy": names,
-            "kept": kept,
-            "error": _column("error", error, points),
-            "se": _column("se", se, points),
-            "trials": _column("trials", trials, points),
-            "generated": generated,
+            "generated": _filled(values["generated"], np.where(is_pruned, kept / keep, kept)),
             "keep": keep,
             "initial": initial,
-            "increment": increment,
+            "increment": _filled(values["increment"], np.where(without_rounds, kept, np.nan)),
             "rule": rule,
             "exact": exact,
         }
@@ -192,10 +180,6 @@ class Curve:
         """se, and the error itself where that is unknown."""
         return np.where(np.isnan(self.se), self.error, self.se)
 
-    @property
-    def rounds(self) -> Int[np.ndarray, " points"]:
-        return np.round((self.kept - self.initial) / self.increment).astype(int)
-
     def _check(self) -> None:
         if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
@@ -204,21 +188,15 @@ class Curve:
         for name in ("kept", "generated"):
             value = getattr(self, name)
             require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
-        require("error", self.error, (self.error > 0) & (self.error < 1), "lie in (0, 1): it is a share of test errors")
-        self._check_se()
-        require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
-        require("keep", self.keep, (self.keep > 0) & (self.keep <= 1), "lie in (0, 1]: it is the kept share of a pool")
-        self._check_practice()
-
-    def _check_se(self) -> None:
+        require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
         must = f"lie between {LEAST_SE:g} and 1: it is that of an error"
         require("se", self.se, is_unknown | is_plausible, must)
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
-
-    def _check_practice(self) -> None:
+        require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
+        require_in("(0, 1]", "it is the kept share of a pool", keep=self.keep)
         others = ~self.practised
         if (self.practised & np.isnan(self.initial)).any():
             raise InputError("initial is missing: practice needs initial and increment, its first pool and its rounds")
@@ -245,7 +223,7 @@ def _strategies(strategy: Any) -> NDArray[np.str_]:
 
 
 def _column(name: str, value: Any, points: int) -> Array:
-    given = numbers(name, value)
+    given = numbers(name, np.nan if value is None else value)
     if given.ndim > 1 or given.size not in (1, points):
         raise InputError(f"{name} has {given.size} values for {points} points")
     return np.broadcast_to(given, points).astype(float)

@@ -19,11 +19,10 @@ from dp_theory.fitting.likelihood import (
     most_likely_exact,
 )
 from dp_theory.fitting.theory import PARAMETERS
-from dp_theory.numerics.checks import Array, require, require_level, require_number
+from dp_theory.numerics.checks import Array, Float, require, require_level, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no value
 _AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
@@ -151,12 +150,6 @@ class Fit:
             }
         )
 
-    def first_order(
-        self, points: Curve, level: float = 0.95
-    ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
-        """ln of the expected errors, and the ends of their intervals to first order."""
-        return self.likelihood.first_order(points, self.best, self._allowed(level))
-
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
         if name in self.why_fixed:
             reason = self.why_fixed[name]
@@ -173,13 +166,14 @@ class Fit:
             return self.values[name], low, high, "bounded from below only"
         return self.values[name], low, high, ""
 
-    def _allowed(self, level: float) -> float:
+    def allowed(self, level: float) -> float:
+        """How far the deviance may rise within the intervals of this level."""
         require_level(level)
         return self.excess * self._quantile(level) ** 2
 
     @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
     def _likely(self, level: float) -> Float[Array, "places free"]:
-        return likely_places(self.likelihood, self.best, self._allowed(level))
+        return likely_places(self.likelihood, self.best, self.allowed(level))
 
     def _quantile(self, level: float) -> float:
         """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""

@@ -13,12 +13,11 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.checks import Array, Float, require_in, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 FARTHEST = 1e4  # the largest pool that is looked at, over the present one
 FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
@@ -90,7 +89,7 @@ def forecast(
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
     costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)
     require_costs(direct=costs.sample("direct"), training=costs.training)
-    require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
+    require_in("(0, 1/2)", "it is a test error", target=target)
     start = _present_rows(fitted.curve)
     question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
     family = stack(fitted)
@@ -101,14 +100,16 @@ def forecast(
         static = question.answer_by_family(family, start)
         judged = f"by {family.note()}"
     rows = [("static", *static, judged)]
-    note = _note_on_window(fitted)
+    _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
+    note = f"window = 1 is assumed: {reason}" if reason else ""
     others = [
         ("prune", _loop_plans(start, once=True), start, note),
         ("practice", _loop_plans(start, once=False), start, note),
     ]
     if "rho" not in fitted.why_fixed:
         keep = float(np.median(fitted.curve.keep[fitted.curve.selected]))
-        plans = _pruned_plans(start, keep, fitted.curve.rule)
+        sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
+        plans = [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=fitted.curve.rule)]
         others.append(("prune as measured", plans, 0.0, f"from nothing, keeps {keep:.3g}"))
     for name, plans, present, note_of_plan in others:
         if family is not None and family.weights[THEORY] < LEAST_WEIGHT:
@@ -126,11 +127,6 @@ def _present_rows(curve: Curve) -> float:
     if curve.plain.any():
         return float(np.max(curve.kept[curve.plain]))
     return float(np.min(curve.initial))
-
-
-def _note_on_window(fitted: Fit) -> str:
-    _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
-    return f"window = 1 is assumed: {reason}" if reason else ""
 
 
 def _use(table: pd.DataFrame) -> Array:
@@ -151,11 +147,6 @@ def _static_plans(start: float) -> list[Curve]:
     return [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))]
 
 
-def _pruned_plans(start: float, keep: float, rule: str) -> list[Curve]:
-    sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
-    return [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=rule)]
-
-
 def _loop_plans(start: float, once: bool) -> list[Curve]:
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
@@ -168,10 +159,6 @@ def _loop_plans(start: float, once: bool) -> list[Curve]:
 
 def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
-
-
-def _is_single_round(plan: Curve) -> bool:
-    return bool(plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1])
 
 
 # -- answers
@@ -209,17 +196,15 @@ class _Question:
 
     def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
-        found = self._answer_of_first(plans, start)
-        return found._replace(high=np.inf) if may_not_reach else found
-
-    def _answer_of_first(self, plans: list[Curve], start: float) -> _Answer:
         answers = []
         for plan in plans:
             answers.append(self._answer_of(plan, start))
             if np.isfinite(answers[-1].high):
-                return answers[-1]
-        in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
-        return in_the_mean[0] if in_the_mean else answers[-1]
+                break
+        else:
+            in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
+            answers = in_the_mean[:1] or answers
+        return answers[-1]._replace(high=np.inf) if may_not_reach else answers[-1]
 
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
         mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
@@ -246,7 +231,7 @@ class _Question:
     def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
         generated = plan.generated
         strategy = "static"
-        if _is_single_round(plan):
+        if plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1]:  # a single round
             share = _share_in_window(values["window"], values["floor"], first_error)
             generated = plan.initial + (plan.kept - plan.initial) / share
         elif plan.has_practice:

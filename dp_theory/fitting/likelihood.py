@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.theory import PARAMETERS, predict_points
-from dp_theory.numerics.checks import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.numerics.checks import Array, Float
 
 WIDE = 12.0  # |z| beyond which a parameter is at the end of its range
 UNSOLVED_ERROR = 0.5  # expectation where the theory has no solution, so that a search turns back
@@ -220,18 +217,16 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     def linearised(z: tuple[float, ...]) -> Linearisation:
         return likelihood.linearise(np.array(z))
 
-    def deviance(z: Float[Array, " free"]) -> float:
-        return linearised(tuple(z)).deviance
-
-    def gradient(z: Float[Array, " free"]) -> Float[Array, " free"]:
-        return linearised(tuple(z)).gradient
-
-    def curvature(z: Float[Array, " free"]) -> Float[Array, "free free"]:
-        """The second derivative of D, near twice the information, without a zero eigenvalue."""
-        return 2 * linearised(tuple(z)).information + _DAMPING * np.eye(len(z))
-
     for start in starts:
-        result = minimize(deviance, start, jac=gradient, hess=curvature, method="trust-exact", options=options)
+        result = minimize(
+            lambda z: linearised(tuple(z)).deviance,
+            start,
+            jac=lambda z: linearised(tuple(z)).gradient,
+            # near the second derivative of D, without a zero eigenvalue
+            hess=lambda z: 2 * linearised(tuple(z)).information + _DAMPING * np.eye(len(z)),
+            method="trust-exact",
+            options=options,
+        )
         found.append((float(result.fun), np.clip(result.x, -WIDE, WIDE)))
     return [z for _, z in sorted(found, key=lambda pair: pair[0])]
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp, ndtri, stdtrit
@@ -14,11 +13,8 @@ from scipy.special import logsumexp, ndtri, stdtrit
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit, fit
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import pdf
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 THEORY = "theory"
 POWER_LAW = "power law with floor"
@@ -31,6 +27,7 @@ _FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])  # c over th
 _LEAST_NOISE = 0.004  # relative, of a point of a sample
 _LEAST_SLOPE = 1e-3  # b
 _LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distribution
+_LEVEL = 0.95  # of the intervals that the theory's draws are made of
 _LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
 _DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
 _WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
@@ -48,11 +45,7 @@ class Foreseen:
     weight: Float[Array, " draws"]
 
     def quantiles(self, level: float) -> Float[Array, " sizes"]:
-        order = np.argsort(self.log_error, axis=0)
-        cumulated = np.cumsum(self.weight[order], axis=0)
-        place = (cumulated < level * cumulated[-1]).sum(axis=0)
-        place = np.minimum(place, len(order) - 1)
-        return np.exp(np.take_along_axis(self.log_error, np.take_along_axis(order, place[None], 0), 0)[0])
+        return np.exp(np.quantile(self.log_error, level, axis=0, weights=self.weight, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,12 @@ def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
     doubt = _DOUBT / _WIDTH_OF_DOUBT
     try:
-        member = _by_theory(seen, unseen, fixed) if name == THEORY else power_law_draws(seen, unseen.kept)
+        if name == THEORY:
+            fitted = fit(seen, fixed)
+            ends = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL))
+            member = theory_draws(*map(np.exp, ends), _LEVEL)
+        else:
+            member = power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
         return np.full(len(unseen), np.log(doubt))
     sigma = np.maximum(_scatter(unseen), _LEAST_SCATTER)
@@ -127,12 +125,6 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
 
 def _scatter(points: Curve) -> Array:
     return np.nan_to_num(points.se / points.error)
-
-
-def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Foreseen:
-    level = 0.95
-    centre, low, high = fit(seen, fixed).first_order(unseen, level)
-    return theory_draws(np.exp(centre), np.exp(low), np.exp(high), level)
 
 
 def power_law_draws(seen: Curve, kept: Array) -> Foreseen:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -22,12 +22,9 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.loop.groups import Window
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Bool, Float
 from dp_theory.ridge.finite_dimension import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
@@ -116,19 +113,16 @@ class _PoolGroup(NamedTuple):
 
 
 def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
-    plain = curve.plain
-    if plain.any():
-        size = curve.kept[plain]
-        yield _PoolGroup(plain, KeepAll(), size, np.ones(len(size)))
-    pruned = curve.selected & (curve.strategy == "prune")
-    if pruned.any():
-        keep = curve.keep[pruned]
-        yield _PoolGroup(pruned, RULES[curve.rule].with_keep_fraction(keep), curve.generated[pruned], keep)
-    direct = curve.selected & (curve.strategy != "prune")
-    if direct.any():
-        keep = curve.keep[direct]
-        rule = Direct(RULES[curve.rule].with_keep_fraction(keep))
-        yield _PoolGroup(direct, rule, curve.kept[direct], np.ones(len(keep)))
+    is_pruned = curve.selected & (curve.strategy == "prune")
+    for rows in (curve.plain, is_pruned, curve.selected & ~is_pruned):
+        if not rows.any():
+            continue
+        keep, size = curve.keep[rows], curve.kept[rows]
+        rule = RULES[curve.rule].with_keep_fraction(keep) if keep[0] < 1 else KeepAll()
+        if rows is is_pruned:
+            yield _PoolGroup(rows, rule, curve.generated[rows], keep)
+        else:
+            yield _PoolGroup(rows, Direct(rule) if keep[0] < 1 else rule, size, np.ones(len(keep)))
 
 
 def _pool_errors(
@@ -172,15 +166,8 @@ def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[Array, 
     errors = np.empty(len(curve))
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
-        sizes, limits = practice_curve(
-            initial,
-            increment,
-            curve.kept[rows].max(),
-            values["dimension"],
-            values["window"],
-            values["flip"],
-            values["ridge"],
-        )
+        last = curve.kept[rows].max()
+        sizes, limits = practice_curve(initial, increment, last, *(values[name] for name in OF_PRACTICE))
         errors[rows] = np.exp(np.interp(np.log(curve.kept[rows]), np.log(sizes), np.log(limits)))
     return errors
 

@@ -17,15 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dp_theory.loop.placed import Cohort
-from dp_theory.numerics.checks import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.numerics.checks import Array, Float
 
 
 class OrderParameters(NamedTuple):
@@ -34,10 +31,6 @@ class OrderParameters(NamedTuple):
     a: Float[Array, "stages k"]
     c: Float[Array, "stages stages"]
     x: Float[Array, "stages stages"]
-
-    @classmethod
-    def of_no_stage(cls, directions: int) -> OrderParameters:
-        return cls(np.zeros((0, directions)), np.zeros((0, 0)), np.zeros((0, 0)))
 
     @property
     def stages(self) -> int:

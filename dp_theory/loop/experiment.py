@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,15 +14,13 @@ from dp_theory.loop.flips import draw_labels
 from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Hinge, Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_rows
-from dp_theory.loop.prediction import ORDER, PracticeSimulation, solve_cell
-from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.loop.prediction import ORDER, solve_cell
+from dp_theory.numerics.checks import Array, Float, require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.outcomes import QUANTITIES, Simulation
+from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
 
 _SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
@@ -31,46 +28,26 @@ _GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0; for t
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
-def simulate_span(
-    problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
-) -> Simulation:
-    """Each group has round(ratio·d/phi) rows in d columns, and all cells share their random numbers."""
-    size = problem.eigenvalues.size
-    d = _dimension(d, trials, size, None if problem.spectrum is None else size)
-    outputs, _, _ = _run(list(problem.cells()), problem.shape, d, trials, seed, workers)
-    return Simulation(**averaged(QUANTITIES, outputs[..., 0]), d=d, trials=trials, seed=seed)
+def simulated(
+    problem: SpanProblem | PracticeProblem, d: int | None, trials: int, least: int, seed: int, workers: int | None
+) -> dict[str, Any]:
+    """The fields of a `PracticeSimulation`. All cells share their random numbers.
 
-
-def simulate_practice(
-    problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
-) -> PracticeSimulation:
-    """The theory resolves plans first, so that both use the same thresholds and sizes."""
-    d = _dimension(d, trials, 3, None if problem.spectrum is None else len(problem.eigenvalues))
-    cells = [replace(cell, additions=solve_cell(cell).additions) for cell in problem.cells()]
-    outputs, row_errors, kept = _run(cells, problem.shape, d, trials, seed, workers)
-    return PracticeSimulation(
-        **averaged(QUANTITIES, outputs, axis=-3),
-        d=d,
-        trials=trials,
-        seed=seed,
-        test_errors=outputs[..., 0, :],
-        row_errors=row_errors,
-        kept=kept,
-    )
-
-
-def _dimension(d: int | None, trials: int, least: int, of_spectrum: int | None) -> int:
-    d = check_size(of_spectrum if d is None else d, trials)
-    require("d", d, of_spectrum in (None, d), f"be the length of the spectrum, {of_spectrum}")
+    The theory resolves plans first, so that both use the same thresholds and sizes.
+    """
+    size = None if problem.spectrum is None else len(problem.eigenvalues)
+    d = check_size(size if d is None else d, trials)
+    require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
-    return d
-
-
-def _run(
-    cells: Sequence[Cell], shape: tuple[int, ...], d: int, trials: int, seed: int, workers: int | None
-) -> list[Array]:
+    cells = [
+        replace(cell, additions=solve_cell(cell).additions) if len(cell.additions) else cell for cell in problem.cells()
+    ]
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
-    return [np.reshape(part, (*shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)]
+    outputs, row_errors, kept = (
+        np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)
+    )
+    more = {"test_errors": outputs[..., 0, :], "row_errors": row_errors, "kept": kept}
+    return averaged(QUANTITIES, outputs, axis=-3) | {"d": d, "trials": trials, "seed": seed} | more
 
 
 def trial(

@@ -7,17 +7,13 @@ Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtr
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Real, require, require_number
+from dp_theory.numerics.checks import Array, Float, Real, require, require_in, require_number
 from dp_theory.numerics.quadrature import PDF0, pdf
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 WIDEST = 1e6  # a width from which flips are uniform, to about as many digits
 _NARROWEST = 1e-9  # the least width that is looked for
@@ -50,7 +46,7 @@ class BoundaryFlips:
         require_number(width=self.width, eps=self.eps)
         must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
         require("width", self.width, 0 < self.width <= WIDEST, must)
-        require("eps", self.eps, 0 <= self.eps <= 0.5, "lie in [0, 1/2]: it is a probability")
+        require_in("[0, 1/2]", "it is a probability", eps=self.eps)
 
     @classmethod
     def of_share(cls, share: float, eps: float = 0.5) -> BoundaryFlips:
@@ -84,7 +80,12 @@ def check_flips(flip: Flips) -> None:
     if callable(flip):
         raise InputError("flip must be a number or BoundaryFlips")
     require_number(flip=flip)
-    require("flip", flip, 0 <= flip <= 1, "lie in [0, 1]: it is a probability")
+    require_in("[0, 1]", "it is a probability", flip=flip)
+
+
+def chance_of_flip(flip: Flips, margin: Real) -> Real:
+    """P(flip | the labeller's margin)."""
+    return flip(margin) if isinstance(flip, BoundaryFlips) else flip
 
 
 def softness(flip: Flips, blur: float) -> float:
@@ -94,7 +95,7 @@ def softness(flip: Flips, blur: float) -> float:
 
 def draw_labels(flip: Flips, margin: Float[Array, " rows"], rng: np.random.Generator) -> Float[Array, " rows"]:
     """Labels ±1."""
-    wrong = rng.random(len(margin)) < (flip(margin) if isinstance(flip, BoundaryFlips) else flip)
+    wrong = rng.random(len(margin)) < chance_of_flip(flip, margin)
     return np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
 
 

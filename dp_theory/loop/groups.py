@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,11 +12,17 @@ from scipy.special import expit
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.numerics.checks import Array, Real, numbers, require, require_breaks, require_number, require_positive
+from dp_theory.numerics.checks import (
+    Array,
+    Float,
+    Real,
+    numbers,
+    require,
+    require_breaks,
+    require_number,
+    require_positive,
+)
 from dp_theory.rules import KeepAll, KeepHard, Rule
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 PLAIN = KeepAll()
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees

@@ -18,12 +18,10 @@ from dp_theory.loop.groups import RoundRows
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER
-from dp_theory.numerics.checks import Array, require, require_whole
+from dp_theory.numerics.checks import Array, Float, require, require_whole
 from dp_theory.numerics.quadrature import both_below
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.loop.prediction import PracticePrediction
     from dp_theory.loop.problems import PracticeProblem
 

@@ -48,12 +48,10 @@ class Loss:
         Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
-        means = [0.0, 0.0, 0.0]
+        force = square = bend = 0.0
         for node, share in zip(nodes, shares / shares.sum(), strict=True):
-            force, bend = self.answer(score + noise * node, y, weight, response)
-            for i, part in enumerate((force, force**2, bend)):
-                means[i] = means[i] + share * part
-        force, square, bend = means
+            f, of_row = self.answer(score + noise * node, y, weight, response)
+            force, square, bend = force + share * f, square + share * f**2, bend + share * of_row
         return force, square, bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:

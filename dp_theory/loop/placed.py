@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.loop.groups import MeasuredRows
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 MOST_NODES = 3e7  # of a group, made block by block
 MOST_WEIGHTS = 1 << 20  # different ones of a group, held at once: about 200 MB with three directions
@@ -70,17 +67,12 @@ def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
     rows = placed.rows
     if isinstance(rows, MeasuredRows):
-        size = min(2, len(placed.labeller))
-        one = np.ones(1)
-        return _completed(one, one, rows.linear[None, :size], rows.second[None, :size, :size], placed.axes.own_frame)
+        return _completed(np.ones(1), np.ones(1), rows.linear[None], rows.second[None], placed.axes)
     if placed.needs_quadrature:
         weight, sums = _summed(atoms_of(placed, order))
         size = len(placed.axes.labeller) + 1
         second = sums[1 + size :].T.reshape(-1, size, size)
-        columns = placed.axes.own_frame.shape[1]
-        return _completed(
-            weight, sums[0], sums[1 : 1 + columns].T, second[:, :columns, :columns], placed.axes.own_frame
-        )
+        return _completed(weight, sums[0], sums[1 : 1 + size].T, second, placed.axes)
     return _closed(placed)
 
 
@@ -93,14 +85,16 @@ def _closed(placed: PlacedRows) -> Kept:
     rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share[0]))
     moments, errors = rule.moments_with_errors(float(np.clip(axes.labeller[0], -1, 1)))
     p, gamma, beta, beta_tilde = (share * float(moment) * (weight[0] > 0) for moment in moments)
-    columns = axes.own_frame.shape[1]
-    linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])[:, :columns]
-    second = np.array([[[gamma, 0.0], [0.0, p]]])[:, :columns, :columns]
-    return _completed(weight, np.array([p]), linear, second, axes.own_frame, float(max(errors)))
+    linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
+    second = np.array([[[gamma, 0.0], [0.0, p]]])
+    return _completed(weight, np.array([p]), linear, second, axes, float(max(errors)))
 
 
-def _completed(weight: Array, mass: Array, linear: Array, second: Array, frame: Array, error: float = 0.0) -> Kept:
+def _completed(weight: Array, mass: Array, linear: Array, second: Array, axes: Axes, error: float = 0.0) -> Kept:
+    """Moments of the coordinates of nodes, without the labeller's own where it has none, and with all others."""
+    frame = axes.frame if axes.frame[:, -1].any() else axes.frame[:, :-1]
     k, columns = frame.shape
+    linear, second = linear[:, :columns], second[:, :columns, :columns]
     if columns < k:
         others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
         frame = np.column_stack([frame, others])
@@ -133,10 +127,6 @@ class Axes(NamedTuple):
         kappa = float(np.linalg.norm(rest))
         own = rest / kappa if kappa > _IN_THE_SPAN else 0 * rest
         return cls(np.column_stack([frame, own]), triangle.T, c, kappa)
-
-    @property
-    def own_frame(self) -> Float[Array, "k columns"]:
-        return self.frame if self.frame[:, -1].any() else self.frame[:, :-1]
 
 
 def view_of_labeller(cosine: float) -> tuple[Array, Array]:
@@ -196,22 +186,19 @@ def scored_atoms(
         seen = np.concatenate([along, score[None]])
     axes = Axes.of(labeller, seen)
     steps = _steps(placed, axes, bends)
-    reach = _reach(placed, order)
+    # how far out nodes go; it grows with the order, which thus refines the tails' cut too
+    reach = float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))
     rule_axes = min(len(along), len(axes.labeller))  # coordinates that the rule sees: fewer if directions coincide
     made = 0
     for view, mass, _ in nested(*steps, order, reach, end=rule_axes):
         share, weight = _selected(placed, axes.seen[: len(along), :rule_axes] @ view)
         kept = (share * weight > 0).any(axis=0) & (mass > least * mass.max())
-        mass = mass[kept]
-        share = share[:, kept]
-        weight = weight[:, kept]
+        mass, share, weight = mass[kept], share[:, kept], weight[:, kept]
         for t, measure, column in nested(*steps, order, reach, view[:, kept]):
             measure = measure * mass[column]
             if least:
                 used = measure > least * measure.max()
-                t = t[:, used]
-                measure = measure[used]
-                column = column[used]
+                t, measure, column = t[:, used], measure[used], column[used]
             made += len(measure)
             if made > MOST_NODES:
                 raise InputError(
@@ -222,23 +209,13 @@ def scored_atoms(
             yield _labelled(t, measure, labels, share[:, column], weight[:, column], axes.frame)
 
 
-class _StepPlanes(NamedTuple):
-    planes: Array  # (F, r)
-    level: Array  # (F,)
-    width: Array  # (F,)
-
-
-def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
+def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> tuple[Array, Array, Array]:
+    """Planes (F, r) across which integrands step, their levels and widths."""
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     steps += [(axes.labeller, 0.0, width) for width in {axes.kappa, softness(placed.flip, axes.kappa)}]
     planes, level, width = zip(*steps, strict=True)
-    return _StepPlanes(np.vstack(planes), np.array(level), np.array(width))
-
-
-def _reach(placed: PlacedRows, order: int) -> float:
-    """How far out nodes go; it grows with the order, which thus refines the tails' cut too."""
-    return float(np.hypot(8 + order / 16, max((abs(at) for _, at in placed.rows.jumps()), default=0.0)))
+    return np.vstack(planes), np.array(level), np.array(width)
 
 
 def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:

@@ -6,20 +6,29 @@ A point is a kind of row (true and observed label), a score t, ζ, and a normal 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
-from dp_theory.loop.flips import BoundaryFlips
+from dp_theory.loop.equations import (
+    CohortForces,
+    Newest,
+    OrderParameters,
+    QuadraticLoss,
+    RowView,
+    add_means,
+    newest_forces,
+    with_row,
+)
+from dp_theory.loop.flips import BoundaryFlips, chance_of_flip
+from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import Cohort, PlacedRows, panel_edges
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float, Int
 from dp_theory.numerics.quadrature import gauss, pdf
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 # Points are drawn from wider normals than the rows have, and weighted accordingly: forces grow in the tails.
 _SCORE_WIDTH = 1.4  # standard deviation from which t is drawn
@@ -50,17 +59,6 @@ class Points:
     mass: Float[Array, "points functions"]
     view: Float[Array, "points K"]
     normals: Float[Array, "points b"]
-
-    def first(self, size: int) -> Points:
-        share = len(self.y) / size
-        return Points(
-            self.cohort,
-            self.y[:size],
-            self.weight[:size],
-            share * self.mass[:size],
-            self.view[:size],
-            self.normals[:size],
-        )
 
 
 def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Generator) -> Points:
@@ -94,16 +92,13 @@ class _KeptScores:
 
     def __init__(self, placed: PlacedRows) -> None:
         self._placed = placed
-        self._flip = placed.flip
         self._cosine = float(placed.axes.labeller[0])
         self._sine = placed.axes.kappa
         self._tau = self._cosine / max(self._sine, _TINY)
-        if isinstance(placed.flip, BoundaryFlips):
-            self._right = 1.0  # bounds of the chances that a label is right, and that it is wrong
-            self._wrong = placed.flip.eps
-        else:
-            self._right = 1 - placed.flip
-            self._wrong = placed.flip
+        # bounds of the chances that a label is right, and that it is wrong
+        self._right, self._wrong = (
+            (1.0, placed.flip.eps) if isinstance(placed.flip, BoundaryFlips) else (1 - placed.flip, placed.flip)
+        )
         edges = panel_edges(placed, _PANEL_ORDER)
         inner = edges[:-1, None] + np.diff(edges)[:, None] * np.arange(_PARTS) / _PARTS
         cuts = np.append(inner.ravel(), edges[-1])
@@ -138,11 +133,9 @@ class _KeptScores:
         return self._placed.rows.select(t[None], _OBSERVED_LABELS[kind])[1]
 
     def correction(self, kind: np.ndarray, t: Array, zeta: Array) -> Array:
-        if not isinstance(self._flip, BoundaryFlips):
-            return np.ones((1, 1))
-        wrong = self._flip(self._cosine * t + self._sine * zeta)
+        wrong = chance_of_flip(self._placed.flip, self._cosine * t + self._sine * zeta)
         agrees = _TRUE_LABELS[kind] == _OBSERVED_LABELS[kind]
-        return np.where(agrees, 1 - wrong, wrong / (self._wrong or 1.0))[:, None]
+        return np.where(agrees, (1 - wrong) / (self._right or 1.0), wrong / (self._wrong or 1.0))[:, None]
 
     def _density(self, t: Array, kind: np.ndarray) -> Array:
         true = _TRUE_LABELS[kind]
@@ -156,3 +149,147 @@ class _KeptScores:
         t = left[:, None] + width[:, None] * x
         density = self._density(t.ravel(), np.repeat(kind, _PART_ORDER))
         return width * (density.reshape(t.shape) @ shares)
+
+
+# -- forces -----------------------------------------------------------------------------------------------------------
+
+
+_CURVATURES = (1e-6, 50.0)  # between which that of the control lies, in units of 1/X_ss
+_TARGETS = (0.05, 1e3)  # between which its target lies
+
+
+class NewestScores(NamedTuple):
+    """u_s of N points at the newest stage (T4.6), with slopes du_s/dη_j.
+
+    `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
+    """
+
+    score: Float[Array, " points"]
+    slope: Float[Array, "points_or_1 b"]
+    noise: float
+    centre: Float[Array, " points"]
+
+
+@dataclass(frozen=True)
+class RowForces:
+    """The forces f_s of a cohort's N points on the stages solved so far, and their slopes -df_s/dη_j."""
+
+    points: Points
+    force: Float[Array, "points solved"]
+    slope: Float[Array, "points_or_1 solved solved"]
+
+    def newest(self, parameters: OrderParameters) -> NewestScores:
+        points = self.points
+        cohort = points.cohort
+        s = parameters.stages - 1
+        row = RowView.of(cohort.selector, parameters, slice(cohort.first, s + 1))
+        factor = np.linalg.cholesky(row.noise)[-1]
+        x_row = parameters.x[s, cohort.first : s]
+        own = points.view @ (row.view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
+        score = own + self.force @ x_row
+        centre = score - points.normals[:, len(factor) - 1] * factor[-1]
+        slope = np.append(-x_row @ self.slope, np.ones((len(self.slope), 1)), axis=1)
+        return NewestScores(score, slope, float(factor[-1]), centre)
+
+    def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> RowForces:
+        newest = self.newest(parameters)
+        force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        slope = with_row(self.slope, beta[:, None] * newest.slope)
+        return RowForces(self.points, np.column_stack([self.force, force]), slope)
+
+    def means(
+        self, loss: Loss | QuadraticLoss, parameters: OrderParameters, smooth: bool
+    ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " K"]]:
+        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
+        newest = self.newest(parameters)
+        points = self.points
+        response = parameters.x[-1, -1]
+        mass = points.mass[:, self.force.shape[1] + smooth]
+        if smooth:
+            force, beta = loss.answer(newest.score, points.y, points.weight, response)
+            square = force**2
+        else:
+            force, square, beta = loss.mean_answer(newest.centre, newest.noise, points.y, points.weight, response)
+        weighted = mass * force
+        betas = mass * beta
+        slope = betas.sum() * newest.slope[0] if len(newest.slope) == 1 else betas @ newest.slope
+        return np.append(weighted @ self.force, mass @ square), slope, weighted @ points.view
+
+
+@dataclass(frozen=True)
+class SampledCohort:
+    """The forces on a cohort's points, under the loss and under its control."""
+
+    of_loss: RowForces
+    of_control: RowForces
+
+    @classmethod
+    def of(cls, points: Points) -> SampledCohort:
+        none = RowForces(points, np.zeros((len(points.y), 0)), np.zeros((1, 0, 0)))
+        return cls(none, none)
+
+    def trains(self, stage: int) -> bool:
+        return self.of_loss.points.cohort.trains(stage)
+
+    def grown(self, loss: Loss, control: QuadraticLoss, parameters: OrderParameters) -> SampledCohort:
+        return SampledCohort(self.of_loss.grown(loss, parameters), self.of_control.grown(control, parameters))
+
+    def first(self, size: int) -> SampledCohort:
+        """With the first points alone."""
+        points = self.of_loss.points
+        parts = {name: getattr(points, name)[:size] for name in ("y", "weight", "mass", "view", "normals")}
+        parts["mass"] = len(points.y) / size * parts["mass"]
+        few = replace(points, **parts)
+        return SampledCohort(
+            *(RowForces(few, one.force[:size], one.slope[:size]) for one in (self.of_loss, self.of_control))
+        )
+
+    def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:
+        """Add the sum over points in (T4.8), in place."""
+        cohort = self.of_loss.points.cohort
+        of_loss = self.of_loss.means(loss, parameters, loss.smooth)
+        of_control = self.of_control.means(control, parameters, loss.smooth)
+        products, slopes, by_view = (one - other for one, other in zip(of_loss, of_control, strict=True))
+        scale, shared = 1.0, np.zeros(len(slopes))
+        if (k := cohort.selector) is not None:
+            scale = float(np.sqrt(parameters.c[k, k]))
+            shared = parameters.c[cohort.first : parameters.stages, k] / scale
+        add_means(total, cohort, scale, shared, products, slopes, by_view)
+
+
+@dataclass
+class PointMeans:
+    """Means over points, with the control fitted on the way until it is settled."""
+
+    cohorts: Sequence[CohortForces]
+    before: OrderParameters
+    points: Sequence[SampledCohort]
+    loss: Loss
+    control: QuadraticLoss
+    settled: bool = False
+
+    def __call__(self, newest: Newest) -> Newest:
+        parameters = self.before.extended(newest)
+        here = [rows for rows in self.points if rows.trains(self.before.stages)]
+        if not self.settled:
+            self.control = closest_quadratic([rows.of_loss for rows in here], parameters, self.loss)
+        total = newest_forces(self.cohorts, newest, self.control)[1]
+        for rows in here:
+            rows.correct(total, parameters, self.loss, self.control)
+        return total
+
+
+def closest_quadratic(cohorts: Sequence[RowForces], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
+    """A weighted least-squares fit of derivatives over the newest stage's rows at their fitted scores."""
+    response = parameters.x[-1, -1]
+    columns = []
+    for rows in cohorts:
+        points = rows.points
+        score = rows.newest(parameters).score
+        force, _ = loss.answer(score, points.y, points.weight, response)
+        root_mass = np.sqrt(points.mass[:, rows.force.shape[1] + 1] * points.weight)
+        columns.append(np.stack([points.y, -score - response * force, force / points.weight]) * root_mass)
+    y, fitted, slope = np.concatenate(columns, axis=1)
+    (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m
+    curvature = np.clip(curvature, *np.divide(_CURVATURES, response))
+    return QuadraticLoss(float(curvature), float(np.clip(pull / curvature, *_TARGETS)))

@@ -15,13 +15,13 @@ from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
-from dp_theory.numerics.checks import ROUNDING, Array, require
+from dp_theory.numerics.checks import ROUNDING, Array, Float, require
 from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
+
+Keeping = Callable[[PlacedRows, int], Kept]  # `kept_rows`, or what remembers its answers
 
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
@@ -77,7 +77,7 @@ def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -
     For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
     recent = lru_cache(_RECENT)(kept_rows)
-    found: dict[str, list[Array]] = {}
+    found = []
     for cell in problem.cells():
         if isinstance(cell.loss, Square):
             solved, certificate = _by_moments(cell, TOLERANCE if tolerance is None else tolerance, recent)
@@ -88,24 +88,25 @@ def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -
         test_error, overlap, squared_norm = solved.outputs()
         alignment, covariance, response = solved.loop.parameters
         has_limit = np.array([loss == HARD_MARGIN for loss in solved.loop.losses])
-        additions = np.empty(len(solved.additions), object)
-        additions[:] = solved.additions
-        fields_of_cell = {
-            "test_error": test_error,
-            "overlap": np.where(has_limit, np.copysign(np.inf, overlap), overlap),
-            "squared_norm": np.where(has_limit, np.inf, squared_norm),
-            "keep_fraction": solved.kept / solved.candidates,
-            "certificate": certificate,
-            "additions": additions,
-            "kept": solved.kept,
-            "candidates": solved.candidates,
-            "alignment": alignment[:, 0],
-            "covariance": covariance,
-            "response": response,
-        }
-        for name, value in fields_of_cell.items():
-            found.setdefault(name, []).append(value)
-    return {name: np.reshape(cells, (*problem.shape, *cells[0].shape)) for name, cells in found.items()}
+        found.append(
+            {
+                "test_error": test_error,
+                "overlap": np.where(has_limit, np.copysign(np.inf, overlap), overlap),
+                "squared_norm": np.where(has_limit, np.inf, squared_norm),
+                "keep_fraction": solved.kept / solved.candidates,
+                "certificate": certificate,
+                "additions": np.array(solved.additions, object),
+                "kept": solved.kept,
+                "candidates": solved.candidates,
+                "alignment": alignment[:, 0],
+                "covariance": covariance,
+                "response": response,
+            }
+        )
+    return {
+        name: np.reshape([cell[name] for cell in found], (*problem.shape, *value.shape))
+        for name, value in found[0].items()
+    }
 
 
 # -- the stages -------------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ def solve_cell(
     seed: int = 0,
     perturb: np.random.Generator | None = None,
     near: Loop | None = None,
-    rows: Callable[[PlacedRows, int], Kept] = kept_rows,
+    rows: Keeping = kept_rows,
 ) -> Stages:
     """Solve a scalar problem once, one stage after the other, without a certificate.
 
@@ -142,11 +143,9 @@ def solve_cell(
     loop = Loop.of(cell)
     by_quadrature = False
     additions: list[RoundRows] = []
-    errors: list[float] = []
-    overlaps: list[float] = []
-    residuals: list[float] = []
+    found: list[tuple[float, float, float]] = []
     for stage in range(cell.stages):
-        placed = cell.initial if stage == 0 else (_placed(cell, additions, errors[-1], loop),)
+        placed = cell.initial if stage == 0 else (_placed(cell, additions, found[-1][0], loop),)
         cohorts = []
         for one in placed:
             by_quadrature = by_quadrature or one.needs_quadrature
@@ -168,11 +167,10 @@ def solve_cell(
             tried = None if perturb is None else _TRIED_ERROR * perturb.uniform(-1, 1, cell.basis.shape[1] + 2)
             loop, residual = loop.first_stage(order, near, tried)
         error, overlap = loop.outcome()
-        errors.append(error)
-        overlaps.append(overlap)
-        residuals.append(residual)
+        found.append((error, overlap, residual))
         _require_resolved(loop, residual, error)
-    return Stages(loop, additions, np.array(errors), np.array(overlaps), np.array(residuals), by_quadrature)
+    test_error, overlap, residual = np.array(found).T
+    return Stages(loop, additions, test_error, overlap, residual, by_quadrature)
 
 
 def _placed(cell: Cell, additions: list[RoundRows], error: float, loop: Loop) -> PlacedRows:
@@ -211,7 +209,7 @@ def _require_resolved(loop: Loop, residual: float, error: float) -> None:
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def _by_moments(cell: Cell, tolerance: float, rows: Callable[[PlacedRows, int], Kept]) -> tuple[Stages, Array]:
+def _by_moments(cell: Cell, tolerance: float, rows: Keeping) -> tuple[Stages, Array]:
     """The certificate of the square loss: what rounding does, as a perturbed solution shows, and more nodes change."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     first, *orders = ORDERS_OF_SEVERAL if several else ORDERS
@@ -231,7 +229,7 @@ def _by_moments(cell: Cell, tolerance: float, rows: Callable[[PlacedRows, int], 
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def _effect_of_rounding(solved: Stages, order: int, rows: Callable[[PlacedRows, int], Kept]) -> Array:
+def _effect_of_rounding(solved: Stages, order: int, rows: Keeping) -> Array:
     cell = solved.loop.cell
     if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import orth
 
 from dp_base.errors import InputError
-from dp_theory.loop.experiment import simulate_practice, simulate_span
+from dp_theory.loop.experiment import simulated
 from dp_theory.loop.flips import Flips, check_flips
 from dp_theory.loop.groups import Addition, Group, MeasuredRows, RoundPlan
 from dp_theory.loop.losses import SQUARE, Loss, require_loss
@@ -27,21 +27,20 @@ from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
 from dp_theory.numerics.checks import (
     Array,
+    Float,
     Real,
-    common_shape,
     numbers,
     require,
+    require_in,
     require_number,
     require_positive,
     require_ridge,
     require_some,
+    scalars,
+    shape_of_all,
 )
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
 
 _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
@@ -145,12 +144,14 @@ class SpanProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rules = {f"groups[{i}]": np.empty(group.shape) for i, group in enumerate(self.groups)}
-        return common_shape(phi=self.phi, lam=self.lam, **rules)
+        rules = {f"groups[{i}]": group.shape for i, group in enumerate(self.groups)}
+        return shape_of_all({"phi": np.shape(self.phi), "lam": np.shape(self.lam)} | rules)
 
     def cells(self) -> Iterator[Cell]:
-        phi, lam = (np.broadcast_to(np.asarray(value, float), self.shape) for value in (self.phi, self.lam))
-        directions = [self._directions(group) for group in self.groups]
+        directions = [
+            (self.whitened(self.truth if group.labeller is None else group.labeller), self.whitened(group.along))
+            for group in self.groups
+        ]
         truth = self.whitened(self.truth)[0]
         basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
         placed = []
@@ -160,14 +161,10 @@ class SpanProblem(AnyProblem):
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
-        for index in np.ndindex(self.shape):
+        for index, of_cell in scalars(self.shape, phi=self.phi, lam=self.lam):
             rows = tuple(replace(each, rows=each.rows.at(index, self.shape)) for each in placed)
-            ridges = lam[index].reshape(1)
-            yield Cell(float(phi[index]), ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
-
-    def _directions(self, group: Group) -> tuple[Float[Array, "1 d"], Float[Array, "r d"]]:
-        labeller = self.truth if group.labeller is None else group.labeller
-        return self.whitened(labeller), self.whitened(group.along)
+            ridges = np.array([of_cell["lam"]])
+            yield Cell(of_cell["phi"], ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -179,11 +176,15 @@ class SpanProblem(AnyProblem):
 
     def solve(self, tolerance: float | None) -> Prediction:
         found = predicted(self, tolerance)
-        found["keep_fraction"] = found["kept"]
-        return Prediction(**{field.name: found[field.name][..., 0][()] for field in fields(Prediction)})
+        return _of_first_stage(Prediction, found | {"keep_fraction": found["kept"]})
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return simulate_span(self, d, trials, seed=seed, workers=workers)
+        return _of_first_stage(Simulation, simulated(self, d, trials, self.eigenvalues.size, seed, workers))
+
+
+def _of_first_stage(kind: Any, found: dict[str, Any]) -> Any:
+    own = {field.name: found[field.name] for field in fields(kind)}
+    return kind(**{name: value[..., 0][()] if np.ndim(value) else value for name, value in own.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +267,7 @@ class PracticeProblem(AnyProblem):
             if self.truth is not None:
                 raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
             require_number(labeller=labeller)
-            require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
+            require_in("(0, 1]", "it is cos(w_g, w0)", labeller=labeller)
             return
         size = _require_spectrum(self.spectrum)
         if self.truth is not None:
@@ -282,13 +283,8 @@ class PracticeProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return common_shape(
-            **{
-                f"additions[{place}]": np.empty(plan.shape)
-                for place, plan in enumerate(self.additions)
-                if isinstance(plan, Addition)
-            }
-        )
+        rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Addition)}
+        return shape_of_all(rules)
 
     def cells(self) -> Iterator[Cell]:
         one = np.ones(1)
@@ -331,7 +327,7 @@ class PracticeProblem(AnyProblem):
         return PracticePrediction(problem=self, **predicted(self, tolerance))
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
-        return simulate_practice(self, d, trials, seed=seed, workers=workers)
+        return PracticeSimulation(**simulated(self, d, trials, 3, seed, workers))
 
 
 def _require_spectrum(spectrum: ArrayLike) -> int:

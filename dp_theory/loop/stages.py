@@ -24,16 +24,13 @@ from dp_theory.loop.equations import (
     with_edge,
     with_row,
 )
-from dp_theory.loop.forces import PointMeans, SampledCohort
 from dp_theory.loop.losses import Loss, Square, candidate_limits
 from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
-from dp_theory.loop.points import draw_points
-from dp_theory.numerics.checks import Array
+from dp_theory.loop.points import PointMeans, SampledCohort, draw_points
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.loop.problems import Cell
 
 SQUARE_CONTROL = QuadraticLoss()
@@ -89,7 +86,7 @@ class Loop:
     def of(cls, cell: Cell) -> Loop:
         modes, directions = cell.basis.shape
         none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
-        parameters = OrderParameters.of_no_stage(directions)
+        parameters = OrderParameters(np.zeros((0, directions)), np.zeros((0, 0)), np.zeros((0, 0)))
         return cls(cell, (), (), parameters, (), (), matrices, none, none, matrices[0])
 
     def outcome(self) -> tuple[float, float]:

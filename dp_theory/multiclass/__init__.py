@@ -1,7 +1,6 @@
 """Softmax regression with K classes on rows that a selector of K classes chose."""
 
-from dp_theory.multiclass.hardness import Uncertainty
-from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
+from dp_theory.multiclass.selection import Share, Threshold, Tilted, Uncertainty, make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
 

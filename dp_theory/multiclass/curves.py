@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_theory.multiclass.experiment import simulate_softmax
-from dp_theory.multiclass.hardness import SETS
-from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.prediction import STEPS, TOLERANCE, WIDE, SoftmaxEquations, predict_softmax
-from dp_theory.multiclass.selection import make_selection
+from dp_theory.multiclass.prediction import STEPS, TOLERANCE, WIDE, Nodes, SoftmaxEquations, predict_softmax
+from dp_theory.multiclass.selection import SETS, make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-from dp_theory.numerics.checks import Array, require, require_numbers, require_seed, require_tolerance
-from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
+from dp_theory.numerics.checks import (
+    Advance,
+    Array,
+    Float,
+    require,
+    require_numbers,
+    require_seed,
+    require_tolerance,
+    unseen,
+)
+from dp_theory.outcomes import SOFTMAX_QUANTITIES
 from dp_theory.ridge.simulators.dense import check_size
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 NARROWEST = 1e-6  # the least ridge that is tried, per kept row
 ROUNDING = 1e-9  # relative
@@ -62,9 +68,6 @@ def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> li
     return found
 
 
-OUTPUTS = ("test_error", "cross_entropy", "overlap", "squared_norm")
-
-
 def classes_curves(
     classes: Sequence[int],
     *,
@@ -78,7 +81,7 @@ def classes_curves(
     d: int = 240,
     workers: int | None = 1,
     seed: int = 0,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Ways to select rows for K classes, over the number of rows.
 
@@ -137,23 +140,15 @@ def classes_curves(
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": problem.lam / fraction}
             found = predict_softmax(problem, tolerance=tolerance, seed=seed)
-            for name in OUTPUTS:
+            for name in SOFTMAX_QUANTITIES:
                 row[name] = float(getattr(found, name))
                 row[f"{name}_se"] = float(getattr(found, f"{name}_se"))
             if trials:
                 runs = simulate_softmax(problem, d, trials, seed=seed, workers=workers)
-                row |= _measured(runs, found)
+                se = np.hypot(runs.test_error_se, found.test_error_se)
+                z = (runs.test_error - found.test_error) / se if trials > 1 else np.nan  # one trial has no error
+                row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}
+                row |= {"z": float(z), "trials": trials}
             rows.append(row)
             advance(1)
     return pd.DataFrame(rows)
-
-
-def _measured(runs: SoftmaxSimulation, predicted: SoftmaxPrediction) -> dict[str, Any]:
-    se = np.hypot(runs.test_error_se, predicted.test_error_se)
-    z = (runs.test_error - predicted.test_error) / se
-    return {
-        "simulated": float(runs.test_error),
-        "simulated_se": float(runs.test_error_se),
-        "z": float(z) if runs.trials > 1 else np.nan,  # one trial has no standard error
-        "trials": runs.trials,
-    }

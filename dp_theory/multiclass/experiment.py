@@ -5,19 +5,18 @@ By rotation invariance scores are Bᵀx of the first coordinates, with B the Hel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.numerics.checks import Array, Float, Int, require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.outcomes import SoftmaxSimulation
+from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxSimulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
     from scipy.optimize import OptimizeResult
 
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -36,20 +35,11 @@ def simulate_softmax(
     require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
     jobs = [(cell, d, seed, trial) for cell in problem.cells() for trial in range(trials)]
     results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*problem.shape, trials, 4))
-    return SoftmaxSimulation(**averaged(SoftmaxTrial._fields, results), d=d, trials=trials, seed=seed)
+    return SoftmaxSimulation(**averaged(SOFTMAX_QUANTITIES, results), d=d, trials=trials, seed=seed)
 
 
-class SoftmaxTrial(NamedTuple):
-    """What one experiment finds."""
-
-    test_error: float
-    cross_entropy: float
-    overlap: float
-    squared_norm: float
-
-
-def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> SoftmaxTrial:
-    """One experiment with a scalar problem."""
+def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, ...]:
+    """One experiment with a scalar problem: SOFTMAX_QUANTITIES."""
     rng = generator(seed, DENSE, trial)
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -62,7 +52,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
     selector = rho * teacher + np.sqrt((1 - rho) * (1 + rho)) * other
     kept = rng.random(n) < problem.selection.keep_probability(selector)
     if not kept.any():  # W = 0 answers at random
-        return SoftmaxTrial(1 - 1 / k, np.log(k), 0.0, 0.0)
+        return 1 - 1 / k, np.log(k), 0.0, 0.0
     w = _fit(x[kept], np.argmax(teacher[kept], axis=1), k, n, problem.lam)
     within = w[:, : k - 1]  # along the teacher
     beyond = w[:, k - 1 :]
@@ -72,7 +62,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> Sof
     y = np.argmax(t @ simplex, axis=1)
     losses = np.logaddexp.reduce(scores, axis=1) - np.take_along_axis(scores, y[:, None], axis=1)[:, 0]
     overlap = np.sum(within * simplex.T) / (k - 1)
-    return SoftmaxTrial((scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1))
+    return (scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1)
 
 
 def _fit(

@@ -10,25 +10,66 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import helmert
+from scipy.special import logsumexp, ndtri
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.multiclass.hardness import SETS
-from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.selection import Selection
-from dp_theory.numerics.checks import Array
+from dp_theory.multiclass.selection import SETS, Selection, uniforms
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.numerics.quadrature import both_below, panels, pdf
 from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Quasi-random rows in independent sets of equal size."""
+
+    sets: int
+    known: Float[Array, "k rows K"]  # g, and also g' where the selection depends on it
+    rest: Float[Array, "rows K"]  # z
+    mass: Float[Array, " rows"]  # probability that a row is kept: the mean of mass · F is E[F; kept]
+    teacher: Float[Array, "rows K"]  # g of rows that are not selected
+
+    @classmethod
+    def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
+        """g is drawn given that g_0 is the largest; a threshold moves the radius of (g, g'), which decides no class."""
+        k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
+        dimensions = classes + k * (classes - 1)
+        u = np.concatenate([uniforms(dimensions, log2, seed, number) for number in range(sets)])
+        teacher = _largest_first(u[:, :classes])
+        others = ndtri(u[:, classes:]).reshape(-1, k, classes - 1) @ helmert(classes)  # g' where k = 2, then z
+        known = np.stack([teacher, *np.moveaxis(others, 1, 0)[:-1]])
+        rest = others[:, -1]
+
+        weights = (rho, np.sqrt((1 - rho) * (1 + rho)))[:k]
+        scores = np.einsum("j,jnk->nk", weights, known)
+        radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
+        mass, factor = selection.along_rays(scores, radius, k * (classes - 1))
+
+        # The kept fraction is known better than the mean of each set, which is corrected to it.
+        fractions = np.resize(selection.keep_fraction(classes), sets)
+        means = mass.reshape(sets, -1).mean(1)
+        mass = mass * np.repeat(fractions / means, 2**log2)
+        return cls(sets, known * factor[:, None], rest, mass, teacher)
+
+    def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
+        return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
+
+
+def _largest_first(u: Float[Array, "rows K"]) -> Float[Array, "rows K"]:
+    largest = u[:, :1] ** (1 / u.shape[1])
+    g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
+    return g - g.mean(1, keepdims=True)
+
 
 _PROX_PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the largest score
 _PROX_STEPS = 500  # of Newton's method, at most
@@ -36,21 +77,14 @@ _PROX_STEPS = 500  # of Newton's method, at most
 
 def cross_entropy(h: Float[Array, "rows K"]) -> Float[Array, " rows"]:
     """ℓ(h; 0) of each row."""
-    ahead = h - h[:, :1]
-    largest = ahead.max(1)
-    return largest + np.log(np.exp(ahead - largest[:, None]).sum(1))
+    return logsumexp(h - h[:, :1], axis=1)
 
 
-class ProximalPoints(NamedTuple):
-    """The proximal points h of rows."""
+def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows K"]) -> tuple[Array, Array, Array]:
+    """The proximal points h of rows, p = softmax(h), and f = e_0 - p to full relative precision (rows, K).
 
-    h: Float[Array, "rows K"]
-    p: Float[Array, "rows K"]  # softmax(h)
-    f: Float[Array, "rows K"]  # e_0 - p, to full relative precision
-
-
-def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows K"]) -> ProximalPoints:
-    """Damped Newton's method: for a step Δ with d = max Δ - min Δ, t = ln(1 + d)/d lowers the objective for certain."""
+    Damped Newton's method: for a step Δ with d = max Δ - min Δ, t = ln(1 + d)/d lowers the objective for certain.
+    """
     h = np.ascontiguousarray(start.T)  # classes first: sums over them are then sums of long rows, five times as fast
     theta = np.ascontiguousarray(score.T)
     missed = np.inf
@@ -63,7 +97,7 @@ def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows 
         off = theta - h + delta * f
         missed = np.abs(off).max()
         if missed <= allowed:
-            return ProximalPoints(h.T, p.T, f.T)
+            return h.T, p.T, f.T
         inverse = 1 / (1 + delta * p)  # of I + δH but for its part of rank one
         u = p * inverse
         step = inverse * off + u * (delta * (u * off).sum(0) / u.sum(0))
@@ -123,9 +157,7 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
     )
 
 
-@lru_cache(2 * len(LEVELS))
-def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
-    return Nodes.of(classes, selection, rho, SETS, level, seed)
+_nodes = lru_cache(2 * len(LEVELS))(Nodes.of)
 
 
 def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Array, " fields"]:
@@ -133,7 +165,9 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Arra
     error = np.inf
     se = np.inf
     for level in LEVELS:
-        equations = SoftmaxEquations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
+        equations = SoftmaxEquations(
+            problem, _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
+        )
         try:
             x = equations.solve(x)
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root

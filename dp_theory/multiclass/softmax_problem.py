@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dp_base.errors import InputError
 from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
     Real,
     common_shape,
-    require,
+    require_in,
     require_number,
     require_positive,
+    scalars,
 )
 from dp_theory.ridge.problem import AnyProblem
 
@@ -60,7 +59,7 @@ class SoftmaxProblem(AnyProblem):
         if not isinstance(self.selection, Selection):
             raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
         require_number(rho=self.rho)
-        require("rho", self.rho, abs(self.rho) <= 1, "lie in [-1, 1]: it is the cosine of selector and teacher")
+        require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_positive("without ridge the weights run away", lam=self.lam)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
@@ -70,10 +69,8 @@ class SoftmaxProblem(AnyProblem):
         return common_shape(phi=self.phi, lam=self.lam)
 
     def cells(self) -> Iterator["SoftmaxProblem"]:
-        phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
-        lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
-        for index in np.ndindex(self.shape):
-            yield replace(self, phi=float(phi[index]), lam=float(lam[index]))
+        for _, numbers in scalars(self.shape, phi=self.phi, lam=self.lam):
+            yield replace(self, **numbers)
 
     def solve(self, tolerance: float | None) -> "SoftmaxPrediction":
         from dp_theory.multiclass.prediction import predict_softmax

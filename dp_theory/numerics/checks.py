@@ -1,18 +1,31 @@
 """The number types of the package, and checks that raise InputError, in one line, unless a value is what they name."""
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp_base.errors import DivergedError, InputError
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Inexact, Int, Shaped
+else:  # they take as long to import as numpy, and annotations are for type checkers and tests
+    Bool = Float = Inexact = Int = Shaped = Any
+
 Array = NDArray[np.floating]
 Real = Any  # a union of float and array would make type checkers object to every operator
+
+Advance = Callable[[int], None]  # it is told how many steps are done
+
+
+def unseen(done: int) -> None:
+    """Progress that nobody follows."""
+
 
 ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded operation
 
@@ -79,12 +92,23 @@ def require_tolerance(tolerance: Any) -> None:
 
 def common_shape(**values: Any) -> tuple[int, ...]:
     """The shape that the values broadcast to."""
-    shapes = {name: np.shape(value) for name, value in values.items()}
+    return shape_of_all({name: np.shape(value) for name, value in values.items()})
+
+
+def shape_of_all(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to."""
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
         told = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
         raise InputError(f"shapes do not broadcast: {told}") from None
+
+
+def scalars(shape: tuple[int, ...], **values: Any) -> Iterator[tuple[tuple[int, ...], dict[str, float]]]:
+    """The index and the numbers of every cell of values that broadcast to `shape`."""
+    arrays = {name: np.broadcast_to(np.asarray(value, float), shape) for name, value in values.items()}
+    for index in np.ndindex(shape):
+        yield index, {name: float(array[index]) for name, array in arrays.items()}
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
@@ -129,10 +153,22 @@ def require_ridge(lam: Any) -> None:
     require_magnitude(lam=found)
 
 
+def require_in(interval: str, what: str, **values: Any) -> None:
+    """Each is a real number, or an array of such, in an interval such as "[0, 1/2)"; `what` ends the message."""
+    low, high = (float(Fraction(end)) for end in interval[1:-1].split(","))
+    above, below = (
+        np.greater_equal if interval[0] == "[" else np.greater,
+        np.less_equal if interval[-1] == "]" else np.less,
+    )
+    for name, value in values.items():
+        found = numbers(name, value)
+        require(name, found, above(found, low) & below(found, high), f"lie in {interval}: {what}")
+
+
 def require_level(level: Any) -> None:
     """A probability inside (0, 1)."""
     require_number(level=level)
-    require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+    require_in("(0, 1)", "it is a probability", level=level)
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:

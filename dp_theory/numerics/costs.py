@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import require, require_number
+from dp_theory.numerics.checks import require, require_in, require_number
 
 AXES = ("generated", "kept", "compute")
 STRATEGIES = ("static", "prune", "direct")
@@ -24,13 +24,17 @@ STRATEGIES = ("static", "prune", "direct")
 DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
 TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
 LEAST_KEEP = 1e-12  # of any search: beyond, moments lose their digits
-KEEP_DOMAIN = f"lie in [{LEAST_KEEP:g}, 1): it is the least kept fraction"
 SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
 
 
 def generated(strategy: str, kept: Any, p: Any) -> Any:
     """Samples generated for `kept` training rows."""
     return kept / p if strategy == "prune" else kept
+
+
+def require_least_keep(keep: float) -> None:
+    """At least LEAST_KEEP, below 1."""
+    require_in(f"[{LEAST_KEEP:g}, 1)", "it is the least kept fraction", **{"smallest keep": keep})
 
 
 def require_costs(**costs: float) -> None:

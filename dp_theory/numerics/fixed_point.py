@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import root
 
-from dp_theory.numerics.checks import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.numerics.checks import Array, Float
 
 Move = Callable[["Float[Array, ' n']"], "tuple[Float[Array, ' n'], float]"]
 

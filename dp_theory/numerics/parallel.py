@@ -10,14 +10,14 @@ from typing import Any
 
 from dp_base.cluster import results, this_cluster
 from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
-from dp_theory.numerics.checks import finite_numbers, require_workers
+from dp_theory.numerics.checks import Advance, finite_numbers, require_workers, unseen
 
 
 def run_jobs(
     function: Callable,
     jobs: Sequence[tuple],
     workers: int | None = 1,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> list:
     """[function(*job) for job in jobs], by so many processes; advance(1) is called as each job ends."""
     require_workers(workers)

@@ -1,7 +1,6 @@
 """Expectations over standard normals by Gauss-Legendre panels, which end where an integrand jumps or bends."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
@@ -134,57 +133,37 @@ def nested(
     stop at. Yields nodes (r, N), weights (N,) and the column of `begun` of each node.
     """
     planes, level, width = _with_crossings(planes, level, width)
-    nesting = _Nesting(planes, level, width, order, reach, planes.shape[1] if end is None else end)
-    start = np.empty((0, 1)) if begun is None else begun
-    columns = start.shape[1]
-    return nesting.blocks(start, np.ones(columns), np.arange(columns))
+    end = planes.shape[1] if end is None else end
 
-
-@dataclass(frozen=True)
-class _Nesting:
-    planes: Array
-    level: Array
-    width: Array
-    order: int
-    reach: float
-    end: int
-
-    def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        if len(t) == self.end:
+    def blocks(t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
+        i = len(t)
+        if i == end:
             yield t, mass, column
             return
-        crossing, scale = self._steps_along(len(t))
+        crossing = np.flatnonzero(np.abs(planes[:, i]) > _PARALLEL)
+        still_to_come = np.linalg.norm(planes[crossing, i + 1 :], axis=1)
+        scale = np.hypot(width[crossing], still_to_come) / np.abs(planes[crossing, i])
+        crossing, scale = crossing[scale < BLURRED], scale[scale < BLURRED]
         steps = np.unique(_STEP_EDGES * np.any(scale > 0))  # sharp steps need no edges around them
-        at_once = max(1, BLOCK // (self.order * (3 + len(crossing) * len(steps))))
+        at_once = max(1, BLOCK // (order * (3 + len(crossing) * len(steps))))
         for start in range(0, len(mass), at_once):
             block = slice(start, start + at_once)
-            s, weight = self._next_coordinate(t[:, block], mass[block], crossing, scale[:, None] * steps)
+            before = t[:, block]
+            # where each crossing plane meets the line
+            met = (level[crossing, None] - planes[crossing, :i] @ before) / planes[crossing, i, None]
+            cuts = (met.T[..., None] + scale[:, None] * steps).reshape(before.shape[1], -1)
+            fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (len(cuts), 4))
+            edges = np.clip(np.concatenate([fixed, cuts], axis=1), -reach, reach)
+            s, weight = panels(np.sort(edges), order)
+            weight = mass[block, None] * weight * pdf(s)
             used = weight > 0
             parent = np.broadcast_to(np.arange(len(s))[:, None], s.shape)[used]
-            longer = np.concatenate([t[:, block][:, parent], s[used][None]])
-            yield from self.blocks(longer, weight[used], column[block][parent])
+            longer = np.concatenate([before[:, parent], s[used][None]])
+            yield from blocks(longer, weight[used], column[block][parent])
 
-    def _steps_along(self, i: int) -> tuple[np.ndarray, Array]:
-        crossing = np.flatnonzero(np.abs(self.planes[:, i]) > _PARALLEL)
-        slope = self.planes[crossing, i]
-        still_to_come = np.linalg.norm(self.planes[crossing, i + 1 :], axis=1)
-        scale = np.hypot(self.width[crossing], still_to_come) / np.abs(slope)
-        sharp = scale < BLURRED
-        return crossing[sharp], scale[sharp]
-
-    def _next_coordinate(self, before: Array, mass: Array, crossing: np.ndarray, around: Array) -> tuple[Array, Array]:
-        """Values and weights (N, nodes); `around` has the cuts' distances from where each crossing plane meets the
-        line.
-        """
-        i = len(before)
-        slope = self.planes[crossing, i]
-        met = self.planes[crossing, :i] @ before
-        centre = ((self.level[crossing, None] - met) / slope[:, None]).T  # (N, crossing)
-        cuts = centre[..., None] + around
-        fixed = np.broadcast_to([-self.reach, -3.0, 3.0, self.reach], (len(mass), 4))
-        edges = np.concatenate([fixed, cuts.reshape(len(mass), -1)], axis=1)
-        s, weight = panels(np.sort(np.clip(edges, -self.reach, self.reach)), self.order)
-        return s, mass[:, None] * weight * pdf(s)
+    start = np.empty((0, 1)) if begun is None else begun
+    columns = start.shape[1]
+    return blocks(start, np.ones(columns), np.arange(columns))
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:

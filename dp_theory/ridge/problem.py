@@ -29,10 +29,10 @@ from dp_theory.numerics.checks import (
     Array,
     Real,
     common_shape,
-    require,
-    require_numbers,
+    require_in,
     require_positive,
     require_ridge,
+    scalars,
 )
 from dp_theory.rules import Rule
 
@@ -95,8 +95,7 @@ class Problem(AnyProblem):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
-        require_numbers(rho=self.rho)
-        require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
+        require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_ridge(self.lam)
         common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
@@ -106,9 +105,8 @@ class Problem(AnyProblem):
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
     def cells(self) -> Iterator[Problem]:
-        rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
-        for index in np.ndindex(self.shape):
-            yield Problem(self.rule.at(index, self.shape), float(rho[index]), float(phi[index]), float(lam[index]))
+        for index, numbers in scalars(self.shape, rho=self.rho, phi=self.phi, lam=self.lam):
+            yield Problem(self.rule.at(index, self.shape), **numbers)
 
     def blocks(self, size: int, phi: Real = None) -> Iterator[tuple[slice, Rule, Array, Array, Array]]:
         """The cells in C order, so many at a time: their places, and rule, rho, phi (perhaps another one) and lam."""

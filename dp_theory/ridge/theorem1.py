@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import ROUNDING, Array, Real, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_numbers
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.ridge.problem import Problem
 
 _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache

@@ -6,12 +6,11 @@ from typing import Any
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real
-from dp_theory.rules.base import RULES, Rule, kept_fraction
+from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 from dp_theory.rules.custom import Direct, SymmetricRule
 from dp_theory.rules.entropy_rule import Entropy
 from dp_theory.rules.keep_easy import KeepEasy
 from dp_theory.rules.keep_hard import KeepHard
-from dp_theory.rules.moments import Fourth, Moments
 from dp_theory.rules.random import KeepAll, Random
 
 __all__ = [

@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from scipy.special import erf, gammainc
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
@@ -28,17 +29,89 @@ from dp_theory.numerics.checks import (
     MOST_ROWS,
     ROUNDING,
     Array,
+    Float,
     Real,
     common_shape,
     require,
-    require_numbers,
+    require_in,
     require_size,
 )
-from dp_theory.numerics.quadrature import half_line
-from dp_theory.rules.moments import Fourth, Moments, fourth_integrands, moment_integrands, sine_and_tau
+from dp_theory.numerics.quadrature import PDF0, half_line
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
+SQRT2 = np.sqrt(2)
+
+
+class Moments(NamedTuple):
+    """The constants of Theorem 1. They broadcast.
+
+    Attributes
+    ----------
+    p
+        E[q(G)], the kept fraction.
+    gamma
+        E[q(G) G²].
+    beta
+        2 E[q(G) pdf(tau G)] = E[q y V].
+    beta_tilde
+        2 E[q(G) cdf(tau G) G] = E[q y G].
+
+    References
+    ----------
+    Section 4 of the paper.
+    """
+
+    p: Real
+    gamma: Real
+    beta: Real
+    beta_tilde: Real
+
+    def flipped(self, flip: Real) -> Moments:
+        clean = 1 - 2 * np.asarray(flip)
+        return self._replace(beta=clean * self.beta, beta_tilde=clean * self.beta_tilde)
+
+    def per_kept_row(self) -> Moments:
+        return Moments(np.ones_like(self.p), *(moment / self.p for moment in self[1:]))
+
+
+class Fourth(NamedTuple):
+    """E[q G⁴], E[q y G³], E[q y G² V], E[q y G V²], E[q y V³]."""
+
+    t4: Real
+    yt3: Real
+    yt2v: Real
+    ytv2: Real
+    yv3: Real
+
+    def flipped(self, flip: Real) -> Fourth:
+        clean = 1 - 2 * np.asarray(flip)
+        return Fourth(self.t4, *(clean * moment for moment in self[1:]))
+
+    def per_kept_row(self, p: Real) -> Fourth:
+        return Fourth(*(moment / p for moment in self))
+
+
+def sine_and_tau(rho: Real) -> tuple[Real, Real]:
+    """√(1 - rho²) and tau, which is ±inf at rho = ±1."""
+    rho = np.asarray(rho, float)
+    sine = np.sqrt((1 - rho) * (1 + rho))
+    with np.errstate(divide="ignore"):
+        return sine, rho / sine
+
+
+def moment_integrands(t: Real, b: Real) -> list[Real]:
+    """Functions of t = |G| whose means are `Moments`; b = tau·t."""
+    return [1.0, t**2, 2 * PDF0 * np.exp(-(b**2) / 2), t * erf(b / SQRT2)]
+
+
+def fourth_integrands(t: Real, b: Real) -> list[Real]:
+    """The same for `Moments` and `Fourth`."""
+    square = t**2
+    density = 2 * PDF0 * np.exp(-(b**2) / 2)  # of V at ±b
+    signed = t * erf(b / SQRT2)  # t·E[y | t]
+    third = t * np.sign(b) * gammainc(1.5, b**2 / 2)  # signed - t·b·density, which cancels where b is small
+    fourth = [square * square, square * signed, square * density, third, (b**2 + 2) * density]
+    return [1.0, square, density, signed, *fourth]
+
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
 
@@ -137,8 +210,7 @@ class Rule:
 
 def kept_fraction(p: Real) -> Real:
     """p, once it is known to be in (0, 1]."""
-    require_numbers(keep=p)
-    require("keep", p, (np.asarray(p) > 0) & (np.asarray(p) <= 1), "lie in (0, 1]: it is the kept fraction of the pool")
+    require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)
     return p
 
 
@@ -152,17 +224,12 @@ def by_quadrature(
     shape = np.broadcast_shapes(rule.shape, np.shape(rho))
     rule = rule.map(lambda value: np.broadcast_to(value, shape).ravel())
     rho = np.broadcast_to(rho, shape).ravel()
-    values = []
-    errors = []
+    parts = []
     for start in range(0, rho.size, _CELLS):
         here = itemgetter(slice(start, start + _CELLS))
-        found, error = _by_rising_order(rule.map(here), here(rho), integrands)
-        values.append(found)
-        errors.append(error)
-    return (
-        np.concatenate(values, axis=-1).reshape(-1, *shape),
-        np.concatenate(errors, axis=-1).reshape(-1, *shape),
-    )
+        parts.append(_by_rising_order(rule.map(here), here(rho), integrands))
+    values, errors = (np.concatenate(part, axis=-1).reshape(-1, *shape) for part in zip(*parts, strict=True))
+    return values, errors
 
 
 def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +238,8 @@ def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tup
     left = np.arange(rho.size)
     for order in _ORDERS[1:]:
         fine = _with_order(rule.map(itemgetter(left)), rho[left], order, integrands)
-        errors[:, left] = _relative_difference(values[:, left], fine)
+        off = np.abs(values[:, left] - fine)
+        errors[:, left] = np.divide(off, np.abs(fine), out=np.zeros(off.shape), where=off > 0)
         values[:, left] = fine
         left = left[errors[:, left].max(0) >= _AGREED]
         if not left.size:
@@ -192,8 +260,3 @@ def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands)
     mass = weights * along_nodes.keep_probability(t)
     b = np.clip(tau[:, None] * t, -_FARTHEST, _FARTHEST)
     return np.array([np.broadcast_to((mass * f).sum(-1), rho.shape) for f in integrands(t, b)])
-
-
-def _relative_difference(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    difference = np.abs(coarse - fine)
-    return np.divide(difference, np.abs(fine), out=np.zeros(difference.shape), where=difference > 0)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Real, require, require_breaks
-from dp_theory.rules.base import Rule
-from dp_theory.rules.moments import Fourth, Moments
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.numerics.checks import Array, Float, Real, require_breaks, require_in
+from dp_theory.rules.base import Fourth, Moments, Rule
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class SymmetricRule(Rule):
 
     def keep_probability(self, t: Real) -> Real:
         q = np.asarray(self.q(np.abs(t)), float)
-        require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
+        require_in("[0, 1]", "it is a probability", **{"q(t)": q})
         return q
 
 
@@ -91,18 +87,16 @@ class Direct(Rule):
         raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        return _per_kept_row(*self.rule.moments_with_errors(rho))
+        moments, errors = self.rule.moments_with_errors(rho)
+        return moments.per_kept_row(), _errors_per_kept_row(errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         moments, errors, fourth = self.rule.up_to_fourth(rho)
-        return *_per_kept_row(moments, errors), Fourth(*(moment / moments.p for moment in fourth))
+        return moments.per_kept_row(), _errors_per_kept_row(errors), fourth.per_kept_row(moments.p)
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return self.rule.draw(rng, size)
 
 
-def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
-    p, *others = moments
-    p_error, *other_errors = errors
-    divided = Moments(np.ones_like(p), *(moment / p for moment in others))
-    return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in other_errors))
+def _errors_per_kept_row(errors: Moments) -> Moments:
+    return Moments(np.zeros_like(errors.p), *(error + errors.p for error in errors[1:]))

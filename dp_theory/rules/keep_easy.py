@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.numerics.checks import ROUNDING, Array, Real, require, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_numbers
 from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, THRESHOLD, Rule, kept_fraction
-from dp_theory.rules.moments import SQRT2, Fourth, Moments, sine_and_tau
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sine_and_tau
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Real
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real
 from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, Rule, kept_fraction
-from dp_theory.rules.moments import Fourth, Moments, sine_and_tau
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sine_and_tau
 
 _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
 
 
+class _BlindRule(Rule):
+    """q = `share`, whatever t is."""
+
+    share: Real
+
+    def keep_probability(self, t: Real) -> Real:
+        return self.share + np.zeros(np.shape(t))
+
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        sine, _ = sine_and_tau(rho)
+        p = np.asarray(self.share, float)
+        return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
+
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
+        moments, errors = self.moments_with_errors(rho)
+        p, _, beta, beta_tilde = moments
+        cosine2 = np.square(rho)
+        sine2 = 1 - cosine2
+        fourth = Fourth(
+            t4=3 * p,
+            yt3=beta_tilde * (3 - cosine2),
+            yt2v=beta * sine2,
+            ytv2=beta_tilde * cosine2,
+            yv3=beta * (3 - sine2),
+        )
+        return moments, errors, fourth
+
+    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
+        return rng.standard_normal(size)
+
+
 @dataclass(frozen=True)
-class Random(Rule):
+class Random(_BlindRule):
     """q = p, whatever t is.
 
     Parameters
@@ -41,53 +68,21 @@ class Random(Rule):
     def __post_init__(self) -> None:
         kept_fraction(self.p)
 
-    def keep_probability(self, t: Real) -> Real:
-        return self.p + np.zeros(np.shape(t))
-
-    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        sine, _ = sine_and_tau(rho)
-        p = np.asarray(self.p, float)
-        return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
-
-    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        moments, errors = self.moments_with_errors(rho)
-        p, _, beta, beta_tilde = moments
-        cosine2 = np.square(rho)
-        sine2 = 1 - cosine2
-        fourth = Fourth(
-            t4=3 * p,
-            yt3=beta_tilde * (3 - cosine2),
-            yt2v=beta * sine2,
-            ytv2=beta_tilde * cosine2,
-            yv3=beta * (3 - sine2),
-        )
-        return moments, errors, fourth
+    @property
+    def share(self) -> Real:
+        return self.p
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
         return cls(p)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
-        return rng.standard_normal(size)
-
 
 @dataclass(frozen=True)
-class KeepAll(Rule):
+class KeepAll(_BlindRule):
     """q = 1: no selection."""
 
     help = "all rows"
-
-    def keep_probability(self, t: Real) -> Real:
-        return np.ones(np.shape(t))
-
-    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        return Random(1.0).moments_with_errors(rho)
-
-    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        return Random(1.0).up_to_fourth(rho)
-
-    def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
-        return Random(1.0).draw(rng, size)
+    share = 1.0
 
 
 RULES.register("keep-all", KeepAll, place=3)

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize
 
-from dp_theory.numerics.checks import Array, Real, require, require_number, require_positive, require_ridge
-from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
+from dp_theory.numerics.checks import (
+    Array,
+    Bool,
+    Float,
+    Real,
+    require,
+    require_in,
+    require_number,
+    require_positive,
+    require_ridge,
+)
+from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.rules import Rule
 from dp_theory.selection.influence import (
@@ -26,9 +36,6 @@ from dp_theory.selection.influence import (
     ridge_ratio,
     slope_by_moments,
 )
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none of them is dyadic
 
@@ -109,10 +116,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
-        require("rho", self.rho, abs(self.rho) < 1, "lie in (-1, 1): it is cos(w_s, w0)")
+        require_in("(-1, 1)", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is the cost per dimension", budget=self.budget)
-        require("flip", self.flip, 0 <= self.flip < 0.5, "lie in [0, 1/2): it is a flip rate")
-        require("smallest keep", self.least, LEAST_KEEP <= self.least < 1, KEEP_DOMAIN)
+        require_in("[0, 1/2)", "it is a flip rate", flip=self.flip)
+        require_least_keep(self.least)
         require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         if self.lam is not None:

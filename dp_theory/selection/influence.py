@@ -11,21 +11,17 @@ r)·L (T7.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_theory.loop.flips import observed_labels
-from dp_theory.numerics.checks import Array, Real, require
+from dp_theory.numerics.checks import Array, Float, Inexact, Real, require, require_in
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Inexact
-
 
 MOMENTS = 6  # on which a learner depends
 ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
@@ -144,8 +140,8 @@ def influence(
     array([ True, False])
     """
     problem = Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
-    require("rho", rho, abs(rho) < 1, "lie in (-1, 1)")
-    require("flip", flip, 0 <= flip < 0.5, "lie in [0, 1/2): it is a flip rate")
+    require_in("(-1, 1)", "it is cos(w_s, w0)", rho=rho)
+    require_in("[0, 1/2)", "it is a flip rate", flip=flip)
     if isinstance(keep, Rule):
         rule = keep
         breaks = rule.breakpoints()

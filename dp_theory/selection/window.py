@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -11,12 +11,9 @@ from scipy.optimize import minimize_scalar
 from dp_theory.loop.groups import LARGEST_ERROR, Addition
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 _LOWEST = -4.0  # ln kappa from which windows are tried, unless narrower ones are possible
 _HIGHEST = 9.0  # ln kappa up to which they are tried
@@ -36,38 +33,32 @@ def best_window(
     A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share
     SMALLEST_KEEP or more.
     """
-    loops = _WindowLoops(problem, rounds, Addition(candidates, kept))
-    keeping_all = loops.errors(np.inf)
-    lowest = min(_LOWEST, float(np.log(loops.narrowest / np.tan(np.pi * keeping_all[0]))))
+    rows = Addition(candidates, kept)
+    narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
+
+    def errors(kappa: float) -> Float[Array, " stages"]:
+        def plan(test_error: float) -> Addition:
+            if np.isinf(kappa):
+                return replace(rows, keep=KeepAll())
+            alpha = kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
+            return replace(rows, keep=KeepHard(max(alpha, narrowest)))
+
+        return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
+
+    def log_error(log_kappa: float) -> float:
+        return float(np.log(errors(np.exp(log_kappa))[-1]))
+
+    keeping_all = errors(np.inf)
+    lowest = min(_LOWEST, float(np.log(narrowest / np.tan(np.pi * keeping_all[0]))))
     # narrow windows, wide ones and none may each have a minimum of the error
     grid = np.append(np.arange(lowest, _HIGHEST, _SPACING), np.inf)
-    found = [loops.log_error(log_kappa) for log_kappa in grid]
+    found = [log_error(log_kappa) for log_kappa in grid]
     if found[-1] <= min(found) + _ROUNDING:  # so wide a window keeps all
         return np.inf, keeping_all
     place = int(np.argmin(found))
     best = float(grid[place])
     if place > 0:
         ends = (best - _SPACING, best + _SPACING)
-        near: Any = minimize_scalar(loops.log_error, bounds=ends, method="bounded")
+        near: Any = minimize_scalar(log_error, bounds=ends, method="bounded")
         best = float(near.x) if near.fun < found[place] else best
-    return float(np.exp(best)), loops.errors(np.exp(best))
-
-
-class _WindowLoops:
-    def __init__(self, problem: PracticeProblem, rounds: int, rows: Addition) -> None:
-        self._problem = problem
-        self._rounds = rounds
-        self._rows = rows
-        self.narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
-
-    def errors(self, kappa: float) -> Float[Array, " stages"]:
-        def plan(test_error: float) -> Addition:
-            if np.isinf(kappa):
-                return replace(self._rows, keep=KeepAll())
-            alpha = kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
-            return replace(self._rows, keep=KeepHard(max(alpha, self.narrowest)))
-
-        return solve_stages(replace(self._problem, additions=[plan] * self._rounds)).test_error
-
-    def log_error(self, log_kappa: float) -> float:
-        return float(np.log(self.errors(np.exp(log_kappa))[-1]))
+    return float(np.exp(best)), errors(np.exp(best))

@@ -6,17 +6,14 @@ z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc, log_ndtr, ndtr
 
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 ANGLES = 8  # directions of the plane that are tested
 BINS = 21  # groups of rows by their margin; with an odd number there is one around 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,7 +13,9 @@ from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.numerics.checks import (
     MOST_TRIALS,
+    Advance,
     Array,
+    Float,
     require_level,
     require_number,
     require_positive,
@@ -22,6 +24,7 @@ from dp_theory.numerics.checks import (
     require_some,
     require_tolerance,
     require_whole,
+    unseen,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.rules import Rule, make_rule
@@ -39,7 +42,6 @@ from dp_theory.validity.view import FeatureView
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Float
 
 RULES = ("random", "keep-hard", "keep-easy")
 LAM = 0.05
@@ -111,7 +113,7 @@ def check(
     seed: int = 0,
     level: float = 0.01,
     tolerance: float = 0.1,
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Advance = unseen,
 ) -> Check:
     """Hold the theory of ridge regression on selected rows against features, assumption by assumption.
 
@@ -151,7 +153,13 @@ def check(
     """
     import pandas as pd
 
-    _require_options(keep=keep, lam=lam, trials=trials, seed=seed, level=level, tolerance=tolerance)
+    require_number(keep=keep, lam=lam)
+    require_whole(trials=trials)
+    require_seed(seed)
+    require_positive("the ridge per kept row, over the mean variance", lam=lam)
+    require_level(level)
+    require_tolerance(tolerance)
+    require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
@@ -171,16 +179,6 @@ def check(
     if compared[0]["verdict"] == "undecided":
         needed = _needed(len(view.y), curves, trials, level / FAMILIES, tolerance)
     return Check(view, curves, assumptions, needed)
-
-
-def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
-    require_number(keep=keep, lam=lam)
-    require_whole(trials=trials)
-    require_seed(seed)
-    require_positive("the ridge per kept row, over the mean variance", lam=lam)
-    require_level(level)
-    require_tolerance(tolerance)
-    require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
 
 
 def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
@@ -322,7 +320,8 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
             change = np.where(is_off, change, np.nan)
         largest = int(np.where(np.isfinite(change), np.abs(change), -1.0).argmax())
         effect = float(change[largest])
-        verdict = "holds" if _farthest(curves, column, se, trials, level) < tolerance else "undecided"
+        farthest = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
+        verdict = "holds" if (farthest / curves[column]).max() < tolerance else "undecided"
         if is_off.any() and abs(effect) > tolerance:
             verdict = "fails"
         rows.append(
@@ -336,11 +335,6 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
             }
         )
     return rows
-
-
-def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: float) -> float:
-    off = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
-    return float((off / curves[column]).max())
 
 
 def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:

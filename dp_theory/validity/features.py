@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_theory.numerics.checks import (
     Array,
+    Float,
     numbers,
     require,
     require_number,
@@ -22,9 +23,6 @@ from dp_theory.numerics.checks import (
     require_whole,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 # Arrays of a file.
 ROWS = ("X", "y")
@@ -74,12 +72,7 @@ class Features:
     test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None = None
 
     def __post_init__(self) -> None:
-        _check_matrix(self.x)
-        _check_labels(self.x, self.y)
-        if self.test is not None:
-            _check_test_rows(*self.test, columns=self.x.shape[1])
-        _check_direction("w_s", self.w_s, self.x)
-        _check_direction("w_g", self.w_g, self.x)
+        _check_arrays(self.x, self.y, self.w_s, self.w_g, self.test)
         _check_two_classes("y", self.y)
         if self.test is not None:
             _check_two_classes("y_test", self.test[1])
@@ -139,18 +132,16 @@ class Features:
         require_seed(seed)
         x = numbers("X", x)
         y = np.asarray(y)
-        _check_matrix(x)
-        _check_labels(x, y)
         selector = None if w_s is None else numbers("w_s", w_s)
         truth = None if w_g is None else numbers("w_g", w_g)
-        _check_direction("w_s", selector, x)
-        _check_direction("w_g", truth, x)
+        test_rows = None if test is None else (numbers("X_test", test[0]), np.asarray(test[1]))
+        _check_arrays(x, y, selector, truth, test_rows)
 
         pair = _pair(x, y, classes)
         x, y = _rows_of_pair(x, y, pair)
         _check_shares(y)
         _check_copies(x)
-        test_rows = None if test is None else _test_rows(*test, pair=pair, columns=x.shape[1])
+        test_rows = None if test_rows is None else _test_rows_of_pair(*test_rows, pair)
         if components is not None:
             axes = _leading_components(x, components)
             x = x @ axes
@@ -262,10 +253,7 @@ def _rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) ->
     return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
 
 
-def _test_rows(x: ArrayLike, y: ArrayLike, *, pair: tuple[list[Any], list[Any]], columns: int) -> tuple[Array, Array]:
-    x = numbers("X_test", x)
-    y = np.asarray(y)
-    _check_test_rows(x, y, columns=columns)
+def _test_rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:
     chosen = _rows_of_pair(x, y, pair)
     if not len(chosen[1]):
         wanted = _listed(np.array([name for side in pair for name in side]))
@@ -294,31 +282,35 @@ def _trained_selector(x: Array, y: Array, lam: float) -> Array:
 # -- checks: each raises InputError for the first thing that is wrong
 
 
-def _check_matrix(x: Array) -> None:
-    _check_rows(x, "X")
+def _check_arrays(
+    x: Array, y: np.ndarray, w_s: Array | None, w_g: Array | None, test: tuple[Array, np.ndarray] | None
+) -> None:
+    _check_rows(x, y)
     if len(x) < FEWEST_ROWS:
         raise InputError(f"X has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
     spread = float(np.ptp(x, axis=0).max())
     if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
         raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")
+    columns = x.shape[1]
+    if test is not None:
+        _check_rows(*test, "_test")
+        if test[0].shape[1] != columns:
+            raise InputError(f"X_test has {test[0].shape[1]} columns: it must have the {columns} of X")
+    for name, w in (("w_s", w_s), ("w_g", w_g)):
+        if w is None:
+            continue
+        if np.shape(w) != (columns,):
+            raise InputError(f"{name} has shape {np.shape(w)}: with {columns} columns in X it must be ({columns},)")
+        if not (np.isfinite(w).all() and np.any(w)):
+            raise InputError(f"{name} must be finite and not zero: it is a direction")
 
 
-def _check_test_rows(x: Array, y: np.ndarray, *, columns: int) -> None:
-    _check_rows(x, "X_test")
-    if x.shape[1] != columns:
-        raise InputError(f"X_test has {x.shape[1]} columns: it must have the {columns} of X")
-    _check_labels(x, y, "_test")
-
-
-def _check_rows(x: Array, name: str) -> None:
+def _check_rows(x: Array, y: np.ndarray, which: str = "") -> None:
     if x.ndim != 2 or 0 in x.shape:
-        raise InputError(f"{name} has shape {x.shape}: it must be (rows, columns)")
+        raise InputError(f"X{which} has shape {x.shape}: it must be (rows, columns)")
     if not np.isfinite(x).all():
         row = int(np.argmin(np.isfinite(x).all(1)))
-        raise InputError(f"{name} has nan or inf, first in row {row}: all must be finite")
-
-
-def _check_labels(x: Array, y: np.ndarray, which: str = "") -> None:
+        raise InputError(f"X{which} has nan or inf, first in row {row}: all must be finite")
     name = f"y{which}"
     if np.shape(y) != (len(x),):
         raise InputError(f"{name} has shape {np.shape(y)}: X{which} has {len(x)} rows, so that it must be ({len(x)},)")
@@ -353,16 +345,6 @@ def _check_two_classes(name: str, y: Array) -> None:
         raise InputError(f"{name} has the values {_listed(np.unique(y))}: two classes must be -1 and 1 here")
     if len(np.unique(y)) < 2:
         raise InputError(f"{name} is {y[0]:g} in all rows: there must be two classes")
-
-
-def _check_direction(name: str, w: Array | None, x: Array) -> None:
-    if w is None:
-        return
-    columns = x.shape[1]
-    if np.shape(w) != (columns,):
-        raise InputError(f"{name} has shape {np.shape(w)}: with {columns} columns in X it must be ({columns},)")
-    if not (np.isfinite(w).all() and np.any(w)):
-        raise InputError(f"{name} must be finite and not zero: it is a direction")
 
 
 def _listed(values: np.ndarray) -> str:

@@ -12,7 +12,6 @@ The moments are those of N rows, whose own noise, a share n/N of V, is in w: sco
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -22,25 +21,10 @@ from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
 LEVELS = 16  # groups of rows of similar length s, which share their mean
 _PRECISION = 1e-12  # of δ, relative
 _LEAST_VARIANCE = 1e-12  # of x·ŵ, over the mean square of x·w
 _LEAST = 1e-300  # a sum of squares that may be divided by
-
-
-class _Levels(NamedTuple):
-    of_row: Int[np.ndarray, " rows"]  # the level of each row
-    length: Float[Array, " levels"]  # s
-    second: Float[Array, "levels d d"]  # E[xxᵀ; level]
-    pull: Float[Array, "levels d"]  # E[yx; level]
-
-
-class _Equivalent(NamedTuple):
-    soft: Float[Array, " levels"]  # 1/(1 + sδ)
-    resolvent: Float[Array, "d d"]  # R
 
 
 class KeptMoments:
@@ -60,16 +44,31 @@ class KeptMoments:
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
-        levels = self._levels
-        second = levels.second.sum(0)  # E[xxᵀ]
+        of_row, length, seconds, pulls = self._levels
+        second = seconds.sum(0)  # E[xxᵀ]
         mean_length = float(self.keep @ s) / self.kept_rows  # s̄
-        soft, resolvent = self._equivalent(n, lam, second, mean_length)
 
-        weight = self.keep * soft[levels.of_row] / self.kept_rows
+        def equivalent(delta: float) -> tuple[Array, Array]:
+            """1/(1 + sδ) of each level, and R."""
+            soft = 1 / (1 + delta * length)
+            return soft, np.linalg.inv(np.tensordot(soft, seconds, axes=1) + lam * np.eye(len(second)))
+
+        def right_side(delta: float) -> float:
+            return float(np.vdot(second, equivalent(delta)[1])) / n / mean_length
+
+        def excess(log_delta: float) -> float:
+            return float(np.log(right_side(np.exp(log_delta))) - log_delta)
+
+        least = float(np.log(right_side(0.0))) - _PRECISION
+        most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
+        found = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
+        soft, resolvent = equivalent(float(np.exp(found.root)))
+
+        weight = self.keep * soft[of_row] / self.kept_rows
         leverage = weight * _quadratic(x, resolvent)
-        score = (x @ (resolvent @ (soft @ levels.pull)) - leverage * y) / (1 - leverage)  # x·w, left out: (2)
+        score = (x @ (resolvent @ (soft @ pulls)) - leverage * y) / (1 - leverage)  # x·w, left out: (2)
 
-        noise = weight * soft[levels.of_row]
+        noise = weight * soft[of_row]
         constant = resolvent @ ((noise * np.square(y - score) * x.T) @ x) @ resolvent / n  # F
         growth = resolvent @ ((noise * s * x.T) @ x) @ resolvent / n  # G
         of_constant = float(np.vdot(second, constant)) / mean_length  # f
@@ -81,7 +80,8 @@ class KeptMoments:
         return float(ndtr(-y * score / np.sqrt(variance)).mean())
 
     @cached_property
-    def _levels(self) -> _Levels:
+    def _levels(self) -> tuple[np.ndarray, Array, Array, Array]:
+        """The level of each row (rows,); s (levels,), E[xxᵀ; level] (levels, d, d) and E[yx; level] (levels, d)."""
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
@@ -89,31 +89,9 @@ class KeptMoments:
         quantiles = np.quantile(s, np.arange(1, LEVELS) / LEVELS)
         used, of_row = np.unique(np.searchsorted(quantiles, s), return_inverse=True)
         members = [np.flatnonzero(of_row == level) for level in range(len(used))]
-        return _Levels(
-            of_row,
-            length=np.array([s[rows].mean() for rows in members]),
-            second=np.array([(share[rows] * x[rows].T) @ x[rows] for rows in members]),
-            pull=np.array([(share[rows] * y[rows]) @ x[rows] for rows in members]),
-        )
-
-    def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> _Equivalent:
-        levels = self._levels
-        ridge = lam * np.eye(len(second))
-
-        def at(delta: float) -> _Equivalent:
-            soft = 1 / (1 + delta * levels.length)
-            return _Equivalent(soft, np.linalg.inv(np.tensordot(soft, levels.second, axes=1) + ridge))
-
-        def right_side(delta: float) -> float:
-            return float(np.vdot(second, at(delta).resolvent)) / n / mean_length
-
-        def excess(log_delta: float) -> float:
-            return float(np.log(right_side(np.exp(log_delta))) - log_delta)
-
-        least = float(np.log(right_side(0.0))) - _PRECISION
-        most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
-        found = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
-        return at(float(np.exp(found.root)))
+        length = np.array([s[rows].mean() for rows in members])
+        second = np.array([(share[rows] * x[rows].T) @ x[rows] for rows in members])
+        return of_row, length, second, np.array([(share[rows] * y[rows]) @ x[rows] for rows in members])
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:

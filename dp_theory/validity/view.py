@@ -13,18 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.loop import Group, SpanProblem
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Array, Float
 from dp_theory.rules import Rule
 from dp_theory.validity.features import Features
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 NEGLIGIBLE = 0.01  # a direction whose variance is a smaller share of the ridge is left out: it trains no classifier
 ROUNDED = 1e-12  # an eigenvalue that is nothing but rounding, over the largest
@@ -36,19 +32,6 @@ PARALLEL = 1e-6  # squared sine between selector and truth that rounding leaves
 _NO_LENGTH = 1e-9  # of a whitened direction, relative
 _MOST_FLIPS = 0.49
 _MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
-
-
-class _Truth(NamedTuple):
-    direction: Float[Array, " d"]  # unit vector in whitened coordinates
-    score: Float[Array, " rows"]  # v/√E[v²], or g where the truth is known
-    cosine: float  # cos γ
-
-
-class _Principal(NamedTuple):
-    spectrum: Float[Array, " d"]  # eigenvalues of the covariance, of mean 1
-    axes: Float[Array, "columns d"]  # their directions, of length 1
-    x: Float[Array, "rows d"]  # the centred rows in these directions, in the spectrum's unit
-    test: tuple[Float[Array, "tests d"], Float[Array, " tests"]] | None  # the test rows, alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,31 +52,32 @@ class FeatureView:
     @classmethod
     def of(cls, features: Features, lam: float) -> FeatureView:
         """The view without the directions that a ridge of lam times the mean eigenvalue hides."""
-        principal = _principal(features, lam)
-        spectrum = principal.spectrum
+        spectrum, axes, x, test = _principal(features, lam)
         y = features.y
-        z = principal.x / np.sqrt(spectrum)
+        z = x / np.sqrt(spectrum)
         leverage = np.square(z).sum(1) / len(y)
         _require_company(leverage)
-        selector = _whitened_direction(features.w_s, "w_s", principal)
+        selector = _whitened_direction(features.w_s, "w_s", spectrum, axes)
         if features.w_g is None:
-            truth = _fitted_truth(z, y, leverage)
+            truth, score, cosine = _fitted_truth(z, y, leverage)
         else:
-            truth = _known_truth(z, y, _whitened_direction(features.w_g, "w_g", principal))
+            truth = _whitened_direction(features.w_g, "w_g", spectrum, axes)
+            truth = -truth if np.mean(y * (z @ truth)) < 0 else truth
+            score, cosine = z @ truth, 1.0
         t = z @ selector
-        tangent = float(np.sqrt(1 / truth.cosine**2 - 1))
-        rho = float(np.mean(t * truth.score)) / truth.cosine
+        tangent = float(np.sqrt(1 / cosine**2 - 1))
+        rho = float(np.mean(t * score)) / cosine
         squared_sine = 1 - rho**2
         if squared_sine <= max(tangent**2, PARALLEL):
             basis = selector[:, None]
             plane = t[None]
             rho = float(np.sign(rho))
         else:
-            rest = truth.direction - (truth.direction @ selector) * selector
-            zeta = (truth.score / truth.cosine - rho * t) / np.sqrt(squared_sine)  # (1), (4)
+            rest = truth - (truth @ selector) * selector
+            zeta = (score / cosine - rho * t) / np.sqrt(squared_sine)  # (1), (4)
             basis = np.column_stack([selector, rest / np.linalg.norm(rest)])
             plane = np.stack([t, zeta])
-        return cls(principal.x, y, spectrum, basis, plane, truth.score, tangent, rho, principal.test)
+        return cls(x, y, spectrum, basis, plane, score, tangent, rho, test)
 
     @property
     def dimension(self) -> int:
@@ -131,13 +115,8 @@ class FeatureView:
         return SpanProblem(unwhitened @ self.truth, [group], phi, lam, self.spectrum)
 
 
-def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
-    if np.mean(y * (z @ direction)) < 0:
-        direction = -direction
-    return _Truth(direction, z @ direction, 1.0)
-
-
-def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
+def _fitted_truth(z: Array, y: Array, leverage: Array) -> tuple[Array, Array, float]:
+    """The direction of least squares, v/√E[v²] and cos γ."""
     pull = y @ z / len(y)
     v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
     with_labels = float(np.mean(y * v))  # E[yv]
@@ -148,13 +127,13 @@ def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
             f"R² = {max(with_labels, 0.0):.3f} on rows left out"
         )
     cosine = min(np.sqrt(with_labels / squared), 1.0)  # (3)
-    return _Truth(pull / np.linalg.norm(pull), v / np.sqrt(squared), cosine)
+    return pull / np.linalg.norm(pull), v / np.sqrt(squared), cosine
 
 
-def _whitened_direction(w: Array, name: str, principal: _Principal) -> Array:
-    u = np.sqrt(principal.spectrum) * (w @ principal.axes)
+def _whitened_direction(w: Array, name: str, spectrum: Array, axes: Array) -> Array:
+    u = np.sqrt(spectrum) * (w @ axes)
     length = np.linalg.norm(u)
-    if not length > _NO_LENGTH * np.linalg.norm(w) * np.sqrt(principal.spectrum[-1]):
+    if not length > _NO_LENGTH * np.linalg.norm(w) * np.sqrt(spectrum[-1]):
         raise InputError(f"{name} has no variance: it lies where rows do not differ")
     return u / length
 
@@ -168,7 +147,8 @@ def _require_company(leverage: Array) -> None:
         )
 
 
-def _principal(features: Features, lam: float) -> _Principal:
+def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tuple[Array, Array] | None]:
+    """The covariance's eigenvalues, of mean 1, and axes; centred rows along these, in that unit; test rows alike."""
     mean = features.x.mean(0)
     centred = features.x - mean
     eigenvalues, axes = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -190,7 +170,7 @@ def _principal(features: Features, lam: float) -> _Principal:
     test = None
     if features.test is not None:
         test = ((features.test[0] - mean) @ scaled, features.test[1])
-    return _Principal(spectrum / unit, axes, centred @ scaled, test)
+    return spectrum / unit, axes, centred @ scaled, test
 
 
 def _require_directions(seen: int, there: int, lam: float) -> None:

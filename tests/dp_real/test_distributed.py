@@ -1,6 +1,5 @@
 """Several processes (torchrun, gloo): the same pool from the same learner, agreement on errors and on stopping."""
 
-import json
 import os
 import re
 import shutil
@@ -30,7 +29,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
-from tests.dp_real.runs.folders import all_rows, stopped_at, traces
+from tests.dp_real.runs.folders import all_rows, json_lines, stopped_at, traces
 
 RUN = """
 import sys
@@ -128,7 +127,7 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     process.communicate(timeout=240)
     assert not (out / "result.json").exists()
-    evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    evaluated = [row["step"] for row in json_lines(out / "metrics.jsonl")]
     assert evaluated[-1] <= stopped_at(out) < evaluated[-1] + 10  # where all of them agreed to stop
 
 

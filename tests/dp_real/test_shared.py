@@ -4,53 +4,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
-from dp_real.pool import Pool
 from dp_real.rounds import Rounds
 from dp_real.runs.run import run
 from dp_real.shared import drawers_first, shared_among
 from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import all_rows, traces
 
 ARMS = ("practice", "static-90@training.learning_rate=0.01", "static-64")
-TIMES = ("seconds", "generation_seconds", "training_seconds", "versions")
-
-
-def columns(folder: Path, config: Config) -> dict[str, Any]:
-    pool = Pool.latest(folder / "pool", config.task.sample_shape)
-    return pool.table().to_pydict() | {"x": pool.minibatch(torch.arange(len(pool)))[0].numpy().tobytes()}
-
-
-def counted(result: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key not in TIMES}
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
-    blocks, draw = [], Rounds._drawn
+    blocks, drawn = [], Rounds._table
 
-    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any) -> Any:
+    def noted(self: Rounds, index: int, first: int, labels: Any, *rest: Any, **facts: Any) -> Any:
         blocks.extend([slice(first, first + len(labels))] if index == 0 else [])
-        return draw(self, index, first, labels, *rest)
+        return drawn(self, index, first, labels, *rest, **facts)
 
-    monkeypatch.setattr(Rounds, "_drawn", noted)
+    monkeypatch.setattr(Rounds, "_table", noted)
     return blocks
 
 
 def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path: Path, drawn: list[slice]):
     """Rows, learners' first look at them, accuracies, costs. The last block of a pool is its own if it is cut off."""
     configs = [arm_config(changed(config, training={"steps": 30}), arm) for arm in ARMS]
-    alone = [run(config, tmp_path / f"alone{index}") for index, config in enumerate(configs)]
+    for index, config in enumerate(configs):
+        run(config, tmp_path / f"alone{index}")
     drawn.clear()
     order, shared = drawers_first(configs), shared_among(configs, tmp_path / "drawn")
     assert order == [1, 0, 2]
     for index in order:
         result = run(configs[index], tmp_path / f"shared{index}", shared=shared[index])
-        assert counted(result) == counted(alone[index])
-        assert columns(tmp_path / f"shared{index}", config) == columns(tmp_path / f"alone{index}", config)
+        assert traces(tmp_path / f"shared{index}") == traces(tmp_path / f"alone{index}")
+        assert all_rows(tmp_path / f"shared{index}") == all_rows(tmp_path / f"alone{index}")
         assert result["seconds"] == pytest.approx(result["generation_seconds"] + result["training_seconds"])
     ends = {(rows.start, rows.stop) for rows in drawn}
     assert len(drawn) == len(ends)
@@ -80,4 +70,4 @@ def test_a_damaged_block_is_drawn_again(config: Config, tmp_path: Path, drawn: l
     drawn.clear()
     run(configs[1], tmp_path / "second", shared=shared[1])
     assert len(drawn) == 1
-    assert columns(tmp_path / "first", config)["x"] == columns(tmp_path / "second", config)["x"]
+    assert all_rows(tmp_path / "first") == all_rows(tmp_path / "second")

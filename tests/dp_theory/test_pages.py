@@ -12,7 +12,7 @@ from dp_theory import BoundaryFlips
 from dp_theory.fitting.stack import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.flips import observed_labels
-from dp_theory.ridge.first_order import fluctuation, spectral_traces
+from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 
 EXACT = 1e-10

@@ -18,7 +18,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load, no_code_of, reading
+from dp_real.runtime.hub import load, reading
 from dp_real.runtime.pixels import GREY, fit
 
 PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
@@ -138,7 +138,7 @@ def normalisation(model: str, processor: Any = None) -> tuple[Sequence[float], S
     if processor is None:
         is_local = Path(model).is_dir()
         try:
-            with reading(model, "image processor"), no_code_of(model):
+            with reading(model, "image processor"):
                 processor = AutoImageProcessor.from_pretrained(
                     model, local_files_only=is_local, trust_remote_code=False
                 )

@@ -15,6 +15,7 @@ from dp_theory.numerics.checks import (
     LARGEST_D,
     MOST_TRIALS,
     Array,
+    Float,
     Real,
     require,
     require_size,
@@ -27,8 +28,6 @@ from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from dp_theory.ridge.problem import Problem
 
 # Streams of random numbers: experiments with the same seed and different streams are independent.

@@ -11,7 +11,7 @@ A few hundred of its normal equations give w_hat to rounding, whatever d is. Row
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -19,11 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, require
+from dp_theory.numerics.checks import Array, Float, require
 from dp_theory.rules import KeepAll, Random, Rule
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
 _FIRST = 128  # rows of Z in the first attempt; each later attempt doubles them

@@ -37,16 +37,31 @@ def assert_resumes_as(whole: Path, config: Config, folder: Path) -> None:
     assert same_learner(folder, whole)
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def json_lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 def traces(folder: Path) -> dict:
     """What a run must repeat: everything but the clock and the configuration."""
 
     def without_clock(row: dict) -> dict:
         return {key: value for key, value in row.items() if "seconds" not in key}
 
-    logs = {
-        name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
-        for name in ("metrics.jsonl", "rounds.jsonl")
-    }
+    logs = {name: [*map(without_clock, json_lines(folder / name))] for name in ("metrics.jsonl", "rounds.jsonl")}
     result = without_clock(json.loads((folder / "result.json").read_text()))
     result["inputs"].pop("config")  # some tests compare runs whose configurations differ in what changes nothing
     return logs | {"result": result}

@@ -10,35 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from dp_base.checksums import RECORD
+from dp_base.checksums import RECORD, digest
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
 from dp_real.config import Config
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
-from dp_real.generators.trained import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
-from dp_real.runs.identity import differences, identity, material, noted
+from dp_real.runs.identity import differences, material, noted
 from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def halve(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
+from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
 
 
 def only(folder: Path, pattern: str) -> Path:
@@ -156,16 +141,6 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_that_cannot_begin_leaves_no_folder(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(DenoiserConfig, "load", full)
-    with pytest.raises(OSError, match="No space"):
-        run(config, tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, caplog: pytest.LogCaptureFixture):
     """It is damaged, or somebody edited it, perhaps because the data moved."""
     file = copied / "config.toml"
@@ -217,10 +192,10 @@ def test_a_finished_run_that_lost_its_configuration_is_named(config: Config, com
 
 def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
     files = RunFiles(copied)
-    found = identity(files, config, data)
-    assert found.keys() == {"config", "classes", "validation", "training", "test"}
-    assert identity(files, config, data, test=False).keys() == found.keys() - {"test"}
-    assert noted(files) == found
+    found = material(config, data)
+    assert found.keys() == {"classes", "validation", "training", "test"}
+    assert material(config, data, test=False).keys() == found.keys() - {"test"}
+    assert noted(files) == found | {"config": digest(files.config)}
     assert not differences(files, {}, found)  # as an earlier version noted them
 
 

@@ -29,6 +29,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.pixels import fit
 from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import json_lines
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
@@ -257,7 +258,7 @@ def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config:
     write_folder(pool, CLASSES, tmp_path / "folder")
     write_parquet(pool, CLASSES, tmp_path)
     assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
-    rows = [json.loads(line) for line in (tmp_path / "folder" / "metadata.jsonl").read_text().splitlines()]
+    rows = json_lines(tmp_path / "folder" / "metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["row"] for row in rows] == list(range(9))
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]

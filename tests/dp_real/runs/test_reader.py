@@ -20,10 +20,7 @@ from dp_real.protocols import Learner
 from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-
-
-def lines(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
+from tests.dp_real.runs.folders import json_lines
 
 
 def assert_has_weights(learner: Learner, config: Config, file: Path, prefix: str, x: torch.Tensor) -> None:
@@ -43,8 +40,8 @@ def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
     done = Run(str(unbroken))
     assert (done.path, done.config, done.complete) == (unbroken, config, True)
     assert done.result == json.loads((unbroken / "result.json").read_text())
-    pd.testing.assert_frame_equal(done.metrics, pd.DataFrame(lines(unbroken / "metrics.jsonl")))
-    pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(lines(unbroken / "rounds.jsonl")))
+    pd.testing.assert_frame_equal(done.metrics, pd.DataFrame(json_lines(unbroken / "metrics.jsonl")))
+    pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(json_lines(unbroken / "rounds.jsonl")))
     assert done.rounds["count"].tolist() == [60, 40, 40]
     assert done.branches == []
 

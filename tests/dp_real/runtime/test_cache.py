@@ -87,13 +87,6 @@ def test_what_fails_leaves_nothing_and_is_tried_again():
     assert cached("mine", {}, fails) == folder
 
 
-def test_what_was_killed_at_the_very_end_is_no_entry():
-    half = cache_folder() / "generators" / ".part-1" / "whole"
-    half.mkdir(parents=True)
-    (half / "depends.json").write_text("{}")
-    assert entries() == []
-
-
 def test_what_depends_on_other_things_is_another():
     folders = {cached("mine", {"seed": seed}, lambda staged: None) for seed in (0, 1, 0)}
     assert len(folders) == 2

@@ -61,7 +61,8 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_path: Path, through: str):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
     asked = changed(config, guidance={"through": through})
-    rounds = Rounds(asked, Pool(tmp_path, config.task.sample_shape, config=config.pool), generator)
+    pool = Pool(tmp_path / "pool", config.task.sample_shape, config=config.pool)
+    rounds = Rounds(asked, pool, tmp_path / "drawing", generator)
     plain, guided = (
         rounds.draw(index, torch.arange(40) % 10, fresh_learner(config)).costs["flops"] for index in (0, 1)
     )

@@ -38,23 +38,16 @@ def write_trap(folder: Path, mark: Path, **config: object) -> None:
     auto = {"auto_map": {kind: "trap.Trap" for kind in kinds}}
     (folder / "trap.py").write_text(TRAP.format(mark=str(mark)))
     (folder / "config.json").write_text(json.dumps({"model_type": "trap"} | auto | config))
-    (folder / "preprocessor_config.json").write_text(json.dumps(auto))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "Trap"} | auto))
 
 
-def test_a_classifiers_own_code_is_not_run(tmp_path: Path, mark: Path):
-    write_trap(tmp_path / "model", mark)
-    with pytest.raises(InputError, match="code that comes with it"):
-        known_classifier(str(tmp_path / "model"), (3, 16, 16), {})
-    assert not mark.exists()
-
-
-def test_an_image_processors_own_code_is_not_run(tmp_path: Path, mark: Path):
-    tiny_vit().save_pretrained(tmp_path / "model")
-    known = json.loads((tmp_path / "model" / "config.json").read_text())
-    write_trap(tmp_path / "model", mark, **known)
-    (tmp_path / "model" / "preprocessor_config.json").write_text(
-        json.dumps({"image_processor_type": "Trap", "auto_map": {"AutoImageProcessor": "trap.Trap"}})
-    )
+@pytest.mark.parametrize("known", [False, True], ids=["the classifier's", "its image processor's"])
+def test_a_classifiers_own_code_is_not_run(tmp_path: Path, mark: Path, known: bool):
+    config = {}
+    if known:
+        tiny_vit().save_pretrained(tmp_path / "model")
+        config = json.loads((tmp_path / "model" / "config.json").read_text())
+    write_trap(tmp_path / "model", mark, **config)
     with pytest.raises(InputError, match="code that comes with it"):
         known_classifier(str(tmp_path / "model"), (3, 16, 16), {})
     assert not mark.exists()

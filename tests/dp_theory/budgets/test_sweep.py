@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from dp_experiments.sweep_table import noise_check, winners
 
-from dp_theory import Direct, Entropy, InputError, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, Entropy, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
+from tests.dp_theory.refusals import refused
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
@@ -102,20 +103,20 @@ def test_winners_partition_the_axis():
         assert (errors.idxmin(axis=1) == row["series"]).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"x": "time"}, "unknown axis 'time': one of generated, kept, compute"),
-        ({"alpha": -1.0}, "alpha = -1 must be positive"),
-        ({"n": 0}, "n = 0 must be at least 1"),
-        ({"d": 1}, "d = 1 must be at least 2"),
-        ({"rules": ["hard"]}, "^unknown rule 'hard'"),
-        ({"rules": ["keep-hard@alpha=1"]}, "keep-hard cannot take part: all rules of a sweep keep 0.382925"),
-        ({"x": "compute", "direct_cost": 0.0, "training_cost": 0.0}, r"direct_cost \+ training_cost = 0 must be"),
-        ({"alpha": 20.0}, "keep-easy cannot take part: all rules of a sweep keep 1"),
-        ({"rules": [KeepHard(0.5)]}, "rules has a KeepHard: should be names"),
-    ],
+TINY: dict[str, Any] = {"d": 8, "trials": 1}
+test_bad_input_is_named = refused(
+    (lambda: sweep(x="time", **TINY), "unknown axis 'time': one of generated, kept, compute"),
+    (lambda: sweep(n=0, **TINY), "n = 0 must be at least 1"),
+    (lambda: sweep(d=1, trials=1), "d = 1 must be at least 2"),
+    (lambda: sweep(rules=["hard"], **TINY), "^unknown rule 'hard'"),
+    (
+        lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),
+        "keep-hard cannot take part: all rules of a sweep keep 0.382925",
+    ),
+    (
+        lambda: sweep(x="compute", direct_cost=0.0, training_cost=0.0, **TINY),
+        r"direct_cost \+ training_cost = 0 must be",
+    ),
+    (lambda: sweep(alpha=20.0, **TINY), "keep-easy cannot take part: all rules of a sweep keep 1"),
+    (lambda: sweep(rules=[KeepHard(0.5)], **TINY), "rules has a KeepHard: should be names"),
 )
-def test_bad_input_is_named(change: Any, message: str):
-    with pytest.raises(InputError, match=message):
-        sweep(**{"alpha": 0.5, "d": 8, "trials": 1} | change)

@@ -29,6 +29,7 @@ from dp_theory.loop.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
 from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE
+from tests.dp_theory.refusals import refused
 from tests.dp_theory.verification.beyond import feature_cells, loops
 
 PLANE = (1.0, 0.0)
@@ -284,12 +285,10 @@ def test_support_vectors_are_those_of_another_solver():
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_refusals():
-    loop = replace(R11, loss=LOGISTIC)
-    with pytest.raises(InputError, match="memory"):
-        predict(replace(loop, additions=[HARD_ROUND] * 20))
-    with pytest.raises(InputError, match="square loss"):
-        row_errors(predict(PracticeProblem(0.5, 0.1, loss=LOGISTIC)), 0)
+test_refusals = refused(
+    (lambda: predict(replace(R11, loss=LOGISTIC, additions=[HARD_ROUND] * 20)), "memory"),
+    (lambda: row_errors(predict(PracticeProblem(0.5, 0.1, loss=LOGISTIC)), 0), "square loss"),
+)
 
 
 def test_a_solution_that_is_not_found_is_reported(monkeypatch):

@@ -13,18 +13,12 @@ from dp_theory import predict
 from dp_theory.loop import Agree, Group, SpanProblem, Verifier
 from dp_theory.rules import KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, outputs
-
-
-def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):
-    """Eigenvalues ∝ j^-exponent of mean 1, truth of ones, a pruner that alternates around it."""
-    spectrum = np.arange(1, d + 1.0) ** -exponent
-    group = Group(along=1 + 0.7 * (-1.0) ** np.arange(d), keep=keep or KeepHard(0.8))
-    return SpanProblem(np.ones(d), [group], phi, lam, spectrum / spectrum.mean())
+from tests.dp_theory.verification.beyond import power_law
 
 
 @pytest.mark.parametrize(("exponent", "test_error"), [(0.5, 0.254363), (1.0, 0.203180)])
 def test_reference_values(exponent, test_error):
-    assert predict(power_law(exponent)).test_error == pytest.approx(test_error, abs=5e-7)
+    assert predict(power_law(400, exponent, KeepHard(0.8), 0.5, 0.01)).test_error == pytest.approx(test_error, abs=5e-7)
 
 
 def proposition(spectrum, truth, along, alpha, phi, lam):
@@ -102,7 +96,7 @@ def test_memory_is_linear_in_the_dimension():
     d = 300_000
     tracemalloc.start()
     try:
-        predict(power_law(0.5, d=d))
+        predict(power_law(d, 0.5, KeepHard(0.8), 0.5, 0.01))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

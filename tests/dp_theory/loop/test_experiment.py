@@ -13,18 +13,8 @@ from tests.dp_theory.agreement import largest_z
 from tests.dp_theory.loop.loops import HARD_ROWS, L1
 from tests.dp_theory.verification.beyond import loops
 
-SIMULATED = (
-    "keep-hard",
-    "self-verification, flips",
-    "entropy, few rows",
-    "soft weights",
-    "verifier, labeller, flips",
-    "newest rows",
-    "power law",
-    "heavy flips, labeller",
-)
 ONE_SIDE = Addition(1, keep=lambda t, y: (t > 0.3) * np.where(y > 0, 1.0, 0.4))  # q(-t, -y) is not q(t, y)
-LOOPS = {name: loops()[name] for name in SIMULATED} | {
+LOOPS = loops() | {
     "one side": PracticeProblem(0.5, 0.02, [ONE_SIDE] * 2),
     "ridges": PracticeProblem(0.5, [0.01, 0.5, 0.1], [HARD_ROWS] * 2),
 }

@@ -4,13 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
-from dp_base.errors import InputError
 from dp_theory import predict, simulate
 from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
+from tests.dp_theory.refusals import refused
 
 NO_LIST: Any = Addition(1.0)
 
@@ -36,62 +35,35 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     np.testing.assert_allclose(sample.second[0], [np.mean(t * t), np.mean(t * zeta)])
 
 
-def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
-    measured = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))])
-    for question in (lambda: simulate(measured, 20, 2), lambda: row_errors(predict(measured), 0)):
-        with pytest.raises(InputError, match="moments alone"):
-            question()
-    with pytest.raises(InputError, match="moments alone"):
-        predict(replace(measured, loss=LOGISTIC))
-    with pytest.raises(InputError, match="one probability"):
-        row_errors(predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], flip=BoundaryFlips(0.3))), 0)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Addition(), "exactly one of candidates and kept"),
-        (lambda: Addition(1, weight=-1.0), "weight = -1 must be positive"),
-        (lambda: Window(np.nan), "kappa = nan must be positive"),
-        (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
-        (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
-        (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
-    ],
+MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))])
+test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
+    (lambda: simulate(MEASURED, 20, 2), "moments alone"),
+    (lambda: row_errors(predict(MEASURED), 0), "moments alone"),
+    (lambda: predict(replace(MEASURED, loss=LOGISTIC)), "moments alone"),
+    (
+        lambda: row_errors(predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], flip=BoundaryFlips(0.3))), 0),
+        "one probability",
+    ),
 )
-def test_bad_additions_are_refused(make, message):
-    with pytest.raises(InputError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: PracticeProblem(0.0, 0.1), "phi = 0 must be positive"),
-        (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
-        (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
-        (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
-        (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
-        (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
-        (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
-        (lambda: PracticeProblem(0.5, 0.1, NO_LIST), "must be a list, with one addition for each round"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
-    ],
+test_bad_problems_additions_and_questions_are_refused = refused(
+    (lambda: Addition(), "exactly one of candidates and kept"),
+    (lambda: Addition(1, weight=-1.0), "weight = -1 must be positive"),
+    (lambda: Window(np.nan), "kappa = nan must be positive"),
+    (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
+    (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
+    (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
+    (lambda: PracticeProblem(0.0, 0.1), "phi = 0 must be positive"),
+    (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
+    (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
+    (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
+    (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
+    (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
+    (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
+    (lambda: PracticeProblem(0.5, 0.1, NO_LIST), "must be a list, with one addition for each round"),
+    (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
+    (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
+    (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
+    (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
+    (lambda: row_errors(predict(one_round(HARD_ROWS)), 1), "addition = 1 must be at least 0 and below 1"),
+    (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
 )
-def test_bad_problems_are_refused(make, message):
-    with pytest.raises(InputError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: row_errors(predict(one_round(HARD_ROWS)), 1), "addition = 1 must be at least 0 and below 1"),
-        (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
-    ],
-)
-def test_bad_questions_are_refused(make, message):
-    with pytest.raises(InputError, match=message):
-        make()

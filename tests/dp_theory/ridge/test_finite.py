@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
+from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
 from dp_theory.loop import PracticeProblem
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import LAW, generator
 from dp_theory.rules import Rule
 from tests.dp_theory.agreement import outputs
+from tests.dp_theory.refusals import refused
 from tests.mistyped import mistyped
 
 ISSUE = Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001)
@@ -97,16 +98,10 @@ def test_the_certificates_tell_the_errors_within_a_small_factor(problem, d, off,
     assert max(far.certificate, far.norm_certificate) < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: predict(ISSUE, d=2), "d = 2 must be above 2"),
-        (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
-        (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
-        (lambda: predict(mistyped(PracticeProblem(0.5, 0.1)), d=10), "has no theory at finite dimension"),
-        (lambda: predict(ISSUE, d=100).band(1.0), "level = 1 must lie in"),
-    ],
+test_what_has_no_finite_prediction_is_refused_in_one_line = refused(
+    (lambda: predict(ISSUE, d=2), "d = 2 must be above 2"),
+    (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
+    (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
+    (lambda: predict(mistyped(PracticeProblem(0.5, 0.1)), d=10), "has no theory at finite dimension"),
+    (lambda: predict(ISSUE, d=100).band(1.0), "level = 1 must lie in"),
 )
-def test_what_has_no_finite_prediction_is_refused_in_one_line(call, message):
-    with pytest.raises(InputError, match=message):
-        call()

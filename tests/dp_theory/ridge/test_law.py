@@ -6,34 +6,21 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from dp_base.errors import InputError
+from dp_theory import Problem
 from dp_theory.ridge.simulators import law
+from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge
 from dp_theory.rules import KeepEasy, KeepHard, Random
+from tests.dp_theory.refusals import refused
 
 LAMS = np.array([0.0, 0.01, 1.0])
 TRIALS = 1000
 LEVEL = 1e-4  # of each two-sample test; the seeds are fixed, so a pass stays a pass
 
 
-def ridge(x, y, n, lam):
-    """Minimises (1/2n) Σ (w·x_i − y_i)² + (lam/2)|w|²; lam = 0: of least norm."""
-    if lam == 0:
-        return np.linalg.lstsq(x, y, rcond=None)[0]
-    return np.linalg.solve(x.T @ x + n * lam * np.eye(x.shape[1]), x.T @ y)
-
-
-def dense_trial(rule, rho, n, d, rng):
-    """Test error, overlap, squared norm per lam: w_s = e1, w0 = rho e1 + sqrt(1 - rho²) e2, dense."""
-    w0 = np.zeros(d)
-    w0[:2] = rho, np.sqrt(1 - rho**2)
-    x = rng.standard_normal((n, d))
-    x = x[rng.random(n) < rule.keep_probability(x[:, 0])]
-    y = np.sign(x @ w0)
-    if not len(y):
-        return np.tile([0.5, 0.0, 0.0], (len(LAMS), 1))
-    w = np.array([ridge(x, y, n, lam) for lam in LAMS])
-    norm = np.linalg.norm(w, axis=1)
-    return np.column_stack([np.arccos(np.clip(w @ w0 / norm, -1, 1)) / np.pi, w @ w0, norm**2])
+def dense_trials(rule, rho, n, d):
+    """Test error, overlap and squared norm (trials, lams, 3) of the dense experiment."""
+    problems = [Problem(rule, rho, d / n, lam) for lam in LAMS]
+    return np.array([[dense_trial(problem, d, n, k) for problem in problems] for k in range(TRIALS)])
 
 
 def p_values(first, second):
@@ -54,16 +41,15 @@ CELLS = [  # rule, rho, n, d: k = 2 special directions, then 1; kept rows above,
 @pytest.mark.parametrize(("rule", "rho", "n", "d"), CELLS, ids=str)
 def test_has_the_law_of_the_dense_experiment(rule, rho, n, d):
     rng = np.random.default_rng([n, d])
-    dense = np.array([dense_trial(rule, rho, n, d, rng) for _ in range(TRIALS)])
     drawn = np.array([law.trial(rule, rho, n, d, LAMS, rng) for _ in range(TRIALS)])
-    assert p_values(dense, drawn).min() > LEVEL
+    assert p_values(dense_trials(rule, rho, n, d), drawn).min() > LEVEL
 
 
 def test_the_two_sample_test_sees_a_wrong_law():
     """One column or two rows more, a correlation between rows and labels: each is noticed."""
     rng = np.random.default_rng(0)
     rule, rho, n, d = KeepHard(1.0), 0.6, 60, 20
-    dense = np.array([dense_trial(rule, rho, n, d, rng) for _ in range(TRIALS)])
+    dense = dense_trials(rule, rho, n, d)
     for wrong in ({"d": d + 2}, {"n": n + 6}, {"rho": 0.7}, {"rule": KeepHard(1.2)}):
         parameters: dict[str, Any] = {"rule": rule, "rho": rho, "n": n, "d": d} | wrong
         drawn = np.array([law.trial(**parameters, lams=LAMS, rng=rng) for _ in range(TRIALS)])
@@ -84,7 +70,7 @@ def test_three_special_directions_and_flipped_labels():
     def dense():
         s = rows()
         x = np.column_stack([s[:, 1:], rng.standard_normal((len(s), d - 3))])
-        w = np.array([ridge(x, s[:, 0], n, lam) for lam in LAMS])
+        w = np.array([fit_ridge(x, s[:, 0], n * lam) for lam in LAMS])
         return np.column_stack([w[:, :3], np.linalg.norm(w[:, 3:], axis=1)])
 
     def drawn():
@@ -120,13 +106,13 @@ def test_no_kept_row_is_a_coin_toss():
     np.testing.assert_array_equal(drawn, np.tile([0.5, 0, 0], (3, 1)))
 
 
-def test_input_errors_say_what_is_wrong():
-    rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match="d = 1 must be at least 2, the number of special directions"):
-        law.draw(np.eye(3), 10, 1, 10, [0.1], rng)
-    with pytest.raises(InputError, match="m = 0"):
-        law.draw(np.eye(3), 0, 20, 10, [0.1], rng)
-    with pytest.raises(InputError, match="lam = -1 must be"):
-        law.draw(np.eye(3), 10, 20, 10, [-1.0], rng)
-    with pytest.raises(InputError, match="increase lam"):  # a special column of zeros, no ridge
-        law.draw(np.diag([3.0, 0.0]), 10, 5, 10, [0.0], rng)
+def drawn_with(factor, m, d, lam):
+    return lambda: law.draw(factor, m, d, 10, [lam], np.random.default_rng(0))
+
+
+test_input_errors_say_what_is_wrong = refused(
+    (drawn_with(np.eye(3), 10, 1, 0.1), "d = 1 must be at least 2, the number of special directions"),
+    (drawn_with(np.eye(3), 0, 20, 0.1), "m = 0"),
+    (drawn_with(np.eye(3), 10, 20, -1.0), "lam = -1 must be"),
+    (drawn_with(np.diag([3.0, 0.0]), 10, 5, 0.0), "increase lam"),  # a special column of zeros, no ridge
+)

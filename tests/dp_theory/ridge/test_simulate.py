@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, simulate
+from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
 from tests.dp_theory.agreement import assert_same, largest_z, outputs
+from tests.dp_theory.refusals import refused
 
 
 @pytest.mark.parametrize("rows", [0, 5, 30, 80])
@@ -60,16 +61,10 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"d": 0}, "d = 0 must be at least 1"),
-        ({"trials": 0}, "trials = 0 must be at least 1"),
-        ({"engine": "sparse"}, "unknown engine 'sparse': one of dense, law"),
-        ({"d": 1}, "d = 1 must be at least 2 at rho = 0.5"),
-        ({"problem": Problem(KeepAll(), 0.5, 100.0, 0.1)}, "phi = 100 must be below 20 at d = 10"),
-    ],
+PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
+test_bad_sizes_are_named = refused(
+    (lambda: simulate(PLAIN, 0, 2), "d = 0 must be at least 1"),
+    (lambda: simulate(PLAIN, 10, 0), "trials = 0 must be at least 1"),
+    (lambda: simulate(PLAIN, 1, 2), "d = 1 must be at least 2 at rho = 0.5"),
+    (lambda: simulate(Problem(KeepAll(), 0.5, 100.0, 0.1), 10, 2), "phi = 100 must be below 20 at d = 10"),
 )
-def test_bad_sizes_are_named(change, message):
-    with pytest.raises(InputError, match=message):
-        simulate(**{"problem": Problem(KeepAll(), 0.5, 0.5, 0.1), "d": 10, "trials": 2} | change)

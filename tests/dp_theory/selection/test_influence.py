@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, ndtr
 
-from dp_theory import Direct, Group, KeepEasy, KeepHard, Problem, SpanProblem, SymmetricRule, influence, predict
+from dp_theory import Group, KeepHard, SpanProblem, influence, predict
 from dp_theory.numerics.quadrature import pdf
-from dp_theory.rules import Rule
 from dp_theory.selection.influence import moments_of, ridge_limit, ridge_ratio
 
 RHO = 0.8
@@ -66,15 +65,6 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
     window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
     assert rule == pytest.approx(window, rel=1e-12)
     assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.03])
-@pytest.mark.parametrize("psi", [0.5, 1.7])
-@pytest.mark.parametrize("rule", [KeepEasy(0.7), SymmetricRule(lambda t: np.exp(-(t**2)))], ids=["bands", "smooth"])
-def test_the_learner_is_theorem_1(rule: Rule, psi: float, lam: float):
-    moments = moments_of(lambda t, y: rule.keep_probability(t), RHO, breaks=rule.breakpoints())
-    expected = predict(Problem(Direct(rule), RHO, psi, lam)).test_error
-    assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.03])

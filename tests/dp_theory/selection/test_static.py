@@ -11,8 +11,15 @@ from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import Budget
 from dp_theory.selection.best import gap, local_optima, widened
 from tests.dp_theory.budgets.laws import keep_hard_law
-from tests.dp_theory.selection.budgets import BUDGETS
 
+BUDGETS = {
+    "one row": Budget.of(0.9, 1.0, "kept"),
+    "noisy rows": Budget.of(0.9, 3.0, "kept", smallest_keep=0.1, flip=0.1),
+    "few rows": Budget.of(0.5, 0.8, "kept", smallest_keep=0.05),
+    "generated": Budget.of(0.6, 10.0, "generated"),
+    "compute": Budget.of(0.95, 20.0, "compute"),
+    "fixed ridge": Budget.of(0.9, 4.0, "compute", lam=0.05, flip=0.05),
+}
 QUICK = ("one row", "noisy rows", "generated")
 QUICK_AND_SLOW = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BUDGETS]
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dp_theory import Features, InputError, check, read_features
-from tests.dp_theory.validity.rows import make_rows
+from tests.dp_theory.refusals import refused
+from tests.dp_theory.validity.rows import make_features, make_rows
 
 
 def test_several_classes_are_taken_in_pairs_or_unions(tmp_path: Path):
@@ -69,50 +70,23 @@ def test_a_file_of_another_kind_is_told(tmp_path: Path):
             read_features(tmp_path / name)
 
 
-def test_test_rows_of_other_classes_are_told():
-    with pytest.raises(InputError, match=r"y_test holds none of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0"):
-        Features.of(X, Y, w_s=ROWS.selector, test=(X, 7 * Y))
-
-
-def test_too_few_rows_a_direction_are_refused():
-    rows = make_rows(d=100, n=600)
-    with pytest.raises(InputError, match=r"X has 600 rows in 100 directions: .* fewer components \(60\)"):
-        check(Features.of(rows.x, rows.y, w_s=rows.selector))
-
-
-def test_labels_of_chance_are_refused():
-    chance = np.random.default_rng(1).choice([-1.0, 1.0], 500)
-    with pytest.raises(InputError, match="y has nothing to do with X"):
-        check(Features.of(X, chance, w_s=ROWS.selector))
-
-
-@pytest.mark.parametrize(
-    ("rows", "labels", "message"),
-    [
-        (slice(None), np.arange(500) < 18, r"the smaller class has 3\.6% of the rows"),
-        (np.arange(500) % 300, np.arange(500) % 2, "X has 300 distinct rows of 500"),
-    ],
+ALONE = X.copy()
+ALONE[:, 0] = 0
+ALONE[7, 0] = 30.0
+CHANCE = np.random.default_rng(1).choice([-1.0, 1.0], 500)
+test_rows_that_cannot_be_checked_are_told = refused(
+    (
+        lambda: Features.of(X, Y, w_s=ROWS.selector, test=(X, 7 * Y)),
+        r"y_test holds none of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0",
+    ),
+    (lambda: check(make_features(d=100, n=600)), r"X has 600 rows in 100 directions: .* fewer components \(60\)"),
+    (lambda: check(Features.of(X, CHANCE, w_s=ROWS.selector)), "y has nothing to do with X"),
+    (lambda: Features.of(X, (np.arange(500) < 18) * 1.0), r"the smaller class has 3\.6% of the rows"),
+    (lambda: Features.of(X[np.arange(500) % 300], np.arange(500) % 2.0), "X has 300 distinct rows of 500"),
+    (
+        lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
+        "row 7 of those used has a direction of X to itself",
+    ),
+    (lambda: Features.of(X, Y, w_s=np.ones(3), components=5), r"w_s has shape \(3,\): with 20 columns in X"),
+    (lambda: Features.of(X, Y, lam=-1), "lam = -1 must be positive"),
 )
-def test_rows_that_are_no_independent_draws_of_two_classes_are_named(rows: Any, labels: np.ndarray, message: str):
-    with pytest.raises(InputError, match=message):
-        Features.of(X[rows], labels.astype(float))
-
-
-def test_a_row_with_a_direction_to_itself_is_refused():
-    alone = X.copy()
-    alone[:, 0] = 0
-    alone[7, 0] = 30.0
-    with pytest.raises(InputError, match="row 7 of those used has a direction of X to itself"):
-        check(Features.of(alone, Y, w_s=ROWS.selector))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"w_s": np.ones(3), "components": 5}, r"w_s has shape \(3,\): with 20 columns in X"),
-        ({"lam": -1}, "lam = -1 must be positive"),
-    ],
-)
-def test_wrong_options_of_features_are_refused(options: dict[str, Any], message: str):
-    with pytest.raises(InputError, match=message):
-        Features.of(X, Y, **options)
