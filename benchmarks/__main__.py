@@ -1,12 +1,12 @@
 """`python benchmarks`: run all benchmarks, or those named, and print one table."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 from _timing import ROWS
 
 HERE = Path(__file__).parent
@@ -21,11 +21,9 @@ def main() -> None:
         rows = Path(folder) / "rows"
         rows.touch()
         failed = [name for name in names if run(name, rows)]
-        table = [HEAD, *map(json.loads, rows.read_text(encoding="utf-8").splitlines())]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEAD))]
+        table = pd.read_csv(rows, sep="\t", names=HEAD, dtype=str)
     print()
-    for line in table:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(table.to_string(index=False, justify="left"))
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

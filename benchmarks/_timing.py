@@ -1,6 +1,5 @@
 """Processor seconds, which other work hardly affects, and the table of `make bench`."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -25,7 +24,8 @@ def seconds(
 
 
 def row(target: str, measured: str, limit: str, ratio: float) -> None:
-    """What was to be reached, what was, the best rival or limit, and ours against it."""
+    """Print what was to be reached, what was, the best rival or limit, and ours against it."""
+    print(f"{target}: {measured}; {limit}; ratio {ratio:.3g}", flush=True)
     if os.environ.get(ROWS):
         with open(os.environ[ROWS], "a", encoding="utf-8") as file:
-            file.write(json.dumps([target, measured, limit, f"{ratio:.3g}"]) + "\n")
+            print(target, measured, limit, f"{ratio:.3g}", sep="\t", file=file)

@@ -58,11 +58,8 @@ def main() -> None:
                 refused.append(str(error))
 
     (spent,) = seconds(solve_all, repeats=1)
-    print(
-        f"{number} loops: {len(residuals)} solved, {len(refused)} refused, {spent:.0f} s, {max(residuals):.1e} missed"
-    )
-    print(*refused, sep="\n")
     row("battery of loops", f"{len(residuals)} of {number} solved", f"{spent:.0f} s", len(residuals) / number)
+    print(f"  {max(residuals):.1e} missed; refused:", *refused, sep="\n  ")
 
 
 if __name__ == "__main__":

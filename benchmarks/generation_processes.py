@@ -47,14 +47,8 @@ def main() -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
         answer = subprocess.run([*command, __file__], env=environment, stdout=subprocess.PIPE, text=True, check=True)
         walls[processes] = float(answer.stdout.split()[-1])
-    for processes, wall in walls.items():
-        print(f"{processes} process(es): {ROWS / wall:6.0f} guided digits/s, {walls[1] / wall:.2f}x of one (aim: 1.7x)")
-    row(
-        "generation, 2 processes, 1.7x",
-        f"{ROWS / walls[2]:.0f} digits/s",
-        f"one: {ROWS / walls[1]:.0f}/s",
-        walls[1] / walls[2],
-    )
+    one, two = (ROWS / walls[processes] for processes in (1, 2))
+    row("generation, 2 processes, 1.7x", f"{two:.0f} guided digits/s", f"one: {one:.0f}/s", two / one)
 
 
 if __name__ == "__main__":

@@ -133,17 +133,15 @@ class Bench:
         self.matmul = float("nan")  # FLOP/s
         self.seconds: dict[str, float] = {}  # of an image or a training row, by what was measured
 
-    def now(self) -> float:
+    def timed(self, work: Callable[[], object]) -> float:
         import torch
 
-        if self.gpu:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def timed(self, work: Callable[[], object]) -> float:
-        begin = self.now()
+        wait = torch.cuda.synchronize if self.gpu else int
+        wait()
+        begin = time.perf_counter()
         work()
-        return self.now() - begin
+        wait()
+        return time.perf_counter() - begin
 
     def peak(self, work: Callable[[], object]) -> tuple[float, float]:
         """Returns the seconds, and the most bytes beside what was there."""

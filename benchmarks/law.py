@@ -38,17 +38,12 @@ def main() -> None:
     )
     kept = round(n * float(RULE.moments(RHO).p))
     (needed,) = seconds(lambda: [(rng.random(size), rng.standard_normal(size)) for size in (kept // 16,) * 16])
-    print(f"law draw, d = 1e6, n = 5e6, one core: {drawn:.3f} s")
-    print(f"  rival, 1e7 standard normals: {normals:.3f} s; ratio {normals / drawn:.1f}x")
-    print(f"  rival, {kept:.2g} uniforms and as many normals: {needed:.3f} s; ratio {needed / drawn:.2f}x")
     row("law draw, d = 1e6, n = 5e6", f"{drawn:.3f} s", f"1e7 standard normals {normals:.3f} s", normals / drawn)
-    row("law draw, what it needs", f"{drawn:.3f} s", f"kept rows' numbers {needed:.3f} s", needed / drawn)
+    row("law draw, what it needs", f"{drawn:.3f} s", f"{kept:.2g} uniforms, normals {needed:.3f} s", needed / drawn)
     d, n = 8192, 40960
     (drawn,) = seconds(lambda: [law.trial(RULE, RHO, n, d, [LAM], rng) for _ in range(100)])
     drawn /= 100
     (slow,) = seconds(lambda: dense(n, d, rng), repeats=1)
-    print(f"law draw, d = {d}, n = {n}: {drawn:.2e} s")
-    print(f"  rival, the dense experiment: {slow:.1f} s; ratio {slow / drawn:.1e}x")
     row(f"law draw, d = {d}", f"{drawn:.2e} s", f"dense experiment {slow:.1f} s", slow / drawn)
 
 

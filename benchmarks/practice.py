@@ -15,8 +15,6 @@ def main() -> None:
     (theory,) = seconds(lambda: predict(loop))
     (both,) = seconds(lambda: runs.append(simulate(loop, 1000, 2)), repeats=1)
     run = (both - theory) / 2  # simulate first computes the thresholds from the theory
-    print(f"practice loop, 8 rounds, accumulated pool: theory {theory:.3f} s (aim: 2 s)")
-    print(f"  rival, one run at d = 1000: {run:.1f} s; ratio {run / theory:.0f}x")
     row("practice theory, 8 rounds, 2 s", f"{theory:.3f} s", f"a run at d = 1000 {run:.1f} s", run / theory)
     print(f"  last test error {prediction.test_error[-1]:.6f}; two runs' mean {runs[0].test_error[-1]:.6f}")
 

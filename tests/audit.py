@@ -4,35 +4,7 @@ import subprocess
 import sys
 from importlib import metadata, util
 
-from packaging.requirements import Requirement
-
-DISTRIBUTION = "deliberate-practice"
 FREE = ("apache", "bsd", "mit", "psf", "python", "isc", "mpl", "hpnd", "unlicense", "cc0", "zlib", "public domain")
-
-
-def required(name: str, extra: str = "real") -> set[str]:
-    """The names of all distributions that one needs, directly or not, as far as they are installed."""
-    found, waiting = set[str](), [(name, extra)]
-    while waiting:
-        name, extra = waiting.pop()
-        for line in metadata.requires(name) or ():
-            requirement = Requirement(line)
-            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-                continue
-            key = requirement.name.lower().replace("_", "-")
-            if key not in found and installed(requirement.name):
-                found.add(key)
-                waiting += [(requirement.name, each) for each in requirement.extras or {""}]
-    return found
-
-
-def installed(name: str) -> bool:
-    """Whether a distribution is there."""
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def declared(about: metadata.PackageMetadata, field: str) -> str:
@@ -52,7 +24,7 @@ def licence(name: str) -> str:
 
 def main() -> None:
     """Print a line per distribution; exit status 1 if pip-audit finds a hole."""
-    names = sorted(required(DISTRIBUTION))
+    names = sorted({each.name.lower() for each in metadata.distributions()})
     width = max(map(len, names))
     for name in names:
         said = licence(name)

@@ -46,9 +46,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def small_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""
-    from tests.experiments.conftest import run_dp
+    from tests.commands import done
     from torture.attempt import SMALL
 
     folder = tmp_path_factory.mktemp("small") / "run"
-    assert run_dp("real", "run", *SMALL, "--out", folder) == 0
+    done("real", "run", *SMALL, "--out", folder)
     return folder

@@ -1,5 +1,7 @@
 """The project's own source: its packages, and where each of their modules lies."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import dp_base
@@ -27,3 +29,22 @@ def modules() -> dict[str, Path]:
             parts = path.relative_to(folder.parent).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a module imports when it is loaded or when its functions run, and the names from them."""
+    found = set()
+    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module that run: not those that only the type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from _running(node)

@@ -5,7 +5,6 @@ smaller (in the place of its own of the same name). Of the others the sub-comman
 block of Python ends with values, and with a remark that says them.
 """
 
-import json
 import os
 import re
 import runpy
@@ -23,7 +22,7 @@ from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from tests.experiments.conftest import run_dp
+from tests.commands import run_dp, told
 from tests.source import FOLDERS
 
 ROOT = Path(__file__).parents[1]
@@ -129,15 +128,14 @@ def test_the_guide_lists_the_kinds_that_there_are():
     assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
 
 
-def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path, monkeypatch, capsys):
+def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path, monkeypatch):
     guide = GUIDE.read_text(encoding="utf-8")
     for file in ("renderer.py", "rendered.toml"):
         (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", guide, re.S)
         (tmp_path / file).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    assert run_dp("real", "run", "rendered.toml", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = told("real run rendered.toml")
     assert (result["pool_size"], result["samples_generated"]) == (500, 100 + 400 * 5)
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits
 

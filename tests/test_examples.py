@@ -11,7 +11,7 @@ import pytest
 
 from dp_theory import Problem, SymmetricRule, predict
 from dp_theory.rules import RULES
-from tests.experiments.conftest import run_dp
+from tests.commands import done
 from tests.installed import EXAMPLE, install_example
 from tests.source import FOLDERS
 
@@ -29,8 +29,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_its_figure_is_drawn_from_its_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert run_dp("figures", "fig-bell", "--quick", "--out", tmp_path / "out") == 0
+def test_its_figure_is_drawn_from_its_rule(tmp_path: Path):
+    done("figures fig-bell --quick --out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "fig-bell.csv").query("kind == 'predicted'")
     alpha = 0.4**-2.0 - 1  # E exp(-alpha G²/2) = (1 + alpha)^-1/2
     same = predict(Problem(SymmetricRule(lambda t: np.exp(-alpha * t**2 / 2)), 0.9, 0.5, 0.01))

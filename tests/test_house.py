@@ -2,40 +2,20 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.source import FLOORS, modules
+from tests.source import FLOORS, imported, modules
 
 TESTS = Path(__file__).parent
-
-
-def run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a module that run: not those that only the type checker reads."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            yield node
-            yield from run_nodes(node)
-
-
-def imports(name: str, path: Path, known: set[str]) -> set[str]:
-    """The project's modules that a module imports when it is loaded or when its functions run."""
-    found = set()
-    for node in run_nodes(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return {target for target in found if target in known} - {name}
 
 
 @pytest.fixture(scope="module")
 def graph() -> dict[str, set[str]]:
     known = modules()
-    return {name: imports(name, path, set(known)) for name, path in known.items()}
+    return {name: (imported(path) & known.keys()) - {name} for name, path in known.items()}
 
 
 def acyclic(arrows: dict[str, set[str]]) -> bool:

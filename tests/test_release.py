@@ -3,7 +3,6 @@
 What installs, as `make release-check` does, is slow. The list of files is checked in every test run.
 """
 
-import ast
 import itertools
 import json
 import os
@@ -27,8 +26,8 @@ from packaging.utils import canonicalize_name
 import dp_base
 from dp_base.imports import version_of
 from dp_real.evaluate.card import CITATION
-from tests.experiments.conftest import leaves
-from tests.source import FOLDERS, modules
+from tests.commands import leaves
+from tests.source import FOLDERS, imported, modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -151,12 +150,9 @@ def test_every_package_that_is_imported_is_declared():
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     files = [file.parts for name in declared if version_of(name) for file in metadata.files(name) or ()]
     known = {first.partition(".")[0] for first, *_ in files}
+    known |= {*sys.stdlib_module_names, *FOLDERS}
     for path in modules().values():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            assert {name.partition(".")[0] for name in names} <= known | {*sys.stdlib_module_names, *FOLDERS}, path
+        assert {name.partition(".")[0] for name in imported(path)} <= known, path
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from torture import damage, disks, endpoint, faults, fuzz, kills, ranks, together
 from torture.attempt import Attempt, Place
@@ -48,42 +49,31 @@ def main() -> None:
         Place(Path(folder)) as place,
     ):
         for name in options.kinds or KINDS:
-            attempts += _attempts_of(name, place, options.tries, options.seed)
+            attack, tries = KINDS[name]
+            begin = time.monotonic()
+            tries = tries if options.tries is None else options.tries
+            for attempt in attack(place, tries, random.Random(options.seed)):
+                attempts.append(attempt)
+                if attempt.fault:
+                    print(f"NOT SURVIVED {attempt.kind}: {attempt.case}: {attempt.fault}", file=sys.stderr, flush=True)
+            print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
     print(table(attempts))
     sys.exit(any(attempt.fault for attempt in attempts))
 
 
-def _attempts_of(name: str, place: Place, tries: int | None, seed: int) -> list[Attempt]:
-    kind = KINDS[name]
-    begin = time.monotonic()
-    attempts = []
-    for attempt in kind.attack(place, kind.tries if tries is None else tries, random.Random(seed)):
-        attempts.append(attempt)
-        if attempt.fault:
-            print(f"NOT SURVIVED {attempt.kind}: {attempt.case}: {attempt.fault}", file=sys.stderr, flush=True)
-    print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
-    return attempts
-
-
 def table(attempts: Iterable[Attempt]) -> str:
     """A row per kind: tried, survived, and what the user most often saw."""
-    by_kind: dict[str, list[Attempt]] = {}
-    for attempt in attempts:
-        by_kind.setdefault(attempt.kind, []).append(attempt)
-    rows = [("attack", "tried", "survived", "what the user saw most often")]
-    for kind, tried in sorted(by_kind.items()):
-        sights = Counter(attempt.saw.replace(attempt.case, "…") for attempt in tried)
-        most_often = sights.most_common(1)[0][0]
-        rows.append((kind, str(len(tried)), _survived(tried), most_often[:90]))
-    everything = [attempt for tried in by_kind.values() for attempt in tried]
-    rows.append(("all", str(len(everything)), _survived(everything), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip() for row in rows]
-    return "\n".join(lines)
-
-
-def _survived(attempts: Iterable[Attempt]) -> str:
-    return str(sum(not attempt.fault for attempt in attempts))
+    saw = "what the user saw most often"
+    tried = pd.DataFrame(
+        [
+            {"attack": each.kind, "survived": not each.fault, saw: each.saw.replace(each.case, "…")[:90]}
+            for each in attempts
+        ]
+    )
+    rows = tried.groupby("attack")["survived"].agg(tried="size", survived="sum")
+    rows[saw] = tried.groupby("attack")[saw].agg(lambda lines: lines.mode()[0])
+    rows.loc["all"] = len(tried), tried["survived"].sum(), ""
+    return rows.reset_index().to_string(index=False, justify="left")
 
 
 if __name__ == "__main__":

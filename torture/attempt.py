@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -14,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from dp_base.errors import STOP_SIGNALS
+from tests.commands import answer_to
 from torture.processes import HANGS_AFTER, Answer, Process, finish
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +49,8 @@ def as_options(settings: Mapping[str, object]) -> tuple[str, ...]:
 
 SMALL = ("digits", *as_options(SMALL_SETTINGS))
 """The words that follow `dp real run` for a run of a few seconds."""
+ON_DISK = ("--set", "pool.storage=jpeg")
+COMPARE = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
 
 
 @dataclass(frozen=True)
@@ -98,25 +100,34 @@ class Place:
     @cached_property
     def whole(self) -> Path:
         """A complete run."""
-        run = self.path / "whole"
-        answer = run_here(self, "real", "run", *SMALL, "--out", run)
-        assert answer.status == 0, answer.err
-        return run
+        return self._made("whole", "real", "run", *SMALL)
+
+    @cached_property
+    def on_disk(self) -> Path:
+        """A complete run whose batches are read by threads."""
+        return self._made("on-disk", "real", "run", *SMALL, *ON_DISK)
 
     @cached_property
     def stopped(self) -> Path:
         """A run that was asked to stop before its end."""
-        run = self.path / "stopped"
-        answer = self.dp("real", "run", *SMALL, "--out", run, code=STOPPED)
-        assert answer.status == 130, answer.err
-        return run
+        return self._made("stopped", "real", "run", *SMALL, code=STOPPED, status=130)
 
     @cached_property
     def branched(self) -> Path:
         run = self.copy(self.whole)
-        answer = run_here(self, "real", "branch", run)
-        assert answer.status == 0, answer.err
+        assert run_here(self, "real", "branch", run).status == 0
         return run
+
+    @cached_property
+    def compared(self) -> Path:
+        """A comparison of two arms."""
+        return self._made("compared", *COMPARE)
+
+    def _made(self, name: str, *words: object, code: str = MAIN, status: int = 0) -> Path:
+        out = self.path / name
+        answer = self.dp(*words, "--out", out, code=code)
+        assert answer.status == status, answer.err
+        return out
 
     def __enter__(self) -> "Place":
         self.path.mkdir(parents=True, exist_ok=True)
@@ -164,48 +175,14 @@ def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
 
 def run_here(place: Place, *words: object) -> Answer:
     """Run `dp` in this process, which is much faster, and count processor seconds; not for what ends by a signal."""
-    from dp_experiments.cli import main
-
-    out = io.StringIO()
-    err = io.StringIO()
-    status = 1
+    own = {name: place.environment[name] for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
     begin = time.process_time()
     try:
-        with (
-            _surroundings_of(place, words),
-            _limited(HANGS_AFTER),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            main.main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        with mock.patch.dict(os.environ, own), contextlib.chdir(place.path), _limited(HANGS_AFTER):
+            status, out, err = answer_to(words)
     except BaseException as error:
-        err.write(f"Traceback: {type(error).__name__}: {error}")
-    return Answer(status, out.getvalue(), err.getvalue(), time.process_time() - begin)
-
-
-@contextlib.contextmanager
-def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
-    argv = sys.argv
-    folder = Path.cwd()
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    before = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
-    os.environ |= {name: place.environment[name] for name in before}
-    sys.argv = ["dp", *map(str, words)]
-    os.chdir(place.path)
-    try:
-        yield
-    finally:
-        sys.argv = argv
-        os.chdir(folder)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        status, out, err = 1, "", f"Traceback: {type(error).__name__}: {error}"
+    return Answer(status, out, err, time.process_time() - begin)
 
 
 @contextlib.contextmanager

@@ -53,14 +53,15 @@ RUN_FILES = (
     "checkpoints/latest-*/state.json",
     "checkpoints/latest-*/learner.safetensors",
 )
-"""Kinds of file, as patterns below a run's folder; one file of each is drawn."""
-CURVE_READERS = ("forecast", "figures")
-"""The commands that read the curve which the branches of a run make."""
-READ_IF_STOPPED = ("resume", "branch", "export", "review")  # the commands that also read a run which was stopped
-CURVE_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/SHA256SUMS")
-"""Those that they read."""
-COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "SHA256SUMS", "runs/*/result.json")
-COMPARISON_READERS = ("report", "doctor")
+FILES = {
+    "whole": RUN_FILES,
+    "stopped": RUN_FILES,
+    "branched": ("config.toml", "result.json", "branches/*/result.json", "branches/*/SHA256SUMS"),
+    "compared": ("comparison.csv", "runs.csv", "comparison.png", "SHA256SUMS", "runs/*/result.json"),
+}
+"""Kinds of file in each healthy folder of a Place, as patterns below it; one file of each is drawn."""
+CURVE_READERS = ("forecast", "figures")  # these read the curve which the branches of a run make
+READERS = {"stopped": ("resume", "branch", "export", "review"), "compared": ("report", "doctor")}
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
@@ -88,10 +89,10 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
     }
 
 
-class RunCase(NamedTuple):
-    """Damage to a file of a run, which a command then reads."""
+class Case(NamedTuple):
+    """A file of a healthy folder of a Place, what happens to it, and the command that reads the folder."""
 
-    whole: bool
+    folder: str
     pattern: str
     damage: Damage
     command: str
@@ -99,14 +100,12 @@ class RunCase(NamedTuple):
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
     """Try `tries` of all combinations, at random; 0: all."""
-    runs = [case for case in _run_cases() if not only or case.command in only]
+    cases = [case for case in _cases() if not only or case.command in only]
     caches = list(itertools.product(CACHE_FILES, DAMAGES, CACHE_READERS))
     if tries:
-        runs = draw.sample(runs, max(1, tries - tries // 5))
+        cases = draw.sample(cases, max(1, tries - tries // 5))
         caches = draw.sample(caches, tries // 5)
-    yield from _attack_runs(place, runs, draw)
-    if not only:
-        yield from _attack_comparison(place, tries, draw)
+    yield from _attack_folders(place, cases, draw)
     for pattern, damage, words in caches:
         yield _attack_cache(place, pattern, damage, words, draw)
     if not only:
@@ -114,35 +113,46 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
             yield from _attack_resumed(place, works(place)[name], patterns, tries, draw)
 
 
-def _run_cases() -> list[RunCase]:
-    kinds = [(True, command) for command in readers(Path())] + [(False, command) for command in READ_IF_STOPPED]
+def _cases() -> list[Case]:
+    reading = [("branched" if command in CURVE_READERS else "whole", command) for command in readers(Path())]
+    reading += [(folder, command) for folder, commands in READERS.items() for command in commands]
     return [
-        RunCase(whole, pattern, damage, command)
-        for whole, command in kinds
-        for pattern, damage in itertools.product(CURVE_FILES if command in CURVE_READERS else RUN_FILES, DAMAGES)
+        Case(folder, pattern, damage, command)
+        for folder, command in reading
+        for pattern, damage in itertools.product(FILES[folder], DAMAGES)
     ]
 
 
-def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Iterator[Attempt]:
-    healthy: dict[tuple[bool, str], Any] = {}  # what each command tells of a run that nothing happened to
+def _attack_folders(place: Place, cases: list[Case], draw: random.Random) -> Iterator[Attempt]:
+    healthy: dict[tuple[str, str], Any] = {}  # what each command tells of a folder that nothing happened to
     for case in cases:
-        source = place.stopped
-        if case.whole:
-            source = place.branched if case.command in CURVE_READERS else place.whole
-        kind = case.whole, case.command
+        kind = case.folder, case.command
         if kind not in healthy:
-            _, healthy[kind] = _read(place, place.copy(source), case.command)
-        run = place.copy(source)
-        found = sorted(run.glob(case.pattern))
-        if found:
-            file = draw.choice(found)
-            case.damage(file, draw)
-            answer, told = _read(place, run, case.command)
-            named = str(file.parent) in answer.err or str(run / "pool") in answer.err
-            fault = _run_fault(place, run, case, answer, named=named, same=told == healthy[kind])
-            what = f"{file.relative_to(run)} {case.damage.__name__}"
-            yield Attempt(f"damage, {case.command}", what, answer.line, fault)
-            shutil.rmtree(run)
+            _, healthy[kind] = _read(place, place.copy(getattr(place, case.folder)), case.command)
+        file = _harmed(place, getattr(place, case.folder), case.pattern, case.damage, draw)
+        if file is not None:
+            folder, damaged = file
+            answer, told = _read(place, folder, case.command)
+            named = str(damaged.parent) in answer.err or str(folder / "pool") in answer.err
+            fault = _fault(answer, named, case.command)
+            if fault is None and told != healthy[kind] and not (named and case.command in PARTIAL):
+                fault = "another answer, and status 0"
+            if fault is None and kind == ("stopped", "resume"):  # a whole run is left as it is
+                fault = run_fault(place, folder)
+            what = f"{damaged.relative_to(folder)} {case.damage.__name__}"
+            yield Attempt(f"damage, {case.command} of {case.folder}", what, answer.line, fault or "")
+            shutil.rmtree(folder)
+
+
+def _harmed(place: Place, whole: Path, pattern: str, damage: Damage, draw: random.Random) -> tuple[Path, Path] | None:
+    """A copy of a folder, and a file of this pattern that is damaged in it; None if there is none."""
+    folder = place.copy(whole)
+    found = sorted(folder.glob(pattern))
+    if not found:
+        return None
+    file = draw.choice(found)
+    damage(file, draw)
+    return folder, file
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
@@ -160,18 +170,6 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
     return answer, (None if command == "report" else without_times(told), contents)
 
 
-def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
-    """`named` is whether the answer names the file, `same` whether it is that from the whole run."""
-    fault = _fault(answer, named, case.command)
-    if fault is not None:
-        return fault
-    if not same and not (named and case.command in PARTIAL):
-        return "another answer, and status 0"
-    if case.command == "resume" and not case.whole:  # a whole run is left as it is
-        return run_fault(place, run)
-    return ""
-
-
 def _fault(answer: Answer, named: bool, command: str = "") -> str | None:
     """What is wrong with an answer about a damaged file; None: it succeeded, and what it made is to be judged.
 
@@ -185,42 +183,21 @@ def _fault(answer: Answer, named: bool, command: str = "") -> str | None:
     return None
 
 
-def _harmed(
-    place: Place, whole: Path, patterns: tuple[str, ...], tries: int, draw: random.Random
-) -> Iterator[tuple[Path, Path, str]]:
-    """Copies of a folder, a file that is damaged in each, and how."""
-    cases = list(itertools.product(patterns, DAMAGES))
-    for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
-        out = place.copy(whole)
-        file = draw.choice(sorted(out.glob(pattern)))
-        damage(file, draw)
-        yield out, file, f"{file.relative_to(out)} {damage.__name__}"
-        shutil.rmtree(out)
-
-
-def _attack_comparison(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    whole = place.new("comparison")
-    place.dp(*works(place)["compare"].into(whole))
-    for command in COMPARISON_READERS:
-        _, healthy = _read(place, place.copy(whole), command)
-        for out, file, what in _harmed(place, whole, COMPARISON_FILES, tries, draw):
-            answer, told = _read(place, out, command)
-            fault = _fault(answer, str(file.parent) in answer.err, command)
-            if fault is None:
-                fault = "" if told == healthy else "another answer, and status 0"
-            yield Attempt(f"damage, {command} of a comparison", what, answer.line, fault)
-
-
 def _attack_resumed(
     place: Place, work: Work, patterns: tuple[str, ...], tries: int, draw: random.Random
 ) -> Iterator[Attempt]:
     whole = place.new(work.name)
     place.dp(*work.into(whole))
-    for out, _, what in _harmed(place, whole, patterns, tries, draw):
+    cases = list(itertools.product(patterns, DAMAGES))
+    for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
+        harmed = _harmed(place, whole, pattern, damage, draw)
+        assert harmed is not None, pattern
+        out, file = harmed
         answer = run_here(place, *_by_one_worker(work.again(out)))
         fault = _fault(answer, str(out) in answer.err)
         fault = work.fault(place, out) if fault is None else fault
-        yield Attempt(f"damage, {work.name} --resume", what, answer.line, fault)
+        yield Attempt(f"damage, {work.name} --resume", f"{file.name} {damage.__name__}", answer.line, fault)
+        shutil.rmtree(out)
 
 
 def _by_one_worker(words: Words) -> Words:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from torture.attempt import MAIN, Attempt, Place, all_faults
-from torture.processes import finish
+from torture.processes import Answer, finish
 from torture.works import Work, chosen_works, works
 
 UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "bash", "-c")
@@ -45,14 +45,13 @@ def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
     script = _script(place, work, kilobytes, kept=str(kept))
     answer = finish(place.process(*UNSHARE, script), HANGS_AFTER)
     told, _, later = answer.err.partition(READY)
-    lines = [line for line in told.splitlines() if line.startswith("dp:")]
+    first = Answer(answer.status, "", told, answer.seconds)
     faults = []
-    if "Traceback" in told or (answer.status and len(lines) != 1) or answer.status not in (0, 1, 2, 3):
-        faults.append(f"status {answer.status}: {told.strip()[-300:]}")
+    if not first.tidy or first.status not in (0, 1, 2, 3):
+        faults.append(f"status {first.status}: {told.strip()[-300:]}")
     faults.append(work.fault(place, kept) if kept.exists() else f"does not go on: {later.strip()[-200:]}")
     kind = "full disk" if kilobytes else "read-only disk"
-    saw = f"{answer.status} {lines[-1] if lines else ''}"
-    return Attempt(f"{kind}, {work.name}", f"{kilobytes} kB", saw[:160], all_faults(faults))
+    return Attempt(f"{kind}, {work.name}", f"{kilobytes} kB", first.line, all_faults(faults))
 
 
 def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:

@@ -49,23 +49,25 @@ def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
     with served() as endpoint:
         endpoint.delay = 0.05
         file = place.path / "asking.toml"
-        place.path.mkdir(exist_ok=True)
         file.write_text(CONFIG.format(url=endpoint.url), encoding="utf-8")
         sound = place.new("asked")
         whole = place.dp("real", "run", file, "--out", sound)
         assert whole.status == 0, whole.err
         out = _another(place, endpoint)
         for index in range(tries):
-            number = SIGNALS[index % len(SIGNALS)]
             after = draw.uniform(0.3, 0.7) * whole.seconds
-            yield _kill(place, endpoint, file, out, number, after)
+            yield _kill(place, endpoint, file, out, SIGNALS[index % len(SIGNALS)], after)
             if (out / "result.json").exists() or index == tries - 1:
-                last = place.dp("real", "resume", out) if (out / "config.toml").exists() else None
-                fault = "" if last is None else run_fault(place, out, sound)
+                last = place.dp(*_words(file, out))
                 yield Attempt(
-                    "a run that was killed ends as it should", str(out.name), last.line if last else "", fault
+                    "a run that was killed ends as it should", out.name, last.line, run_fault(place, out, sound)
                 )
                 out = _another(place, endpoint)
+
+
+def _words(file: Path, out: Path) -> tuple[object, ...]:
+    """The words that begin a run or go on with it."""
+    return ("real", "resume", out) if (out / "config.toml").exists() else ("real", "run", file, "--out", out)
 
 
 def _another(place: Place, endpoint: FakeEndpoint) -> Path:
@@ -80,22 +82,21 @@ def _kill(place: Place, endpoint: FakeEndpoint, file: Path, out: Path, number: s
     before = _kept_texts(place)
     with endpoint.lock:
         asked_before = len(endpoint.bodies)
-    begun = (out / "config.toml").exists()
-    process = place.start(*(("real", "resume", out) if begun else ("real", "run", file, "--out", out)))
+    process = place.start(*_words(file, out))
     time.sleep(after)
     process.send_signal(number)
     answer = finish(process)
     with endpoint.lock:
-        asked = list(endpoint.bodies[asked_before:])
+        asked = endpoint.bodies[asked_before:]
     again = [body for body in asked if endpoint.write(body) in before]
     twice = [body for body in asked if request_key(body) in endpoint.answered and asked.count(body) > 1]
-    faults = [
-        f"{len(again)} were asked again that had been kept" if again else "",
-        f"{len(twice)} were asked twice within a process" if twice else "",
-        f"status {answer.status}: {answer.last}"
-        if answer.status not in (0, 130, -number) or "Traceback" in answer.err
-        else "",
-    ]
+    faults = []
+    if again:
+        faults.append(f"{len(again)} were asked again that had been kept")
+    if twice:
+        faults.append(f"{len(twice)} were asked twice within a process")
+    if answer.status not in (0, 130, -number) or "Traceback" in answer.err:
+        faults.append(f"status {answer.status}: {answer.last}")
     case = f"after {after:.2f} s, {len(before)} kept, {len(asked)} asked"
     return Attempt(f"{number.name} to a run that asks", case, answer.line, all_faults(faults))
 

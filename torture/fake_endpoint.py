@@ -81,9 +81,7 @@ class FakeEndpoint:
                 self.now -= 1
 
     def send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: str) -> None:
-        status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400, "redirect": 307}.get(
-            fault, 200
-        )
+        status = int(fault) if fault.isdigit() else {"filtered": 400, "redirect": 307}.get(fault, 200)
         answer = json.dumps(self.content(handler.path, body, fault)).encode()
         broken = {"no JSON": b"{'choices': [", "HTML": b"<html>starting</html>", "nested": b"[" * 200_000}
         answer = broken.get(fault, answer)
@@ -107,12 +105,12 @@ class FakeEndpoint:
         handler.wfile.flush()
         if fault == "cut off":
             handler.close_connection = True
-        elif status == 200 and fault in ("", "slow", "trickle", "processing", "refused", "duplicate", "empty"):
+        elif status == 200 and fault not in (*broken, "no choices", "null"):
             with self.lock:
                 self.answered[request_key(body)] += 1
 
     def content(self, path: str, body: dict[str, Any], fault: str) -> Any:
-        if fault in ("429", "500", "401", "404", "400", "filtered"):
+        if fault.isdigit() or fault == "filtered":
             code = "content_filter" if fault == "filtered" else fault
             return {"error": {"message": f"no {fault} {KEY}", "code": code, "type": "error"}}
         if fault == "no choices":

@@ -5,9 +5,8 @@ Survived: one line says what happened, and without the fault the run goes on to 
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
-from torture.attempt import MAIN, SMALL, Attempt, Place, all_faults, run_fault
+from torture.attempt import MAIN, ON_DISK, SMALL, Attempt, Place, all_faults, run_fault
 
 FAIL_AT = """
 import functools
@@ -54,7 +53,6 @@ fail_at(Pool, "_read", {call}, broken)
 """,
 }
 """Where each fault strikes, given the number of the call."""
-ON_DISK = ("--set", "pool.storage=jpeg")  # batches are then read by threads
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
@@ -69,7 +67,7 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
     out = place.new("run")
     reads_disk = "thread" in name
     words = ("real", "run", *SMALL, *(ON_DISK if reads_disk else ()), "--out", out)
-    sound = _sound_on_disk(place) if reads_disk else place.whole
+    sound = place.on_disk if reads_disk else place.whole
     answer = place.dp(*words, code=f"{FAIL_AT}\n{FAULTS[name].format(call=call)}\n{MAIN}")
     faults = []
     if not answer.tidy or answer.status not in (0, 1, 2, 3):
@@ -81,11 +79,3 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
         again = place.dp("real", "resume", out) if began else place.dp(*words)
         faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out, sound))
     return Attempt(f"fault, {name}", f"call {call}", answer.line, all_faults(faults))
-
-
-def _sound_on_disk(place: Place) -> Path:
-    run = place.path / "sound-on-disk"
-    if not run.exists():
-        answer = place.dp("real", "run", *SMALL, *ON_DISK, "--out", run)
-        assert answer.status == 0, answer.err
-    return run

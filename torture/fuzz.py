@@ -5,9 +5,9 @@ Survived: status 0, 2, 3 or 130 within 10 s, one line on stderr if it is not 0, 
 
 import random
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -38,6 +38,7 @@ CHEAP = (
     "",
 )
 """The commands that end soon."""
+TAKE_OUT = (["theory", "sweep"], ["real", "sample"], ["real", "export"])
 ODD_VALUES = (
     "",
     " ",
@@ -120,70 +121,46 @@ def configurations() -> SearchStrategy[str]:
     return st.one_of(mutated, cut, TEXT)
 
 
-class Trial(NamedTuple):
-    """How `dp` answered, and what must not be there if it failed."""
-
-    answer: Answer
-    output: Path | None = None
-
-
-def _try_command_line(place: Place, words: list[str]) -> Trial:
-    out = place.new("fuzz")
-    takes_out = words[:2] in (["theory", "sweep"], ["real", "sample"], ["real", "export"])
-    if takes_out and "--out" not in words:
-        return Trial(run_here(place, *words, "--out", out), out)
-    return Trial(run_here(place, *words), out)
-
-
-def _try_configuration(place: Place, text: str) -> Trial:
-    file = place.path / "fuzz.toml"
-    file.write_text(text, encoding="utf-8")
-    return Trial(run_here(place, "real", "plan", file, "--json"))
-
-
 def attack(
     place: Place, tries: int, draw: random.Random, huge: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Attempt]:
     """Try `tries` cases, half of them each; if `huge`, with sizes that no machine has."""
-    targets: dict[str, tuple[SearchStrategy[Any], Callable[[Place, Any], Trial]]] = {
-        "command line": (command_lines(huge), _try_command_line),
-        "configuration": (configurations(), _try_configuration),
-    }
+    targets: dict[str, SearchStrategy[Any]] = {"command line": command_lines(huge), "configuration": configurations()}
     for name in only or targets:
-        yield from _tried(place, name, *targets[name], max(1, tries // len(only or targets)), draw.randrange(2**32))
+        yield from _tried(place, name, targets[name], max(1, tries // len(only or targets)), draw.randrange(2**32))
 
 
-def _tried(
-    place: Place,
-    name: str,
-    cases: SearchStrategy[Any],
-    try_case: Callable[[Place, Any], Trial],
-    count: int,
-    start: int,
-) -> list[Attempt]:
+def _tried(place: Place, name: str, cases: SearchStrategy[Any], count: int, start: int) -> list[Attempt]:
     """The same `start` tries the same cases."""
     found: list[Attempt] = []
-    once = settings(
+
+    @seed(start)
+    @settings(
         max_examples=count,
         database=None,
         deadline=None,
         suppress_health_check=ALL_CHECKS,
         phases=[Phase.generate],
     )
-
-    @seed(start)
-    @once
     @given(cases)
-    def attempt(case: Any) -> None:
-        trial = try_case(place, case)
-        found.append(Attempt(f"fuzz, {name}", repr(case)[:300], trial.answer.line, _fault(trial)))
+    def attempt(case: list[str] | str) -> None:
+        out = place.new("fuzz")
+        if isinstance(case, str):
+            file = place.path / "fuzz.toml"
+            file.write_text(case, encoding="utf-8")
+            words: list[object] = ["real", "plan", file, "--json"]
+        else:
+            words = [*case]
+            if case[:2] in TAKE_OUT and "--out" not in case:
+                words += ["--out", out]
+        answer = run_here(place, *words)
+        found.append(Attempt(f"fuzz, {name}", repr(case)[:300], answer.line, _fault(answer, out)))
 
     attempt()
     return found
 
 
-def _fault(trial: Trial) -> str:
-    answer = trial.answer
+def _fault(answer: Answer, out: Path) -> str:
     faults = []
     if answer.status not in (0, 2, 3, 130) or "Traceback" in answer.err:
         faults.append(f"status {answer.status}: {answer.last}")
@@ -191,6 +168,6 @@ def _fault(trial: Trial) -> str:
         faults.append(f"{len(answer.messages)} lines: {answer.last}")
     if answer.seconds > LIMIT:
         faults.append(f"took {answer.seconds:.0f} s")
-    if answer.status and trial.output is not None and trial.output.exists():
-        faults.append(f"leaves {trial.output.name}")
+    if answer.status and out.exists():
+        faults.append(f"leaves {out.name}")
     return "; ".join(faults)

@@ -6,40 +6,40 @@ from pathlib import Path
 
 import pandas as pd
 
-from torture.attempt import POOL_ROWS, SMALL, Place, run_fault
+from torture.attempt import COMPARE, POOL_ROWS, SMALL, Place, run_fault
 
 Words = tuple[object, ...]
 """The words of a command line that follow `dp`."""
 Fault = Callable[[Place, Path], str]
 """Says what is wrong with what a command left in a folder; empty if nothing is."""
 
-COMPARE: Words = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
 TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command with --out: `words` start it, `again(out)` go on, `fault` judges what it left."""
+    """A command with --out; `fault` judges what it left."""
 
     name: str
     words: Words
-    again: Callable[[Path], Words]
     fault: Fault
+    resumes: bool = True  # by --resume; else the same words go on
 
     def into(self, out: Path) -> Words:
         return *self.words, "--out", out
 
+    def again(self, out: Path) -> Words:
+        return *self.into(out), *(["--resume"] if self.resumes else [])
+
 
 def works(place: Place) -> dict[str, Work]:
     """The works by name; one exports the place's complete run, which is made."""
-    export: Words = ("real", "export", place.whole, "--format", "parquet")
-    figures: Words = ("figures", "fig5c", "--quick")
     every = (
-        Work("run", ("real", "run", *SMALL), lambda out: ("real", "resume", out), run_fault),
-        _with_resume("compare", COMPARE, "comparison.csv", _rows),
-        _with_resume("tune", TUNE, "trials.csv", _rows),
-        Work("export", export, lambda out: (*export, "--out", out), _export_fault),
-        Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),
+        Work("run", ("real", "run", *SMALL), run_fault),
+        Work("compare", COMPARE, _table_fault(COMPARE, "comparison.csv")),
+        Work("tune", TUNE, _table_fault(TUNE, "trials.csv")),
+        Work("export", ("real", "export", place.whole, "--format", "parquet"), _export_fault, resumes=False),
+        Work("figures", ("figures", "fig5c", "--quick"), lambda place, out: "", resumes=False),
     )
     return {work.name: work for work in every}
 
@@ -50,14 +50,14 @@ def chosen_works(place: Place, only: Iterable[str]) -> list[Work]:
     return [work for work in works(place).values() if not names or work.name in names]
 
 
-def _with_resume(name: str, words: Words, result: str, content: Callable[[Path], object]) -> Work:
+def _table_fault(words: Words, result: str) -> Fault:
     def fault(place: Place, out: Path) -> str:
         unbroken = place.path / f"unbroken-{result}"
         if not unbroken.exists():
             place.dp(*words, "--out", unbroken)
-        return "" if content(out / result) == content(unbroken / result) else f"another {result}"
+        return "" if _rows(out / result) == _rows(unbroken / result) else f"another {result}"
 
-    return Work(name, words, lambda out: (*words, "--resume", "--out", out), fault)
+    return fault
 
 
 def _rows(file: Path) -> object:

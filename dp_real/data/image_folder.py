@@ -63,7 +63,12 @@ class FolderConfig(OwnSets):
         return TrainingImages(images.x, images.y)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """No image is decoded."""
-        from dp_real.data.sets.places import count_images
+        """No image is decoded, and Parquet files are not copied."""
+        from dp_real.data.sets.table_sets import parquet_class_names
 
-        return count_images(found, self.labels, needed)
+        if found.kind != "parquet":
+            return super().count(found, needed)
+        classes = self.labels
+        names = parquet_class_names(found.where, found.paths, found.columns, classes)
+        rows, _ = classes.rows(names, found.paths[:1] * len(names), found.where, needed, "images")
+        return len(rows)

@@ -87,9 +87,7 @@ class StandInTextConfig(MadeUp, OfTexts):
 
     @property
     def task(self) -> Task:
-        topics = tuple(WHO_AND_WHAT)
-        none = ("",) * len(WHO_AND_WHAT)
-        return Task((LENGTH,), topics, definitions=none, synonyms=none)
+        return Task((LENGTH,), tuple(WHO_AND_WHAT))
 
     @property
     def folders(self) -> TextConfig:

@@ -58,10 +58,7 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
 
 def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
     """The ImageNet task with these class names in this order."""
-    for task in TASKS:
-        if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
-            return task
-    return None
+    return next((task for task in TASKS if list(names) == [entry.name for entry in imagenet_classes(task)]), None)
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:

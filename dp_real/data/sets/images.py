@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real import distributed
-from dp_real.data.sets.class_names import Classes, class_files, warn_once
+from dp_real.data.sets.class_names import warn_once
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
@@ -194,22 +194,6 @@ class TrainingImages:
         digests = self.files.digests()
         _tell_two_labels(digests, self.y, self.files.sources)
         return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
-
-
-def read_folder(
-    folder: Path,
-    classes: Classes,
-    sample_shape: tuple[int, ...],
-    needed: Collection[int],
-    keep: bool = True,
-    resize: int = 0,
-) -> ImageSet:
-    """Class folders' images by label, then path; folders of no class are told."""
-    found = sorted(class_files(folder, classes, ENDINGS, "images", needed).values(), key=lambda each: each[0])
-    labels = [label for label, files in found for _ in files]
-    classes.check(folder, labels, needed)
-    paths = [path for _, files in found for path in files]
-    return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 
 class Seen(NamedTuple):

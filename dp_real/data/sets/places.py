@@ -27,8 +27,8 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets import table_sets, tars
-from dp_real.data.sets.class_names import Classes, visible_files
-from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
+from dp_real.data.sets.class_names import Classes, class_files, visible_files
+from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet
 from dp_real.data.sets.table_sets import Columns
 
 SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
@@ -169,7 +169,13 @@ def read_set(
 ) -> ImageSet:
     """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
     if found.kind == "folders":
-        return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
+        (folder,) = found.paths
+        found_files = class_files(folder, classes, ENDINGS, "images", needed).values()
+        in_order = sorted(found_files, key=lambda of_class: of_class[0])
+        y = [label for label, files in in_order for _ in files]
+        classes.check(folder, y, needed)
+        paths = [path for _, files in in_order for path in files]
+        return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(y))
     match found.kind:
         case "flat":
             sources, names = tars.read_flat(found.paths[0])
@@ -181,13 +187,3 @@ def read_set(
             sources, names = table_sets.read_rows(found.where, table_sets.open_table(found), found.columns, classes)
     rows, y = classes.rows(names, sources, found.where, needed, "images")
     return ImageSet(ImageFiles([sources[row] for row in rows], sample_shape, keep, resize), torch.tensor(y))
-
-
-def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """Images of the task's classes."""
-    if found.kind != "parquet":
-        any_shape = (3, 1, 1)  # nothing is decoded
-        return len(read_set(found, classes, any_shape, needed, keep=False).y)
-    names = table_sets.parquet_class_names(found.where, found.paths, found.columns, classes)
-    rows, _ = classes.rows(names, found.paths[:1] * len(names), found.where, needed, "images")
-    return len(rows)

@@ -30,7 +30,7 @@ DECODERS: Any = (
     AutoencoderKLQwenImage,
     AsymmetricAutoencoderKL,
 )
-PACKED = {
+PACKED: dict[str, Any] = {
     "FluxModularPipeline": FluxPipeline,
     "Flux2ModularPipeline": Flux2KleinPipeline,
     "Flux2KleinModularPipeline": Flux2KleinPipeline,

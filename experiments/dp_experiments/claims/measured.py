@@ -21,9 +21,14 @@ class Difference(NamedTuple):
     se: float
     seeds: int
 
-    def __str__(self) -> str:
+    @property
+    def short(self) -> str:
+        """Both numbers."""
         sign = "+" if self.mean >= 0 else "−"
-        return f"{sign}{abs(self.mean):.2f} ± {self.se:.2f} points ({self.seeds} seeds)"
+        return f"{sign}{abs(self.mean):.2f} ± {self.se:.2f}"
+
+    def __str__(self) -> str:
+        return f"{self.short} points ({self.seeds} seeds)"
 
 
 class Worth(NamedTuple):

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import torch
 
 from dp_base.errors import InputError
 from dp_experiments.looking.report.hardest_images import encoded
-from dp_experiments.looking.report.pictures import pictures
+from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
 from dp_experiments.looking.report.texts import likelihood
 from dp_experiments.pages import rendered
 from dp_experiments.terminal import visible
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
-from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of
 
 MOST = 1000  # examples on a page
@@ -29,11 +27,8 @@ def reviewed(run: Run, most: int = MOST) -> list[dict[str, Any]]:
     if not is_text and len(config.task.sample_shape) != 3:
         raise InputError(f"{run.path}: data.source = '{config.data.source}' has neither images nor texts to show")
     pool = run.pool
-    table = pool.table()
-    facts = table.select(["row", "round", "label", "entropy", "correct"]).to_pandas()
-    hardest = facts.sort_values("entropy", ascending=False, kind="stable")[:most]
-    rows = torch.tensor(hardest["row"].to_numpy())
-    x = to_float(pool.minibatch(rows)[0])
+    hardest = told_of(pool).sort_values("entropy", ascending=False, kind="stable")[:most]
+    x = examples_of(pool, hardest)
     shown = (
         [{"text": visible(text)} for text in texts_of(x)] if is_text else [{"picture": encoded(p)} for p in pictures(x)]
     )

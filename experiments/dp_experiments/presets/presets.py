@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dp_base.errors import InputError
 from dp_experiments.presets.variants import variants
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ def families() -> list[str]:
 
 def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Config":
     """A preset, a variant or a FILE.toml, with key=value overrides and top-level values."""
-    from dp_base.errors import InputError
     from dp_real.config import load_config
 
     if name.endswith(".toml"):

@@ -18,7 +18,8 @@ from transformers import AutoModelForImageClassification
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data.image_folder import FolderConfig
-from dp_real.data.sets.images import read_folder, read_image
+from dp_real.data.sets.images import read_image
+from dp_real.data.sets.places import locate, read_set
 from dp_real.evaluate.card import model_card
 from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
@@ -274,7 +275,7 @@ def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config:
         for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
             assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     assert isinstance(config.data, FolderConfig)
-    again = read_folder(tmp_path / "folder", config.data.labels, SHAPE, range(3))
+    again = read_set(locate(str(tmp_path / "folder")), config.data.labels, SHAPE, range(3), keep=True)
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 

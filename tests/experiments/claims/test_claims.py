@@ -1,7 +1,6 @@
 """`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
-from tests.experiments.conftest import run_dp
+from tests.commands import refused, told
 from tests.source import ROOT
 
 NOISE = 3.5  # standard errors that a simulated value may lie from the right one
@@ -55,9 +54,8 @@ def test_a_verdict_rests_on_something():
         assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
 
 
-def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    assert run_dp("claims", "--docs", tmp_path, "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
+def test_the_command_recomputes_the_headlines(tmp_path: Path):
+    answer = told("claims --docs", tmp_path)
     found = {row["claim"]: row for row in answer["claims"]}
     fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
     assert fewest["recomputed"] == "3.4 times"  # 6.5M / 1.9M
@@ -117,4 +115,4 @@ def test_a_table_has_means_and_paired_differences():
 def test_a_page_names_a_table_that_there_is():
     with pytest.raises(InputError, match="there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
-    assert run_dp("claims", "--docs", "nowhere") == 2
+    refused("claims --docs nowhere")

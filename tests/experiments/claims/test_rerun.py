@@ -1,6 +1,5 @@
 """Stored rows say what made them, and one can be run again."""
 
-import json
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from dp_experiments.claims.rerun import COLUMNS, MADE, RERUN, StoredRow
 
 from dp_base.errors import InputError
 from dp_real.runs.reader import Run
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import refused, told
 from torture.attempt import SMALL_SETTINGS
 
 TABLES = stored_files()
@@ -53,16 +52,14 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_row_is_run_again(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("claims", "--rerun", "small:1", "--out", tmp_path / "run", "--json")
+def test_a_row_is_run_again(table: Path, tmp_path: Path):
+    words = ("claims --rerun small:1 --out", tmp_path / "run")
     assert StoredRow.read("small:1").spread == pytest.approx(2 * 2**0.5)  # it is 1, 0 and -1 above the other arm
-    assert dp(*words) == 1
-    found = json.loads(capsys.readouterr().out)
+    found = told(*words, status=1)
     assert (found["verdict"], found["made"], found["stored"]["test"]) == ("another", "version 0.1.0", 70.0)
     numbers = ",".join(f"{found['now'][column]:.3f}" for column in COLUMNS)
     table.write_text(table.read_text().replace("70.0,70.0,40,40", numbers))
-    assert dp(*words) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "the same"
+    assert told(*words)["verdict"] == "the same"
     row, result = StoredRow.read("small:1"), Run(tmp_path / "run").result
     assert row.spread is not None
     for apart, verdict in ((0.99, "within the spread"), (1.01, "another")):
@@ -71,9 +68,8 @@ def test_a_row_is_run_again(table: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert row.beside(result | {"samples_generated": 50})["verdict"] == "within the spread"
 
 
-def test_what_is_no_row_is_refused(table: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_is_no_row_is_refused(table: Path):
     (table.parent / "other.csv").write_text("a,b\n1,2\n")
     for named, said in (("small:9", "there are 6"), ("small", "as small:1"), ("other:1", "is no table of runs")):
-        assert dp("claims", "--rerun", named) == 2
-        assert said in capsys.readouterr().err
-    assert dp("claims", "--rerun", "nowhere:1") == 2
+        assert said in refused("claims --rerun", named)
+    refused("claims --rerun nowhere:1")

@@ -1,6 +1,5 @@
 """`dp doctor`: what it says of a machine, of folders and of the cache, intact and damaged."""
 
-import json
 import re
 import shutil
 from collections import namedtuple
@@ -14,12 +13,11 @@ from dp_experiments.cli import doctor
 from dp_base.checksums import seal
 from dp_real.plan.needs import Device
 from dp_real.runtime.cache import cache_folder, cached
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, told
 
 
-def test_a_machine_that_has_everything(cache: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("doctor", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
+def test_a_machine_that_has_everything(cache: Path):
+    answer = told("doctor")
     found = {finding["what"]: finding["found"] for finding in answer["findings"]}
     assert answer["healthy"]
     assert {"python", "torch", "device", "disk: here", "disk: cache", "cache"} <= set(found)
@@ -27,9 +25,7 @@ def test_a_machine_that_has_everything(cache: Path, capsys: pytest.CaptureFixtur
     assert re.match(r"\d+ intact entries", found["cache"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(
-    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_missing_is_named_with_the_way_to_get_it(cache: Path, monkeypatch: pytest.MonkeyPatch):
     true, usage = metadata.version, namedtuple("usage", "total used free")
 
     def version(name: str) -> str:
@@ -39,14 +35,13 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
 
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
-    assert dp("doctor") == 3
-    err = capsys.readouterr().err
+    err = done("doctor", status=3).err
     assert "dp real: it needs diffusers: pip install 'deliberate-practice[real]'" in err
     assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
     assert "is nearly full" in err
 
 
-def test_what_is_said_of_a_gpu(cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_what_is_said_of_a_gpu(cache: Path, monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
     monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
@@ -57,8 +52,7 @@ def test_what_is_said_of_a_gpu(cache: Path, capsys: pytest.CaptureFixture[str], 
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (70 * 10**9, 80 * 10**9))
     monkeypatch.setattr("torch.ones", lambda *size, device, dtype: ones(*size, dtype=dtype))
-    assert dp("doctor") == 0
-    said = capsys.readouterr().out
+    said = done("doctor").out
     for found in (
         "torch is built for 12.6, the driver for 12.8",
         "2.27.5",
@@ -68,38 +62,29 @@ def test_what_is_said_of_a_gpu(cache: Path, capsys: pytest.CaptureFixture[str], 
         assert found in said
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
-    assert dp("doctor") == 3
-    said = capsys.readouterr().err
+    said = done("doctor", status=3).err
     assert "nccl: several GPUs cannot share a run" in said
     assert "bfloat16: keep dtypes at float32" in said
     monkeypatch.setattr("torch.cuda.mem_get_info", broken)
-    assert dp("doctor") == 3
-    assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in capsys.readouterr().err
+    assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in done("doctor", status=3).err
 
 
 def broken() -> None:
     raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
-def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path):
     run = shutil.copytree(small_run, tmp_path / "all" / "run")
     shutil.copytree(small_run, tmp_path / "all" / "other")
-    capsys.readouterr()
-    assert dp("doctor", tmp_path / "all") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(done("doctor", tmp_path / "all").out.splitlines()) == 3
     weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert dp("doctor", run, "--json") == 2
-    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    (finding,) = told("doctor", run, status=2)["findings"]
     assert f"{weights} is damaged" in finding["problem"]
     assert str(run) in finding["problem"].partition("; ")[2]  # the way on
-    assert dp("doctor", tmp_path / "nothing") == 2
-    assert "no run is in it" in capsys.readouterr().err
 
 
-def test_the_cache_intact_and_damaged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_the_cache_intact_and_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     entry = tmp_path / "deliberate-practice" / "generators" / "digits-0"
     entry.mkdir(parents=True)
@@ -107,26 +92,21 @@ def test_the_cache_intact_and_damaged(
     seal(entry)
     (entry.parent / ".part-1-digits-1-xyz" / "whole").mkdir(parents=True)
     (entry.parent / "digits-2.unfinished").mkdir()
-    assert dp("doctor", "cache") == 0
-    first, second, entry_line, whole = capsys.readouterr().out.splitlines()[1:]
+    first, second, entry_line, whole = done("doctor cache").out.splitlines()[1:]
     assert f"half-made at {entry.parent}/.part-1-digits-1-xyz: of no use once it is killed" in first
     assert f"half-made at {entry.parent}/digits-2.unfinished: the next training goes on from it" in second
     assert re.fullmatch(r"cache: generators/digits-0\t[\d.e-]+ MB, made 0:00:\d\d ago", entry_line)
     assert "1 intact entries" in whole
     (entry / "depends.json").write_text("[]")
-    assert dp("doctor", "cache") == 2
-    out, err = capsys.readouterr()
+    _, out, err = done("doctor cache", status=2)
     assert "damaged" in out
     assert "depends.json is damaged" in err
     assert f"remove {entry}, it is made again" in err
 
 
-def test_the_cache_is_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_the_cache_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert dp("doctor", "--clear") == 2
-    assert "--clear is for the cache" in capsys.readouterr().err
     cached("mine", {}, lambda folder: None)
-    assert dp("doctor", "cache", "--clear") == 0
+    assert "0 intact entries" in done("doctor cache --clear").out
     assert not cache_folder().exists()
-    assert "0 intact entries" in capsys.readouterr().out
-    assert dp("doctor", "cache", "--clear") == 0  # again: there is nothing, and that is fine
+    done("doctor cache --clear")  # again: there is nothing, and that is fine

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dp_experiments.cli import version
 
-from tests.experiments.conftest import run_dp
+from tests.commands import done, refused
 
 DP = f'"{sys.executable}" -c "from dp_experiments.cli.main import main; main()"'
 BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
@@ -72,23 +72,16 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
         RuntimeError("… (os error 28), src"),
     ],
 )
-def test_a_full_disk_is_a_line_that_says_to_make_room(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_full_disk_is_a_line_that_says_to_make_room(error: Exception, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(version, "version_line", lambda: (_ for _ in ()).throw(error))
-    assert run_dp("--version") == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "make room there, and give the command again" in line
+    assert "make room there, and give the command again" in refused("--version", status=3)
 
 
-def test_a_path_that_is_not_utf8_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_path_that_is_not_utf8_is_named(monkeypatch: pytest.MonkeyPatch):
     """It is an argument, or found on the way, such as the current folder."""
-    assert run_dp("real", "report", "caf\udce9") == 2
+    assert refused("real report", "caf\udce9") == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
     monkeypatch.setattr(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
-    assert run_dp("--version") == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
-    assert second == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
+    assert refused("--version") == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
 
 
 def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):
@@ -98,9 +91,8 @@ def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Pa
     assert "dp real run pets.toml" not in (tmp_path / "pets.toml").read_text().splitlines()[-1]
 
 
-def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    assert run_dp("--version") == 0
-    assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", capsys.readouterr().out)
+def test_the_version_names_the_commit(monkeypatch: pytest.MonkeyPatch):
+    assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", done("--version").out)
 
     class Installed:
         origin = json.dumps(
@@ -116,5 +108,4 @@ def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(Installed, "origin", None)
     assert version.commit() is None
     monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
-    assert run_dp("--version") == 0
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done("--version").out)

@@ -15,7 +15,7 @@ from dp_experiments.cli import launch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_base import slurm
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import refused
 from torture.attempt import SMALL_SETTINGS, as_options
 
 SET = as_options(SMALL_SETTINGS | {"training.steps": 30, "practice.evaluate_every": 10, "threads": 1})
@@ -89,7 +89,7 @@ def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytes
     assert len(asked) == 1
 
 
-def test_how_many_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_how_many_processes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert [launch.process_count(gpus) for gpus in ("all", "3", "1")] == [8, 3, 1]
     monkeypatch.setenv("RANK", "5")
@@ -97,9 +97,8 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.delenv("RANK")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1
-    assert dp("real", "run", "digits", "--gpus", "none") == 2
-    assert dp("real", "run", "digits", "--gpus", "2") == 3
-    assert "--gpus 2: this machine has 0" in capsys.readouterr().err
+    refused("real run digits --gpus none")
+    assert "--gpus 2: this machine has 0" in refused("real run digits --gpus 2", status=3)
 
 
 def test_the_signal_that_ended_a_process_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -8,7 +8,7 @@ import pytest
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.lazy import reflow
 
-from tests.experiments.conftest import leaves, run_dp
+from tests.commands import done, leaves
 
 HEAVY = {
     "dp_theory",
@@ -42,30 +42,15 @@ finally:
 """
 
 
-def test_every_command_that_is_listed_has_a_help_page(capsys: pytest.CaptureFixture[str]):
+def test_every_command_that_is_listed_has_a_help_page():
     """It begins with the line that lists the command, and goes on with what its function says."""
     for words, listed in leaves(root):
-        assert run_dp(*words, "--help") == 0
-        shown = capsys.readouterr().out
+        shown = done(*words, "--help").out
         assert f"Usage: dp {' '.join(words)}" in shown
         line, _, rest = (listed.loaded.help or "").partition("\n\n")
         assert line == listed.help
         assert " ".join(line.split()[:4]) in " ".join(shown.split())
         assert rest.strip()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("reel", "No such command 'reel'. Did you mean 'real'?"),
-        ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
-        ("theory best --roh 1", "No such option: --roh"),
-    ],
-)
-def test_the_nearest_name_is_told(words: str, said: str, capsys: pytest.CaptureFixture[str]):
-    assert run_dp(*words.split()) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
 
 
 @pytest.mark.parametrize(

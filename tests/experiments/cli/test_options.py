@@ -1,6 +1,5 @@
 """What can be set, and what the options of several commands mean where they are left out."""
 
-import json
 import sys
 import tomllib
 from pathlib import Path
@@ -12,7 +11,7 @@ from dp_experiments.cli.real.options import on_cluster_asked
 from dp_experiments.presets.presets import load_preset, preset_names
 
 from dp_real.config import load_config
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, told
 
 
 def test_every_key_of_a_preset_is_explained():
@@ -22,10 +21,9 @@ def test_every_key_of_a_preset_is_explained():
         assert len({row["key"] for row in rows}) == len(rows) > 50
 
 
-def test_keys_are_those_that_a_file_may_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_keys_are_those_that_a_file_may_have(tmp_path: Path):
     """A file of all values that `dp real keys` shows is the same configuration."""
-    assert dp("real", "keys", "glyphs", "--set", "guidance.every=3", "--json") == 0
-    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["keys"]}
+    rows = {row["key"]: row for row in told("real keys glyphs --set guidance.every=3")["keys"]}
     assert rows["guidance.every"] | {"meaning": ""} == {
         "key": "guidance.every",
         "value": "3",
@@ -52,20 +50,10 @@ def test_there_is_a_worker_for_each_gpu(gpus: int, asked: int | None, expected: 
         assert workers == expected
 
 
-def test_an_option_of_one_value_is_given_once(capsys: pytest.CaptureFixture[str]):
-    """Of several values the last was taken, without a word."""
-    assert dp("theory", "predict", "--rho", 0.9, "--phi", 0.5, "--phi", 0.6) == 2
-    assert "--phi is given 2 times: give it once\n" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("command", ["compare", "branch"])
-def test_a_cluster_needs_its_package_and_takes_no_number_of_workers(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_cluster_needs_its_package(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     where = [tmp_path / "run"] if command == "branch" else ["digits", "--out", tmp_path / "out"]
-    assert dp("real", command, *where, "--dask", "tcp://host:1") == 3
-    assert "pip install 'deliberate-practice[cluster]'" in capsys.readouterr().err
+    said = done("real", command, *where, "--dask tcp://host:1", status=3).err
+    assert "pip install 'deliberate-practice[cluster]'" in said
     assert not (tmp_path / "out").exists()
-    assert dp("real", "compare", "digits", "--dask", "tcp://host:1", "--workers", "2") == 2
-    assert "--workers 2 is for this machine; with --dask, each worker of the cluster" in capsys.readouterr().err

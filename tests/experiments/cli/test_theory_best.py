@@ -1,8 +1,6 @@
 """`dp theory best` and its figures: what the commands print and write, and how they refuse."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,29 +10,29 @@ from dp_experiments.paper.theory import best_selection as figure
 from dp_theory import best_selection
 from dp_theory.budgets.optimum import optimum
 from dp_theory.selection import Budget
-from tests.experiments.conftest import Theory
+from tests.commands import told
 
 HERE = Path(__file__).parent  # a folder that is not empty
 
 
-def test_rows_are_what_the_package_returns(theory: Theory):
-    options = ("--budget", 20, "--direct-cost", 3, "--training-cost", 1, "--d", 512, "--smallest-keep", 0.1)
-    answer = json.loads(theory("best", "--rho", 0.9, *options, "--json").done())
+def test_rows_are_what_the_package_returns():
+    options = "--budget 20 --direct-cost 3 --training-cost 1 --d 512 --smallest-keep 0.1"
+    answer = told("theory best --rho 0.9", options)
     want = optimum(0.9, budget=20, direct_cost=3.0, training_cost=1.0, d=512, smallest_keep=0.1).to_dict("records")
     assert answer == {"best": want[0], "table": want, "any_rule": None}
 
 
-def test_lists_are_a_phase_diagram(theory: Theory, tmp_path: Path):
-    options = ("--rho", "0.5,0.9", "--psi", "0.2:2:3")
+def test_lists_are_a_phase_diagram(tmp_path: Path):
+    options = "--rho 0.5,0.9 --psi 0.2:2:3"
     want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3))
-    answer = json.loads(theory("best", *options, "--out", tmp_path / "phases", "--json").done())
+    answer = told("theory best", options, "--out", tmp_path / "phases")
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
 
 
-def test_the_best_of_all_rules_stands_beside_the_named_ones(theory: Theory):
+def test_the_best_of_all_rules_stands_beside_the_named_ones():
     want = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
-    answer = json.loads(theory("best", "--rho", 0.9, "--psi", 1, "--smallest-keep", 0.1, "--json").done())
+    answer = told("theory best --rho 0.9 --psi 1 --smallest-keep 0.1")
     found = answer["any_rule"]
     assert found["rule"] == str(want.rule)
     assert (found["test_error"], found["kept"]) == pytest.approx((want.test_error, 1))
@@ -52,14 +50,3 @@ def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.Monkey
     assert table["z"].abs().max() < 4
     assert len(figure.draw(table).axes) == 1
     assert "Keep-hard is up to" in figure.caption(table)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--rho", 0.5), "exactly one of psi"),
-        (("--rho", 0.5, "--psi", 1, "--out", HERE), "is not empty"),
-    ],
-)
-def test_wrong_input_is_told_in_one_line(theory: Theory, arguments: tuple[Any, ...], message: str):
-    assert message in theory("best", *arguments).refused()

@@ -1,6 +1,5 @@
 """`dp theory check`: what it prints and writes, and how it refuses; the features that a run exports for it."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,10 @@ from dp_base.errors import MissingError
 from dp_real import Run
 from dp_real.learners.models.network import NetworkLearner
 from dp_theory import Features, check
+from tests.commands import done, dp, told
 from tests.dp_theory.verification import measured
-from tests.experiments.conftest import Theory, run_dp
 
-OPTIONS = ("--kept", "60,240", "--trials", 8)
+OPTIONS = "--kept 60,240 --trials 8"
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +28,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(theory: Theory, files: Path):
-    undecided = theory("check", files / "dense.npz", *OPTIONS).err
+def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files: Path):
+    undecided = dp("theory check", files / "dense.npz", OPTIONS).err
     assert "undecided: the Gaussian theory's errors are neither shown to be within the tolerance" in undecided
     assert "more --trials would tell" in undecided
-    dense = theory("check", files / "dense.npz", *OPTIONS, "--tolerance", 0.5).err
+    dense = dp("theory check", files / "dense.npz", OPTIONS, "--tolerance 0.5").err
     assert "the Gaussian theory holds here" in dense
     assert "3000 rows in 120 directions" in dense
-    _, out, err = theory("check", files / "sparse.npz", "--kept", "60,240", "--trials", 30)
+    _, out, err = dp("theory check", files / "sparse.npz", "--kept 60,240 --trials 30")
     assert "the Gaussian theory does not hold here: errors are +" in err
     assert "the measured law predicts" in err
     first = out.splitlines()[1].split("\t")
     assert (first[0], first[-1]) == ("selector's score t is normal", "rejected")
 
 
-def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(theory: Theory, files: Path, tmp_path: Path):
+def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files: Path, tmp_path: Path):
     out = tmp_path / "out"
-    options = (*OPTIONS, "--rule", "keep-hard,entropy", "--keep", 0.4, "--lam", 0.1)
-    answer = json.loads(theory("check", files / "sparse.npz", *options, "--out", out, "--json").done())
+    options = (OPTIONS, "--rule", "keep-hard,entropy", "--keep", 0.4, "--lam", 0.1)
+    answer = told("theory check", files / "sparse.npz", *options, "--out", out)
     with np.load(files / "sparse.npz") as given:
         features = Features.of(given["X"], given["y"], w_s=given["w_s"])
     want = check(features, ["keep-hard", "entropy"], keep=0.4, lam=0.1, sizes=(60, 240), trials=8)
@@ -55,17 +54,6 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(theor
     assert (answer["gaussian"], answer["law"]) == (want.gaussian, want.law)
     assert (answer["more_rows"], answer["more_trials"]) == want.needed
     assert {path.name for path in out.iterdir()} >= {"assumptions.csv", "curves.csv", "check.png", "check.pdf"}
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--kept", "6.5"), "kept 6.5: must be whole numbers"),
-        (("--classes", "1,2"), "classes = 1,2: must be two of -1.0, 1.0"),
-    ],
-)
-def test_wrong_input_is_one_line(theory: Theory, files: Path, options: tuple[str, ...], said: str):
-    assert said in theory("check", files / "dense.npz", *options).refused()
 
 
 def test_the_figure_lays_predicted_curves_on_measured_ones(
@@ -95,9 +83,9 @@ def test_the_figure_lays_predicted_curves_on_measured_ones(
 
 
 def test_features_of_a_run_are_what_its_last_layer_sees(guided_run: Path, tmp_path: Path):
-    export = ("real", "export", guided_run, "--format", "features")
-    assert run_dp(*export, "--rows", 40, "--out", tmp_path / "plain") == 0
-    assert run_dp(*export, "--rows", 0, "--out", tmp_path / "real") == 0
+    export = ("real export", guided_run, "--format features")
+    done(*export, "--rows 40 --out", tmp_path / "plain")
+    done(*export, "--rows 0 --out", tmp_path / "real")
     with np.load(tmp_path / "plain" / "features.npz") as plain:
         assert plain["X"].shape == (32, 64)
         assert plain["X_test"].shape == (8, 64)

@@ -1,6 +1,5 @@
 """`dp theory noise`: what it prints and writes, and how it refuses."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from dp_experiments.cli.theory.noise import judged_share
 
 from dp_theory import BoundaryFlips, InputError
-from tests.experiments.conftest import Theory
+from tests.commands import done, told
 
 
 def test_a_judge_who_errs_near_the_boundary():
@@ -26,21 +25,16 @@ def test_a_judge_who_errs_near_the_boundary():
         judged_share(0.4, 1)
 
 
-def test_one_share_has_a_row_per_round_and_several_the_last_of_each(theory: Theory, tmp_path: Path):
-    answer = json.loads(theory("noise", "--rounds", 2, "--share", 0.06, "--json").done())
+def test_one_share_has_a_row_per_round_and_several_the_last_of_each(tmp_path: Path):
+    answer = told("theory noise --rounds 2 --share 0.06")
     assert [row["stage"] for row in answer["practice"]] == [0, 1, 2]
     assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
     assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
     assert answer["price"] == pytest.approx(1.92 / 1.1)
-    theory("noise", "--rounds", 1, "--share", "0.02,0.2,0.02", "--out", tmp_path / "new").done()
+    done("theory noise --rounds 1 --share 0.02,0.2,0.02 --out", tmp_path / "new")
     assert pd.read_csv(tmp_path / "new" / "noise.csv")["share"].tolist() == pytest.approx([0.02, 0.2])
 
 
-def test_a_judge_says_how_many_are_wrong(theory: Theory):
-    answer = json.loads(theory("noise", "--rounds", 1, "--confirmed", 0.91, "--judge", 0.93, "--json").done())
+def test_a_judge_says_how_many_are_wrong():
+    answer = told("theory noise --rounds 1 --confirmed 0.91 --judge 0.93")
     assert answer["practice"][-1]["share"] == pytest.approx(0.0570, abs=1e-4)
-
-
-@pytest.mark.parametrize("arguments", [(), ("--share", 0.1, "--confirmed", 0.9)])
-def test_refuses(theory: Theory, arguments: tuple[object, ...]):
-    assert "give one of --share and --confirmed" in theory("noise", *arguments).refused()

@@ -1,6 +1,5 @@
 """The arms that register as those of another package would: covariance matching, a linear probe, and class names."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from dp_real.config.arms import arm_config
 from dp_real.plan import work
 from dp_real.pool import Pool
 from dp_real.runs.run import run
+from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.text.made import tokenizer
-from tests.experiments.conftest import run_dp as dp
 
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(size=(30, 4)) @ np.diag([3.0, 1.0, 0.3, 1.0])
@@ -117,24 +116,19 @@ def test_class_names_alone(config: Config, seeing: dict[str, str]):
             zero_shot(arm_config(config, f"zero-shot{encoder}"))
 
 
-def test_arms_that_generate_nothing_are_compared(
-    config: Config, seeing: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_arms_that_generate_nothing_are_compared(config: Config, seeing: dict[str, str], tmp_path: Path):
     file = tmp_path / "small.toml"
     file.write_text(config.to_toml())
-    command = ["real", "compare", file, "--seeds", "1", "--workers", "1"]
-    command += ["--out", tmp_path / "out", "--json", "--arms"]
+    command = ["real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out", "--arms"]
     arms = f"probe,zero-shot@practice.encoder={seeing['clip']},static-60"
-    assert dp(*command, arms) == 0
-    probe, named, static = json.loads(capsys.readouterr().out)["arms"]
+    probe, named, static = told(*command, arms)["arms"]
     assert probe["kept"] == 250  # the validation images that it has learned from
     assert probe["y"] > max(90, static["y"])
     assert (named["generated"], named["ratio"]) == (0, None)
-    assert dp("real", "report", tmp_path / "out") == 0
+    done("real report", tmp_path / "out")
     assert "zero-shot" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     kept = tmp_path / "out" / "runs" / "probe-seed0" / "result.json"
     before = kept.stat().st_mtime_ns
-    assert dp(*command, arms, "--resume") == 0
+    done(*command, arms, "--resume")
     assert kept.stat().st_mtime_ns == before
-    assert dp(*command, "probe", "--resume") == 2
-    assert "none of them trains on samples" in capsys.readouterr().err
+    assert "none of them trains on samples" in refused(*command, "probe --resume")

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from dp_real.runtime.cache import cache_folder
 from tests.cluster import TwoWorkers, two_workers
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
 
@@ -102,33 +102,30 @@ def compared(folder: Path, other: Path) -> None:
         assert_same_weights(folder / "runs" / run / "learner", other / "runs" / run / "learner")
 
 
-def test_a_comparison_survives_a_kill_in_each_phase(
-    workers: TwoWorkers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_comparison_survives_a_kill_in_each_phase(workers: TwoWorkers, tmp_path: Path):
     runs = tmp_path / "cluster" / "runs"
     phases: Phases = {
         "generator": lambda: generators().glob(".*.lock"),
         "drawing": lambda: (drawn.parents[1] / ".lock" for drawn in runs.glob("*/drawing/*")),
         "training": lambda: (latest.parents[1] / ".lock" for latest in runs.glob("practice*/checkpoints/latest*")),
     }
-    command = ["real", "compare", "digits", *SET, "--arms", "practice,static", "--seeds", "2"]
+    command = ["real compare digits", *SET, "--arms practice,static --seeds 2"]
     with killing(phases) as killed:
-        assert dp(*command, "--dask", workers.address, "--out", tmp_path / "cluster") == 0, capsys.readouterr().err
+        done(*command, "--dask", workers.address, "--out", tmp_path / "cluster")
     assert killed == phases.keys()
-    capsys.readouterr()
     generators().rename(tmp_path / "generators")
-    assert dp(*command, "--workers", 1, "--out", tmp_path / "machine") == 0
+    done(*command, "--workers 1 --out", tmp_path / "machine")
     assert_same_weights(tmp_path / "generators", generators())
     compared(tmp_path / "cluster", tmp_path / "machine")
 
 
 def test_tuning_has_the_same_trials(workers: TwoWorkers, tmp_path: Path):
     pytest.importorskip("optuna")
-    command = ["real", "tune", "digits", *SET, "--arms", "practice,static", "--trials", "3", "--batch", "2"]
+    command = ["real tune digits", *SET, "--arms practice,static --trials 3 --batch 2"]
     held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}
     with killing(held) as killed:
-        assert dp(*command, "--dask", workers.address, "--out", tmp_path / "cluster") == 0
+        done(*command, "--dask", workers.address, "--out", tmp_path / "cluster")
     assert killed
-    assert dp(*command, "--workers", 1, "--out", tmp_path / "machine") == 0
+    done(*command, "--workers 1 --out", tmp_path / "machine")
     for name in ("trials.csv", "best.csv"):
         assert rows(tmp_path / "cluster" / name) == rows(tmp_path / "machine" / name)

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.comparing.compare import Comparison, curves, run_arms, summarize
@@ -11,19 +12,8 @@ from scipy import stats
 
 from dp_base.errors import DamagedError
 from dp_base.progress import silent
-from tests.experiments.conftest import run_dp as dp
-
-
-def run_table(test_accuracy: dict[tuple[str, int], float], samples: dict[str, int], splits: int = 1) -> pd.DataFrame:
-    """Runs as run_arms returns them, from the test accuracy of each arm and seed and the samples of each arm."""
-    rows = []
-    for (arm, seed), accuracy in test_accuracy.items():
-        of_run = {"arm": arm, "seed": seed, "split": seed % splits, "test_accuracy": accuracy, "val_accuracy": 0.5}
-        sizes = {"samples_generated": samples[arm], "pool_size": samples[arm]}
-        costs = {"generation_flops": 1000 * samples[arm], "training_flops": 7}
-        rest = {"generation_seconds": 2, "training_seconds": 3, "test_examples": 100, "sets": []}
-        rows.append(of_run | sizes | costs | rest)
-    return pd.DataFrame(rows)
+from tests.commands import done, refused
+from tests.experiments.comparing.made import runs_of
 
 
 def test_paired_differences_and_the_data_equivalence():
@@ -32,12 +22,10 @@ def test_paired_differences_and_the_data_equivalence():
     accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
     samples = {"practice": 200, "static": 200, "static-400": 400}
     wobble = [0.01, -0.01, 0.0, 0.0]
-    measured = {
-        (arm, seed): accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)
-        for arm, accuracy in accuracies.items()
-        for seed in range(4)
-    }
-    runs = run_table(measured, samples, splits=4)
+    measured = {arm: list(accuracy + np.array(seed_effect)) for arm, accuracy in accuracies.items()}
+    measured["practice"] = list(np.add(measured["practice"], wobble))
+    runs = runs_of(measured, samples, splits=4, training_flops=7)
+    runs["generation_flops"] = 1000 * runs["pool_size"]
     table = summarize(runs, "static").set_index("series")
     assert table.loc["practice", "minus_static"] == pytest.approx(10)
     assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
@@ -51,10 +39,8 @@ def test_paired_differences_and_the_data_equivalence():
 def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
     arms = ["practice@training.crop=0.5@guidance.omega=0.04", "static@training.crop=0.5"]
-    measured = {
-        (arm, seed): 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0) for arm in arms for seed in range(3)
-    }
-    runs = run_table(measured, dict.fromkeys(arms, 200))
+    measured = {arms[0]: [0.05, 0.27, 0.53], arms[1]: [0.0, 0.2, 0.4]}
+    runs = runs_of(measured, dict.fromkeys(arms, 200))
     table = curves(runs, summarize(runs, arms[1]))
     assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
     expected = stats.sem([0, 2, 8]) / 2**0.5
@@ -67,7 +53,7 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
     """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
     arms = ["practice@generator.model=openai/x", "static"]
-    runs = run_table({(arm, 3): 0.5 for arm in arms}, dict.fromkeys(arms, 200))
+    runs = runs_of({arm: [0.5] for arm in arms}, dict.fromkeys(arms, 200), first=3)
     comparison = Comparison(tmp_path)
     (tmp_path / "exponents.csv").write_text("arm\nstatic\n")
     for arm in (*arms, "static-400"):
@@ -85,21 +71,18 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])
-def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path):
     """By whatever reads it. A table that was cut in half, and a picture that is none, were taken as they are."""
     comparison = Comparison(tmp_path)
     comparison.run_folder("static", 3).mkdir(parents=True)
     (comparison.run_folder("static", 3) / "config.toml").touch()
-    comparison.write(run_table({("static", 3): 0.5}, {"static": 200}), "static")
+    comparison.write(runs_of({"static": [0.5]}, {"static": 200}, first=3), "static")
     assert len(comparison.arms) == 1
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3])
-    assert dp("real", "report", tmp_path) == 3
-    assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
-    assert dp("doctor", tmp_path) == 2
-    assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
+    assert f"{tmp_path / name} is damaged" in refused("real report", tmp_path, status=3)
+    assert f"{tmp_path / name} is damaged" in done("doctor", tmp_path, status=2).err
     if name == "comparison.csv":
-        assert dp("theory", "forecast", tmp_path / name) == 3
-        assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
+        assert f"{tmp_path / name} is damaged" in refused("theory forecast", tmp_path / name, status=3)
 
 
 def test_each_part_of_a_comparison_says_how_far_it_is(
@@ -115,17 +98,15 @@ def test_each_part_of_a_comparison_says_how_far_it_is(
     assert "seed 0" not in capsys.readouterr().err
 
 
-def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    out = tmp_path / "out"
-    assert dp("real", "compare", "digits", "--arms", "static,real-5000", "--seeds", "1", "--out", str(out)) == 2
-    assert "there are 900 real training examples" in capsys.readouterr().err
-    assert not (out / "runs").exists()
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path):
+    said = refused("real compare digits --arms real-5000 --seeds 1 --out", tmp_path / "out")
+    assert "there are 900 real training examples" in said
+    assert not (tmp_path / "out" / "runs").exists()
 
 
-def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    command = ["real", "compare", "gaussian", "--arms", "static-400", "--seeds", "1", "--workers", "1"]
-    command += ["--set", "training.steps=20", "--out", str(tmp_path / "compare")]
-    assert dp(*command, "--x", "compute") == 2
-    assert "--x compute: static-400 has a learner whose FLOPs are not counted" in capsys.readouterr().err
+def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path):
+    command = ["real compare gaussian --arms static-400 --seeds 1 --workers 1 --set training.steps=20"]
+    command += ["--out", tmp_path / "compare"]
+    assert "--x compute: static-400 has a learner whose FLOPs are not counted" in refused(*command, "--x compute")
     assert not list(tmp_path.iterdir())
-    assert dp(*command, "--x", "seconds") == 0
+    done(*command, "--x seconds")

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from dp_experiments.comparing.ratios import by_unit, exponents, series_of, worth
 
+from tests.experiments.comparing.made import runs_of
+
 SIZES = (1000, 2000, 4000, 8000)
-COSTS = {"generation_flops": 0, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}
 
 
 def runs(noise: float, seeds: int = 8, faster: float = 3.0, splits: int = 1, rng: int = 5) -> pd.DataFrame:
@@ -65,15 +66,8 @@ def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle:
     """So an estimate lies in its interval."""
     draw = np.random.default_rng(0)
     means = {"static-1000": 0.9, "static-2000": 0.92, "static-4000": middle, "static-8000": 0.94, "practice": 0.93}
-    table = pd.DataFrame(
-        [
-            {"arm": arm, "seed": seed, "test_accuracy": mean + draw.normal(0, 0.001)}
-            for arm, mean in means.items()
-            for seed in range(8)
-        ]
-    )
-    sizes = [int(arm.partition("-")[2] or 1000) for arm in table["arm"]]
-    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **COSTS), "kept").to_dict("index")
+    accuracies = {arm: mean + draw.normal(0, 0.001, 8) for arm, mean in means.items()}
+    own = worth(runs_of(accuracies, {"practice": 1000}), "kept").to_dict("index")
     practice = own["practice"]
     assert practice["ratio_low"] < practice["ratio"] < practice["ratio_high"]
     assert practice["ratio"] == pytest.approx(4, rel=0.1)  # half way from 2,000 to 8,000 in logarithms
@@ -91,13 +85,7 @@ def test_an_interval_begins_at_the_smallest_static_size_that_is_not_surely_worse
     spread = np.array([-0.05, 0.0, 0.05])
     accuracies = {"static-1000": 0.80 + 0 * spread, "static-4000": 0.79 + spread, "static-16000": 0.7 + 0 * spread}
     accuracies["practice-1000"] = np.full(3, 0.81)
-    rows = [
-        {"arm": arm, "seed": seed, "split": 0, "test_accuracy": value, "pool_size": int(arm.split("-")[1])} | COSTS
-        for arm, values in accuracies.items()
-        for seed, value in enumerate(values)
-    ]
-    table = pd.DataFrame(rows)
-    found = worth(table.assign(samples_generated=table["pool_size"]), "kept")
+    found = worth(runs_of(accuracies), "kept")
     assert found["ratio_low"].to_dict()["practice-1000"] == pytest.approx(4)
 
 
@@ -113,10 +101,8 @@ def test_seeds_of_a_split_are_one_unit():
 
 
 def test_an_arm_is_held_against_static_data_of_its_own_settings():
-    arms = {"static-500@training.crop=0.7": 0.85, "static-4000": 0.8, "practice-500@training.crop=0.7": 0.86}
-    sizes = [500, 4000, 500]
-    runs_of_arms = {"arm": list(arms), "test_accuracy": list(arms.values()), "seed": 0, "split": 0}
-    table = pd.DataFrame(runs_of_arms | {"pool_size": sizes, "samples_generated": sizes} | COSTS)
+    arms = {"static-500@training.crop=0.7": [0.85], "static-4000": [0.8], "practice-500@training.crop=0.7": [0.86]}
+    table = runs_of(arms)
     own = worth(table, "kept").loc["practice-500@training.crop=0.7"]
     assert (own["static_series"], own["static_to_match"], own["bound"]) == ("static@training.crop=0.7", 500, ">")
     assert worth(table.assign(training_flops=0), "compute")["ratio"].isna().all()  # nobody counted them

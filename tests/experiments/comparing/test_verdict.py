@@ -1,24 +1,12 @@
 """The sentences of a comparison: against the strongest static arm, how sure, and whether arms only guess."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.comparing.compare import summarize
 from dp_experiments.comparing.verdict import guesses, verdict
 from scipy import stats
 
-COSTS = {"generation_flops": 1, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}
-
-
-def runs_of(accuracies: dict[str, list[float]], sizes: dict[str, int]) -> pd.DataFrame:
-    rows = []
-    for arm, values in accuracies.items():
-        for seed, accuracy in enumerate(values):
-            size = sizes[arm]
-            rows.append({"arm": arm, "seed": seed, "split": 0, "test_accuracy": accuracy, "val_accuracy": accuracy})
-            rows[-1] |= {"pool_size": size, "samples_generated": size, "test_examples": 1000} | COSTS
-    return pd.DataFrame(rows)
-
+from tests.experiments.comparing.made import runs_of
 
 SIZES = {"practice": 100, "static": 100, "static-400": 400, "practice-unguided": 100}
 

@@ -10,7 +10,7 @@ from huggingface_hub import RepoCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from dp_real import Run
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, refused
 
 
 class Hub:
@@ -45,7 +45,7 @@ def own_hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def test_a_folder_loads_as_a_data_set_and_a_model(text_run: Path, tmp_path: Path):
     out = tmp_path / "out"
-    assert dp("real", "export", text_run, "--out", out, "--format", "hub") == 0
+    done("real export", text_run, "--out", out, "--format hub")
     loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=tmp_path / "cache")
     pool = Run(text_run).pool
     assert len(loaded) == len(pool)
@@ -65,39 +65,19 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run: Path, tmp_path: Path
         assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
 
 
-def test_the_hub_receives_both(text_run: Path, own_hub: Hub, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "export", text_run, "--to-hub", "me/mine") == 0
+def test_the_hub_receives_both(text_run: Path, own_hub: Hub):
+    said = done("real export", text_run, "--to-hub me/mine").err
     assert own_hub.private == {"dataset": True, "model": True}
     assert own_hub.files["dataset"] == {"README.md", "data/train.parquet"}
     assert own_hub.files["model"] == {path.name for path in (text_run / "learner").iterdir()} - {"SHA256SUMS"}
-    assert "https://hub/dataset/me/mine" in capsys.readouterr().err
-    assert dp("real", "export", text_run, "--to-hub", "me/mine") == 2
-    assert "there is such a data set on the hub; name another, or add a commit to it" in capsys.readouterr().err
+    assert "https://hub/dataset/me/mine" in said
+    assert "there is such a data set on the hub; name another, or add a commit to it" in refused(
+        "real export", text_run, "--to-hub me/mine"
+    )
 
 
-def test_what_the_hub_refuses(text_run: Path, own_hub: Hub, capsys: pytest.CaptureFixture[str]):
+def test_what_the_hub_refuses(text_run: Path, own_hub: Hub):
     response: Any = SimpleNamespace(status_code=403, headers={}, request=None)
     failures = (HfHubHTTPError("no", response=response), "does not let this token"), (ConnectionError(), "be reached")
     for own_hub.fails, what in failures:
-        assert dp("real", "export", text_run, "--to-hub", "me/mine") == 3
-        (line,) = capsys.readouterr().err.splitlines()
-        assert what in line
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "complaint"),
-    [
-        ((), 2, "name either a folder"),
-        (("--to-hub", "me/mine", "--out", "x"), 2, "name either a folder"),
-        (("--to-hub", "me/mine", "--format", "jsonl"), 2, "--format jsonl is for a folder"),
-        (("--to-hub", "mine"), 2, "must be OWNER/NAME"),
-        (("--to-hub", "me/mine"), 3, "there is no token for the hub"),
-    ],
-)
-def test_mistakes_get_one_line(
-    text_run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
-):
-    monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
-    assert dp("real", "export", text_run, *words) == status
-    (line,) = capsys.readouterr().err.splitlines()
-    assert complaint in line
+        assert what in refused("real export", text_run, "--to-hub me/mine", status=3)

@@ -18,7 +18,7 @@ from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.codes import texts_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import told
 
 
 def marks_file(file: Path, *marks: str) -> Path:
@@ -30,11 +30,10 @@ def with_marks(text_run: Path, file: Path) -> Config:
     return load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
 
 
-def test_the_page_has_each_example_hardest_first(text_run: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "review", text_run, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+def test_the_page_has_each_example_hardest_first(text_run: Path):
+    answer = told("real review", text_run)
     pool = Run(text_run).pool
-    assert told == {"out": str(text_run / "review.html"), "examples": len(pool)}
+    assert answer == {"out": str(text_run / "review.html"), "examples": len(pool)}
     page = (text_run / "review.html").read_text(encoding="utf-8")
     shown = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
     entropy = pool.table()["entropy"].to_pylist()
@@ -100,7 +99,7 @@ def test_a_mark_is_of_a_text_and_its_class(text_run: Path):
     assert mark_of(image, "a") == mark_of(image + 1e-7, "a") != mark_of(image + 0.1, "a")
 
 
-def test_files_that_are_no_marks(text_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_that_are_no_marks(text_run: Path, tmp_path: Path):
     with pytest.raises(MissingError, match="there is no such file; dp real review RUN makes one"):
         read_marks(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="line 3: its mark should be 64 hexadecimal digits"):
@@ -109,11 +108,12 @@ def test_files_that_are_no_marks(text_run: Path, tmp_path: Path, capsys: pytest.
     with pytest.raises(InputError, match="no column 'mark'"):
         read_marks(tmp_path / "other.csv")
     setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
-    assert dp("real", "plan", text_run / "config.toml", "--json", "--set", setting) == 0
-    (need,) = [need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "pool.marks"]
+    (need,) = [
+        need
+        for need in told("real plan", text_run / "config.toml", "--set", setting)["needs"]
+        if need["what"] == "pool.marks"
+    ]
     assert need["found"].endswith("1 examples left out")
-    assert dp("real", "review", text_run, "--out", "review.txt") == 2
-    assert "name it FILE.html" in capsys.readouterr().err
 
 
 @needs_axe

@@ -1,6 +1,7 @@
 """`dp real sample`: what it draws, at which noise, and what the classifier says of it."""
 
 import csv
+import itertools
 import json
 import math
 import shutil
@@ -19,10 +20,10 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
+from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.conftest import GUIDED
-from tests.experiments.conftest import run_dp as dp
 
 NAMES = ("cat", "dog", "em/u")
 
@@ -65,25 +66,22 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_plain_images_are_those_of_the_initial_round(guided_run: Path, tmp_path: Path):
-    """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
-    words = ("--omega", "0", "--classes", "7,3", "--n", 2)
-    assert dp("real", "sample", guided_run, *words, "--out", tmp_path / "out") == 0
+def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_the_same_noise(
+    guided_run: Path, tmp_path: Path
+):
+    """The number-th of a class is row 10 * number + class of the pool. A tiny strength hardly changes it."""
+    done("real sample", guided_run, "--omega 0,0.001,0.08 --classes 7,3 --n 2 --out", tmp_path)
     pool = all_rows(guided_run)
-    for number in (0, 1):
-        for label in (3, 7):
-            drawn = pixels(tmp_path / "out" / "omega-0" / f"{label}-{number}.png")
-            expected = (np.reshape(pool[10 * number + label]["example"], (8, 8)) + 1) * 127.5
-            np.testing.assert_allclose(drawn, expected, atol=0.51)
+    for number, label in itertools.product((0, 1), (3, 7)):
+        plain, weak, strong = (pixels(tmp_path / f"omega-{w}/{label}-{number}.png") for w in ("0", "0.001", "0.08"))
+        expected = (np.reshape(pool[10 * number + label]["example"], (8, 8)) + 1) * 127.5
+        np.testing.assert_allclose(plain, expected, atol=0.51)
+        assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
 
 
-def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path, capsys):
+def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path):
     out = tmp_path / "out"
-    capsys.readouterr()
-    assert (
-        dp("real", "sample", guided_run, "--omega", "0,0.08", "--set", "seed=5", "--n", 3, "--out", out, "--json") == 0
-    )
-    answer = json.loads(capsys.readouterr().out)
+    answer = told("real sample", guided_run, "--omega 0,0.08 --set seed=5 --n 3 --out", out)
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
     assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
@@ -101,23 +99,12 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, t
     assert guided["as_asked"] == np.mean([row["as_asked"] for row in samples[30:]])
 
 
-def test_guidance_starts_from_the_same_noise(guided_run: Path, tmp_path: Path):
-    """A tiny strength hardly changes the images."""
-    assert dp("real", "sample", guided_run, "--omega", "0,0.001,0.08", "--out", tmp_path / "out") == 0
-    for name in ("0-0.png", "4-0.png"):
-        plain, weak, strong = (pixels(tmp_path / "out" / f"omega-{w}" / name) for w in ("0", "0.001", "0.08"))
-        assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
-
-
 def test_along_a_run(guided_run: Path, tmp_path: Path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
-    assert dp("real", "sample", guided_run, "--along", "--classes", "1,2", "--out", tmp_path / "out") == 0
+    done("real sample", guided_run, "--along --classes 1,2 --out", tmp_path / "out")
     rows = table(tmp_path / "out")
-    assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
-        ("40", 0),
-        ("40", 0.04),
-        ("60", 0.04),
-    ]
+    learned = [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]]
+    assert learned == [("40", 0), ("40", 0.04), ("60", 0.04)]
     first, second = sorted((guided_run / "checkpoints").glob("step-*"))
     for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
         saved = load_file(checkpoint / "learner.safetensors")
@@ -125,17 +112,14 @@ def test_along_a_run(guided_run: Path, tmp_path: Path):
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
             assert float(row["entropy"]) == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
-    assert (
-        dp("real", "sample", guided_run, "--along", "--omega", "0.1", "--classes", "1", "--out", tmp_path / "strong")
-        == 0
-    )
+    done("real sample", guided_run, "--along --omega 0.1 --classes 1 --out", tmp_path / "strong")
     assert [float(row["omega"]) for row in table(tmp_path / "strong")] == [0, 0.1, 0.1]
 
 
 def test_a_transformers_classifier_on_digits(guided_run: Path, vit: Path, tmp_path: Path):
     """It knows one of the classes; the preset's own generator needs no run."""
     out = tmp_path / "out"
-    assert dp("real", "sample", "digits", *GUIDED, "--classifier", vit, "--classes", "2,3", "--out", out) == 0
+    done("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", out)
     rows = table(out)
     assert [float(row["omega"]) for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
     assert {row["as_asked"] for row in rows if row["class"] == "2"} == {""}
@@ -170,7 +154,7 @@ def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
         initial = 6
         """)
     out = tmp_path / "out"
-    assert dp("real", "sample", own, "--classifier", vit, "--omega", "0,0.3", "--n", 2, "--out", out) == 0
+    done("real sample", own, "--classifier", vit, "--omega 0,0.3 --n 2 --out", out)
     assert pixels(out / "omega-0.3" / "em_u-1.png").shape == (24, 24, 3)
     rows = table(out)
     asked = {"cat": "Cat", "em/u": "emu, em/u, big bird"}
@@ -196,39 +180,15 @@ def test_names_of_a_classifier():
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 
-@pytest.mark.parametrize(
-    ("source", "arguments", "status", "complaint"),
-    [
-        ("gaussian", [], 2, "gaussian: data.source = 'gaussian' has neither images nor texts"),
-        ("digits", ["--omega", "0.1"], 2, "--classifier"),
-        ("RUN", ["--along", "--classifier", "RUN"], 2, "no --classifier"),
-        ("RUN", ["--omega", "-1"], 2, "--omega -1: must be numbers of at least 0"),
-        ("RUN", ["--classes", "1,eleven"], 2, "'eleven' is none of the 10 classes"),
-        ("RUN", ["--classifier", "a/b/c"], 3, "a/b/c: no such folder"),
-    ],
-)
-def test_mistakes_get_one_line_and_leave_nothing(
-    guided_run: Path, source: str, arguments: list[str], status: int, complaint: str, tmp_path: Path, capsys
-):
-    capsys.readouterr()
-    words = [str(guided_run) if word == "RUN" else word for word in (source, *arguments)]
-    assert dp("real", "sample", *words, "--out", tmp_path / "out") == status
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert complaint in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_run_without_a_learner_yet(tmp_path: Path, capsys):
+def test_a_run_without_a_learner_yet(tmp_path: Path):
     (tmp_path / "config.toml").write_text(parse_config(SMALL).to_toml())
-    assert dp("real", "sample", tmp_path, "--out", tmp_path / "out") == 2
-    assert f"dp real resume {tmp_path}" in capsys.readouterr().err
+    assert f"dp real resume {tmp_path}" in refused("real sample", tmp_path, "--out", tmp_path / "out")
 
 
-def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
     run = shutil.copytree(guided_run, tmp_path / "run")
-    assert dp("figures", "fig10", "fig13", "--run", run, "--out", tmp_path / "out") == 0
+    done("figures fig10 fig13 --run", run, "--out", tmp_path / "out")
     rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
     strength = float(pd.read_json(guided_run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
@@ -239,6 +199,5 @@ def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path,
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
-    capsys.readouterr()
-    assert dp("figures", "fig10", "--run", run, "--set", "omega=-1", "--out", tmp_path / "out") == 2
-    assert "omega=-1: must be above 0" in capsys.readouterr().err
+    said = done("figures fig10 --run", run, "--set omega=-1 --out", tmp_path / "out", status=2).err
+    assert "omega=-1: must be above 0" in said

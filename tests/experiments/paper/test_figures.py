@@ -23,7 +23,7 @@ from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
-from tests.experiments.conftest import run_dp
+from tests.commands import done
 from tests.installed import install
 
 # ---- the reported tables
@@ -99,10 +99,9 @@ def test_rounds_should_shrink(monkeypatch):
 # ---- the command
 
 
-def test_a_name_of_the_paper_stands_for_all_that_draw_it(capsys):
+def test_a_name_of_the_paper_stands_for_all_that_draw_it():
     assert gallery.check_names(["fig4", "fig7"]) == ["fig4-digits", "fig4-glyphs", "fig4-reported", "fig7"]
-    assert run_dp("figures", "--list", "fig12") == 0
-    (line,) = capsys.readouterr().out.splitlines()[1:]
+    (line,) = done("figures --list fig12").out.splitlines()[1:]
     assert line.split("\t")[:2] == ["grid-omega", "fig12, fig13"]
     assert line.endswith("\trun, omega")
 
@@ -123,7 +122,7 @@ def test_fig1_shows_a_pool_that_grows_at_the_boundary():
 
 
 def test_stored_runs_give_figures(tmp_path):
-    assert run_dp("figures", "fig9", "fig4-glyphs", "--out", tmp_path) == 0
+    done("figures fig9 fig4-glyphs --out", tmp_path)
     nine, four = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("fig9", "fig4-glyphs"))
     assert dict(zip(nine["series"].str[:6], nine["verdict"], strict=True)) == {
         "digits": "undecided",
@@ -144,19 +143,18 @@ def finished(folder: Path, name: str, val: float, branches: dict[int, float] | N
     return folder
 
 
-def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path, capsys):
+def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     four = finished(tmp_path / "a", "imagenet100-table4-4", 0.61, {80_000: 0.55, 112_000: 0.6, 99_999: 0.1})
     again = finished(tmp_path / "b", "imagenet100-table4-4", 0.63)
-    assert run_dp("figures", "table4", "--run", four, "--run", again, "--out", tmp_path / "out") == 0
+    done("figures table4 --run", four, "--run", again, "--out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "table4.csv")
     assert table["own val"].dropna().to_dict() == {0: 55.0, 2: 60.0, 3: 62.0}
     assert table["own runs"].dropna().to_dict() == {0: 1, 2: 1, 3: 2}
     assert table["val"].iloc[3] == 62.68  # as reported
     assert (tmp_path / "out" / "table4.md").read_text().count("\n") == 2 + len(table)
     assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
-    capsys.readouterr()
-    assert run_dp("figures", "table5", "--run", four, "--out", tmp_path / "out") == 2
-    assert "is of imagenet100-table4-4, which is no row of Table 5" in capsys.readouterr().err
+    said = done("figures table5 --run", four, "--out", tmp_path / "out", status=2).err
+    assert "is of imagenet100-table4-4, which is no row of Table 5" in said
     for preset in ("imagenet100-table1", "imagenet1k-table1-2", "imagenet100-table3-5"):
         run = Run(finished(tmp_path / preset, preset, 0.5))
         found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
@@ -167,17 +165,16 @@ def missing(name: str) -> NoReturn:
     raise MissingError(name)
 
 
-def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(fig9, "stored_runs", missing)
-    assert run_dp("figures", "fig9", "fig4-reported", "--out", tmp_path / "out") == 3
-    assert "figure fig9 was not drawn" in capsys.readouterr().err
+    said = done("figures fig9 fig4-reported --out", tmp_path / "out", status=3).err
+    assert "figure fig9 was not drawn" in said
     assert (tmp_path / "out" / "fig4-reported.png").exists()
 
 
-def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):
+def test_draws_a_figure_with_its_table_and_page(tmp_path):
     out = tmp_path / "deep" / "out"
-    assert run_dp("figures", "fig4-reported", "--out", out) == 0
-    assert capsys.readouterr().out == f"{out}/index.html\n"
+    assert done("figures fig4-reported --out", out).out == f"{out}/index.html\n"
     files = {path.name for path in out.iterdir()}
     assert files == {"index.html", "figures.json", *(f"fig4-reported.{end}" for end in ("csv", "png", "pdf"))}
     assert len(pd.read_csv(out / "fig4-reported.csv")) == 31
@@ -190,7 +187,7 @@ def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):
 
 @needs_axe
 def test_nothing_keeps_somebody_from_using_the_index(tmp_path):
-    assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 0
+    done("figures fig4-reported --out", tmp_path)
     assert not barriers((tmp_path / "index.html").read_text(encoding="utf-8"), tmp_path)
 
 
@@ -210,9 +207,9 @@ def caption(table):
 """
 
 
-def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap, capsys):
-    wanted = ("figures", "fig7", "--set", "rho=0.2", "--quick", "--out", tmp_path)
-    assert run_dp(*wanted) == 0
+def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap):
+    wanted = ("figures fig7 --set rho=0.2 --quick --out", tmp_path)
+    done(*wanted)
     table = pd.read_csv(tmp_path / "fig7@rho=0.2.csv")
     line = table.query("kind == 'predicted' and rule == 'keep-hard' and lam == 0.1 and n == 3500").iloc[200]
     problem = Problem(KeepHard.with_keep_fraction(line["x"]), rho=0.2, phi=0.1, lam=0.1)
@@ -220,10 +217,8 @@ def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "a selector at cosine 0.2" in page
     assert "dp figures fig7 --set rho=0.2 --quick" in page
-    assert run_dp(*wanted) == 0
-    assert "fig7@rho=0.2: up to date" in capsys.readouterr().err
-    assert run_dp("figures", "fig7", "--set", "rho=1.5", "--out", tmp_path) == 2
-    assert "rho = 1.5 must lie in [-1, 1]" in capsys.readouterr().err
+    assert "fig7@rho=0.2: up to date" in done(*wanted).err
+    assert "rho = 1.5 must lie in [-1, 1]" in done("figures fig7 --set rho=1.5 --out", tmp_path, status=2).err
 
 
 @pytest.mark.parametrize(
@@ -233,14 +228,13 @@ def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap
         ("mine", "none", 3, "'mine' cannot be loaded: none"),
     ],
 )
-def test_what_keeps_a_figure_from_loading_is_said(tmp_path, monkeypatch, capsys, name, module, status, message):
+def test_what_keeps_a_figure_from_loading_is_said(tmp_path, monkeypatch, name, module, status, message):
     install(tmp_path / "site", "drawn", {"drawn.py": MINE}, f"[deliberate_practice.figures]\n{name} = {module}\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert run_dp("figures", name, "--out", tmp_path / "out") == status
-    assert message in capsys.readouterr().err
+    assert message in done("figures", name, "--out", tmp_path / "out", status=status).err
 
 
-def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
+def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
     """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
     computed = []
 
@@ -259,37 +253,12 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(gallery, "load", load)
     wanted = ("fig4-reported", "fig7", "--out", tmp_path)
-    assert run_dp("figures", *wanted) == 130
+    done("figures", *wanted, status=130)
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
-    assert run_dp("figures", *wanted) == 0
+    assert "fig4-reported: up to date" in done("figures", *wanted).err
     assert computed == ["fig4-reported", "fig7", "fig7"]
-    assert "fig4-reported: up to date" in capsys.readouterr().err
-    assert run_dp("figures", *wanted, "--quick") == 0
+    done("figures", *wanted, "--quick")
     assert computed[3:] == ["fig4-reported", "fig7"]
     monkeypatch.setattr(gallery, "source", lambda name: "edited")
-    assert run_dp("figures", "fig7", "--out", tmp_path) == 0
+    done("figures fig7 --out", tmp_path)
     assert computed[5:] == ["fig7"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["fig4-reportd"], "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
-        (["fig4-reported", "--out", "{full}"], "holds something else"),
-        (["fig7", "--set", "rh=0.6"], "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
-        (["fig7", "--set", "d=3.5"], "must be a whole number, such as 350"),
-        (["table4", "--set", "rho=0.6"], "without parameters"),
-        (["--set", "rho=0.6"], "name it, as in dp figures fig7"),
-        (["fig7", "--run", "{full}"], "fig7 is not drawn from a run"),
-        (["fig10", "--run", "{full}", "--run", "{full}"], "give --run once"),
-    ],
-)
-def test_wrong_input_is_told_in_one_line(tmp_path, capsys, arguments, message):
-    file, full = tmp_path / "file", tmp_path / "full"
-    full.mkdir()
-    for path in (file, full / "mine.txt"):
-        path.write_text("mine")
-    assert run_dp("figures", *(argument.format(file=file, full=full) for argument in arguments)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert [path.read_text() for path in (file, *full.iterdir())] == ["mine", "mine"]

@@ -10,7 +10,7 @@ from dp_experiments.playing.page import page
 from dp_experiments.playing.toy_run import page_of_run, table_of
 
 from tests.chromium import barriers, needs_axe, needs_browser, opened
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, refused, run_dp
 
 
 def test_the_page_needs_no_network_and_no_other_file():
@@ -20,11 +20,10 @@ def test_the_page_needs_no_network_and_no_other_file():
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
 
 
-def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("play", "--out", str(tmp_path / "play.html")) == 0
+def test_the_command_writes_it(tmp_path: Path):
+    done("play --out", str(tmp_path / "play.html"))
     assert (tmp_path / "play.html").read_text(encoding="utf-8") == page()
-    assert dp("play", "--out", str(tmp_path / "play.txt")) == 2
-    assert "name it FILE.html" in capsys.readouterr().err
+    assert "name it FILE.html" in refused("play --out", str(tmp_path / "play.txt"))
 
 
 def test_the_command_shows_it_to_whoever_sits_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -33,7 +32,7 @@ def test_the_command_shows_it_to_whoever_sits_there(tmp_path: Path, monkeypatch:
     file = tmp_path / "a page.html"
     for in_a_terminal, options in ((True, ()), (False, ()), (True, ("--json",))):
         monkeypatch.setattr("sys.stdout.isatty", lambda answer=in_a_terminal: answer)
-        assert dp("play", "--out", str(file), *options) == 0
+        assert run_dp("play", "--out", file, *options) == 0
     assert shown == [file.as_uri()]
 
 

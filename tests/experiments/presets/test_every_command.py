@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dp_experiments.presets.presets import preset_names
 
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, dp
 from torture.attempt import as_options
 from torture.damage import readers
 
@@ -46,10 +46,9 @@ def small_presets() -> list[str]:
     return [name for name in preset_names() if name not in FULL_SIZE and "-table" not in name]
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def refusal(*words: object) -> str:
     """The one line in which a command refuses; empty if it did what it was asked."""
-    status = dp(*words)
-    err = capsys.readouterr().err
+    status, _, err = dp(*words)
     lines = [line for line in err.splitlines() if line.startswith("dp: ")]
     assert "Traceback" not in err, (words, err)
     assert (status, len(lines)) in ((0, 0), (2, 1)), (words, status, err)
@@ -57,21 +56,20 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 @pytest.mark.parametrize("preset", small_presets())
-def test_every_command_after_a_small_run(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_every_command_after_a_small_run(preset: str, tmp_path: Path):
     small = (preset, *as_options({**SHORT, **OWN.get(preset, {})}))
-    ready = dp("real", "plan", *small, "--json") == 0
-    missing = [need["problem"] for need in json.loads(capsys.readouterr().out)["needs"] if need["problem"]]
-    assert ready is not bool(missing)
+    status, plan, _ = dp("real plan", *small, "--json")
+    missing = [need["problem"] for need in json.loads(plan)["needs"] if need["problem"]]
+    assert (status == 0) is not bool(missing)
     if missing:
         pytest.skip("; ".join(missing))
     run = tmp_path / "run"
-    assert dp("real", "run", *small, "--out", run, "--json") == 0
-    capsys.readouterr()
+    done("real run", *small, "--out", run)
     commands = {name: readers(tmp_path / name)[name](run) for name in readers(tmp_path)}
-    commands["sample"] = ("real", "sample", run, "--out", tmp_path / "sample", "--json")  # its classes differ
-    commands["hub"] = ("real", "export", run, "--out", tmp_path / "hub", "--format", "hub")
-    commands["rounds"] = ("real", "report", run, "--rounds", "--out", tmp_path / "rounds.html", "--json")
-    refused = {name: line for name, words in commands.items() if (line := refusal(capsys, *words))}
-    assert not refusal(capsys, "doctor", "cache")
+    commands["sample"] = ("real sample", run, "--out", tmp_path / "sample", "--json")  # its classes differ
+    commands["hub"] = ("real export", run, "--format hub --out", tmp_path / "hub")
+    commands["rounds"] = ("real report", run, "--rounds --json --out", tmp_path / "rounds.html")
+    refused = {name: line for name, words in commands.items() if (line := refusal(*words))}
+    assert not refusal("doctor cache")
     refused.pop("fit", None)  # learners as small as these may have no right answer, and then there is no curve
     assert refused.keys() == REFUSED.get(preset, set()), refused

@@ -11,7 +11,7 @@ from dp_experiments.presets.variants import variants
 from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import Config
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done, told
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -77,23 +77,20 @@ def test_names_of_rows_are_checked(name: str):
         load_preset(name)
 
 
-def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "keys", "--json") == 0
-    rows = {row["preset"]: row for row in json.loads(capsys.readouterr().out)["presets"]}
+def test_presets_are_listed():
+    rows = {row["preset"]: row for row in told("real keys")["presets"]}
     assert list(rows) == [*preset_names(), *variants()]
     row = rows["imagenet100-table4-5"]
     assert (row["samples"], row["omega"], row["reported"]) == (160_000, 0.05, 64.40)
     assert (rows["imagenet100-table4-14"]["omega"], rows["digits"]["reported"]) == (None, None)
-    assert dp("real", "keys") == 0
-    out, err = capsys.readouterr()
+    _, out, err = done("real keys")
     assert len(out.splitlines()) == 1 + len(rows)
     assert "imagenet100-table4-11: misprint" in err
 
 
-def smoke(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> Config:
+def smoke(name: str, out: Path) -> Config:
     """Run the preset. Returns the configuration in its folder."""
-    assert dp("real", "run", name, "--out", str(out), "--json") == 0
-    answer, said = capsys.readouterr()
+    _, answer, said = done("real run", name, "--out", str(out), "--json")
     result = json.loads(answer)
     assert "its accuracies mean nothing" in said
     every, r, a = {"imagenet100-smoke": (100, 19, 15), "imagenet1k-smoke": (1000, 200, 200)}[name]
@@ -110,8 +107,8 @@ def smoke(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> Config:
 
 
 @pytest.mark.slow
-def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    config = smoke("imagenet100-smoke", tmp_path / "run", capsys)
+def test_smoke(tmp_path: Path):
+    config = smoke("imagenet100-smoke", tmp_path / "run")
     real, used = load_preset("imagenet100"), config.training
     assert (used.mixup, used.cutmix, used.flip, used.crop) == (0.5, 1.0, True, real.training.crop)
     assert used.ema_decay > 0
@@ -121,12 +118,11 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert drawn.shape == config.pool_shape == (3, 40, 40)  # larger than what the learner sees, as are the real images
     processor = json.loads((tmp_path / "run" / "learner" / "preprocessor_config.json").read_text())
     assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 36}, {"height": 32, "width": 32})
-    assert dp("real", "evaluate", str(tmp_path / "run"), "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)["sets"]) == 6
-    assert dp("real", "report", str(tmp_path / "run")) == 0
+    assert len(told("real evaluate", str(tmp_path / "run"))["sets"]) == 6
+    done("real report", str(tmp_path / "run"))
     assert list((tmp_path / "run" / "figures").glob("*.png"))
 
 
 @pytest.mark.slow
-def test_smoke_of_the_thousand_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    smoke("imagenet1k-smoke", tmp_path / "run", capsys)
+def test_smoke_of_the_thousand_classes(tmp_path: Path):
+    smoke("imagenet1k-smoke", tmp_path / "run")

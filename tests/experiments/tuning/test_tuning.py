@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +11,7 @@ import pytest
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.tuning import tune as tuning
-from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
+from dp_experiments.tuning.space import Space, own_parameters, read_searches, settings_of, space_of
 from dp_experiments.tuning.tune import Plan, tune
 from dp_experiments.tuning.tuned import Tuned, with_settings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -22,130 +22,125 @@ from dp_real.config import Config, load_config
 from dp_real.config.load import flat
 from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
+from tests.commands import done, told
 from tests.experiments.conftest import SET
-from tests.experiments.conftest import run_dp as dp
+
+
+def space(arm: str, *searches: str, preset: str = "digits", settings: Sequence[str] = ()) -> Space:
+    """What is searched for an arm of a preset."""
+    return space_of(load_preset(preset, settings), arm, read_searches(searches))
 
 
 def test_each_arm_searches_what_it_has():
-    digits = load_preset("digits")
-    guided, loop, static = (set(space_of(digits, arm, {})) for arm in ("practice", "practice-unguided", "static"))
+    guided, loop, static = (set(space(arm)) for arm in ("practice", "practice-unguided", "static"))
     assert guided - static == {"guidance.wrong_share", "guidance.window", "guidance.every"}
     assert loop == static
     assert {"training.crop", "training.steps", "sampling.guidance_scale", "training.mixup"} <= static
-    chosen = load_preset("digits", ["guidance.candidates=5"])
-    assert set(space_of(chosen, "practice", {})) - static == {"guidance.wrong_share"}
-    fixed = set(space_of(load_preset("digits", ["guidance.omega=0.02"]), "practice", {}))
+    assert set(space("practice", settings=["guidance.candidates=5"])) - static == {"guidance.wrong_share"}
+    fixed = set(space("practice", settings=["guidance.omega=0.02"]))
     assert fixed - static == {"guidance.omega", "guidance.window", "guidance.every"}
-    searched = read_searches(["practice.patience=1:4", "guidance.omega=0.01:0.1:log"])
-    assert set(space_of(digits, "practice", searched)) - fixed == {"practice.patience"}
-    assert set(space_of(digits, "practice-unguided", searched)) - loop == {"practice.patience"}
-    assert set(space_of(digits, "static", searched)) == static
+    searches = "practice.patience=1:4", "guidance.omega=0.01:0.1:log"
+    assert set(space("practice", *searches)) - fixed == {"practice.patience"}
+    assert set(space("practice-unguided", *searches)) - loop == {"practice.patience"}
+    assert set(space("static", *searches)) == static
 
 
 def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.MonkeyPatch):
-    digits, key = load_preset("digits"), "training.randaugment"
+    key = "training.randaugment"
     monkeypatch.setattr("dp_experiments.tuning.space.find_spec", {"kornia": object()}.get)
-    assert space_of(digits, "static", {})[key] == CategoricalDistribution(["0", "1", "2"])
+    assert space("static")[key] == CategoricalDistribution(["0", "1", "2"])
     monkeypatch.setattr("dp_experiments.tuning.space.find_spec", dict().get)
-    assert key not in space_of(digits, "static", {})
-    assert key in space_of(digits, "static", {key: [1]})  # a user's own search is never left out
+    assert key not in space("static")
+    assert key in space("static", f"{key}=[1]")  # a user's own search is never left out
 
 
 def test_the_number_of_prompts_is_searched_where_there_are_several():
     key = "generator.prompts_per_class"
-    assert key not in space_of(load_preset("imagenet100"), "static", {})
-    three = load_preset("imagenet100", ['generator.prompts=["{}", "a {}", "many a {}"]'])
+    assert key not in space("static", preset="imagenet100")
+    three = ['generator.prompts=["{}", "a {}", "many a {}"]']
     for arm in ("practice", "static"):
-        assert space_of(three, arm, {})[key] == CategoricalDistribution(["0", "1", "2"])
+        found = space(arm, preset="imagenet100", settings=three)
+        assert found[key] == CategoricalDistribution(["0", "1", "2"])
 
 
 def test_texts_have_searches_of_their_own():
-    practice, static = (set(space_of(load_preset("words"), arm, {})) for arm in ("practice", "static"))
+    practice, static = (set(space(arm, preset="words")) for arm in ("practice", "static"))
     assert practice - static == {"guidance.omega", "guidance.likelihood_weight"}
     assert static >= {"training.label_smoothing", "generator.temperature", "pool.soft_labels"}
     assert not [key for key in static if "crop" in key or "mix" in key or "guidance_scale" in key]
     with pytest.raises(InputError, match=r"--search training\.mixup=.*is for images"):
-        space_of(load_preset("words"), "static", {"training.mixup": [0.2]})
+        space("static", "training.mixup=[0.2]", preset="words")
 
 
 def test_ranges_are_of_the_keys_own_kind():
-    searches = read_searches(["training.steps=x0.5:x2:log", "training.mixup=0:1", "training.crop=[0, 0.5]"])
-    space = space_of(load_preset("digits"), "static", searches)
-    assert space["training.steps"] == IntDistribution(2000, 8000, log=True)
-    assert space["training.mixup"] == FloatDistribution(0, 1)
-    assert space["training.crop"] == CategoricalDistribution(["0", "0.5"])
+    found = space("static", "training.steps=x0.5:x2:log", "training.mixup=0:1", "training.crop=[0, 0.5]")
+    assert found["training.steps"] == IntDistribution(2000, 8000, log=True)
+    assert found["training.mixup"] == FloatDistribution(0, 1)
+    assert found["training.crop"] == CategoricalDistribution(["0", "0.5"])
 
 
 @pytest.mark.parametrize("preset", ["digits", "imagenet100-smoke"])
-def test_the_first_trial_is_the_presets_own(preset: str):
-    config = load_preset(preset)
-    for arm in ("practice", "static"):
-        space = space_of(config, arm, {})
-        settings = settings_of(space, own_parameters(config, space))
-        assert with_settings(config, settings) == config
+@pytest.mark.parametrize("arm", ["practice", "static"])
+def test_the_first_trial_is_the_presets_own(preset: str, arm: str):
+    config, searched = load_preset(preset), space(arm, preset=preset)
+    assert with_settings(config, settings_of(searched, own_parameters(config, searched))) == config
 
 
 def test_the_first_trial_is_as_near_as_the_space_has():
-    searches = read_searches(["training.learning_rate=0.01:0.1", "guidance.every=[2, 5]", "guidance.omega=0.01:0.1"])
-    space = space_of(load_preset("digits"), "practice", searches)
-    own = settings_of(space, own_parameters(load_preset("digits"), space))
+    searches = "training.learning_rate=0.01:0.1", "guidance.every=[2, 5]", "guidance.omega=0.01:0.1"
+    searched = space("practice", *searches)
+    own = settings_of(searched, own_parameters(load_preset("digits"), searched))
     assert (own["training.learning_rate"], own["guidance.every"], own["guidance.omega"]) == (0.01, 2, 0.01)
 
 
-@pytest.mark.parametrize(
-    ("search", "complaint"),
-    [
-        ("training.stepps=1:4", "did you mean training.steps?"),
-        ("training.steps=4:1", "low"),
-        ("practice.patience=1:4", "no arm of static has it"),
-        ("seed=0:3", "every trial has the same seeds and splits"),
-        ("training.flip=0:1", "is true or false, which has no range: --search training.flip=[false, true]"),
-    ],
-)
-def test_a_search_that_cannot_be_gets_one_line(search: str, complaint: str, tmp_path: Path, capsys):
-    arms = "static" if "patience" in search else "practice"
-    assert dp("real", "tune", "digits", "--arms", arms, "--search", search, "--out", tmp_path / "out") == 2
-    err = capsys.readouterr().err
-    assert complaint in err
-    assert "--search" in err
-    assert len(err.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
+def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_samples_it_makes():
+    found = space("practice@training.learning_rate=0.01@guidance.omega=0.02")
+    assert not {"training.learning_rate", "guidance.omega", "guidance.wrong_share"} & found.keys()
+    assert "guidance.every" in found
+    with pytest.raises(InputError, match="it changes how many samples practice makes; name the arm practice-N"):
+        space("practice", "practice.increment=[300]")
+    assert "practice.increment" in space("practice-1000", "practice.increment=[300]")
+    with pytest.raises(InputError, match="additions: it follows from 1000 samples"):
+        space("practice-1000", "practice.additions=[3]")
+    chosen = space("practice", settings=["guidance.candidates=4"])
+    assert space("practice@guidance.candidates=4").keys() == chosen.keys()
 
 
 # -- the choice of trials, with runs that are only a formula ----------------------------------------------------------
 
 PLAN = Plan(("practice", "static"), {}, seeds=2, splits=1, first=0, batch=3)
-Run = Callable[..., dict[str, Any]]
+Accuracy = Callable[[Config, Path, Any], float]
+"""Of validation, by the configuration, the folder and what is shared."""
+Search = Callable[..., tuple[list[dict[str, Any]], pd.DataFrame]]
 
 
-def pretended(config: Config, out: Path, **options: Any) -> dict[str, Any]:
-    """A run whose best settings are known: label smoothing .2, and .1 more for seed 1."""
-    assert options["test"] is False
-    assert config.data.split == 0
-    return {"val_accuracy": 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed, "seconds": 1.0}
-
-
-def search(
-    monkeypatch: pytest.MonkeyPatch,
-    out: Path,
-    run: Run,
-    trials: int = 5,
-    config: Config | None = None,
-    plan: Plan | None = None,
-) -> list[dict[str, Any]]:
-    monkeypatch.setattr(tuning, "run", run)
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+    """Tunes with pretended runs, and returns the best of each arm and all trials."""
     monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
-    out.mkdir(exist_ok=True)
-    return tune(config or load_preset("digits"), plan or PLAN, trials, out, 1, silent)
+
+    def search(accuracy: Accuracy, trials: int = 5, plan: Plan = PLAN, name: str = "out") -> Any:
+        def run(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+            assert options["test"] is False
+            assert config.data.split == 0
+            return {"val_accuracy": accuracy(config, out, options["shared"]), "seconds": 1.0}
+
+        monkeypatch.setattr(tuning, "run", run)
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        best = tune(load_preset("digits"), plan, trials, out, 1, silent)
+        return best, pd.read_csv(out / "trials.csv")
+
+    return search
 
 
-def read(out: Path) -> pd.DataFrame:
-    return pd.read_csv(out / "trials.csv")
+def smooth(config: Config, *_: Any) -> float:
+    """The best settings are known: label smoothing .2; and .1 more for seed 1."""
+    return 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed
 
 
-def test_the_best_of_each_arm_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    best = search(monkeypatch, tmp_path / "out", pretended)
-    trials = read(tmp_path / "out")
+def test_the_best_of_each_arm_is_kept(search: Search, tmp_path: Path):
+    best, trials = search(smooth)
     assert list(trials["arm"]) == 5 * ["practice"] + 5 * ["static"]
     for row in best:
         own = trials[trials["arm"] == row["arm"]]
@@ -160,16 +155,15 @@ def test_the_best_of_each_arm_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (settled.practice.initial, settled.practice.additions) == (2000, 0)
 
 
-def test_what_is_best_for_one_arm_is_tried_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_best_for_one_arm_is_tried_by_all(search: Search):
     """Once trials are not random, and so no longer the same for all arms. Practice takes it with its own guidance."""
 
-    def rising(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+    def rising(config: Config, out: Path, *_: Any) -> float:
         """The best of static data is its latest trial, that of practice its first."""
         arm, _, number = out.parent.name.partition("-trial")
-        return {"val_accuracy": int(number) / 100 if arm == "static" else 0.4, "seconds": 1.0}
+        return int(number) / 100 if arm == "static" else 0.4
 
-    search(monkeypatch, tmp_path / "out", rising, trials=16)
-    trials = read(tmp_path / "out")
+    _, trials = search(rising, 16)
     common = [key for key in map(str, trials) if "." in key and not key.startswith("guidance")]
     practice, static = (trials[trials["arm"] == arm].to_dict("records") for arm in ("practice", "static"))
     best = {key: static[14][key] for key in common}
@@ -179,71 +173,68 @@ def test_what_is_best_for_one_arm_is_tried_by_all(tmp_path: Path, monkeypatch: p
     assert any(static[15][key] != practice[0][key] for key in common)  # which it has tried
 
 
-def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search: Search):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
     plan = Plan(("static",), {}, 1, 1, 0, 3)
     calls: list[Config] = []
 
-    def counted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+    def counted(config: Config, *_: Any) -> float:
         calls.append(config)
-        return pretended(config, out, **options)
+        return smooth(config)
 
-    def broken(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+    def broken(config: Config, *_: Any) -> float:
         if len(calls) == 13:  # in the middle of a batch, after one of the best trials so far
             raise KeyboardInterrupt
-        return counted(config, out, **options)
+        return counted(config)
 
-    search(monkeypatch, tmp_path / "whole", pretended, trials=16, plan=plan)
-    search(monkeypatch, tmp_path / "broken", broken, trials=4, plan=plan)
+    _, whole = search(smooth, 16, plan, "whole")
+    search(broken, 4, plan)
     with pytest.raises(KeyboardInterrupt):
-        search(monkeypatch, tmp_path / "broken", broken, trials=16, plan=plan)
-    search(monkeypatch, tmp_path / "broken", counted, trials=16, plan=plan)
-    pd.testing.assert_frame_equal(read(tmp_path / "broken"), read(tmp_path / "whole"))
+        search(broken, 16, plan)
+    pd.testing.assert_frame_equal(search(counted, 16, plan)[1], whole)
     assert len(calls) == 16  # trials that were over were not run again
 
 
-def test_what_fails_counts_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fragile(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+def test_what_fails_counts_and_the_search_goes_on(search: Search, tmp_path: Path):
+    def fragile(config: Config, *_: Any) -> float:
         if config.training.label_smoothing > 0.1:
             raise DivergedError("step 3: the training losses are not finite")
-        return pretended(config, out, **options)
+        return smooth(config)
 
-    best = search(monkeypatch, tmp_path / "out", fragile)
-    trials = read(tmp_path / "out")
+    best, trials = search(fragile)
     failed = trials[trials["training.label_smoothing"] > 0.1]
     assert failed["validation"].isna().all()
     assert set(failed["problem"]) == {"step 3: the training losses are not finite"}
     assert sum(row["failed"] for row in best) == len(failed) > 0
 
-    def hopeless(config: Config, out: Path, **options: Any) -> NoReturn:
+    def hopeless(*_: Any) -> NoReturn:
         raise DivergedError("nan")
 
     with pytest.raises(DivergedError, match="all 5 trials of arm practice failed; the last: nan"):
-        search(monkeypatch, tmp_path / "none", hopeless)
-    assert len(read(tmp_path / "none")) == 10
+        search(hopeless, name="none")
+    assert len(pd.read_csv(tmp_path / "none" / "trials.csv")) == 10
 
 
-def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_settings_that_cannot_be_together_count_as_failed(search: Search):
     """Each value is possible, but some windows have no step to guide."""
     windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
-    search(monkeypatch, tmp_path / "out", pretended, plan=Plan(("practice",), windows, 2, 1, 0, 3))
-    trials = read(tmp_path / "out")
+    _, trials = search(smooth, plan=Plan(("practice",), windows, 2, 1, 0, 3))
     narrow = trials["guidance.window"] == "[0.96, 0.97]"
     assert 0 < narrow.sum() < len(trials)
     assert trials[narrow]["problem"].str.contains("guides none of the 20 sampling.steps").all()
     assert trials[~narrow]["problem"].isna().all()
 
 
-def test_trials_that_draw_alike_find_each_others_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_trials_that_draw_alike_find_each_others_rows(search: Search):
     """Of both arms, in any batch: a folder for each guidance_scale and seed."""
     found = defaultdict[tuple[float, int], set[Path]](set)
 
-    def noted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
-        assert options["shared"].rows == config.practice.initial
-        found[config.sampling.guidance_scale, config.seed].add(options["shared"].folder)
-        return pretended(config, out, **options)
+    def noted(config: Config, out: Path, shared: Any) -> float:
+        assert shared.rows == config.practice.initial
+        found[config.sampling.guidance_scale, config.seed].add(shared.folder)
+        return smooth(config)
 
-    search(monkeypatch, tmp_path / "out", noted)
+    search(noted)
     assert len({scale for scale, _ in found}) > 1
     assert {len(folders) for folders in found.values()} == {1}
     assert len({folder for folders in found.values() for folder in folders}) == len(found)
@@ -257,20 +248,6 @@ def untested(config: DigitsConfig) -> RealData:
     data = LOAD(config)
     object.__setattr__(data, "test", None)
     return data
-
-
-def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_samples_it_makes():
-    digits = load_preset("digits")
-    space = space_of(digits, "practice@training.learning_rate=0.01@guidance.omega=0.02", {})
-    assert not {"training.learning_rate", "guidance.omega", "guidance.wrong_share"} & space.keys()
-    assert "guidance.every" in space
-    with pytest.raises(InputError, match="it changes how many samples practice makes; name the arm practice-N"):
-        space_of(digits, "practice", {"practice.increment": [300]})
-    assert "practice.increment" in space_of(digits, "practice-1000", {"practice.increment": [300]})
-    with pytest.raises(InputError, match="additions: it follows from 1000 samples"):
-        space_of(digits, "practice-1000", {"practice.additions": [3]})
-    candidates = set(space_of(digits, "practice@guidance.candidates=4", {}))
-    assert candidates == set(space_of(load_preset("digits", ["guidance.candidates=4"]), "practice", {}))
 
 
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
@@ -310,10 +287,11 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
     config, published = load_preset(preset), Tuned.published(preset)
     assert not published.differing(config)
     for arm, settings in published.settings.items():
-        space = space_of(config, arm, searches)
-        assert settings.keys() == space.keys() - ({"training.randaugment"} - settings.keys())  # newer than two tunings
+        could = space_of(config, arm, searches)
+        newer = {"training.randaugment"} - settings.keys()  # than two tunings
+        assert settings.keys() == could.keys() - newer
         for key, value in settings.items():
-            searched = space[key]
+            searched = could[key]
             if isinstance(searched, CategoricalDistribution):
                 assert json.dumps(value) in searched.choices, key
             else:
@@ -336,73 +314,49 @@ LOAD = DigitsConfig.load
 
 
 @pytest.mark.usefixtures("cache")
-def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    out, search = tmp_path / "tune", ["--search", "training.steps=20:40", "--search", "guidance.every=[2]"]
-    words = ["real", "tune", "digits", *SET, *search, "--trials", "2", "--workers", "1", "--out", out]
+def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "tune"
+    search = "--search training.steps=20:40 --search guidance.every=[2]"
+    words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]
     with monkeypatch.context() as patch:
         patch.setattr(DigitsConfig, "load", untested)
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "one")
-        assert dp(*words, "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
+        answer = told(*words)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
-    assert {path.name for path in out.iterdir()} == {
-        "tuning.json",
-        "trials.jsonl",
-        "trials.csv",
-        "best.csv",
-        "best.json",
-        "SHA256SUMS",
-    }
-
-    assert dp(*words) == 2
-    assert "--resume goes on" in capsys.readouterr().err
-    assert dp(*words, "--resume", "--seeds", "2") == 2
-    assert "begun with another seeds" in capsys.readouterr().err
+    left = "SHA256SUMS best.csv best.json trials.csv trials.jsonl tuning.json"
+    assert sorted(path.name for path in out.iterdir()) == left.split()
+    assert "--resume goes on" in done(*words, status=2).err
+    assert "begun with another seeds" in done(*words, "--resume --seeds 2", status=2).err
     with monkeypatch.context() as patch:
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
-        assert dp(*words, "--resume") == 2
-    assert "begun with another code of the generator of practice on split 0" in capsys.readouterr().err
+        said = done(*words, "--resume", status=2).err
+    assert "begun with another code of the generator of practice on split 0" in said
     with monkeypatch.context() as patch:
         patch.setattr("dp_real.runs.identity._set_digest", lambda examples: "another")
-        assert dp(*words, "--resume") == 2
-    assert "begun with another validation set of practice on split 0" in capsys.readouterr().err
+        said = done(*words, "--resume", status=2).err
+    assert "begun with another validation set of practice on split 0" in said
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
-    assert dp(*words, "--resume") == 0
+    done(*words, "--resume")
     assert (out / "best.csv").read_text() == table
 
-    compare = ["real", "compare", "digits", *SET, "--tuned", out, "--seeds", "1", "--workers", "1"]
-    compare += ["--out", tmp_path / "compare"]
-    assert dp(*compare, "--first", "0") == 2
-    assert "take 1 or a later one" in capsys.readouterr().err
-    assert dp(*compare, "--arms", "practice,real") == 2
-    assert "arm real was not tuned" in capsys.readouterr().err
-    assert dp(*compare) == 0
+    compare = ["real compare digits", *SET, "--tuned", out, "--seeds 1 --workers 1 --out", tmp_path / "compare"]
+    assert "take 1 or a later one" in done(*compare, "--first 0", status=2).err
+    assert "arm real was not tuned" in done(*compare, "--arms practice,real", status=2).err
+    assert "tuned with another" not in done(*compare).err
     for row in answer["arms"]:
         config = load_config(tmp_path / "compare" / "runs" / f"{row['arm']}-seed1" / "config.toml")
         assert (config.seed, config.data.split) == (1, 1)
         assert config.training.steps == row["training.steps"]
         assert config.sampling.guidance_scale == row["sampling.guidance_scale"]
-    assert "tuned with another" not in capsys.readouterr().err
 
     best = (out / "best.json").read_text()
     (out / "best.json").write_text(best.replace('"training.steps": ', '"training.steps": 1'))
-    assert dp(*compare, "--resume") == 3
-    assert "best.json is damaged" in capsys.readouterr().err
+    assert "best.json is damaged" in done(*compare, "--resume", status=3).err
     trials = out / "trials.jsonl"
     lines = trials.read_text(encoding="utf-8")
     trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1), encoding="utf-8")
-    assert dp(*words, "--resume") == 3
-    assert "trial 0 of practice is not what was written" in capsys.readouterr().err
+    assert "trial 0 of practice is not what was written" in done(*words, "--resume", status=3).err
     trials.write_text(lines + '{"arm": "practice", "number": 2, "par', encoding="utf-8")  # killed within a line
-    assert dp(*words, "--resume") == 0
-
-
-@pytest.mark.parametrize("key", ["data.validation", "threads"])
-def test_only_settings_are_searched(key: str):
-    """A search of the validation set would pick the easiest one."""
-    with pytest.raises(InputError, match=f"--search {key}: every trial has the same task"):
-        space_of(load_preset("digits"), "static", {key: ["a", "b"]})
+    done(*words, "--resume")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import PRESET, Set
 from dp_experiments.presets.presets import load_preset, preset_names
@@ -64,7 +65,6 @@ def init_command(
     ] = None,
 ) -> None:
     """The file is NAME.toml. Its comments say what to change."""
-    from dp_base.errors import InputError
     from dp_base.files import asked_for
     from dp_real.config.config import check_name
 
@@ -87,7 +87,6 @@ def init_command(
 def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     import torch
 
-    from dp_base.errors import InputError
     from dp_real.dividing import divide
 
     data = path.with_name(f"{task}-data")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun
 from dp_experiments.terminal import answer, progress
@@ -51,7 +52,6 @@ def export_command(
     """
     from tempfile import TemporaryDirectory
 
-    from dp_base.errors import InputError
     from dp_base.files import asked_for, unused, whole_folder
     from dp_base.locks import locked_beside
     from dp_experiments.looking.publish import stage, upload

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dp_base.errors import InputError, MissingError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
@@ -40,7 +41,6 @@ def plan_command(
     """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
     config = load_preset(preset, settings)
     counts = _counts(gpus)
-    from dp_base.errors import MissingError
     from dp_real.plan.needs import needs
     from dp_real.runs.prepare import check_plan
 
@@ -63,7 +63,6 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-    from dp_base.errors import InputError
 
     parts = [part.strip() for part in gpus.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
@@ -73,7 +72,6 @@ def _counts(gpus: str) -> list[int]:
 
 def _target(name: str | None, measured: bool) -> "Device | None":
     """The GPU of that name, or this machine's if it is to be measured; None as in dp_real.plan.needs.planned_for."""
-    from dp_base.errors import InputError
     from dp_real.plan.hours import GPUS
     from dp_real.plan.needs import gpu, this_device
 
@@ -87,7 +85,6 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
-    from dp_base.errors import MissingError
     from dp_real.plan import hours, work
     from dp_real.plan.needs import planned_for, with_random_weights
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
 from dp_experiments.cli.real.remarks import counted
@@ -47,7 +48,6 @@ def report_command(
     number of different samples. Round 0 is plain. A round that is harder has a higher entropy; one that is worse has a
     lower precision; one that is narrower a lower recall and vendi score.
     """
-    from dp_base.errors import InputError
     from dp_experiments.looking.report.facts import facts_of
     from dp_experiments.looking.report.page import columns, named_rounds, overview, page
     from dp_experiments.pages import check_page, write_page
@@ -144,7 +144,6 @@ def evaluate_command(
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:
-    from dp_base.errors import InputError
 
     sets: dict[str, str] = {}
     for entry in entries:

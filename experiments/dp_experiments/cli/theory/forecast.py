@@ -96,10 +96,9 @@ def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
         curve, notes = reported_curve(str(path), where), [MORE_CLASSES]
     else:
         curve, notes = read_curve(path, where, named)
-    if curve.rounds.max() > MOST_ROUNDS:
-        notes.append(
-            f"practice of {curve.rounds.max()} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher"
-        )
+    rounds = round(max((curve.kept - curve.initial) / curve.increment))
+    if rounds > MOST_ROUNDS:
+        notes.append(f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher")
     for note in notes:
         say(note)
     return curve

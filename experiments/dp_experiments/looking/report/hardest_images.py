@@ -7,13 +7,11 @@ import io
 from typing import Any
 
 import pandas as pd
-import torch
 from PIL import Image
 
-from dp_experiments.looking.report.pictures import pictures
+from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
-from dp_real.runtime.pixels import to_float
 
 SHOWN = 96  # samples, half of them wrong when they were added
 SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
@@ -24,13 +22,13 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
     task = run.config.task
     if len(task.sample_shape) != 3:
         return []
-    facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+    facts = told_of(pool)
     added = facts[facts["round"] > 0].sort_values("entropy", ascending=False)
     halves = [added[added["correct"] == right].head(SHOWN // 2) for right in (False, True)]
     chosen = pd.concat(halves).sort_values("entropy", ascending=False)
     if chosen.empty:
         return []
-    images = pictures(to_float(pool.minibatch(torch.tensor(chosen["row"].to_numpy()))[0]))
+    images = pictures(examples_of(pool, chosen))
     return [
         {
             "class": task.classes[row.label],

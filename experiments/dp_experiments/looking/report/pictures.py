@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,9 +145,19 @@ def draw_scaling(results: pd.DataFrame) -> Figure:
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
+def told_of(pool: Pool) -> Any:
+    """A data frame of what a pool tells of each row but its example."""
+    return pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+
+
+def examples_of(pool: Pool, facts: pd.DataFrame) -> torch.Tensor:
+    """The examples of these rows of `told_of`."""
+    return to_float(pool.minibatch(torch.tensor(facts["row"].to_numpy()))[0])
+
+
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
     """Initial examples, added ones by whether the learner was right then, and mean entropy in nats."""
-    facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
+    facts = told_of(pool)
     added = facts[facts["round"] > 0]
     counts = {
         "initial": facts["label"][facts["round"] == 0].value_counts(),
@@ -160,11 +171,11 @@ def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
 
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     """The first example of each class in each round, framed if the learner was wrong."""
-    facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+    facts = told_of(pool)
     rounds = spread_out(int(facts["round"].max()) + 1)
     labels = spread_out(len(classes))
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
-    images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
+    images = pictures(examples_of(pool, shown))
     size = (len(rounds), len(labels))
     grid = np.ones((*size, *images.shape[1:]))
     notes = np.full(size, "", object)

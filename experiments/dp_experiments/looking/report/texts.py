@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dp_base.errors import DamagedError, InputError, MissingError
+from dp_experiments.looking.report.pictures import examples_of, told_of
 from dp_real.evaluate.assess import logits
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
@@ -21,10 +22,10 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
 
     `right` is of when a text was added, `predicted` of now.
     """
-    facts = pool.table().select(["row", "round", "label", "entropy", "correct"]).to_pandas()
+    facts = told_of(pool)
     added = facts[facts["round"] > 0] if facts["round"].any() else facts
     hardest = added.sort_values("entropy", ascending=False, kind="stable")[:SHOWN]
-    x = pool.minibatch(torch.tensor(hardest["row"].to_numpy()))[0]
+    x = examples_of(pool, hardest)
     names = run.config.task.classes
     try:
         learner = run.learner()

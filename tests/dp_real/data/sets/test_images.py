@@ -15,7 +15,8 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets import images as reading
 from dp_real.data.sets.class_names import own_classes, warn_once
-from dp_real.data.sets.images import decode_ahead, read_folder, read_image
+from dp_real.data.sets.images import decode_ahead, read_image
+from dp_real.data.sets.places import locate, read_set
 from dp_real.distributed import own_cores, read_slices
 from dp_real.examples import Examples
 from tests.dp_real.data.sets.made import fill, plain, settings, values
@@ -209,7 +210,7 @@ def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: p
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
     monkeypatch.setattr(reading, "SAMPLED", 5)
-    images = read_folder(tmp_path, own_classes(sorted(PETS)), (3, 8, 8), range(3), keep=False)
+    images = read_set(locate(str(tmp_path)), own_classes(sorted(PETS)), (3, 8, 8), range(3), keep=False)
     read = images.x._read
     asked = []
     monkeypatch.setattr(images.x, "_read", lambda rows: asked.extend(rows) or read(rows))

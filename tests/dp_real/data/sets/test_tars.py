@@ -14,7 +14,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import Classes, own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import ImageSet
-from dp_real.data.sets.places import count_images, locate, read_set
+from dp_real.data.sets.places import locate, read_set
 from tests.dp_real.data.sets.made import plain, values, write_tar
 
 CAT, DOG = 0, 1
@@ -23,9 +23,7 @@ PETS = {"cat/0.png": plain(10), "dog/1.png": plain(20)}
 
 def read(where: Path | str, classes: Classes | None = None) -> ImageSet:
     found, classes = locate(str(where)), classes or own_classes(["cat", "dog"])
-    images = read_set(found, classes, (3, 8, 8), (), keep=False)
-    assert count_images(found, classes, ()) == len(images.y)
-    return images
+    return read_set(found, classes, (3, 8, 8), (), keep=False)
 
 
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:

@@ -9,7 +9,6 @@ import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,10 +34,10 @@ from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
+from tests.commands import done, refused, told
 from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
-from tests.experiments.conftest import run_dp as dp
 from torture.attempt import SMALL_SETTINGS
 
 
@@ -46,13 +45,6 @@ from torture.attempt import SMALL_SETTINGS
 def copied(guided_run: Path, tmp_path: Path) -> Path:
     """A copy of the run that a test may change."""
     return Path(shutil.copytree(guided_run, tmp_path / "run"))
-
-
-def reports(capsys: pytest.CaptureFixture[str], *words: object) -> list[dict[str, Any]]:
-    """What `dp real report WORDS --json` prints of each folder."""
-    capsys.readouterr()
-    assert dp("real", "report", *words, "--json") == 0
-    return json.loads(capsys.readouterr().out)["reports"]
 
 
 def markers(figure: Figure, panel: int) -> list[float]:
@@ -130,7 +122,7 @@ def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copi
     before_end = files.result.stat().st_mtime - 9
     os.utime(files.figures / "training.png", (before_end, before_end))
     assert not are_drawn(files)
-    assert dp("real", "report", copied) == 0
+    done("real report", copied)
     assert are_drawn(files)
 
 
@@ -143,66 +135,62 @@ def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPat
     assert "figures: not drawn: OSError: no room" in capsys.readouterr().err
 
 
-def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path):
     (file, *_) = sorted((copied / "pool").glob("*/*.arrow"))
     file.write_bytes(file.read_bytes()[:-9])
     shutil.rmtree(copied / "figures")
-    assert dp("real", "report", copied, "--json") == 0
-    out, err = capsys.readouterr()
+    _, out, err = done("real report", copied, "--json")
     (report,) = json.loads(out)["reports"]
     assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
     assert report["rounds"]
     assert f"{file} is damaged" in err
 
 
-def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path, capsys: pytest.CaptureFixture[str]):
-    assert dp("real", "branch", copied) == 0
+def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path):
+    done("real branch", copied)
     assert (copied / "figures" / "scaling.png").exists()
-    (report,) = reports(capsys, copied)
-    results = [json.loads((copied / "branches" / f"{size:09d}" / "result.json").read_text()) for size in (40, 60)]
-    assert [(row["pool_size"], row["accuracy"]) for row in report["branches"]] == [
-        (result["pool_size"], result["test_accuracy"]) for result in results
-    ]
+    (report,) = told("real report", copied)["reports"]
+    reached = {row["pool_size"]: row["test_accuracy"] for row in Run(copied).branches}
+    assert {row["pool_size"]: row["accuracy"] for row in report["branches"]} == reached
     curve, notes = read_curve(copied)
     assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
-    assert curve.error.tolist() == pytest.approx([1 - result["test_accuracy"] for result in results])
-    assert ["one run says nothing" in notes[0], "has two classes" in notes[1]] == [True, True]
+    assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
+    assert "one run says nothing" in notes[0]
+    assert "has two classes" in notes[1]
 
 
 # report
 
 
 class Page(html.parser.HTMLParser):
-    """The text of a page, its images, and whether what is opened is closed."""
+    """The text of a page, and its pictures; what is opened must be closed, and nothing lies elsewhere."""
 
-    VOID = ("meta", "img", "source", "br", "!doctype")
-
-    def __init__(self, text: str) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__()
         self.words = ""
-        self.images: list[str] = []
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
+        self.pictures: list[bytes] = []
+        self.opened: list[str] = []
+        self.feed(file.read_text())
+        assert not self.opened
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        sources = [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
-        if tag in ("img", "source"):
-            self.images += sources
-        else:
-            self.links += sources
-        if tag not in self.VOID:
-            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "href"):
+                kind, _, content = (value or "").partition(";base64,")
+                assert kind == "data:image/png"
+                self.pictures.append(base64.b64decode(content))
+        if tag not in ("meta", "img", "source", "br"):
+            self.opened.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.opened.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.words += data
 
 
-def test_report_of_a_run(guided_run: Path, capsys: pytest.CaptureFixture[str]):
-    (facts,) = reports(capsys, guided_run)
+def test_report_of_a_run(guided_run: Path):
+    (facts,) = told("real report", guided_run)["reports"]
     result = json.loads((guided_run / "result.json").read_text())
     assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
     test, validation = facts["accuracies"]
@@ -217,12 +205,9 @@ def test_report_of_a_run(guided_run: Path, capsys: pytest.CaptureFixture[str]):
     assert load_preset("digits", words[7::2], seed=3) == load_config(guided_run / "config.toml")
     assert {word.partition("=")[0] for word in words[7::2]} == GUIDED_SETTINGS.keys()
 
-    page = Page((guided_run / "report.html").read_text())
-    assert not page.open
-    assert not page.links
-    pictures = {base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images}
+    page = Page(guided_run / "report.html")
     left = {path.name: path.read_bytes() for path in (guided_run / "figures").iterdir()}
-    assert pictures >= {content for name, content in left.items() if not name.startswith("round-")}
+    assert set(page.pictures) >= {content for name, content in left.items() if not name.startswith("round-")}
     assert "gallery" not in facts  # no pictures in JSON
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
@@ -230,10 +215,10 @@ def test_report_of_a_run(guided_run: Path, capsys: pytest.CaptureFixture[str]):
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
 
-def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path):
     """Here the run's own learner, which differs from the one that had missed rows before."""
     page = tmp_path / "report.html"
-    (facts,) = reports(capsys, guided_run, "--judge", guided_run, "--out", page)
+    (facts,) = told("real report", guided_run, "--judge", guided_run, "--out", page)["reports"]
     validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
     assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
     shares = [row["confirmed"] for row in facts["rounds"]]
@@ -243,18 +228,17 @@ def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path, c
     counts = [row["count"] for row in facts["rounds"]]
     assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
     assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
-    assert dp("real", "report", guided_run, "--judge", guided_run, "--out", page) == 0
-    out, err = capsys.readouterr()
+    _, out, err = done("real report", guided_run, "--judge", guided_run, "--out", page)
     _, _, head, *rounds = [line.split("\t") for line in out.splitlines()]
     assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
     assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
     assert "of 250 real images" in err
 
 
-def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path):
     judge = Comparison(compared).run_folder("static", 1)
     page = tmp_path / "report.html"
-    (facts,) = reports(capsys, compared, "--judge", judge, "--out", page)
+    (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
     learner = Run(judge).learner()
     assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
     for row in facts["arms"]:
@@ -267,25 +251,23 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path
     )
 
 
-def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
-    guided_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run: Path, tmp_path: Path):
     page = tmp_path / "report.html"
-    (facts,) = reports(capsys, guided_run, "--rounds", "--out", page)
+    (facts,) = told("real report", guided_run, "--rounds", "--out", page)["reports"]
     assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
     assert 0.7 < facts["quality"][0]["density"] < 1.4  # 1 of examples of one distribution
     assert "<td>real, test</td>" in page.read_text()
 
 
-def test_the_command_of_ones_own_file(copied: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_of_ones_own_file(copied: Path):
     text = (copied / "config.toml").read_text()
     (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
-    (facts,) = reports(capsys, copied)
+    (facts,) = told("real report", copied)["reports"]
     assert shlex.split(facts["command"]) == ["dp", "real", "run", str(copied / "config.toml")]
     assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
 
 
-def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_unfinished_run(copied: Path):
     """Killed in the middle of a line; its figures are drawn from what there is."""
     for name in ("result.json", "learner", "figures", "branches"):
         path = copied / name
@@ -295,16 +277,15 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
             shutil.rmtree(checkpoint)  # it would have come later
     lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
     (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
-    assert dp("real", "report", copied) == 0
-    out, err = capsys.readouterr()
+    _, out, err = done("real report", copied)
     header, row = out.splitlines()
     columns = header.split("\t")
     assert dict(zip(columns, row.split("\t"), strict=True))["status"] == "step 40 of 120"
     assert err.splitlines()[-1] == str(copied / "report.html")
-    page = Page((copied / "report.html").read_text())
+    page = Page(copied / "report.html")
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 3 + 40
+    assert len(page.pictures) == 3 + 40
     assert "test" not in columns
 
 
@@ -325,7 +306,7 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
             files.result.write_text(result)
 
     monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
-    assert dp("real", "report", copied, "--watch") == 0
+    done("real report", copied, "--watch")
     assert len(written) == 2
     assert written[0] == written[1]
     assert written[0][1]
@@ -333,32 +314,32 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
     assert "not finished" not in page.read_text()
 
 
-def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path, capsys: pytest.CaptureFixture[str]):
+def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
-    assert dp("real", "report", compared, guided_run) == 2
-    comparison, alone = reports(capsys, compared, guided_run, "--out", tmp_path / "both.html")
+    refused("real report", compared, guided_run)
+    comparison, alone = told("real report", compared, guided_run, "--out", tmp_path / "both.html")["reports"]
     assert alone["run"] == str(guided_run)
     words = shlex.split(comparison["command"])
     assert words[: 4 + len(COMPARED)] == ["dp", "real", "compare", "digits", *map(str, COMPARED)]
     assert {word.partition("=")[0] for word in words[5 + len(COMPARED) :: 2]} <= SMALL_SETTINGS.keys()
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
-    page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
+    page = Page(tmp_path / "both.html")
+    assert len(page.pictures) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
 
 
 @needs_axe
 def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared: Path, guided_run: Path, tmp_path: Path):
-    assert dp("real", "report", compared, guided_run, "--out", tmp_path / "both.html") == 0
+    done("real report", compared, guided_run, "--out", tmp_path / "both.html")
     assert not barriers((tmp_path / "both.html").read_text(), tmp_path)
 
 
 @needs_browser
 def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path):
     """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
-    assert dp("real", "report", compared, "--out", tmp_path / "report.html") == 0
+    done("real report", compared, "--out", tmp_path / "report.html")
     told = """
       const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
       document.body.dataset.right = heads[0].getBoundingClientRect().right;
@@ -384,7 +365,7 @@ def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run: 
 
 def test_a_pool_of_images_is_reviewed(guided_run: Path, tmp_path: Path):
     page = tmp_path / "review.html"
-    assert dp("real", "review", guided_run, "--out", page) == 0
+    done("real review", guided_run, "--out", page)
     text = page.read_text(encoding="utf-8")
     assert text.count('src="data:image/png;base64,') == text.count("data-mark=") == 80
     assert "p(label)" not in text  # nobody knows
@@ -393,7 +374,7 @@ def test_a_pool_of_images_is_reviewed(guided_run: Path, tmp_path: Path):
 @needs_browser
 def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run: Path, tmp_path: Path):
     """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""
-    assert dp("real", "report", guided_run) == 0
+    done("real report", guided_run)
     told = """<script>
       const select = document.querySelector("[data-filter=round]");
       select.value = "2"; select.dispatchEvent(new Event("change"));
@@ -407,24 +388,6 @@ def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run: Path, 
         document = opened(page, width)
         assert 'data-wide="false"' in document
         assert f'data-shown="{"2" * 20}"' in document
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["RUN", "RUN"], "several folders: name the file of the report as --out FILE.html"),
-        (["RUN", "--out", "report.md"], "--out report.md: it is a page"),
-        (["RUN", "--out", "no/such/folder/report.html"], "report.html cannot be written: No such file"),
-    ],
-)
-def test_mistakes_get_one_line(
-    guided_run: Path, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
-):
-    capsys.readouterr()
-    assert dp("real", "report", *(guided_run if word == "RUN" else word for word in arguments)) == 2
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert complaint in err
 
 
 def test_numbers_are_readable():

@@ -1,6 +1,6 @@
 """How often the intervals of a forecast hold the truth: the theory, the power law, and both.
 
-    python benchmarks/forecast_coverage.py [CURVES [FIRST [TABLE.csv]]]
+    python -m dp_experiments.studies.forecasts.coverage [CURVES [FIRST [TABLE.csv]]]
 
 Curves are the theory's own; power laws with and without a floor (2.5 % noise); ridge regression on anisotropic rows
 (eigenvalues j^-a), with a curved boundary besides; learners of scikit-learn on its data sets; others on others. Each
@@ -8,6 +8,7 @@ has eight sizes. The truth is the expected error, or a mean of many experiments,
 interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E.
 """
 
+import itertools
 import sys
 from collections.abc import Callable
 from time import process_time
@@ -48,24 +49,26 @@ TRUE = 64  # experiments of a truth
 TESTED = 4000  # rows on which ridge regression is tested
 DIMENSION = 60
 GENERATED = 6000  # rows of a data set that scikit-learn generates
-LEARNERS: tuple[Callable[[], Any], ...] = (
-    lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
-    lambda: KNeighborsClassifier(1),
-    lambda: make_pipeline(StandardScaler(), SVC()),
-    lambda: RandomForestClassifier(30, random_state=0),
-    GaussianNB,
+LEARNERS: tuple[Any, ...] = (
+    make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+    KNeighborsClassifier(1),
+    make_pipeline(StandardScaler(), SVC()),
+    RandomForestClassifier(30, random_state=0),
+    GaussianNB(),
 )
-OTHER_LEARNERS: tuple[Callable[[], Any], ...] = (
-    lambda: make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
-    lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
-    lambda: DecisionTreeClassifier(random_state=0),
-    lambda: ExtraTreesClassifier(30, random_state=0),
-    lambda: make_pipeline(StandardScaler(), BernoulliNB()),
-    lambda: make_pipeline(StandardScaler(), RidgeClassifier()),
+OTHER_LEARNERS: tuple[Any, ...] = (
+    make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")),
+    make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
+    DecisionTreeClassifier(random_state=0),
+    ExtraTreesClassifier(30, random_state=0),
+    make_pipeline(StandardScaler(), BernoulliNB()),
+    make_pipeline(StandardScaler(), RidgeClassifier()),
 )
 
 
 class Case(NamedTuple):
+    """A measured curve, the sizes that are foreseen, and their true errors."""
+
     curve: Curve
     kept: np.ndarray
     truth: np.ndarray
@@ -91,22 +94,21 @@ def case(kind: str, number: int) -> Case:
             "ridge": 10 ** rng.uniform(-3, -1),
         }
         values = {name: np.array([float(value)]) for name, value in numbers.items()}
-        mean = predict_points(plain_points(kept), values)[0][0]
-        truth = predict_points(plain_points(kept[-1] * FAR), values)[0][0]
+        mean, truth = (predict_points(plain_points(sizes), values)[0][0] for sizes in (kept, kept[-1] * FAR))
     else:
         numbers = None
         kept = np.geomspace(100, 6400, SIZES)
         power = rng.uniform(0.2, 0.6)
         first = rng.uniform(0.3, 0.45)  # error at 100 rows
         floor = rng.uniform(0.01, 0.06) if kind == "power law with floor" else 0.0
-        mean = (first - floor) * (kept / 100) ** -power + floor
-        truth = (first - floor) * (kept[-1] * FAR / 100) ** -power + floor
+        mean, truth = ((first - floor) * (sizes / 100) ** -power + floor for sizes in (kept, kept[-1] * FAR))
     error = np.minimum(mean * np.exp(NOISE * rng.standard_normal(SIZES)), 0.49)
     curve = Curve(["static"] * SIZES, kept, error, se=NOISE * error)
     return Case(curve, kept[-1] * FAR, truth, numbers)
 
 
 def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
+    """A case whose points and truth are means of experiments."""
     kept = np.unique(kept.astype(int))
     runs = np.array([[error(size) for _ in range(MEASURED)] for size in kept])
     far = kept[-1] * FAR
@@ -116,6 +118,7 @@ def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
 
 
 def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
+    """Ridge regression on rows whose directions have eigenvalues j^-a."""
     scale = np.arange(1, DIMENSION + 1) ** (-rng.uniform(0.2, 1.2) / 2)
     truth = rng.standard_normal(DIMENSION)
     bend = rng.uniform(0.2, 0.6) * curved
@@ -135,40 +138,40 @@ def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
     return experiments(error, np.geomspace(40, 640, SIZES))
 
 
-def tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    digits, digit = (np.asarray(part) for part in load_digits(return_X_y=True))
-    cells, malign = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
+def tasks(rng: np.random.Generator) -> list[tuple[Any, Any]]:
+    """Data sets of scikit-learn, each with two classes."""
+    digits, digit = map(np.asarray, load_digits(return_X_y=True))
+    cells, malign = map(np.asarray, load_breast_cancer(return_X_y=True))
     some = rng.permutation(10)[:5]
     return [(digits, digit % 2), (digits, digit < 5), (digits, np.isin(digit, some)), (cells, malign)]
 
 
-def other_tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+def other_tasks(rng: np.random.Generator) -> list[tuple[Any, Any]]:
+    """Data sets that nobody looked at while forecasts were designed."""
     seed = int(rng.integers(2**31))
-    patients, progress = (np.asarray(part) for part in load_diabetes(return_X_y=True))
-    sets: list[Any] = [
+    patients, progress = map(np.asarray, load_diabetes(return_X_y=True))
+    return [
         make_hastie_10_2(GENERATED, random_state=seed),
         make_moons(GENERATED, noise=0.25, random_state=seed),
         make_gaussian_quantiles(n_samples=GENERATED, n_features=10, n_classes=2, random_state=seed),
         make_classification(GENERATED, n_informative=8, flip_y=0.05, random_state=seed),
         (patients, progress > np.median(progress)),
     ]
-    return [(np.asarray(x), np.asarray(y)) for x, y in sets]
 
 
 def learner_case(number: int, rng: np.random.Generator, *, other: bool) -> Case:
-    learners = OTHER_LEARNERS if other else LEARNERS
-    make = learners[number % len(learners)]
-    sets = other_tasks(rng) if other else tasks(rng)
+    """A learner on a data set, trained on random rows of it."""
+    learners, sets = (OTHER_LEARNERS, other_tasks(rng)) if other else (LEARNERS, tasks(rng))
+    learner = learners[number % len(learners)]
     x, y = sets[number // len(learners) % len(sets)]
     most = len(x) * 7 // 10
 
     def error(rows: int) -> float:
         order = rng.permutation(len(x))
-        seen = order[:rows]
+        seen, unseen = order[:rows], order[most:]
         if len(np.unique(y[seen])) < 2:
             return 0.5
-        unseen = order[most:]
-        return max(float(np.mean(make().fit(x[seen], y[seen]).predict(x[unseen]) != y[unseen])), 1e-3)
+        return max(float(np.mean(learner.fit(x[seen], y[seen]).predict(x[unseen]) != y[unseen])), 1e-3)
 
     return experiments(error, np.geomspace(most / 10 / 10, most / 10, SIZES))
 
@@ -178,69 +181,57 @@ def plain_points(kept: np.ndarray) -> Curve:
     return Curve(["static"] * len(kept), kept, np.full(len(kept), 0.3))
 
 
-class Member(NamedTuple):
-    foreseen: Foreseen
-    seconds: float
-
-
-def foreseen_by_all(measured: Case) -> dict[str, Member]:
-    start = process_time()
+def foreseen_by_all(measured: Case) -> list[tuple[str, Foreseen, float]]:
+    """What each member foresees, and the seconds that it took."""
+    begin = process_time()
     fitted = fit(measured.curve)
     mean, low, high = np.exp(
         fitted.likelihood.first_order(plain_points(measured.kept), fitted.best, fitted.allowed(LEVEL))
     )
     theory = theory_draws(mean, low, high, LEVEL)
-    fit_seconds = process_time() - start
-    start = process_time()
+    by_theory = process_time()
     alone = Stack(measured.curve, {POWER_LAW: 1.0}).foreseen(measured.kept, theory)
-    law_seconds = process_time() - start
-    start = process_time()
+    by_law = process_time()
     family = stack(fitted)
     assert family is not None
     together = family.foreseen(measured.kept, theory)
-    seconds = fit_seconds + process_time() - start
-    return {
-        "together": Member(together, seconds),
-        THEORY: Member(theory, fit_seconds),
-        POWER_LAW: Member(alone, law_seconds),
-    }
+    return [
+        ("together", together, by_theory - begin + process_time() - by_law),
+        (THEORY, theory, by_theory - begin),
+        (POWER_LAW, alone, by_law - by_theory),
+    ]
 
 
 def parameters_held(measured: Case) -> list[bool]:
     """Whether the intervals of the free parameters hold the true ones."""
     assert measured.parameters is not None
     table = fit(measured.curve).parameters(LEVEL).dropna(subset=["low"])
-    truth = np.array([measured.parameters[name] for name in table["parameter"]])
-    return list((table["low"] <= truth) & (truth <= table["high"]))
+    truth = table["parameter"].map(measured.parameters)
+    return truth.between(table["low"], table["high"]).tolist()
 
 
-def judged(truth: np.ndarray, foreseen: Foreseen) -> list[dict[str, float]]:
+def judged(truth: np.ndarray, foreseen: Foreseen) -> dict[str, np.ndarray]:
+    """For each size, whether the interval holds the truth, and its score."""
     tail = (1 - LEVEL) / 2
-    low = np.log(foreseen.quantiles(tail))
-    high = np.log(foreseen.quantiles(1 - tail))
-    y = np.log(truth)
+    y, low, high = np.log([truth, foreseen.quantiles(tail), foreseen.quantiles(1 - tail)])
     missed = np.maximum(low - y, 0) + np.maximum(y - high, 0)
-    score = high - low + missed / tail
-    return [
-        {"times": far, "held": float(miss == 0), "score": float(one)}
-        for far, miss, one in zip(FAR, missed, score, strict=True)
-    ]
+    return {"times": FAR, "held": missed == 0, "score": high - low + missed / tail}
 
 
 def main() -> None:
+    """Judge all members on CURVES curves of each kind, from number FIRST on."""
     curves = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rows = []
     within: list[bool] = []
-    for kind in KINDS:
-        for number in range(first, first + curves):
-            measured = case(kind, number)
-            if measured.parameters:
-                within += parameters_held(measured)
-            for name, member in foreseen_by_all(measured).items():
-                head = {"curves": kind, "member": name, "seconds": member.seconds}
-                rows += [head | row for row in judged(measured.truth, member.foreseen)]
-    table = pd.DataFrame(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
+    for kind, number in itertools.product(KINDS, range(first, first + curves)):
+        measured = case(kind, number)
+        if measured.parameters:
+            within += parameters_held(measured)
+        for member, foreseen, seconds in foreseen_by_all(measured):
+            head = {"curves": kind, "member": member, "seconds": seconds}
+            rows.append(pd.DataFrame(head | judged(measured.truth, foreseen)))
+    table = pd.concat(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
     print(table.round(2).to_string())
     print(f"intervals of the theory's parameters hold {np.mean(within):.3f} of {len(within)}")
     if len(sys.argv) > 3:

@@ -1,0 +1,116 @@
+"""What cannot be is told in one line with status 2 or 3, and leaves no file."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.commands import refused
+
+WRONG = [
+    ("reel", "No such command 'reel'. Did you mean 'real'?"),
+    ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
+    ("theory best --roh 1", "No such option: --roh"),
+    ("theory predict --alpha 1 --rho 0", "Missing option '--phi'"),
+    ("theory predict --alpha 1 --rho 0 --phi 1 --phi 2", "--phi is given 2 times: give it once"),
+    ("theory predict --alpha 0 --rho 0 --phi 1", "alpha = 0 must be positive"),
+    ("theory predict --alpha x --rho 0 --phi 1", "alpha = x: must be a value"),
+    ("theory predict --alpha 1 --rho 0:1:1000000000 --phi 1", "of at most 100000 values"),
+    ("theory predict --rho 0.5 --phi 1e-308", ""),
+    ("theory simulate --rho 0.5 --phi 0.5 --d 1000000000000000000", ""),
+    ("theory simulate --alpha 1 --rho 0 --phi 1e4", "phi = 10000 must be below 700 at d = 350"),
+    ("theory verify lemma3", "there is no derivation 'lemma3'"),
+    ("theory verify --trials 1000000000000000000", ""),
+    ("theory sweep --n 1e18", ""),
+    ("theory sweep --lam 0.1,,1 --out new", "lam = 0.1,,1: must be a value"),
+    ("theory sweep --lam 0:1:3 --out new", "lam = 0:1:3: must start and stop above 0"),
+    ("theory sweep --rule keep-hard,best --out new", "unknown rule 'best'"),
+    ("theory sweep --trials 1000000000 --out new", "hours: give fewer --n or --trials"),
+    ("theory practice --rounds 1000000000", ""),
+    ("theory practice --rule medium", "unknown rule 'medium'"),
+    ("theory practice --alpha 0.5 --window 1", "for keep-hard without --alpha"),
+    ("theory practice --candidates", "leave out --candidates"),
+    ("theory best --rho 0.5", "exactly one of psi"),
+    ("theory best --rho 0.5 --psi 1e-308", ""),
+    ("theory noise", "give one of --share and --confirmed"),
+    ("theory noise --share 0.1 --confirmed 0.9", "give one of --share and --confirmed"),
+    ("theory classes --classes inf", ""),
+    ("theory classes --classes 2.5", "must be whole numbers"),
+    ("theory classes --rule keep-hard@by=luck", "rule keep-hard has no by"),
+    ("theory forecast table4 --columns n,accuracy", "names two columns of a CSV file of your own"),
+    ("real run digit", "unknown preset 'digit': one of digits"),
+    ("real run digits --set guidance.omga=1", "did you mean guidance.omega?"),
+    ("real run digits --gpus none", "--gpus none"),
+    ("real resume nowhere", "nowhere"),
+    ("real init no/such/folder/pets", "cannot be written"),
+    ("real init 'two\nlines'", "should be a name for a folder"),
+    ("real init ''", "should be a name for a folder"),
+    ("real compare digits --arms practice,statik", "unknown arm 'statik'"),
+    ("real compare digits --arms static,static", "twice"),
+    ("real compare digits --arms static --baseline practice", "--baseline practice"),
+    ("""real compare digits --set 'compare.arms=["static","static"]'""", "names one twice"),
+    ("real compare digits --set seed=7", "--first, --seeds and --splits say which"),
+    (
+        "real compare digits --dask tcp://host:1 --workers 2",
+        "--workers 2 is for this machine; with --dask, each worker",
+    ),
+    (
+        "real tune digits --search training.stepps=1:4",
+        "unknown key training.stepps; did you mean training.steps?",
+    ),
+    ("real tune digits --search training.steps=4:1", "--search training.steps=4:1"),
+    ("real tune digits --arms static --search practice.patience=1:4", "no arm of static has it"),
+    ("real tune digits --search seed=0:3", "every trial has the same seeds and splits"),
+    ("real tune digits --search 'data.validation=[1, 2]'", "--search data.validation: every trial has the same task"),
+    ("real tune digits --search 'threads=[1, 2]'", "--search threads: every trial has the same task"),
+    ("real tune digits --search training.flip=0:1", "which has no range: --search training.flip=[false, true]"),
+    ("real sample gaussian --out new", "gaussian: data.source = 'gaussian' has neither images nor texts"),
+    ("real sample digits --omega 0.1 --out new", "--classifier"),
+    ("real sample RUN --along --classifier RUN --out new", "no --classifier"),
+    ("real sample RUN --omega -1 --out new", "--omega -1: must be numbers of at least 0"),
+    ("real sample RUN --classes 1,eleven --out new", "'eleven' is none of the 10 classes"),
+    ("real evaluate RUN --on sketch", "--on sketch: must read NAME=WHERE"),
+    ("real evaluate RUN --on test=somewhere", "a set called test already"),
+    ("real report RUN RUN", "several folders: name the file of the report as --out FILE.html"),
+    ("real report RUN --out report.md", "--out report.md: it is a page"),
+    ("real report RUN --out no/such/folder/report.html", "report.html cannot be written: No such file"),
+    ("real review RUN --out review.txt", "name it FILE.html"),
+    ("real export RUN", "name either a folder"),
+    ("real export RUN --to-hub me/mine --out x", "name either a folder"),
+    ("real export RUN --to-hub me/mine --format jsonl", "--format jsonl is for a folder"),
+    ("real export RUN --to-hub mine", "must be OWNER/NAME"),
+    ("real export RUN --out other --format jsonl", "its examples are images, which JSON has no place for"),
+    ("figures fig4-reportd", "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
+    ("figures fig7 --set rh=0.6", "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
+    ("figures fig7 --set d=3.5", "must be a whole number, such as 350"),
+    ("figures table4 --set rho=0.6", "without parameters"),
+    ("figures --set rho=0.6", "name it, as in dp figures fig7"),
+    ("figures fig7 --run RUN", "fig7 is not drawn from a run"),
+    ("figures fig10 --run RUN --run RUN", "give --run once"),
+    ("figures compare table1", "table1: nothing to compare; name a run, a comparison, a sweep"),
+    ("figures compare table4 table4", "two of table4, table4 are called the same"),
+    ("figures compare table4 --set rho=1", "takes what it compares, and --out alone"),
+    ("claims --docs nowhere", "nowhere"),
+    ("play --out play.txt", "name it FILE.html"),
+    ("doctor --clear", "--clear is for the cache"),
+    ("doctor nothing", "no run is in it"),
+]
+MISSING = [
+    ("real run digits --gpus 2", "--gpus 2: this machine has 0"),
+    ("real sample RUN --classifier a/b/c --out new", "a/b/c: no such folder"),
+    ("real evaluate RUN --on a=nowhere", "nowhere: no such folder"),
+    ("real export RUN --to-hub me/mine", "there is no token for the hub"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "status"), [*((*row, 2) for row in WRONG), *((*row, 3) for row in MISSING)]
+)
+def test_what_cannot_be(
+    command: str, said: str, status: int, guided_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
+    parts = [guided_run if part == "RUN" else part for part in re.split("(RUN)", command)]
+    assert said in refused(*parts, status=status)
+    assert not list(tmp_path.iterdir())
