@@ -29,12 +29,6 @@ def sweep_cells(size: int) -> Callable[[], object]:
     )
 
 
-def dmft_rounds(size: int) -> Callable[[], object]:
-    from dp_theory import PracticeProblem, Window, predict
-
-    return lambda: predict(PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * size))
-
-
 def pool_append(size: int) -> Callable[[], object]:
     import numpy as np
     import pyarrow as pa
@@ -54,11 +48,10 @@ def pool_append(size: int) -> Callable[[], object]:
     return append
 
 
-WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float, tuple[int, ...]]] = {
-    sweep_cells: ("cells", 1.0, SIZES),
-    dmft_rounds: ("rounds", 3.0, SIZES[:-1]),  # 100 rounds are no practice, and take minutes
-    pool_append: ("x 3 rounds", 1.2, SIZES),
-}  # with the unit of the size, the order that is aimed at, and the sizes
+WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
+    sweep_cells: ("cells", 1.0),
+    pool_append: ("x 3 rounds", 1.2),
+}  # with the unit of the size, and the order that is aimed at
 
 
 def measure(work: Callable[[int], Callable[[], object]], size: int) -> tuple[float, float]:
@@ -76,9 +69,9 @@ def peak() -> float:
 
 def main() -> None:
     print(f"{'work':16s}{'size':>8s}{'seconds':>12s}{'MB more':>10s}")
-    for work, (unit, aim, sizes) in WORKS.items():
+    for work, (unit, aim) in WORKS.items():
         spent = []
-        for size in sizes:
+        for size in SIZES:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
                 spent.append(fresh.submit(measure, work, size).result())
             print(f"{work.__name__:16s}{size:8d}{spent[-1][0]:12.4f}{spent[-1][1]:10.0f}   {unit}", flush=True)
