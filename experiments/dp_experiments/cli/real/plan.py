@@ -63,7 +63,6 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-
     parts = [part.strip() for part in gpus.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")

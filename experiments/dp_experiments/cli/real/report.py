@@ -144,7 +144,6 @@ def evaluate_command(
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:
-
     sets: dict[str, str] = {}
     for entry in entries:
         name, equals, where = entry.partition("=")
