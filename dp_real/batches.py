@@ -122,10 +122,16 @@ class Loader:
         wanted = range(step, step + steps)
         self._ahead = {(later, size): self._ahead.get((later, size)) or self._start(later) for later in wanted}
         parts = [part.result() for part in self._ahead.pop((step, size))]
-        return self._join(parts) if len(parts) > 1 or self.pins else parts[0]
+        return parts[0] if len(parts) == 1 else self._join(parts)
 
     def _start(self, step: int) -> list[Future[MiniBatch]]:
-        return [self._threads.submit(self.pool.minibatch, part) for part in self.rows_at(step).split(READ)]
+        rows = self.rows_at(step)
+        need_joining = len(rows) > READ  # and are pinned only then
+        return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(READ)]
+
+    def _read(self, rows: Tensor, pin: bool) -> MiniBatch:
+        x, y = self.pool.minibatch(rows)
+        return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
 
     def _join(self, parts: list[MiniBatch]) -> MiniBatch:
         x, y = parts[0]
