@@ -10,7 +10,7 @@ from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.guide import attach, guidance_by, unguide
+from dp_real.generators.pipelines.guide import attach, check_steps, guidance_by, unguide
 from dp_real.generators.pipelines.latents import PACKED
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)
@@ -56,6 +56,7 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
         name = type(components).__name__
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
+        check_steps(asked.omega, asked.every, asked.window)
         guidance = guidance_by(components.classifier, asked.omega, asked.every, asked.window)
         unguide(components)
         if guidance:

@@ -82,12 +82,22 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
+    check_steps(omega, every, window)
+    if omega:
+        check_pipeline(pipe)  # before a classifier is fetched
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
     unguide(pipe)
     if guidance:
-        check_pipeline(pipe)
         attach(pipe, guidance, decoder)
     return pipe
+
+
+def check_steps(omega: float, every: int, window: tuple[float, float]) -> None:
+    """Raise InputError for numbers out of range."""
+    if not math.isfinite(omega):
+        raise InputError(f"omega = {omega}: should be a finite number")
+    if every < 1 or not is_window(window):
+        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
 
 
 def guidance_by(
@@ -98,11 +108,7 @@ def guidance_by(
     processor: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
 ) -> EntropyGuidance | None:
-    """The guidance that `guide` describes; None without a strength."""
-    if not math.isfinite(omega):
-        raise InputError(f"omega = {omega}: should be a finite number")
-    if every < 1 or not is_window(window):
-        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
+    """The guidance that `guide` describes, by numbers that were checked; None without a strength."""
     if not omega:
         return None
     logits = _logits(classifier, processor)
