@@ -96,7 +96,7 @@ def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
         curve, notes = reported_curve(str(path), where), [MORE_CLASSES]
     else:
         curve, notes = read_curve(path, where, named)
-    rounds = round(max((curve.kept - curve.initial) / curve.increment))
+    rounds = curve.rounds.max()
     if rounds > MOST_ROUNDS:
         notes.append(f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher")
     for note in notes:
