@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
+from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
@@ -120,7 +120,7 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]
     added = np.cumsum(np.diff(whole.kept))
-    once = [replace(problem, additions=[_resized(first_selection, size)]) for size in added]
+    once = [replace(problem, additions=[replace(first_selection, candidates=None, kept=size)]) for size in added]
     newest = _resolved(replace(problem, accumulate=False))
     return [
         ([static], {"static": False}),
@@ -128,12 +128,6 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
         ([problem], {"prune each round": False, "practice": True}),
         ([newest], {"prune, newest rows": False, "practice, newest rows": True}),
     ]
-
-
-def _resized(rows: RoundRows, kept: float) -> RoundRows:
-    if isinstance(rows, MeasuredRows):
-        return replace(rows, kept=kept)
-    return replace(rows, candidates=None, kept=kept)
 
 
 def _resolved(problem: PracticeProblem) -> PracticeProblem:

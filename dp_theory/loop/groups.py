@@ -1,10 +1,10 @@
-"""Rows that join a problem together: selected along fixed directions or by a learner, measured, or planned."""
+"""Rows that join a problem together: selected along fixed directions or by a learner, or planned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NoReturn, Self
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,6 +37,7 @@ class SelectedRows:
     keep: float | Rule | Weight
     weight: float | Weight
     directions: int  # that the rule sees
+    moments: tuple[Array, Array] | None = None  # see Addition
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,6 +55,7 @@ class SelectedRows:
         self, t: Float[Array, "r rows"], y: Float[Array, " rows"]
     ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
+        self._require_rule()
         seen = t[: self.directions]
         if isinstance(self.keep, Rule):
             probability = self.keep.keep_probability(t[0])
@@ -68,7 +70,12 @@ class SelectedRows:
         require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
         return kept, weights
 
+    def _require_rule(self) -> None:
+        if self.moments is not None:
+            raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
+
     def _rule_jumps(self) -> list[float]:
+        self._require_rule()
         return [float(b) for b in self.keep.breakpoints() if np.isfinite(b)] if isinstance(self.keep, Rule) else []
 
 
@@ -165,6 +172,10 @@ class Addition(SelectedRows):
         The |t| at which the functions `keep` and `weight` jump. Finding a jump that is not named costs time.
     flip
         How labels of these rows are flipped, where that differs from the problem's flips.
+    moments
+        In place of a rule, the means of y·(t, ζ) and of (t, ζ)(t, ζ)ᵀ over the kept rows, which have the weight 1. ζ is
+        the row's coordinate along the labeller off the selecting learner; off both the rows must be N(0, I). In the
+        first pool t is the labeller's own score and ζ does not matter.
 
     Raises
     ------
@@ -184,6 +195,7 @@ class Addition(SelectedRows):
     weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None
+    moments: tuple[Array, Array] | None = field(default=None, compare=False)  # (2,) and (2, 2)
     directions = 1
 
     def __post_init__(self) -> None:
@@ -256,55 +268,7 @@ class Window:
         return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredRows:
-    """The rows that one round adds, known by means over a sample of them rather than by a rule.
-
-    The rows must be N(0, I) off the plane of the learner and the labeller, and have weight 1. ζ is the row's coordinate
-    along the labeller off the selecting learner. In the first pool t is the labeller's own score and ζ does not matter.
-
-    Parameters
-    ----------
-    kept
-        Number of the rows, in units of n.
-    linear
-        Mean of y·(t, ζ) over the rows.
-    second
-        Mean of (t, ζ)(t, ζ)ᵀ over the rows.
-
-    """
-
-    kept: float
-    linear: Array  # (2,)
-    second: Array  # (2, 2)
-    keep = None
-    has_functions = False
-
-    def __post_init__(self) -> None:
-        require_number(kept=self.kept)
-        require_positive(SIZE, kept=self.kept)
-
-    @classmethod
-    def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
-        """The means over a sample of rows (rows,), t and ζ in units of the standard deviation off the plane."""
-        view = np.stack([t, zeta])
-        return cls(kept, view @ y / len(y), view @ view.T / len(y))
-
-    def candidates_at(self, keep_fraction: float) -> float:
-        return self.kept
-
-    def flips(self, problem: Flips) -> Flips:
-        return problem
-
-    def jumps(self) -> NoReturn:
-        raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
-
-    def select(self, t: Array, y: Array) -> NoReturn:
-        self.jumps()
-
-
-RoundRows = Addition | MeasuredRows
-RoundPlan = RoundRows | Callable[[float], RoundRows]  # the rows, or a function that names them from the test error
+RoundPlan = Addition | Callable[[float], Addition]  # the rows, or a function that names them from the test error
 
 
 # keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be

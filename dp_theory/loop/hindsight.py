@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from dp_base.errors import InputError
 from dp_theory.loop.equations import OrderParameters, RowView
 from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import RoundRows
+from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER
@@ -66,7 +66,7 @@ def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*
     return errors
 
 
-def _errors_of_cell(problem: PracticeProblem, rows: RoundRows, addition: int, parameters: OrderParameters) -> Array:
+def _errors_of_cell(problem: PracticeProblem, rows: Addition, addition: int, parameters: OrderParameters) -> Array:
     flip = rows.flips(problem.flip)
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")

@@ -15,7 +15,6 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
-from dp_theory.loop.groups import MeasuredRows
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
@@ -36,7 +35,7 @@ _LEAST_SLOPE = 0.1  # of the labeller along t over its own part, below which lab
 class PlacedRows:
     """Rows with a scalar rule, in the coordinates of the span."""
 
-    rows: Any  # Group, Addition or MeasuredRows
+    rows: Any  # Group or Addition
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     seen: Float[Array, "r k"]
@@ -44,7 +43,8 @@ class PlacedRows:
     @property
     def needs_quadrature(self) -> bool:
         nearly_one = isinstance(self.rows.keep, Rule) and _IN_THE_SPAN < self.axes.kappa < _LOST
-        return self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
+        with_rule = self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
+        return self.rows.moments is None and with_rule
 
     @cached_property
     def axes(self) -> Axes:
@@ -65,9 +65,9 @@ class Kept:
 
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
-    rows = placed.rows
-    if isinstance(rows, MeasuredRows):
-        return _completed(np.ones(1), np.ones(1), rows.linear[None], rows.second[None], placed.axes)
+    if placed.rows.moments is not None:
+        linear, second = placed.rows.moments
+        return _completed(np.ones(1), np.ones(1), linear[None], second[None], placed.axes)
     if placed.needs_quadrature:
         weight, sums = _summed(atoms_of(placed, order))
         size = len(placed.axes.labeller) + 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import Newest
-from dp_theory.loop.groups import Addition, MeasuredRows, RoundRows
+from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
 from dp_theory.loop.stages import Loop
@@ -49,7 +49,7 @@ class Stages:
     """A solved scalar problem, with plans resolved; `overlap` is over |Σ^½w0|, and `residual` relative."""
 
     loop: Loop
-    additions: list[RoundRows]
+    additions: list[Addition]
     test_error: Float[Array, " stages"]
     overlap: Float[Array, " stages"]
     residual: Float[Array, " stages"]
@@ -142,7 +142,7 @@ def solve_cell(
         _require_memory(cell)
     loop = Loop.of(cell)
     by_quadrature = False
-    additions: list[RoundRows] = []
+    additions: list[Addition] = []
     found: list[tuple[float, float, float]] = []
     for stage in range(cell.stages):
         placed = cell.initial if stage == 0 else (_placed(cell, additions, found[-1][0], loop),)
@@ -173,12 +173,12 @@ def solve_cell(
     return Stages(loop, additions, test_error, overlap, residual, by_quadrature)
 
 
-def _placed(cell: Cell, additions: list[RoundRows], error: float, loop: Loop) -> PlacedRows:
+def _placed(cell: Cell, additions: list[Addition], error: float, loop: Loop) -> PlacedRows:
     place = len(additions)
     plan = cell.additions[place]
     rows = plan(error) if callable(plan) else plan
-    if not isinstance(rows, Addition | MeasuredRows):
-        raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition or MeasuredRows")
+    if not isinstance(rows, Addition):
+        raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition")
     additions.append(rows)
     return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), loop.parameters.selector()[None])
 

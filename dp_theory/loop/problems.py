@@ -21,7 +21,7 @@ from scipy.linalg import orth
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
 from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.loop.groups import Addition, Group, MeasuredRows, RoundPlan
+from dp_theory.loop.groups import Addition, Group, RoundPlan
 from dp_theory.loop.losses import SQUARE, Loss, require_loss
 from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
@@ -231,7 +231,7 @@ class PracticeProblem(AnyProblem):
     phi: float
     lam: float | Sequence[float]
     additions: Sequence[RoundPlan] = ()
-    initial: float | MeasuredRows = 1.0
+    initial: float | Addition = 1.0
     accumulate: bool = True
     flip: Flips = 0.0
     labeller: ArrayLike = 1.0
@@ -247,14 +247,13 @@ class PracticeProblem(AnyProblem):
         if not isinstance(self.additions, Sequence | np.ndarray):
             raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
-            if not isinstance(plan, Addition | MeasuredRows) and not callable(plan):
-                must = "be an Addition, MeasuredRows or a plan such as Window"
-                raise InputError(f"additions[{place}] = {plan!r} must {must}")
+            if not isinstance(plan, Addition) and not callable(plan):
+                raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
         require_ridge(self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
-        if not isinstance(self.initial, MeasuredRows):
+        if not isinstance(self.initial, Addition):
             require_number(initial=self.initial)
             require_positive("it is the first pool over n", initial=self.initial)
         self._require_directions()
@@ -288,7 +287,7 @@ class PracticeProblem(AnyProblem):
 
     def cells(self) -> Iterator[Cell]:
         one = np.ones(1)
-        first = self.initial if isinstance(self.initial, MeasuredRows) else Group(self.initial)
+        first = self.initial if isinstance(self.initial, Addition) else Group(self.initial)
         cell = Cell(
             phi=self.phi,
             ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),

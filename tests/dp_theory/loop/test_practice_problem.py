@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dp_theory import predict, simulate
-from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
+from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.dp_theory.refusals import refused
@@ -15,27 +15,22 @@ NO_LIST: Any = Addition(1.0)
 
 
 def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
-    """The rows of a keep-hard rule as moments, and as a sample of the plane."""
+    """The rows of a keep-hard rule as moments."""
     rule = KeepHard(0.3)
     kept = 0.7
 
-    def moments(test_error: float) -> MeasuredRows:
+    def moments(test_error: float) -> Addition:
         p, gamma, beta, beta_tilde = rule.moments(np.cos(np.pi * test_error))
-        return MeasuredRows(kept, np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0]))
+        return Addition(kept=kept, moments=(np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0])))
 
-    plain = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0.0]), np.eye(2))
+    plain = Addition(kept=1.0, moments=(np.array([np.sqrt(2 / np.pi), 0.0]), np.eye(2)))
     by_rule = predict(PracticeProblem(0.5, 0.02, [Addition(kept=kept, keep=rule)] * 4))
     by_moments = predict(PracticeProblem(0.5, 0.02, [moments] * 4, initial=plain))
     np.testing.assert_allclose(by_moments.test_error, by_rule.test_error, rtol=1e-10)
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
-    t, zeta, y = np.array([[0.1, -0.2, 0.3], [1.0, 0.5, -2.0], [1.0, -1.0, 1.0]])
-    sample = MeasuredRows.of(kept, t, zeta, y)
-    np.testing.assert_allclose(sample.linear, [np.mean(t * y), np.mean(zeta * y)])
-    np.testing.assert_allclose(sample.second[0], [np.mean(t * t), np.mean(t * zeta)])
 
-
-MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))])
+MEASURED = PracticeProblem(0.5, 0.1, [Addition(kept=1.0, moments=(np.array([0.0, 0.8]), np.eye(2)))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     (lambda: simulate(MEASURED, 20, 2), "moments alone"),
     (lambda: row_errors(predict(MEASURED), 0), "moments alone"),
