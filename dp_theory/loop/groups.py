@@ -195,7 +195,7 @@ class Addition(SelectedRows):
     weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None
-    moments: tuple[Array, Array] | None = field(default=None, compare=False)  # (2,) and (2, 2)
+    moments: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)  # (2,) and (2, 2)
     directions = 1
 
     def __post_init__(self) -> None:

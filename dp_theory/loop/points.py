@@ -22,7 +22,6 @@ from dp_theory.loop.equations import (
     RowView,
     add_means,
     newest_forces,
-    with_row,
 )
 from dp_theory.loop.flips import BoundaryFlips, chance_of_flip
 from dp_theory.loop.losses import Loss
@@ -159,24 +158,24 @@ _TARGETS = (0.05, 1e3)  # between which its target lies
 
 
 class NewestScores(NamedTuple):
-    """u_s of N points at the newest stage (T4.6), with slopes du_s/dη_j.
+    """u_s of N points at the newest stage (T4.6), with slopes -du_s/dη_j for j < s.
 
     `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
     """
 
     score: Float[Array, " points"]
-    slope: Float[Array, "points_or_1 b"]
+    pulled: Float[Array, "solved points_or_1"]
     noise: float
     centre: Float[Array, " points"]
 
 
 @dataclass(frozen=True)
 class RowForces:
-    """The forces f_s of a cohort's N points on the stages solved so far, and their slopes -df_s/dη_j."""
+    """The forces f_s of a cohort's N points on the stages solved so far, and their bends -df_s/du_s."""
 
     points: Points
     force: Float[Array, "points solved"]
-    slope: Float[Array, "points_or_1 solved solved"]
+    bend: Float[Array, "solved points_or_1"]
 
     def newest(self, parameters: OrderParameters) -> NewestScores:
         points = self.points
@@ -184,18 +183,20 @@ class RowForces:
         s = parameters.stages - 1
         row = RowView.of(cohort.selector, parameters, slice(cohort.first, s + 1))
         factor = np.linalg.cholesky(row.noise)[-1]
-        x_row = parameters.x[s, cohort.first : s]
+        x = parameters.x[cohort.first :, cohort.first :]
+        x_row = x[-1, :-1]
         own = points.view @ (row.view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
         score = own + self.force @ x_row
         centre = score - points.normals[:, len(factor) - 1] * factor[-1]
-        slope = np.append(-x_row @ self.slope, np.ones((len(self.slope), 1)), axis=1)
-        return NewestScores(score, slope, float(factor[-1]), centre)
+        pulled = np.zeros_like(self.bend)
+        for j in reversed(range(len(x_row))):
+            pulled[j] = self.bend[j] * (x_row[j] - x[j + 1 : -1, j] @ pulled[j + 1 :])
+        return NewestScores(score, pulled, float(factor[-1]), centre)
 
     def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> RowForces:
         newest = self.newest(parameters)
-        force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
-        slope = with_row(self.slope, beta[:, None] * newest.slope)
-        return RowForces(self.points, np.column_stack([self.force, force]), slope)
+        force, bend = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        return RowForces(self.points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
 
     def means(
         self, loss: Loss | QuadraticLoss, parameters: OrderParameters, smooth: bool
@@ -212,7 +213,8 @@ class RowForces:
             force, square, beta = loss.mean_answer(newest.centre, newest.noise, points.y, points.weight, response)
         weighted = mass * force
         betas = mass * beta
-        slope = betas.sum() * newest.slope[0] if len(newest.slope) == 1 else betas @ newest.slope
+        pulled = newest.pulled @ (betas if newest.pulled.shape[1] > 1 else betas.sum(keepdims=True))
+        slope = np.append(-pulled, betas.sum())
         return np.append(weighted @ self.force, mass @ square), slope, weighted @ points.view
 
 
@@ -225,8 +227,8 @@ class SampledCohort:
 
     @classmethod
     def of(cls, points: Points) -> SampledCohort:
-        none = RowForces(points, np.zeros((len(points.y), 0)), np.zeros((1, 0, 0)))
-        return cls(none, none)
+        none = np.zeros((len(points.y), 0))
+        return cls(*(RowForces(points, none, np.zeros((0, len(per)))) for per in (points.y, points.weight)))
 
     def trains(self, stage: int) -> bool:
         return self.of_loss.points.cohort.trains(stage)
@@ -241,7 +243,7 @@ class SampledCohort:
         parts["mass"] = len(points.y) / size * parts["mass"]
         few = replace(points, **parts)
         return SampledCohort(
-            *(RowForces(few, one.force[:size], one.slope[:size]) for one in (self.of_loss, self.of_control))
+            *(RowForces(few, one.force[:size], one.bend[:, :size]) for one in (self.of_loss, self.of_control))
         )
 
     def correct(self, total: Newest, parameters: OrderParameters, loss: Loss, control: QuadraticLoss) -> None:

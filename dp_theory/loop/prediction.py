@@ -35,7 +35,6 @@ NODES_TOLERANCE = 1e-8
 
 SIZES = (2**13, 2**15, 2**17)  # points of a cohort, for other losses with rounds; taken in turn until two agree
 SAMPLED_TOLERANCE = 5e-3  # relative error that points may leave by default
-MOST_SLOPES = 1500  # of a row's forces by its scores, over all cohorts: 16 stages, 400 MB
 
 _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
@@ -138,8 +137,6 @@ def solve_cell(
         return value if perturb is None else value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
 
     by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
-    if by_points:
-        _require_memory(cell)
     loop = Loop.of(cell)
     by_quadrature = False
     additions: list[Addition] = []
@@ -181,15 +178,6 @@ def _placed(cell: Cell, additions: list[Addition], error: float, loop: Loop) -> 
         raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition")
     additions.append(rows)
     return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), loop.parameters.selector()[None])
-
-
-def _require_memory(cell: Cell) -> None:
-    trained = np.arange(1, cell.stages + 1) if cell.accumulate else np.ones(cell.stages)
-    if np.sum(trained**2) > MOST_SLOPES:
-        raise InputError(
-            f"{cell.stages - 1} rounds that accumulate are more than memory allows under {cell.loss}: ask for fewer,"
-            " or take the square loss"
-        )
 
 
 def _require_resolved(loop: Loop, residual: float, error: float) -> None:

@@ -1,22 +1,24 @@
 """The best rule of a fixed selector for a budget, over all rules of |t|, in the limit d → ∞.
 
-The ridge is per training row. Conditional gradients (Frank and Wolfe 1956) move the keep probability q of atoms of |t|
-towards bands of |t| (T7.10); then the bands' edges move. `gap` is how much is left to first order (T7.11).
+The ridge is per training row. The best rules keep bands of |t| (T7.10): one and two of them are tried on a grid of
+edges, and then the edges of the best move. `gap` is how much is left to first order (T7.11).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import combinations
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, minimize
+from scipy.ndimage import minimum_filter
+from scipy.optimize import minimize
 
 from dp_theory.numerics.checks import (
     Array,
-    Bool,
     Float,
+    Int,
     Real,
     require,
     require_in,
@@ -39,14 +41,9 @@ from dp_theory.selection.influence import (
 
 CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none of them is dyadic
 
-_REACH = 8.3  # largest |t| of atoms; beyond lies a share of 1e-16
-_NEGLIGIBLE = 1e-7  # share of what is kept, below which a band or a gap is left out
-_SAME_EDGES = 0.01  # relative difference of edges that count as the same
-_RANDOM_STARTS = 2
-_STEPS = 60  # of conditional gradients
-_FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])  # of a step
-_CLOSE = 1e-7  # relative gain below which no further step is taken
-_SLACK = 0.1  # share of the least share that atoms may miss: the edges' search mends it
+# edges of bands that are tried
+_EDGES = np.concatenate([[0.0], np.geomspace(0.01, 0.3, 5), np.arange(0.5, 4.0, 0.25), [4.5, 5.5, np.inf]])
+_STARTS = 4  # bands that are better than their neighbours on the grid, from which edges move
 _LEAST_MET = 1e-6  # relative error up to which the least share counts as met
 _FARTHEST = 40.0  # |t| beyond all rows
 _UNIT = 0.1  # of an edge's move, over its distance to the next one
@@ -80,20 +77,6 @@ class Bands(Rule):
     @property
     def edges(self) -> Float[Array, " edges"]:
         return np.ravel(self.bands)
-
-    def close_to(self, other: Bands) -> bool:
-        one, two = self.edges, other.edges
-        return one.shape == two.shape and np.allclose(one, two, rtol=_SAME_EDGES, atol=0.0)
-
-    def wider(self, amount: float) -> Bands:
-        """Bands that meet become one."""
-        wide: list[tuple[float, float]] = []
-        for low, high in self.bands:
-            low = max(low - amount, 0.0)
-            if wide and low <= wide[-1][1]:
-                low = wide.pop()[0]
-            wide.append((low, high + amount))
-        return Bands(tuple(wide))
 
     def __str__(self) -> str:
         return " or ".join(f"{low:.4g} < |t| < {high:.4g}" for low, high in self.bands)
@@ -150,13 +133,6 @@ class Budget:
     def features(self, t: Float[Array, " atoms"]) -> Float[Array, "6 atoms"]:
         """E[1, u, w, u², uw, w²; |t|] over the density of |G|, for u = yt and w of dp_theory.selection.influence."""
         return features(self.rho, self.flip, t) + features(self.rho, self.flip, -t)
-
-    @cached_property
-    def atoms(self) -> tuple[Float[Array, " atoms"], Float[Array, "6 atoms"]]:
-        """Rising |t|, and features times weights."""
-        t, weights = half_line(CLOSE_EDGES, ORDER)
-        seen = t < _REACH
-        return t[seen], weights[seen] * self.features(t[seen])
 
     def moments(self, bands: Bands) -> Float[Array, " 6"]:
         t, weights = half_line(bands.breakpoints(), ORDER)
@@ -227,8 +203,6 @@ class BestRule:
 def best_selection(budget: Budget) -> BestRule:
     """The best of all rules for a budget: it keeps bands of |t|.
 
-    It is the best of the local optima found from several starts, the usual rules among them.
-
     Examples
     --------
     >>> from dp_theory.selection import Budget, best_selection
@@ -236,119 +210,48 @@ def best_selection(budget: Budget) -> BestRule:
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
-    best = local_optima(budget)[0]
-    moments = budget.moments(best.bands)
+    bands = _best_bands(budget)
+    moments = budget.moments(bands)
     p = float(moments[0])
     psi = float(budget.psi(p))
     r = float(budget.ridge(moments[:, None])[0])
     return BestRule(
-        rule=best.bands,
+        rule=bands,
         test_error=budget.error(moments),
         keep=p,
         lam=(1 - r) * (psi / r - 1) if budget.lam is None else budget.lam,
         kept=1 / psi,
         generated=1 / (psi * p),
-        gap=best.gap,
+        gap=gap(budget, bands),
         needs_d=float(p / moments[3]),
     )
 
 
-class LocalOptimum(NamedTuple):
-    """The best rule of its neighbours, with its test error and its gap."""
+def _best_bands(budget: Budget) -> Bands:
+    t, weights = half_line(tuple(_EDGES[1:-1].tolist()), ORDER)
+    between = np.add.reduceat(weights * budget.features(t), np.searchsorted(t, _EDGES[:-1]), axis=1)
+    below = np.concatenate([np.zeros((MOMENTS, 1)), np.cumsum(between, axis=1)], axis=1)
 
-    value: float
-    bands: Bands
-    gap: float
+    def errors(places: Int[np.ndarray, "rules edges"]) -> Float[Array, " rules"]:
+        at_edges = below[:, places]
+        moments = (at_edges[..., 1::2] - at_edges[..., ::2]).sum(axis=-1)
+        return np.where(moments[0] >= budget.least, budget.errors(moments), np.inf)
 
+    def polished(places: Int[np.ndarray, " edges"]) -> tuple[float, Bands]:
+        bands = _with_best_edges(budget, Bands.between(_EDGES[places]))
+        return budget.error(budget.moments(bands)), bands
 
-def local_optima(budget: Budget) -> list[LocalOptimum]:
-    """Local optima over all rules, the best first. Searches begin at keep-all, rules of the usual kinds, and random
-    ones."""
-    usual = [Bands((kind,)) for kind in ((0.0, np.inf), (0.0, 0.3), (1.5, np.inf), (0.3, 1.0))]
-    rng = np.random.default_rng(0)
-    starts = [bands.keep_probability(budget.atoms[0]) for bands in usual]
-    starts += [_best_to_first_order(budget, rng.standard_normal(MOMENTS)) for _ in range(_RANDOM_STARTS)]
-    seen: list[Bands] = []
-    found: list[LocalOptimum] = []
-    for start in starts:
-        near = _bands(budget, _explored(budget, start))
-        if any(near.close_to(other) for other in seen):
-            continue
-        bands = _with_best_edges(budget, widened(budget, near))
-        seen += [near, bands]
-        found.append(LocalOptimum(budget.error(budget.moments(bands)), bands, gap(budget, bands)))
-    return sorted(found, key=lambda one: one.value)
-
-
-# -- which atoms are kept ---------------------------------------------------------------------------------------------
-
-
-def _best_to_first_order(budget: Budget, slope: Float[Array, " 6"]) -> Float[Array, " atoms"]:
-    of_atoms = budget.atoms[1]
-    mass = of_atoms[0]
-    worth = slope @ of_atoms / mass.clip(TINY)  # of a row of each atom
-    order = np.argsort(worth)
-    better = np.cumsum(mass[order]) - mass[order]  # share of the atoms that come before
-    needed = np.empty(len(order))
-    needed[order] = np.clip((budget.least - better) / mass[order].clip(TINY), 0, 1)
-    return np.where(worth < 0, 1.0, needed)
-
-
-def _explored(budget: Budget, start: Float[Array, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-    of_atoms = budget.atoms[1]
-    q = target = start
-    moments = of_atoms @ start
-    for _ in range(_STEPS):
-        slope = budget.slope(moments)
-        target = _best_to_first_order(budget, slope)
-        way = of_atoms @ target - moments
-        fraction, value = _best_fraction(budget, moments, way)
-        if -slope @ way <= _CLOSE * value:
-            break
-        q = q + fraction * (target - q)
-        moments = moments + fraction * way
-    enough = (1 - _SLACK) * budget.least
-    choices = [choice for choice in (q > 0.5, target > 0.5, start > 0.5) if of_atoms[0] @ choice > enough]
-    if not choices:  # the least share is below an atom's: the target keeps part of one
-        choices = [target > 0]
-    found = budget.errors(np.stack([of_atoms @ choice for choice in choices], axis=1))
-    return choices[int(np.argmin(found))]
-
-
-def _best_fraction(budget: Budget, moments: Array, way: Array) -> tuple[float, float]:
-    fractions = _FRACTIONS
-    for _ in range(2):
-        found = budget.errors(moments[:, None] + way[:, None] * fractions)
-        best = int(np.argmin(found))
-        value, fraction = float(found[best]), float(fractions[best])
-        near = fractions[max(best - 1, 0)], fractions[min(best + 1, len(fractions) - 1)]
-        fractions = np.linspace(*near, 2 + len(_FRACTIONS) // 5)
-    return fraction, value
-
-
-def _bands(budget: Budget, kept: Bool[np.ndarray, " atoms"]) -> Bands:
-    t, of_atoms = budget.atoms
-    mass = of_atoms[0]
-    negligible = _NEGLIGIBLE * mass[kept].sum()
-    kept = kept.copy()
-    for run in np.split(np.arange(len(t)), np.flatnonzero(np.diff(kept)) + 1):
-        if mass[run].sum() <= negligible:
-            kept[run] = not kept[run[0]]  # as its neighbours
-    last = np.flatnonzero(np.diff(kept))
-    edges = (t[last] + t[last + 1]) / 2
-    return Bands.between(np.concatenate([[0.0] * int(kept[0]), edges, [np.inf] * int(kept[-1])]))
+    one, two = (np.array(list(combinations(range(len(_EDGES)), edges))) for edges in (2, 4))
+    by_edges = np.full((len(_EDGES), len(_EDGES)), np.inf)
+    by_edges[tuple(one.T)] = errors(one)
+    starts = np.argwhere((by_edges == minimum_filter(by_edges, 3)) & np.isfinite(by_edges))
+    best_first = np.argsort(by_edges[tuple(starts.T)], kind="stable")
+    least, best = min(map(polished, starts[best_first[:_STARTS]]), key=itemgetter(0))
+    of_two = errors(two)
+    return polished(two[of_two.argmin()])[1] if of_two.min() < least else best
 
 
 # -- where the bands end ----------------------------------------------------------------------------------------------
-
-
-def widened(budget: Budget, bands: Bands) -> Bands:
-    """Bands that keep the least share."""
-
-    def excess(amount: float) -> float:
-        return float(budget.moments(bands.wider(amount))[0]) - budget.least
-
-    return bands if excess(0.0) >= 0 else bands.wider(float(brentq(excess, 0.0, _FARTHEST, xtol=1e-16)))  # pyrefly: ignore[bad-argument-type]
 
 
 def _with_best_edges(budget: Budget, bands: Bands) -> Bands:

@@ -8,8 +8,9 @@ import pytest
 from dp_base.errors import InputError
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
+from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection import Budget
-from dp_theory.selection.best import gap, local_optima, widened
+from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
 
 BUDGETS = {
@@ -32,16 +33,6 @@ def test_the_best_rule_keeps_the_least_share(flip: float):
     assert found.keep == pytest.approx(0.1, rel=2e-6)
 
 
-@pytest.mark.parametrize("kept", [((0.5, 0.6), (0.61, 0.7)), ((0.0, 1e-3),), ((2.0, np.inf),)])
-def test_bands_are_widened_to_the_least_share(kept: tuple[tuple[float, float], ...]):
-    bands = Bands(kept)
-    wide = widened(Budget.of(0.8, 1.0, smallest_keep=0.2, flip=0.1), bands)
-    assert wide.moments(0.0).p == pytest.approx(0.2, rel=1e-9)
-    t = np.array([0.55, 5e-4, 3.0])
-    assert np.all(wide.keep_probability(t) >= bands.keep_probability(t))
-    assert widened(Budget.of(0.8, 1.0, smallest_keep=0.1), wide) == wide
-
-
 def test_at_the_ridgeless_peak_the_error_is_a_half():
     found = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1, lam=0))
     assert (found.test_error, found.gap) == (0.5, 0.0)
@@ -57,7 +48,8 @@ def test_the_slope_of_a_budget_counts_what_rows_cost(budget: Budget):
 
 def other_rules(budget: Budget) -> np.ndarray:
     """Moments (6, rules) of bands, of their complements, and of random sets of bands."""
-    margins, masses = budget.atoms
+    margins, weights = half_line(CLOSE_EDGES)
+    masses = weights * budget.features(margins)
     cumulated = np.concatenate([np.zeros((6, 1)), np.cumsum(masses, axis=1)], axis=1)
     whole = cumulated[:, -1:]
     coarse = cumulated[:, :: len(margins) // 150]
@@ -91,13 +83,6 @@ def test_the_gap_notices_a_rule_that_is_not_best():
     assert gap(budget, hard) > 1e-3
     assert gap(budget, easy) > 1e-3
     assert gap(budget, best.rule) == best.gap < 1e-9
-
-
-def test_local_optima_are_listed_once_and_the_best_first():
-    found = local_optima(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
-    values = [optimum.value for optimum in found]
-    assert values == sorted(values)
-    assert not any(one.bands.close_to(other.bands) for i, one in enumerate(found) for other in found[:i])
 
 
 # -- limits, and the experiment ---------------------------------------------------------------------------------------
