@@ -47,7 +47,7 @@ _STARTS = 4  # bands that are better than their neighbours on the grid, from whi
 _LEAST_MET = 1e-6  # relative error up to which the least share counts as met
 _FARTHEST = 40.0  # |t| beyond all rows
 _UNIT = 0.1  # of an edge's move, over its distance to the next one
-_NO_GAP = 1e-6  # ratio of a band's edges below which the lower one counts as 0
+_NO_GAP = 1e-6  # ratio of a band's edges, or an edge, below which the lower one counts as 0
 
 # The best ridge is sought as r = top/(1 + exp(-logit)), where top = min(1, psi) stands for lam = 0.
 _LOGITS = np.append(np.arange(-12.0, 13.0), 40.0)  # the last is lam = 0 in double precision
@@ -271,7 +271,7 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
     def at(z: Array) -> Bands:
         moved = edges.copy()
         moved[moving] = np.sort(positions(z))
-        if moved[0] < _NO_GAP * moved[1]:
+        if moved[0] < _NO_GAP * min(moved[1], 1.0):
             moved[0] = 0.0
         return Bands.between(moved)
 
