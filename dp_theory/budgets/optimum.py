@@ -145,7 +145,7 @@ def least_error(
         rule = direct_rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         psi = psi_of(p)
-        fourth = None if d == np.inf else rule.fourth_moments(rho).flipped(flip)
+        fourth = None if d == np.inf else rule.up_to_fourth(rho)[2].flipped(flip)
         sound = is_sound(p)
 
         def error(ridge: Any) -> Any:

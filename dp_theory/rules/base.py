@@ -186,9 +186,6 @@ class Rule:
         values, errors = by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 
-    def fourth_moments(self, rho: Real) -> Fourth:
-        return self.up_to_fourth(rho)[2]
-
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
         """The rule of this kind that keeps a fraction p, 0 < p ≤ 1. A kind need not have it."""
