@@ -1,5 +1,6 @@
 """The sweep's table: what each strategy is charged, that its points are its theory's, and that its checks can fail."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from dp_experiments.sweep_table import noise_check, winners
 
 from dp_theory import Direct, Entropy, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
-from tests.dp_theory.refusals import refused
+from tests.dp_theory.refusals import out_of_range, refused
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
@@ -104,10 +105,11 @@ def test_winners_partition_the_axis():
 
 
 TINY: dict[str, Any] = {"d": 8, "trials": 1}
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam": -1.0})
+)
 test_bad_input_is_named = refused(
     (lambda: sweep(x="time", **TINY), "unknown axis 'time': one of generated, kept, compute"),
-    (lambda: sweep(n=0, **TINY), "n = 0 must be at least 1"),
-    (lambda: sweep(d=1, trials=1), "d = 1 must be at least 2"),
     (lambda: sweep(rules=["hard"], **TINY), "^unknown rule 'hard'"),
     (
         lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),

@@ -1,6 +1,7 @@
 """K classes: two of them are logistic regression, three and more meet other solvers and the experiment."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from dp_theory import (
 from dp_theory.multiclass import Share, Tilted, Uncertainty
 from dp_theory.multiclass.curves import with_best_ridge
 from dp_theory.multiclass.prediction import Nodes, both_below, cross_entropy, disagreement, prox
-from tests.dp_theory.refusals import refused
+from tests.dp_theory.refusals import out_of_range, refused
 from tests.mistyped import mistyped
 
 HARD = make_selection("keep-hard", 3, keep=0.4)
@@ -171,17 +172,19 @@ def test_curves_compare_at_equal_rows():
     assert np.all(found["z"].abs() < 6)
 
 
+NINE = SoftmaxProblem(9, Share(), 0.5, 1.0, 1.0)
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(replace, NINE), {"classes": 1, "rho": 1.5, "phi": 0.0, "lam": 0.0}),
+    (partial(classes_curves, [3]), {"kept": 0.0}),
+    (partial(simulate, NINE, trials=2), {"d": 10}),
+)
 test_bad_input_is_refused = refused(
-    (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
-    (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
-    (lambda: SoftmaxProblem(3, mistyped(KeepHard(1.0)), 0.5, 1, 1), "must be a selection of K classes"),
+    (lambda: replace(NINE, selection=mistyped(KeepHard(1.0))), "must be a selection of K classes"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
     (lambda: make_selection("keep-all", 3, keep=0.5), "rule keep-all has no keep: it takes no parameter"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
-    (lambda: simulate(SoftmaxProblem(9, Share(), 0.5, 1, 1), d=10, trials=2), "d = 10 must be at least 16"),
-    (lambda: simulate(SoftmaxProblem(3, Share(), 0.5, 1, 1), d=10, engine="law"), "take 'dense'"),
-    (lambda: classes_curves([3], kept=[0.0]), "kept = 0 must be positive"),
+    (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
 
 

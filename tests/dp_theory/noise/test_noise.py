@@ -1,5 +1,6 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from dp_theory.noise import (
 )
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
-from tests.dp_theory.refusals import refused
+from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
 
 RHO = 0.9
@@ -127,14 +128,15 @@ def test_static_data_has_its_best_ridge():
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)
 
 
-test_bad_input_is_refused = refused(
-    (lambda: BoundaryFlips(0.0), "width = 0 must be positive"),
-    (lambda: BoundaryFlips(0.3, 1.5), r"eps = 1.5 must lie in"),
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(BoundaryFlips, width=0.3), {"width": 0.0, "eps": 1.5}),
+    (partial(shares, SOFT, test_error=0.1), {"test_error": 0.7, "alpha": 0.0}),
+    (partial(row_worth, SOFT), {"alpha": 1e-31}),
+    (partial(worth, SOFT), {"rounds": 0}),
+)
+test_bad_flips_are_refused = refused(
     (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between .* and 0.5"),
     (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
-    (lambda: shares(SOFT, 0.7), "test_error = 0.7 must lie"),
-    (lambda: row_worth(SOFT, 0.0), "alpha = 0 must be positive"),
-    (lambda: row_worth(SOFT, 1e-31), "alpha = 1e-31 must be positive, and at least 1e-30"),
 )
 
 
