@@ -57,6 +57,7 @@ def test_equals_the_closed_forms_over_their_whole_range():
         ours, closed = predict(one_group(problem)), predict(problem)
         scale = np.array([closed.test_error, np.sqrt(closed.squared_norm), closed.squared_norm])
         np.testing.assert_array_less(abs(outputs(ours) - outputs(closed)) / scale, 2e-11, str(problem))
+        assert ours.keep_fraction == pytest.approx(closed.keep_fraction, rel=1e-10)
 
 
 # -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
