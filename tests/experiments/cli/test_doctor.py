@@ -73,9 +73,8 @@ def broken() -> None:
     raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
-def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path):
-    run = shutil.copytree(small_run, tmp_path / "all" / "run")
-    shutil.copytree(small_run, tmp_path / "all" / "other")
+def test_a_folder_intact_and_damaged(guided_run: Path, tmp_path: Path):
+    run, _ = (shutil.copytree(guided_run, tmp_path / "all" / name) for name in ("run", "other"))
     assert len(done("doctor", tmp_path / "all").out.splitlines()) == 3
     weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
@@ -84,9 +83,8 @@ def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path):
     assert str(run) in finding["problem"].partition("; ")[2]  # the way on
 
 
-def test_the_cache_intact_and_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    entry = tmp_path / "deliberate-practice" / "generators" / "digits-0"
+def test_the_cache_intact_and_damaged(own_cache: Path):
+    entry = cache_folder() / "generators" / "digits-0"
     entry.mkdir(parents=True)
     (entry / "depends.json").write_text("{}")
     seal(entry)
@@ -104,8 +102,7 @@ def test_the_cache_intact_and_damaged(tmp_path: Path, monkeypatch: pytest.Monkey
     assert f"remove {entry}, it is made again" in err
 
 
-def test_the_cache_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_cache_is_cleared(own_cache: Path):
     cached("mine", {}, lambda folder: None)
     assert "0 intact entries" in done("doctor cache --clear").out
     assert not cache_folder().exists()

@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.commands import done, refused, told
@@ -185,13 +185,12 @@ def test_a_run_without_a_learner_yet(tmp_path: Path):
     assert f"dp real resume {tmp_path}" in refused("real sample", tmp_path, "--out", tmp_path / "out")
 
 
-def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path):
+def test_the_papers_grids_are_drawn_from_a_run(copied: Path, tmp_path: Path):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
-    run = shutil.copytree(guided_run, tmp_path / "run")
-    done("figures fig10 fig13 --run", run, "--out", tmp_path / "out")
+    done("figures fig10 fig13 --run", copied, "--out", tmp_path / "out")
     rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
-    strength = float(pd.read_json(guided_run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
+    strength = Run(copied).rounds["omega"].iloc[-1]
     np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, strength, 15 * strength])
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
@@ -199,5 +198,5 @@ def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path)
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
-    said = done("figures fig10 --run", run, "--set omega=-1 --out", tmp_path / "out", status=2).err
+    said = done("figures fig10 --run", copied, "--set omega=-1 --out", tmp_path / "out", status=2).err
     assert "omega=-1: must be above 0" in said

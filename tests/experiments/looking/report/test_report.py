@@ -41,12 +41,6 @@ from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
 from torture.attempt import SMALL_SETTINGS
 
 
-@pytest.fixture
-def copied(guided_run: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    return Path(shutil.copytree(guided_run, tmp_path / "run"))
-
-
 def markers(figure: Figure, panel: int) -> list[float]:
     """The steps at which a panel marks additions of data."""
     (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
@@ -84,7 +78,7 @@ def test_rounds_are_drawn_against_the_pools_size(guided_run: Path):
     np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
     # Six plain steps; guided ones are differentiated at all but the last.
     np.testing.assert_allclose(points["denoiser passes per example"], [[40, 6], [60, 11], [80, 11]])
-    last = [row["val_accuracy"] for row in map(json.loads, (guided_run / "metrics.jsonl").read_text().splitlines())][-1]
+    last = Run(guided_run).metrics["val_accuracy"].iloc[-1]
     np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
 
 
@@ -139,11 +133,11 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path):
     (file, *_) = sorted((copied / "pool").glob("*/*.arrow"))
     file.write_bytes(file.read_bytes()[:-9])
     shutil.rmtree(copied / "figures")
-    _, out, err = done("real report", copied, "--json")
-    (report,) = json.loads(out)["reports"]
+    answer = done("real report", copied, "--json")
+    (report,) = json.loads(answer.out)["reports"]
     assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
     assert report["rounds"]
-    assert f"{file} is damaged" in err
+    assert f"{file} is damaged" in answer.err
 
 
 def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path):
@@ -191,7 +185,7 @@ class Page(html.parser.HTMLParser):
 
 def test_report_of_a_run(guided_run: Path):
     (facts,) = told("real report", guided_run)["reports"]
-    result = json.loads((guided_run / "result.json").read_text())
+    result = Run(guided_run).result
     assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
     test, validation = facts["accuracies"]
     p = result["test_accuracy"]
@@ -291,25 +285,21 @@ def test_an_unfinished_run(copied: Path):
 
 def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatch: pytest.MonkeyPatch):
     """It is written when the logs have grown; browsers read it again until it is the last one."""
-    files = RunFiles(copied)
-    result = files.result.read_text()
-    sums = (copied / "SHA256SUMS").read_text()
-    files.result.unlink()
-    (copied / "SHA256SUMS").unlink()
+    own = [copied / "result.json", copied / "SHA256SUMS"]
+    for file in own:
+        file.rename(file.with_name(f"later-{file.name}"))
     page = copied / "report.html"
     written: list[tuple[int, bool]] = []
 
     def sleep(seconds: float) -> None:
         written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
         if len(written) == 2:  # nothing had happened before
-            (copied / "SHA256SUMS").write_text(sums)
-            files.result.write_text(result)
+            for file in own:
+                file.with_name(f"later-{file.name}").rename(file)
 
     monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
     done("real report", copied, "--watch")
-    assert len(written) == 2
-    assert written[0] == written[1]
-    assert written[0][1]
+    assert written == [(written[0][0], True)] * 2
     assert 'http-equiv="refresh"' not in page.read_text()
     assert "not finished" not in page.read_text()
 
