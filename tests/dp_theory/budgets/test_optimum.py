@@ -9,7 +9,7 @@ import pytest
 
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
-from dp_theory.loop import Group, SpanProblem
+from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
@@ -53,8 +53,7 @@ def test_no_other_p_and_ridge_is_better(name, rho, psi, d):
 def test_flipped_labels_are_the_span_recipe():
     rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
     rule = KeepHard.with_keep_fraction(0.4)
-    group = Group(along=(rho, np.sqrt(1 - rho**2)), keep=rule, flip=flip)
-    want = predict(SpanProblem((1.0, 0.0), [group], 0.4 * psi, 0.4 * lam)).test_error  # per pool row
+    want = predict(selected(rho, 0.4 * psi, 0.4 * lam, keep=rule, flip=flip)).test_error  # per pool row
     assert least_error("keep-hard", rho, psi, keep=0.4, lam=lam, flip=flip).test_error == pytest.approx(want, rel=1e-8)
 
 

@@ -8,16 +8,14 @@ from dp_theory import Problem, predict
 from dp_theory.loop import (
     Addition,
     Agree,
-    Group,
     PracticeProblem,
-    SpanProblem,
     Verifier,
     Window,
     row_errors,
 )
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Rule
 from tests.dp_theory.agreement import outputs
-from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER
+from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
 
 WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
 
@@ -83,10 +81,8 @@ def test_errors_of_narrow_windows_contract_at_the_known_rate():
 def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
     """Second stage, every kind of rule: the same problem in the span recipe's own words."""
     answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
-    angle = answer.test_error[0] * np.pi
-    selector = [[np.cos(angle), np.sin(angle)]]
-    group = Group(2.0, flip=flip, along=selector, keep=addition.keep, weight=addition.weight)
-    expected = predict(SpanProblem([1.0, 0.0], [group], 0.5, 0.02))
+    rho = np.cos(np.pi * answer.test_error[0])
+    expected = predict(selected(rho, 0.5, 0.02, ratio=2.0, flip=flip, keep=addition.keep, weight=addition.weight))
     np.testing.assert_allclose(outputs(answer)[:, 1], outputs(expected), rtol=1e-9)
 
 

@@ -14,7 +14,6 @@ from dp_theory import (
     Group,
     KeepHard,
     PracticeProblem,
-    SpanProblem,
     Window,
     predict,
 )
@@ -26,17 +25,10 @@ from dp_theory.noise import (
     worth,
 )
 from dp_theory.ridge.theorem1 import theorem1
-from dp_theory.rules import KeepAll, Rule
+from dp_theory.rules import KeepAll
+from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
-
-RHO = 0.9
-PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
-
-
-def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
-    return SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=keep, flip=flip)], 0.3, 0.02)
-
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 
@@ -44,17 +36,17 @@ def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
 def of(flip: float | BoundaryFlips) -> np.ndarray:
     """Errors of a pruned, an entropy-selected and a practised learner."""
     loop = PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=flip)
-    once = [predict(problem(flip, keep)).test_error for keep in (KeepHard(0.5), Entropy(8.0), KeepAll())]
+    rules = (KeepHard(0.5), Entropy(8.0), KeepAll())
+    once = [predict(selected(0.9, 0.3, 0.02, keep=keep, flip=flip)).test_error for keep in rules]
     return np.append(once, predict(loop).test_error)
 
 
-def test_no_noise_is_the_theory_without_it():
-    np.testing.assert_allclose(of(BoundaryFlips(0.3, 0.0)), of(0.0), rtol=1e-12)
-    np.testing.assert_allclose(of(BoundaryFlips(1e-15)), of(0.0), rtol=1e-12)
-
-
-def test_flips_everywhere_are_uniform():
-    np.testing.assert_allclose(of(BoundaryFlips(1e6, 0.1)), of(0.1), rtol=1e-6)
+@pytest.mark.parametrize(
+    ("flips", "uniform", "rtol"),
+    [(BoundaryFlips(0.3, 0.0), 0.0, 1e-12), (BoundaryFlips(1e-15), 0.0, 1e-12), (BoundaryFlips(1e6, 0.1), 0.1, 1e-6)],
+)
+def test_no_noise_is_the_theory_without_it_and_flips_everywhere_are_uniform(flips, uniform, rtol):
+    np.testing.assert_allclose(of(flips), of(uniform), rtol=rtol)
 
 
 # -- simulation -------------------------------------------------------------------------------------------------------
@@ -66,9 +58,8 @@ def test_rows_with_flips_of_their_own():
     both = predict(PracticeProblem(0.5, 0.1, [rows], flip=SOFT))
     assert mixed.test_error[0] == pytest.approx(predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0], rel=1e-12)
     alone = PracticeProblem(0.5, 0.1, [rows], flip=0.05, accumulate=False)
-    angle = np.pi * mixed.test_error[0]
-    group = Group(2.0, flip=SOFT, along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.3))
-    expected = predict(SpanProblem((1.0, 0.0), [group], 0.5, 0.1)).test_error
+    rho = np.cos(np.pi * mixed.test_error[0])
+    expected = predict(selected(rho, 0.5, 0.1, ratio=2.0, flip=SOFT, keep=KeepHard(0.3))).test_error
     assert predict(alone).test_error[1] == pytest.approx(float(expected), rel=1e-9)
     assert mixed.test_error[1] != pytest.approx(both.test_error[1], rel=1e-3)
 
@@ -96,8 +87,8 @@ def test_shares_against_draws():
 @pytest.mark.parametrize("flips", [SOFT, HEAVY])
 def test_worth_of_a_row_is_the_recipe_with_the_truth_as_selector(flips):
     rule = KeepHard.with_keep_fraction(0.2)
-    hard = SpanProblem((1.0, 0.0), [Group(5.0, along=(1.0, 0.0), keep=rule, flip=flips)], 0.3, 0.0)
-    plain = SpanProblem((1.0,), [Group(flip=flips)], 0.3)
+    hard = selected(1.0, 0.3, ratio=5.0, keep=rule, flip=flips)
+    plain = selected(1.0, 0.3, flip=flips)
     tangents = [np.tan(np.pi * predict(cell).test_error) for cell in (plain, hard)]
     assert row_worth(flips, float(rule.alpha)) == pytest.approx((tangents[0] / tangents[1]) ** 2, rel=1e-9)
 
@@ -124,7 +115,7 @@ def test_static_data_has_its_best_ridge():
 
     best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
-    static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))
+    static = selected(1.0, 1 / rows, plain_lam(flips, rows), flip=flips)
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)
 
 

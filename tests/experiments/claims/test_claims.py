@@ -11,7 +11,7 @@ from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
-from tests.commands import refused, told
+from tests.commands import told
 from tests.experiments.comparing import made
 from tests.source import ROOT
 
@@ -106,4 +106,3 @@ def test_a_table_has_means_and_paired_differences():
 def test_a_page_names_a_table_that_there_is():
     with pytest.raises(InputError, match="there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
-    refused("claims --docs nowhere")
