@@ -1,15 +1,16 @@
 """The paper's typed-in tables, what is computed from them, and the `dp figures` command."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.paper import gallery, overlay, paper_tables
-from dp_experiments.paper.stored import fig1, fig9
+from dp_experiments.paper.stored import fig1
 from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from dp_experiments.presets.reported import audit
 from dp_experiments.presets.variants import variants
@@ -150,24 +151,64 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
         assert found["val"][found["own val"] == "50.00"].astype(float).tolist() == [variants()[preset].reported]
 
 
-def missing(name: str) -> NoReturn:
-    raise MissingError(name)
+@pytest.fixture
+def pretend(monkeypatch) -> Callable[[str, BaseException], list[str]]:
+    """Figures that cost nothing. It takes what one raises when first computed; it returns the names of the computed."""
+
+    def start(failing: str, error: BaseException) -> list[str]:
+        computed, errors = [], {failing: error}
+
+        def compute(name, quick):
+            computed.append(name)
+            if name in errors:
+                raise errors.pop(name)
+            return reported("a", [1.0], [1.0])
+
+        def load(name):
+            return SimpleNamespace(
+                compute=partial(compute, name), draw=lambda table: Figure((1, 1)), caption=lambda table: ""
+            )
+
+        monkeypatch.setattr(gallery, "load", load)
+        return computed
+
+    return start
 
 
-def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(fig9, "stored_runs", missing)
-    said = done("figures fig9 fig4-reported --out", tmp_path / "out", status=3).err
-    assert "figure fig9 was not drawn" in said
-    assert (tmp_path / "out" / "fig4-reported.png").exists()
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, pretend):
+    pretend("fig7", MissingError("no runs"))
+    assert "figure fig7 was not drawn" in done("figures fig7 fig4-reported --out", tmp_path, status=3).err
+    assert (tmp_path / "fig4-reported.png").exists()
 
 
-def test_draws_a_figure_with_its_table_and_page(tmp_path):
-    out = tmp_path / "deep" / "out"
+def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, pretend):
+    """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
+    computed = pretend("fig7", KeyboardInterrupt())
+    wanted = ("fig4-reported", "fig7", "--out", tmp_path)
+    done("figures", *wanted, status=130)
+    assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
+    assert "fig4-reported: up to date" in done("figures", *wanted).err
+    assert computed == ["fig4-reported", "fig7", "fig7"]
+    done("figures", *wanted, "--quick")
+    assert computed[3:] == ["fig4-reported", "fig7"]
+    monkeypatch.setattr(gallery, "source", lambda name: "edited")
+    done("figures fig7 --out", tmp_path)
+    assert computed[5:] == ["fig7"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """The folder of one figure of the paper."""
+    out = tmp_path_factory.mktemp("deep") / "out"
     assert done("figures fig4-reported --out", out).out == f"{out}/index.html\n"
-    files = {path.name for path in out.iterdir()}
+    return out
+
+
+def test_a_figure_has_its_table_and_page(drawn):
+    files = {path.name for path in drawn.iterdir()}
     assert files == {"index.html", "figures.json", *(f"fig4-reported.{end}" for end in ("csv", "png", "pdf"))}
-    assert len(pd.read_csv(out / "fig4-reported.csv")) == 31
-    page = (out / "index.html").read_text(encoding="utf-8")
+    assert len(pd.read_csv(drawn / "fig4-reported.csv")) == 31
+    page = (drawn / "index.html").read_text(encoding="utf-8")
     assert 'src="fig4-reported.png"' in page
     assert "<code>dp figures fig4-reported</code>" in page
     assert "31× less data" in page
@@ -175,9 +216,8 @@ def test_draws_a_figure_with_its_table_and_page(tmp_path):
 
 
 @needs_axe
-def test_nothing_keeps_somebody_from_using_the_index(tmp_path):
-    done("figures fig4-reported --out", tmp_path)
-    assert not barriers((tmp_path / "index.html").read_text(encoding="utf-8"), tmp_path)
+def test_nothing_keeps_somebody_from_using_the_index(drawn):
+    assert not barriers((drawn / "index.html").read_text(encoding="utf-8"), drawn)
 
 
 def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap):
@@ -205,33 +245,3 @@ def test_what_keeps_a_figure_from_loading_is_said(tmp_path, monkeypatch, name, m
     install(tmp_path / "site", "drawn", {"drawn.py": ""}, f"[deliberate_practice.figures]\n{name} = {module}\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert message in done("figures", name, "--out", tmp_path / "out", status=status).err
-
-
-def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
-    """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
-    computed = []
-
-    def compute(name, quick):
-        computed.append(name)
-        if computed == ["fig4-reported", "fig7"]:
-            raise KeyboardInterrupt
-        return reported("a", [1.0], [1.0])
-
-    def load(name):
-        return SimpleNamespace(
-            compute=partial(compute, name),
-            draw=lambda table: Figure((1, 1)),
-            caption=lambda table: "",
-        )
-
-    monkeypatch.setattr(gallery, "load", load)
-    wanted = ("fig4-reported", "fig7", "--out", tmp_path)
-    done("figures", *wanted, status=130)
-    assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
-    assert "fig4-reported: up to date" in done("figures", *wanted).err
-    assert computed == ["fig4-reported", "fig7", "fig7"]
-    done("figures", *wanted, "--quick")
-    assert computed[3:] == ["fig4-reported", "fig7"]
-    monkeypatch.setattr(gallery, "source", lambda name: "edited")
-    done("figures fig7 --out", tmp_path)
-    assert computed[5:] == ["fig7"]
