@@ -39,14 +39,12 @@ def test_the_table_for_a_fixed_number_of_rows():
 
 
 @pytest.mark.parametrize(("name", "rho", "psi"), [("keep-hard", 0.6, 0.7), ("keep-easy", 0.5, 1.5)])
-@pytest.mark.parametrize("d", [None, 300])
-def test_no_other_p_and_ridge_is_better(name, rho, psi, d):
-    def errors(p, lam):
-        return predict(Problem(Direct(RULES[name].with_keep_fraction(p)), rho, psi, lam), d=d).test_error
-
-    grid = errors(np.linspace(0.002, 1 - 1e-9, 400), np.geomspace(1e-6, 30, 300)[:, None]).min()
-    best = least_error(name, rho, psi, d=d)
-    assert best.test_error == pytest.approx(errors(min(best.keep, 1 - 1e-12), best.lam), rel=1e-10)
+def test_no_other_p_and_ridge_is_better(name, rho, psi):
+    p, lam = np.linspace(0.002, 1 - 1e-9, 400), np.geomspace(1e-6, 30, 300)[:, None]
+    grid = predict(Problem(Direct(RULES[name].with_keep_fraction(p)), rho, psi, lam)).test_error.min()
+    best = least_error(name, rho, psi)
+    there = predict(Problem(Direct(RULES[name].with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam))
+    assert best.test_error == pytest.approx(there.test_error, rel=1e-10)
     assert grid * (1 - 1e-4) < best.test_error <= grid
 
 
@@ -82,6 +80,24 @@ def test_the_truth_as_selector_of_a_pool_has_exponent_1():
     best = least_error("keep-hard", 1.0, lambda p: phi / p, lam=0.0, smallest_keep=phi)
     assert best.keep == pytest.approx(2 * phi, rel=1e-3)
     assert best.test_error / phi == pytest.approx(np.sqrt(2 / np.pi) / 3, rel=1e-4)
+
+
+# -- finite dimension, and simulation
+
+
+@pytest.mark.parametrize(("rho", "psi"), [(0.9, 0.5), (0.9, 2.5)])
+def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
+    d = 300
+    results = {}
+    for name, rule in RULES.items():
+        best = least_error(name, rho, psi, d=d)
+        problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam)
+        results[name] = best.test_error, simulate(problem, d, 150, engine="law", seed=1)
+    for predicted, seen in results.values():
+        assert abs(seen.test_error - predicted) < 4 * seen.test_error_se
+    winner = min(results, key=lambda name: results[name][0])
+    assert winner == ("keep-hard" if psi < 1 else "keep-easy")
+    assert winner == min(results, key=lambda name: results[name][1].test_error)
 
 
 # -- budgets
