@@ -26,7 +26,6 @@ from dp_experiments.looking.report.pictures import (
     leave_figures,
 )
 from dp_experiments.presets.presets import load_preset
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -39,13 +38,6 @@ from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
 from torture.attempt import SMALL_SETTINGS
-
-
-def markers(figure: Figure, panel: int) -> list[float]:
-    """The steps at which a panel marks additions of data."""
-    (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
-    return list(x_of(line))
-
 
 # figures
 
@@ -62,7 +54,8 @@ def test_training_marks_the_steps_of_the_additions():
     metrics = pd.DataFrame({"step": steps, "val_accuracy": steps / 100, "train_loss": 1 / steps, "lr": 0.1})
     rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
     figure = draw_training(metrics, rounds, warmup_steps=30)
-    assert [markers(figure, panel) for panel in range(3)] == [[40, 70]] * 3
+    marked = [line for ax in figure.axes for line in ax.get_lines() if line.get_marker() == "v"]
+    assert [list(x_of(line)) for line in marked] == [[40, 70]] * 3
     assert list(x_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))
     assert list(y_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))  # percent
     assert list(x_of(figure.axes[1].get_lines()[0])) == list(steps)
@@ -211,21 +204,15 @@ def test_report_of_a_run(guided_run: Path):
 def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path):
     """Here the run's own learner, which differs from the one that had missed rows before."""
     page = tmp_path / "report.html"
-    (facts,) = told("real report", guided_run, "--judge", guided_run, "--out", page)["reports"]
-    validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
-    assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
-    shares = [row["confirmed"] for row in facts["rounds"]]
-    pool = Run(guided_run).pool
-    learner = Run(guided_run).learner()
-    right = learner.logits(pool.x[:]).argmax(1) == pool.y
-    counts = [row["count"] for row in facts["rounds"]]
-    assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
-    assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
     _, out, err = done("real report", guided_run, "--judge", guided_run, "--out", page)
+    run = Run(guided_run)
+    right = run.learner().logits(run.pool.x[:]).argmax(1) == run.pool.y
+    shares = [part.double().mean().item() for part in right.split(run.rounds["count"].tolist())]
     _, _, head, *rounds = [line.split("\t") for line in out.splitlines()]
     assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
     assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
     assert "of 250 real images" in err
+    assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
 def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path):
