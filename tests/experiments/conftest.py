@@ -50,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def guided_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("guided") / ODD_NAME
     done("real", "run", "digits", *GUIDED, "--seed", 3, "--out", folder)
@@ -64,7 +64,7 @@ def copied(guided_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def text_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("texts") / ODD_NAME
     settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
@@ -73,7 +73,7 @@ def text_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compared(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of three arms of digits. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("compared") / "compare"
     done("real", "compare", "digits", *SET, *COMPARED, "--workers", 1, "--out", folder)

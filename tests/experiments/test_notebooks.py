@@ -19,16 +19,12 @@ def cells(notebook: Path, kind: str) -> list[str]:
 
 
 @each
-def test_it_is_short_and_has_no_outputs(notebook: Path):
+def test_it_is_short_has_no_outputs_and_its_links_lead_to_pages(notebook: Path):
     found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert len(found) <= 10
     assert not any(cell.get("outputs") for cell in found)
     for code in cells(notebook, "code"):
         ast.parse(code)
-
-
-@each
-def test_its_links_lead_to_pages(notebook: Path):
     for text in cells(notebook, "markdown"):
         for target in text.split("](")[1:]:
             page = notebook.parent / target.split(")")[0]
@@ -37,7 +33,6 @@ def test_its_links_lead_to_pages(notebook: Path):
 
 @pytest.mark.slow
 @each
-@pytest.mark.usefixtures("cache")
 def test_it_runs(notebook: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(plt, "show", lambda: None)  # without a screen it would warn
     mpl.use("agg")

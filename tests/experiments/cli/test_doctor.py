@@ -16,7 +16,7 @@ from dp_real.runtime.cache import cache_folder, cached
 from tests.commands import done, told
 
 
-def test_a_machine_that_has_everything(cache: Path):
+def test_a_machine_that_has_everything():
     answer = told("doctor")
     found = {finding["what"]: finding["found"] for finding in answer["findings"]}
     assert answer["healthy"]
@@ -25,7 +25,7 @@ def test_a_machine_that_has_everything(cache: Path):
     assert re.match(r"\d+ intact entries", found["cache"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch):
     true, usage = metadata.version, namedtuple("usage", "total used free")
 
     def version(name: str) -> str:
@@ -41,7 +41,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(cache: Path, monkeypatc
     assert "is nearly full" in err
 
 
-def test_what_is_said_of_a_gpu(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_said_of_a_gpu(monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
     monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)

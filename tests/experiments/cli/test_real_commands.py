@@ -18,8 +18,6 @@ from tests.commands import done, refused, told
 from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL, as_options
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 def test_run_then_resume_then_refuse(tmp_path: Path):
     out = tmp_path / "run"

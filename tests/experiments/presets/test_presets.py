@@ -13,9 +13,6 @@ from dp_real import Run
 from dp_real.config import Config
 from tests.commands import done, told
 
-pytestmark = pytest.mark.usefixtures("cache")
-
-
 # As printed: section 5, appendix D.
 
 
