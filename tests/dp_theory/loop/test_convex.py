@@ -21,9 +21,7 @@ from dp_theory.loop import (
 )
 from dp_theory.loop.experiment import fit_convex, max_margin
 from dp_theory.loop.losses import HARD_MARGIN, Loss
-from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
-from dp_theory.loop.points import draw_points
-from dp_theory.loop.prediction import ORDER, solve_stages
+from dp_theory.loop.prediction import solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
 from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected
@@ -116,19 +114,6 @@ def test_means_of_forces_are_those_of_draws():
             np.testing.assert_allclose(ours, drawn.mean(axis=0), rtol=0.01, atol=0.01)
         for ours, nodes in zip(known, Loss.mean_answer(loss, score, 0.7, y, np.array([2.0]), 0.4), strict=True):
             np.testing.assert_allclose(ours, nodes, rtol=0.1, atol=0.1)
-
-
-def test_points_are_the_kept_rows():
-    """Their moments, against those that rules know."""
-    rows = Addition(1.0, keep=KeepHard(0.7))
-    placed = PlacedRows(rows, 0.1, *view_of_labeller(0.8))
-    cohort = Cohort.of(placed, kept_rows(placed, ORDER), 0, 1, 3)
-    points = draw_points(cohort, placed, 2**13, np.random.default_rng(0))
-    mass = points.mass[:, -1]
-    assert np.abs(points.view[:, 0]).max() <= 0.7
-    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
-    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
-    np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
 
 
 def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatch):

@@ -8,7 +8,6 @@ from scipy.special import expit, ndtr
 
 from dp_theory import KeepHard, influence, predict
 from dp_theory.numerics.quadrature import pdf
-from dp_theory.selection.influence import moments_of, ridge_limit, ridge_ratio
 from tests.dp_theory.loop.loops import selected
 
 RHO = 0.8
@@ -65,14 +64,3 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
     window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
     assert rule == pytest.approx(window, rel=1e-12)
     assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.03])
-@pytest.mark.parametrize("psi", [0.5, 1.7])
-def test_the_learner_is_the_span_recipe(psi: float, lam: float):
-    keep = lambda t, y: (y * t < -0.4) | (y * t > 0.2) & (y * t < 1.1)  # noqa: E731
-    breaks = (-1.1, -0.4, -0.2, 0.2, 0.4, 1.1)
-    moments = moments_of(keep, RHO, FLIP, breaks)
-    problem = selected(RHO, psi, lam, ratio=1 / moments[0], flip=FLIP, keep=keep, breaks=breaks)
-    expected = predict(problem).test_error
-    assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-9)

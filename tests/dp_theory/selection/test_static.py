@@ -8,7 +8,7 @@ import pytest
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.selection import Budget
-from dp_theory.selection.best import gap, local_optima, widened
+from dp_theory.selection.best import gap, widened
 from tests.dp_theory.budgets.laws import keep_hard_law
 from tests.dp_theory.refusals import out_of_range, refused
 
@@ -91,13 +91,6 @@ def test_the_gap_notices_a_rule_that_is_not_best():
     assert gap(budget, hard) > 1e-3
     assert gap(budget, easy) > 1e-3
     assert gap(budget, best.rule) == best.gap < 1e-9
-
-
-def test_local_optima_are_listed_once_and_the_best_first():
-    found = local_optima(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
-    values = [optimum.value for optimum in found]
-    assert values == sorted(values)
-    assert not any(one.bands.close_to(other.bands) for i, one in enumerate(found) for other in found[:i])
 
 
 # -- limits, and the experiment ---------------------------------------------------------------------------------------
