@@ -8,6 +8,7 @@ import pytest
 import sympy
 from dp_experiments.cli.theory.noise import judged_share
 from dp_experiments.cli.theory.options import values
+from dp_experiments.cli.theory.sweep import picture
 from dp_experiments.paper.theory import best_selection as figure
 
 from dp_theory import (
@@ -21,12 +22,14 @@ from dp_theory import (
     best_selection,
     predict,
     simulate,
+    sweep,
     verification,
 )
 from dp_theory.budgets.optimum import optimum
 from dp_theory.derive import DERIVATIONS, Derivation
 from dp_theory.selection import Budget
 from tests.commands import done, dp, refused, told
+from tests.drawn import x_of
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
 
@@ -143,6 +146,15 @@ def test_a_sweep_has_a_row_for_each_combination_and_winners():
     assert set(table.query("kind == 'simulated'")["generated"]) == {8, 40}
     assert {"winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
     assert "largest |z|" in done(command).err
+
+
+def test_without_a_folder_the_picture_is_drawn_all_the_same(here: Path):
+    assert "runs/sweep.png" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
+    assert (here / "runs" / "sweep.png").stat().st_size > 10_000
+    figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
+    assert figure.get_suptitle() == "alpha = 0.5, rho = 0.9, lam = 0.01, d = 16"
+    lines = [[line for line in ax.lines if len(x_of(line)) > 2] for ax in figure.axes]
+    assert [len(of_panel) for of_panel in lines] == [3, 2]  # random rows that are drawn directly are static data
 
 
 # -- practice ----------------------------------------------------------------------------------------------------------
