@@ -25,6 +25,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setattr(RULES, "_kinds", dict(RULES._kinds))
     monkeypatch.setattr(RULES, "_searched", False)
+    monkeypatch.chdir(tmp_path)
     for module in ("bell_rule", "bell_figure"):
         monkeypatch.delitem(sys.modules, module, raising=False)
 

@@ -136,7 +136,7 @@ def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch: pyte
 # -- sweep -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_has_a_row_for_each_combination_and_winners():
+def test_a_sweep_has_a_row_for_each_combination_and_winners(here: Path):
     command = "theory sweep --d 16 --trials 2 --n 8,40 --rho 0.5:0.9:2 --rule keep-hard,entropy@kappa=2 --x kept"
     answer = told(command)
     table = pd.DataFrame(answer["table"])
