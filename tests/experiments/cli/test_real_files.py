@@ -32,7 +32,7 @@ from torture.attempt import as_options
         ("latent", "latent", "conv", 32, 10_000),
         ("denoiser", "denoiser", "conv", 8, 10_000),
         ("function", "function", "conv", 32, 10_000),
-        ("text", "causal-lm", "bag-of-words", 400, 2000),
+        ("text", "causal-lm", "bag-of-words", 600, 2000),
     ],
 )
 def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(
