@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import sqrt
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +19,7 @@ from dp_base.registry import Registry
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.evaluate.assess import accuracy
+from dp_real.evaluate.assess import accuracy, standard_error
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
@@ -190,7 +189,7 @@ class Practice:
     def knows_something(self) -> bool:
         """Whether the best accuracy is above chance beyond doubt."""
         chance = 1 / self.config.task.n_classes
-        return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
+        return self.state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """One step, with the evaluation and the checkpoint that are due after it."""
@@ -285,13 +284,8 @@ class Practice:
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
     """Whether an accuracy is that of chance, after one was above it beyond doubt."""
     above = best - chance
-    doubt = BEYOND_DOUBT * accuracy_error(chance, examples)
+    doubt = BEYOND_DOUBT * standard_error(chance, examples)
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
-
-
-def accuracy_error(accuracy: float, examples: int) -> float:
-    """The standard error of an accuracy on so many examples."""
-    return sqrt(accuracy * (1 - accuracy) / examples)
 
 
 # when to add, and which labels: other packages, and notebooks, can add theirs

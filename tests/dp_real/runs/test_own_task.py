@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
@@ -83,7 +84,10 @@ def pool(finished: Path) -> Pool:
 def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     facts = Run(finished).result
     card = model_card(config, facts)
-    assert card.startswith("---\nlibrary_name: transformers\n")
+    told = ModelCard(card).data
+    assert told.library_name == "transformers"
+    measured = {each.dataset_split: each.metric_value for each in told.eval_results}
+    assert measured == {"validation": facts["val_accuracy"], "test": facts["test_accuracy"], "two": 0.5}
     assert "generated examples only" in card
     assert "from scratch" in card
     assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
@@ -110,6 +114,10 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
         ({"practice": {"real": 3}}, "trained on 3 real examples, and generated ones"),
     ):
         assert said in model_card(changed(config, **sections), facts)
+    elsewhere = {"learner": {"model": "a/b", "config": {}}, "data": {"test": "hub:c/d@test#label"}}
+    known = ModelCard(model_card(changed(config, **elsewhere), facts | {"sets": [{"set": "r", "accuracy": 0.5}]})).data
+    assert known.base_model == ["a/b"]
+    assert [each.dataset_type for each in known.eval_results] == ["folder", "c/d", "folder"]
 
 
 def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
