@@ -331,7 +331,7 @@ def test_a_complete_machine():
         {
             "generator.model=no/one": (
                 "generator.model",
-                "neither a folder nor in the hub's cache: hf download no/one",
+                "or --set generator.model=FOLDER; without weights: generator.kind = 'denoiser' or 'latent', which",
             ),
             "data.test=data/none": ("data: test", "data/none: no such folder"),
             "training.batch_size=1000000": None,  # in pieces
