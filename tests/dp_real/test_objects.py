@@ -16,11 +16,11 @@ from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
 from dp_real.objects import digest
-from dp_real.practice import TRIGGERS, Practice
+from dp_real.practice import TRIGGERS
 from tests.dp_real.runs.folders import dying
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
-PLAN: dict[str, Any] = {
+PLAN = {
     "name": "mine",
     "threads": 1,
     "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
@@ -47,7 +47,7 @@ def objects() -> dict[str, Any]:
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def low_loss.*?)```", GUIDE, re.S)
-shown: dict[str, Any] = {"torch": torch}
+shown = {"torch": torch}
 exec(SHOWN, shown)  # the functions of the page
 low_loss, confused, margin = (shown[name] for name in ("low_loss", "confused", "margin"))
 
@@ -95,9 +95,9 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
 def test_a_cell_that_runs_again_gives_its_function_again(objects: dict[str, Any], tmp_path: Path):
     """It is another object of the same code, and takes the place of the first."""
     for again in ("once", "twice"):
-        asked: list[int] = []
+        asked = []
 
-        def each_time(practice: Practice, asked: list[int] = asked) -> bool:
+        def each_time(practice, asked=asked):
             asked.append(practice.state.step)
             return True
 
@@ -138,7 +138,7 @@ def test_an_object_is_known_by_its_values():
     """Those that plain Python and numpy have, too; an object without any is known by its class, not by its address."""
 
     class Drawer:
-        def __init__(self, **values: Any) -> None:
+        def __init__(self, **values):
             vars(self).update(values)
 
     values = {"count": 3, "share": 0.5, "name": "a", "none": None, "sizes": {"b", "c"}, "centres": np.arange(3)}

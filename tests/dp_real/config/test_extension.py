@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Answer
 from tests.installed import EXAMPLE, install, install_example
+from tests.source import ROOT
+
+ANSWERS = "import json, sys; from tests.commands import dp; print(json.dumps([dp(words) for words in sys.argv[1:]]))"
+RUN = "real run mine.toml"
 
 
 @pytest.fixture
@@ -22,32 +27,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, *arguments: str, installed: bool = True) -> subprocess.Popen[str]:
-    """Start `dp ARGUMENTS` in that folder, in an interpreter of its own."""
-    root = str(Path(__file__).parents[3])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), root] if installed else [root])}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", "from dp_experiments.cli.main import main; main()", *arguments],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == status, err
-    return out, err
+def answers(folder: Path, *commands: str) -> list[Answer]:
+    """What `dp` answers to each command in that folder, in an interpreter that knows the package."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)])}
+    asking = [sys.executable, "-W", "error", "-c", ANSWERS, *commands]
+    done = subprocess.run(asking, cwd=folder, env=environment, text=True, capture_output=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
 def test_a_package_adds_kinds_and_an_arm(folder: Path):
     """Edited code of the data, which the generator imports, is noticed."""
-    running = start(folder, "real", "run", "mine.toml", "--out", "run", "--json")
-    options = ("--arms", "my-arm,static", "--seeds", "2", "--workers", "1", "--out", "compared", "--json")
-    comparing = start(folder, "real", "compare", "mine.toml", *options)
-    result = json.loads(finish(running)[0])
+    keys = {"data.source": "clouds", "generator.kind": "weather", "learner.kind": "layer"}
+    running, comparing, unknown = answers(
+        folder,
+        f"{RUN} --out run --json",
+        "real compare mine.toml --arms my-arm,static --seeds 2 --workers 1 --out compared --json",
+        " ".join([RUN, *(f"--set {key}=none" for key in keys)]),
+    )
+    assert running.status == 0, running.err
+    result = json.loads(running.out)
     assert (result["pool_size"], result["additions"]) == (18, 1)
     assert result["test_accuracy"] > 0.9  # what it learned is what the source shows
     assert result == json.loads((folder / "run" / "result.json").read_text())
@@ -55,37 +54,32 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
     assert (config["data"]["source"], config["generator"]) == ("clouds", {"kind": "weather", "width": 0.2})
     assert config["learner"] == {"kind": "layer", "bias": False}
 
-    arms = json.loads(finish(comparing)[0])["arms"]
+    assert comparing.status == 0, comparing.err
+    arms = json.loads(comparing.out)["arms"]
     assert [(row["series"], row["n_seeds"]) for row in arms] == [("my-arm", 2), ("static", 2)]
     for arm, omega in (("my-arm", 0.05), ("static", 0.1)):
         runs = [tomllib.loads(path.read_text()) for path in folder.glob(f"compared/runs/{arm}*/*.toml")]
         assert {each["guidance"]["omega"] for each in runs} == {omega}
 
-    file = folder / "site" / "cloud_data.py"
-    file.write_text(file.read_text().replace("(-1.0, 0.0)", "(-2.0, 0.0)"))
-    _, err = finish(start(folder, "real", "resume", "run"), status=2)
-    for what in ("code of the generator", "code of the data", "test set"):
-        assert f"the {what} changed since run began" in err
-    assert "the code of the learner" not in err
-
-
-def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path):
-    keys = {"data.source": "clouds", "generator.kind": "weather", "learner.kind": "layer"}
-    process = start(folder, "real", "run", "mine.toml", *(word for key in keys for word in ("--set", f"{key}=none")))
-    out, err = finish(process, status=2)
-    assert out == ""
-    (line,) = err.splitlines()
+    assert (unknown.status, unknown.out) == (2, "")
+    (line,) = unknown.err.splitlines()
     for key, new in keys.items():
         assert re.search(rf"{key} = 'none': should be one of [^;]*'{new}'", line)
+
+    file = folder / "site" / "cloud_data.py"
+    file.write_text(file.read_text().replace("(-1.0, 0.0)", "(-2.0, 0.0)"))
+    (resuming,) = answers(folder, "real resume run")
+    assert resuming.status == 2
+    for what in ("code of the generator", "code of the data", "test set"):
+        assert f"the {what} changed since run began" in resuming.err
+    assert "the code of the learner" not in resuming.err
 
 
 def test_a_kind_that_cannot_be_loaded_says_why(folder: Path):
     """Also one whose module ends the process."""
     broken = "[deliberate_practice.data]\nclouds = no_such_module\n[deliberate_practice.arms]\nmy-arm = leaves\n"
     install(folder / "site", "clouds", {"leaves.py": "import sys\nsys.exit(0)\n"}, broken)
-    running = start(folder, "real", "run", "mine.toml")
-    comparing = start(folder, "real", "compare", "digits", "--arms", "my-arm,static")
-    _, err = finish(running, status=3)
-    assert "data: 'clouds' cannot be loaded: no_such_module: ModuleNotFoundError" in err
-    _, err = finish(comparing, status=3)
-    assert "arms: 'my-arm' cannot be loaded: leaves: SystemExit" in err
+    running, comparing = answers(folder, RUN, "real compare digits --arms my-arm,static")
+    assert (running.status, comparing.status) == (3, 3)
+    assert "data: 'clouds' cannot be loaded: no_such_module: ModuleNotFoundError" in running.err
+    assert "arms: 'my-arm' cannot be loaded: leaves: SystemExit" in comparing.err

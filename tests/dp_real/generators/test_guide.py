@@ -150,7 +150,7 @@ def test_it_is_the_guidance_of_the_sampler_here():
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     noise = row_noise(row_seeds(0, 0, range(N)), (4, 8, 8))
 
-    def theirs() -> Tensor:
+    def theirs():
         call = {"latents": noise, "num_inference_steps": 8, "guidance_scale": 2.0, "output_type": "pt"}
         return 2 * pipe(PROMPTS, **call).images - 1
 
@@ -240,7 +240,7 @@ def test_a_block_draws_harder_images_than_random_directions(
 ):
     pipe = with_block(blocks(), make)
 
-    def draw(omega: float) -> Tensor:
+    def draw(omega):
         call = {"prompt": PROMPTS, "height": 32, "width": 32, "num_inference_steps": 4, "omega": omega}
         call |= {"negative_prompt": PROMPTS[::-1]} if make is tiny.qwen_image else {}
         seeds = [torch.Generator().manual_seed(seed) for seed in range(8)]
