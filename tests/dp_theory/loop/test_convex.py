@@ -118,7 +118,7 @@ def test_means_of_forces_are_those_of_draws():
 
 def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatch):
     monkeypatch.setattr(prediction, "SIZES", (2**7, 2**8))
-    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 2, loss=LOGISTIC)
+    loop = PracticeProblem(0.4, 0.01, [Addition(candidates=1.5, keep=KeepHard(0.6))], loss=LOGISTIC)
     assert 5e-3 < predict(loop).certificate.max() < 1
     with pytest.raises(ConvergenceError, match="256 points still change the result"):
         predict(loop, tolerance=5e-3)

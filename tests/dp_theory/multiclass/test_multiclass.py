@@ -140,7 +140,7 @@ def test_random_rows_are_the_same_learner_whatever_was_dropped():
 
 
 def test_curves_compare_at_equal_rows():
-    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, trials=3, d=40)
+    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.03, trials=3, d=40)
     found = found.set_index("rule")
     assert found["test_error"].idxmin() == "keep-hard"
     assert found["test_error"].idxmax() == "keep-easy"
