@@ -154,27 +154,19 @@ def test_export(guided_run: Path, tmp_path: Path):
 # tables
 
 
-def test_a_table_shows_texts_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row."""
-    rows = [{"run": "pets [old]", "text": "[/INST] one\ttwo\nthree"}]
-    table(rows, title="[b]")
-    assert capsys.readouterr().out == "run\ttext\npets [old]\t[/INST] one\\ttwo\\nthree\n"
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    table(rows, title="[b]")
-    shown = capsys.readouterr().out
-    assert all(text in shown for text in ("pets [old]", "[/INST] one\\ttwo\\nthree", "[b]"))
-
-
 @pytest.mark.parametrize("on_terminal", [False, True])
-def test_no_text_commands_the_terminal(
+def test_texts_are_shown_as_they_are_and_none_commands_the_terminal(
     on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title."""
+    """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row.
+
+    A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title.
+    """
     evil = "cat\x1b[2J\x1b]0;owned\x07\x9b1m\u202edog"
     spelled = r"cat\u001b[2J\u001b]0;owned\u0007\u009b1m\u202edog"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
     monkeypatch.setenv("COLUMNS", "200")
-    table([{"class": evil, evil: 1}], title=evil)
+    table([{"class": evil, evil: "pets [old]", "text": "[/INST] one\ttwo\nthree"}], title=f"[b] {evil}")
     say(f"{evil}\nnext\tline")
     record = logging.LogRecord("dp_real", logging.WARNING, "", 1, "%s is no image", (evil,), None)
     out, err = capsys.readouterr()
@@ -183,6 +175,9 @@ def test_no_text_commands_the_terminal(
     assert not set("\x1b\x07\x9b\u202e") & set(re.sub(own_styles, "", out) + err)
     assert out.count(spelled) + err.count(spelled) == 5
     assert f"{spelled}\nnext\tline\n" in err
+    cells = ["pets [old]", r"[/INST] one\ttwo\nthree"]
+    assert all(cell in out for cell in cells)
+    assert "[b] cat" in out if on_terminal else out.splitlines()[1].split("\t")[1:] == cells
 
 
 def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
