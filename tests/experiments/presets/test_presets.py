@@ -85,5 +85,6 @@ def test_the_smoke_preset_goes_the_ways_of_the_real_one():
     used = smoke.training
     assert (used.mixup, used.cutmix, used.flip, used.crop) == (0.5, 1.0, True, real.training.crop)
     assert used.ema_decay > 0
+    assert smoke.pool_shape == (3, 40, 40)  # of which the learner sees 32
     assert (smoke.sampling.guidance_scale, smoke.guidance.omega) == (4.0, 0.05)
     assert (smoke.guidance.through, smoke.pool.storage) == (real.guidance.through, real.pool.storage)
