@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Problem, SymmetricRule, predict
-from dp_theory.rules import RULES
+from dp_theory.rules import RULES, rule_names
 from tests.commands import done, told
 from tests.installed import EXAMPLE, install_example
 from tests.source import FOLDERS
@@ -45,7 +45,8 @@ def test_its_rule_is_predicted_simulated_and_swept():
     assert by_keep == pytest.approx(by_alpha, rel=1e-12)
     runs = told("theory simulate", where, "--keep 0.5 --engine law --d 2000")
     assert abs(runs["test_error"] - predicted(0.5)) < 5 * runs["test_error_se"] < 0.02
-    swept = told("theory sweep --d 16 --trials 2 --n 8,40")["table"]
+    assert "bell" in rule_names("swept")
+    swept = told("theory sweep --d 16 --trials 2 --n 8,40 --rule bell")["table"]
     assert ("direct", "bell") in {(row["strategy"], row["rule"]) for row in swept}
 
 
