@@ -155,7 +155,7 @@ def test_export(guided_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
-def test_texts_are_shown_as_they_are_and_none_commands_the_terminal(
+def test_no_text_commands_the_terminal(
     on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row.
