@@ -23,7 +23,7 @@ from dp_theory import (
 )
 from dp_theory.multiclass import Share, Tilted, Uncertainty
 from dp_theory.multiclass.curves import with_best_ridge
-from dp_theory.multiclass.prediction import cross_entropy, disagreement, prox
+from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
 from tests.mistyped import mistyped
@@ -77,6 +77,24 @@ def test_the_reach_is_found_where_newtons_method_cycles():
     assert selection.keep_fraction(10).mean() == pytest.approx(0.05, rel=1e-8)
 
 
+@pytest.mark.parametrize("selection", [make_selection("keep-hard", 3, keep=0.4), Tilted(5.0, Uncertainty(3.0))])
+def test_nodes_have_the_moments_of_kept_rows(selection):
+    """Against rejection: the means of (1, s·g, max g, |s|²) over kept rows."""
+    rng = np.random.default_rng(0)
+    g, other = rng.standard_normal((2, 400_000, 3))
+    s = 0.8 * g + 0.6 * other
+    plain, s = (x - x.mean(1, keepdims=True) for x in (g, s))
+    keep = selection.keep_probability(s)
+    rejected = np.stack([keep, keep * (s * plain).sum(1), keep * plain.max(1), keep * (s * s).sum(1)])
+    nodes = Nodes.of(3, selection, 0.8, 32, 7, 0)
+    g = nodes.known[0]
+    s = 0.8 * nodes.known[0] + 0.6 * nodes.known[1]
+    assert np.all(g.argmax(1) == 0)
+    ours = nodes.means(nodes.mass * np.stack([np.ones(len(g)), (s * g).sum(1), g[:, 0], (s * s).sum(1)]))
+    error = np.hypot(ours.std(1) / np.sqrt(31), rejected.std(1) / np.sqrt(400_000))
+    assert np.all(np.abs(ours.mean(1) - rejected.mean(1)) < 4 * error + 1e-5)
+
+
 # -- two classes ------------------------------------------------------------------------------------------------------
 
 KEPT = float(KeepHard(0.7).moments(0.0).p)
@@ -105,11 +123,8 @@ def test_two_classes_are_logistic_regression(selection, rule):
 # -- more classes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("classes", "selection"), [(5, make_selection("keep-hard", 5, keep=0.4)), (3, Tilted(5.0, Uncertainty(3.0)))]
-)
-def test_the_experiment_agrees(classes, selection):
-    problem = SoftmaxProblem(classes, selection, 0.8, 0.3, 0.02)
+def test_the_experiment_agrees():
+    problem = SoftmaxProblem(5, make_selection("keep-hard", 5, keep=0.4), 0.8, 0.3, 0.02)
     theory = predict(problem)
     runs = simulate(problem, d=150, trials=16)
     for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
