@@ -15,6 +15,9 @@ from dp_experiments.studies.glyphs.collection import (
     draw_font,
     features,
     is_unicase,
+    likeness,
+    read_by_others,
+    shares,
 )
 from dp_experiments.studies.glyphs.fonts import (
     BEYOND_ASCII,
@@ -111,6 +114,15 @@ def test_small_letters_drawn_as_capitals_are_noticed(images: np.ndarray, tmp_pat
     for small, capital in CASES:
         capitals[PLACES[small]] = np.roll(capitals[PLACES[capital]], 1, 0) // 2 + capitals[PLACES[capital]] // 2
     assert is_unicase(features(capitals))
+
+
+def test_what_is_absent_counts_for_nothing(images: np.ndarray):
+    partial = images[:1].copy()
+    partial[:, 60:] = 0
+    assert likeness(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
+    assert shares(np.zeros((1, 0), bool), np.zeros((1, 0), bool)).tolist() == [1]
+    traits = np.stack([features(image) for image in images])
+    assert read_by_others(traits, [0, 0, 1, 1, 2]).all()  # too few groups to read each other
 
 
 def test_the_collection_keeps_what_serves(folder: Path, tmp_path: Path):
