@@ -73,7 +73,7 @@ def test_workers_and_progress_change_nothing():
     arguments = {"rules": ["keep-easy"], "d": 16, "trials": 3, "n": [8, 20]}
     one = sweep(0.5, advance=done.append, **arguments)
     assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
-    pd.testing.assert_frame_equal(one, sweep(0.5, workers=2, **arguments))
+    pd.testing.assert_frame_equal(one, sweep(0.5, workers=2, **arguments | {"rules": "keep-easy"}))
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
     sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
     assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)

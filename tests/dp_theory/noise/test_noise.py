@@ -130,7 +130,7 @@ def test_static_data_has_its_best_ridge():
 test_bad_input_is_refused = refused(
     (lambda: BoundaryFlips(0.0), "width = 0 must be positive"),
     (lambda: BoundaryFlips(0.3, 1.5), r"eps = 1.5 must lie in"),
-    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between .* and 0.5"),
+    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie above .* and below 0.5"),
     (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
     (lambda: shares(SOFT, 0.7), "test_error = 0.7 must lie"),
     (lambda: row_worth(SOFT, 0.0), "alpha = 0 must be positive"),
