@@ -329,7 +329,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
 
-        def snapshot_download(name, answer=answer, **options):
+        def snapshot_download(name, answer: Any = answer, **options):
             if answer:
                 raise answer.__new__(answer)
             return str(tmp_path)
