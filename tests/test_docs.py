@@ -104,12 +104,17 @@ NOTEBOOKS = [
 
 @pytest.mark.parametrize("file", NOTEBOOKS)
 def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
-    cells = [cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    found = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in found if cell["cell_type"] == "code"]
     shown = [output for cell in cells for output in cell["outputs"]]
     monkeypatch.setattr(plt, "show", lambda: None)
     code = "\n".join("".join(cell["source"]) for cell in cells)
     exec(code, {})
+    assert len(plt.get_fignums()) > 1
     plt.close("all")
+    for target in re.findall(r"\]\(([^)\s]+)\)", "".join(line for cell in found for line in cell["source"])):
+        page = file.parent / target
+        assert page.with_suffix(".md").exists() or page.exists(), page
     assert sum("image/png" in output.get("data", {}) for output in shown) > 1
     assert any(output["output_type"] == "stream" for output in shown)
 

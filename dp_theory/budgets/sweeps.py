@@ -107,7 +107,7 @@ def sweep(  # noqa: PLR0913
     n
         Numbers of samples generated, by default twelve from d/4 to 16 d.
     rules
-        As `make_rule` takes them, one or several, without what fixes how much they keep: "keep-hard", "entropy@kappa=2".
+        As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
         Dimension and number of experiments. Trial k of all series draws from the same stream.
     engine
