@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from dp_base.errors import DivergedError, Interrupted
+from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
@@ -170,7 +170,15 @@ class Practice:
         """Real examples come first."""
         real = real_labels(self.config, self.state.rounds)
         self.taken = torch.cat([self.pool.y, real])
-        labels = LABELS[self.config.practice.classes](self, count - len(real))
+        count, classes = count - len(real), self.config.task.n_classes
+        labels = LABELS[self.config.practice.classes](self, count)
+        if not (
+            isinstance(labels, Tensor)
+            and (labels.dtype, tuple(labels.shape)) == (torch.int64, (count,))
+            and bool(((labels >= 0) & (labels < classes)).all())
+        ):
+            right = f"a tensor int64 [{count}] of classes 0 to {classes - 1}"
+            raise InputError(f"labels, practice.classes = '{self.config.practice.classes}', should give {right}")
         return torch.cat([real, labels])
 
     @property

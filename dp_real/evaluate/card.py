@@ -86,13 +86,13 @@ classify(opened("image.png"))"""
 OWN = """\
 from dp_real import Run
 
-learner = Run("RUN").learner()  # the folder of the run, above this one
+learner = Run("RUN").learner()  # the folder of the run that left these weights
 learner.logits(x).argmax(1)  # x: {form}"""
 
 OWN_TEXTS = """\
 from dp_real import Run
 
-run = Run("RUN")  # the folder of the run, above this one
+run = Run("RUN")  # the folder of the run that left these weights
 x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
 run.learner().logits(x).argmax(1)"""
 

@@ -10,6 +10,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+import dp_real
+from dp_base.errors import InputError
 from dp_real.examples import RealData
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.sampler import raise_score, sample
@@ -40,6 +42,28 @@ def margin(logits: Tensor) -> Tensor:
     """How close the second class is to the first one."""
     top = logits.log_softmax(-1).topk(2).values
     return top[:, 1] - top[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("logits", "objective", "message"),
+    [
+        (lambda x: (2 * x).detach(), entropy, r"logits \[3, 4\]: .*differentiable in the images"),
+        (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
+        (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[batch, classes\]"),
+        (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),
+        (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
+    ],
+)
+def test_what_gives_no_gradient_is_told(logits: Callable, objective: Callable, message: str):
+    x = torch.ones(3, 4, requires_grad=True)
+    with pytest.raises(InputError, match=message):
+        EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
+
+
+@pytest.mark.parametrize("omega", ["auto", math.nan])
+def test_a_strength_is_a_number(omega: Any):
+    with pytest.raises(InputError, match=f"omega = {omega!r}: should be a finite number"):
+        dp_real.guide(None, entropy, omega=omega)
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])

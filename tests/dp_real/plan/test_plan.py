@@ -196,7 +196,7 @@ def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "DIT_256" else pytest.mark.slow) for name in PUBLISHED]
+    "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
 )
 def test_pipelines_are_as_counted(name: str):
     known, (parameters, found) = published()[name], counted(name)

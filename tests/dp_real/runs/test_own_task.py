@@ -121,9 +121,8 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
 
 
 def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
-    run(
-        changed(config, pool={"size": 24, "storage": "jpeg"}, training={"crop": 0.5, "flip": True}), tmp_path / "larger"
-    )
+    pool, training = {"size": 24, "storage": "jpeg"}, {"crop": 0.5, "flip": True}
+    run(changed(config, pool=pool, training=training), tmp_path / "larger")
     larger, usual = Run(tmp_path / "larger"), Run(finished)
     (x, y), (small, label) = larger.pool[4], usual.pool[4]
     assert x.shape == (3, 24, 24)

@@ -388,17 +388,16 @@ def test_refusals(complete: Path, config: Config, tmp_path: Path):
         assert run(same, complete, resume=True)["steps"] == 120  # nothing is done again
 
     (complete / "result.json").unlink()
-    with pytest.raises(InputError, match="--resume"):
-        run(config, complete)
-    with pytest.raises(InputError, match="something else"):
-        run(changed(config, seed=5), complete, resume=True)
-
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="something else"):
-        run(config, tmp_path / "notes")
-    assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
-    with pytest.raises(InputError, match="is a file"):
-        run(config, tmp_path / "notes" / "thesis.txt")
-    with pytest.raises(InputError, match="no run"):
-        run(config, tmp_path / "nowhere", resume=True)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "thesis.txt").write_text("mine")
+    for asked, folder, resume, said in (
+        (config, complete, False, "--resume"),
+        (changed(config, seed=5), complete, True, "something else"),
+        (config, notes, False, "something else"),
+        (config, notes / "thesis.txt", False, "is a file"),
+        (config, tmp_path / "nowhere", True, "no run"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run(asked, folder, resume=resume)
+    assert (notes / "thesis.txt").read_text() == "mine"

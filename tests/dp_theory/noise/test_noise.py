@@ -126,7 +126,7 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(worth, SOFT), {"rounds": 0}),
 )
 test_bad_flips_are_refused = refused(
-    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between .* and 0.5"),
+    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie above .* and below 0.5"),
     (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
 )
 

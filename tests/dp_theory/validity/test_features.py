@@ -66,8 +66,9 @@ def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], 
 def test_a_file_of_another_kind_is_told(tmp_path: Path):
     (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
     np.save(tmp_path / "f.npy", X)
-    for name in ("f.npz", "f.npy"):
-        with pytest.raises(InputError, match=r"no \.npz file of plain arrays"):
+    (tmp_path / "texts.npz").write_text("a text, no pickle\n")
+    for name in ("f.npz", "f.npy", "texts.npz"):
+        with pytest.raises(InputError, match=r"no \.npz file of plain arrays; numpy.savez"):
             read_features(tmp_path / name)
 
 

@@ -119,6 +119,8 @@ def test_init_from_a_table_of_texts(here: Path):
     real = config.data.load()
     assert real.generator is not None
     assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
+    Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
+    assert "holes.csv: row 40: there is no text in it" in refused("real init holes --from holes.csv")
 
 
 def test_where_the_images_that_choose_also_judge_it_is_said():

@@ -17,7 +17,7 @@ from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.class_names import Classes, own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import ImageSet, decode_ahead
-from dp_real.data.sets.places import MOST_FILES, expand, locate, read_set
+from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
 from tests.dp_real.data.sets.made import encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
@@ -238,7 +238,8 @@ def test_images_beside_the_data_set(tmp_path: Path):
 # which files
 
 
-def test_shards_by_pattern(tmp_path: Path):
+def test_shards_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.data.sets.places.MOST_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
     for where in (f"{tmp_path}/val-{{08..10}}.tar", f"{tmp_path}/*.tar", tmp_path, f"{tmp_path}@validation"):
@@ -252,7 +253,7 @@ def test_shards_by_pattern(tmp_path: Path):
         with pytest.raises(InputError, match=said):
             locate(str(tmp_path / pattern))
     with pytest.raises(MissingError):
-        locate(str(tmp_path / f"v-{{1..{MOST_FILES}}}.tar"))
+        locate(str(tmp_path / "v-{1..1000}.tar"))
 
 
 def test_which_split(tmp_path: Path):
@@ -328,7 +329,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
 
-        def snapshot_download(name, answer=answer, **options):
+        def snapshot_download(name, answer: Any = answer, **options):
             if answer:
                 raise answer.__new__(answer)
             return str(tmp_path)
