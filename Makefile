@@ -7,7 +7,7 @@
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make lint                 format, lint and types
 #   make coverage             which lines the tests reach, into out/coverage
-#   make docs                 the site, into out/site, which needs no network to be read
+#   make docs                 the site, into out/site, which needs no network to be read; a demo for a static space, into out/demo
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make bench-gpu            measure a GPU in ten minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
@@ -45,6 +45,7 @@ docs: install
 	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python docs/prepare.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	cp out/SKILL.md out/site
 
 test: .venv/test
 	$(PYTEST)

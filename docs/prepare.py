@@ -1,9 +1,12 @@
 """Writes out/docs: the pages of docs/, and what the site has beside them. Any tool then builds the site from there.
 
-Beside them are the files of the root, the reference of commands and packages, MathJax and llms.txt.
+Beside them are the files of the root, the notebooks as pages, the reference of commands and packages, MathJax and
+llms.txt. out/SKILL.md is for agents, and out/demo the page to play with as a static space of the hub.
 """
 
+import base64
 import inspect
+import json
 import os
 import re
 import shutil
@@ -25,9 +28,33 @@ PLACES |= {ROOT / f"{name.upper()}.md": f"{name}.md" for name in ("security", "c
 PLACES[ROOT / "README.md"] = "index.md"
 PLACES |= {file: f"results/{file.parent.name}.md" for file in STUDIES.glob("*/README.md")}
 PLACES |= {file: f"results/{file.name}" for file in STUDIES.parent.rglob("runs/*.csv")}
+PLACES |= {file: f"notebooks/{file.stem}.md" for file in DOCS.glob("notebooks/*.ipynb")}
 LINK = re.compile(r"\[(?P<shown>[^\]]+)\]\((?!https?:|#)(?P<file>[^)#\s]+)(?P<part>#[^)\s]*)?\)")
 SECTION = re.compile(r"(?m)^(\w[\w ]*)\n-{3,}\n")
 DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
+SKILL = """\
+---
+name: deliberate-practice
+description: Train classifiers of images or texts on generated data that they find hard, guide pipelines of diffusers by
+  a classifier's entropy, and ask the theory of data selection. For tasks with the command dp, dp_real or dp_theory.
+---
+
+# deliberate-practice
+
+Errors are one line on stderr: what is wrong, where, and what would be right. Status 2: the input is wrong. 3: something
+is missing. 130: stopped, and to be resumed. `--json` prints one JSON object. `dp COMMAND --help` explains options, and
+`dp real keys` the keys of a configuration.
+"""
+CARD = """\
+---
+title: Deliberate practice
+sdk: static
+app_file: index.html
+license: apache-2.0
+---
+
+Sliders over Theorem 1 of arXiv 2502.15588, and practice on a toy.
+"""
 
 
 def prepare(out: Path) -> None:
@@ -38,6 +65,8 @@ def prepare(out: Path) -> None:
         shutil.copy(file, out / place)
         if file.suffix == ".md":
             (out / place).write_text(linked(file), encoding="utf-8")
+        elif file.suffix == ".ipynb":
+            write_notebook(file, out / place)
     pages = {"llms.txt": "\n".join(llms()), "reference/commands.md": "\n".join(commands_page())}
     for package in PACKAGES:
         pages[f"reference/{package}.md"] = "\n".join(names_page(package))
@@ -48,6 +77,11 @@ def prepare(out: Path) -> None:
     assert mathjax is not None
     assert mathjax.origin is not None
     shutil.copy(Path(mathjax.origin).parent / "static" / "mathjax" / "tex-svg.js", out / "assets")
+    (out.parent / "SKILL.md").write_text("\n".join(skill()) + "\n", encoding="utf-8")
+    demo = out.parent / "demo"
+    demo.mkdir(exist_ok=True)
+    shutil.copy(DOCS / "play.html", demo / "index.html")
+    (demo / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def linked(page: Path) -> str:
@@ -61,6 +95,42 @@ def linked(page: Path) -> str:
         return f"[{found['shown']}]({there}{found['part'] or ''})"
 
     return LINK.sub(place, page.read_text(encoding="utf-8"))
+
+
+def write_notebook(file: Path, out: Path) -> None:
+    """Write a notebook as a page, and beside it the notebook and the pictures that it drew."""
+    shutil.copy(file, out.with_suffix(".ipynb"))
+    parts: list[str] = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            if drawn := output.get("data", {}).get("image/png"):
+                picture = out.with_name(f"{out.stem}-{len(parts)}.png")
+                picture.write_bytes(base64.b64decode(drawn))
+                parts.append(f"![What the code above draws]({picture.name})")
+            else:
+                parts.append(f"```text\n{''.join(output['text'])}```")
+    parts.append(f"[This page as a notebook]({file.name})")
+    out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def skill() -> Iterator[str]:
+    """How to use the project, for agents: the README's own words, and a line for each command."""
+    yield SKILL
+    yield re.findall(r"(?s)(## Start\n.*?)## Where to go on", linked(ROOT / "README.md"))[0]
+    yield "## Commands\n"
+    yield from command_lines(root, "dp")
+
+
+def command_lines(command: Any, words: str) -> Iterator[str]:
+    """Each command with the first line of its help."""
+    command = getattr(command, "loaded", command)
+    subs = [(name, sub) for name, sub in getattr(command, "commands", {}).items() if not sub.hidden]
+    for name, sub in subs:
+        yield from command_lines(sub, f"{words} {name}")
+    if not subs:
+        yield f"- `{words}`: {(command.help or '').strip().partition(chr(10))[0]}"
 
 
 def llms() -> Iterator[str]:

@@ -101,12 +101,12 @@ def _in_folders(folder: Path) -> list[Example]:
 
 def _in_table(source: Path) -> list[Example]:
     from dp_real.data.sets.places import locate
-    from dp_real.text.text_sets import rows_of_table
+    from dp_real.text.text_sets import checked, rows_of_table
 
     rows = rows_of_table(locate(str(source)))
     return [
-        Example(label, str(row), text=text)
-        for row, (text, label) in enumerate(zip(rows.texts, rows.names, strict=True))
+        Example(label, str(row), text=checked(text, place))
+        for row, (text, label, place) in enumerate(zip(*rows, strict=True))
     ]
 
 

@@ -13,7 +13,7 @@ from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task
+from dp_real.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.sections import SamplingConfig, Seed, TrainingConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dp_real.protocols import Generator, Learner
 
 GIVEN = "given"
+SETS = {"validation", "test", "train"}
 _objects: dict[str, Any] = {}  # by their digests
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
@@ -112,17 +113,34 @@ def real_data(thing: Any) -> RealData:
 
     x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test, too.
     """
+    import torch
+
     if isinstance(thing, RealData):
         return thing
     try:
-        sets = {name: Examples(x, y) for name, (x, y) in thing.items()}
-        validation = sets["validation"]
-        classes = tuple(str(label) for label in range(int(max(each.y.max() for each in sets.values())) + 1))
-    except (AttributeError, KeyError, TypeError, ValueError):
+        given = {name: (x, torch.as_tensor(y)) for name, (x, y) in thing.items()}
+        shape = tuple(given["validation"][0].shape[1:])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
         right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
         raise InputError(f"data is of type {type(thing).__name__}: should be {right}") from None
-    task = Task(tuple(validation.x.shape[1:]), classes)
+    sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in given.items()}
+    if unknown := sorted(sets.keys() - SETS):
+        raise InputError(f"data has a set {unknown[0]!r}: should be validation, test or train")
+    validation, count = sets["validation"], 1 + max(int(each.y.max()) for each in sets.values())
+    if missing := sorted(set(range(count)) - set(validation.y.tolist())):
+        raise InputError(f"data: validation has no example of class {missing[0]}, and labels are 0 to {count - 1}")
+    task = Task(shape, tuple(map(str, range(count))))
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
+
+
+def _examples(name: str, x: Any, y: Tensor, shape: tuple[int, ...]) -> Examples:
+    """Examples of one set, or an InputError that begins with its name."""
+    if y.dim() != 1 or y.is_floating_point() or not len(y) or y.min() < 0:
+        raise InputError(f"{name} has labels {y.dtype} {list(y.shape)}: should be whole numbers from 0, [n]")
+    x = as_numbers(x, (len(y), *shape), name)
+    if not x.isfinite().all():
+        raise InputError(f"{name} has numbers that are not finite")
+    return Examples(x, y.long())
 
 
 @DATA.named(GIVEN, place=None)
@@ -156,14 +174,25 @@ class GivenLearner(LearnerConfig):
     digest: str = Digest
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        import torch
         from torch import nn
 
         from dp_real.learners.models.network import NetworkLearner
 
         thing = taken(self.digest, "learner")
         if isinstance(thing, nn.Module):
-            return NetworkLearner(deepcopy(thing), task, training, seed)
-        return NetworkLearner.fresh(thing, task, training, seed)
+            learner = NetworkLearner(deepcopy(thing), task, training, seed)
+        else:
+            learner = NetworkLearner.fresh(thing, task, training, seed)
+        asked, right = (2, *task.sample_shape), [2, task.n_classes]
+        try:
+            with torch.no_grad():
+                gave = list(learner.logits(torch.zeros(asked)).shape)
+        except Exception as error:  # of a module of anybody's
+            raise InputError(f"learner cannot read samples {list(asked)}: {error}") from error
+        if gave != right:
+            raise InputError(f"learner gives {gave} for samples {list(asked)}: should be logits {right}")
+        return learner
 
 
 @GENERATORS.named(GIVEN, place=None)
@@ -179,6 +208,10 @@ class GivenGenerator(GeneratorConfig):
     @property
     def has_denoiser(self) -> bool:
         return self.guided
+
+    @property
+    def remedy(self) -> str:
+        return "mend the generator that was given"
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -200,6 +233,9 @@ def _row_by_row(function: Callable[..., Tensor]) -> Callable[[np.ndarray, np.nda
             function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
             for label, seed in zip(labels.tolist(), seeds, strict=True)
         ]
+        for row in rows:
+            if not isinstance(row, torch.Tensor):
+                raise InputError(f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape]")
         return torch.cat(rows)
 
     return draw

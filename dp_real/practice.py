@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import sqrt
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,12 +14,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from dp_base.errors import DivergedError, Interrupted
+from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.registry import Registry
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.evaluate.assess import accuracy
+from dp_real.evaluate.assess import accuracy, standard_error
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
@@ -171,7 +170,15 @@ class Practice:
         """Real examples come first."""
         real = real_labels(self.config, self.state.rounds)
         self.taken = torch.cat([self.pool.y, real])
-        labels = LABELS[self.config.practice.classes](self, count - len(real))
+        count, classes = count - len(real), self.config.task.n_classes
+        labels = LABELS[self.config.practice.classes](self, count)
+        if not (
+            isinstance(labels, Tensor)
+            and (labels.dtype, tuple(labels.shape)) == (torch.int64, (count,))
+            and bool(((labels >= 0) & (labels < classes)).all())
+        ):
+            right = f"a tensor int64 [{count}] of classes 0 to {classes - 1}"
+            raise InputError(f"labels, practice.classes = '{self.config.practice.classes}', should give {right}")
         return torch.cat([real, labels])
 
     @property
@@ -190,7 +197,7 @@ class Practice:
     def knows_something(self) -> bool:
         """Whether the best accuracy is above chance beyond doubt."""
         chance = 1 / self.config.task.n_classes
-        return self.state.best - chance > BEYOND_DOUBT * accuracy_error(chance, len(self.validation.y))
+        return self.state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """One step, with the evaluation and the checkpoint that are due after it."""
@@ -285,13 +292,8 @@ class Practice:
 def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
     """Whether an accuracy is that of chance, after one was above it beyond doubt."""
     above = best - chance
-    doubt = BEYOND_DOUBT * accuracy_error(chance, examples)
+    doubt = BEYOND_DOUBT * standard_error(chance, examples)
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
-
-
-def accuracy_error(accuracy: float, examples: int) -> float:
-    """The standard error of an accuracy on so many examples."""
-    return sqrt(accuracy * (1 - accuracy) / examples)
 
 
 # when to add, and which labels: other packages, and notebooks, can add theirs

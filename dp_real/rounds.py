@@ -194,7 +194,7 @@ class SampleDrawer:
 
     def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
-        score = assess(learner, x, labels, hardness=OBJECTIVES[self.config.guidance.objective])[0].double()
+        score = assess(learner, x, labels, objective=OBJECTIVES[self.config.guidance.objective])[0].double()
         if weight := self.config.guidance.likelihood_weight:
             log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
             score = score + weight * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)

@@ -8,12 +8,10 @@ checker only. Loaded for tests they get its names anyway, so that their annotati
 """
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -45,47 +43,27 @@ CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a fl
 
 def check_shapes_of(packages: Sequence[str]) -> None:
     """From now on, check the shapes in the modules of these packages, as they are imported."""
-    sys.meta_path.insert(0, _Finder(tuple(packages)))
+    load = SourceFileLoader.exec_module
+
+    def load_and_check(loader: SourceFileLoader, module: ModuleType) -> None:
+        load(loader, module)
+        if any(f"{module.__name__}.".startswith(f"{package}.") for package in packages):
+            _check_module(module)
+
+    SourceFileLoader.exec_module = load_and_check
 
 
-class _Finder(MetaPathFinder):
-    """Finds modules as Python does, and lets `_CheckingLoader` load those of the packages."""
-
-    def __init__(self, packages: tuple[str, ...]) -> None:
-        self.packages = packages
-
-    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if not any(fullname == package or fullname.startswith(f"{package}.") for package in self.packages):
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _CheckingLoader(spec.loader)
-        return spec
-
-
-class _CheckingLoader(Loader):
-    """Loads a module as another loader does, and then checks its functions and classes."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
-        for name in NAMES:
-            vars(module)[name] = getattr(jaxtyping, name)
-        for name, thing in list(vars(module).items()):
-            if getattr(thing, "__module__", None) != module.__name__:
-                continue
-            if isinstance(thing, FunctionType) and _names_a_shape(thing):
-                setattr(module, name, _checked(thing))
-            elif isinstance(thing, type):
-                _check_class(thing)
+def _check_module(module: ModuleType) -> None:
+    """Check the functions and classes that a module defines."""
+    for name in NAMES:
+        vars(module)[name] = getattr(jaxtyping, name)
+    for name, thing in list(vars(module).items()):
+        if getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if isinstance(thing, FunctionType) and _names_a_shape(thing):
+            setattr(module, name, _checked(thing))
+        elif isinstance(thing, type):
+            _check_class(thing)
 
 
 def _check_class(cls: type) -> None:

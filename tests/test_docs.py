@@ -5,6 +5,7 @@ smaller (in the place of its own of the same name). Of the others the sub-comman
 block of Python ends with values, and with a remark that says them.
 """
 
+import json
 import os
 import re
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from dp_experiments.cli import commands as dp_commands
+from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
 from dp_base.registry import Registry
@@ -92,6 +94,29 @@ def test_marked_python_gives_the_values_behind_it(code, tmp_path, monkeypatch):
     exec("\n".join(lines), scope)
     for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
         assert round(float(value), len(written.partition(".")[2])) == float(written)
+
+
+NOTEBOOKS = [
+    pytest.param(file, marks=[pytest.mark.slow] if "dp_real" in file.read_text(encoding="utf-8") else [], id=file.stem)
+    for file in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS)
+def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
+    found = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in found if cell["cell_type"] == "code"]
+    shown = [output for cell in cells for output in cell["outputs"]]
+    monkeypatch.setattr(plt, "show", lambda: None)
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    exec(code, {})
+    assert len(plt.get_fignums()) > 1
+    plt.close("all")
+    for target in re.findall(r"\]\(([^)\s]+)\)", "".join(line for cell in found for line in cell["source"])):
+        page = file.parent / target
+        assert page.with_suffix(".md").exists() or page.exists(), page
+    assert sum("image/png" in output.get("data", {}) for output in shown) > 1
+    assert any(output["output_type"] == "stream" for output in shown)
 
 
 # -- tables that are derived ------------------------------------------------------------------------------------------

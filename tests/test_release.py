@@ -203,6 +203,7 @@ def test_the_wheel_works_in_a_clean_environment(built: Path, versions: str, tmp_
     (wheel,) = built.glob("*.whl")
     pip, dp = (tmp_path / "env/bin" / name for name in ("pip", "dp"))
     call(pip, "install", "--constraint", constraints, f"{wheel}[real]", folder=tmp_path)
+    assert call(tmp_path / "env/bin/deliberate-practice", "--version", folder=tmp_path)  # what pipx run looks for
     for words in COMMANDS:
         assert call(dp, *words, folder=tmp_path) or words[1] in ("init", "report")
     for words, extra in OF_EXTRAS.items():

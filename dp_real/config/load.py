@@ -39,6 +39,8 @@ def load_config(
     top-level value that an override contradicts.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; dp real init NAME writes a configuration")
     with foreign_file(path, "cannot be read as text in UTF-8"):
         text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     with foreign_file(path, "not TOML"):

@@ -12,7 +12,7 @@ from dp_real.config import Config
 from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.distributed import device, distribute, read_slices, slices
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.guidance.entropy import entropy
+from dp_real.guidance.entropy import entropy, hardness
 from dp_real.protocols import Learner
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
@@ -22,12 +22,12 @@ ROWS = 1024  # that go through a learner together
 
 @torch.no_grad()
 def assess(
-    learner: Learner, x: ExampleArray, y: Tensor, hardness: Callable[[Tensor], Tensor] = entropy
+    learner: Learner, x: ExampleArray, y: Tensor, objective: Callable[[Tensor], Tensor] = entropy
 ) -> tuple[Tensor, Tensor]:
-    """Each row's entropy in nats, or other `hardness`, and whether the prediction is y, [n], by this process alone."""
+    """Each row's entropy in nats, or other `objective`, and whether the prediction is y, [n], by this process alone."""
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
-    return hardness(answers), answers.argmax(-1) == y
+    return hardness(objective, answers), answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from dp_real.config import Config
+from dp_real.data.sets.places import HUB
+from dp_real.runtime.model_folders import is_hub_id
 
 CITATION = """\
 @inproceedings{askarihemmat2025improving,
@@ -21,7 +23,7 @@ CITATION = """\
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
     """The card in Markdown; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
-    return f"""{_header(config)}# {config.name}
+    return f"""{_header(config, result)}# {config.name}
 
 A classifier trained on {_examples(config)}, by Deliberate Practice (arXiv:2502.15588): while it
 learns, a generator adds examples that it finds hard. {_start(config)}
@@ -84,13 +86,13 @@ classify(opened("image.png"))"""
 OWN = """\
 from dp_real import Run
 
-learner = Run("RUN").learner()  # the folder of the run, above this one
+learner = Run("RUN").learner()  # the folder of the run that left these weights
 learner.logits(x).argmax(1)  # x: {form}"""
 
 OWN_TEXTS = """\
 from dp_real import Run
 
-run = Run("RUN")  # the folder of the run, above this one
+run = Run("RUN")  # the folder of the run that left these weights
 x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
 run.learner().logits(x).argmax(1)"""
 
@@ -143,13 +145,25 @@ def _passes(result: Mapping[str, Any]) -> dict[str, str]:
     return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
 
 
-def _header(config: Config) -> str:
-    """The hub's block of metadata is empty unless a library can read the learner."""
+def _header(config: Config, result: Mapping[str, Any]) -> str:
+    """The hub's block of metadata, with each accuracy; empty unless a library can read the learner."""
     if config.learner.library is None:
         return ""
+    places = getattr(config.data, "places", {})
+    accuracies = {"validation": result["val_accuracy"], "test": result["test_accuracy"]}
+    accuracies |= {row["set"]: row["accuracy"] for row in result["sets"]}
+    measured = []
+    for name, accuracy in accuracies.items():
+        on_hub = HUB.fullmatch(places.get(name, ""))
+        kind = on_hub["id"] if on_hub else config.data.source
+        of_set = {"dataset_type": kind, "dataset_name": name, "dataset_split": name}
+        measured.append(EvalResult(config.data.pipeline_tag, metric_type="accuracy", metric_value=accuracy, **of_set))
     data = ModelCardData(
+        base_model=[model for model in config.learner.weights().values() if is_hub_id(model)] or None,
+        model_name=config.name,
         library_name=config.learner.library,
         pipeline_tag=config.data.pipeline_tag,
-        tags=["synthetic-data"],
+        tags=["synthetic-data", "arxiv:2502.15588"],
+        eval_results=[each for each in measured if each.metric_value is not None],
     )
     return f"---\n{data.to_yaml()}\n---\n"

@@ -105,6 +105,8 @@ class FunctionGenerator:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:
             given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+        except InputError:
+            raise
         except (Exception, SystemExit) as error:  # it may raise anything
             raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
         return self.as_samples(given, len(labels), self.name)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt64
 from torch import Tensor
 
+from dp_base.errors import InputError
 from dp_base.registry import Registry
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.sections import GuidanceConfig, is_guided
@@ -21,6 +22,19 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     """Predictive entropy in nats, from 0 to ln(classes)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
+
+
+def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = False) -> Float[Tensor, " batch"]:
+    """The objective of logits [batch, classes]; InputError for other forms and, if it guides, without a slope."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or (guides and not logits.requires_grad):
+        told = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
+        slope = ", differentiable in the images" if guides else ""
+        raise InputError(f"a classifier gave logits {told}: should be a tensor [batch, classes]{slope}")
+    values = objective(logits)
+    if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
+        told = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise InputError(f"the objective gave {told} for {len(logits)} rows of logits: should be a number a row")
+    return values
 
 
 OBJECTIVES: Registry[Callable[[Tensor], Tensor]] = Registry("objectives", __name__)
@@ -100,7 +114,8 @@ class EntropyGuidance:
             The gradient. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
-        (at_x0_hat,) = torch.autograd.grad(self.objective(self.logits(x0_hat)).sum(), x0_hat)
+        values = hardness(self.objective, self.logits(x0_hat), guides=True)
+        (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat)
         if x is x0_hat:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.

@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import huggingface_hub
@@ -14,6 +14,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
+from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
 from dp_real.plan import hours, work
@@ -192,8 +193,19 @@ def weights(config: Config) -> Iterator[Requirement]:
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
-                yield _weights_of(key, model, pipeline=isinstance(part, DiffusersConfig) and key == "generator.model")
+                pipeline = isinstance(part, DiffusersConfig) and key == "generator.model"
+                need = _weights_of(key, model, pipeline)
+                if need.problem and key == "generator.model":
+                    need = replace(need, problem=f"{need.problem}; without weights: {_kinds_trained_here(config)}")
+                yield need
         yield from others
+
+
+def _kinds_trained_here(config: Config) -> str:
+    """The kinds of generators that real examples train here."""
+    fitting = (None, config.data.examples)
+    kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.examples in fitting]
+    return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
 
 
 def with_random_weights(config: Config) -> Config:

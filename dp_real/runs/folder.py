@@ -35,6 +35,7 @@ from dp_base.locks import locked
 from dp_base.reading import KEY, read_json
 from dp_real import distributed
 from dp_real.config import Config, load_config
+from dp_real.config.load import flat
 from dp_real.pool import Pool
 from dp_real.pool.pool import pool_problem
 from dp_real.practice import LoopState
@@ -277,8 +278,13 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
         return None
     if files.result.exists() and not files.config.exists():
         raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
-    if not files.config.exists() or not config.goes_on_from(load_config(files.config)):
-        raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")
+    if not files.config.exists():
+        raise InputError(f"{out} holds something else; name a new folder")
+    begun = load_config(files.config)
+    if not config.goes_on_from(begun):
+        before, now = (flat(each.model_dump(mode="json")) for each in (begun, config))
+        key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
     result = files.read_result()
     if not resume:
         raise InputError(

@@ -36,18 +36,22 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
     whole = _read(found, classes, needed)
     rows, y = classes.rows(whole.names, whole.places, found.where, needed, "texts")
-    for row in rows:
-        if not isinstance(whole.texts[row], str) or not whole.texts[row].strip():
-            raise InputError(f"{whole.places[row]}: there is no text in it; give it some, or remove it")
-        if "\0" in whole.texts[row]:
-            raise InputError(f"{whole.places[row]}: it has characters of code 0, which no text has; mend or remove it")
-    texts = [whole.texts[row].strip() for row in rows]
+    texts = [checked(whole.texts[row], whole.places[row]) for row in rows]
     long = sum(len(text) > length for text in texts)
     if long:
         warn_once(
             f"{found.where}: {long:,} of {len(texts):,} texts are longer than data.length = {length}, and are cut"
         )
     return Examples(to_codes(texts, length), torch.tensor(y))
+
+
+def checked(text: Any, place: str) -> str:
+    """A text without blanks at its ends; InputError, at `place`, if there is none."""
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{place}: there is no text in it; give it some, or remove it")
+    if "\0" in text:
+        raise InputError(f"{place}: it has characters of code 0, which no text has; mend or remove it")
+    return text.strip()
 
 
 def _read(found: Located, classes: Classes, needed: Collection[int]) -> Rows:

@@ -85,7 +85,7 @@ def sweep(  # noqa: PLR0913
     rho: float | Sequence[float] = 0.9,
     lam: float | Sequence[float] = 0.01,
     n: float | Sequence[float] | None = None,
-    rules: Sequence[str] = RULE_NAMES,
+    rules: str | Sequence[str] = RULE_NAMES,
     d: int = 512,
     trials: int = 64,
     engine: str = "law",
@@ -107,7 +107,7 @@ def sweep(  # noqa: PLR0913
     n
         Numbers of samples generated, by default twelve from d/4 to 16 d.
     rules
-        As `make_rule` takes them, without what fixes how much they keep: "keep-hard", "entropy@kappa=2".
+        As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
         Dimension and number of experiments. Trial k of all series draws from the same stream.
     engine
@@ -163,6 +163,7 @@ def sweep(  # noqa: PLR0913
     sizes = sizes.astype(int)
     require_magnitude(lam=lam)
     lams = np.unique(lam).astype(float)
+    rules = [rules] if isinstance(rules, str) else rules
     for rule in rules:
         if not isinstance(rule, str):
             kind = type(rule).__name__

@@ -52,7 +52,7 @@ class BoundaryFlips:
     def of_share(cls, share: float, eps: float = 0.5) -> BoundaryFlips:
         """The flips whose width gives `share` of the plain rows a wrong label."""
         least, most = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
-        must = f"lie between {least:.3g} and {most:.3g}, which the narrowest and the widest such flips give"
+        must = f"lie above {least:.3g} and below {most:.3g}, which the narrowest and the widest such flips give"
         require("share", share, least < share < most, must)
         return cls(float(np.tan(np.pi * share / (2 * eps))), eps)
 

@@ -53,7 +53,7 @@ def test_jobs_are_in_order_and_errors_their_own(scheduler: str, caplog: pytest.L
 
 @pytest.mark.parametrize("victim", ["process", "worker"])
 def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim: str, scheduler: str, tmp_path: Path):
-    def kill_once() -> None:
+    def kill_once():
         until(lambda: calls(tmp_path))
         process, worker = calls(tmp_path)[0]
         os.kill(process if victim == "process" else worker, signal.SIGKILL)

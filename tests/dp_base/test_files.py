@@ -71,7 +71,7 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mod
 def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
     folder = tmp_path / "folder"
 
-    def write(name: str, replace: bool) -> None:
+    def write(name, replace):
         with whole_folder(folder, replace=replace) as staged:
             (staged / name).touch()
 
@@ -128,7 +128,7 @@ def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path: Path, mon
     """NFS renames a file that is memory-mapped within its folder, so the folder is not empty."""
     (tmp_path / "drawing").mkdir()
 
-    def kept(*_: object, **__: object) -> None:
+    def kept(*_, **__):
         raise OSError(errno.ENOTEMPTY, "Directory not empty")
 
     with monkeypatch.context() as nfs:

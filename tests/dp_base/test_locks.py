@@ -97,7 +97,7 @@ def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
 def test_a_place_without_locks_is_written_with_a_remark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def none(file: int, operation: int) -> None:
+    def none(file, operation):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", none)

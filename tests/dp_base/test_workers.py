@@ -1,7 +1,6 @@
 """Workers have a GPU each, as far as there are as many."""
 
 import gc
-import os
 import signal
 import time
 
@@ -10,11 +9,7 @@ import torch
 
 from dp_base.workers import in_parallel
 from dp_real.distributed import visible_gpus
-
-
-def seen(wait: float) -> tuple[int, str | None]:
-    time.sleep(wait)  # so that each worker gets a job
-    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+from tests.dp_base.worker_jobs import interrupted_at_once, seen
 
 
 def test_a_gpu_a_worker(monkeypatch: pytest.MonkeyPatch):
@@ -23,10 +18,6 @@ def test_a_gpu_a_worker(monkeypatch: pytest.MonkeyPatch):
     found = set(in_parallel(3, seen, [(0.5,)] * 6, visible_gpus()))
     assert {gpu for _, gpu in found} == {"4", "6"}
     assert len(found) == len({process for process, _ in found}) <= 3  # a worker keeps its GPU
-
-
-def interrupted_at_once() -> bool:
-    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def test_ctrl_c_is_answered_by_the_parent_alone():

@@ -16,6 +16,16 @@ def slowly(out: str) -> None:
     time.sleep(60)
 
 
+def seen(wait: float) -> tuple[int, str | None]:
+    """This process and its GPU, after a while in which others get their jobs."""
+    time.sleep(wait)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def interrupted_at_once() -> bool:
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 def plain(value: int) -> tuple[int, int, float]:
     return 2 * value, os.getpid(), locks.patience
 
@@ -37,7 +47,7 @@ def patient(folder: str) -> int:
 
 def stoppable(folder: str) -> None:
     """Write a file when told to stop, as a run writes a checkpoint."""
-    stopped: list[int] = []
+    stopped = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     (Path(folder) / "begun").touch()
     while not stopped:

@@ -71,6 +71,19 @@ def copied(broken_off: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `hf download org/name --repo-type dataset` leaves a set; nothing is there yet, and there is no network."""
+    cache = tmp_path_factory.mktemp("hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    commit = "0" * 40
+    for place in ("refs", "snapshots"):
+        (cache / "datasets--org--name" / place).mkdir(parents=True)
+    (cache / "datasets--org--name" / "refs" / "main").write_text(commit)
+    return cache / "datasets--org--name" / "snapshots" / commit
+
+
+@pytest.fixture
 def complete(unbroken: Path, tmp_path: Path) -> Path:
     """A copy of the complete run, which a test may change."""
     return Path(shutil.copytree(unbroken, tmp_path / "run"))

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +63,27 @@ def script(tmp_path: Path) -> Path:
     return tmp_path / "script.py"
 
 
+SAME_STATISTICS = """
+import torch
+from torch import nn
+from dp_real import distributed
+from dp_real.examples import Task
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.sections import TrainingConfig
+torch.manual_seed(0)
+module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+module(torch.zeros(2, 1, 8, 8))
+learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(steps=5), seed=0)
+rank = distributed.this_process().process_index
+for step in range(5):
+    x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
+    learner.train_step(x, torch.arange(8) % 3)
+first, *others = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
+assert len(others) == distributed.this_process().num_processes - 1
+assert all(torch.equal(first, other) for other in others), "each process would find other samples hard"
+"""
+
+
 def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
@@ -76,7 +96,11 @@ def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     config: Config, script: Path, tmp_path: Path, processes: int
 ):
-    """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again."""
+    """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
+
+    Layers that gather statistics have the same everywhere.
+    """
+    script.write_text(RUN + SAME_STATISTICS)
     alone = tmp_path / "alone"
     run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
     together = back_at_its_first_checkpoint(alone, tmp_path / "together")
@@ -180,27 +204,6 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
     assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
 
 
-SAME_STATISTICS = """
-import torch
-from torch import nn
-from dp_real import distributed
-from dp_real.examples import Task
-from dp_real.learners.models.network import NetworkLearner
-from dp_real.sections import TrainingConfig
-torch.manual_seed(0)
-module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
-module(torch.zeros(2, 1, 8, 8))
-learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(steps=5), seed=0)
-rank = distributed.this_process().process_index
-for step in range(5):
-    x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
-    learner.train_step(x, torch.arange(8) % 3)
-answers = distributed.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
-assert len(answers) == 2
-assert torch.equal(*answers), "each process would find other samples hard"
-"""
-
-
 AT_THE_END = """
 import atexit
 from pathlib import Path
@@ -221,11 +224,6 @@ def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_th
     (tmp_path / "script.py").write_text(AT_THE_END)
     said = finished(launch(tmp_path / "script.py", 2)).splitlines()
     assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
-
-
-def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
-    (tmp_path / "script.py").write_text(SAME_STATISTICS)
-    finished(launch(tmp_path / "script.py", 2))
 
 
 @pytest.mark.slow
@@ -277,9 +275,9 @@ def test_a_node_that_sees_late_waits_for_the_round(
     pool_of_two_rounds(tmp_path)
     other = Pool(tmp_path / "pool", SHAPE, 1)
     request.getfixturevalue("one_of_eight")
-    looks: list[Path] = []
+    looks = []
 
-    def late_view(folder: Path) -> Any:
+    def late_view(folder):
         looks.append(folder)
         if len(looks) <= 2:
             raise ValueError("Not found: version 2")

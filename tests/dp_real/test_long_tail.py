@@ -2,7 +2,6 @@
 
 import contextlib
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,6 @@ from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Pool
 from dp_real.rounds import filling
 from dp_real.runs.prepare import fresh_learner, load_data
 from dp_real.runs.reader import Run
@@ -87,7 +85,7 @@ def test_balanced_batches_have_each_class_alike():
     y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
     config = digits()
     training = config.training.model_copy(update={"batch_size": 60, "balanced_batches": True})
-    batches = MiniBatches(config.model_copy(update={"training": training}), cast(Pool, Labelled(y)))
+    batches = MiniBatches(config.model_copy(update={"training": training}), Labelled(y))
     rows = torch.cat([batches.at(step) for step in range(256)])
     drawn = y[rows].bincount()
     assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
@@ -130,7 +128,7 @@ def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
     """A class without rows of a kind counts as one with a single row."""
     real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
     pool = Labelled(torch.cat([real, torch.arange(10)]), real=30)
-    adjustment = LogitAdjustment(digits(1.5, initial=40, real=30), cast(Pool, pool))
+    adjustment = LogitAdjustment(digits(1.5, initial=40, real=30), pool)
     found = adjustment.of(torch.tensor([3, 35, 0]))
     of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
     of_generated = 1.5 * torch.log(torch.full([10], 0.1))
@@ -142,7 +140,6 @@ def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
 
 def test_what_is_added_to_the_logits_is_in_the_loss():
     learner = fresh_learner(digits())
-    assert isinstance(learner, NetworkLearner)
     draw = torch.Generator().manual_seed(1)
     x = torch.randn(6, *learner.task.sample_shape, generator=draw)
     y = torch.tensor([0, 0, 1, 2, 3, 9])
@@ -153,10 +150,10 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
 
 
 def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    offsets: list[torch.Tensor] = []
+    offsets = []
     step = NetworkLearner.train_step
 
-    def noted(self: NetworkLearner, x: torch.Tensor, y: torch.Tensor, offset: torch.Tensor) -> None:
+    def noted(self, x, y, offset):
         offsets.append(offset)
         step(self, x, y, offset)
 

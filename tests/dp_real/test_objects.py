@@ -16,11 +16,11 @@ from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
 from dp_real.objects import digest
-from dp_real.practice import TRIGGERS, Practice
+from dp_real.practice import TRIGGERS
 from tests.dp_real.runs.folders import dying
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
-PLAN: dict[str, Any] = {
+PLAN = {
     "name": "mine",
     "threads": 1,
     "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
@@ -47,7 +47,7 @@ def objects() -> dict[str, Any]:
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def low_loss.*?)```", GUIDE, re.S)
-shown: dict[str, Any] = {"torch": torch}
+shown = {"torch": torch}
 exec(SHOWN, shown)  # the functions of the page
 low_loss, confused, margin = (shown[name] for name in ("low_loss", "confused", "margin"))
 
@@ -86,7 +86,7 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
-    with pytest.raises(InputError, match="a run of another configuration"):
+    with pytest.raises(InputError, match=r"of another configuration: practice\.trigger differs"):
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
     again = run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)
     assert again["test_accuracy"] == whole["test_accuracy"]
@@ -95,9 +95,9 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
 def test_a_cell_that_runs_again_gives_its_function_again(objects: dict[str, Any], tmp_path: Path):
     """It is another object of the same code, and takes the place of the first."""
     for again in ("once", "twice"):
-        asked: list[int] = []
+        asked = []
 
-        def each_time(practice: Practice, asked: list[int] = asked) -> bool:
+        def each_time(practice, asked=asked):
             asked.append(practice.state.step)
             return True
 
@@ -105,9 +105,37 @@ def test_a_cell_that_runs_again_gives_its_function_again(objects: dict[str, Any]
         assert asked
 
 
-def test_what_is_given_fits(objects: dict[str, Any], tmp_path: Path):
-    with pytest.raises(InputError, match="data is of type int: should be RealData, or"):
-        run(PLAN, tmp_path / "run", learner=objects["learner"], generator=draw, data=3)
+X, Y = cloud(90, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": 3}, "data is of type int: should be RealData, or"),
+        ({"data": {"validation": (X, Y[:1])}}, r"data: validation gave shape \[90, 2\] for 1 labels"),
+        ({"data": {"validation": (X, Y / 2)}}, r"data: validation has labels torch.float32 \[90\]: should be whole"),
+        ({"data": {"validation": (X, Y - 1)}}, "should be whole numbers from 0"),
+        ({"data": {"validation": (X, Y), "tests": (X, Y)}}, "a set 'tests': should be validation, test or train"),
+        ({"data": {"validation": (X, 2 * Y)}}, "no example of class 1, and labels are 0 to 4"),
+        ({"data": {"validation": (X / 0, Y)}}, "data: validation has numbers that are not finite"),
+        ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
+        ({"learner": nn.Linear(3, 3)}, r"learner cannot read samples \[2, 2\]: .*shapes cannot be multiplied"),
+        ({"generator": lambda labels, generator: labels.numpy()}, r"gave a ndarray: should be a tensor \[1, \*shape"),
+        (
+            {"labels": lambda practice, count: torch.rand(count)},
+            r"should give a tensor int64 \[\d+\] of classes 0 to 2",
+        ),
+        ({"labels": lambda practice, count: torch.full((count,), 3)}, "of classes 0 to 2"),
+        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
+    ],
+)
+def test_what_does_not_fit_is_told(objects: dict[str, Any], given: dict[str, Any], message: str, tmp_path: Path):
+    with pytest.raises(InputError, match=message) as told:
+        run(PLAN, tmp_path / "run", **objects | given)
+    assert "raised" not in str(told.value)
+
+
+def test_a_generator_without_a_denoiser_has_nothing_to_guide(objects: dict[str, Any], tmp_path: Path):
     with pytest.raises(InputError, match=r"generator.kind = 'given' has no denoiser to guide"):
         run(PLAN | {"guidance": {}}, tmp_path / "run", **objects)
 
@@ -138,7 +166,7 @@ def test_an_object_is_known_by_its_values():
     """Those that plain Python and numpy have, too; an object without any is known by its class, not by its address."""
 
     class Drawer:
-        def __init__(self, **values: Any) -> None:
+        def __init__(self, **values):
             vars(self).update(values)
 
     values = {"count": 3, "share": 0.5, "name": "a", "none": None, "sizes": {"b", "c"}, "centres": np.arange(3)}

@@ -1,83 +1,79 @@
 """Algorithm 1 against a scripted learner: when it asks for data, how much, and when it no longer does."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dp_base.errors import Interrupted
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.examples import Examples, RealData
-from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, Practice
 from dp_real.rounds import Rounds, steer
 
 
-@dataclass
 class ScriptedLearner:
     """Its validation accuracy follows a script; everything else is constant."""
 
-    batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    learning_rate: float = 0.1
+    learning_rate = 0.1
+    steps = 0
 
-    def train_step(self, x: Tensor, y: Tensor) -> None:
-        self.batches.append((x, y))
+    def train_step(self, x, y):
+        self.steps += 1
 
-    def finish_at(self, last_step: int) -> None:
-        self.last_step = last_step
+    def finish_at(self, last_step):
+        pass
 
-    def row_flops(self, sample_shape: tuple[int, ...]) -> int:
+    def row_flops(self, sample_shape):
         return 0
 
-    def drain_loss(self) -> float:
+    def drain_loss(self):
         return 1.0
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x):
         return torch.tensor([[1.0, 0, 0]]).expand(len(x), 3)
 
 
-@dataclass
 class ConstantGenerator:
     """Returns nothing but zeros, at a known cost; remembers what it was asked for."""
 
-    sample_shape: tuple[int, ...] = (3, 1, 1)
-    n_classes: int = 3
-    calls: list[tuple[int, EntropyGuidance | None]] = field(default_factory=list)
+    sample_shape, n_classes = (3, 1, 1), 3
 
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+    def __init__(self):
+        self.calls = []
+
+    def sample(self, labels, seeds, guidance):
         self.calls.append((len(labels), guidance))
         x = torch.zeros(len(labels), 2)
         for _ in range(20):
             x = x @ torch.eye(2)
         return nn.functional.pad(x, (0, 1)).view(-1, 3, 1, 1)
 
-    def offload(self) -> None:
+    def offload(self):
         pass
 
 
-@dataclass
 class Notebook:
-    stop_at: int = -1
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    additions: list[dict[str, Any]] = field(default_factory=list)
-    checkpoints: list[int] = field(default_factory=list)
-    latest: list[int] = field(default_factory=list)
+    """Notes what a run's folder would be given, and asks for a stop at a step."""
 
-    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
+    def __init__(self, stop_at: int = -1) -> None:
+        self.stop_at = stop_at
+        self.evaluations, self.additions, self.checkpoints, self.latest = [], [], [], []
+
+    def evaluation(self, row, pace, last_step):
         self.evaluations.append(row)
 
-    def addition(self, row: dict[str, Any], pool: Pool) -> None:
+    def addition(self, row, pool):
         self.additions.append(row)
 
-    def checkpoint(self, state: LoopState, learner: Any, pool: Pool, keep: bool) -> None:
+    def checkpoint(self, state, learner, pool, keep):
         (self.checkpoints if keep else self.latest).append(state.step)
 
-    def stop_requested(self) -> bool:
+    def stop_requested(self):
         return bool(self.evaluations) and self.evaluations[-1]["step"] == self.stop_at
 
 
@@ -85,7 +81,7 @@ def run(
     tmp_path: Path, accuracies: list[float], notebook: Notebook | None = None, warmup: float = 0.1, **plan: Any
 ) -> tuple[Notebook, Practice]:
     """A run of 100 steps, cool-down from step 80, evaluated every 10."""
-    config: Config = parse_config(
+    config = parse_config(
         {
             "name": "scripted",
             "data": {"source": "folder", "validation": "nowhere", "classes": ["a", "b", "c"], "size": 1},
@@ -100,9 +96,9 @@ def run(
     notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
     validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
-    rounds = Rounds(config, pool, tmp_path / "drawing", cast(Any, ConstantGenerator()))
+    rounds = Rounds(config, pool, tmp_path / "drawing", ConstantGenerator())
     data = RealData(config.task, None, validation, validation)
-    practice = Practice(config, cast(Any, ScriptedLearner()), pool, data, cast(Any, notebook), LoopState(100), rounds)
+    practice = Practice(config, ScriptedLearner(), pool, data, notebook, LoopState(100), rounds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dp_real.practice.accuracy", lambda *_: next(script))
         patch.setattr("dp_real.practice.has_collapsed", lambda *_: False)
@@ -128,15 +124,14 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
-    rounds, learner = cast(Any, practice.rounds), cast(Any, practice.learner)
-    calls = rounds.generator.calls
+    calls = practice.rounds.generator.calls
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
     assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
     assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
     assert notebook.additions[-1]["fraction_wrong"] == pytest.approx(2 / 3)
     assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
     assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
-    assert len(learner.batches) == 100
+    assert practice.learner.steps == 100
 
 
 def test_incremental_patience_grows_with_the_pool(tmp_path: Path):

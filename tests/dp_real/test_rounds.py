@@ -7,7 +7,7 @@ from dp_experiments.presets.presets import load_preset
 from dp_real.rounds import CHOICE_STRENGTH, choose, end_of_range
 from dp_real.runtime.seeds import row_seeds
 
-N, K = 4000, 3
+N, K = 1500, 3
 SEEDS = row_seeds(0, 1, range(N * K)).reshape(N, K)
 HARDNESS = np.tile([0.1, 0.9, 0.5], (N, 1))
 

@@ -1,5 +1,6 @@
 """What is refused where it is given."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,25 @@ def refused(*cases: tuple[Callable[[], Any], str]) -> Callable[..., None]:
 
     @pytest.mark.parametrize(("call", "message"), cases)
     def test(call: Callable[[], Any], message: str) -> None:
-        with pytest.raises(InputError, match=message) as told:
-            call()
-        assert len(str(told.value).splitlines()) == 1
-        assert len(str(told.value)) < 250
+        assert_refused(call, message)
 
     return test
+
+
+def out_of_range(*cases: tuple[Callable[..., Any], dict[str, float]]) -> Callable[..., None]:
+    """A test that each of these numbers is refused by its name where the others are right, and so is a text."""
+    numbers = [(call, name, value) for call, values in cases for name, value in values.items()]
+
+    @pytest.mark.parametrize(("call", "name", "value"), numbers)
+    def test(call: Callable[..., Any], name: str, value: float) -> None:
+        assert_refused(lambda: call(**{name: value}), re.escape(f"{name} = {value:g} must "))
+        assert_refused(lambda: call(**{name: "many"}), f"{name} = 'many' must be a ")
+
+    return test
+
+
+def assert_refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as told:
+        call()
+    assert len(str(told.value).splitlines()) == 1
+    assert len(str(told.value)) < 250

@@ -43,22 +43,12 @@ def test_every_kind_answers_the_same_protocol(problem):
     for record, names in ((prediction, PROTOCOL), (simulation, SIMULATED[:6])):
         assert {np.shape(getattr(record, name)) for name in names} == {shape}
     assert 0 < np.max(prediction.certificate) < 1e-7
-
-
-def test_the_kinds_agree_where_they_meet():
-    """Theorem 1 by the span recipe; plain rows by the loop; and the loop's norm and overlap by the span recipe."""
-    for name in PROTOCOL[:4]:
-        assert getattr(predict(SPAN), name) == pytest.approx(getattr(predict(THEOREM), name), rel=1e-12)
-    plain = Problem(KeepHard(np.inf), 0.0, 0.5, 0.02)
-    for name in PROTOCOL[:4]:
-        assert getattr(predict(LOOP), name)[0] == pytest.approx(getattr(predict(plain), name), rel=1e-11)
-    newest = predict(replace(LOOP, accumulate=False))
-    angle = np.pi * newest.test_error[0]
-    span = predict(SpanProblem((1, 0), [Group(along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.5))], 0.5, 0.02))
-    for name in PROTOCOL[:3]:
-        assert getattr(newest, name)[1] == pytest.approx(getattr(span, name), rel=1e-11)
-    p = float(KeepHard(0.5).moments(0.0).p)
-    np.testing.assert_allclose(newest.keep_fraction, [1, (1 + p) / 2, (1 + 2 * p) / 3])
+    if problem is LOOP:  # which answers more
+        assert isinstance(prediction, PracticePrediction)
+        assert isinstance(simulation, PracticeSimulation)
+        assert prediction.problem is LOOP
+        np.testing.assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
+        assert simulation.row_errors.shape == (4, 2, 3)
 
 
 def test_a_labeller_turns_the_overlap():
@@ -67,15 +57,6 @@ def test_a_labeller_turns_the_overlap():
     np.testing.assert_allclose(turned.overlap, 0.6 * straight.overlap, rtol=1e-12)
     np.testing.assert_allclose(turned.squared_norm, straight.squared_norm, rtol=1e-12)
     np.testing.assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
-
-
-def test_a_loop_answers_more():
-    prediction, simulation = predict(LOOP), simulate(LOOP, 20, 4)
-    assert isinstance(prediction, PracticePrediction)
-    assert isinstance(simulation, PracticeSimulation)
-    np.testing.assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
-    assert simulation.row_errors.shape == (4, 2, 3)
-    assert prediction.problem is LOOP
 
 
 test_what_cannot_be_answered_is_refused_in_one_line = refused(

@@ -1,6 +1,7 @@
 """Wherever a rule is taken its parameters may be arrays: a batch is a loop, on every field that is answered."""
 
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,6 +62,13 @@ LOOPS = {
 }
 
 
+ENGINES = ("dense", "law")
+
+
+def simulated(problem):
+    return simulate(problem, 12 if getattr(problem, "spectrum", None) is None else None, 2, seed=2)
+
+
 def alone(problem, index):
     """The scalar problem at `index`, made without the code under test."""
 
@@ -81,68 +89,36 @@ def alone(problem, index):
     return replace(problem, additions=additions)
 
 
-def assert_batch_is_loop(problem, answer, rtol=0.0):
+SIMULATED = Problem(Direct(WindowByQuadrature(ALPHA)), 0.7, PHI, 0.05)
+CASES = {
+    **{name: (Problem(rule, 0.7, PHI, np.array([0.0, 1e-3, 1.0])), predict, 1e-14) for name, rule in RULES.items()},
+    **{f"{engine} engine": (SIMULATED, partial(simulate, d=12, trials=3, engine=engine), 0.0) for engine in ENGINES},
+    **{f"span, {name}": (problem, predict, 1e-13) for name, problem in SPANS.items()},
+    **{f"span, {name}, simulated": (problem, simulated, 1e-12) for name, problem in SPANS.items()},
+    **{f"loop, {name}": (problem, predict, 1e-13) for name, problem in LOOPS.items()},
+    **{f"loop, {name}, simulated": (problem, simulated, 1e-10) for name, problem in LOOPS.items()},
+}
+
+
+@pytest.mark.parametrize(("problem", "answer", "rtol"), CASES.values(), ids=CASES)
+def test_a_batch_is_a_loop(problem, answer, rtol):
     """Field by field; what both share (d, trials, seed, the problem) aside."""
     batch = answer(problem)
-    compared = 0
+    assert np.prod(problem.shape) in (2, 6)
     for index in np.ndindex(problem.shape):
         single = answer(alone(problem, index))
-        for field in fields(batch):
-            got, want = getattr(batch, field.name), getattr(single, field.name)
-            if field.name == "additions":
+        names = [field.name for field in fields(batch) if isinstance(getattr(batch, field.name), np.ndarray)]
+        assert {"test_error", "overlap", "squared_norm"} < set(names)
+        for name in set(names) - {"problem"}:
+            got, want = getattr(batch, name), getattr(single, name)
+            if name == "additions":
                 assert [repr(rows) for rows in got[index]] == [repr(rows) for rows in want]
-            elif isinstance(got, np.ndarray) and field.name != "problem":
+            else:
                 assert got.shape == (*problem.shape, *np.shape(want))
-                np.testing.assert_allclose(got[index], want, rtol=rtol, atol=rtol, err_msg=field.name)
-                compared += 1
-    return compared
-
-
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_predictions(rule):
-    problem = Problem(rule, 0.7, PHI, np.array([0.0, 1e-3, 1.0]))
-    assert problem.shape == (2, 3)
-    assert assert_batch_is_loop(problem, predict, rtol=1e-14) == 5 * 6
-
-
-@pytest.mark.parametrize("engine", ["dense", "law"])
-def test_simulations(engine):
-    problem = Problem(Direct(WindowByQuadrature(ALPHA)), 0.7, PHI, 0.05)
-    assert assert_batch_is_loop(problem, lambda p: simulate(p, 12, 3, engine=engine, seed=2)) == 6 * 6
-
-
-@pytest.mark.parametrize("problem", SPANS.values(), ids=SPANS)
-def test_span_predictions(problem):
-    cells = int(np.prod(problem.shape))
-    assert cells in (2, 6)
-    assert assert_batch_is_loop(problem, predict, rtol=1e-13) == 5 * cells
-
-
-@pytest.mark.parametrize("problem", SPANS.values(), ids=SPANS)
-def test_span_simulations(problem):
-    d = None if problem.spectrum is not None else 12
-    compared = assert_batch_is_loop(problem, lambda p: simulate(p, d, 2, seed=2), rtol=1e-12)
-    assert compared == 6 * np.prod(problem.shape)
-
-
-@pytest.mark.parametrize("problem", LOOPS.values(), ids=LOOPS)
-def test_loop_predictions(problem):
-    batch = predict(problem)
-    assert batch.test_error.shape == (*problem.shape, 3)
-    assert batch.covariance.shape == (*problem.shape, 3, 3)
-    assert batch.additions.shape == (*problem.shape, 2)
-    assert assert_batch_is_loop(problem, predict, rtol=1e-13) == 10 * np.prod(problem.shape)
-    errors = row_errors(batch, 0)
-    for index in np.ndindex(problem.shape):
-        scalar = predict(alone(problem, index))
-        assert isinstance(scalar, PracticePrediction)
-        np.testing.assert_allclose(errors[index], row_errors(scalar, 0), rtol=1e-12)
-
-
-@pytest.mark.parametrize("problem", LOOPS.values(), ids=LOOPS)
-def test_loop_simulations(problem):
-    compared = assert_batch_is_loop(problem, lambda p: simulate(p, 12, 3, seed=2), rtol=1e-10)
-    assert compared == 9 * np.prod(problem.shape)
+                np.testing.assert_allclose(got[index], want, rtol=rtol, atol=rtol, err_msg=name)
+        if isinstance(batch, PracticePrediction):
+            assert np.shape(single.test_error) == (3,)
+            np.testing.assert_allclose(row_errors(batch, 0)[index], row_errors(single, 0), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

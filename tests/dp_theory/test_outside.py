@@ -80,15 +80,6 @@ def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
     return (low + high) / 2
 
 
-def square_prox(u: np.ndarray, gamma: float) -> np.ndarray:
-    return (u + gamma) / (1 + gamma)
-
-
-def margin_prox(u: np.ndarray, gamma: float) -> np.ndarray:
-    """Of the largest margin, on rows that are separable."""
-    return np.maximum(u, 1.0)
-
-
 def clouds(alpha: float, mu: float, lam: float, loss: Any) -> Any:
     """Plain rows, selected and flipped: a row t of a coin's label y is kept in proportion to φ(t − mu y)/φ(t)."""
     most = 9.0

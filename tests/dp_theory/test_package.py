@@ -10,10 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 
+import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 import dp_base
 import dp_theory
+from dp_theory.ridge.simulators.dense import fit_ridge
 from tests.mistyped import mistyped
 
 ROOT = Path(dp_theory.__file__).parent
@@ -85,3 +88,9 @@ def test_examples_in_docstrings_are_right():
     results = [doctest.testmod(import_module(name)) for name in modules()]
     assert sum(result.failed for result in results) == 0
     assert sum(result.attempted for result in results) > 10
+
+
+def test_a_wrong_shape_is_refused():
+    """In tests, at least in the first calls of a function."""
+    with pytest.raises(TypeCheckError):
+        vars(fit_ridge)["checked"](np.ones((3, 2)), np.ones(2), 0.1)

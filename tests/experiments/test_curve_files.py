@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from dp_experiments import curve_files
 from dp_experiments.curve_files import SWEEP, read_curve
+from dp_experiments.presets.reported.scaling_curves import reported_curve
 
 import dp_theory
 from dp_base.errors import MissingError
@@ -128,3 +129,11 @@ def test_files_that_hold_no_curve_are_refused(tmp_path: Path, text: str, message
 def test_a_file_that_is_missing_is_named(tmp_path: Path):
     with pytest.raises(MissingError, match="does not exist"):
         read_curve(tmp_path / "none.csv")
+
+
+def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():
+    both, static = (reported_curve("table5", where) for where in (None, {"strategy": "static"}))
+    assert set(both.strategy) == {"static", "practice"}
+    assert static.kept.tolist() == both.kept[both.strategy == "static"].tolist()
+    with pytest.raises(InputError, match="table5 has no rows with strategy = pruned: practice, static"):
+        reported_curve("table5", {"strategy": "pruned"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -94,8 +95,8 @@ def guide(
 
 def check_steps(omega: float, every: int, window: tuple[float, float]) -> None:
     """Raise InputError for numbers out of range."""
-    if not math.isfinite(omega):
-        raise InputError(f"omega = {omega}: should be a finite number")
+    if not isinstance(omega, numbers.Real) or not math.isfinite(omega):
+        raise InputError(f"omega = {omega!r}: should be a finite number")
     if every < 1 or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
 

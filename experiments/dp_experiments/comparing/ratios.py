@@ -100,7 +100,7 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
         else:
             ahead = test[static[own]].sub(test[arm], axis=0).to_numpy()
             low, high = _interval(n[curve], ahead[:, curve], n.max())
-            unsure = n[ahead.mean(axis=0) + _half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
+            unsure = n[ahead.mean(axis=0) + half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
             low = min([low, *unsure])
         found = {"static_series": own, "static_to_match": number, "bound": bound}
         with np.errstate(divide="ignore", invalid="ignore"):  # an arm may cost nothing
@@ -127,7 +127,7 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
             continue
         slopes = -np.polyfit(np.log(sizes[arms]), table[arms].to_numpy().T, 1)[0]
         exponent = slopes.mean()
-        away = _half_width(slopes)
+        away = half_width(slopes)
         rows.append((series, distinct, exponent, exponent - away, exponent + away))
     return pd.DataFrame(rows, columns=["series", "sizes", "exponent", "low", "high"])
 
@@ -160,7 +160,7 @@ def _nearest(name: str, static: Mapping[str, list[str]]) -> str:
     return max(settings, key=nearness)
 
 
-def _half_width(values: np.ndarray) -> np.ndarray:
+def half_width(values: np.ndarray) -> np.ndarray:
     """Half of the interval of each mean over units; nan with one unit. values: shape (units, ...)."""
     units = len(values)
     if units == 1:
@@ -179,7 +179,7 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
     log_size = np.interp(places, index, np.log(n))
     of_units = np.array([np.interp(places, index, unit) for unit in ahead])
     middle = of_units.mean(axis=0)
-    away = _half_width(of_units)
+    away = half_width(of_units)
     if np.isnan(away).any():
         return np.nan, np.nan
     not_surely_worse = middle + away

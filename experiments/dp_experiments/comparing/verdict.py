@@ -7,12 +7,10 @@ from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
-from scipy.stats import t as student
 
-from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit
+from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, half_width
 from dp_real.config.arms import ArmName
 
-LEVEL = 0.95
 AT_CHANCE = 3  # standard errors above 1 / classes, within which an accuracy is one of guessing
 
 
@@ -75,7 +73,7 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     start = f"{arm} reached {test[arm].mean():.2f} %, {abs(mean):.2f} points {way} {rival}{remark}"
     if units == 1:
         return f"{start} (one seed: nothing is known of its spread)"
-    reach = float(student.ppf((1 + LEVEL) / 2, units - 1)) * float(difference.to_numpy().std(ddof=1)) / units**0.5
+    reach = float(half_width(difference.to_numpy()))
     if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
         return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
     sure = "" if abs(mean) > reach else ", so that it is not sure which is better"

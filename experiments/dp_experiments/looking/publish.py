@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tomli_w
-from huggingface_hub import DatasetCardData, HfApi, get_token
+from huggingface_hub import DatasetCardData, HfApi, get_token, metadata_load, metadata_save
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,  # of httpx or httpx2, whichever the hub's client has
@@ -31,6 +31,7 @@ from dp_real.config import Config
 from dp_real.evaluate.card import CITATION
 from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
+from dp_real.runs.conclude import CARD
 from dp_real.runs.reader import Run
 from dp_real.runtime.model_folders import is_hub_id
 
@@ -52,16 +53,18 @@ def stage(run: Run, folder: Path) -> None:
     data = folder / "dataset" / "data"
     data.mkdir(parents=True)
     write_parquet(pool, run.config.task.classes, data)
-    write_text(folder / "dataset" / "README.md", dataset_card(run.config, run.result, pool))
+    write_text(folder / "dataset" / CARD, dataset_card(run.config, run.result, pool))
     shutil.copytree(run.files.learner, folder / "model", ignore=shutil.ignore_patterns(RECORD))
 
 
 def upload(folder: Path, repository: str) -> list[str]:
-    """Upload what `stage` wrote to owner/name, privately, and return the addresses."""
+    """Upload what `stage` wrote to owner/name, privately, and return the addresses. The model names its data set."""
     if not is_hub_id(repository):
         raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
     if get_token() is None:
         raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --out")
+    card = folder / "model" / CARD
+    metadata_save(card, (metadata_load(card) or {}) | {"datasets": [repository]})
     api = HfApi()
     addresses = []
     with _asking(repository):

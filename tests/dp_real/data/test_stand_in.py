@@ -26,7 +26,6 @@ def test_the_sets_are_laid_out_as_published(cache: Path):
         "imagenet-r": 19,
         "imagenet-a": 15,
     }
-    assert data.generator is not None
     validation = data.validation.x[:100]
     torch.testing.assert_close(data.generator.x, validation / 127.5 - 1)
     assert not torch.equal(validation, data.test.x[:100])

@@ -15,7 +15,7 @@ CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. G
 def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[slice], Tensor]:
     """Work that runs out of memory beyond `room` rows."""
 
-    def work(rows: slice) -> Tensor:
+    def work(rows):
         seen.append(rows.stop - rows.start)
         if seen[-1] > room:
             raise error
@@ -24,17 +24,18 @@ def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[sli
     return work
 
 
-def test_all_at_once_without_a_gpu():
-    batches, seen = DeviceBatches(0, gpu=False), []
-    for rows in (3, 100):
-        assert torch.equal(batches.draw(rows, device(1000, seen)), torch.arange(rows))
-    assert seen == [3, 100]
-
-
-def test_a_size_is_kept_to():
+@pytest.mark.parametrize(
+    ("size", "gpu", "room", "expected"),
+    [
+        (0, False, 1000, [100]),  # all at once without a GPU
+        (40, True, 1000, [40, 40, 20]),
+        (40, True, 25, [40, 20, 20, 20, 20, 20]),  # a given size is halved, and no row is lost
+    ],
+)
+def test_so_many_rows_go_together(size: int, gpu: bool, room: int, expected: list[int]):
     seen = []
-    assert torch.equal(DeviceBatches(40, gpu=True).draw(100, device(1000, seen)), torch.arange(100))
-    assert seen == [40, 40, 20]
+    assert torch.equal(DeviceBatches(size, gpu=gpu).draw(100, device(room, seen)), torch.arange(100))
+    assert seen == expected
 
 
 def test_the_largest_that_fits_is_found_once_and_remembered():
@@ -49,12 +50,6 @@ def test_the_largest_that_fits_is_found_once_and_remembered():
     seen.clear()
     batches.draw(40, device(20, seen))
     assert seen == [16, 16, 8]
-
-
-def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
-    seen = []
-    assert torch.equal(DeviceBatches(9, gpu=True).draw(10, device(2, seen)), torch.arange(10))
-    assert seen == [9, 4, 2, 2, 2, 2, 2]
 
 
 NO_MEMORY = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
@@ -77,7 +72,7 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error: Excep
 
 
 def test_other_errors_are_not_swallowed():
-    def broken(rows: slice) -> Tensor:
+    def broken(rows):
         raise RuntimeError("no memory of this")
 
     with pytest.raises(RuntimeError, match="no memory of this"):

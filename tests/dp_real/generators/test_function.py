@@ -129,7 +129,7 @@ def test_what_is_no_image_is_refused(given: Any, message: str):
 
 
 def test_arrays_become_float32_and_the_function_may_change_its_own():
-    def shifts(labels: np.ndarray, seeds: np.ndarray) -> Tensor:
+    def shifts(labels, seeds):
         labels += 1
         seeds %= 7
         return torch.ones(2, 1, 8, 8, dtype=torch.float16)
@@ -142,7 +142,7 @@ def test_arrays_become_float32_and_the_function_may_change_its_own():
 
 @pytest.mark.parametrize("error", [KeyError("glyph"), SystemExit(0)])
 def test_what_a_function_raises_names_it(error: BaseException):
-    def breaks(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    def breaks(labels, seeds):
         raise error
 
     with pytest.raises(InputError, match=f"^f raised {type(error).__name__}: {error}"):

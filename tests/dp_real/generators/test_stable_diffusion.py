@@ -28,7 +28,7 @@ TEMPLATES = ("a photo of a {}", "{}")
 
 def load_generator(real: RealData, **options: Any) -> Any:
     """Load for a source whose task is TASK."""
-    source: Any = SimpleNamespace(source="fashion", split=0, task=TASK)
+    source = SimpleNamespace(source="fashion", split=0, task=TASK)
     section = LatentConfig(**{"kind": "latent", "prompts": TEMPLATES, "training": "light"} | options)
     return section.load(SamplingConfig(steps=4, guidance_scale=2.0), source, real)
 
@@ -103,7 +103,7 @@ def kills(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """A Progress that ends each training in its fifth step, unless it began later."""
     done = []
 
-    def advance(steps: int) -> None:
+    def advance(steps):
         done.append(steps)
         if done[0] == 0 and sum(done) == 5:
             raise Killed

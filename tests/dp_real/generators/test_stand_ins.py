@@ -3,7 +3,6 @@
 from contextlib import nullcontext
 from inspect import signature
 from types import SimpleNamespace
-from typing import Any
 
 import diffusers
 import pytest
@@ -11,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import nn
 
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import N, assert_guided
@@ -31,12 +30,11 @@ class Denoiser(ModelMixin, ConfigMixin):
         self.doubled = doubled  # the variance is learned, too
         self.in_channels, self.t_scale = in_channels, 1000.0
         self.inner_dim, self.num_heads, self.head_dim = 16, 2, 8
-        self.config: Any  # guidance_embeds is none of it
 
-    def cache_context(self, name: str) -> Any:
+    def cache_context(self, name):
         return nullcontext()
 
-    def forward(self, hidden_states: Any = None, *_: Any, return_dict: bool = True, x: Any = None, **__: Any) -> Any:
+    def forward(self, hidden_states=None, *_, return_dict=True, x=None, **__):
         if isinstance(hidden_states, list):
             return ([torch.tanh(row) * self.gain for row in hidden_states],)
         out = torch.tanh(hidden_states) * self.gain
@@ -70,7 +68,7 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     declared = dict(signature(cls.__init__).parameters)
     required = {part: None for part, it in declared.items() if it.default is it.empty and part != "self"}
     scheduler = DDPMScheduler() if name == "HunyuanDiTPipeline" else FlowMatchEulerDiscreteScheduler()
-    vae: Any = tiny.flux2_vae().eval() if name == "Flux2Pipeline" else tiny.shifted_vae()
+    vae = tiny.flux2_vae().eval() if name == "Flux2Pipeline" else tiny.shifted_vae()
     if "scaling_factor" in vae.config:
         vae.register_to_config(scaling_factor=0.5)
     parts = {"vae": vae, "transformer": Denoiser(**sizes), "scheduler": scheduler}
@@ -79,7 +77,7 @@ def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
     pipe = cls(**required | parts)
     pipe.set_progress_bar_config(disable=True)
 
-    def drawn(pipe: Any) -> Tensor:
+    def drawn(pipe):
         call = given | {"height": 32, "width": 32, "num_inference_steps": 4, "output_type": "pt"}
         return 2 * pipe(**call, generator=torch.Generator().manual_seed(0)).images - 1
 

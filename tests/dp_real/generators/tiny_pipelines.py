@@ -261,7 +261,7 @@ def random_pipeline(make: Maker = stable_diffusion) -> Any:
     pipe.set_progress_bar_config(disable=True)
     if "scaling_factor" in pipe.vae.config:
         pipe.vae.register_to_config(scaling_factor=0.5)
-    network: Any = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     last = next(getattr(network, name) for name in ("conv_out", "proj_out_2", "proj_out") if hasattr(network, name))
     with torch.no_grad():
         last.weight.mul_(0.2)

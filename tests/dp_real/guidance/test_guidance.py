@@ -10,6 +10,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+import dp_real
+from dp_base.errors import InputError
 from dp_real.examples import RealData
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.sampler import raise_score, sample
@@ -20,7 +22,6 @@ from dp_real.runtime.seeds import row_seeds
 @pytest.fixture(scope="module")
 def classifier(data: RealData) -> nn.Module:
     """Trained on real digits for a moment: unsure enough to have gradients everywhere."""
-    assert data.generator is not None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -43,6 +44,28 @@ def margin(logits: Tensor) -> Tensor:
     return top[:, 1] - top[:, 0]
 
 
+@pytest.mark.parametrize(
+    ("logits", "objective", "message"),
+    [
+        (lambda x: (2 * x).detach(), entropy, r"logits \[3, 4\]: .*differentiable in the images"),
+        (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
+        (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[batch, classes\]"),
+        (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),
+        (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
+    ],
+)
+def test_what_gives_no_gradient_is_told(logits: Callable, objective: Callable, message: str):
+    x = torch.ones(3, 4, requires_grad=True)
+    with pytest.raises(InputError, match=message):
+        EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
+
+
+@pytest.mark.parametrize("omega", ["auto", math.nan])
+def test_a_strength_is_a_number(omega: Any):
+    with pytest.raises(InputError, match=f"omega = {omega!r}: should be a finite number"):
+        dp_real.guide(None, entropy, omega=omega)
+
+
 @pytest.mark.parametrize("objective", [entropy, margin])
 @pytest.mark.parametrize("through", ["unet", "x0"])
 def test_gradient_agrees_with_finite_differences(
@@ -53,7 +76,7 @@ def test_gradient_agrees_with_finite_differences(
     torch.manual_seed(1)
     inner = nn.Linear(64, 64).double()
 
-    def x0_of(x: Tensor) -> Tensor:
+    def x0_of(x):
         return torch.tanh(inner(x)) if through == "unet" else x
 
     x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
@@ -83,7 +106,7 @@ def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(
     labels, seeds = torch.arange(100) % 10, row_seeds(0, 0, range(100))
     plain = generator.sample(labels, seeds, None)
 
-    def guided(sign: int) -> Tensor:
+    def guided(sign):
         omega = sign * options["omega"]
         return generator.sample(labels, seeds, EntropyGuidance(classifier, **{**options, "omega": omega}))
 
@@ -98,7 +121,7 @@ def test_a_batch_is_its_rows_one_by_one(generator: Generator, classifier: nn.Mod
     labels, seeds = torch.arange(12) % 10, row_seeds(0, 0, range(12))
     whole = EntropyGuidance(classifier, torch.linspace(0.0, 0.1, 12), scale)
 
-    def sample(rows: slice) -> torch.Tensor:
+    def sample(rows):
         return generator.sample(labels[rows], seeds[rows], whole.for_rows(rows))
 
     single = torch.cat([sample(slice(i, i + 1)) for i in range(12)])
@@ -132,14 +155,12 @@ def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifie
 
 
 def ddim(kind: Any = "epsilon", steps: int = 10, **options: Any) -> Any:
-    scheduler: Any = DDIMScheduler(
-        prediction_type=kind, clip_sample=False, beta_schedule="squaredcos_cap_v2", **options
-    )
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False, beta_schedule="squaredcos_cap_v2", **options)
     scheduler.set_timesteps(steps)
     return scheduler
 
 
-ANSWERS: dict[str, Callable[..., Tensor]] = {
+ANSWERS = {
     "epsilon": lambda x0, noise, a, sigma: noise,
     "sample": lambda x0, noise, a, sigma: x0,
     "v_prediction": lambda x0, noise, a, sigma: a * noise - sigma * x0,
@@ -214,8 +235,8 @@ def test_random_directions_belong_to_the_row(classifier: nn.Module):
 
 def test_for_random_directions_nothing_is_decoded(classifier: nn.Module):
     """For a latent model, decoding costs about as much as a step."""
-    decoded: list[Tensor] = []
-    options: dict[str, Any] = {"omega": 0.1, "through": "x0"}
+    decoded = []
+    options = {"omega": 0.1, "through": "x0"}
     for guidance, times in (
         (EntropyGuidance(classifier, **options), 3),
         (RandomGuidance(classifier, **options, seeds=row_seeds(0, 0, range(2))), 0),

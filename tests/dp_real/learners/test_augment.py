@@ -54,38 +54,32 @@ def test_whole_images_stay_as_they_are():
 def mixed_by_the_papers(
     x: np.ndarray, y: np.ndarray, rng: np.random.Generator, mixup: float, cutmix: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row by row, pixel by pixel, in double precision; the draws are made in the order in which `mix` makes them.
+    """Row by row, in double precision; the draws are made in the order in which `mix` makes them.
 
     Mixup (Zhang et al. 2018, eq. 1): λ x_i + (1 - λ) x_j, λ y_i + (1 - λ) y_j, λ ~ Beta(a, a).
     CutMix (Yun et al. 2019, eqs. 1 and 2): of x_j the box about (r_x, r_y), uniform over the image, whose sides are
     √(1 - λ) of the image's; λ is then what the box, as far as it lies in the image, leaves of x_i.
     """
     n = len(x)
-    (height, width) = x.shape[2:] if x.ndim == 4 else (0, 0)
     partner = rng.permutation(n)
     coin = rng.random(n)
     lam_cut = rng.beta(cutmix or 1, cutmix or 1, n)
     lam_mix = rng.beta(mixup or 1, mixup or 1, n)
     cuts = [bool(cutmix) and (not mixup or coin[i] < 0.5) for i in range(n)]
-    centre_y, centre_x = (rng.random(n), rng.random(n)) if any(cuts) else (np.zeros(n), np.zeros(n))
+    centres = [rng.random(n) if any(cuts) else None for _ in range(2)]  # of the rows, of the columns
     new_x = np.array(x, dtype=float)
     new_y = np.array(y, dtype=float)
-    for i in range(n):
-        j = partner[i]
-        if not cuts[i]:
-            new_x[i] = lam_mix[i] * x[i] + (1 - lam_mix[i]) * x[j]
-            new_y[i] = lam_mix[i] * y[i] + (1 - lam_mix[i]) * y[j]
-            continue
-        side_y = height * np.sqrt(1 - lam_cut[i])
-        side_x = width * np.sqrt(1 - lam_cut[i])
-        pasted = 0
-        for row, column in np.ndindex(height, width):  # a pixel is where its middle is
-            within_y = abs(row + 0.5 - centre_y[i] * height) <= side_y / 2
-            within_x = abs(column + 0.5 - centre_x[i] * width) <= side_x / 2
-            if within_y and within_x:
-                new_x[i, :, row, column] = x[j, :, row, column]
-                pasted += 1
-        lam = 1 - pasted / (height * width)
+    for i, j in enumerate(partner):
+        lam = lam_mix[i]
+        if cuts[i]:
+            inside = []  # by the middle of a row or column of pixels, as a share of the side
+            for side, centre in zip(x.shape[2:], centres, strict=True):
+                inside.append(abs((np.arange(side) + 0.5) / side - centre[i]) <= np.sqrt(1 - lam_cut[i]) / 2)
+            box = np.outer(*inside)
+            new_x[i] = np.where(box, x[j], x[i])
+            lam = 1 - box.mean()
+        else:
+            new_x[i] = lam * x[i] + (1 - lam) * x[j]
         new_y[i] = lam * y[i] + (1 - lam) * y[j]
     return new_x, new_y
 
@@ -132,7 +126,7 @@ def test_randaugment_changes_images_within_their_range_and_by_its_generator_alon
     x, _ = images(0)
     operations = RandAugment(2, 9)
 
-    def at(step: int, x: torch.Tensor) -> torch.Tensor:
+    def at(step, x):
         return operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0))
 
     first = at(5, x)

@@ -58,7 +58,7 @@ def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.Monk
             distributed, "add_up", lambda tensors: everybodys.append([each.clone() for each in tensors])
         )
         monkeypatch.setattr(distributed, "copy_from_main", lambda tensors: None)
-        own: Any = distributed.own_share(range(size))
+        own = distributed.own_share(range(size))
         part = slice(own.start, own.stop)
         student.train_step(x[part], y[part], offset[part])
         monkeypatch.undo()
@@ -88,7 +88,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
     forward = NetworkLearner._forward
     seen = []
 
-    def with_little_memory(self: NetworkLearner, x: Tensor) -> Tensor:
+    def with_little_memory(self, x):
         answer = forward(self, x)  # so that a try leaves something
         if self is student:
             seen.append(len(x))
@@ -107,7 +107,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
 
 
 def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch: pytest.MonkeyPatch):
-    def none(self: NetworkLearner, x: Tensor) -> Tensor:
+    def none(self, x):
         raise NO_MEMORY
 
     monkeypatch.setattr(NetworkLearner, "_forward", none)

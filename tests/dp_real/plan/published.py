@@ -5,6 +5,7 @@ Sources: the defaults of diffusers' classes and its scripts that convert the pub
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffusers
@@ -150,8 +151,15 @@ def for_rows(told: Any, rows: int) -> Any:
     return told * rows if isinstance(told, list) else told
 
 
-def counted(name: str) -> dict[str, Any]:
-    """Return the parameters of an architecture and each of its parts, as PipelineSize has them."""
+def cost_of(part: Callable[[Tensor], Tensor], latent: tuple[int, ...]) -> NetworkCost:
+    """What a part of frozen weights costs for one row of this shape."""
+    x, two = (torch.zeros(rows, *latent, requires_grad=True) for rows in (1, 2))
+    forward, both = (count(work) / 1e12 for work in (lambda: part(x), lambda: part(x).sum().backward()))
+    return NetworkCost(forward, both - forward, kept_bytes(part, two) - kept_bytes(part, x))
+
+
+def counted(name: str) -> tuple[float, dict[str, NetworkCost]]:
+    """Return the parameters of an architecture, and the costs of its parts."""
     one = PUBLISHED[name]
     with torch.device("meta"):
         denoiser = getattr(diffusers, one.denoiser)(**one.sizes)
@@ -160,26 +168,21 @@ def counted(name: str) -> dict[str, Any]:
         for module in (denoiser, decoder, tiny):
             module.eval().requires_grad_(False)
 
-        def denoise(x: Tensor) -> Tensor:
+        def denoise(x):
             packed = x.reshape(len(x), -1, 64) if one.packs else x
             told = for_rows(one.told, len(x))
             return denoiser(packed, timestep=torch.zeros(len(x)), return_dict=False, **told)[0]
 
-        def decode(x: Tensor) -> Tensor:
+        def decode(x):
             film = one.decoder == "AutoencoderKLQwenImage"
             return decoder.decode(x.unsqueeze(2) if film else x, return_dict=False)[0]
 
         parts = {"denoiser": denoise, "decoder": decode}
         if one.latent[0] in (4, 16):
             parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]
-        found = {"parameters": sum(TEXT[encoder] for encoder in one.texts)}
-        found["parameters"] += sum(weight.numel() for module in (denoiser, decoder) for weight in module.parameters())
-        for part, work in parts.items():
-            x, two = (torch.empty(rows, *one.latent, requires_grad=True) for rows in (1, 2))
-            forward = count(lambda work=work, x=x: work(x)) / 1e12
-            both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
-            found[part] = NetworkCost(forward, both - forward, kept_bytes(work, two) - kept_bytes(work, x))
-    return found
+        parameters = sum(weight.numel() for module in (denoiser, decoder) for weight in module.parameters())
+        parameters += sum(TEXT[encoder] for encoder in one.texts)
+        return parameters, {name: cost_of(part, one.latent) for name, part in parts.items()}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
 
 from dp_real.config import Config, parse_config
-from dp_real.data.stand_in import StandInConfig, write_sets
+from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import known_size, published
@@ -27,9 +26,8 @@ from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
 from dp_real.runtime.seeds import row_seeds
-from tests.dp_real.plan.published import PUBLISHED, counted
-from tests.experiments.conftest import run_dp as dp
-from torture.attempt import as_options
+from tests.commands import done, refused, told
+from tests.dp_real.plan.published import PUBLISHED, cost_of, counted
 
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
@@ -39,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch):
-    def no_network(model: str) -> None:
+    def no_network(model):
         raise ConnectionError(model)
 
     monkeypatch.setattr(huggingface_hub, "auth_check", no_network)
@@ -67,11 +65,11 @@ MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 
 
 
 def test_the_learner_is_counted():
-    counted: Any = work.learner_network(config())
+    counted = work.learner_network(config())
     assert (counted.parameters, counted.kept) == (MLP.parameters, MLP.kept)
     assert counted.training == pytest.approx(MLP.training)
     assert work.learner_network(load_preset("gaussian")) is None
-    vit: Any = work.learner_network(load_preset("imagenet100"))
+    vit = work.learner_network(load_preset("imagenet100"))
     assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
     assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
 
@@ -106,7 +104,7 @@ def operations(asked: Config, network: work.Network | None = MLP) -> tuple[float
 
 def test_operations_of_an_image():
     """There are 30 steps of two evaluations. Six of them are guided: 0, 5, ..., 25."""
-    parts: Any = work.image_operations(config(), MLP)
+    parts = work.image_operations(config(), MLP)
     assert parts[0] == pytest.approx((60 * 0.803, 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
     assert parts[1] == pytest.approx((60 * 0.803 + 6 * 2 * 0.923, 2.515 + 6 * (2.515 + 2.549), learner))
@@ -127,19 +125,14 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
     small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
     mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
-    generator: Any = load_generator(mine)
+    generator = load_generator(mine)
     pipe = generator.pipe
     text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
     parts = {
-        "denoiser": lambda x: pipe.unet(x, torch.zeros(()), text, return_dict=False)[0],
+        "denoiser": lambda x: pipe.unet(x, torch.zeros(()), text.expand(len(x), -1, -1), return_dict=False)[0],
         "decoder": lambda x: pipe.vae.decode(x, return_dict=False)[0],
     }
-    costs = {}
-    for name, part in parts.items():
-        x = torch.zeros(1, *generator.latent_shape, requires_grad=True)
-        forward = count(lambda part=part, x=x: part(x))
-        both = count(lambda part=part, x=x: torch.autograd.grad(part(x).sum(), x))
-        costs[name] = sizes.NetworkCost(forward / 1e12, (both - forward) / 1e12, 0)
+    costs = {name: cost_of(part, generator.latent_shape) for name, part in parts.items()}
     size = sizes.PipelineSize(0, **costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
@@ -148,7 +141,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatc
     generator.sample(*one, None)  # encodes the prompt
     found = [count(partial(generator.sample, *one, each)) for each in (None, guidance)]
     assert [flops / 1e12 for flops in found] == pytest.approx(operations(mine), rel=1e-3)
-    network: Any = work.learner_network(mine)
+    network = work.learner_network(mine)
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
 
 
@@ -195,7 +188,7 @@ def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
     """A guided image, whose gradient goes through the decoder, takes more than 1.82 times a plain one."""
     paper = load_preset("imagenet100")
     network = work.learner_network(paper)
-    seconds: Any = hours.assumed(paper, network, "H100")
+    seconds = hours.assumed(paper, network, "H100")
     assert 2.1 < seconds.guided / seconds.plain < 2.5
     found = hours.hours(paper, seconds, 1, 5000)
     assert found["drawing"] + found["training"] == pytest.approx(60, rel=0.05)
@@ -206,12 +199,14 @@ def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
     "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
 )
 def test_pipelines_are_as_counted(name: str):
-    known, found = published()[name]._asdict(), counted(name)
-    assert known["parameters"] == pytest.approx(found.pop("parameters"), rel=1e-3)
-    assert {part for part in ("denoiser", "decoder", "tiny") if known[part]} == set(found)
-    for part, cost in found.items():
-        assert known[part][:2] == pytest.approx(cost[:2], abs=2e-3)
-        assert known[part].kept == pytest.approx(cost.kept, rel=0.01)
+    known, (parameters, found) = published()[name], counted(name)
+    assert known.parameters == pytest.approx(parameters, rel=1e-3)
+    for part in ("denoiser", "decoder", "tiny"):
+        cost = getattr(known, part)
+        assert (cost is None) == (part not in found)
+        if cost:
+            assert cost[:2] == pytest.approx(found[part][:2], abs=2e-3)
+            assert cost.kept == pytest.approx(found[part].kept, rel=0.01)
 
 
 def test_other_pipelines_are_priced(tmp_path: Path):
@@ -252,10 +247,10 @@ def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def disk(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
     root = tmp_path_factory.mktemp("disk")
-    write_sets(StandInConfig(source="stand-in", size=8), root / "data")
+    (root / "data").symlink_to(Path(StandInConfig(source="stand-in", size=8).folders.validation).parents[1])
     for part, own in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
         (root / "sd" / part).mkdir(parents=True)
         (root / "sd" / part / "config.json").write_text(json.dumps(own))
@@ -272,19 +267,10 @@ def machine(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
 
-Plan = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def plan(capsys: pytest.CaptureFixture[str]) -> Plan:
+def plan(*settings: str, status: int = 0, options: str = "") -> dict[str, Any]:
     """What `dp real plan imagenet100` answers, which is not ready if it ends with status 3."""
-
-    def planned(*settings: str, status: int = 0, options: Sequence[str] = ()) -> dict[str, Any]:
-        words = [word for setting in settings for word in ("--set", setting)]
-        assert dp("real", "plan", "imagenet100", *words, *options, "--json") == status
-        return json.loads(capsys.readouterr().out)
-
-    return planned
+    words = [f"--set {shlex.quote(setting)}" for setting in settings]
+    return told("real plan imagenet100", options, *words, status=status)
 
 
 def problems(answer: dict[str, Any]) -> dict[str, str]:
@@ -326,8 +312,8 @@ def test_the_files_to_fetch_are_those_that_are_used():
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_complete_machine(plan: Plan):
-    answer = plan(OWN, options=("--gpus", "8, 32"))
+def test_a_complete_machine():
+    answer = plan(OWN, options="--gpus '8, 32'")
     assert answer["ready"]
     assert not problems(answer)
     assert found(answer, "device") == "8 × NVIDIA H100 80GB HBM3"
@@ -345,7 +331,7 @@ def test_a_complete_machine(plan: Plan):
         {
             "generator.model=no/one": (
                 "generator.model",
-                "neither a folder nor in the hub's cache: hf download no/one",
+                "or --set generator.model=FOLDER; without weights: generator.kind = 'denoiser' or 'latent', which",
             ),
             "data.test=data/none": ("data: test", "data/none: no such folder"),
             "training.batch_size=1000000": None,  # in pieces
@@ -361,7 +347,7 @@ def test_a_complete_machine(plan: Plan):
         },
     ],
 )
-def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None], plan: Plan):
+def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None]):
     missing, expected = problems(plan(*settings, status=3)), dict(filter(None, settings.values()))
     assert set(missing) == set(expected)
     for what, words in expected.items():
@@ -369,35 +355,32 @@ def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None], p
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(monkeypatch: pytest.MonkeyPatch):
     """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
-    answer = plan(OWN, options=("--device", "l40s", "--gpus", "8"))
+    answer = plan(OWN, options="--device l40s --gpus 8")
     assert found(answer, "device") == "L40S, elsewhere"
     assert found(answer, "memory: training").endswith("MB of the 48 GB of an L40S")
     assert answer["hours"][0]["devices"] == 8
     assert answer["seconds"]["guided"] > 92.58 / hours.GPUS["L40S"].denoiser
     for known in (published()["SD1"], None):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
-        answer = plan(OWN, status=3, options=("--gpus", "8"))
+        answer = plan(OWN, status=3, options="--gpus 8")
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
         assert found(answer, "memory: training").endswith("MB of the 80 GB of an H100")
     for wrong, said in {
-        ("--device", "V100"): "these can be planned for: H200, H100, A100, L40S\n",
-        ("--device", "A100", "--measure"): "--measure times this one: leave one out",
-        ("--gpus", "two"): "--gpus two: must be numbers",
+        "--device V100": "these can be planned for: H200, H100, A100, L40S",
+        "--device A100 --measure": "--measure times this one: leave one out",
+        "--gpus two": "--gpus two: must be numbers",
     }.items():
-        assert dp("real", "plan", "imagenet100", *wrong) == 2
-        assert said in capsys.readouterr().err
+        assert said in refused("real plan imagenet100", wrong)
 
 
 def test_memory_that_lacks_and_remedies_that_are_not_in_force_already():
     """A GPU takes as many rows of a step as fit. On a CPU a generator cannot be moved off the device."""
 
-    def told(device: needs.Device, *settings: str) -> list[str]:
+    def told(device, *settings):
         preset = load_preset("imagenet100", settings)
         return [need.problem or "" for need in needs._memory(preset, work.learner_network(preset), device)]
 
@@ -425,47 +408,41 @@ def test_memory_that_lacks_and_remedies_that_are_not_in_force_already():
 
 
 @pytest.mark.usefixtures("machine")
-def test_weights_that_the_hub_has_are_not_missing(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_the_hub_has_are_not_missing(monkeypatch: pytest.MonkeyPatch):
     asked = []
     monkeypatch.setattr(huggingface_hub, "auth_check", asked.append)
     assert "which a run will fetch" in found(plan(), "generator.model")
     assert asked == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
 
 
-def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
-    assert dp("real", "plan", "imagenet100-table4-12") == 3
-    out, err = capsys.readouterr()
-    assert all(name in out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
-    assert "assumed of H100" in err
-    assert dp("real", "run", "imagenet100-table4-12") == 3
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 5  # a line for each thing that is missing, with its remedy
-    assert "no GPU" in err.splitlines()[0]
-    for part in (
-        "; --device plans for a GPU elsewhere\n",
-        "hf download stable-diffusion-v1-5",
-        "data/imagenet/train: no such folder; put images there",
-    ):
-        assert part in err
+    answer = done("real plan imagenet100-table4-12", status=3)
+    assert all(name in answer.out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
+    assert "assumed of H100" in answer.err
+    answer = done("real run imagenet100-table4-12", status=3)
+    assert answer.out == ""
+    device, *others = answer.err.splitlines()  # a line for each thing that is missing, with its remedy
+    assert len(others) == 4
+    assert "no GPU" in device
+    assert device.endswith("; --device plans for a GPU elsewhere")
+    assert "hf download stable-diffusion-v1-5" in answer.err
+    assert "data/imagenet/train: no such folder; put images there" in answer.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cpu_does_for_small_runs(capsys: pytest.CaptureFixture[str]):
-    quick = as_options({"generator.training": "none"})
-    assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
+def test_a_cpu_does_for_small_runs():
+    quick = "real plan digits --set generator.training=none"
+    answer = told(quick, "--measure")
     assert answer["needs"][0]["found"].endswith("no GPU")
     assert answer["seconds"]["source"].startswith("measured on CPU")
     assert 0 < answer["seconds"]["plain"] < answer["seconds"]["guided"]
     steps = load_preset("digits").training.steps
     assert answer["hours"][0]["training"] == pytest.approx(steps * 64 * answer["seconds"]["row"] / 3600)
-    assert dp("real", "plan", "digits", *quick) == 0
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0].split("\t") == ["what", "found", "problem"]
-    assert "100 plain and 900 guided samples, 4,000 steps" in err
+    answer = done(quick)
+    assert answer.out.splitlines()[0].split("\t") == ["what", "found", "problem"]
+    assert "100 plain and 900 guided samples, 4,000 steps" in answer.err
 
 
 @pytest.mark.usefixtures("machine")
@@ -474,14 +451,14 @@ def test_data_alone_are_left_to_whoever_reads_them():
     needs.require(load_preset("imagenet100", [OWN, "data.validation=data/none"]), Path("run"))
 
 
-def test_random_weights_of_true_size_do_for_a_measurement(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_random_weights_of_true_size_do_for_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither weights nor data are here."""
     monkeypatch.chdir(tmp_path)
     made = "dp_real.generators.models.stable_diffusion.make_full_size"
     monkeypatch.setattr(made, lambda dtype: make_pipeline(32, [""]))
     small = ["data.size=16", "data.resize=16", "pool.size=32", "sampling.steps=2", "generator.dtype=float32"]
     small += ["learner.config={ patch_size = 8, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 1 }"]
-    answer = plan(*small, options=["--measure"], status=3)
+    answer = plan(*small, options="--measure", status=3)
     assert "generator.model" in problems(answer)
     assert answer["seconds"]["source"].startswith("measured on CPU")
     assert answer["seconds"]["guided"] > 0

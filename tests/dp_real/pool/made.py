@@ -1,7 +1,5 @@
 """Rounds of examples for pools, without a generator."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -13,6 +11,6 @@ SHAPE = (1, 2, 2)
 
 def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> pa.Table:
     """A round of these examples. Columns that are not given are zero."""
-    columns: dict[str, Any] = {name: np.zeros(len(x), kind) for name, kind in COLUMNS.items()}
+    columns = {name: np.zeros(len(x), kind) for name, kind in COLUMNS.items()}
     columns |= {"row": np.arange(len(x)), "example": pool.storage.encode(x)}
     return pa.table(columns | facts, schema=pool.schema)

@@ -121,13 +121,13 @@ def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Pa
 
 
 def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    read: list[str] = []
+    read = []
     true = checksums.digest
     monkeypatch.setattr(checksums, "digest", lambda path: read.append(path.suffix) or true(path))
     x = smooth(12)
     pool = stored(tmp_path, x[:4], storage="uint8")
 
-    def reopened() -> int:
+    def reopened():
         read.clear()
         Pool.latest(pool.path, pool.sample_shape)
         return read.count(".arrow")
@@ -177,7 +177,6 @@ def test_a_block_is_read_if_it_is_whole(tmp_path: Path, damage: Callable[[Path],
     assert kept_block(tmp_path / "block") is None
     assert keep_block(tmp_path / "block", rows).equals(rows)
     left = kept_block(tmp_path / "block")
-    assert left is not None
     assert left.equals(rows)
     damage(tmp_path / "block" / BLOCK)
     assert kept_block(tmp_path / "block") is None

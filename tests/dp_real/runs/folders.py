@@ -58,7 +58,7 @@ def json_lines(file: Path) -> list[dict[str, Any]]:
 def traces(folder: Path) -> dict:
     """What a run must repeat: everything but the clock and the configuration."""
 
-    def without_clock(row: dict) -> dict:
+    def without_clock(row):
         return {key: value for key, value in row.items() if "seconds" not in key}
 
     logs = {name: [*map(without_clock, json_lines(folder / name))] for name in ("metrics.jsonl", "rounds.jsonl")}

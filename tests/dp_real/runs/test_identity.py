@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +20,13 @@ import dp_real.runtime.model_folders
 from dp_base.checksums import PART_BYTES, READ_WHOLE, sampled_digest
 from dp_base.errors import InputError
 from dp_base.registry import code_digest
+from dp_real.config import load_config
 from dp_real.generators.trained import DenoiserConfig
-from dp_real.learners import LearnerConfig
+from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run, problems
+from dp_real.runs.run import run
 from dp_real.runtime.model_folders import weights_digest
-from tests.experiments.conftest import run_dp as dp
+from tests.commands import done
 
 RENDERER = """\
 import numpy as np
@@ -75,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path
     (root / "own.toml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
-        assert dp("real", "run", root / "own.toml", "--out", root / "run") == 0
+        run(load_config(root / "own.toml"), root / "run")
         yield root
         for module in ("own_renderer", "own_helper"):
             sys.modules.pop(module, None)
@@ -107,7 +109,7 @@ def swap_classes(root: Path) -> None:
     reword(root / "run" / "config.toml", old, new)
 
 
-EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
+EDITS = {
     "rate": (
         lambda root: reword(root / "run" / "config.toml", "learning_rate = 0.001", "learning_rate = 0.01"),
         "config.toml changed since",
@@ -118,32 +120,21 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "what it imports": (lambda root: reword(root / "own_helper.py", "1", "-1"), "the code of the generator changed"),
     "model": (lambda root: write_vit(root / "vit", 1), "the weights of learner.model changed since"),
 }
-MAKING = {
-    "resume": ["real", "resume", "RUN"],
-    "branch": ["real", "branch", "RUN"],
-    "export": ["real", "export", "RUN", "--out", "OUT"],
-    "features": ["real", "export", "RUN", "--out", "OUT", "--format", "features", "--rows", "10"],
-    "push": ["real", "export", "RUN", "--format", "hub", "--out", "OUT"],
-    "evaluate": ["real", "evaluate", "RUN"],
-}
-SHOWING = {
-    "report": ["real", "report", "RUN"],
-    "review": ["real", "review", "RUN"],
-    "sample": ["real", "sample", "RUN", "--omega", "0", "--out", "SAMPLES"],
-}
+EXPORT = "real export run --out out"
+MAKING = [
+    "real resume run",
+    "real branch run",
+    EXPORT,
+    f"{EXPORT} --format features --rows 10",
+    f"{EXPORT} --format hub",
+    "real evaluate run",
+]
+SHOWING = ["real report run", "real review run", "real sample run --omega 0 --out samples"]
 
 
-def words(command: list[str], run: Path, out: Path) -> list[str]:
-    places = {"RUN": str(run), "OUT": str(out), "SAMPLES": f"{out}-samples"}
-    return [places.get(word, word) for word in command]
-
-
-def test_what_is_as_it_was_is_read(made: Path, capsys: pytest.CaptureFixture[str]):
-    done = Run(made / "run").unchanged()
-    noted = done.result["inputs"]
+def test_what_is_as_it_was_is_read(made: Path):
+    noted = Run(made / "run").unchanged().result["inputs"]
     assert noted.keys() == {"config", "classes", "validation", "test", "code", "weights of learner.model"}
-    assert dp("real", "resume", made / "run") == 0
-    assert "changed since" not in capsys.readouterr().err
     assert problems(made / "run") == []
 
 
@@ -161,37 +152,34 @@ def test_what_is_another_is_named(place: Path, caplog: pytest.LogCaptureFixture,
 
 
 def test_every_command_that_makes_something_of_a_run_refuses_another(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     swap_classes(place)
+    monkeypatch.chdir(place)
     said = "the classes changed since"
-    for name, command in MAKING.items():
-        assert dp(*words(command, place / "run", tmp_path / "out")) == 2, name
-        assert said in capsys.readouterr().err, name
-        assert not (tmp_path / "out").exists(), name
-    for name, command in SHOWING.items():
+    for command in MAKING:
+        assert said in done(command, status=2).err, command
+        assert not (place / "out").exists(), command
+    for command in (*SHOWING, f"{EXPORT} --accept-changes"):
         caplog.clear()
-        assert dp(*words(command, place / "run", tmp_path / "out")) == 0, name
-        assert said in caplog.text, name
-    caplog.clear()
-    assert dp(*words(MAKING["export"], place / "run", tmp_path / "out"), "--accept-changes") == 0
-    assert said in caplog.text
+        done(command)
+        assert said in caplog.text, command
 
 
 def test_a_branch_after_an_accepted_change_says_so(place: Path):
     """Its result would else stand beside the others on one curve."""
     swap(place / "test")
-    assert dp("real", "branch", place / "run", "--accept-changes") == 0
+    branch(place / "run", accept_changes=True)
     results = Run(place / "run").branches
     assert results
     assert all("the test set changed since" in result["accepted_changes"][0] for result in results)
 
 
-def test_what_was_not_noted_or_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCaptureFixture):
-    """An earlier version noted less, and a run may be read where its data and models are not."""
+def test_what_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCaptureFixture):
+    """A run may be read where its data and models are not."""
     shutil.rmtree(place / "val")
     shutil.rmtree(place / "vit")
-    assert dp("real", "export", place / "run", "--out", place / "out") == 0
+    done("real export", place / "run", "--out", place / "out")
     assert "the data are not here, and not compared" in caplog.text
 
 
@@ -205,7 +193,7 @@ def test_a_kind_from_outside_counts_with_its_module(tmp_path: Path, monkeypatch:
     (package / "unrelated.py").write_text("")
     source = "from dp_real.learners import LearnerConfig\nclass Outsider(LearnerConfig):\n    from .net import WIDTH\n"
     (package / "kind.py").write_text(source.replace("    from .net", "    '''A.'''\n\n\nfrom outsiders.net"))
-    learner: LearnerConfig = importlib.import_module("outsiders.kind").Outsider()
+    learner = importlib.import_module("outsiders.kind").Outsider()
     seen = [learner.code_digest()]
     for file in ("unrelated", "net", "kind", "__init__"):
         (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")

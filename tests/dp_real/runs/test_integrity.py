@@ -1,5 +1,6 @@
 """Damage is named or mended by going back; it is never used."""
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -8,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import torch
 
-from dp_base.checksums import RECORD, digest
+from dp_base.checksums import RECORD, digest, seal
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
-from dp_real.config import Config
+from dp_real.config import Config, load_config
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.examples import Examples, RealData
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
-from dp_real.runs.identity import differences, material, noted
+from dp_real.runs.identity import differences, material
 from dp_real.runs.reader import Run, problems
 from dp_real.runs.run import run
+from dp_real.sections import SamplingConfig
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
 
@@ -92,7 +95,7 @@ def test_an_older_checkpoint_is_in_nobodys_way(
     assert re.search(r"step-.*state.json is damaged.*this checkpoint is left out", remark)
 
 
-READERS: list[tuple[Callable[[Path], Any], str, Callable[[Run], Any]]] = [
+READERS = [
     (flip, "result.json", lambda run: run.result),
     (halve, "metrics.jsonl", lambda run: run.metrics),
     (Path.unlink, "rounds.jsonl", lambda run: run.rounds),
@@ -160,7 +163,7 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, c
 def test_another_set_is_refused(config: Config, copied: Path, data: RealData, monkeypatch: pytest.MonkeyPatch):
     """A result on another test set than the one that the run began with would be told as if it were its own."""
 
-    def with_another_label(own: Any) -> Examples:
+    def with_another_label(own):
         y = own.y.clone()
         y[0] = (y[0] + 1) % 10
         return Examples(own.x[:], y)
@@ -174,29 +177,19 @@ def test_another_set_is_refused(config: Config, copied: Path, data: RealData, mo
 
 
 def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
-    config: Config, unbroken: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
+    config: Config, complete: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
 ):
     """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
-    run(config, unbroken, resume=True)
     other = replace(data, test=Examples(data.test.x[:], data.test.y.flip(0)))
     monkeypatch.setattr(type(config.data), "load", lambda self: other)
-    with pytest.raises(InputError, match=f"the test set changed since {unbroken} began"):
-        run(config, unbroken, resume=True)
+    with pytest.raises(InputError, match=f"the test set changed since {complete} began"):
+        run(config, complete, resume=True)
 
 
 def test_a_finished_run_that_lost_its_configuration_is_named(config: Config, complete: Path):
     RunFiles(complete).config.unlink()
     with pytest.raises(DamagedError, match=f"{complete}/config.toml is missing; restore it, or remove {complete} "):
         run(config, complete, resume=True)
-
-
-def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
-    files = RunFiles(copied)
-    found = material(config, data)
-    assert found.keys() == {"classes", "validation", "training", "test"}
-    assert material(config, data, test=False).keys() == found.keys() - {"test"}
-    assert noted(files) == found | {"config": digest(files.config)}
-    assert not differences(files, {}, found)  # as an earlier version noted them
 
 
 def test_all_of_a_large_set_counts(
@@ -229,3 +222,52 @@ def test_the_number_of_threads_is_that_of_the_beginning(
     assert Run(folder).config.threads == begun["threads"] == torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     assert run(undecided, folder, resume=True)["threads"] == begun["threads"]
+
+
+# formats
+
+
+def rewrite_state(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change what the latest checkpoint says."""
+    (latest,) = (folder / "checkpoints").glob("latest-*")
+    state = json.loads((latest / "state.json").read_text())
+    change(state)
+    (latest / "state.json").write_text(json.dumps(state))
+    seal(latest)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.update(format=2), "state.json has format 2, and this version of dp reads format 1"),
+        (lambda state: state.pop("format"), "state.json has no format"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused(
+    config: Config, copied: Path, change: Callable[[dict], object], said: str
+):
+    rewrite_state(copied, change)
+    with pytest.raises(InputError, match=said):
+        run(config, copied, resume=True)
+
+
+def test_a_configuration_of_another_format_is_refused(copied: Path):
+    file = copied / "config.toml"
+    file.write_text(file.read_text().replace("format = 1\n", "format = 7\n"))
+    with pytest.raises(InputError, match=r"config.toml has format 7, and this version of dp reads format 1"):
+        _ = Run(copied).config
+
+
+def test_what_lacks_keys_that_have_a_default_goes_on(copied: Path):
+    """As it was written before there were those keys: a format's number need not rise for a new one."""
+    file = copied / "config.toml"
+    older = load_config(file).model_dump(mode="json", exclude_defaults=True)
+    assert older["sampling"].keys() < SamplingConfig.model_fields.keys()
+    file.write_text(tomli_w.dumps(older))  # a user's has no number either
+
+    def forget(state):
+        del state["training_flops"], state["costs"]["forwards"]
+        state["inputs"] = {"config": digest(file)}
+
+    rewrite_state(copied, forget)
+    assert run(load_config(file), copied, resume=True)["steps"] == 120

@@ -6,18 +6,17 @@ import shutil
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
-from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.images import read_image
 from dp_real.data.sets.places import locate, read_set
 from dp_real.evaluate.card import model_card
@@ -82,25 +81,13 @@ def pool(finished: Path) -> Pool:
     return Run(finished).pool
 
 
-def result(finished: Path) -> dict:
-    return Run(finished).result
-
-
-def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
-    model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
-    assert model.config.id2label == dict(enumerate(CLASSES))
-    validation = config.data.load().validation
-    x = validation.x[:] / 127.5 - 1
-    with torch.no_grad():
-        share = (model.eval()(pixel_values=x).logits.argmax(1) == validation.y).double().mean().item()
-    assert share == result(finished)["val_accuracy"] == result(finished)["test_accuracy"]
-    assert load_config(finished / "config.toml") == config
-
-
 def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    facts = result(finished)
+    facts = Run(finished).result
     card = model_card(config, facts)
-    assert card.startswith("---\nlibrary_name: transformers\n")
+    told = ModelCard(card).data
+    assert told.library_name == "transformers"
+    measured = {each.dataset_split: each.metric_value for each in told.eval_results}
+    assert measured == {"validation": facts["val_accuracy"], "test": facts["test_accuracy"], "two": 0.5}
     assert "generated examples only" in card
     assert "from scratch" in card
     assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
@@ -112,7 +99,7 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
     Image.new("RGB", (20, 20), "red").save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     *lines, last = use.strip().splitlines()
-    scope: dict = {}
+    scope = {}
     exec("\n".join(lines), scope)
     assert {row["label"] for row in eval(last, scope)} == set(CLASSES)
     embedded = card.split("```toml\n")[1].split("```")[0]
@@ -127,19 +114,22 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
         ({"practice": {"real": 3}}, "trained on 3 real examples, and generated ones"),
     ):
         assert said in model_card(changed(config, **sections), facts)
+    elsewhere = {"learner": {"model": "a/b", "config": {}}, "data": {"test": "hub:c/d@test#label"}}
+    known = ModelCard(model_card(changed(config, **elsewhere), facts | {"sets": [{"set": "r", "accuracy": 0.5}]})).data
+    assert known.base_model == ["a/b"]
+    assert [each.dataset_type for each in known.eval_results] == ["folder", "c/d", "folder"]
 
 
 def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
-    larger = {"pool": {"size": 24, "storage": "jpeg"}, "training": {"crop": 0.5, "flip": True}}
-    run(changed(config, **larger), tmp_path / "larger")
-    kept, usual = Run(tmp_path / "larger").pool, Run(finished).pool
-    x, y = kept[4]
+    pool, training = {"size": 24, "storage": "jpeg"}, {"crop": 0.5, "flip": True}
+    run(changed(config, pool=pool, training=training), tmp_path / "larger")
+    larger, usual = Run(tmp_path / "larger"), Run(finished)
+    (x, y), (small, label) = larger.pool[4], usual.pool[4]
     assert x.shape == (3, 24, 24)
-    assert y == usual[4][1]
-    same = fit(x[None], SHAPE)[0]  # but for JPEG and what resizing takes
-    assert (same - usual[4][0]).abs().mean() < 0.1
-    assert Run(tmp_path / "larger").learner().logits(x[None]).shape == (1, 3)
-    assert result(tmp_path / "larger")["training_flops"] == result(finished)["training_flops"]
+    assert y == label
+    assert (fit(x[None], SHAPE)[0] - small).abs().mean() < 0.1  # for JPEG and what resizing takes
+    assert larger.learner().logits(x[None]).shape == (1, 3)
+    assert larger.result["training_flops"] == usual.result["training_flops"]
     with pytest.raises(InputError, match=r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
         run(changed(config, pool={"size": 8}), tmp_path / "smaller")
 
@@ -160,20 +150,25 @@ def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, c
 # evaluation
 
 
-def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, config: Config):
-    rows = {row["set"]: row for row in evaluate(Run(finished), {"more": config.data.model_dump()["validation"]})}
+def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classes(finished: Path, config: Config):
+    model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
+    assert model.config.id2label == dict(enumerate(CLASSES))
+
+    def accuracy(images, classes):
+        with torch.no_grad():
+            logits = model(pixel_values=images.x[:] / 127.5 - 1).logits
+        return (torch.tensor(classes)[logits[:, classes].argmax(1)] == images.y).double().mean().item()
+
+    data, found = config.data.load(), Run(finished).result
+    rows = {row["set"]: row for row in evaluate(Run(finished), {"more": config.data.validation})}
     assert list(rows) == ["validation", "test", "two", "more"]
-    assert rows["validation"]["accuracy"] == result(finished)["val_accuracy"]
+    whole, part = accuracy(data.validation, [0, 1, 2]), accuracy(data.sets["two"], [0, 2])
+    assert whole == found["val_accuracy"] == found["test_accuracy"] == rows["validation"]["accuracy"]
     assert rows["more"] | {"set": "validation"} == rows["validation"]
     assert (rows["validation"]["images"], rows["validation"]["classes"]) == (12, 3)
-    model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
-    images = config.data.load().sets["two"]
-    with torch.no_grad():
-        logits = model(pixel_values=images.x[:] / 127.5 - 1).logits
-    expected = ((logits[:, 2] > logits[:, 0]) == (images.y == 2)).double().mean().item()
-    error = (expected * (1 - expected) / 6) ** 0.5
-    assert rows["two"] == {"set": "two", "accuracy": expected, "se": pytest.approx(error), "images": 6, "classes": 2}
-    assert result(finished)["sets"] == [rows["two"]]
+    error = (part * (1 - part) / 6) ** 0.5
+    assert rows["two"] == {"set": "two", "accuracy": part, "se": pytest.approx(error), "images": 6, "classes": 2}
+    assert found["sets"] == [rows["two"]]
 
 
 def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -181,8 +176,7 @@ def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog:
     there = tmp_path / "run"
     shutil.copytree(finished, there)
     config = (there / "config.toml").read_text()
-    validation = Run(finished).config.data.model_dump()["validation"]
-    (there / "config.toml").write_text(config.replace(validation, "/nowhere"))
+    (there / "config.toml").write_text(config.replace(Run(finished).config.data.validation, "/nowhere"))
     rows = evaluate(Run(there), {"more": pictures(tmp_path / "more", ["cat", "em_u"])})
     assert [row["set"] for row in rows] == ["more"]
     assert "the run's own sets are left out: /nowhere: no such folder" in caplog.text
@@ -196,7 +190,7 @@ def test_classes_of_folders_are_in_the_record(config: Config, tmp_path: Path):
     unnamed["data"] = {"source": "folder", "size": 16} | folders
     unnamed["guidance"] = {"omega": 0.0}
     run(parse_config(unnamed), tmp_path / "run")
-    record: Any = load_config(tmp_path / "run" / "config.toml").data
+    record = load_config(tmp_path / "run" / "config.toml").data
     assert record.classes == ("ape", "bee")
     assert run(parse_config(unnamed), tmp_path / "run", resume=True)["pool_size"] == 9
     for name in folders:
@@ -236,7 +230,7 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(
     whole = (further / "dog" / "0.png").read_bytes()
     config = changed(config, data={"sets": {"further": str(further)}})
 
-    def breaks(*arguments: Any) -> Any:
+    def breaks(*arguments):
         (further / "dog" / "0.png").write_bytes(b"")
         return conclude(*arguments)
 
@@ -260,21 +254,19 @@ def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config:
     assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
     rows = json_lines(tmp_path / "folder" / "metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
-    assert [row["row"] for row in rows] == list(range(9))
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
-    for key in ("round", "omega", "entropy", "correct"):
+    for key in ("row", "round", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
     assert [row["seed"] for row in rows] == [*map(str, table["seed"].to_pylist())]  # up to 2^64, for all readers
     features = json.loads(parquet.schema.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == parquet.column_names
     assert (features["image"], features["label"]["names"]) == ({"_type": "Image"}, list(CLASSES))
-    assert parquet["label"].to_pylist() == pool.y.tolist()
-    assert parquet["seed"].to_pylist() == table["seed"].to_pylist()
+    for key in ("label", "seed"):
+        assert parquet[key].to_pylist() == table[key].to_pylist()
     for row, cell, x in zip(rows, parquet["image"].to_pylist(), pool.x[:], strict=True):
         (tmp_path / "one.png").write_bytes(cell["bytes"])
         for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
             assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
-    assert isinstance(config.data, FolderConfig)
     again = read_set(locate(str(tmp_path / "folder")), config.data.labels, SHAPE, range(3), keep=True)
     assert again.y.tolist() == sorted(pool.y.tolist())
 

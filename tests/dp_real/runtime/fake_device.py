@@ -96,7 +96,6 @@ def _with_values(result: FakeTensor) -> Tensor:
 @cache
 def set_up() -> None:
     """Make the device known to torch, before this process's first backward pass: it starts a thread for each then."""
-    assert SET_UP is not None
     SET_UP(NAME, _Backend())
     # Autocast does nothing on the device: the precisions of its operations are not what is checked.
     autocast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
@@ -104,7 +103,7 @@ def set_up() -> None:
     _kept.append(autocast)
 
 
-_kept: list[Any] = []
+_kept = []
 
 
 @contextmanager

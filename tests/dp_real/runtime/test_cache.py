@@ -4,7 +4,6 @@ import errno
 import multiprocessing
 import os
 import time
-from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
     """Ask for the same thing at the same time. The process that makes it says so, and is slow."""
 
-    def make(staged: Path) -> None:
+    def make(staged):
         (made / f"{number}").touch()
         (staged / "half").write_text("half")
         time.sleep(seconds)
@@ -35,47 +34,33 @@ def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
     assert (folder / "whole").read_text() in {path.name for path in made.iterdir()}
 
 
-def start(together: Barrier, made: Path, seconds: float) -> list[SpawnProcess]:
+@pytest.mark.parametrize("kill", [False, True])
+def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_is_killed(tmp_path: Path, kill: bool):
+    together = SPAWN.Barrier(2)
+    made = tmp_path / "made"
     made.mkdir()
-    processes = [SPAWN.Process(target=ask, args=(number, together, made, seconds)) for number in range(2)]
+    processes = [SPAWN.Process(target=ask, args=(number, together, made, 0.5 + kill)) for number in range(2)]
     for process in processes:
         process.start()
-    return processes
-
-
-def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
-    together = SPAWN.Barrier(2)
-    made = tmp_path / "made"
-    processes = start(together, made, 0.3)
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert len(list(made.iterdir())) == 1
-    assert [entry.name.rpartition("-")[0] for entry in entries()] == ["generators/mine"]
-
-
-def test_when_the_first_is_killed_the_other_makes_it(tmp_path: Path):
-    together = SPAWN.Barrier(2)
-    made = tmp_path / "made"
-    processes = start(together, made, 1.0)
     deadline = time.monotonic() + 60
-    while not list(made.iterdir()) and time.monotonic() < deadline:
+    while kill and not list(made.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    (first,) = made.iterdir()
-    processes[int(first.name)].kill()
+    killed = [processes[int(first.name)] for first in made.iterdir()] if kill else []
+    for process in killed:
+        process.kill()
     for process in processes:
         process.join(60)
-    assert processes[1 - int(first.name)].exitcode == 0
-    assert {path.name for path in made.iterdir()} == {"0", "1"}
-    assert len(entries()) == 1  # the half-made one of the first does not count
+    assert [process.exitcode for process in processes if process not in killed] == [0] * (2 - kill)
+    assert len(list(made.iterdir())) == 1 + kill
+    assert [entry.name.rpartition("-")[0] for entry in entries()] == ["generators/mine"]  # no half-made one
 
 
 def test_what_fails_leaves_nothing_and_is_tried_again():
-    def fails(staged: Path) -> None:
+    def fails(staged):
         (staged / "half").write_text("half")
         raise ZeroDivisionError
 
-    def works(staged: Path) -> None:
+    def works(staged):
         (staged / "whole").write_text("whole")
 
     for _ in range(2):
@@ -138,7 +123,7 @@ def test_an_entry_of_before_has_no_checksums_and_is_used():
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error: Exception):
-    def full(staged: Path) -> None:
+    def full(staged):
         raise error
 
     with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or let XDG_CACHE_"):
@@ -170,7 +155,7 @@ def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatc
     (half_made / "whole" / "images").mkdir(parents=True)
     true = os.scandir
 
-    def scandir(path: Path | str):
+    def scandir(path):
         if half_made.name in str(path):
             raise FileNotFoundError(errno.ENOENT, "gone", str(path))
         return true(path)
@@ -184,7 +169,7 @@ def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatc
 def test_an_entry_that_is_cleared_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch):
     folder = cached("generators/mine", {"seed": 0}, lambda staged: None)
 
-    def read_json(path: Path):
+    def read_json(path):
         raise FileNotFoundError(errno.ENOENT, "gone", str(path))
 
     monkeypatch.setattr(cache, "read_json", read_json)

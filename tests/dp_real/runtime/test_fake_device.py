@@ -33,8 +33,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
-SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+PAPER = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS = torch.arange(3)
 SEEDS = row_seeds(0, 0, range(3))
@@ -140,7 +140,7 @@ def test_a_sampling_step_waits_for_nothing_guided_or_not(
     pipe = pipeline(device, make, dtype)
     judge = learner(device)
 
-    def waits(steps: int, options: dict[str, Any] | None) -> list[str]:
+    def waits(steps, options):
         drawing = generator(pipe, steps)
         omega = torch.full((3,), 0.1)
         drawing.sample(LABELS, SEEDS, None)  # encodes the prompts

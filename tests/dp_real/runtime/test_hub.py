@@ -54,15 +54,13 @@ def test_a_classifiers_own_code_is_not_run(tmp_path: Path, mark: Path, known: bo
 
 
 @pytest.mark.parametrize("declared", [["transformers", "AutoModel"], ["trap", "Trap"]])
-def test_the_own_code_of_a_pipelines_part_is_not_run(tmp_path: Path, mark: Path, declared: list[str]):
+def test_the_own_code_of_a_pipelines_part_is_not_run(saved: Path, mark: Path, declared: list[str]):
     """diffusers hands no trust_remote_code on to the parts that transformers loads; it must not load an AutoModel."""
-    folder = tmp_path / "pipeline"
-    make_pipeline(16, ["a"]).save_pretrained(folder)
-    write_trap(folder / "text_encoder", mark)
-    index = json.loads((folder / "model_index.json").read_text()) | {"text_encoder": declared}
-    (folder / "model_index.json").write_text(json.dumps(index))
+    write_trap(saved / "text_encoder", mark)
+    index = json.loads((saved / "model_index.json").read_text()) | {"text_encoder": declared}
+    (saved / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"code that comes with it|no StableDiffusionPipeline could be read"):
-        load_pipeline(str(folder))
+        load_pipeline(str(saved))
     assert not mark.exists()
 
 
@@ -133,12 +131,6 @@ def test_an_index_that_cannot_be_used_is_told(saved: Path):
     assert told(saved) == "has a model_index.json that cannot be read"
     (saved / "model_index.json").unlink()
     assert told(saved) == "lacks model_index.json"
-
-
-def test_what_cannot_be_read_ends_with_the_cause(saved: Path):
-    (saved / "text_encoder" / "model.safetensors").write_bytes(b"none")
-    with pytest.raises(InputError, match=r"model.safetensors is no whole file of safetensors: .*: header too small$"):
-        load_pipeline(str(saved))
 
 
 def test_a_name_that_is_no_models_says_what_to_name(saved: Path, monkeypatch: pytest.MonkeyPatch):

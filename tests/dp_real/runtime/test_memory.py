@@ -49,7 +49,7 @@ def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(preci
     student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
     accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
     student.logits(torch.randn(2, 4, requires_grad=True))
-    module: Any = student.module
+    module = student.module
     assert module.seen == [(True, half), (False, half), (True, False)]
 
 
@@ -64,7 +64,7 @@ def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config: C
 def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch: pytest.MonkeyPatch):
     compiled = []
 
-    def pretend(module: nn.Module) -> nn.Module:
+    def pretend(module):
         compiled.append(module)
         return nn.Sequential(module)
 
@@ -80,7 +80,7 @@ def test_memory_is_given_back_between_drawing_and_training(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
-    events: list[str] = []
+    events = []
     step = Practice.train_step
     draw = type(generator).sample
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))

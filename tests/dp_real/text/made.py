@@ -61,26 +61,26 @@ def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: 
     """A tiny GPT-2 with random weights, and its tokenizer. end: whether it may end a text by itself."""
     own = tokenizer(**options)
     own.chat_template = CHAT if chat else None
-    settings: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
+    settings = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
     settings |= {"eos_token_id": None, "bos_token_id": None}
     if end:
         settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(**settings))
-    model.save_pretrained(folder)
-    own.save_pretrained(folder)
-    return folder
+    return saved(folder, own, GPT2LMHeadModel, GPT2Config(**settings))
 
 
 def encoder(folder: Path, classes: int = 3) -> Path:
     """A tiny BERT classifier with random weights, and its tokenizer."""
     own = tokenizer()
-    settings: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     settings |= {"intermediate_size": 64, "vocab_size": len(own), "max_position_embeddings": 64}
     settings |= {"num_labels": classes, "pad_token_id": 1}
+    return saved(folder, own, BertForSequenceClassification, BertConfig(**settings))
+
+
+def saved(folder: Path, own: PreTrainedTokenizerFast, kind: Any, config: Any) -> Path:
+    """Random weights of this configuration, and their tokenizer."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        BertForSequenceClassification(BertConfig(**settings)).save_pretrained(folder)
+        kind(config).save_pretrained(folder)
     own.save_pretrained(folder)
     return folder

@@ -58,7 +58,7 @@ def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path: Path, monkeypatc
     monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 20)
     whole, keep = trained(), Resumable.keep
 
-    def killed(self: Resumable, folder: Path, step: int) -> None:
+    def killed(self, folder, step):
         keep(self, folder, step)
         if step == 40:
             raise KeyboardInterrupt

@@ -39,9 +39,9 @@ def sentence(body: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEndpoint]:
-    """A server, and a cache without answers. Pauses after failures are short."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def endpoint(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[FakeEndpoint]:
+    """A server, and a cache without answers. Pauses after failures are short, and the learner is small."""
+    monkeypatch.setattr("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
     monkeypatch.setattr(asking, "TIMEOUT", 0.5)
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
     with served() as server:
@@ -90,9 +90,9 @@ def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, end
     failures = [fault for fault in FAULTS if fault not in ("refused", "filtered", "duplicate", "empty")]
     expected = drawn(config, 16)
     (tmp_path / "cache").rename(tmp_path / "earlier")
-    seen: dict[int, tuple[int, int]] = {}  # how often each seed was asked for, and which one it was
+    seen = {}  # how often each seed was asked for, and which one it was
 
-    def fault(number: int, body: dict[str, Any]) -> str:
+    def fault(number, body):
         times, place = seen.get(body["seed"], (0, len(seen)))
         seen[body["seed"]] = (times + 1, place)
         return failures[place % len(failures)] if times < 2 else ""

@@ -23,26 +23,19 @@ def write_csv(file: Path, rows: list[tuple[str, str]] = ROWS, header: tuple[str,
 
 
 @pytest.fixture
-def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def everywhere(tmp_path: Path, hub: Path) -> list[str]:
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
     write_csv(tmp_path / "a.csv")
     write_csv(tmp_path / "b.csv", header=("said", "what"))
     lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    features = datasets.Features(
-        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["blame", "praise"])}
-    )
-    rows = {"text": [text for text, _ in ROWS], "label": [int(name == "praise") for _, name in ROWS]}
-    saved = datasets.Dataset.from_dict(rows, features)
+    label = datasets.ClassLabel(names=["blame", "praise"])
+    rows = {"text": [text for text, _ in ROWS], "label": [label.str2int(name) for _, name in ROWS]}
+    saved = datasets.Dataset.from_dict(rows, datasets.Features({"text": datasets.Value("string"), "label": label}))
     saved.to_parquet(tmp_path / "a.parquet")
     saved.save_to_disk(tmp_path / "saved")
-    cached = tmp_path / "hub" / "datasets--org--name"  # as `hf download org/name --repo-type dataset` leaves it
-    saved.to_parquet(cached / "snapshots" / ("0" * 40) / "data" / "test-00000-of-00001.parquet")
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("0" * 40)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    saved.to_parquet(hub / "data" / "test-00000-of-00001.parquet")
     files = ["folder", "a.csv", "b.csv#said,what", "a.jsonl", "a.parquet", "saved"]
     return [*(f"{tmp_path}/{name}" for name in files), "hub:org/name@test", "hub:org/name@test#text,label"]
 

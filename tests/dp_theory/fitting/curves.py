@@ -1,13 +1,14 @@
 """Curves that the tests of this room fit, and the parameters that they are drawn with."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dp_theory import Curve, KeepHard
+from dp_theory import Curve, Fit, KeepHard, fit
 from dp_theory.fitting.theory import predict_points
 from dp_theory.ridge.simulators.law import draw, triangle
 
@@ -81,6 +82,12 @@ def static_and_practice(changed: Mapping[str, float]) -> Curve:
     """Static points without noise, and the stages of a loop that starts from 200 rows."""
     loop = noiseless_curve("practice", np.arange(200, 1300, 200), changed, initial=200, increment=200)
     return joined(noiseless_curve("static", np.geomspace(50, 3200, 10), changed), loop)
+
+
+@cache
+def fit_of_few(**fixed: float) -> Fit:
+    """The fit of `few_static`."""
+    return fit(few_static(), fixed)
 
 
 def few_static() -> Curve:

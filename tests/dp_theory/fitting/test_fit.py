@@ -10,7 +10,7 @@ from dp_theory import Curve, fit, forecast
 from dp_theory.fitting.theory import practice_curve
 from tests.dp_theory.fitting.curves import (
     TRUTH,
-    few_static,
+    fit_of_few,
     law_curve,
     noiseless_curve,
     static_and_practice,
@@ -99,12 +99,12 @@ def test_scatter_that_was_estimated_has_students_intervals():
 
 def test_the_ends_of_intervals_are_where_the_likelihood_says():
     """Of a curve whose region is bent, so that it reaches flips of 0 through a narrow valley."""
-    fitted = fit(few_static())
+    fitted = fit_of_few()
     allowed = fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2
-    assert fit(few_static(), {"flip": 0.0}).chi_square - fitted.chi_square < allowed
+    assert fit_of_few(flip=0.0).chi_square - fitted.chi_square < allowed
     assert fitted.limits("flip")[0] == 0
     for name, end in (("floor", 1), ("flip", 1), ("dimension", 0), ("dimension", 1)):
-        held = fit(few_static(), {name: fitted.limits(name)[end]})
+        held = fit_of_few(**{name: fitted.limits(name)[end]})
         assert 0.9 * allowed < held.chi_square - fitted.chi_square < 1.01 * allowed, (name, end)
 
 

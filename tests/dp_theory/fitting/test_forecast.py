@@ -12,7 +12,7 @@ from dp_theory.fitting.stack import POWER_LAW, THEORY, Foreseen, Stack, power_la
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     TRUTH,
-    few_static,
+    fit_of_few,
     noiseless_curve,
     static_and_practice,
     static_and_pruned,
@@ -50,12 +50,12 @@ def test_a_target_below_the_floor_is_never_reached():
 
 def test_a_forecast_is_no_surer_than_its_fit():
     """What another floor that the fit allows for takes lies in the intervals; what may fail is not preferred."""
-    fitted = fit(few_static())
+    fitted = fit_of_few()
     allowed = 175.2
     assert fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2 == pytest.approx(allowed, abs=0.1)
     table = forecast(fitted, 0.08).set_index("strategy")
     assert table.more["practice"] == pytest.approx(1725, rel=0.01)
-    other = fit(few_static(), {"floor": 0.079})
+    other = fit_of_few(floor=0.079)
     assert other.chi_square - fitted.chi_square < allowed
     assert table.low["practice"] <= 58_852 <= table.high["practice"]  # what that floor takes
     assert fitted.limits("floor")[1] > 0.1

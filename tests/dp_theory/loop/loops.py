@@ -1,8 +1,12 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from dp_theory.loop import Addition, Interpolating, PracticeProblem, Verifier, Window
+import numpy as np
+
+from dp_theory import SQUARE
+from dp_theory.loop import Addition, Group, Interpolating, PracticeProblem, SpanProblem, Verifier, Window
 from dp_theory.loop.losses import Loss, Square
 from dp_theory.rules import KeepHard
 
@@ -28,3 +32,9 @@ UNNAMED_SQUARE = UnnamedSquare()
 def one_round(addition: Addition | Window) -> PracticeProblem:
     """A loop of one round."""
     return PracticeProblem(0.5, 0.1, [addition])
+
+
+def selected(rho: Any, phi: Any, lam: Any = 0.0, loss: Loss = SQUARE, **group: Any) -> SpanProblem:
+    """One group of rows, chosen by a selector of the cosine rho to the truth, in the span recipe's words."""
+    along = (rho, np.sqrt((1 - rho) * (1 + rho)))
+    return SpanProblem((1.0, 0.0), [Group(along=along, **group)], phi, lam, loss=loss)

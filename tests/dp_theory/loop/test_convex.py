@@ -13,9 +13,7 @@ from dp_theory import HINGE, LOGISTIC, SQUARED_HINGE, predict, simulate
 from dp_theory.loop import (
     Addition,
     Agree,
-    Group,
     PracticeProblem,
-    SpanProblem,
     Window,
     prediction,
     row_errors,
@@ -23,17 +21,13 @@ from dp_theory.loop import (
 )
 from dp_theory.loop.experiment import fit_convex, max_margin
 from dp_theory.loop.losses import HARD_MARGIN, Loss
-from dp_theory.loop.placed import Cohort, PlacedRows, kept_rows, view_of_labeller
-from dp_theory.loop.points import draw_points
-from dp_theory.loop.prediction import ORDER, solve_stages
+from dp_theory.loop.prediction import solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
-from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE
+from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected
 from tests.dp_theory.refusals import refused
 from tests.dp_theory.verification.beyond import feature_cells, loops
 
-PLANE = (1.0, 0.0)
-PRUNER = (0.8, 0.6)
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
 FEW = 2**11  # points
 
@@ -62,14 +56,13 @@ def test_the_search_finds_the_loop_with_the_square_loss(name: str):
 
 
 def test_reference_value():
-    logistic = SpanProblem(PLANE, [Group()], 0.5, 0.05, loss=LOGISTIC)
-    assert predict(logistic).test_error == pytest.approx(0.179662, abs=5e-7)
+    assert predict(selected(1.0, 0.5, 0.05, LOGISTIC)).test_error == pytest.approx(0.179662, abs=5e-7)
 
 
 @pytest.mark.parametrize(("loss", "flip"), [(LOGISTIC, 0.1), (SQUARED_HINGE, 0.0), (HINGE, 0.1)], ids=str)
 def test_one_stage_is_the_span_recipe(loss, flip):
     loop = solve_stages(PracticeProblem(0.5, 0.02, [Addition(1)], flip=flip, loss=loss), size=2**16)
-    expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
+    expected = predict(selected(1.0, 0.5, 0.02, loss, flip=flip))
     assert loop.test_error[0] == pytest.approx(float(expected.test_error), rel=5e-5)
     assert loop.overlap[0] == pytest.approx(float(expected.overlap), rel=5e-5)
 
@@ -80,16 +73,14 @@ def test_fresh_data_is_a_recursion_of_the_span_recipe():
     loop = PracticeProblem(0.2, 0.01, [Addition(3, keep=rule) for rule in rules], accumulate=False, loss=LOGISTIC)
     answer = solve_stages(loop)
     for stage, rule in enumerate(rules, 1):
-        before = np.pi * answer.test_error[stage - 1]
-        group = Group(3.0, along=(np.cos(before), np.sin(before)), keep=rule)
-        expected = predict(SpanProblem(PLANE, [group], 0.2, 0.01, loss=LOGISTIC)).test_error
+        rho = np.cos(np.pi * answer.test_error[stage - 1])
+        expected = predict(selected(rho, 0.2, 0.01, LOGISTIC, ratio=3.0, keep=rule)).test_error
         assert answer.test_error[stage] == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_an_order_without_a_solution_is_not_the_last():
     """At order 4 the quadrature of a selector that is the truth has none; the higher ones do."""
-    group = Group(along=(1.0, 0.0), keep=KeepHard.with_keep_fraction(0.3))
-    found = predict(SpanProblem((1.0, 0.0), [group], 0.05, 0.0005, loss=LOGISTIC))
+    found = predict(selected(1.0, 0.05, 0.0005, LOGISTIC, keep=KeepHard.with_keep_fraction(0.3)))
     assert found.overlap == pytest.approx(10.3121, abs=5e-5)
     assert found.squared_norm - found.overlap**2 == pytest.approx(0.8933, abs=5e-4)
 
@@ -125,22 +116,9 @@ def test_means_of_forces_are_those_of_draws():
             np.testing.assert_allclose(ours, nodes, rtol=0.1, atol=0.1)
 
 
-def test_points_are_the_kept_rows():
-    """Their moments, against those that rules know."""
-    rows = Addition(1.0, keep=KeepHard(0.7))
-    placed = PlacedRows(rows, 0.1, *view_of_labeller(0.8))
-    cohort = Cohort.of(placed, kept_rows(placed, ORDER), 0, 1, 3)
-    points = draw_points(cohort, placed, 2**13, np.random.default_rng(0))
-    mass = points.mass[:, -1]
-    assert np.abs(points.view[:, 0]).max() <= 0.7
-    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.kept.linear[0], rtol=2e-3)
-    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.kept.second[0], atol=2e-3)
-    np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
-
-
 def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatch):
     monkeypatch.setattr(prediction, "SIZES", (2**7, 2**8))
-    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 2, loss=LOGISTIC)
+    loop = PracticeProblem(0.4, 0.01, [Addition(candidates=1.5, keep=KeepHard(0.6))], loss=LOGISTIC)
     assert 5e-3 < predict(loop).certificate.max() < 1
     with pytest.raises(ConvergenceError, match="256 points still change the result"):
         predict(loop, tolerance=5e-3)
@@ -150,7 +128,7 @@ def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatc
 
 
 def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
-    noisy = SpanProblem(PLANE, [Group(flip=0.2)], 0.1, loss=LOGISTIC)
+    noisy = selected(1.0, 0.1, loss=LOGISTIC, flip=0.2)
     assert_same(predict(noisy), predict(replace(noisy, lam=1e-7)), 1e-4)
     separable = predict(replace(noisy, phi=0.8))
     assert separable.squared_norm == np.inf
@@ -159,15 +137,14 @@ def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
 
 def test_few_easy_rows_with_many_flips_are_solved_without_ridge():
     """Powell's method alone missed them."""
-    group = Group(along=(0.48, np.sqrt(1 - 0.48**2)), keep=KeepEasy(1.0), flip=0.2)
-    problem = SpanProblem(PLANE, [group], 0.144, 0.0, loss=SQUARED_HINGE)
+    problem = selected(0.48, 0.144, 0.0, SQUARED_HINGE, keep=KeepEasy(1.0), flip=0.2)
     runs = simulate(problem, 150, 12)
     assert abs(runs.test_error - predict(problem).test_error) < 4 * runs.test_error_se
 
 
 def test_separable_rows_have_the_margin_of_every_loss():
     """The squared hinge gets there in proportion to λ, the logistic loss as slowly as 1/ln(1/λ)."""
-    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.5))], 0.3, 0.0, loss=SQUARED_HINGE)
+    problem = selected(0.8, 0.3, 0.0, SQUARED_HINGE, keep=KeepHard(0.5))
     limit = predict(problem)
     assert np.isinf(limit.squared_norm)
     assert np.isinf(limit.overlap)
@@ -197,7 +174,7 @@ def test_a_stage_without_ridge_is_found_on_a_way_from_easier_ones(phi, flip, los
     """Neither its margin nor the loss itself was found at once. Nodes of quadrature give the first stage, too."""
     found = solve_stages(PracticeProblem(phi, 0.0, [addition], accumulate=False, flip=flip, loss=loss), size=FEW)
     assert found.residual.max() < stages.EXACT
-    by_nodes = predict(SpanProblem(PLANE, [Group(flip=flip)], phi, 0.0, loss=loss))
+    by_nodes = predict(selected(1.0, phi, 0.0, loss, flip=flip))
     assert found.test_error[0] == pytest.approx(float(by_nodes.test_error), rel=1e-3)
 
 
@@ -234,7 +211,7 @@ def test_forty_rounds_are_solved():
 
 
 def test_the_hinge_against_the_experiment():
-    problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.7), flip=0.1)], 0.5, 0.01, loss=HINGE)
+    problem = selected(0.8, 0.5, 0.01, HINGE, keep=KeepHard(0.7), flip=0.1)
     assert largest_z(simulate(problem, 100, 12), predict(problem)) < 4
 
 

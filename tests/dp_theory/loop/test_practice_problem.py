@@ -1,6 +1,7 @@
 """What the loop is asked: rows known by their moments, and problems, rounds and questions that are refused."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from dp_theory import predict, simulate
 from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
-from tests.dp_theory.refusals import refused
+from tests.dp_theory.refusals import out_of_range, refused
 
 NO_LIST: Any = Addition(1.0)
 
@@ -40,18 +41,20 @@ test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
         "one probability",
     ),
 )
+PROBLEM = partial(replace, PracticeProblem(0.5, 0.1))
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(Addition, candidates=1), {"candidates": 0.0, "weight": -1.0}),
+    (Window, {"kappa": np.nan, "kept": -1.0, "power": np.inf}),
+    (PROBLEM, {"phi": 0.0, "lam": -1.0, "initial": 0.0, "flip": 2.0, "labeller": 2.0}),
+)
 test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: Addition(), "exactly one of candidates and kept"),
-    (lambda: Addition(1, weight=-1.0), "weight = -1 must be positive"),
-    (lambda: Window(np.nan), "kappa = nan must be positive"),
     (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
     (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
     (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
-    (lambda: PracticeProblem(0.0, 0.1), "phi = 0 must be positive"),
     (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
     (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
     (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
-    (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
     (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
     (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
     (lambda: PracticeProblem(0.5, 0.1, NO_LIST), "must be a list, with one addition for each round"),

@@ -8,15 +8,14 @@ from dp_theory import Problem, predict
 from dp_theory.loop import (
     Addition,
     Agree,
-    Group,
     PracticeProblem,
-    SpanProblem,
     Verifier,
     Window,
     row_errors,
 )
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Rule
-from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER
+from tests.dp_theory.agreement import outputs
+from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
 
 WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
 
@@ -53,11 +52,13 @@ def test_figure_6_reference_values():
 def test_fresh_data_is_a_recursion_of_predict(rule: Rule, lam: float):
     """Each stage is Theorem 1 (Corollary 1) with rho = cos(πE) of the stage before."""
     loop = PracticeProblem(0.2, lam, [Addition(3, keep=rule)] * 5, initial=0.5, accumulate=False)
-    errors = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5)).test_error]
+    expected = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5))]
     for _ in range(5):
-        rho = np.cos(np.pi * errors[-1])
-        errors.append(predict(Problem(rule, rho, 0.2 / 3, lam / 3)).test_error)
-    np.testing.assert_allclose(predict(loop).test_error, errors, rtol=1e-10)
+        expected.append(predict(Problem(rule, np.cos(np.pi * expected[-1].test_error), 0.2 / 3, lam / 3)))
+    np.testing.assert_allclose(outputs(predict(loop)), np.transpose([outputs(stage) for stage in expected]), rtol=1e-10)
+    shares = 0.5 + 3 * np.arange(6)
+    added = 3 * np.cumsum([0, *(stage.keep_fraction for stage in expected[1:])])
+    np.testing.assert_allclose(predict(loop).keep_fraction, (0.5 + added) / shares, rtol=1e-10)
 
 
 def test_errors_of_narrow_windows_contract_at_the_known_rate():
@@ -80,11 +81,9 @@ def test_errors_of_narrow_windows_contract_at_the_known_rate():
 def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
     """Second stage, every kind of rule: the same problem in the span recipe's own words."""
     answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
-    angle = answer.test_error[0] * np.pi
-    selector = [[np.cos(angle), np.sin(angle)]]
-    group = Group(2.0, flip=flip, along=selector, keep=addition.keep, weight=addition.weight)
-    expected = predict(SpanProblem([1.0, 0.0], [group], 0.5, 0.02))
-    assert answer.test_error[1] == pytest.approx(float(expected.test_error), rel=1e-9)
+    rho = np.cos(np.pi * answer.test_error[0])
+    expected = predict(selected(rho, 0.5, 0.02, ratio=2.0, flip=flip, keep=addition.keep, weight=addition.weight))
+    np.testing.assert_allclose(outputs(answer)[:, 1], outputs(expected), rtol=1e-9)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])

@@ -11,6 +11,7 @@ from dp_theory import Problem, predict, simulate
 from dp_theory.loop import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, placed
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from tests.dp_theory.agreement import assert_same, largest_z, outputs
+from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import refused
 from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells
 
@@ -35,13 +36,6 @@ def test_reference_values(problem, test_error):
     assert predict(problem).test_error == pytest.approx(test_error, abs=5e-7)
 
 
-def one_group(problem: Problem) -> SpanProblem:
-    """Theorem 1's problem."""
-    rho = float(problem.rho)
-    group = Group(along=(rho, np.sqrt((1 - rho) * (1 + rho))), keep=problem.rule)
-    return SpanProblem((1.0, 0.0), [group], problem.phi, problem.lam)
-
-
 # -- the paper's theorem ---------------------------------------------------------------------------------------------
 
 
@@ -54,9 +48,10 @@ def test_equals_the_closed_forms_over_their_whole_range():
         lam = 10 ** rng.uniform(-8, 3) if i % 4 else 0.0
         rules = (KeepHard(alpha), KeepEasy(alpha), KeepAll(), Random(0.3), Entropy(3 * alpha, 2.0))
         problem = Problem(rules[i % 5], rho, phi, lam)
-        ours, closed = predict(one_group(problem)), predict(problem)
+        ours, closed = predict(selected(rho, phi, lam, keep=problem.rule)), predict(problem)
         scale = np.array([closed.test_error, np.sqrt(closed.squared_norm), closed.squared_norm])
         np.testing.assert_array_less(abs(outputs(ours) - outputs(closed)) / scale, 2e-11, str(problem))
+        assert ours.keep_fraction == pytest.approx(closed.keep_fraction, rel=1e-10)
 
 
 # -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
@@ -68,35 +63,29 @@ GROUPS = (
 MIXTURE = SpanProblem(TRUTH, GROUPS, 0.4, 0.03)
 
 
-def with_groups(**changes):
-    """The mixture with fields of its groups changed by functions of the group."""
-    groups = [replace(group, **{name: change(group) for name, change in changes.items()}) for group in GROUPS]
-    return replace(MIXTURE, groups=groups)
+def changed(**changes):
+    """The groups of the mixture with fields changed by functions of the group."""
+    return [replace(group, **{name: change(group) for name, change in changes.items()}) for group in GROUPS]
 
 
-def test_ridge_scales_with_the_weights():
-    """q → cq and λ → cλ leave ŵ alone."""
-    scaled = with_groups(weight=lambda g: lambda t, y: 5 * g.weight(t, y))
-    assert_same(predict(replace(scaled, lam=0.15)), predict(MIXTURE), 1e-12)
+TURN = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
+TURNED = changed(
+    labeller=lambda g: 3 * TURN @ np.asarray(TRUTH if g.labeller is None else g.labeller),
+    along=lambda g: 0.2 * TURN @ np.asarray(g.along),
+)
+ALIKE = {
+    "q → cq, λ → cλ": (
+        replace(MIXTURE, groups=changed(weight=lambda g: lambda t, y: 5 * g.weight(t, y)), lam=0.15),
+        1e-12,
+    ),
+    "n → cn": (replace(MIXTURE, groups=changed(ratio=lambda g: g.ratio / 5), phi=0.08, lam=0.006), 1e-12),
+    "rotations and lengths": (SpanProblem(TURN @ TRUTH, TURNED, MIXTURE.phi, MIXTURE.lam), 1e-11),
+}
 
 
-def test_the_normaliser_is_arbitrary():
-    """n → cn: ratios and λ divided by c, φ too."""
-    other = replace(with_groups(ratio=lambda g: g.ratio / 5), phi=0.08, lam=0.006)
-    assert_same(predict(other), predict(MIXTURE), 1e-12)
-
-
-def test_rotations_and_lengths_do_not_matter():
-    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
-    groups = [
-        replace(
-            g,
-            labeller=turn @ np.asarray(TRUTH if g.labeller is None else g.labeller) * 3,
-            along=0.2 * turn @ np.asarray(g.along),
-        )
-        for g in GROUPS
-    ]
-    assert_same(predict(SpanProblem(turn @ TRUTH, groups, MIXTURE.phi, MIXTURE.lam)), predict(MIXTURE), 1e-11)
+@pytest.mark.parametrize(("problem", "rtol"), ALIKE.values(), ids=ALIKE)
+def test_what_leaves_the_learner_alone(problem, rtol):
+    assert_same(predict(problem), predict(MIXTURE), rtol)
 
 
 @pytest.mark.parametrize("weight", [Verifier(2), Interpolating(-0.5)])

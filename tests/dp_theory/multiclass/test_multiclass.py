@@ -1,23 +1,21 @@
 """K classes: two of them are logistic regression, three and more meet other solvers and the experiment."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import softmax
-from scipy.stats import multivariate_normal
 
 from dp_base.errors import InputError
 from dp_theory import (
     LOGISTIC,
     Entropy,
-    Group,
     KeepAll,
     KeepEasy,
     KeepHard,
     SoftmaxProblem,
-    SpanProblem,
     classes_curves,
     make_selection,
     predict,
@@ -25,11 +23,11 @@ from dp_theory import (
 )
 from dp_theory.multiclass import Share, Tilted, Uncertainty
 from dp_theory.multiclass.curves import with_best_ridge
-from dp_theory.multiclass.prediction import Nodes, both_below, cross_entropy, disagreement, prox
-from tests.dp_theory.refusals import refused
+from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
+from tests.dp_theory.loop.loops import selected
+from tests.dp_theory.refusals import out_of_range, refused
 from tests.mistyped import mistyped
 
-HARD = make_selection("keep-hard", 3, keep=0.4)
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -61,12 +59,9 @@ def test_disagreement():
     u, v = rng.standard_normal((2, 200_000, 5))
     different = u.argmax(1) != (0.6 * u + 0.8 * v).argmax(1)
     assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
-    scipys = multivariate_normal(np.zeros(2), np.array([[1, -0.7], [-0.7, 1]])).cdf([0.3, -0.2])
-    assert both_below(np.array(0.3), np.array(-0.2), -0.7) == pytest.approx(scipys, abs=1e-12)
 
 
-@pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("hardness", [Uncertainty(1.0), Uncertainty(0.5)])
+@pytest.mark.parametrize(("classes", "hardness"), [(2, Uncertainty(0.5)), (5, Uncertainty(1.0))])
 def test_thresholds_keep_what_they_should(classes, hardness):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
     for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
@@ -77,13 +72,12 @@ def test_thresholds_keep_what_they_should(classes, hardness):
         assert mean(hardness.of(s)[kept == 0].mean(), hardness.of(s)[kept == 1].mean())
 
 
-@pytest.mark.parametrize(("classes", "keep", "kappa"), [(10, 0.05, 1.0)])
-def test_the_reach_is_found_where_newtons_method_cycles(classes, keep, kappa):
-    selection = make_selection("keep-easy", classes, keep=keep, kappa=kappa)
-    assert selection.keep_fraction(classes).mean() == pytest.approx(keep, rel=1e-8)
+def test_the_reach_is_found_where_newtons_method_cycles():
+    selection = make_selection("keep-easy", 10, keep=0.05)
+    assert selection.keep_fraction(10).mean() == pytest.approx(0.05, rel=1e-8)
 
 
-@pytest.mark.parametrize("selection", [HARD, Tilted(5.0, Uncertainty(3.0))])
+@pytest.mark.parametrize("selection", [make_selection("keep-hard", 3, keep=0.4), Tilted(5.0, Uncertainty(3.0))])
 def test_nodes_have_the_moments_of_kept_rows(selection):
     """Against rejection: the means of (1, s·g, max g, |s|²) over kept rows."""
     rng = np.random.default_rng(0)
@@ -115,8 +109,7 @@ BINARY = {
 @pytest.mark.parametrize(("selection", "rule"), BINARY.values(), ids=BINARY)
 def test_two_classes_are_logistic_regression(selection, rule):
     """The span recipe integrates along one line, to eight digits."""
-    group = Group(along=(0.8, 0.6), keep=rule)
-    binary = predict(SpanProblem((1.0, 0.0), [group], 0.4, 0.01, loss=LOGISTIC))
+    binary = predict(selected(0.8, 0.4, 0.01, LOGISTIC, keep=rule))
     ours = predict(SoftmaxProblem(2, selection, 0.8, 0.4, 0.02))
     assert ours.test_error == pytest.approx(binary.test_error, abs=NOISE * ours.test_error_se)
     assert np.sqrt(2) * ours.overlap == pytest.approx(binary.overlap, abs=NOISE * np.sqrt(2) * ours.overlap_se)
@@ -130,9 +123,8 @@ def test_two_classes_are_logistic_regression(selection, rule):
 # -- more classes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("classes", "rule"), [(5, "keep-hard")])
-def test_the_experiment_agrees(classes, rule):
-    problem = SoftmaxProblem(classes, make_selection(rule, classes, keep=0.4), 0.8, 0.3, 0.02)
+def test_the_experiment_agrees():
+    problem = SoftmaxProblem(5, make_selection("keep-hard", 5, keep=0.4), 0.8, 0.3, 0.02)
     theory = predict(problem)
     runs = simulate(problem, d=150, trials=16)
     for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
@@ -163,7 +155,7 @@ def test_random_rows_are_the_same_learner_whatever_was_dropped():
 
 
 def test_curves_compare_at_equal_rows():
-    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, trials=3, d=40)
+    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.03, trials=3, d=40)
     found = found.set_index("rule")
     assert found["test_error"].idxmin() == "keep-hard"
     assert found["test_error"].idxmax() == "keep-easy"
@@ -171,17 +163,19 @@ def test_curves_compare_at_equal_rows():
     assert np.all(found["z"].abs() < 6)
 
 
+NINE = SoftmaxProblem(9, Share(), 0.5, 1.0, 1.0)
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(replace, NINE), {"classes": 1, "rho": 1.5, "phi": 0.0, "lam": 0.0}),
+    (partial(classes_curves, [3]), {"kept": 0.0}),
+    (partial(simulate, NINE, trials=2), {"d": 10}),
+)
 test_bad_input_is_refused = refused(
-    (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
-    (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
-    (lambda: SoftmaxProblem(3, mistyped(KeepHard(1.0)), 0.5, 1, 1), "must be a selection of K classes"),
+    (lambda: replace(NINE, selection=mistyped(KeepHard(1.0))), "must be a selection of K classes"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
     (lambda: make_selection("keep-all", 3, keep=0.5), "rule keep-all has no keep: it takes no parameter"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
-    (lambda: simulate(SoftmaxProblem(9, Share(), 0.5, 1, 1), d=10, trials=2), "d = 10 must be at least 16"),
-    (lambda: simulate(SoftmaxProblem(3, Share(), 0.5, 1, 1), d=10, engine="law"), "take 'dense'"),
-    (lambda: classes_curves([3], kept=[0.0]), "kept = 0 must be positive"),
+    (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
 
 

@@ -1,5 +1,6 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from dp_theory import (
     Group,
     KeepHard,
     PracticeProblem,
-    SpanProblem,
     Window,
     predict,
 )
@@ -25,17 +25,10 @@ from dp_theory.noise import (
     worth,
 )
 from dp_theory.ridge.theorem1 import theorem1
-from dp_theory.rules import KeepAll, Rule
-from tests.dp_theory.refusals import refused
+from dp_theory.rules import KeepAll
+from tests.dp_theory.loop.loops import selected
+from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
-
-RHO = 0.9
-PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
-
-
-def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
-    return SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=keep, flip=flip)], 0.3, 0.02)
-
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 
@@ -43,17 +36,17 @@ def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
 def of(flip: float | BoundaryFlips) -> np.ndarray:
     """Errors of a pruned, an entropy-selected and a practised learner."""
     loop = PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=flip)
-    once = [predict(problem(flip, keep)).test_error for keep in (KeepHard(0.5), Entropy(8.0), KeepAll())]
+    rules = (KeepHard(0.5), Entropy(8.0), KeepAll())
+    once = [predict(selected(0.9, 0.3, 0.02, keep=keep, flip=flip)).test_error for keep in rules]
     return np.append(once, predict(loop).test_error)
 
 
-def test_no_noise_is_the_theory_without_it():
-    np.testing.assert_allclose(of(BoundaryFlips(0.3, 0.0)), of(0.0), rtol=1e-12)
-    np.testing.assert_allclose(of(BoundaryFlips(1e-15)), of(0.0), rtol=1e-12)
-
-
-def test_flips_everywhere_are_uniform():
-    np.testing.assert_allclose(of(BoundaryFlips(1e6, 0.1)), of(0.1), rtol=1e-6)
+@pytest.mark.parametrize(
+    ("flips", "uniform", "rtol"),
+    [(BoundaryFlips(0.3, 0.0), 0.0, 1e-12), (BoundaryFlips(1e-15), 0.0, 1e-12), (BoundaryFlips(1e6, 0.1), 0.1, 1e-6)],
+)
+def test_no_noise_is_the_theory_without_it_and_flips_everywhere_are_uniform(flips, uniform, rtol):
+    np.testing.assert_allclose(of(flips), of(uniform), rtol=rtol)
 
 
 # -- simulation -------------------------------------------------------------------------------------------------------
@@ -65,9 +58,8 @@ def test_rows_with_flips_of_their_own():
     both = predict(PracticeProblem(0.5, 0.1, [rows], flip=SOFT))
     assert mixed.test_error[0] == pytest.approx(predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0], rel=1e-12)
     alone = PracticeProblem(0.5, 0.1, [rows], flip=0.05, accumulate=False)
-    angle = np.pi * mixed.test_error[0]
-    group = Group(2.0, flip=SOFT, along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.3))
-    expected = predict(SpanProblem((1.0, 0.0), [group], 0.5, 0.1)).test_error
+    rho = np.cos(np.pi * mixed.test_error[0])
+    expected = predict(selected(rho, 0.5, 0.1, ratio=2.0, flip=SOFT, keep=KeepHard(0.3))).test_error
     assert predict(alone).test_error[1] == pytest.approx(float(expected), rel=1e-9)
     assert mixed.test_error[1] != pytest.approx(both.test_error[1], rel=1e-3)
 
@@ -95,8 +87,8 @@ def test_shares_against_draws():
 @pytest.mark.parametrize("flips", [SOFT, HEAVY])
 def test_worth_of_a_row_is_the_recipe_with_the_truth_as_selector(flips):
     rule = KeepHard.with_keep_fraction(0.2)
-    hard = SpanProblem((1.0, 0.0), [Group(5.0, along=(1.0, 0.0), keep=rule, flip=flips)], 0.3, 0.0)
-    plain = SpanProblem((1.0,), [Group(flip=flips)], 0.3)
+    hard = selected(1.0, 0.3, ratio=5.0, keep=rule, flip=flips)
+    plain = selected(1.0, 0.3, flip=flips)
     tangents = [np.tan(np.pi * predict(cell).test_error) for cell in (plain, hard)]
     assert row_worth(flips, float(rule.alpha)) == pytest.approx((tangents[0] / tangents[1]) ** 2, rel=1e-9)
 
@@ -123,18 +115,19 @@ def test_static_data_has_its_best_ridge():
 
     best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
-    static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))
+    static = selected(1.0, 1 / rows, plain_lam(flips, rows), flip=flips)
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)
 
 
-test_bad_input_is_refused = refused(
-    (lambda: BoundaryFlips(0.0), "width = 0 must be positive"),
-    (lambda: BoundaryFlips(0.3, 1.5), r"eps = 1.5 must lie in"),
-    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between .* and 0.5"),
+test_numbers_out_of_range_are_refused = out_of_range(
+    (partial(BoundaryFlips, width=0.3), {"width": 0.0, "eps": 1.5}),
+    (partial(shares, SOFT, test_error=0.1), {"test_error": 0.7, "alpha": 0.0}),
+    (partial(row_worth, SOFT), {"alpha": 1e-31}),
+    (partial(worth, SOFT), {"rounds": 0}),
+)
+test_bad_flips_are_refused = refused(
+    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie above .* and below 0.5"),
     (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
-    (lambda: shares(SOFT, 0.7), "test_error = 0.7 must lie"),
-    (lambda: row_worth(SOFT, 0.0), "alpha = 0 must be positive"),
-    (lambda: row_worth(SOFT, 1e-31), "alpha = 1e-31 must be positive, and at least 1e-30"),
 )
 
 

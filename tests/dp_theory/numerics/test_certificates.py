@@ -32,12 +32,11 @@ from dp_theory import (
 from dp_theory.loop import prediction
 from dp_theory.numerics import quadrature
 from tests.dp_theory.agreement import outputs
-from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
+from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 from tests.dp_theory.rules.reference import integrated_moments
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
-KINDS = {"keep-hard": KeepHard, "keep-easy": KeepEasy, "random": Random}
 
 magnitudes = st.floats(0.0, 1.0)
 rhos = st.one_of(

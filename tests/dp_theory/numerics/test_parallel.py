@@ -1,17 +1,24 @@
 """Work in this process, over processes and on a cluster is one work."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dp_base.cluster import on_cluster
 from dp_base.errors import MissingError
-from dp_theory import Addition, InputError, PracticeProblem, simulate, sweep
+from dp_theory import Addition, InputError, KeepAll, PracticeProblem, Problem, simulate, sweep
 from dp_theory.numerics.parallel import run_jobs
 
-SWEEP: dict[str, Any] = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
+PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
+LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
+WORKS: dict[str, Callable[..., np.ndarray]] = {
+    "experiments": lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
+    "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_errors,
+    "a sweep": lambda **where: (
+        sweep(0.5, rules=["keep-hard"], d=16, trials=6, n=[8, 40], **where).select_dtypes("number").to_numpy()
+    ),
+}
 
 
 def square(x, power):
@@ -29,15 +36,21 @@ def test_run_jobs_is_a_loop_in_order(workers):
     assert sum(done) == len(JOBS)
 
 
-def test_on_a_dask_cluster():
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler of dask with two workers."""
     distributed = pytest.importorskip("distributed")
-    computing = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as local, on_cluster(local.scheduler_address):
-        table = sweep(0.5, workers=None, **SWEEP)
-        runs = simulate(computing, 20, 4, workers=None)
-    pd.testing.assert_frame_equal(table, sweep(0.5, **SWEEP))
-    np.testing.assert_array_equal(runs.test_errors, simulate(computing, 20, 4).test_errors)
+    with distributed.LocalCluster(**options) as local:
+        yield local.scheduler_address
+
+
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+def test_work_elsewhere_is_the_same(work, scheduler):
+    here = work()
+    np.testing.assert_array_equal(work(workers=2), here)
+    with on_cluster(scheduler):
+        np.testing.assert_array_equal(work(workers=None), here)
 
 
 def test_an_address_without_a_scheduler_is_named():

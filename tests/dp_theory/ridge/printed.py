@@ -2,6 +2,10 @@
 
 import mpmath as mp
 
+from dp_theory import KeepEasy, KeepHard, Random
+
+KINDS = {"keep-hard": KeepHard, "keep-easy": KeepEasy, "random": Random}
+
 
 def printed_moments(kind, value, rho):
     """Lemmas 1 and 2 as printed (p, gamma, beta, beta_tilde), with the limits at rho = ±1."""

@@ -8,7 +8,7 @@ from scipy.stats import ks_2samp
 
 from dp_theory import Problem
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge
+from dp_theory.ridge.simulators.dense import dense_trial
 from dp_theory.rules import KeepEasy, KeepHard, Random
 from tests.dp_theory.refusals import refused
 
@@ -46,41 +46,13 @@ def test_has_the_law_of_the_dense_experiment(rule, rho, n, d):
 
 
 def test_the_two_sample_test_sees_a_wrong_law():
-    """One column or two rows more, a correlation between rows and labels: each is noticed."""
+    """Two columns more, or another correlation between rows and labels: each is noticed."""
     rng = np.random.default_rng(0)
-    rule, rho, n, d = KeepHard(1.0), 0.6, 60, 20
-    dense = dense_trials(rule, rho, n, d)
-    for wrong in ({"d": d + 2}, {"n": n + 6}, {"rho": 0.7}, {"rule": KeepHard(1.2)}):
-        parameters: dict[str, Any] = {"rule": rule, "rho": rho, "n": n, "d": d} | wrong
-        drawn = np.array([law.trial(**parameters, lams=LAMS, rng=rng) for _ in range(TRIALS)])
+    right: dict[str, Any] = {"rule": KeepHard(1.0), "rho": 0.6, "n": 60, "d": 20}
+    dense = dense_trials(**right)
+    for wrong in ({"d": 22}, {"rho": 0.7}):
+        drawn = np.array([law.trial(**right | wrong, lams=LAMS, rng=rng) for _ in range(TRIALS)])
         assert p_values(dense, drawn).min() < LEVEL, wrong
-
-
-def test_three_special_directions_and_flipped_labels():
-    """Pruner e1, labeller in the plane of e1 and e2, a third direction e3 through which rows are kept too."""
-    n, d = 60, 20
-    rng = np.random.default_rng([3, n])
-
-    def rows():
-        g = rng.standard_normal((n, 3))
-        g = g[(np.abs(g[:, 0]) < 1) & (g[:, 0] + g[:, 2] > -1)]
-        flip = np.where(rng.random(len(g)) < 0.1, -1, 1)
-        return np.column_stack([flip * np.sign(0.8 * g[:, 0] + 0.6 * g[:, 1]), g])
-
-    def dense():
-        s = rows()
-        x = np.column_stack([s[:, 1:], rng.standard_normal((len(s), d - 3))])
-        w = np.array([fit_ridge(x, s[:, 0], n * lam) for lam in LAMS])
-        return np.column_stack([w[:, :3], np.linalg.norm(w[:, 3:], axis=1)])
-
-    def drawn():
-        s = rows()
-        w = law.draw(law.triangle([s[:7], s[7:]], 3), len(s), d, n, LAMS, rng)
-        return np.column_stack([w.special, w.rest])
-
-    assert (
-        p_values(np.array([dense() for _ in range(TRIALS)]), np.array([drawn() for _ in range(TRIALS)])).min() > LEVEL
-    )
 
 
 @pytest.mark.parametrize("d", [900, 2100, 9000])

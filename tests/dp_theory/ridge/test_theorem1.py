@@ -5,18 +5,16 @@ import numpy as np
 import pytest
 
 from dp_base.errors import ConvergenceError
-from dp_theory import KeepEasy, KeepHard, Problem, Random, predict
+from dp_theory import KeepHard, Problem, predict
 from dp_theory.rules import SymmetricRule
-from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
-
-RULE = {"keep-hard": KeepHard, "keep-easy": KeepEasy, "random": Random}
+from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 
 
 def corners():
     values = {"keep-hard": (1e-6, 0.499, 1.0, np.inf), "keep-easy": (1e-6, 1.0, 8.0), "random": (1e-6, 1.0)}
     for kind in values:
         for value in values[kind]:
-            p = float(RULE[kind](value).moments(0.0).p)
+            p = float(KINDS[kind](value).moments(0.0).p)
             for rho in (-1.0, -0.9, 0.0, 1e-9, 1 - 1e-12, 1.0):
                 for phi in (1e-6, p, p * (1 + 1e-9), 1e3):
                     for lam in (1e-12, 1e-3, 1e6):
@@ -31,7 +29,7 @@ def test_theorem1_agrees_with_the_printed_formulas_to_1e_9():
             value, rho, phi, lam = map(mp.mpf, point)
             want.append([float(x) for x in printed_theorem1(printed_moments(kind, value, rho), rho, phi, lam)])
     got = np.empty((len(points), 3))
-    for kind, rule in RULE.items():
+    for kind, rule in KINDS.items():
         mine = [i for i, point in enumerate(points) if point[0] == kind]
         value, rho, phi, lam = np.array([points[i][1:] for i in mine]).T
         prediction = predict(Problem(rule(value), rho, phi, lam))

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, ndtr
 
-from dp_theory import Group, KeepHard, SpanProblem, influence, predict
+from dp_theory import KeepHard, influence, predict
 from dp_theory.numerics.quadrature import pdf
-from dp_theory.selection.influence import moments_of, ridge_limit, ridge_ratio
+from tests.dp_theory.loop.loops import selected
 
 RHO = 0.8
-SELECTOR = (0.8, 0.6)  # at the cosine RHO to the truth (1, 0)
 FLIP = 0.1
 
 
@@ -34,8 +33,8 @@ def numerical_derivative(keep, phi: float, lam: float) -> float:
     """The derivative of the test error along `change`, by Richardson's finite differences of the span recipe."""
 
     def error(step: float) -> float:
-        group = Group(along=SELECTOR, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
-        return float(predict(SpanProblem((1.0, 0.0), [group], phi, lam)).test_error)
+        changed = selected(RHO, phi, lam, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
+        return float(predict(changed).test_error)
 
     def slope(step: float) -> float:
         return (error(step) - error(-step)) / (2 * step)
@@ -51,7 +50,7 @@ def test_the_influence_is_the_derivative(keep, phi: float, lam: float):
     t = np.linspace(-9, 9, 6001)
     total = 0.0
     for y in (1.0, -1.0):
-        density = (FLIP + (1 - 2 * FLIP) * ndtr(y * t * SELECTOR[0] / SELECTOR[1])) * pdf(t)
+        density = (FLIP + (1 - 2 * FLIP) * ndtr(y * t * RHO / np.sqrt(1 - RHO**2))) * pdf(t)
         total += np.trapezoid(change(t, y, keep) * influence(keep, t, y, **at) * density, t)
     assert total == pytest.approx(numerical_derivative(keep, phi, lam), rel=1e-8)
     if keep is blind:
@@ -65,14 +64,3 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
     window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
     assert rule == pytest.approx(window, rel=1e-12)
     assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.03])
-@pytest.mark.parametrize("psi", [0.5, 1.7])
-def test_the_learner_is_the_span_recipe(psi: float, lam: float):
-    keep = lambda t, y: (y * t < -0.4) | (y * t > 0.2) & (y * t < 1.1)  # noqa: E731
-    breaks = (-1.1, -0.4, -0.2, 0.2, 0.4, 1.1)
-    moments = moments_of(keep, RHO, FLIP, breaks)
-    group = Group(1 / moments[0], flip=FLIP, along=SELECTOR, keep=keep, breaks=breaks)
-    expected = predict(SpanProblem((1.0, 0.0), [group], psi, lam)).test_error
-    assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-9)

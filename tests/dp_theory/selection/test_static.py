@@ -1,17 +1,17 @@
 """The best rule of a fixed selector: its optimality, its limits."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
 
-from dp_base.errors import InputError
 from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection import Budget
 from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
+from tests.dp_theory.refusals import out_of_range, refused
 
 BUDGETS = {
     "one row": Budget.of(0.9, 1.0, "kept"),
@@ -113,9 +113,8 @@ def test_with_few_rows_a_band_halves_the_error_and_experiments_agree():
     assert abs(runs.test_error - best.test_error) < 3.5 * runs.test_error_se
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"rho": 1.0}, {"budget": 0.0}, {"axis": "hours"}, {"lam": -1.0}, {"flip": 0.5}, {"smallest_keep": 0.0}]
+HALF = partial(Budget.of, rho=0.5, budget=2.0)
+test_numbers_out_of_range_are_refused = out_of_range((HALF, {"rho": 1.0, "budget": 0.0, "lam": -1.0, "flip": 0.5}))
+test_what_is_no_budget_is_refused = refused(
+    (lambda: HALF(axis="hours"), "hours"), (lambda: HALF(smallest_keep=0.0), "smallest keep = 0 must lie in")
 )
-def test_what_is_no_budget_is_refused(wrong: dict[str, Any]):
-    with pytest.raises(InputError):
-        Budget.of(**{"rho": 0.5, "budget": 2.0, **wrong})

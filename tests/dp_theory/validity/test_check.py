@@ -1,5 +1,7 @@
 """Where the Gaussian theory holds `check` must say so, where it does not it must say why, and predict from the rows."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -7,7 +9,7 @@ from numpy.testing import assert_allclose
 from dp_theory import Check, Features, check
 from dp_theory.validity import assumptions
 from dp_theory.validity.view import FeatureView
-from tests.dp_theory.refusals import refused
+from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.validity.rows import LAM, make_features, make_rows
 
 
@@ -111,12 +113,12 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
     assert flipped.law == "fails"
 
 
+FEW = partial(check, make_features(d=20), ["keep-hard"])
+test_numbers_out_of_range_are_refused = out_of_range(
+    (FEW, {"trials": 2, "keep": 2.0, "lam": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0})
+)
 test_wrong_options_are_refused = refused(
     (lambda: check(make_features(d=20), ["random", "random"]), "each once"),
-    (lambda: check(make_features(d=20), trials=2), "trials"),
-    (lambda: check(make_features(d=20), sizes=[4999]), "sizes = 4999 must be at most 3750"),
-    (
-        lambda: check(make_features(d=20), ["keep-hard"], keep=0.003),
-        r"keep = 0\.003: too few rows are kept to measure anything, 8 at most",
-    ),
+    (lambda: FEW(sizes=[4999]), "sizes = 4999 must be at most 3750"),
+    (lambda: FEW(keep=0.003), r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"),
 )

@@ -53,6 +53,7 @@ def arrays_with(**changed: np.ndarray) -> dict[str, np.ndarray]:
         (arrays_with(X_test=X[:, :3], y_test=Y), "X_test has 3 columns: it must have the 20 of X"),
         (arrays_with(w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
         (arrays_with(X=np.ones((500, 20))), "X has no variance"),
+        (arrays_with(X=1e200 * X), "spreads over"),
     ],
 )
 def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], message: str):
@@ -65,8 +66,9 @@ def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], 
 def test_a_file_of_another_kind_is_told(tmp_path: Path):
     (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
     np.save(tmp_path / "f.npy", X)
-    for name in ("f.npz", "f.npy"):
-        with pytest.raises(InputError, match=r"no \.npz file of plain arrays"):
+    (tmp_path / "texts.npz").write_text("a text, no pickle\n")
+    for name in ("f.npz", "f.npy", "texts.npz"):
+        with pytest.raises(InputError, match=r"no \.npz file of plain arrays; numpy.savez"):
             read_features(tmp_path / name)
 
 

@@ -55,10 +55,7 @@ def _groups() -> dict[str, SpanProblem]:
     undirected = Group(labeller=LABELLER, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))
     tilted = Group(along=PRUNER, keep=Entropy(8.0))
     cells = {
-        "plain": ([Group()], 0.5, 0.01),
-        "keep-hard": ([HARD], 0.3, 0.01),
         "keep-easy, more columns than rows": ([replace(HARD, keep=KeepEasy(0.8))], 1.0, 0.02),
-        "entropy": ([replace(HARD, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
         "negative rho": ([Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
         "interpolating, hard": ([Group(along=PRUNER, weight=Interpolating(1, 2))], 0.5, 0.01),
         "interpolating, easy": ([Group(along=PRUNER, weight=Interpolating(-0.5, 2))], 0.5, 0.01),
@@ -100,8 +97,6 @@ def power_law(d: int, exponent: float, keep: Rule, phi: float, lam: float) -> Sp
 
 def _logistic(d: int) -> dict[str, SpanProblem]:
     cells = {
-        "plain": SpanProblem(TRUTH, [Group()], 0.5, 0.05),
-        "keep-hard": SpanProblem(TRUTH, [HARD], 0.4, 0.02),
         "keep-easy, labeller": SpanProblem(TRUTH, [MISLABELLED], 0.4, 0.05),
         "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, flip=0.2, weight=Verifier(2))], 0.4, 0.02),
         "mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),

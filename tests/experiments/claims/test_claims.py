@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,8 @@ from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
-from tests.commands import refused, told
+from tests.commands import told
+from tests.experiments.comparing import made
 from tests.source import ROOT
 
 NOISE = 3.5  # standard errors that a simulated value may lie from the right one
@@ -21,13 +21,8 @@ DOCS = ROOT / "docs"
 
 
 def runs_of(accuracies: dict[str, list[float]], kept: dict[str, int]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"arm": arm, "split": seed % 2, "seed": seed, "test": value, "kept": kept[arm]}
-            for arm, values in accuracies.items()
-            for seed, value in enumerate(values)
-        ]
-    )
+    runs = made.runs_of(accuracies, kept, splits=2)
+    return runs.rename(columns={"test_accuracy": "test", "pool_size": "kept"})
 
 
 def test_differences_are_paired():
@@ -65,11 +60,7 @@ def test_the_command_recomputes_the_headlines(tmp_path: Path):
     assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
     written = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert written == (DOCS / "claims.md").read_text(encoding="utf-8"), "dp claims --docs docs"
-    check_errata(answer["errata"])
-
-
-def check_errata(rows: list[dict[str, Any]]) -> None:
-    """The printed values must be wrong: clearly beside what is simulated, which the right ones are not."""
+    rows = answer["errata"]  # printed values are clearly beside what is simulated, which the right ones are not
     simulated = [row for row in rows if row["se"] is not None]
     assert len(simulated) == 4
     for row in simulated:
@@ -115,4 +106,3 @@ def test_a_table_has_means_and_paired_differences():
 def test_a_page_names_a_table_that_there_is():
     with pytest.raises(InputError, match="there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
-    refused("claims --docs nowhere")

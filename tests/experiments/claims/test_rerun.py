@@ -39,9 +39,8 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name: str):
 
 
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def table(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table of six runs, of which the first three are of the arm ARM."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(measured, "FOLDER", tmp_path)
     file = tmp_path / "runs" / "small.csv"
     file.parent.mkdir()

@@ -16,7 +16,7 @@ from dp_real.runtime.cache import cache_folder, cached
 from tests.commands import done, told
 
 
-def test_a_machine_that_has_everything(cache: Path):
+def test_a_machine_that_has_everything():
     answer = told("doctor")
     found = {finding["what"]: finding["found"] for finding in answer["findings"]}
     assert answer["healthy"]
@@ -25,7 +25,7 @@ def test_a_machine_that_has_everything(cache: Path):
     assert re.match(r"\d+ intact entries", found["cache"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch):
     true, usage = metadata.version, namedtuple("usage", "total used free")
 
     def version(name: str) -> str:
@@ -41,7 +41,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(cache: Path, monkeypatc
     assert "is nearly full" in err
 
 
-def test_what_is_said_of_a_gpu(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_said_of_a_gpu(monkeypatch: pytest.MonkeyPatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
     monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
@@ -73,9 +73,8 @@ def broken() -> None:
     raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
-def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path):
-    run = shutil.copytree(small_run, tmp_path / "all" / "run")
-    shutil.copytree(small_run, tmp_path / "all" / "other")
+def test_a_folder_intact_and_damaged(guided_run: Path, tmp_path: Path):
+    run, _ = (shutil.copytree(guided_run, tmp_path / "all" / name) for name in ("run", "other"))
     assert len(done("doctor", tmp_path / "all").out.splitlines()) == 3
     weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
@@ -84,9 +83,8 @@ def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path):
     assert str(run) in finding["problem"].partition("; ")[2]  # the way on
 
 
-def test_the_cache_intact_and_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    entry = tmp_path / "deliberate-practice" / "generators" / "digits-0"
+def test_the_cache_intact_and_damaged(own_cache: Path):
+    entry = cache_folder() / "generators" / "digits-0"
     entry.mkdir(parents=True)
     (entry / "depends.json").write_text("{}")
     seal(entry)
@@ -104,8 +102,7 @@ def test_the_cache_intact_and_damaged(tmp_path: Path, monkeypatch: pytest.Monkey
     assert f"remove {entry}, it is made again" in err
 
 
-def test_the_cache_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_cache_is_cleared(own_cache: Path):
     cached("mine", {}, lambda folder: None)
     assert "0 intact entries" in done("doctor cache --clear").out
     assert not cache_folder().exists()

@@ -26,10 +26,10 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seconds", [0.2, 3])
-def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path):
+def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path, own_cache: Path):
     """Whether modules are being loaded, torch among them, or the generator is trained: 130, and one line."""
     command = [sys.executable, "-c", BEGUN, "real", "run", "digits", "--set", "training.steps=10000000"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

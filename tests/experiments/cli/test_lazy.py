@@ -6,32 +6,12 @@ import sys
 
 import pytest
 from dp_experiments.cli.commands import root
-from dp_experiments.cli.lazy import reflow
 
 from tests.commands import done, leaves
 
-HEAVY = {
-    "dp_theory",
-    "joblib",
-    "matplotlib",
-    "numpy",
-    "pandas",
-    "pydantic",
-    "scipy",
-    "sympy",
-    "torch",
-}
-NOT_FOR_PREDICT = {
-    "joblib",
-    "matplotlib",
-    "pandas",
-    "rich",
-    "scipy.integrate",
-    "scipy.optimize",
-    "scipy.stats",
-    "sympy",
-    "torch",
-}
+HEAVY = {"joblib", "matplotlib", "pandas", "sympy", "torch"}
+NOT_FOR_HELP = HEAVY | {"dp_theory", "numpy", "scipy"}
+NOT_FOR_PREDICT = HEAVY | {"rich", "scipy.integrate", "scipy.optimize", "scipy.stats"}
 PRINT_MODULES = """
 import sys
 from dp_experiments.cli.main import main
@@ -75,9 +55,9 @@ def run_process(words: list[str], **environment: str) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("words", "unwanted"),
     [
-        ("--help", HEAVY),
-        ("theory --help", HEAVY - {"pydantic"}),  # typer's parser needs it as soon as there are words
-        ("--version", HEAVY - {"pydantic"}),
+        ("--help", NOT_FOR_HELP | {"pydantic"}),
+        ("theory --help", NOT_FOR_HELP),  # typer's parser needs pydantic as soon as there are words
+        ("--version", NOT_FOR_HELP),
         ("theory predict --alpha 1 --rho 0.5 --phi 1", NOT_FOR_PREDICT),
         ("real init --help", {"torch", "pandas", "scipy"}),
     ],
@@ -88,7 +68,3 @@ def test_nothing_is_loaded_that_is_not_needed(words: str, unwanted: set[str]):
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert unwanted & set(done.stderr.split()) == set()
-
-
-def test_a_paragraph_becomes_a_line():
-    assert reflow("One\ntwo.\n\nThree\n four.") == "One two.\n\nThree four."

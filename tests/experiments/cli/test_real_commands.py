@@ -18,10 +18,8 @@ from tests.commands import done, refused, told
 from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL, as_options
 
-pytestmark = pytest.mark.usefixtures("cache")
 
-
-def test_run_then_resume_then_refuse(tmp_path: Path):
+def test_run_then_resume_then_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = tmp_path / "run"
     command = ("real run", *SMALL, "--out", out, "--seed 3")
     answer = told(*command)
@@ -34,6 +32,7 @@ def test_run_then_resume_then_refuse(tmp_path: Path):
     assert [path.name for path in drawn.parent.glob("*rounds.png")] == ["rounds.png"]
     assert again.out.startswith("test_accuracy\t")
 
+    monkeypatch.setattr("dp_experiments.looking.report.pictures.draw_run", lambda run: None)  # it takes its time
     (out / "result.json").unlink()
     assert "--resume" in refused(*command)
     assert json.loads(done(*command, "--resume --json").out)["test_accuracy"] == answer["test_accuracy"]

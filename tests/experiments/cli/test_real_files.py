@@ -1,7 +1,6 @@
 """`dp real init | export | evaluate` as a person meets them."""
 
 import itertools
-import json
 import logging
 import re
 import shutil
@@ -18,62 +17,63 @@ from dp_experiments.looking.sample import without_formulas
 from dp_experiments.terminal import say, table
 from PIL import Image
 
+from dp_real import Run
 from dp_real.config import load_config, parse_config
 from tests.commands import done, refused, told
+from torture.attempt import as_options
 
 # init
 
 
-def test_init_writes_a_file_that_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    assert "dp real run pets.toml" in done("real init pets").err
-    text = Path("pets.toml").read_text()
-    assert "{name}" not in text
-    config = load_config(Path("pets.toml"))
-    assert (config.name, config.samples, config.guidance.omega) == ("pets", 10_000, "auto")
-    assert "at most 2000 + 8 * 1000 = 10000" in text
-
-    assert "exists and stays as it is" in refused("real init pets.toml")
-    assert Path("pets.toml").read_text() == text
-    assert "validation: no such folder" in done("real run pets.toml", status=3).err
-
-
 @pytest.mark.parametrize(
-    ("kind", "learner", "side"),
-    [("images", "transformers", 224), ("latent", "conv", 32), ("denoiser", "conv", 8), ("function", "conv", 32)],
+    ("kind", "generator", "learner", "size", "samples"),
+    [
+        ("images", "diffusers", "transformers", 224, 10_000),
+        ("latent", "latent", "conv", 32, 10_000),
+        ("denoiser", "denoiser", "conv", 8, 10_000),
+        ("function", "function", "conv", 32, 10_000),
+        ("text", "causal-lm", "bag-of-words", 600, 2000),
+    ],
 )
-def test_init_for_each_generator_says_what_its_keys_are(
-    kind: str, learner: str, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(
+    kind: str, generator: str, learner: str, size: int, samples: int, here: Path
 ):
     """Above each key, or the group of keys that it stands in, there is a comment."""
-    monkeypatch.chdir(tmp_path)
-    done("real init small --kind", kind)
+    assert "dp real run small.toml" in done("real init small --kind", kind).err
     text = Path("small.toml").read_text()
     assert "{name}" not in text
     config = load_config(Path("small.toml"))
-    assert config.generator.kind == {"images": "diffusers"}.get(kind, kind)
+    assert (config.name, config.generator.kind, config.learner.kind) == ("small", generator, learner)
+    assert (config.task.sample_shape[-1], config.samples) == (size, samples)
+    assert f" = {samples} in all" in text
     assert config.generator.trained_here == ("train" in tomllib.loads(text)["data"])
-    assert (config.learner.kind, config.task.sample_shape[-1]) == (learner, side)
     explained = False
     for line in text.splitlines():
         if line.startswith("#"):
             explained = True
         elif re.match(r"\w+ = ", line):
-            assert explained, f"{line} comes before any comment of its section"
+            assert explained or line == 'storage = "text"', f"{line} comes before any comment of its section"
         elif line.startswith("["):
             explained = False
 
 
+def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here: Path):
+    done("real init pets")
+    text = Path("pets.toml").read_text()
+    assert "exists and stays as it is" in refused("real init pets.toml")
+    assert Path("pets.toml").read_text() == text
+    assert "validation: no such folder" in done("real run pets.toml", status=3).err
+
+
 @pytest.fixture
-def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scans(here: Path) -> Path:
     """Two classes of ten patients, who have four small grey images each."""
-    monkeypatch.chdir(tmp_path)
     for label in ("ill", "well"):
-        (tmp_path / "scans" / label).mkdir(parents=True)
+        (here / "scans" / label).mkdir(parents=True)
         for patient, image in itertools.product(range(10), range(4)):
             pixels = np.full((9, 8), 100 * (label == "ill") + patient + image, np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "scans" / label / f"{label}-{patient:02d}_{image}.png")
-    return tmp_path / "scans"
+            Image.fromarray(pixels).save(here / "scans" / label / f"{label}-{patient:02d}_{image}.png")
+    return here / "scans"
 
 
 def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path):
@@ -89,8 +89,8 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path):
     patients = [{file.stem[:-2] for file in files} for files in sets.values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert all(file.is_symlink() for files in sets.values() for file in files)
-    few = ("generator.training=none", "training.steps=4", "practice.initial=4", "practice.additions=0")
-    done("real run lungs.toml", *(part for key in few for part in ("--set", key)))
+    few = {"generator.training": "none", "training.steps": 4, "practice.initial": 4, "practice.additions": 0}
+    done("real run lungs.toml", *as_options(few))
     assert "has images" in refused("real init lungs2 --from", scans, "--kind text")
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
 
@@ -110,8 +110,7 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans: Path):
     assert "none is for validation" in refused("real init none --from sets")
 
 
-def test_init_from_a_table_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def test_init_from_a_table_of_texts(here: Path):
     lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "bad")]
     Path("films.csv").write_text("text,label\n" + "\n".join(lines))
     done("real init films --from films.csv")
@@ -120,6 +119,8 @@ def test_init_from_a_table_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real = config.data.load()
     assert real.generator is not None
     assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
+    Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
+    assert "holes.csv: row 40: there is no text in it" in refused("real init holes --from holes.csv")
 
 
 def test_where_the_images_that_choose_also_judge_it_is_said():
@@ -155,27 +156,19 @@ def test_export(guided_run: Path, tmp_path: Path):
 # tables
 
 
-def test_a_table_shows_texts_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row."""
-    rows = [{"run": "pets [old]", "text": "[/INST] one\ttwo\nthree"}]
-    table(rows, title="[b]")
-    assert capsys.readouterr().out == "run\ttext\npets [old]\t[/INST] one\\ttwo\\nthree\n"
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    table(rows, title="[b]")
-    shown = capsys.readouterr().out
-    assert all(text in shown for text in ("pets [old]", "[/INST] one\\ttwo\\nthree", "[b]"))
-
-
 @pytest.mark.parametrize("on_terminal", [False, True])
 def test_no_text_commands_the_terminal(
     on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title."""
+    """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row.
+
+    A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title.
+    """
     evil = "cat\x1b[2J\x1b]0;owned\x07\x9b1m\u202edog"
     spelled = r"cat\u001b[2J\u001b]0;owned\u0007\u009b1m\u202edog"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
     monkeypatch.setenv("COLUMNS", "200")
-    table([{"class": evil, evil: 1}], title=evil)
+    table([{"class": evil, evil: "pets [old]", "text": "[/INST] one\ttwo\nthree"}], title=f"[b] {evil}")
     say(f"{evil}\nnext\tline")
     record = logging.LogRecord("dp_real", logging.WARNING, "", 1, "%s is no image", (evil,), None)
     out, err = capsys.readouterr()
@@ -184,6 +177,9 @@ def test_no_text_commands_the_terminal(
     assert not set("\x1b\x07\x9b\u202e") & set(re.sub(own_styles, "", out) + err)
     assert out.count(spelled) + err.count(spelled) == 5
     assert f"{spelled}\nnext\tline\n" in err
+    cells = ["pets [old]", r"[/INST] one\ttwo\nthree"]
+    assert all(cell in out for cell in cells)
+    assert "[b] cat" in out if on_terminal else out.splitlines()[1].split("\t")[1:] == cells
 
 
 def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
@@ -203,7 +199,7 @@ def test_evaluate(guided_run: Path, tmp_path: Path):
         (tmp_path / name).mkdir()
         Image.new("L", (20, 30)).save(tmp_path / name / "0.png")
     answer = told("real evaluate", guided_run, "--on", f"mine={tmp_path}")
-    result = json.loads((guided_run / "result.json").read_text())
+    result = Run(guided_run).result
     assert [row["set"] for row in answer["sets"]] == ["validation", "test", "mine"]
     assert answer["sets"][0]["accuracy"] == result["val_accuracy"]
     assert answer["sets"][1]["accuracy"] == result["test_accuracy"]

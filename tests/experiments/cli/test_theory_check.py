@@ -13,7 +13,7 @@ from dp_real import Run
 from dp_real.learners.models.network import NetworkLearner
 from dp_theory import Features, check
 from tests.commands import done, dp, told
-from tests.dp_theory.verification import measured
+from tests.dp_theory.validity.rows import make_rows
 
 OPTIONS = "--kept 60,240 --trials 8"
 
@@ -22,9 +22,9 @@ OPTIONS = "--kept 60,240 --trials 8"
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random signs with a dense selector, and with a sparse one."""
     folder = tmp_path_factory.mktemp("features")
-    for name in ("dense", "sparse"):
-        made = measured.example("signs", name, 3)
-        np.savez(folder / f"{name}.npz", X=made.x[:3000], y=made.y[:3000], w_s=made.w_s)
+    for sparse in (False, True):
+        made = make_rows("signs", seed=3, flip=0.0, d=120, n=3000, sparse=sparse)
+        np.savez(folder / f"{'sparse' if sparse else 'dense'}.npz", X=made.x, y=made.y, w_s=made.selector)
     return folder
 
 
@@ -59,11 +59,11 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
 def test_the_figure_lays_predicted_curves_on_measured_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """Here for rows of two clusters, and without the images of fashion, which it says."""
-    made = measured.example("clusters", "dense", 0)
+    """Here for random signs, and without the images of fashion, which it says."""
+    made = make_rows("signs", d=120, n=2000)
 
     def few_digits(rows: int) -> Features:
-        return Features(made.x[:2000], made.y[:2000], made.w_s)
+        return Features(made.x, made.y, made.selector)
 
     def no_fashion(steps: int) -> Features:
         raise MissingError("no images")

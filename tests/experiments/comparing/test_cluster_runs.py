@@ -15,7 +15,7 @@ from dp_real.runtime.cache import cache_folder
 from tests.cluster import TwoWorkers, two_workers
 from tests.commands import done
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.slow
 
 SETTINGS = (
     "generator.training=light",
@@ -34,7 +34,7 @@ Phases = Mapping[str, Callable[[], Iterator[Path]]]
 
 
 @pytest.fixture(scope="module")
-def workers(cache: Path) -> Iterator[TwoWorkers]:
+def workers() -> Iterator[TwoWorkers]:
     """Workers that have the cache of this module."""
     with two_workers() as found:
         yield found

@@ -71,18 +71,14 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])
-def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path):
+def test_damage_to_a_comparison_is_named(name: str, compared: Path, tmp_path: Path):
     """By whatever reads it. A table that was cut in half, and a picture that is none, were taken as they are."""
-    comparison = Comparison(tmp_path)
-    comparison.run_folder("static", 3).mkdir(parents=True)
-    (comparison.run_folder("static", 3) / "config.toml").touch()
-    comparison.write(runs_of({"static": [0.5]}, {"static": 200}, first=3), "static")
-    assert len(comparison.arms) == 1
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3])
-    assert f"{tmp_path / name} is damaged" in refused("real report", tmp_path, status=3)
-    assert f"{tmp_path / name} is damaged" in done("doctor", tmp_path, status=2).err
+    file = shutil.copytree(compared, tmp_path / "compared") / name
+    file.write_bytes(file.read_bytes()[:-3])
+    assert f"{file} is damaged" in refused("real report", file.parent, status=3)
+    assert f"{file} is damaged" in done("doctor", file.parent, status=2).err
     if name == "comparison.csv":
-        assert f"{tmp_path / name} is damaged" in refused("theory forecast", tmp_path / name, status=3)
+        assert f"{file} is damaged" in refused("theory forecast", file, status=3)
 
 
 def test_each_part_of_a_comparison_says_how_far_it_is(

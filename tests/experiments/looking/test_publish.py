@@ -19,6 +19,7 @@ class Hub:
     def __init__(self) -> None:
         self.private: dict[str, bool] = {}
         self.files: dict[str, set[str]] = {}
+        self.cards: dict[str, dict[str, Any]] = {}
         self.fails: Exception | None = None
 
     def repo_exists(self, name: str, *, repo_type: str) -> bool:
@@ -33,6 +34,7 @@ class Hub:
     def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> None:
         files = (path.relative_to(folder_path) for path in folder_path.rglob("*") if path.is_file())
         self.files[repo_type] = set(map(str, files))
+        self.cards[repo_type] = RepoCard.load(folder_path / "README.md").data.to_dict()
 
 
 @pytest.fixture
@@ -70,6 +72,8 @@ def test_the_hub_receives_both(text_run: Path, own_hub: Hub):
     assert own_hub.private == {"dataset": True, "model": True}
     assert own_hub.files["dataset"] == {"README.md", "data/train.parquet"}
     assert own_hub.files["model"] == {path.name for path in (text_run / "learner").iterdir()} - {"SHA256SUMS"}
+    assert own_hub.cards["model"]["datasets"] == ["me/mine"]
+    assert own_hub.cards["model"]["model-index"][0]["results"]
     assert "https://hub/dataset/me/mine" in said
     assert "there is such a data set on the hub; name another, or add a commit to it" in refused(
         "real export", text_run, "--to-hub me/mine"

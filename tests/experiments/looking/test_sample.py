@@ -1,10 +1,8 @@
 """`dp real sample`: what it draws, at which noise, and what the classifier says of it."""
 
-import csv
 import itertools
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.commands import done, refused, told
@@ -47,11 +46,6 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ViTForImageClassification(config).save_pretrained(folder)
     CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
     return folder
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "samples.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def pixels(file: Path) -> np.ndarray:
@@ -85,7 +79,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, t
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
     assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
-    assert [row["file"] for row in table(out)] == [row["file"] for row in samples]
+    assert pd.read_csv(out / "samples.csv")["file"].tolist() == [row["file"] for row in samples]
     assert len(samples) == 2 * 10 * 3
     weights = load_file(guided_run / "learner" / "model.safetensors")
     for row in samples:
@@ -101,30 +95,27 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, t
 
 def test_along_a_run(guided_run: Path, tmp_path: Path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
-    done("real sample", guided_run, "--along --classes 1,2 --out", tmp_path / "out")
-    rows = table(tmp_path / "out")
-    learned = [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]]
-    assert learned == [("40", 0), ("40", 0.04), ("60", 0.04)]
+    rows = told("real sample", guided_run, "--along --classes 1,2 --out", tmp_path / "out")["samples"]
+    learned = [(row["pool_size"], round(row["omega"], 6)) for row in rows[::2]]
+    assert learned == [(40, 0), (40, 0.04), (60, 0.04)]
     first, second = sorted((guided_run / "checkpoints").glob("step-*"))
     for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
         saved = load_file(checkpoint / "learner.safetensors")
         weights = {name.removeprefix("module."): value for name, value in saved.items()}
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
-            assert float(row["entropy"]) == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
-    done("real sample", guided_run, "--along --omega 0.1 --classes 1 --out", tmp_path / "strong")
-    assert [float(row["omega"]) for row in table(tmp_path / "strong")] == [0, 0.1, 0.1]
+            assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
+    strong = told("real sample", guided_run, "--along --omega 0.1 --classes 1 --out", tmp_path / "strong")["samples"]
+    assert [row["omega"] for row in strong] == [0, 0.1, 0.1]
 
 
 def test_a_transformers_classifier_on_digits(guided_run: Path, vit: Path, tmp_path: Path):
     """It knows one of the classes; the preset's own generator needs no run."""
-    out = tmp_path / "out"
-    done("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", out)
-    rows = table(out)
-    assert [float(row["omega"]) for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
-    assert {row["as_asked"] for row in rows if row["class"] == "2"} == {""}
-    assert {row["as_asked"] == str(row["predicted"] == "3") for row in rows if row["class"] == "3"} == {True}
-    assert all(0 < float(row["entropy"]) <= math.log(4) + 1e-6 for row in rows)
+    rows = told("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
+    assert [row["omega"] for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
+    for row in rows:
+        assert row["as_asked"] == (None if row["class"] == "2" else row["predicted"] == "3")
+    assert all(0 < row["entropy"] <= math.log(4) + 1e-6 for row in rows)
     assert {row["predicted"] for row in rows} <= {"emu, em/u, big bird", "Cat", "3", "lion"}
 
 
@@ -154,14 +145,12 @@ def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
         initial = 6
         """)
     out = tmp_path / "out"
-    done("real sample", own, "--classifier", vit, "--omega 0,0.3 --n 2 --out", out)
+    rows = told("real sample", own, "--classifier", vit, "--omega 0,0.3 --n 2 --out", out)["samples"]
     assert pixels(out / "omega-0.3" / "em_u-1.png").shape == (24, 24, 3)
-    rows = table(out)
     asked = {"cat": "Cat", "em/u": "emu, em/u, big bird"}
     for row in rows:
-        expected = "" if row["class"] == "dog" else str(row["predicted"] == asked[row["class"]])
-        assert row["as_asked"] == expected
-    entropy = np.array([float(row["entropy"]) for row in rows]).reshape(2, 6)
+        assert row["as_asked"] == (None if row["class"] == "dog" else row["predicted"] == asked[row["class"]])
+    entropy = np.array([row["entropy"] for row in rows]).reshape(2, 6)
     assert (entropy[1] > entropy[0]).all()
     assert all((out / f"samples.{kind}").stat().st_size > 1000 for kind in ("png", "pdf"))
 
@@ -185,13 +174,12 @@ def test_a_run_without_a_learner_yet(tmp_path: Path):
     assert f"dp real resume {tmp_path}" in refused("real sample", tmp_path, "--out", tmp_path / "out")
 
 
-def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path):
+def test_the_papers_grids_are_drawn_from_a_run(copied: Path, tmp_path: Path):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
-    run = shutil.copytree(guided_run, tmp_path / "run")
-    done("figures fig10 fig13 --run", run, "--out", tmp_path / "out")
+    done("figures fig10 fig13 --run", copied, "--out", tmp_path / "out")
     rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
-    strength = float(pd.read_json(guided_run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
+    strength = Run(copied).rounds["omega"].iloc[-1]
     np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, strength, 15 * strength])
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
@@ -199,5 +187,5 @@ def test_the_papers_grids_are_drawn_from_a_run(guided_run: Path, tmp_path: Path)
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
-    said = done("figures fig10 --run", run, "--set omega=-1 --out", tmp_path / "out", status=2).err
+    said = done("figures fig10 --run", copied, "--set omega=-1 --out", tmp_path / "out", status=2).err
     assert "omega=-1: must be above 0" in said

@@ -1,16 +1,15 @@
 """`dp figures compare`: what lies beside what."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.paper.beside import laid_out, picture
-from dp_experiments.presets.presets import load_preset
 
 from tests.commands import done, refused
 from tests.experiments.comparing.made import runs_of
+from tests.experiments.conftest import left_by_run
 
 
 def comparison(folder: Path) -> Path:
@@ -18,15 +17,6 @@ def comparison(folder: Path) -> Path:
     reached = {"static-100": (0.5, 0.51), "static-1000": (0.7, 0.71), "practice-100": (0.6, 0.61)}
     folder.mkdir()
     Comparison(folder).write(runs_of(reached), "static-100")
-    return folder
-
-
-def a_run(folder: Path, **result: float) -> Path:
-    """What a run leaves, as far as it is read here."""
-    folder.mkdir()
-    (folder / "config.toml").write_text(load_preset("digits").to_toml())
-    if result:
-        (folder / "result.json").write_text(json.dumps(result))
     return folder
 
 
@@ -52,15 +42,15 @@ def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path: Path):
 
 def test_a_run_is_a_point_by_its_name(tmp_path: Path):
     spent = {"generation_flops": 1.0, "training_flops": 1.0, "generation_seconds": 1.0, "training_seconds": 1.0}
-    mine = a_run(tmp_path / "mine", test_accuracy=0.605, samples_generated=200, pool_size=200, **spent)
+    mine = left_by_run(tmp_path / "mine", test_accuracy=0.605, samples_generated=200, pool_size=200, **spent)
     (row,) = laid_out([str(mine)]).to_dict("records")
     assert (row["series"], row["x"], row["y"]) == ("mine", 200, 60.5)
 
 
 def test_what_cannot_be_compared_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("a,b\n1,2\n")
-    a_run(tmp_path / "unfinished")
-    a_run(tmp_path / "untested", val_accuracy=0.5)
+    left_by_run(tmp_path / "unfinished")
+    left_by_run(tmp_path / "untested", val_accuracy=0.5)
     for name, said in (
         ("file", "lacks the columns"),
         ("unfinished", "is not finished; dp real resume"),

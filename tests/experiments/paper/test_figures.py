@@ -1,29 +1,30 @@
 """The paper's typed-in tables, what is computed from them, and the `dp figures` command."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.paper import gallery, overlay, paper_tables
-from dp_experiments.paper.stored import fig1, fig9
+from dp_experiments.paper.stored import fig1
 from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth
-from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.reported import audit
 from dp_experiments.presets.variants import variants
-from dp_figures.curves import draw_curves
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
 from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from tests.chromium import barriers, needs_axe
 from tests.commands import done
+from tests.experiments.conftest import left_by_run
 from tests.installed import install
 
 # ---- the reported tables
@@ -131,21 +132,11 @@ def test_stored_runs_give_figures(tmp_path):
     assert four.query("panel == 'display' and series == 'static'")["y"].is_monotonic_increasing
 
 
-def finished(folder: Path, name: str, val: float, branches: dict[int, float] | None = None) -> Path:
-    """What a complete run of a preset leaves, as far as a table reads it."""
-    folder.mkdir()
-    (folder / "config.toml").write_text(load_preset(name).to_toml())
-    (folder / "result.json").write_text(json.dumps({"val_accuracy": val, "pool_size": 0}))
-    for size, accuracy in (branches or {}).items():
-        branch = folder / "branches" / str(size)
-        branch.mkdir(parents=True)
-        (branch / "result.json").write_text(json.dumps({"val_accuracy": accuracy, "pool_size": size}))
-    return folder
-
-
 def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
-    four = finished(tmp_path / "a", "imagenet100-table4-4", 0.61, {80_000: 0.55, 112_000: 0.6, 99_999: 0.1})
-    again = finished(tmp_path / "b", "imagenet100-table4-4", 0.63)
+    name = "imagenet100-table4-4"
+    four, again = (left_by_run(tmp_path / str(val), name, val_accuracy=val, pool_size=0) for val in (0.61, 0.63))
+    for size, val in {80_000: 0.55, 112_000: 0.6, 99_999: 0.1}.items():
+        left_by_run(four / "branches" / str(size), name, val_accuracy=val, pool_size=size)
     done("figures table4 --run", four, "--run", again, "--out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "table4.csv")
     assert table["own val"].dropna().to_dict() == {0: 55.0, 2: 60.0, 3: 62.0}
@@ -156,29 +147,69 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     said = done("figures table5 --run", four, "--out", tmp_path / "out", status=2).err
     assert "is of imagenet100-table4-4, which is no row of Table 5" in said
     for preset in ("imagenet100-table1", "imagenet1k-table1-2", "imagenet100-table3-5"):
-        run = Run(finished(tmp_path / preset, preset, 0.5))
+        run = Run(left_by_run(tmp_path / preset, preset, val_accuracy=0.5, pool_size=0))
         found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
         assert found["val"][found["own val"] == "50.00"].astype(float).tolist() == [variants()[preset].reported]
 
 
-def missing(name: str) -> NoReturn:
-    raise MissingError(name)
+@pytest.fixture
+def pretend(monkeypatch) -> Callable[[str, BaseException], list[str]]:
+    """Figures that cost nothing. It takes what one raises when first computed; it returns the names of the computed."""
+
+    def start(failing: str, error: BaseException) -> list[str]:
+        computed, errors = [], {failing: error}
+
+        def compute(name, quick):
+            computed.append(name)
+            if name in errors:
+                raise errors.pop(name)
+            return reported("a", [1.0], [1.0])
+
+        def load(name):
+            return SimpleNamespace(
+                compute=partial(compute, name), draw=lambda table: Figure((1, 1)), caption=lambda table: ""
+            )
+
+        monkeypatch.setattr(gallery, "load", load)
+        return computed
+
+    return start
 
 
-def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(fig9, "stored_runs", missing)
-    said = done("figures fig9 fig4-reported --out", tmp_path / "out", status=3).err
-    assert "figure fig9 was not drawn" in said
-    assert (tmp_path / "out" / "fig4-reported.png").exists()
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, pretend):
+    pretend("fig7", MissingError("no runs"))
+    assert "figure fig7 was not drawn" in done("figures fig7 fig4-reported --out", tmp_path, status=3).err
+    assert (tmp_path / "fig4-reported.png").exists()
 
 
-def test_draws_a_figure_with_its_table_and_page(tmp_path):
-    out = tmp_path / "deep" / "out"
+def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, pretend):
+    """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
+    computed = pretend("fig7", KeyboardInterrupt())
+    wanted = ("fig4-reported", "fig7", "--out", tmp_path)
+    done("figures", *wanted, status=130)
+    assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
+    assert "fig4-reported: up to date" in done("figures", *wanted).err
+    assert computed == ["fig4-reported", "fig7", "fig7"]
+    done("figures", *wanted, "--quick")
+    assert computed[3:] == ["fig4-reported", "fig7"]
+    monkeypatch.setattr(gallery, "source", lambda name: "edited")
+    done("figures fig7 --out", tmp_path)
+    assert computed[5:] == ["fig7"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """The folder of one figure of the paper."""
+    out = tmp_path_factory.mktemp("deep") / "out"
     assert done("figures fig4-reported --out", out).out == f"{out}/index.html\n"
-    files = {path.name for path in out.iterdir()}
+    return out
+
+
+def test_a_figure_has_its_table_and_page(drawn):
+    files = {path.name for path in drawn.iterdir()}
     assert files == {"index.html", "figures.json", *(f"fig4-reported.{end}" for end in ("csv", "png", "pdf"))}
-    assert len(pd.read_csv(out / "fig4-reported.csv")) == 31
-    page = (out / "index.html").read_text(encoding="utf-8")
+    assert len(pd.read_csv(drawn / "fig4-reported.csv")) == 31
+    page = (drawn / "index.html").read_text(encoding="utf-8")
     assert 'src="fig4-reported.png"' in page
     assert "<code>dp figures fig4-reported</code>" in page
     assert "31× less data" in page
@@ -186,25 +217,8 @@ def test_draws_a_figure_with_its_table_and_page(tmp_path):
 
 
 @needs_axe
-def test_nothing_keeps_somebody_from_using_the_index(tmp_path):
-    done("figures fig4-reported --out", tmp_path)
-    assert not barriers((tmp_path / "index.html").read_text(encoding="utf-8"), tmp_path)
-
-
-MINE = """\
-import numpy as np
-from dp_figures.curves import draw_curves
-from dp_figures.tables import measured
-
-def compute(quick):
-    return measured("mine", np.arange(1.0, 4), np.arange(1.0, 4))
-
-def draw(table):
-    return draw_curves(table, xlabel="x", ylabel="y")
-
-def caption(table):
-    return f"{len(table)} points of mine."
-"""
+def test_nothing_keeps_somebody_from_using_the_index(drawn):
+    assert not barriers((drawn / "index.html").read_text(encoding="utf-8"), drawn)
 
 
 def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap):
@@ -229,36 +243,6 @@ def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap
     ],
 )
 def test_what_keeps_a_figure_from_loading_is_said(tmp_path, monkeypatch, name, module, status, message):
-    install(tmp_path / "site", "drawn", {"drawn.py": MINE}, f"[deliberate_practice.figures]\n{name} = {module}\n")
+    install(tmp_path / "site", "drawn", {"drawn.py": ""}, f"[deliberate_practice.figures]\n{name} = {module}\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert message in done("figures", name, "--out", tmp_path / "out", status=status).err
-
-
-def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
-    """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
-    computed = []
-
-    def compute(name, quick):
-        computed.append(name)
-        if computed == ["fig4-reported", "fig7"]:
-            raise KeyboardInterrupt
-        return reported("a", [1.0], [1.0])
-
-    def load(name):
-        return SimpleNamespace(
-            compute=partial(compute, name),
-            draw=partial(draw_curves, xlabel="x", ylabel="y"),
-            caption=lambda table: "",
-        )
-
-    monkeypatch.setattr(gallery, "load", load)
-    wanted = ("fig4-reported", "fig7", "--out", tmp_path)
-    done("figures", *wanted, status=130)
-    assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
-    assert "fig4-reported: up to date" in done("figures", *wanted).err
-    assert computed == ["fig4-reported", "fig7", "fig7"]
-    done("figures", *wanted, "--quick")
-    assert computed[3:] == ["fig4-reported", "fig7"]
-    monkeypatch.setattr(gallery, "source", lambda name: "edited")
-    done("figures fig7 --out", tmp_path)
-    assert computed[5:] == ["fig7"]

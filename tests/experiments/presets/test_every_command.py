@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dp_experiments.presets.presets import preset_names
 
+from dp_real import Run
 from tests.commands import done, dp
 from torture.attempt import as_options
 from torture.damage import readers
@@ -41,6 +42,24 @@ REFUSED = {
 FULL_SIZE = {"imagenet100", "imagenet1k"}  # these need weights of a hub and a GPU; their -smoke forms stand for them
 
 
+CLASSES = {"imagenet100-smoke": (100, 19, 15), "imagenet1k-smoke": (1000, 200, 200)}
+"""How many classes have a preset's own sets, ImageNet-R and ImageNet-A."""
+
+
+def check_noise(run: Run, every: int, r: int, a: int) -> None:
+    """The whole path of ImageNet, on images that are noise, of which nothing can be learned."""
+    classes = {"imagenet-v2": every, "imagenet-sketch": every, "imagenet-r": r, "imagenet-a": a}
+    assert {row["set"]: row["classes"] for row in run.result["sets"]} == classes
+    assert max(run.result["test_accuracy"], run.result["val_accuracy"]) <= 0.05
+    assert run.rounds["omega"].tolist()[::2] == pytest.approx([0, 0.05])
+    assert run.rounds["denoiser_backwards"].iloc[2] > 0
+    assert run.result["pool_size"] == run.config.samples
+    assert run.pool[0][0].shape == run.config.pool_shape
+    if every == 100:  # the learner crops larger images
+        processor = json.loads((run.path / "learner" / "preprocessor_config.json").read_text())
+        assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 36}, {"height": 32, "width": 32})
+
+
 def small_presets() -> list[str]:
     """The presets that a machine without a GPU can run, small."""
     return [name for name in preset_names() if name not in FULL_SIZE and "-table" not in name]
@@ -64,12 +83,15 @@ def test_every_command_after_a_small_run(preset: str, tmp_path: Path):
     if missing:
         pytest.skip("; ".join(missing))
     run = tmp_path / "run"
-    done("real run", *small, "--out", run)
+    said = done("real run", *small, "--out", run).err
+    if preset in CLASSES:
+        check_noise(Run(run), *CLASSES[preset])
+        assert "its accuracies mean nothing" in said
     commands = {name: readers(tmp_path / name)[name](run) for name in readers(tmp_path)}
     commands["sample"] = ("real sample", run, "--out", tmp_path / "sample", "--json")  # its classes differ
     commands["hub"] = ("real export", run, "--format hub --out", tmp_path / "hub")
     commands["rounds"] = ("real report", run, "--rounds --json --out", tmp_path / "rounds.html")
     refused = {name: line for name, words in commands.items() if (line := refusal(*words))}
     assert not refusal("doctor cache")
-    refused.pop("fit", None)  # learners as small as these may have no right answer, and then there is no curve
+    refused.pop("forecast", None)  # learners as small as these may have no right answer, and then there is no curve
     assert refused.keys() == REFUSED.get(preset, set()), refused

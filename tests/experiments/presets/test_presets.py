@@ -1,20 +1,12 @@
 """The presets and their variants against the paper, and the smoke presets as a whole path."""
 
-import json
-from pathlib import Path
-
 import pytest
 from dp_experiments.presets.presets import load_preset, preset_names
 from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
 from dp_base.errors import InputError
-from dp_real import Run
-from dp_real.config import Config
 from tests.commands import done, told
-
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 # As printed: section 5, appendix D.
 
@@ -88,41 +80,11 @@ def test_presets_are_listed():
     assert "imagenet100-table4-11: misprint" in err
 
 
-def smoke(name: str, out: Path) -> Config:
-    """Run the preset. Returns the configuration in its folder."""
-    _, answer, said = done("real run", name, "--out", str(out), "--json")
-    result = json.loads(answer)
-    assert "its accuracies mean nothing" in said
-    every, r, a = {"imagenet100-smoke": (100, 19, 15), "imagenet1k-smoke": (1000, 200, 200)}[name]
-    classes = {"imagenet-v2": every, "imagenet-sketch": every, "imagenet-r": r, "imagenet-a": a}
-    assert {row["set"]: row["classes"] for row in result["sets"]} == classes
-    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
-    assert (result["additions"], len(rounds), rounds[0]["omega"]) == (2, 3, 0)
-    assert rounds[2]["omega"] == pytest.approx(0.05)
-    assert rounds[2]["denoiser_backwards"] > 0
-    config = load_preset(str(out / "config.toml"))
-    assert result["pool_size"] == config.samples
-    assert max(result["test_accuracy"], result["val_accuracy"]) <= 0.05  # nothing can be learned from noise
-    return config
-
-
-@pytest.mark.slow
-def test_smoke(tmp_path: Path):
-    config = smoke("imagenet100-smoke", tmp_path / "run")
-    real, used = load_preset("imagenet100"), config.training
+def test_the_smoke_preset_goes_the_ways_of_the_real_one():
+    real, smoke = load_preset("imagenet100"), load_preset("imagenet100-smoke")
+    used = smoke.training
     assert (used.mixup, used.cutmix, used.flip, used.crop) == (0.5, 1.0, True, real.training.crop)
     assert used.ema_decay > 0
-    assert (config.sampling.guidance_scale, config.guidance.omega) == (4.0, 0.05)
-    assert (config.guidance.through, config.pool.storage) == (real.guidance.through, real.pool.storage)
-    drawn, _ = Run(tmp_path / "run").pool[0]
-    assert drawn.shape == config.pool_shape == (3, 40, 40)  # larger than what the learner sees, as are the real images
-    processor = json.loads((tmp_path / "run" / "learner" / "preprocessor_config.json").read_text())
-    assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 36}, {"height": 32, "width": 32})
-    assert len(told("real evaluate", str(tmp_path / "run"))["sets"]) == 6
-    done("real report", str(tmp_path / "run"))
-    assert list((tmp_path / "run" / "figures").glob("*.png"))
-
-
-@pytest.mark.slow
-def test_smoke_of_the_thousand_classes(tmp_path: Path):
-    smoke("imagenet1k-smoke", tmp_path / "run")
+    assert smoke.pool_shape == (3, 40, 40)  # of which the learner sees 32
+    assert (smoke.sampling.guidance_scale, smoke.guidance.omega) == (4.0, 0.05)
+    assert (smoke.guidance.through, smoke.pool.storage) == (real.guidance.through, real.pool.storage)

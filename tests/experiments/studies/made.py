@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import torch
 from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.reviews.source import ARCHIVE, DOMAINS, INNER
 from dp_experiments.studies.words.source import LANGUAGES
@@ -22,12 +23,29 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Subsetter
 from fontTools.ttLib import TTFont
 
+from dp_real.data import DataConfig
 from tests.dp_real.text.made import tokenizer
 
 RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
 SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 MACINTOSH = (1, 0, 0)
 WINDOWS = (3, 1, 0x409)
+
+
+def loaded(section: DataConfig) -> Any:
+    """The examples of a section, which are those of the task that it states before they are loaded."""
+    task = section.task
+    data = section.load()
+    assert data.task == task
+    assert task.n_classes == len(set(task.classes)) > 1
+    assert section.has_training_examples == (data.generator is not None)
+    parts = list(filter(None, (data.generator, data.validation, data.test)))
+    for part in (*parts, *data.sets.values()):
+        assert part.x[:].shape == (len(part.y), *task.sample_shape)
+        assert part.y.dtype == torch.int64
+        assert set(part.y.tolist()) <= set(range(task.n_classes))
+    assert all(len(part.y.unique()) == task.n_classes for part in parts)
+    return data
 
 
 @cache

@@ -15,6 +15,7 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.experiments.studies.made import loaded
 
 SMALL = {
     "name": "small",
@@ -106,7 +107,7 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
 
 
 def test_data_are_drawn_by_their_split(config: Config):
-    data = config.data.load()
+    data = loaded(config.data)
     again = config.data.model_copy(update={"split": 1}).load()
     assert data.generator is None
     validation = data.validation.x[:]

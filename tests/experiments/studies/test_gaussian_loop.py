@@ -25,6 +25,7 @@ from dp_theory.rules import KeepAll
 SEEDS = 6
 SMALL = (
     "guidance.omega=0.02",
+    "sampling.steps=12",
     "data.dimension=60",
     "data.validation=200",
     "data.test=200",

@@ -10,8 +10,7 @@ from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
 
 from dp_base.errors import InputError, MissingError
-from dp_real.examples import Examples
-from tests.experiments.studies.made import make_font
+from tests.experiments.studies.made import loaded, make_font
 
 FAMILIES = {
     f"{name} {kind}": 0.08 * (place - 4.5) + more
@@ -34,7 +33,7 @@ def section(fonts: Path | str | None, **values: Any) -> GlyphsConfig:
     return GlyphsConfig(source="glyphs", fonts=str(fonts) if fonts else None, **values)
 
 
-def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: Path):
+def test_no_group_of_families_is_on_two_sides(fonts: Path):
     for split in (0, 1):
         config = section(fonts, split=split)
         collection = config._collection()
@@ -49,28 +48,25 @@ def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: Path):
     assert sides != section(fonts).split_fonts(collection)
 
 
-def test_each_image_has_its_characters_label(fonts: Path, cache: Path):
+def test_each_image_has_its_characters_label(fonts: Path):
     config = section(fonts, size=32)
-    data = config.load()
+    data = loaded(config)
     collection = config._collection()
-    assert data.task == config.task
     assert data.task.classes[:2] == ("digit two", "digit three")
-    assert isinstance(data.test, Examples)
     first = torch.from_numpy(collection.images[config.split_fonts(collection)[2][0]])
     torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)
     assert data.test.y[: len(first)].tolist() == list(range(len(CHARACTERS)))
-    smaller = section(fonts).load()
-    assert smaller.validation.x.shape[1:] == smaller.task.sample_shape == (1, 24, 24)
+    assert loaded(section(fonts)).task.sample_shape == (1, 24, 24)
 
 
-def test_handwriting_is_a_set_of_its_own(fonts: Path, cache: Path):
+def test_handwriting_is_a_set_of_its_own(fonts: Path):
     config = section(fonts, sets={"by hand": "handwriting"})
-    assert len(config.load().sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
+    assert len(loaded(config).sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
     with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
         config.read_set("more", "display")
 
 
-def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
         section(tmp_path).load()
     monkeypatch.setattr(reading, "DEBIAN", tmp_path)

@@ -71,7 +71,7 @@ def test_a_file_that_is_not_there_is_named(model: str, said: str, monkeypatch: p
     assert section(model).weights_digests() == {}
 
 
-def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path: Path, cache: Path):
+def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path: Path):
     task, training = Task((60,), ("a", "b")), TrainingConfig(steps=4)
     folder = encoder(tmp_path / "encoder", classes=2)
     file = tmp_path / "encoder.zip"

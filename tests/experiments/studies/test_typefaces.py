@@ -11,11 +11,9 @@ from dp_experiments.studies.glyphs.collection import (
     INK,
     PLACES,
     SIDE,
-    different,
     draw,
     draw_font,
     features,
-    group_families,
     is_unicase,
     likeness,
     read_by_others,
@@ -118,43 +116,33 @@ def test_small_letters_drawn_as_capitals_are_noticed(images: np.ndarray, tmp_pat
     assert is_unicase(features(capitals))
 
 
-def test_a_classifier_of_other_families_reads_legible_fonts_only(images: np.ndarray):
-    scrambled = images[2][np.random.default_rng(0).permutation(len(CHARACTERS))]
-    traits = np.stack([features(image) for image in [*images[1:4], images[2], scrambled, images[2]]])
-    right = read_by_others(traits, range(6))
-    assert right.shape == (6, len(CHARACTERS))
-    share = shares(right, np.asarray(traits.any(2)))
-    assert (share[[0, 1, 2, 3, 5]] > 0.8).all()
-    assert share[4] < 0.2
-    assert shares(np.zeros((1, 0), bool), np.zeros((1, 0), bool)).tolist() == [1]
-    assert read_by_others(traits, [0, 0, 1, 1, 2, 2]).all()  # too few groups
-
-
-def test_families_that_coincide_or_share_a_first_name_are_one_group(images: np.ndarray):
+def test_what_is_absent_counts_for_nothing(images: np.ndarray):
     partial = images[:1].copy()
-    partial[:, 60:] = 0  # a character's absence does not make fonts unlike
+    partial[:, 60:] = 0
     assert likeness(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
-    alike = likeness(images, images)
-    assert np.diag(alike) == pytest.approx(1, abs=1e-5)
-    assert (alike[~np.eye(len(alike), dtype=bool)] < 0.97).all()
-    shifted = np.roll(images[2:3], 1, 2) // 4 + images[2:3] // 4 * 3
-    five = np.concatenate([images[:4], shifted])
-    groups = group_families(["Ash Sans", "Beech", "Cedar", "ash-Serif", "Other"], five)
-    assert groups[0] == groups[3]
-    assert groups[2] == groups[4]
-    assert len(set(groups.tolist())) == 3
-    assert different(np.concatenate([images[:2], images[:1], images[2:]])) == [0, 1, 3, 4, 5]
+    assert shares(np.zeros((1, 0), bool), np.zeros((1, 0), bool)).tolist() == [1]
+    traits = np.stack([features(image) for image in images])
+    assert read_by_others(traits, [0, 0, 1, 1, 2]).all()  # too few groups to read each other
 
 
 def test_the_collection_keeps_what_serves(folder: Path, tmp_path: Path):
+    """Twin is Cedar once more, and nobody can read Scrambled. Families of a first name, or alike, are one group."""
     files = font_files(folder)
-    files += [make_font(tmp_path / "twin.ttf", "Twin", 0.0), make_font(tmp_path / "math.ttf", "Fir Math", 0.1)]
+    more = {"Twin": 0.0, "Fir Math": 0.1, "ash-Serif": -0.15, "Near": 0.01}
+    files += [make_font(tmp_path / f"{family}.ttf", family, slope) for family, slope in more.items()]
     letters = "".join(CHARACTERS) + "jkmnpsuvwxzc"
     wrong = "£j¥k§m¶nßpæsÆu÷v±w«x»z©c"
     files += [make_font(tmp_path / "odd.ttf", "Odd", -0.05, characters=letters, instead=wrong)]
+    turned = "".join(a + b for a, b in zip(CHARACTERS, [*CHARACTERS][7:] + [*CHARACTERS][:7], strict=True))
+    files += [make_font(tmp_path / "scrambled.ttf", "Scrambled", 0.05, instead=turned)]
     made = draw(files, silent)
-    assert {face.family for face in made.faces} == {*SLOPES, "Odd"}  # Twin is Cedar once more
-    odd = made.images[[face.family for face in made.faces].index("Odd")]
+    rows = {face.family: row for row, face in enumerate(made.faces)}
+    assert rows.keys() == {*SLOPES, "ash-Serif", "Near", "Odd"}
+    group = {face.family: face.group for face in made.faces}
+    assert group["Ash"] == group["ash-Serif"]
+    assert group["Cedar"] == group["Near"]
+    assert len(set(group.values())) == len(rows) - 2
+    odd = made.images[rows["Odd"]]
     assert not odd[BEYOND_ASCII].any()
     assert odd[PLACES["Z"]].any()
     assert draw([], silent).faces == []

@@ -313,7 +313,6 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
 LOAD = DigitsConfig.load
 
 
-@pytest.mark.usefixtures("cache")
 def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = tmp_path / "tune"
     search = "--search training.steps=20:40 --search guidance.every=[2]"

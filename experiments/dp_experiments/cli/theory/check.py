@@ -8,7 +8,16 @@ import typer
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.theory.options import GRAMMAR, folder_option, names, ridge, whole_numbers, write_tables, written
+from dp_experiments.cli.theory.options import (
+    GRAMMAR,
+    POSITIVE,
+    folder_option,
+    names,
+    ridge,
+    whole_numbers,
+    write_tables,
+    written,
+)
 from dp_experiments.terminal import answer, progress, records
 from dp_theory.validity.check import LAM, RULES
 
@@ -33,7 +42,7 @@ def check_command(
     ] = None,
     rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
     keep: Annotated[float, typer.Option(help="Share of normal scores that each rule keeps.")] = 0.3,
-    lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance")] = LAM,
+    lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM,
     kept: Annotated[
         str | None, typer.Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")
     ] = None,

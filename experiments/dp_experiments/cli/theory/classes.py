@@ -9,6 +9,7 @@ import typer
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
+    POSITIVE,
     Seed,
     cores,
     folder_option,
@@ -38,7 +39,9 @@ def classes_command(
     keep: Annotated[str, several("Kept fraction p.")] = "0.5",
     rho: Annotated[float, typer.Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
     kept: Annotated[str, several("Training rows per dimension.")] = "1,4,16",
-    lam: Annotated[float | None, ridge("the training rows", "  Default: the best for each row.")] = None,
+    lam: Annotated[
+        float | None, ridge("the training rows", "  Default: the best for each row.", least=POSITIVE)
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
     trials: Annotated[
         int, typer.Option(min=0, help="Simulated experiments for each row, in 240 dimensions; 0: none.")

@@ -1,5 +1,6 @@
 """Options that several theory commands share, and what their texts mean."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_VALUES = 100_000  # of start:stop:count
+MOST_CELLS = 1_000_000  # combinations of several options' values
+POSITIVE = "above 0"  # where there is no limit without ridge
 VALUES = "VALUES"  # how help pages call a text that `values` reads
 
 Engine = Annotated[
@@ -27,9 +30,9 @@ def several(text: str) -> Any:
     return typer.Option(metavar=VALUES, help=text)
 
 
-def ridge(rows: str, further: str = "", metavar: str | None = None) -> Any:
+def ridge(rows: str, further: str = "", metavar: str | None = None, least: str = "0: the limit without ridge") -> Any:
     """The option --lam, of which commands differ in the rows that count as N."""
-    text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; 0: the limit without ridge.{further}"
+    text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; {least}.{further}"
     return typer.Option(metavar=metavar, help=text)
 
 
@@ -92,6 +95,9 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> tuple[d
     varied = [name for name, numbers in lists.items() if len(numbers) > 1]
     if not varied:
         return {name: numbers[0] for name, numbers in lists.items()}, varied
+    cells = math.prod(map(len, lists.values()))
+    if cells > MOST_CELLS:
+        raise InputError(f"{' x '.join(varied)} are {cells:,} combinations: at most {MOST_CELLS:,}; give fewer values")
     axes = np.meshgrid(*lists.values(), indexing="ij")
     return dict(zip(lists, axes, strict=True)), varied
 

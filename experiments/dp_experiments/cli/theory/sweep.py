@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dp_base.errors import InputError
+from dp_base.files import asked_for
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import (
@@ -34,6 +35,7 @@ LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with th
 DENSE_SECONDS = 2e-9
 LONG = 60  # seconds of work that are told beforehand
 MOST = 24 * 3600  # and seconds that are refused
+UNASKED = Path("runs/sweep")  # the picture, without --out
 SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
     "generated": "samples generated",
@@ -57,6 +59,8 @@ def sweep_command(
     as_json: Json = False,
 ) -> None:
     """Static, pruned and directly drawn data have the same kept fraction. Shows which has the least predicted error.
+
+    Without --out, runs/sweep.png has the picture.
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
@@ -90,10 +94,8 @@ def sweep_command(
                 advance=advance,
             )
         if out is not None:
-            from dp_figures.curves import save
-
             write_tables(out, sweep=result)
-            save(picture(result, x), out / "sweep")
+            _draw(result, x, out / "sweep", ("png", "pdf"))
     best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
@@ -105,23 +107,40 @@ def sweep_command(
         f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}",
         *written(out),
     )
+    if out is None and not as_json:
+        with asked_for(UNASKED, ""):
+            answer(False, {}, *_draw(result, x, UNASKED, ("png",)))
 
 
 def _varying(result: "DataFrame") -> list[str]:
     return [name for name in SETTINGS if result[name].nunique() > 1]
 
 
+def _draw(result: "DataFrame", x: str, stem: Path, formats: tuple[str, ...]) -> list[Path]:
+    from dp_figures.curves import save
+
+    return save(picture(result, x), stem, formats)
+
+
 def picture(result: "DataFrame", x: str) -> "Figure":
-    """For each setting a panel for prune and one for direct, each with the static curve."""
+    """For each setting a panel for prune and one for direct, each with the static curve; above, what does not vary.
+
+    Random rows that are drawn directly are static data, and not drawn twice.
+    """
     import pandas as pd
     from dp_figures.curves import draw_curves
 
+    varying = _varying(result)
+    fixed = ", ".join(f"{name} = {result[name].iloc[0]:g}" for name in (*SETTINGS, "d") if name not in varying)
+    result = result[(result["strategy"] != "direct") | (result["rule"] != "random")]
     panels = []
     for _, rows in result.groupby(SETTINGS, sort=False):
-        where = ", ".join(f"{name} = {rows[name].iloc[0]:g}" for name in _varying(result))
+        where = ", ".join(f"{name} = {rows[name].iloc[0]:g}" for name in varying)
         series = rows["rule"].where(rows["strategy"] != "static", "static")
         for strategy in ("prune", "direct"):
             shown = rows.assign(panel=f"{strategy} {where}".strip(), series=series)
             panels.append(shown[rows["strategy"].isin(["static", strategy])])
     labels = {"xlabel": AXIS_LABELS[x], "ylabel": "test error", "panel": "panel"}
-    return draw_curves(pd.concat(panels), **labels, logx=True, logy=True)
+    figure = draw_curves(pd.concat(panels), **labels, logx=True, logy=True)
+    figure.suptitle(fixed, fontsize=8)
+    return figure

@@ -1,12 +1,11 @@
 """Which folder or word is which class."""
 
 import unicodedata
-from collections import Counter
 
 import pytest
 
 from dp_real.data.sets.class_names import folder_names, own_classes, task_classes
-from dp_real.data.sets.imagenet import PROMPT_NAMES, imagenet_classes
+from dp_real.data.sets.imagenet import imagenet_classes
 
 
 @pytest.mark.parametrize(
@@ -35,13 +34,6 @@ def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names:
 
 def test_a_number_is_a_name_first():
     assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
-
-
-def test_just_the_names_that_are_ambiguous_were_changed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.data.sets.imagenet.PROMPT_NAMES", {})
-    entries = imagenet_classes.__wrapped__("imagenet1k")
-    names = Counter(entry.name.casefold() for entry in entries)
-    assert {entry.wnid for entry in entries if names[entry.name.casefold()] > 1} == set(PROMPT_NAMES)
 
 
 def test_the_orders():

@@ -26,7 +26,6 @@ from dp_experiments.looking.report.pictures import (
     leave_figures,
 )
 from dp_experiments.presets.presets import load_preset
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -39,19 +38,6 @@ from tests.dp_real.runs.folders import all_rows
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
 from torture.attempt import SMALL_SETTINGS
-
-
-@pytest.fixture
-def copied(guided_run: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    return Path(shutil.copytree(guided_run, tmp_path / "run"))
-
-
-def markers(figure: Figure, panel: int) -> list[float]:
-    """The steps at which a panel marks additions of data."""
-    (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
-    return list(x_of(line))
-
 
 # figures
 
@@ -68,7 +54,8 @@ def test_training_marks_the_steps_of_the_additions():
     metrics = pd.DataFrame({"step": steps, "val_accuracy": steps / 100, "train_loss": 1 / steps, "lr": 0.1})
     rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
     figure = draw_training(metrics, rounds, warmup_steps=30)
-    assert [markers(figure, panel) for panel in range(3)] == [[40, 70]] * 3
+    marked = [line for ax in figure.axes for line in ax.get_lines() if line.get_marker() == "v"]
+    assert [list(x_of(line)) for line in marked] == [[40, 70]] * 3
     assert list(x_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))
     assert list(y_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))  # percent
     assert list(x_of(figure.axes[1].get_lines()[0])) == list(steps)
@@ -84,7 +71,7 @@ def test_rounds_are_drawn_against_the_pools_size(guided_run: Path):
     np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
     # Six plain steps; guided ones are differentiated at all but the last.
     np.testing.assert_allclose(points["denoiser passes per example"], [[40, 6], [60, 11], [80, 11]])
-    last = [row["val_accuracy"] for row in map(json.loads, (guided_run / "metrics.jsonl").read_text().splitlines())][-1]
+    last = Run(guided_run).metrics["val_accuracy"].iloc[-1]
     np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
 
 
@@ -116,16 +103,6 @@ def test_classes_are_counted(guided_run: Path):
     assert counts.loc["7", "entropy"] == pytest.approx(of_seven["entropy"].mean())
 
 
-def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copied: Path):
-    files = RunFiles(copied)
-    assert are_drawn(files)
-    before_end = files.result.stat().st_mtime - 9
-    os.utime(files.figures / "training.png", (before_end, before_end))
-    assert not are_drawn(files)
-    done("real report", copied)
-    assert are_drawn(files)
-
-
 def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def fails(run: Run) -> None:
         raise OSError("no room")
@@ -136,14 +113,22 @@ def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path):
+    """A figure that was drawn before the run's end is drawn again."""
     (file, *_) = sorted((copied / "pool").glob("*/*.arrow"))
     file.write_bytes(file.read_bytes()[:-9])
+    assert are_drawn(RunFiles(copied))
     shutil.rmtree(copied / "figures")
-    _, out, err = done("real report", copied, "--json")
-    (report,) = json.loads(out)["reports"]
+    early = copied / "figures" / "training.png"
+    early.parent.mkdir()
+    early.touch()
+    os.utime(early, (0, 0))
+    assert not are_drawn(RunFiles(copied))
+    answer = done("real report", copied, "--json")
+    (report,) = json.loads(answer.out)["reports"]
     assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
     assert report["rounds"]
-    assert f"{file} is damaged" in err
+    assert are_drawn(RunFiles(copied))
+    assert f"{file} is damaged" in answer.err
 
 
 def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path):
@@ -191,7 +176,7 @@ class Page(html.parser.HTMLParser):
 
 def test_report_of_a_run(guided_run: Path):
     (facts,) = told("real report", guided_run)["reports"]
-    result = json.loads((guided_run / "result.json").read_text())
+    result = Run(guided_run).result
     assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
     test, validation = facts["accuracies"]
     p = result["test_accuracy"]
@@ -218,21 +203,15 @@ def test_report_of_a_run(guided_run: Path):
 def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path):
     """Here the run's own learner, which differs from the one that had missed rows before."""
     page = tmp_path / "report.html"
-    (facts,) = told("real report", guided_run, "--judge", guided_run, "--out", page)["reports"]
-    validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
-    assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
-    shares = [row["confirmed"] for row in facts["rounds"]]
-    pool = Run(guided_run).pool
-    learner = Run(guided_run).learner()
-    right = learner.logits(pool.x[:]).argmax(1) == pool.y
-    counts = [row["count"] for row in facts["rounds"]]
-    assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
-    assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
     _, out, err = done("real report", guided_run, "--judge", guided_run, "--out", page)
+    run = Run(guided_run)
+    right = run.learner().logits(run.pool.x[:]).argmax(1) == run.pool.y
+    shares = [part.double().mean().item() for part in right.split(run.rounds["count"].tolist())]
     _, _, head, *rounds = [line.split("\t") for line in out.splitlines()]
     assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
     assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
     assert "of 250 real images" in err
+    assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
 def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path):
@@ -291,25 +270,21 @@ def test_an_unfinished_run(copied: Path):
 
 def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatch: pytest.MonkeyPatch):
     """It is written when the logs have grown; browsers read it again until it is the last one."""
-    files = RunFiles(copied)
-    result = files.result.read_text()
-    sums = (copied / "SHA256SUMS").read_text()
-    files.result.unlink()
-    (copied / "SHA256SUMS").unlink()
+    own = [copied / "result.json", copied / "SHA256SUMS"]
+    for file in own:
+        file.rename(file.with_name(f"later-{file.name}"))
     page = copied / "report.html"
     written: list[tuple[int, bool]] = []
 
     def sleep(seconds: float) -> None:
         written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
         if len(written) == 2:  # nothing had happened before
-            (copied / "SHA256SUMS").write_text(sums)
-            files.result.write_text(result)
+            for file in own:
+                file.with_name(f"later-{file.name}").rename(file)
 
     monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
     done("real report", copied, "--watch")
-    assert len(written) == 2
-    assert written[0] == written[1]
-    assert written[0][1]
+    assert written == [(written[0][0], True)] * 2
     assert 'http-equiv="refresh"' not in page.read_text()
     assert "not finished" not in page.read_text()
 

@@ -1,0 +1,315 @@
+"""`dp theory predict | simulate | verify | sweep | practice | best | noise | classes | forecast`: answers and files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sympy
+from dp_experiments.cli.theory.noise import judged_share
+from dp_experiments.cli.theory.options import values
+from dp_experiments.cli.theory.sweep import picture
+from dp_experiments.paper.theory import best_selection as figure
+
+from dp_theory import (
+    BoundaryFlips,
+    Entropy,
+    InputError,
+    KeepEasy,
+    KeepHard,
+    Problem,
+    Rule,
+    best_selection,
+    predict,
+    simulate,
+    sweep,
+    verification,
+)
+from dp_theory.budgets.optimum import optimum
+from dp_theory.derive import DERIVATIONS, Derivation
+from dp_theory.selection import Budget
+from tests.commands import done, dp, refused, told
+from tests.drawn import x_of
+
+PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("sweep --d 16 --trials 2 --n 8,40", {"sweep.csv", "sweep.png", "sweep.pdf"}),
+        ("practice --rounds 1 --loss logistic", {"stages.csv"}),
+        (
+            "classes --classes 2 --kept 1 --rule keep-easy --lam 0.1 --tolerance 0.05",
+            {"classes.csv", "classes.png", "classes.pdf"},
+        ),
+        ("noise --rounds 1 --share 0.02", {"noise.csv"}),
+    ],
+)
+def test_out_has_tables_and_pictures_and_is_not_written_twice(command: str, written: set[str], tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
+    assert str(folder / sorted(written)[0].replace(".pdf", ".csv")) in done("theory", command, "--out", folder).out
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert {path.name for path in before} == written
+    assert "is not empty" in refused("theory", command, "--out", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_values():
+    assert values("rho", "0.5, 1") == [0.5, 1.0]
+    assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
+    assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
+
+
+# -- predict, simulate, verify -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("--alpha 0.7", KeepHard(0.7)),
+        ("--rule keep-easy --keep 0.3", KeepEasy.with_keep_fraction(0.3)),
+        ("--rule entropy@omega=-3@kappa=2", Entropy(-3.0, 2.0)),
+    ],
+)
+def test_predict_prints_what_the_package_returns(options: str, rule: Rule):
+    answer = told("theory predict", PROBLEM, options)
+    want = predict(Problem(rule, 0.8, 0.5, 0.01))
+    assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
+
+
+def test_the_interpolation_peak_is_strict_json():
+    answer = told("theory predict --rule keep-all --rho 0 --phi 1")
+    assert (answer["squared_norm"], answer["test_error"]) == (None, 0.5)  # an infinite norm
+
+
+@pytest.mark.parametrize(
+    ("phi", "lam", "remark"),
+    [
+        (0.1, 0.0002, "in dimension 200 the mean test error is 3% higher, to first order; --d gives it"),
+        ("0.5,0.1", 0.0002, "the mean test error is up to 3% higher"),
+        (0.5, 0.01, ""),
+    ],
+)
+def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(phi: object, lam: float, remark: str):
+    err = done("theory predict --rule keep-hard --keep 0.2 --rho 0.9 --phi", phi, "--lam", lam).err
+    assert remark in err if remark else not err
+
+
+def test_predict_takes_lists_and_a_dimension():
+    """A row for each combination; with --d the band of single experiments beside the mean."""
+    rows = told("theory predict --alpha 0.5:1:3 --rho 0.5,0.9 --phi 0.2 --lam 0.01 --d 400")["table"]
+    assert [(row["alpha"], row["rho"]) for row in rows] == [(a, r) for a in (0.5, 0.75, 1.0) for r in (0.5, 0.9)]
+    for row in rows:
+        want = predict(Problem(KeepHard(row["alpha"]), row["rho"], 0.2, 0.01), d=400)
+        found = [row[name] for name in ("test_error", "low", "high", "test_error_sd")]
+        assert found == pytest.approx([want.test_error, *want.band(), want.test_error_sd], rel=1e-10)
+
+
+def test_simulate_prints_what_the_package_returns():
+    answer = told("theory simulate", PROBLEM, "--alpha 0.7 --d 12 --trials 3 --seed 5 --engine law")
+    assert answer == vars(simulate(Problem(KeepHard(0.7), 0.8, 0.5, 0.01), 12, 3, engine="law", seed=5))
+
+
+def test_verify_exits_1_where_theory_is_wrong(monkeypatch: pytest.MonkeyPatch):
+    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
+    monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
+    small = (verification.verify.__kwdefaults__ or {}) | {"d": 5000, "dense_d": 50}
+    monkeypatch.setattr(verification.verify, "__kwdefaults__", small)
+    monkeypatch.setattr("dp_theory.derive.DERIVATIONS", {"lemma1": DERIVATIONS["lemma1"]})
+    assert "0 disagree" in done("theory verify --trials 100").err
+    wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
+    monkeypatch.setattr(verification, "predict", lambda problem: predict(wrong))
+    assert "DISAGREES" in done("theory verify --trials 100", status=1).out
+
+
+def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch: pytest.MonkeyPatch):
+    text = done("theory verify lemma1 keep-hard").out
+    assert "p\terf(sqrt(2)*alpha/2)\n" in text
+    assert "tan2, keep-hard less (1 - rho squared) of plain\t0\n" in text
+    assert told("theory verify scaling")["scaling"]["best p, rho = 1"] == "2*phi"
+    planted = Derivation("planted", {}, {"one": sympy.Integer(1)})
+    monkeypatch.setitem(DERIVATIONS, "lemma1", lambda: planted)
+    assert dp("theory verify lemma1").status == 1
+
+
+# -- sweep -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_has_a_row_for_each_combination_and_winners(here: Path):
+    command = "theory sweep --d 16 --trials 2 --n 8,40 --rho 0.5:0.9:2 --rule keep-hard,entropy@kappa=2 --x kept"
+    assert "largest |z|" in done(command, "--out new").err
+    table = pd.read_csv(here / "new" / "sweep.csv")
+    assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
+    assert set(table["rho"]) == {0.5, 0.9}
+    assert set(table["rule"]) == {"keep-all", "keep-hard", "entropy@kappa=2"}
+    assert set(table.query("kind == 'simulated'")["generated"]) == {8, 40}
+    assert {"table", "winners", "largest_z", "noise_level", "largest_se"} <= set(told(command))
+
+
+def test_without_a_folder_the_picture_is_drawn_all_the_same(here: Path):
+    assert "runs/sweep.png" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
+    assert (here / "runs" / "sweep.png").stat().st_size > 10_000
+    figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
+    assert figure.get_suptitle() == "alpha = 0.5, rho = 0.9, lam = 0.01, d = 16"
+    lines = [[line for line in ax.lines if len(x_of(line)) > 2] for ax in figure.axes]
+    assert [len(of_panel) for of_panel in lines] == [3, 2]  # random rows that are drawn directly are static data
+
+
+# -- practice ----------------------------------------------------------------------------------------------------------
+
+REFERENCE = "--alpha 0.3 --phi 0.5 --lam 0.01 --increment 2 --candidates"
+
+
+def test_practice_is_the_reference_loop():
+    """R11 of the theory's reference values, one object on stdout."""
+    answer = told("theory practice --rounds 3", REFERENCE)
+    errors = [stage["test_error"] for stage in answer["stages"]]
+    assert errors == pytest.approx([0.203146, 0.139504, 0.101217, 0.077529], abs=5.1e-7)
+    assert [stage["candidates_per_d"] for stage in answer["stages"]] == pytest.approx([2, 6, 10, 14])
+    assert answer["exponents"] == []
+
+
+def test_curves_of_practice_are_of_six_strategies(tmp_path: Path):
+    done("theory practice --rounds 4 --trials 3 --d 40 --out", tmp_path)
+    written = {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    curves = pd.read_csv(tmp_path / "practice.csv")
+    assert set(curves["kind"]) == {"predicted"}
+    assert curves["series"].nunique() == 6
+
+
+def test_one_experiment_has_no_z():
+    answer = told("theory practice --rounds 1 --phi 0.1 --lam 0.1 --rule keep-easy --alpha 3 --trials 1 --d 20")
+    assert [stage["z"] for stage in answer["stages"]] == [None, None]
+
+
+def test_self_verification_and_other_losses():
+    assert len(told("theory practice --rounds 2 --rule self-verify --flip 0.1 --lam 0.01")["stages"]) == 3
+    answer = told("theory practice --rounds 1", REFERENCE, "--loss logistic")
+    assert [stage["test_error"] for stage in answer["stages"]] == pytest.approx([0.17463, 0.11090], abs=2e-4)
+
+
+# -- best --------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_best_are_what_the_package_returns():
+    options = "--budget 20 --direct-cost 3 --training-cost 1 --d 512 --smallest-keep 0.1"
+    answer = told("theory best --rho 0.9", options)
+    want = optimum(0.9, budget=20, direct_cost=3.0, training_cost=1.0, d=512, smallest_keep=0.1).to_dict("records")
+    assert answer == {"best": want[0], "table": want, "any_rule": None}
+
+
+def test_lists_are_a_phase_diagram(tmp_path: Path):
+    want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3))
+    answer = told("theory best --rho 0.5,0.9 --psi 0.2:2:3 --out", tmp_path / "phases")
+    assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
+
+
+def test_the_best_of_all_rules_stands_beside_the_named_ones():
+    want = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
+    answer = told("theory best --rho 0.9 --psi 1 --smallest-keep 0.1")
+    found = answer["any_rule"]
+    assert found["rule"] == str(want.rule)
+    assert (found["test_error"], found["kept"]) == pytest.approx((want.test_error, 1))
+    assert found["test_error"] < 0.93 * answer["best"]["test_error"]
+
+
+@pytest.mark.slow
+def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(figure, "PANELS", {"budget of kept rows": ("kept", 0.5, 2.0)})
+    table = figure.compute(quick=True)
+    predicted = table[table["kind"] == "predicted"].pivot(index="x", columns="series", values="y")
+    assert (predicted["best"] == 1).all()
+    assert (predicted[["keep-hard", "keep-easy"]] > 1 - 1e-9).all(axis=None)
+    assert predicted["keep-hard"].max() > 1.05
+    assert table["z"].abs().max() < 4
+    assert len(figure.draw(table).axes) == 1
+    assert "Keep-hard is up to" in figure.caption(table)
+
+
+# -- noise, classes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_judge_who_errs_near_the_boundary():
+    accuracy = 0.93
+    z, generator, judge = np.random.default_rng(0).standard_normal((3, 10**6))
+    label = np.sign(z + 0.2 * generator)
+    answer = np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
+    share = judged_share(float(np.mean(label == answer)), accuracy)
+    assert share == pytest.approx(BoundaryFlips(0.2).share, abs=0.002)
+    assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
+    with pytest.raises(InputError, match=r"confirmed = 0.4 must lie"):
+        judged_share(0.4, 1)
+    found = told("theory noise --rounds 1 --confirmed 0.91 --judge 0.93")["practice"]
+    assert found[-1]["share"] == pytest.approx(0.0570, abs=1e-4)
+
+
+def test_one_share_has_a_row_per_round_and_several_the_last_of_each():
+    answer = told("theory noise --rounds 2 --share 0.06")
+    assert [row["stage"] for row in answer["practice"]] == [0, 1, 2]
+    assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
+    assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
+    assert answer["price"] == pytest.approx(1.92 / 1.1)
+    several = told("theory noise --rounds 1 --share 0.02,0.2,0.02")["practice"]
+    assert [row["share"] for row in several] == pytest.approx([0.02, 0.2])
+
+
+def test_a_row_for_each_number_of_classes_and_rows():
+    found = told("theory classes --classes 2,3 --kept 1:4:2 --rule keep-easy --lam 0.1 --trials 3 --tolerance 0.05")
+    rows = pd.DataFrame(found["table"])
+    assert list(rows["kept"]) == [1.0, 4.0] * 2
+    assert {"simulated", "z", "lam"} <= set(rows)
+
+
+# -- forecast ----------------------------------------------------------------------------------------------------------
+
+CURVE = """strategy,kept,error,se
+static,100,.3,.01
+static,200,.25,.01
+static,400,.19,.01
+static,800,.12,.01
+"""
+KNOWN = "--fix floor=0 --fix flip=0 --fix ridge=.01"
+
+
+@pytest.fixture
+def curve(tmp_path: Path) -> Path:
+    """A file with a measured curve."""
+    file = tmp_path / "curve.csv"
+    file.write_text(CURVE)
+    return file
+
+
+def test_forecast_says_how_well_the_theory_fits(curve: Path):
+    said = dp("theory forecast", curve, KNOWN).err.splitlines()[-1]
+    assert "of 3 degrees of freedom" in said
+    assert dp("theory forecast", curve, "--target 0.08", KNOWN).err.splitlines()[-1] == said
+    answer = told("theory forecast", curve, "--target 0.08", KNOWN)
+    assert set(answer) == {"parameters", "forecast", "chi_square", "freedom", "excess"}
+    assert f"chi-square {answer['chi_square']:.3g} of {answer['freedom']} degrees of freedom" in said
+
+
+def test_two_columns_of_ones_own_are_a_curve_of_static_data(curve: Path):
+    own = curve.with_name("own.csv")
+    own.write_text("n,accuracy,error rate,se\n100,.7,.3,.01\n200,.75,.25,.01\n400,.81,.19,.01\n800,.88,.12,.01\n")
+    fitted = done("theory forecast", curve, KNOWN).out
+    assert done("theory forecast", own, "--columns n,accuracy", KNOWN).out == fitted
+    assert done("theory forecast", own, "--columns 'n, error rate'", KNOWN).out == fitted
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--columns n,accurcy", "has no column accurcy: one of n, accuracy, name"),
+        ("--columns n,accuracy", "accuracy must lie between 0 and 1, as a share and not in percent"),
+        ("--columns n,name", "the column name holds something else than numbers"),
+        ("--fix floor=x", "--fix floor=x: VALUE must be a number"),
+        ("--where strategy", "--where strategy: must read NAME=VALUE"),
+    ],
+)
+def test_what_makes_no_curve_is_refused(curve: Path, options: str, message: str):
+    if "--columns" in options:
+        curve.write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
+    assert message in refused("theory forecast", curve, options)
