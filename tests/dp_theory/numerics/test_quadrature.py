@@ -3,9 +3,10 @@
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from dp_theory.numerics import quadrature
-from dp_theory.numerics.quadrature import gauss, half_line, nested, panels
+from dp_theory.numerics.quadrature import both_below, gauss, half_line, nested, panels
 
 
 @pytest.mark.parametrize("order", [1, 5, 24, 256])
@@ -61,3 +62,8 @@ def test_nested_nodes_know_the_quadrants(correlation, block, monkeypatch):
     both = np.all(planes @ t > 0, axis=0)
     assert weights.sum() == pytest.approx(1, rel=1e-14)
     assert weights[both].sum() == pytest.approx(0.25 + np.arcsin(correlation) / (2 * np.pi), rel=1e-13)
+
+
+def test_two_normals_below_bounds_are_scipys():
+    scipys = multivariate_normal([0, 0], [[1, -0.7], [-0.7, 1]]).cdf([0.3, -0.2])
+    assert both_below(0.3, -0.2, -0.7) == pytest.approx(scipys, abs=1e-12)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from dp_experiments.cli.commands import root
+from dp_experiments.cli.lazy import reflow
 
 from tests.commands import done, leaves
 
@@ -68,3 +69,7 @@ def test_nothing_is_loaded_that_is_not_needed(words: str, unwanted: set[str]):
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert unwanted & set(done.stderr.split()) == set()
+
+
+def test_a_paragraph_becomes_a_line():
+    assert reflow("One\ntwo.\n\nThree\n four.") == "One two.\n\nThree four."
