@@ -393,7 +393,7 @@ def test_refusals(complete: Path, config: Config, tmp_path: Path):
     (notes / "thesis.txt").write_text("mine")
     for asked, folder, resume, said in (
         (config, complete, False, "--resume"),
-        (changed(config, seed=5), complete, True, "something else"),
+        (changed(config, seed=5), complete, True, "of another configuration: seed differs; restore it"),
         (config, notes, False, "something else"),
         (config, notes / "thesis.txt", False, "is a file"),
         (config, tmp_path / "nowhere", True, "no run"),
