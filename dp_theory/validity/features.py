@@ -192,7 +192,7 @@ def read_features(path: str | Path, **options: Any) -> Features:
 def _read_arrays(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    if path.is_file() and not is_zipfile(path):  # numpy would take it for a pickle
+    if path.is_file() and not is_zipfile(path):  # of which numpy would say other things
         raise InputError(f"{path}: no .npz file of plain arrays; numpy.savez(FILE, X=X, y=y) writes one")
     told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
     with told, open(path, "rb") as opened, np.load(opened) as file:
