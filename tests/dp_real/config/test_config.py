@@ -68,7 +68,11 @@ def test_a_section_that_is_missing_is_named_with_the_file(file: Path):
 
 def test_unreadable_files(tmp_path: Path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    for name, said in (("absent.toml", "does not exist; dp real init NAME writes a configuration"), (".", "Is a directory"), ("binary.toml", "UTF-8")):
+    for name, said in (
+        ("absent.toml", "does not exist; dp real init"),
+        (".", "Is a directory"),
+        ("binary.toml", "UTF-8"),
+    ):
         with pytest.raises(InputError, match=said):
             load_config(tmp_path / name)
 
