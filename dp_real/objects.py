@@ -185,11 +185,16 @@ class GivenLearner(LearnerConfig):
         else:
             learner = NetworkLearner.fresh(thing, task, training, seed)
         asked, right = (2, *task.sample_shape), [2, task.n_classes]
-        try:
-            with torch.no_grad():
-                gave = list(learner.logits(torch.zeros(asked)).shape)
-        except Exception as error:  # of a module of anybody's
-            raise InputError(f"learner cannot read samples {list(asked)}: {error}") from error
+        failed = None
+        for dtype in (torch.float32, torch.int32):  # of numbers, and of the codes of texts
+            try:
+                with torch.no_grad():
+                    gave = list(learner.logits(torch.zeros(asked, dtype=dtype)).shape)
+                break
+            except Exception as error:  # of a module of anybody's
+                failed = failed or error
+        else:
+            raise InputError(f"learner cannot read samples {list(asked)}: {failed}") from failed
         if gave != right:
             raise InputError(f"learner gives {gave} for samples {list(asked)}: should be logits {right}")
         return learner

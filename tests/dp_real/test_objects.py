@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
+from dp_real.examples import Task
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
-from dp_real.objects import digest
+from dp_real.objects import GivenLearner, digest, give
 from dp_real.practice import TRIGGERS
+from dp_real.sections import TrainingConfig
 from tests.dp_real.runs.folders import dying
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
@@ -133,6 +135,14 @@ def test_what_does_not_fit_is_told(objects: dict[str, Any], given: dict[str, Any
     with pytest.raises(InputError, match=message) as told:
         run(PLAN, tmp_path / "run", **objects | given)
     assert "raised" not in str(told.value)
+
+
+def test_a_module_may_read_the_codes_of_texts():
+    module = nn.Sequential(nn.EmbeddingBag(9, 3))
+    learner = GivenLearner(kind="given", digest=give(module)).fresh(
+        Task((5,), ("a", "b", "c")), TrainingConfig(steps=1), 0
+    )
+    assert learner.logits(torch.zeros(4, 5, dtype=torch.int32)).shape == (4, 3)
 
 
 def test_a_generator_without_a_denoiser_has_nothing_to_guide(objects: dict[str, Any], tmp_path: Path):
