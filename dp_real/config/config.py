@@ -175,11 +175,15 @@ class Config(Section):
 
     def goes_on_from(self, begun: Config) -> bool:
         """Whether a run that began with another configuration may go on with this one: no number would differ."""
+        return self.numbers_beside(begun) == begun
+
+    def numbers_beside(self, begun: Config) -> Config:
+        """This one, with the keys that change no number as the other has them."""
         same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):
             kept = {key: getattr(begun.generator, key) for key in self.generator.may_change}
             same = same.model_copy(update={"generator": self.generator.model_copy(update=kept)})
-        return same == begun
+        return same
 
     @property
     def task(self) -> Task:

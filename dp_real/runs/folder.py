@@ -281,8 +281,9 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
     if not files.config.exists():
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
-    if not config.goes_on_from(begun):
-        before, now = (flat(each.model_dump(mode="json")) for each in (begun, config))
+    asked = config.numbers_beside(begun)
+    if asked != begun:
+        before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
         key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
         raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
     result = files.read_result()

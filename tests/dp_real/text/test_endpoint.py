@@ -149,6 +149,8 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
     assert traces(folder) == traces(tmp_path / "whole")
     with pytest.raises(InputError, match="a run of another configuration"):
         run(changed(config, generator={"temperature": 0.5}), folder, resume=True)
+    with pytest.raises(InputError, match=r": training\.learning_rate differs"):  # not the budget, which may
+        run(changed(larger, training={"learning_rate": 0.5}), folder, resume=True)
 
 
 def test_the_key_is_sent_and_stands_nowhere(
