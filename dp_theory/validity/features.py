@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
@@ -192,10 +192,8 @@ def read_features(path: str | Path, **options: Any) -> Features:
 def _read_arrays(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    if path.is_file() and not is_zipfile(path):  # of which numpy would say other things
-        raise InputError(f"{path}: no .npz file of plain arrays; numpy.savez(FILE, X=X, y=y) writes one")
     told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
-    with told, open(path, "rb") as opened, np.load(opened) as file:
+    with told, open(path, "rb") as opened, NpzFile(opened) as file:
         arrays = {name: file[name] for name in file.files}
     names = set(arrays)
     needed = set(ROWS)

@@ -68,7 +68,7 @@ def test_a_file_of_another_kind_is_told(tmp_path: Path):
     np.save(tmp_path / "f.npy", X)
     (tmp_path / "texts.npz").write_text("a text, no pickle\n")
     for name in ("f.npz", "f.npy", "texts.npz"):
-        with pytest.raises(InputError, match=r"no \.npz file of plain arrays; numpy.savez"):
+        with pytest.raises(InputError, match=r"no \.npz file of plain arrays: File is not a zip file; numpy.savez"):
             read_features(tmp_path / name)
 
 
