@@ -120,17 +120,9 @@ def skill() -> Iterator[str]:
     yield SKILL
     yield re.findall(r"(?s)(## Start\n.*?)## Where to go on", linked(ROOT / "README.md"))[0]
     yield "## Commands\n"
-    yield from command_lines(root, "dp")
-
-
-def command_lines(command: Any, words: str) -> Iterator[str]:
-    """Each command with the first line of its help."""
-    command = getattr(command, "loaded", command)
-    subs = [(name, sub) for name, sub in getattr(command, "commands", {}).items() if not sub.hidden]
-    for name, sub in subs:
-        yield from command_lines(sub, f"{words} {name}")
-    if not subs:
-        yield f"- `{words}`: {(command.help or '').strip().partition(chr(10))[0]}"
+    for command, words in commands(root, "dp"):
+        if not hasattr(command, "commands"):
+            yield f"- `{words}`: {(command.help or '').strip().partition(chr(10))[0]}"
 
 
 def llms() -> Iterator[str]:
@@ -211,12 +203,21 @@ def code(text: str) -> str:
 def commands_page() -> Iterator[str]:
     """The tree of commands, each with its help, arguments and options."""
     yield "# Commands\n"
-    yield from command_section(root, "dp")
+    for command, words in commands(root, "dp"):
+        yield from command_section(command, words)
+
+
+def commands(command: Any, words: str) -> Iterator[tuple[Any, str]]:
+    """A command with the words that call it, and its sub-commands behind it."""
+    command = getattr(command, "loaded", command)
+    yield command, words
+    for name, sub in getattr(command, "commands", {}).items():
+        if not sub.hidden:
+            yield from commands(sub, f"{words} {name}")
 
 
 def command_section(command: Any, words: str) -> Iterator[str]:
-    """A command with its sub-commands behind it."""
-    command = getattr(command, "loaded", command)
+    """One command, without its sub-commands."""
     if words != "dp":
         yield f"{'##' if words.count(' ') < 2 else '###'} {words}\n"
     yield (command.help or "").replace("\b\n", "") + "\n"
@@ -226,9 +227,6 @@ def command_section(command: Any, words: str) -> Iterator[str]:
         yield "| option | |\n|---|---|"
         yield from (f"| `{cell(names)}` | {cell(line).replace('<', '&lt;')} |" for names, line in rows)
         yield ""
-    for name, sub in getattr(command, "commands", {}).items():
-        if not sub.hidden:
-            yield from command_section(sub, f"{words} {name}")
 
 
 def cell(text: str) -> str:
